@@ -1,0 +1,43 @@
+# Everything is installed into .venv; nothing outside this folder changes.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+# Where the notebooks show their progress: this terminal, if there is one.
+TERMINAL := $(shell tty 2>/dev/null | grep '^/dev/' || echo off)
+
+.PHONY: help env run test lint notebooks lock clean
+
+help:  ## print this help
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+env: $(VENV)/.ready  ## install everything into .venv (about 6 GB with CUDA libraries)
+
+# uv from the machine if it has one, else from PyPI into .venv
+$(VENV)/.ready: requirements.txt pyproject.toml
+	@command -v uv >/dev/null && uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) || $(PYTHON) -m venv $(VENV)
+	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
+	uv pip install --quiet --python $(BIN)/python -r requirements.txt
+	uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	@touch $@
+
+run: env  ## run the study of study.yaml: data/runs/, figures/
+	MEDROB_PROGRESS=$(TERMINAL) snakemake --cores all --rerun-incomplete --quiet rules
+
+test: env  ## run all tests (unit tests, then the notebooks)
+	pytest
+
+lint: env  ## check style and types
+	ruff format --check .
+	ruff check .
+	mypy
+
+notebooks: env  ## execute the committed notebooks again, in place
+	python notebooks/execute.py
+
+lock: env  ## choose newest versions again: requirements.txt from pyproject.toml
+	uv pip compile --quiet --upgrade --universal --python-version 3.11 --extra dev --no-emit-index-url --custom-compile-command "make lock" -o requirements.txt pyproject.toml
+
+clean:  ## remove caches and .venv; results in data/ and figures/ stay
+	rm -rf $(VENV) .snakemake .pytest_cache .mypy_cache .ruff_cache *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

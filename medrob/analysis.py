@@ -1,0 +1,382 @@
+"""From scores and drift to the answer: does the map move where the network fails?
+
+Intervals are 95 % percentile bootstraps over images (2,000 resamples unless said otherwise); an image
+carries all its conditions, so scores and drift are resampled together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from medrob.evaluation import auc, bootstrap_weights, interval
+
+STRATA = ("all", "preserved", "flipped")
+CONDITION = ["corruption", "severity"]
+MAP = ["method", "layer"]
+SIGNALS = ("low confidence", "entropy", "image rmse")
+
+
+def mean_drift(
+    drift: pd.DataFrame,
+    by: Sequence[str] = (*CONDITION, *MAP),
+    *,
+    metric: str = "rmse",
+    stratum: str = "all",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean drift of each group of maps, over the images whose maps are not degenerate.
+
+    Args:
+        drift: from `medrob.drift.measure`.
+        by: the columns that make a group; within it, an image's values are averaged first.
+        metric: the column of the drift.
+        stratum: "all", "preserved" or "flipped": by whether the network still predicts the same class.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        The columns of `by`, then stratum, value, low, high, images (that count), degenerate (share).
+    """
+    _require(drift, [*by, "image", "preserved", "degenerate", metric], "drift")
+    if stratum not in STRATA:
+        raise ValueError(f"stratum={stratum!r}; the strata are {', '.join(STRATA)}")
+    if stratum != "all":
+        drift = drift[drift["preserved"] == (stratum == "preserved")]
+    by = list(by)
+    columns = [*by, "stratum", "value", "low", "high", "images", "degenerate"]
+    if not len(drift):
+        return pd.DataFrame(columns=columns)
+    flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
+    wide = drift.pivot_table(metric, "image", by, sort=False, observed=True).reindex(columns=flat.index)
+    x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
+    w = bootstrap_weights(len(wide), resamples, seed)
+    with np.errstate(invalid="ignore"):
+        samples = (w @ x) / (w @ known)
+        value = x.sum(0) / known.sum(0)
+    limits = np.array([interval(column) for column in samples.T]).reshape(-1, 2)
+    frame = flat.index.to_frame(index=False).assign(
+        stratum=stratum, value=value, low=limits[:, 0], high=limits[:, 1], images=known.sum(0)
+    )
+    return frame.assign(degenerate=flat.to_numpy())[columns]
+
+
+def association(
+    predictions: pd.DataFrame,
+    drift: pd.DataFrame,
+    distances: pd.DataFrame,
+    *,
+    metric: str = "rmse",
+    resamples: int = 2000,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Between conditions: does the drop of AUC go with the mean drift? For each method and layer.
+
+    Rank correlations (Spearman) over the conditions, three ways:
+    ``pooled``: over all conditions. Both rise with severity, so this is high almost by construction.
+    ``within severity``: ranks taken among the corruptions of the same severity.
+    ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
+
+    The intervals resample images; p is two-sided, from permutations of the drops (among all conditions
+    if pooled, within severity else; Phipson & Smyth 2010). No correction for many tests is made here.
+
+    Args:
+        predictions, drift, distances: the tables predictions, drift and corruptions of a run.
+        metric: the column of the drift.
+
+    Returns:
+        method, layer, kind, value, low, high, p, conditions (how many). NaN where fewer than two
+        corruptions, or constant drift, leave nothing to correlate.
+    """
+    _require(drift, ["image", *CONDITION, *MAP, metric], "drift")
+    drift = drift.dropna(subset=[metric])
+    keys = pd.MultiIndex.from_frame(drift[CONDITION].drop_duplicates())
+    severity = keys.get_level_values("severity").to_numpy()
+    picture = distances.groupby(CONDITION)["rmse"].mean().reindex(keys).to_numpy()
+    drops, w = _auc_drops(predictions, keys, resamples, seed)
+    residual = {kind: _residual(kind, severity, picture) for kind in ("pooled", "within severity", "partial")}
+    ranked = {kind: _standard(_ranks(drops, kind, severity) @ residual[kind]) for kind in residual}
+    rng = np.random.default_rng(seed)
+    orders = {
+        kind: [
+            _shuffle(severity if kind != "pooled" else np.zeros_like(severity), rng)
+            for _ in range(permutations)
+        ]
+        for kind in residual
+    }
+    rows = []
+    for (method, layer), group in drift.groupby(MAP, sort=False, observed=True):
+        wide = group.pivot_table(metric, "image", CONDITION, observed=True).reindex(columns=keys)
+        weights = w[:, wide.index.to_numpy()]
+        known = wide.notna().to_numpy()
+        with np.errstate(invalid="ignore"):
+            means = (weights @ np.nan_to_num(wide.to_numpy())) / (weights @ known)
+        for kind, m in residual.items():
+            moved = _standard(_ranks(means, kind, severity) @ m)
+            value = (moved * ranked[kind]).sum(1)
+            chance = (
+                ((_ranks(drops[:1], kind, severity)[0][np.array(orders[kind])]) @ m) if permutations else None
+            )
+            p = np.nan
+            if chance is not None and np.isfinite(value[0]):
+                null = np.abs(_standard(chance) @ moved[0])
+                p = (1 + (null >= abs(value[0]) - 1e-12).sum()) / (1 + permutations)
+            rows.append((method, layer, kind, value[0], *interval(value[1:]), p, len(keys)))
+    return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
+
+
+def failure(
+    predictions: pd.DataFrame,
+    drift: pd.DataFrame,
+    distances: pd.DataFrame,
+    *,
+    metric: str = "rmse",
+    resamples: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Per image: does a moved map warn of a failure? AUROC within each severity.
+
+    Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
+    where there is one label an image). Signals: the drift of each method and layer, and what needs no
+    map: low confidence, entropy (of the corrupted image), RMSE of the image.
+    0.5 is chance, 1 a perfect warning; intervals resample images.
+
+    Returns:
+        severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
+        high, events, cases. NaN where no image fails, or all do.
+    """
+    cases = _cases(predictions, drift, distances)
+    wide = drift.pivot_table(metric, ["image", *CONDITION], MAP, sort=False, observed=True)
+    wide = wide.reindex(pd.MultiIndex.from_frame(cases[["image", *CONDITION]]))
+    signals = {("drift", *key): wide[key].to_numpy() for key in wide}
+    signals |= {(name, "", ""): cases[name].to_numpy() for name in SIGNALS}
+    images = cases["image"].to_numpy()
+    places = np.unique(images, return_inverse=True)[1]
+    w = np.concatenate([np.ones((1, places.max() + 1)), bootstrap_weights(places.max() + 1, resamples, seed)])
+    rows = []
+    for severity in sorted(cases["severity"].unique()):
+        at = (cases["severity"] == severity).to_numpy()
+        for event in (name for name in ("flipped", "wrong") if name in cases):
+            happened = cases[event].to_numpy()
+            for key, signal in signals.items():
+                use = at & np.isfinite(signal)
+                count = int(happened[use].sum())
+                value = np.full(len(w), np.nan)
+                if 0 < count < use.sum():
+                    value = auc(signal[use], happened[use], w[:, places[use]])
+                rows.append((severity, event, *key, value[0], *interval(value[1:]), count, int(use.sum())))
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "events", "cases"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def strata(
+    drift: pd.DataFrame, *, metric: str = "rmse", resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """`mean_drift` by severity, method and layer for all, prediction-preserved and flipped images."""
+    by = ("severity", *MAP)
+    parts = [mean_drift(drift, by, metric=metric, stratum=s, resamples=resamples, seed=seed) for s in STRATA]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def summary(
+    scores: pd.DataFrame, drift: pd.DataFrame, association: pd.DataFrame, failure: pd.DataFrame
+) -> pd.DataFrame:
+    """The numbers that a text quotes: name, value, low, high, what (in words)."""
+    auc_rows = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
+    clean = auc_rows[auc_rows["corruption"] == "clean"].iloc[0]
+    rows = [("clean auc", clean["value"], clean["low"], clean["high"], "AUC on clean images")]
+    dirty = auc_rows[(auc_rows["corruption"] != "clean") & auc_rows["drop"].notna()]
+    if len(dirty):
+        worst = dirty.loc[dirty["drop"].idxmax()]
+        what = f"largest AUC drop: {worst['corruption']}, severity {worst['severity']}"
+        rows.append(("worst drop", worst["drop"], worst["drop_low"], worst["drop_high"], what))
+    highest = drift["severity"].max()
+    for row in mean_drift(drift[drift["severity"] == highest], MAP).itertuples():
+        what = f"mean drift (RMSE of min-max maps), {row.method} at {row.layer}, severity {highest}"
+        rows.append((f"drift {row.method} {row.layer}", row.value, row.low, row.high, what))
+    for row in association[association["kind"] == "within severity"].itertuples():
+        what = f"rank correlation of AUC drop and drift within severity, {row.method} at {row.layer}"
+        rows.append((f"association {row.method} {row.layer}", row.value, row.low, row.high, what))
+    for row in failure[(failure["severity"] == highest) & (failure["event"] == "flipped")].itertuples():
+        label = " ".join(part for part in (row.signal, row.method, row.layer) if part)
+        what = f"AUROC of {label} for a flipped prediction, severity {highest}"
+        rows.append((f"warning {label}", row.auroc, row.low, row.high, what))
+    return pd.DataFrame(rows, columns=["name", "value", "low", "high", "what"])
+
+
+def say_association(kinds: pd.DataFrame) -> str:
+    """In words: what `association` says of one method and layer.
+
+    Args:
+        kinds: its rows, indexed by kind.
+    """
+
+    def numbers(kind: str) -> str:
+        row = kinds.loc[kind]
+        return f"{row['value']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}, p = {row['p']:.3f})"
+
+    within = kinds.loc["within severity"]
+    if not np.isfinite(within["value"]):
+        return (
+            "Within severity there is nothing to correlate: too few corruptions, or drift that does not vary."
+        )
+    shown = within["p"] < 0.05 and within["low"] * within["high"] > 0
+    direction = "costs more" if within["value"] > 0 else "costs less"
+    verdict = (
+        f"at the same severity, the corruption that moves the map more {direction} AUC"
+        if shown
+        else "at the same severity, no link between drift and loss of AUC is shown"
+    )
+    return (
+        f"Pooled over severities the rank correlation is {numbers('pooled')}.\n"
+        f"Within severity it is {numbers('within severity')}; less what the pixels' own RMSE explains, "
+        f"{numbers('partial')}.\nSo {verdict}."
+    )
+
+
+def say_failure(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
+    """In words: how drift compares with low confidence as a warning of a flipped prediction."""
+    rows = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")]
+    drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
+    sure = rows[rows["signal"] == "low confidence"].iloc[0]
+    if not np.isfinite(drift["auroc"]):
+        return (
+            f"Severity {severity}: {drift['events']} of {drift['cases']} predictions flip; nothing to detect."
+        )
+    warns = "warns of a flip" if drift["low"] > 0.5 else "is not shown to warn of a flip"
+    if drift["low"] > sure["high"]:
+        against = "better than"
+    elif drift["high"] < sure["low"]:
+        against = "worse than"
+    else:
+        against = "not distinguishable from"
+    return (
+        f"Severity {severity}, {drift['events']} of {drift['cases']} predictions flipped: drift {warns}, AUROC "
+        f"{drift['auroc']:.2f} ({drift['low']:.2f} to {drift['high']:.2f});\nlow confidence reaches "
+        f"{sure['auroc']:.2f} ({sure['low']:.2f} to {sure['high']:.2f}): as a warning, drift is {against} it."
+    )
+
+
+def headline(drift: pd.DataFrame) -> tuple[str, str]:
+    """The method and layer that a text quotes: Grad-CAM if it is there, at the deepest usable block.
+
+    Usable: at most a tenth of its maps are degenerate. Chosen before any result is looked at.
+    """
+    methods = list(dict.fromkeys(drift["method"]))
+    method = "gradcam" if "gradcam" in methods else methods[0]
+    bad = drift[drift["method"] == method].groupby("layer", sort=False, observed=True)["degenerate"].mean()
+    usable = bad[bad <= 0.1] if (bad <= 0.1).any() else bad[bad == bad.min()]
+    return method, str(usable.index[-1])
+
+
+def compare_runs(runs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> pd.DataFrame:
+    """Runs side by side, the mean over the corruptions at each severity.
+
+    Args:
+        runs: name -> the tables (scores, drift).
+
+    Returns:
+        run, severity, auc, drop, drift (RMSE at `headline`; 0 at severity 0), method, layer, images explained.
+    """
+    frames = []
+    for name, (scores, drift) in runs.items():
+        method, layer = headline(drift)
+        rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
+        frame = rows.groupby("severity")[["value", "drop"]].mean().rename(columns={"value": "auc"})
+        at = drift[(drift["method"] == method) & (drift["layer"] == layer)]
+        frame["drift"] = at.groupby(["severity", "corruption"])["rmse"].mean().groupby("severity").mean()
+        frame.loc[0, "drift"] = 0.0
+        known = dict(run=name, method=method, layer=layer, images=drift["image"].nunique())
+        frames.append(frame.reset_index().assign(**known))
+    columns = ["run", "severity", "auc", "drop", "drift", "method", "layer", "images"]
+    return pd.concat(frames, ignore_index=True)[columns]
+
+
+def _require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise ValueError(
+            f"the table {name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )
+
+
+def _cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
+    """A row per explained image and condition: flipped, wrong (if single-label), and the baseline signals."""
+    p = predictions.filter(regex="^p_").to_numpy()
+    frame = predictions[["image", *CONDITION]].assign(
+        **{
+            "low confidence": 1 - p.max(1),
+            "entropy": -(p * np.log(np.clip(p, 1e-12, 1))).sum(1),
+        }
+    )
+    if "label" in predictions:
+        frame["wrong"] = (predictions["predicted"] != predictions["label"]).to_numpy()
+    clean = predictions[predictions["corruption"] == "clean"].set_index("image")["predicted"]
+    frame["flipped"] = predictions["predicted"].to_numpy() != clean.loc[predictions["image"]].to_numpy()
+    frame = frame.merge(
+        distances[["image", *CONDITION, "rmse"]].rename(columns={"rmse": "image rmse"}),
+        on=["image", *CONDITION],
+    )
+    return frame.merge(drift[["image", *CONDITION]].drop_duplicates(), on=["image", *CONDITION])
+
+
+def _auc_drops(
+    predictions: pd.DataFrame, keys: pd.MultiIndex, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC drops (1 + resamples, conditions), all images first; and the weights (1 + resamples, images)."""
+    n = predictions["image"].nunique()
+    w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
+    names = [c.removeprefix("p_") for c in predictions if str(c).startswith("p_")]
+
+    def mean_auc(group: pd.DataFrame) -> np.ndarray:
+        group = group.sort_values("image")
+        p = group[[f"p_{name}" for name in names]].to_numpy()
+        if "label" in group:
+            hot = np.eye(len(names), dtype=bool)[group["label"].to_numpy()]
+        else:
+            hot = group[[f"label_{name}" for name in names]].to_numpy(bool)
+        columns = [1] if len(names) == 2 and "label" in group else range(len(names))
+        return np.mean([auc(p[:, k], hot[:, k], w) for k in columns], axis=0)
+
+    aucs = {key: mean_auc(group) for key, group in predictions.groupby(CONDITION)}
+    return np.stack([aucs["clean", 0] - aucs[key] for key in keys], 1), w
+
+
+def _ranks(values: np.ndarray, kind: str, severity: np.ndarray) -> np.ndarray:
+    """Ranks of each row of (B, conditions); among those of the same severity if "within severity"."""
+    if kind != "within severity":
+        return rankdata(values, axis=1)
+    ranked = np.empty(values.shape)
+    for s in np.unique(severity):
+        ranked[:, severity == s] = rankdata(values[:, severity == s], axis=1)
+    return ranked
+
+
+def _residual(kind: str, severity: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """The matrix (conditions, conditions) that takes out what is held fixed: mean, severity, image RMSE."""
+    held = [np.ones(len(severity))]
+    if kind != "pooled":
+        held = [(severity == s).astype(float) for s in np.unique(severity)]
+    if kind == "partial":
+        held.append(rankdata(picture))
+    x = np.stack(held, 1)
+    return np.eye(len(severity)) - x @ np.linalg.pinv(x)
+
+
+def _standard(rows: np.ndarray) -> np.ndarray:
+    """Rows of length one, so that a dot product is a correlation; NaN where a row is constant."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 1e-9, length, np.nan)
+
+
+def _shuffle(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """A random order in which positions only change places within their group."""
+    order = np.arange(len(groups))
+    for group in np.unique(groups):
+        places = np.flatnonzero(groups == group)
+        order[places] = rng.permutation(places)
+    return order

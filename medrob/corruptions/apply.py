@@ -1,0 +1,145 @@
+"""corrupt(): checks, chooses the table, and runs a corruption over batches on all cores."""
+
+import os
+import threading
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medrob.corruptions.catalogue import Corruption, describe
+from medrob.corruptions.draws import Draws
+
+SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
+SMALLEST_SIDE = 16
+_CHUNK = 1 << 17  # values worked on at once: small enough for the cache
+_PARALLEL = 1 << 22  # values from which on threads pay
+
+
+def corrupt(
+    images: NDArray[np.uint8],
+    name: str,
+    severity: int,
+    *,
+    seed: int = 0,
+    start: int = 0,
+    scale: str | None = None,
+) -> NDArray[np.uint8]:
+    """Corrupted copies of images: a pure function of (image, name, severity, seed, index).
+
+    Batch size, order, threads and processes do not matter: corrupt(x)[3:5] equals corrupt(x[3:5], start=3).
+    Random fields do not depend on the severity, so that levels are nested.
+
+    Args:
+        images: uint8 (N, H, W, C), C 1 (grey) or 3 (RGB), sides of 16 pixels or more. Left as they are.
+        name: a corruption, see `names`; or several, see `compose`.
+        severity: 1 to 5.
+        seed: 0 or more; another seed gives other noise.
+        start: index of the first image in its data set.
+        scale: severity table, "32", "64" or "224"; default by the shorter side: up to 48 pixels "32", up to
+            112 "64", else "224". A table that was not published at that scale is the "224" one with lengths
+            multiplied by size / 224; with scale="224" lengths are taken as published.
+
+    Returns:
+        uint8, same shape: rounded and clipped to 0..255.
+
+    Raises:
+        TypeError, ValueError: an argument out of its range; the message says what is allowed.
+    """
+    check_images(images)
+    corruption = describe(name)
+    severity = check_integer("severity", severity, 1, 5)
+    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0)
+    if corruption.colour and images.shape[-1] == 1:
+        raise ValueError(
+            f"{name!r} needs RGB images, but these are grey (1 channel); "
+            "names(suite, channels=1) leaves such corruptions out"
+        )
+    parameters, factor = _level(corruption, severity, scale, min(images.shape[1:3]))
+    out = np.empty(images.shape, np.uint8)
+
+    def work(first: int, last: int) -> None:
+        draws = Draws(seed, corruption.key, start + first, last - first, factor)
+        chunk = np.ascontiguousarray(images[first:last])
+        out[first:last] = corruption.function(chunk, parameters, draws)
+
+    step = max(1, _CHUNK // max(1, images[:1].size))
+    edges = [(i, min(i + step, len(images))) for i in range(0, len(images), step)]
+    with _one_opencv_thread():
+        if images.size < _PARALLEL or len(edges) < 2 or cores() < 2:
+            for first, last in edges:
+                work(first, last)
+        else:
+            with ThreadPoolExecutor(cores()) as pool:
+                list(pool.map(lambda edge: work(*edge), edges))
+    return out
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def check_images(images: Any) -> None:
+    """Raise unless images are uint8 (N, H, W, 1 or 3)."""
+    if not isinstance(images, np.ndarray):
+        raise TypeError(f"images is a {type(images).__name__}, but must be a NumPy array of uint8")
+    if images.dtype != np.uint8:
+        raise TypeError(
+            f"images has dtype {images.dtype}, but must be uint8 with values 0..255; "
+            "for floats in 0..1 use np.rint(images * 255).astype(np.uint8)"
+        )
+    if images.ndim != 4 or images.shape[-1] not in (1, 3):
+        raise ValueError(
+            f"images has shape {images.shape}, but must be (N, H, W, C) with C 1 or 3; "
+            "add missing axes with images[None] (batch) or images[..., None] (channel)"
+        )
+    if min(images.shape[1:3]) < SMALLEST_SIDE:
+        raise ValueError(f"images has shape {images.shape}, but sides must be {SMALLEST_SIDE} pixels or more")
+
+
+def check_integer(argument: str, value: Any, low: int, high: int | None = None) -> int:
+    """The value as int, or an error that names the argument and its range."""
+    allowed = f"an integer from {low} to {high}" if high is not None else f"an integer, {low} or more"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{argument} is {value!r} ({type(value).__name__}), but must be {allowed}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{argument} is {value}, but must be {allowed}")
+    return int(value)
+
+
+def _level(corruption: Corruption, severity: int, scale: str | None, side: int) -> tuple[Any, float]:
+    """Parameters of a severity, and the factor for lengths in pixels."""
+    if scale is not None and scale not in SCALES:
+        raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(map(repr, SCALES))} or None")
+    wanted = scale or next(key for key, limit in SCALES.items() if side <= limit)
+    if wanted in corruption.parameters:
+        return corruption.parameters[wanted][severity - 1], 1.0
+    return corruption.parameters["224"][severity - 1], side / 224
+
+
+_lock = threading.Lock()
+_users = 0
+_threads_before = 0
+
+
+@contextmanager
+def _one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV to one thread while anyone is inside; the setting found is given back by the last."""
+    global _users, _threads_before
+    with _lock:
+        if _users == 0:
+            _threads_before = cv2.getNumThreads()
+            cv2.setNumThreads(1)
+        _users += 1
+    try:
+        yield
+    finally:
+        with _lock:
+            _users -= 1
+            if _users == 0:
+                cv2.setNumThreads(_threads_before)

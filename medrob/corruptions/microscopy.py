@@ -1,0 +1,137 @@
+"""Microscopy and dermoscopy: stain, dirt, bubbles, uneven light, and what cameras write over images."""
+
+import string
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medrob.corruptions.draws import Draws
+from medrob.corruptions.photometric import to_uint8
+
+Images = NDArray[np.uint8]
+
+_STAINS = np.array(  # optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston)
+    [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
+)
+
+
+def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
+    """Another laboratory's staining: amounts of haematoxylin, eosin and DAB scaled and shifted. RGB only.
+
+    Optical densities are split into stains (Ruifrok & Johnston 2001), each multiplied by exp(U(-1, 1)
+    strength 2) and shifted by U(-1, 1) strength / 10 (Tellez et al. 2018).
+    """
+    times = np.exp(2 * strength * draws.uniform((3,), -1, 1))
+    plus = 0.1 * strength * draws.uniform((3,), -1, 1, stream=1)
+    split = np.linalg.inv(_STAINS)
+    density = -np.log10((np.arange(256) + 1) / 256)
+    out = np.empty_like(images)
+    for image, result, gain, shift in zip(images, out, times, plus, strict=True):
+        mixed = (split * gain) @ _STAINS
+        shifted = (density[image][..., :, None] * mixed).sum(axis=-2) + shift @ _STAINS
+        result[:] = to_uint8(256 * 10**-shifted - 1)
+    return out
+
+
+def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
+    """Light falls off to the corners as the fourth power of the cosine of the field angle.
+
+    `tangent` is that of the angle at the corner. Slyusarev (1941), as in Kang & Weiss (2000).
+    """
+    height, width = images.shape[1:3]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    fall = (1 + tangent**2 * (x**2 + y**2) / 2) ** -2
+    return to_uint8(images * fall[..., None])
+
+
+def bubble(images: Images, parameters: tuple[float, int], draws: Draws) -> Images:
+    """Air bubbles under the cover slip: half-transparent white discs with a lighter rim.
+
+    `parameters` is (largest radius in pixels, largest number); at least 7 bubbles of 3 pixels or more.
+    Di Salvo et al. (2024).
+    """
+    radius, number = parameters
+    height, width = images.shape[1:3]
+    chance = draws.uniform((number, 3))
+    many = 7 + (draws.uniform((), stream=1) * (number - 6)).astype(int)
+    out = images.copy()
+    fine = 8  # cv2.circle takes eighths of a pixel
+    for result, spots, used in zip(out, chance, many, strict=True):
+        cover = np.zeros((height, width), np.uint8)
+        for size, down, across in spots[:used]:
+            r = float(3 + size * (radius - 3)) * draws.factor
+            centre = (across * (width - 2 * r) + r, down * (height - 2 * r) + r)
+            place = (round(centre[0] * fine), round(centre[1] * fine))
+            for extent, alpha in ((r + 2 * draws.factor, 130), (r, 100)):
+                cv2.circle(cover, place, round(extent * fine), (alpha,), -1, cv2.LINE_AA, shift=3)
+        share = cover[..., None] / np.float32(255)
+        result[:] = to_uint8(result * (1 - share) + 255 * share)
+    return out
+
+
+def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -> Images:
+    """Clots of stain: black blobs at random places.
+
+    `parameters` is (largest number, width in pixels). Di Salvo et al. (2024) paste drawn ink marks; here a
+    blob is a disc whose radius ripples with four random waves.
+    """
+    number, size = parameters
+    height, width = images.shape[1:3]
+    size = max(3.0, size * draws.factor)
+    many = 1 + (draws.uniform((), stream=1) * number).astype(int)
+    chance = draws.uniform((number, 2))
+    waves = draws.uniform((number, 8), stream=2)
+    out = images.copy()
+    for result, spots, used, shapes in zip(out, chance, many, waves, strict=True):
+        for (down, across), wave in zip(spots[:used], shapes, strict=False):
+            middle, column = down * (height - size) + size / 2, across * (width - size) + size / 2
+            top, left = max(0, int(middle - size)), max(0, int(column - size))
+            part = result[top : int(middle + size) + 2, left : int(column + size) + 2]
+            y, x = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]]
+            turn = np.arctan2(y - middle, x - column)
+            ripple = sum(wave[k] * np.cos((k + 2) * turn + 6.3 * wave[k + 4]) / (k + 2) for k in range(4))
+            edge = size / 2 * (0.75 + 0.45 * ripple)
+            light = 1 - np.clip(edge - np.hypot(y - middle, x - column) + 0.5, 0, 1)
+            part[:] = to_uint8(part * light[..., None])
+    return out
+
+
+def black_corner(images: Images, share: float, draws: Draws) -> Images:
+    """The dermatoscope's round field: black outside a centred circle of `share` times the inscribed radius.
+
+    Di Salvo et al. (2024).
+    """
+    height, width = images.shape[1:3]
+    x, y = width // 2, height // 2
+    inside = np.zeros((height, width, 1), np.uint8)
+    radius = min(height - y, width - x, x, y) * share
+    if draws.factor == 1:
+        cv2.circle(inside, (x, y), int(radius), (255,), -1)
+    else:  # a soft edge, so that a radius between pixels shows
+        cv2.circle(inside, (8 * x, 8 * y), round(8 * radius), (255,), -1, cv2.LINE_AA, shift=3)
+    return to_uint8(images * (inside / np.float32(255)))
+
+
+def characters(images: Images, parameters: tuple[int, int, float], draws: Draws) -> Images:
+    """Words of random letters in random colours, as cameras write over images.
+
+    `parameters` is (largest number of words, largest number of letters, largest font scale at 224 pixels).
+    Di Salvo et al. (2024).
+    """
+    words, letters, font = parameters
+    height, width, channels = images.shape[1:]
+    chance = draws.uniform((words, 8))
+    spelling = draws.uniform((words, letters), 0, 26, stream=1).astype(int)
+    many = 1 + (draws.uniform((), stream=2) * words).astype(int)
+    out = images.copy()
+    for result, word, text, used in zip(out, chance, spelling, many, strict=True):
+        for (length, size, down, across, *colour, _), codes in zip(word[:used], text, strict=False):
+            count = 3 + int(length * (letters - 2))
+            scale = (0.14 + size * (font - 0.14)) * draws.factor
+            string_ = "".join(string.ascii_lowercase[c] for c in codes[:count])
+            left = int(across * max(1, width - 8 * count * draws.factor))
+            base = int((10 + down * (224 - 20)) / 224 * height)
+            ink = [255 * c for c in colour[:channels]]
+            cv2.putText(result, string_, (left, base), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA)
+    return out

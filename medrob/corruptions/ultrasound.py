@@ -1,0 +1,56 @@
+"""Ultrasound: coherent speckle, shadows and depth gain. The probe is at the upper edge."""
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medrob.corruptions.draws import Draws
+from medrob.corruptions.photometric import to_uint8
+
+Images = NDArray[np.uint8]
+
+
+def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
+    """Fully developed speckle: multiply by a Rayleigh field of mean 1, blended in by `share`.
+
+    The field is the size of a complex normal field blurred by the beam, three times as wide sideways as in
+    depth (sigma 1/110 and 1/330 of the shorter side, 0.3 pixels or more). Burckhardt (1978).
+    """
+    height, width = images.shape[1:3]
+    sideways, deep = (max(0.3, min(height, width) / n) for n in (110, 330))
+    parts = draws.normal((2, height, width))
+    out = np.empty_like(images)
+    for image, result, (real, imaginary) in zip(images, out, parts, strict=True):
+        real, imaginary = (cv2.GaussianBlur(p, (0, 0), sideways, sigmaY=deep) for p in (real, imaginary))
+        envelope = np.sqrt(real * real + imaginary * imaginary)
+        envelope /= envelope.mean()
+        result[:] = to_uint8(image * (1 - share + share * envelope)[..., None])
+    return out
+
+
+def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
+    """A stone or rib stops the beam: a fan of darkness below a random point.
+
+    `loss` is the share of the echo that is lost in the middle of the shadow; its edges are soft. Kremkau &
+    Taylor (1986).
+    """
+    height, width = images.shape[1:3]
+    y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
+    column, depth, half = (
+        draws.uniform((), low, high, stream=k)[:, None, None]
+        for k, (low, high) in enumerate(((0.2, 0.8), (0.08, 0.4), (0.04, 0.09)))
+    )
+    axis = 0.5 + (column - 0.5) * (y + 0.6) / (depth + 0.6)  # rays leave a point above the image
+    edge = half * (y + 0.6) / (depth + 0.6)
+    across = 1 / (1 + np.exp((np.abs(x - axis) - edge) / 0.02))
+    below = 1 / (1 + np.exp(-(y - depth) / 0.015))
+    return to_uint8(images * (1 - loss * across * below)[..., None])
+
+
+def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
+    """Attenuation with depth that the time-gain compensation did not undo: dark at the bottom.
+
+    `decibel` is the loss at the lower edge, growing evenly with depth. Hughes & Duck (1997).
+    """
+    fall = 10 ** (-decibel / 20 * np.linspace(0, 1, images.shape[1]))
+    return to_uint8(images * fall[:, None, None])

@@ -1,0 +1,71 @@
+"""Projection radiography: exposure, anti-scatter grid, scatter, photons. Bright means dense, few photons."""
+
+from functools import lru_cache
+from statistics import NormalDist
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from medrob.corruptions.draws import Draws, look_up
+from medrob.corruptions.photometric import apply_levels, to_uint8
+
+Images = NDArray[np.uint8]
+
+
+def exposure(images: Images, stops: float, draws: Draws) -> Images:
+    """Overexposure by the film's characteristic curve: the logit of the grey level falls by stops log 2 * 2.
+
+    Lungs burn out to black first, the mediastinum last. Hurter & Driffield (1890), contrast (gamma) 2.
+    """
+    level = np.clip(np.arange(256) / 255, 1e-3, 1 - 1e-3)
+    logit = np.log(level / (1 - level)) - 2 * np.log(2) * stops
+    return apply_levels(images, np.where(np.arange(256) == 0, 0, 255 / (1 + np.exp(-logit))))
+
+
+def grid_lines(images: Images, depth: float, draws: Draws) -> Images:
+    """Lines of a stationary anti-scatter grid, aliased by the detector: fine stripes, almost upright.
+
+    `depth` is the share of light lost in the dark lines; the period is 2.6 to 4.5 pixels, the tilt up to 4
+    degrees. Lin et al. (2006).
+    """
+    height, width = images.shape[1:3]
+    y, x = np.mgrid[:height, :width]
+    period = draws.uniform((), 2.6, 4.5)[:, None, None]
+    tilt = np.deg2rad(draws.uniform((), -4, 4, stream=1))[:, None, None]
+    start = draws.uniform((), 0, 2 * np.pi, stream=2)[:, None, None]
+    wave = np.cos(2 * np.pi * (x * np.cos(tilt) + y * np.sin(tilt)) / period + start)
+    return to_uint8(images * (1 - depth * (0.5 + 0.5 * wave))[..., None])
+
+
+def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
+    """Scattered radiation adds a blurred copy: contrast falls by 1 / (1 + ratio).
+
+    `ratio` is scatter to primary; the scatter's spread is 15 % of the shorter side. Boone & Seibert (1988).
+    """
+    sigma = 0.15 * min(images.shape[1:3])
+    out = np.empty_like(images)
+    for image, result in zip(images, out, strict=True):
+        scatter = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
+        result[:] = to_uint8((image + ratio * scatter.reshape(image.shape)) / (1 + ratio))
+    return out
+
+
+def quantum_noise(images: Images, photons: float, draws: Draws) -> Images:
+    """Too few photons: Poisson noise of the transmitted rays, strongest where the image is bright.
+
+    `photons` reach the detector at black; white lets one in twenty through. The noise is that of the log of
+    the count (Cohen et al. 1981).
+    """
+    cells = draws.bits(images.shape[1:]) >> np.uint16(4)
+    return look_up(_photon_table(photons), images.astype(np.int32) * 4096 + cells)
+
+
+@lru_cache(maxsize=16)
+def _photon_table(photons: float) -> NDArray[np.uint8]:
+    """Grey level for each (value, 4096th of a uniform): by Anscombe's normal approximation of the count."""
+    z = np.array([NormalDist().inv_cdf((i + 0.5) / 4096) for i in range(4096)])
+    density = np.log(20)
+    rate = photons * np.exp(-density * np.arange(256) / 255)[:, None]
+    count = np.maximum((np.sqrt(rate + 0.375) + z / 2) ** 2 - 0.375, 0.5)
+    return to_uint8(255 * np.log(photons / count) / density)[:, ::-1].ravel()

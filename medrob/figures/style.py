@@ -1,0 +1,134 @@
+"""One style for every figure: sizes, colours, markers and the words on the axes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+Colour = str | tuple[float, float, float]
+POINTS_PER_INCH = 72.27  # TeX points
+TEXTWIDTH = 418.0
+MARKERS = "osD^vPX<>*hpdH8"
+SALIENCY = "inferno"
+WORDS = {
+    "auc": "AUC",
+    "ece": "ECE",
+    "nll": "NLL",
+    "f1": "F1",
+    "rmse": "RMSE",
+    "ssim": "SSIM",
+    "psnr": "PSNR",
+    "iou10": "top-10 % overlap",
+    "spearman": "Spearman correlation",
+    "gradcam": "Grad-CAM",
+    "gradcam++": "Grad-CAM++",
+    "hirescam": "HiResCAM",
+    "xgradcam": "XGrad-CAM",
+    "layercam": "LayerCAM",
+    "gradcam-elementwise": "element-wise Grad-CAM",
+}
+METRIC_LABELS = {
+    "rmse": "drift: RMSE of maps (0-1)",
+    "ssim": "SSIM of maps (1 = same)",
+    "spearman": "rank correlation of maps (1 = same)",
+    "iou10": "overlap of the top 10 % (1 = same)",
+}
+
+
+def use_style(textwidth: float = TEXTWIDTH) -> None:
+    """Set matplotlib up for a thesis.
+
+    Args:
+        textwidth: width of a figure in TeX points, as LaTeX's ``\\the\\textwidth`` prints it.
+
+    Raises:
+        ValueError: a width that is not positive.
+    """
+    if isinstance(textwidth, bool) or not isinstance(textwidth, (int, float)) or not 100 <= textwidth <= 2000:
+        raise ValueError(f"textwidth={textwidth!r}: give points, such as 418 (100 to 2000)")
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    mpl.rcParams.update(
+        {
+            "figure.figsize": (textwidth / POINTS_PER_INCH, 0.5 * textwidth / POINTS_PER_INCH),
+            "figure.dpi": 90,
+            "savefig.dpi": 300,
+            "figure.constrained_layout.use": True,
+            "font.family": "STIXGeneral",
+            "mathtext.fontset": "stix",
+            "font.size": 9,
+            "axes.titlesize": 9,
+            "axes.labelsize": 9,
+            "legend.fontsize": 8,
+            "xtick.labelsize": 8,
+            "ytick.labelsize": 8,
+            "axes.spines.top": False,
+            "axes.spines.right": False,
+            "axes.linewidth": 0.6,
+            "lines.linewidth": 1.2,
+            "lines.markersize": 4,
+            "legend.frameon": False,
+            "pdf.fonttype": 42,
+            "svg.hashsalt": "medrob",
+            "image.cmap": "gray",
+            "image.interpolation": "nearest",
+        }
+    )
+
+
+def word(name: str) -> str:
+    """The words for a name of a table: ``gaussian_noise`` -> ``gaussian noise``, ``auc`` -> ``AUC``."""
+    return WORDS.get(name, name.replace("_", " "))
+
+
+def colours(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
+    """A colour for each name: seaborn's colour-blind palette up to ten, evenly spread hues beyond."""
+    names = list(dict.fromkeys(names))
+    palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
+    return dict(zip(names, palette, strict=True))
+
+
+def markers(names: Iterable[str]) -> dict[str, str]:
+    """A marker for each name, so that grey print tells them apart."""
+    return {name: MARKERS[i % len(MARKERS)] for i, name in enumerate(dict.fromkeys(names))}
+
+
+def sized(height: float, rows: int = 1, columns: int = 1, **options: object) -> tuple[Figure, np.ndarray]:
+    """A figure as wide as the text and `height` times as high, with a grid of axes (rows, columns)."""
+    width = mpl.rcParams["figure.figsize"][0]
+    figure, axes = plt.subplots(rows, columns, figsize=(width, width * height), squeeze=False, **options)  # type: ignore[call-overload]
+    return figure, axes
+
+
+def bare(ax: Axes) -> None:
+    """No ticks and no frame: a picture."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+
+
+def picture(ax: Axes, image: np.ndarray) -> None:
+    """Show a uint8 (H, W, C) image, grey levels 0-255."""
+    bare(ax)
+    ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, vmin=0, vmax=255)
+
+
+def band(
+    ax: Axes, x: Sequence[float], value: Sequence[float], low: Sequence[float], high: Sequence[float],
+    *, colour: Colour, marker: str, label: str,
+) -> None:  # fmt: skip
+    """A line with its interval as a band."""
+    ax.plot(x, value, color=colour, marker=marker, label=label, markeredgecolor="white", markeredgewidth=0.4)
+    ax.fill_between(x, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def letter(figure: Figure, axes: Iterable[Axes]) -> None:
+    """Put (a), (b), ... before the titles of the panels."""
+    for ax, name in zip(axes, "abcdefghijklmnopqrstuvwxyz", strict=False):
+        ax.set_title(f"({name}) {ax.get_title()}", loc="center")

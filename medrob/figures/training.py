@@ -1,0 +1,46 @@
+"""Figures of the training: did it learn, when did it stop, what did it cost."""
+
+from __future__ import annotations
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from medrob.figures.style import letter, sized
+
+SPLITS = {"train": ("C0", "o"), "val": ("C1", "s")}
+
+
+def learning_curves(history: pd.DataFrame) -> Figure:
+    """Loss and AUC against the epoch, training and validation; a line marks the weights that were kept."""
+    val = history[history["split"] == "val"]
+    best = int(val.loc[val["auc"].idxmax(), "epoch"])
+    figure, axes = sized(0.42, 1, 2)
+    for ax, metric, label in zip(axes[0], ("loss", "auc"), ("loss (nats)", "AUC"), strict=True):
+        for split, (colour, marker) in SPLITS.items():
+            rows = history[history["split"] == split]
+            name = "training" if split == "train" else "validation"
+            ax.plot(rows["epoch"], rows[metric], color=colour, marker=marker, label=name)
+        ax.axvline(best, color="0.4", linestyle=":", linewidth=1, label=f"kept: epoch {best}")
+        ax.set(xlabel="epoch", ylabel=label)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[0][0].set_ylim(bottom=0)
+    axes[0][0].legend()
+    letter(figure, axes[0])
+    return figure
+
+
+def performance(history: pd.DataFrame) -> Figure:
+    """Seconds, images a second and peak memory against the epoch."""
+    panels = {"seconds": "seconds", "images_per_second": "images / s", "memory_mb": "peak memory (MB)"}
+    figure, axes = sized(0.32, 1, len(panels))
+    for ax, (column, label) in zip(axes[0], panels.items(), strict=True):
+        for split, (colour, marker) in SPLITS.items():
+            rows = history[history["split"] == split]
+            name = "training" if split == "train" else "validation"
+            ax.plot(rows["epoch"], rows[column], color=colour, marker=marker, label=name)
+        ax.set(xlabel="epoch", ylabel=label)
+        ax.set_ylim(bottom=0)
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[0][0].legend()
+    letter(figure, axes[0])
+    return figure

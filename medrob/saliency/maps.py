@@ -1,0 +1,85 @@
+"""What is done to raw maps: ReLU and normalisation, enlargement, and the flag of a map without content."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+NORMALISATIONS = ("minmax", "sum", "rank")
+MIN_POSITIONS = 4
+
+
+def normalise(maps: Tensor, how: str = "minmax") -> Tensor:
+    """ReLU, then each map for itself to a common scale.
+
+    Args:
+        maps: raw, (N, h, w).
+        how: "minmax" = to 0-1; "sum" = to a sum of one; "rank" = average ranks over the number of
+            positions, in 0-1, ties shared. A map that is flat after the ReLU becomes 0 ("rank": 0.5
+            and a bit): ask `degenerate` before reading anything into it.
+
+    Returns:
+        The same shape.
+    """
+    if how not in NORMALISATIONS:
+        raise ValueError(f"how={how!r} is unknown; the normalisations are {', '.join(NORMALISATIONS)}")
+    flat = maps.relu().flatten(1)
+    if how == "minmax":
+        flat = flat - flat.amin(1, keepdim=True)
+        flat = flat / flat.amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    elif how == "sum":
+        flat = flat / flat.sum(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
+    else:
+        flat = ranks(flat) / flat.shape[1]
+    return flat.view(maps.shape)
+
+
+def sort(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Sort rows of (N, P) float32, none negative: the sorted values, and the order, int64.
+
+    On the CPU value and place are packed into one integer and sorted by NumPy, six times as fast as
+    a sort with indices: the bits of floats that are not negative are in the order of the floats.
+    """
+    if values.device.type != "cpu" or values.dtype != torch.float32:
+        return values.sort(1)
+    bits = values.numpy().view(np.int32).astype(np.int64)
+    keys = np.sort((bits << 32) | np.arange(values.shape[1]), axis=1)
+    return torch.from_numpy((keys >> 32).astype(np.int32).view(np.float32)), torch.from_numpy(
+        keys & 0xFFFFFFFF
+    )
+
+
+def ranks(values: Tensor, ordered: tuple[Tensor, Tensor] | None = None) -> Tensor:
+    """Ranks 1..P along the last axis of (N, P), ties given their mean rank (as SciPy's rankdata).
+
+    Args:
+        values: not negative. ordered: what `sort` gives for them, if it is known.
+    """
+    found, order = ordered or sort(values)
+    place = torch.arange(found.shape[1], device=values.device).expand_as(found)
+    starts = torch.ones_like(found, dtype=torch.bool)
+    starts[:, 1:] = found[:, 1:] != found[:, :-1]
+    ends = starts.roll(-1, 1)
+    first = torch.where(starts, place, 0).cummax(1).values
+    last = torch.where(ends, place, found.shape[1]).flip(1).cummin(1).values.flip(1)
+    mean = (first + last + 2).to(values.dtype) / 2
+    return torch.empty_like(mean).scatter_(1, order, mean)
+
+
+def degenerate(maps: Tensor) -> Tensor:
+    """Which maps (N, h, w) say nothing: fewer than 4 positions, no positive value, or zero spread; bool (N,).
+
+    Spread is judged after the ReLU, and to a relative precision of 1e-6.
+    """
+    flat = maps.relu().flatten(1)
+    if flat.shape[1] < MIN_POSITIONS:
+        return torch.ones(len(maps), dtype=torch.bool, device=maps.device)
+    high, low = flat.amax(1), flat.amin(1)
+    return ~(high - low > 1e-6 * high) | ~torch.isfinite(flat).all(1)
+
+
+def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
+    """Maps (N, h, w) enlarged to (N, size, size), bilinear, pixel centres aligned as in OpenCV."""
+    return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

@@ -1,0 +1,38 @@
+"""Execute the notebooks in order and keep their outputs: `make notebooks`.
+
+They run in a folder of their own, which is removed: results in data/ and figures/ are not touched.
+"""
+
+import os
+import shutil
+import tempfile
+from pathlib import Path
+
+import nbformat
+from nbclient import NotebookClient
+from tqdm import tqdm
+
+from medrob.runs import STAGES
+
+HERE = Path(__file__).parent
+VOLATILE = ("execution", "widgets", "papermill")
+
+
+def execute(path: Path) -> None:
+    """Run one notebook in place, and drop what would differ from run to run without meaning anything."""
+    notebook = nbformat.read(path, as_version=4)
+    NotebookClient(
+        notebook, timeout=None, kernel_name="python3", resources={"metadata": {"path": HERE}}
+    ).execute()
+    notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec",)}
+    for cell in notebook.cells:
+        cell.metadata = {k: v for k, v in cell.metadata.items() if k not in VOLATILE}
+    nbformat.write(notebook, path)
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as home:
+        os.environ.update(MEDROB_HOME=home, MEDROB_PROGRESS="off")
+        for stage in tqdm(STAGES, desc="notebooks"):
+            execute(HERE / f"{stage}.ipynb")
+        shutil.copy(Path(home) / "figures" / "demo" / "summary.png", HERE.parent / "figures" / "summary.png")
