@@ -15,6 +15,7 @@ env: $(VENV)/.ready  ## install everything into .venv (about 6 GB with CUDA libr
 
 # uv from the machine if it has one, else from PyPI into .venv
 $(VENV)/.ready: requirements.txt pyproject.toml
+	@echo "installing into $(VENV): some minutes, about 6 GB"
 	@command -v uv >/dev/null && uv venv --quiet --allow-existing --python $(PYTHON) $(VENV) || $(PYTHON) -m venv $(VENV)
 	@command -v uv >/dev/null || $(BIN)/python -m pip install --quiet uv
 	uv pip install --quiet --python $(BIN)/python -r requirements.txt

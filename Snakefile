@@ -1,5 +1,6 @@
 # Which notebook needs which: `make run`, or `snakemake --cores all`.
 # A stage runs again when its parameters, its code or its inputs change, and at no other time.
+# Another study: --config study=my.yaml. Several runs side by side: --config threads=1.
 import base64
 import json
 from pathlib import Path
@@ -7,7 +8,7 @@ from pathlib import Path
 from medrob import runs, study
 
 NOTEBOOKS = Path(workflow.basedir) / "notebooks"
-STUDY = study.load(Path(workflow.basedir) / "study.yaml", NOTEBOOKS)
+STUDY = study.load(Path(config.get("study", Path(workflow.basedir) / "study.yaml")), NOTEBOOKS)
 STAGES = list(runs.STAGES)
 
 
@@ -49,7 +50,7 @@ for stage, before in zip(STAGES, [None, *STAGES]):
         params:
             parameters=parameters(stage),
             code=study.fingerprint(stage, NOTEBOOKS / f"{stage}.ipynb"),
-        threads: workflow.cores
+        threads: int(config.get("threads", workflow.cores))
         message:
             f"{stage} of run {{wildcards.run}}"
         # A notebook that fails keeps its traceback in <stage>.ipynb.partial.ipynb; its end is shown here.

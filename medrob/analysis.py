@@ -12,11 +12,13 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from medrob.conditions import CLEAN
 from medrob.evaluation import auc, bootstrap_weights, interval
 
 STRATA = ("all", "preserved", "flipped")
 CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
+KINDS = ("pooled", "within severity", "partial")
 SIGNALS = ("low confidence", "entropy", "image rmse")
 
 
@@ -51,7 +53,7 @@ def mean_drift(
     if not len(drift):
         return pd.DataFrame(columns=columns)
     flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
-    wide = drift.pivot_table(metric, "image", by, sort=False, observed=True).reindex(columns=flat.index)
+    wide = _wide(drift, metric, by).reindex(columns=flat.index)
     x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
     w = bootstrap_weights(len(wide), resamples, seed)
     with np.errstate(invalid="ignore"):
@@ -81,8 +83,10 @@ def association(
     ``within severity``: ranks taken among the corruptions of the same severity.
     ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
 
-    The intervals resample images; p is two-sided, from permutations of the drops (among all conditions
-    if pooled, within severity else; Phipson & Smyth 2010). No correction for many tests is made here.
+    The intervals resample images; p is two-sided, from permutations of what is left of the drops (among
+    all conditions if pooled, within severity else; Freedman & Lane 1983, Phipson & Smyth 2010). No
+    correction for many tests is made here. Conditions in which all maps of a method are degenerate are
+    left out for that method.
 
     Args:
         predictions, drift, distances: the tables predictions, drift and corruptions of a run.
@@ -91,41 +95,31 @@ def association(
     Returns:
         method, layer, kind, value, low, high, p, conditions (how many). NaN where fewer than two
         corruptions, or constant drift, leave nothing to correlate.
+
+    Raises:
+        ValueError: a table without a column or a condition that is needed.
     """
-    _require(drift, ["image", *CONDITION, *MAP, metric], "drift")
-    drift = drift.dropna(subset=[metric])
+    _require_all(predictions, drift, distances, metric)
     keys = pd.MultiIndex.from_frame(drift[CONDITION].drop_duplicates())
     severity = keys.get_level_values("severity").to_numpy()
     picture = distances.groupby(CONDITION)["rmse"].mean().reindex(keys).to_numpy()
     drops, w = _auc_drops(predictions, keys, resamples, seed)
-    residual = {kind: _residual(kind, severity, picture) for kind in ("pooled", "within severity", "partial")}
-    ranked = {kind: _standard(_ranks(drops, kind, severity) @ residual[kind]) for kind in residual}
-    rng = np.random.default_rng(seed)
-    orders = {
-        kind: [
-            _shuffle(severity if kind != "pooled" else np.zeros_like(severity), rng)
-            for _ in range(permutations)
-        ]
-        for kind in residual
-    }
+    images = np.unique(predictions["image"])
     rows = []
     for (method, layer), group in drift.groupby(MAP, sort=False, observed=True):
-        wide = group.pivot_table(metric, "image", CONDITION, observed=True).reindex(columns=keys)
-        weights = w[:, wide.index.to_numpy()]
+        wide = _wide(group, metric, CONDITION).reindex(columns=keys)
+        weights = w[:, np.searchsorted(images, wide.index)]
         known = wide.notna().to_numpy()
+        use = known.any(0)
         with np.errstate(invalid="ignore"):
             means = (weights @ np.nan_to_num(wide.to_numpy())) / (weights @ known)
-        for kind, m in residual.items():
-            moved = _standard(_ranks(means, kind, severity) @ m)
-            value = (moved * ranked[kind]).sum(1)
-            chance = (
-                ((_ranks(drops[:1], kind, severity)[0][np.array(orders[kind])]) @ m) if permutations else None
-            )
-            p = np.nan
-            if chance is not None and np.isfinite(value[0]):
-                null = np.abs(_standard(chance) @ moved[0])
-                p = (1 + (null >= abs(value[0]) - 1e-12).sum()) / (1 + permutations)
-            rows.append((method, layer, kind, value[0], *interval(value[1:]), p, len(keys)))
+        for kind in KINDS:
+            found = (np.nan,) * 4
+            if use.any():
+                found = _link(
+                    means[:, use], drops[:, use], kind, severity[use], picture[use], permutations, seed
+                )
+            rows.append((method, layer, kind, *found, int(use.sum())))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
 
 
@@ -147,16 +141,22 @@ def failure(
 
     Returns:
         severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
-        high, events, cases. NaN where no image fails, or all do.
+        high, events, cases. NaN where no image fails, or all do, or every map is degenerate.
+
+    Raises:
+        ValueError: a table without a column or a condition that is needed.
     """
+    _require_all(predictions, drift, distances, metric)
     cases = _cases(predictions, drift, distances)
-    wide = drift.pivot_table(metric, ["image", *CONDITION], MAP, sort=False, observed=True)
-    wide = wide.reindex(pd.MultiIndex.from_frame(cases[["image", *CONDITION]]))
+    pairs = pd.MultiIndex.from_frame(drift[MAP].drop_duplicates())
+    wide = drift.set_index(["image", *CONDITION, *MAP])[metric].unstack(MAP)
+    wide = wide.reindex(pd.MultiIndex.from_frame(cases[["image", *CONDITION]]), columns=pairs)
     signals = {("drift", *key): wide[key].to_numpy() for key in wide}
     signals |= {(name, "", ""): cases[name].to_numpy() for name in SIGNALS}
     images = cases["image"].to_numpy()
     places = np.unique(images, return_inverse=True)[1]
-    w = np.concatenate([np.ones((1, places.max() + 1)), bootstrap_weights(places.max() + 1, resamples, seed)])
+    n = places.max() + 1
+    w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
     rows = []
     for severity in sorted(cases["severity"].unique()):
         at = (cases["severity"] == severity).to_numpy()
@@ -217,6 +217,8 @@ def say_association(kinds: pd.DataFrame) -> str:
 
     def numbers(kind: str) -> str:
         row = kinds.loc[kind]
+        if not np.isfinite(row["value"]):
+            return "not defined"
         return f"{row['value']:+.2f} ({row['low']:+.2f} to {row['high']:+.2f}, p = {row['p']:.3f})"
 
     within = kinds.loc["within severity"]
@@ -241,8 +243,13 @@ def say_association(kinds: pd.DataFrame) -> str:
 def say_failure(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
     """In words: how drift compares with low confidence as a warning of a flipped prediction."""
     rows = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")]
-    drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
+    asked = rows[(rows["method"] == method) & (rows["layer"] == layer)]
+    if not len(asked):
+        raise ValueError(f"the table failure has nothing on {method!r} at {layer!r}, severity {severity}")
+    drift = asked.iloc[0]
     sure = rows[rows["signal"] == "low confidence"].iloc[0]
+    if not drift["cases"]:
+        return f"Severity {severity}: every map of {method} at {layer} is degenerate; nothing to detect with."
     if not np.isfinite(drift["auroc"]):
         return (
             f"Severity {severity}: {drift['events']} of {drift['cases']} predictions flip; nothing to detect."
@@ -255,8 +262,8 @@ def say_failure(failure: pd.DataFrame, *, method: str, layer: str, severity: int
     else:
         against = "not distinguishable from"
     return (
-        f"Severity {severity}, {drift['events']} of {drift['cases']} predictions flipped: drift {warns}, AUROC "
-        f"{drift['auroc']:.2f} ({drift['low']:.2f} to {drift['high']:.2f});\nlow confidence reaches "
+        f"Severity {severity}, {drift['events']} of {drift['cases']} predictions flipped: drift {warns}, "
+        f"AUROC {drift['auroc']:.2f} ({drift['low']:.2f} to {drift['high']:.2f});\nlow confidence reaches "
         f"{sure['auroc']:.2f} ({sure['low']:.2f} to {sure['high']:.2f}): as a warning, drift is {against} it."
     )
 
@@ -280,7 +287,8 @@ def compare_runs(runs: Mapping[str, tuple[pd.DataFrame, pd.DataFrame]]) -> pd.Da
         runs: name -> the tables (scores, drift).
 
     Returns:
-        run, severity, auc, drop, drift (RMSE at `headline`; 0 at severity 0), method, layer, images explained.
+        run, severity, auc, drop, drift (RMSE at `headline`; 0 at severity 0), method, layer, images
+        (explained).
     """
     frames = []
     for name, (scores, drift) in runs.items():
@@ -302,6 +310,25 @@ def _require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
         raise ValueError(
             f"the table {name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
         )
+
+
+def _require_all(
+    predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame, metric: str
+) -> None:
+    """The three tables hold the columns and the conditions that `association` and `failure` need."""
+    _require(drift, ["image", *CONDITION, *MAP, metric], "drift")
+    _require(predictions, ["image", *CONDITION, "predicted"], "predictions")
+    _require(distances, ["image", *CONDITION, "rmse"], "corruptions")
+    asked = set(drift[CONDITION].itertuples(index=False, name=None))
+    for name, frame, more in (("predictions", predictions, {CLEAN}), ("corruptions", distances, set())):
+        missing = (asked | more) - set(frame[CONDITION].itertuples(index=False, name=None))
+        if missing:
+            raise ValueError(f"the table {name} lacks the conditions {sorted(missing)}, which drift holds")
+
+
+def _wide(drift: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
+    """A row an image, a column a group, all of them, even where there is nothing but NaN."""
+    return drift.groupby(["image", *by], observed=True)[metric].mean().unstack(list(by))
 
 
 def _cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
@@ -373,10 +400,31 @@ def _standard(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(length > 1e-9, length, np.nan)
 
 
-def _shuffle(groups: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """A random order in which positions only change places within their group."""
-    order = np.arange(len(groups))
-    for group in np.unique(groups):
-        places = np.flatnonzero(groups == group)
-        order[places] = rng.permutation(places)
-    return order
+def _shuffles(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Random orders (count, positions) in which positions only change places within their group."""
+    group = np.unique(groups, return_inverse=True)[1]
+    draws = np.random.default_rng(seed).random((count, len(groups)))
+    orders = np.empty(draws.shape, np.int64)
+    orders[:, np.argsort(group, kind="stable")] = np.argsort(group + draws, axis=1)
+    return orders
+
+
+def _link(
+    means: np.ndarray,
+    drops: np.ndarray,
+    kind: str,
+    severity: np.ndarray,
+    picture: np.ndarray,
+    permutations: int,
+    seed: int,
+) -> tuple[float, float, float, float]:
+    """Rank correlation of mean drift and drop (1 + resamples, conditions): value, low, high, p."""
+    m = _residual(kind, severity, picture)
+    moved, fell = (_standard(_ranks(x, kind, severity) @ m) for x in (means, drops))
+    value = (moved * fell).sum(1)
+    p = np.nan
+    if permutations and np.isfinite(value[0]):
+        groups = np.zeros_like(severity) if kind == "pooled" else severity
+        null = _standard(fell[0][_shuffles(groups, permutations, seed)] @ m) @ moved[0]
+        p = (1 + (np.abs(null) >= abs(value[0]) - 1e-12).sum()) / (1 + permutations)
+    return value[0], *interval(value[1:]), p

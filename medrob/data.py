@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import warnings
-import zipfile
-import zlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +22,7 @@ MEDMNIST = (
     *("breastmnist", "bloodmnist", "tissuemnist", "organamnist", "organcmnist", "organsmnist"),
 )
 MEDMNIST_SIZES = (28, 64, 128, 224)
+MOST_CLASSES = 1000  # a label beyond is a mistake, and would fill the memory with classes
 MEDMNIST_TASKS = {
     "binary-class": "binary",
     "multi-class": "multiclass",
@@ -73,7 +72,7 @@ class ImageDataset:
                 "give (N,), or (N, L) for a multi-label set"
             )
         columns = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=1)) + 1
-        names = tuple(self.class_names) or tuple(map(str, range(columns)))
+        names = tuple(self.class_names) or _numbered(columns, where)
         highest = 1 if task == "multilabel" else len(names) - 1
         if labels.size and not 0 <= labels.min() <= labels.max() <= highest:
             raise ValueError(
@@ -227,6 +226,13 @@ def _guess_task(labels: np.ndarray) -> str:
     return "binary" if labels.max(initial=1) <= 1 else "multiclass"
 
 
+def _numbered(count: int, where: str) -> tuple[str, ...]:
+    """Names for so many classes."""
+    if count > MOST_CLASSES:
+        raise ValueError(f"{where}: label {count - 1} stands for more than {MOST_CLASSES} classes")
+    return tuple(map(str, range(count)))
+
+
 def _load_phantom(dataset: str, split: str, size: int, seed: int, limit: int) -> ImageDataset:
     try:
         confounder = float(dataset.partition(":")[2] or 0)
@@ -277,37 +283,45 @@ def _find(dataset: str) -> Path:
 
 
 def _load_npz(file: Path, split: str, size: int | None) -> ImageDataset:
-    keys = [f"{split}_images", f"{split}_labels", *(f"{other}_labels" for other in SPLITS if other != split)]
-    try:
-        with np.load(file, allow_pickle=False) as archive:
-            missing = [key for key in keys[:2] if key not in archive]
-            if missing:
-                raise ValueError(
-                    f"{file} has no {' and no '.join(missing)}; it holds {', '.join(archive) or 'nothing'}. "
-                    "MedMNIST layout is {train,val,test}_images and {train,val,test}_labels"
-                )
-            images, labels, *others = (archive[key] for key in keys if key in archive)
-    except (zipfile.BadZipFile, zlib.error, EOFError, OSError) as error:
-        raise ValueError(f"{file} is damaged or truncated ({error}); fetch it again") from None
-    except ValueError as error:
-        if "pickle" not in str(error):
-            raise
+    found, held = _read_npz(file, split)
+    missing = [key for key in (f"{split}_images", f"{split}_labels") if key not in found]
+    if missing:
         raise ValueError(
-            f"{file} holds Python objects (pickles), which could run any code when opened, and is refused; "
-            "save plain uint8 images and integer labels with np.savez_compressed"
-        ) from None
+            f"{file} has no {' and no '.join(missing)}; it holds {', '.join(held) or 'nothing'}. "
+            "MedMNIST layout is {train,val,test}_images and {train,val,test}_labels"
+        )
+    images, labels = found.pop(f"{split}_images"), found.pop(f"{split}_labels")
     images = images[..., None] if images.ndim == 3 else images
     known = _medmnist_info(file)
     if known:
         names, task = tuple(known["label"].values()), MEDMNIST_TASKS[known["task"]]
     else:  # every split has the same classes, whichever is asked for
-        values = [np.asarray(x) for x in (labels, *others) if np.asarray(x).dtype.kind in "iub"]
-        single = labels.ndim == 1 or labels.shape[-1] == 1
+        single = labels.ndim < 2 or labels.shape[-1] == 1
+        values = (x for x in (labels, *found.values()) if x.dtype.kind in "iub")
         highest = max((int(x.max(initial=1)) for x in values), default=1)
         task = ("binary" if highest == 1 else "multiclass") if single else "multilabel"
-        names = tuple(map(str, range(highest + 1 if single else labels.shape[-1])))
+        names = _numbered(highest + 1 if single else labels.shape[-1], str(file))
     dataset = ImageDataset(images, labels, names, task, None, file.stem, split)
     return _resized(dataset, size) if size else dataset
+
+
+def _read_npz(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The images of a split and the labels of all, as far as they are there; and what the file holds."""
+    keys = [f"{split}_images", *(f"{name}_labels" for name in SPLITS)]
+    try:
+        with np.load(file, allow_pickle=False) as archive:
+            held = list(archive)
+            found = {key: archive[key] for key in keys if key in held}
+        if not all(isinstance(array, np.ndarray) for array in found.values()):
+            raise ValueError("not arrays")
+    except Exception as error:  # a damaged file raises many kinds
+        if "pickle" in str(error):
+            raise ValueError(
+                f"{file} holds Python objects (pickles), which could run any code when opened, and is "
+                "refused; save plain uint8 images and integer labels with np.savez_compressed"
+            ) from None
+        raise ValueError(f"{file} is damaged or truncated ({error}); fetch it again") from None
+    return found, held
 
 
 def _medmnist_info(file: Path) -> dict[str, Any] | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,14 +14,10 @@ from medrob.conditions import apply as corrupted
 from medrob.data import ImageDataset
 from medrob.models import pick_device
 from medrob.progress import bar
-from medrob.saliency.explain import check_methods, evaluating, pick_layers
+from medrob.saliency.explain import check_batch_size, check_methods, evaluating, pick_layers
 from medrob.saliency.gradient import cams
 from medrob.similarity import METRICS, Maps, compare
 
-COLUMNS = (
-    *("image", "label", "corruption", "severity", "method", "layer", "size"),
-    *("target", "preserved", "degenerate"),
-)
 SELECTIONS = ("all", "random", "correct", "wrong")
 
 
@@ -44,13 +39,13 @@ def select(
     Raises:
         ValueError: an unknown way, an index outside the images, or nothing to choose from.
     """
-    clean = predictions[(predictions["corruption"] == "clean")].set_index("image")
-    if not isinstance(images, (int, np.integer)):
-        chosen = np.unique(np.asarray(list(images)))
+    clean = predictions[predictions["corruption"] == "clean"].set_index("image")
+    if np.ndim(images) == 1 and how in SELECTIONS:
+        chosen = np.unique(np.asarray(images))
         if not len(chosen) or chosen.dtype.kind not in "iu" or not np.isin(chosen, clean.index).all():
-            raise ValueError(f"images={list(images)!r}: give indices from 0 to {clean.index.max()}")
+            raise ValueError(f"images={images!r}: give indices from 0 to {clean.index.max()}")
         return chosen.astype(np.int64)
-    if how not in SELECTIONS or images < 0:
+    if how not in SELECTIONS or not isinstance(images, (int, np.integer)) or images < 0:
         raise ValueError(
             f"select={how!r}, images={images}: select is one of {', '.join(SELECTIONS)}; "
             "images a number of each class (0 = all) or a list of indices"
@@ -65,7 +60,7 @@ def select(
     kept = [order[group.loc[order] == label][: images or None] for label in np.unique(group)]
     chosen = np.sort(np.concatenate(kept))
     if not len(chosen):
-        raise ValueError(f"select={how!r}: there is no such image among the {len(predictions)} predictions")
+        raise ValueError(f"select={how!r}: there is no such image among the {len(group)} clean ones")
     return chosen.astype(np.int64)
 
 
@@ -100,78 +95,70 @@ def measure(
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (side of the map, pixels), target (class explained),
         preserved (is it still the one predicted), degenerate (either map), and the metrics.
+
+    Raises:
+        ValueError: an unknown method, layer or metric, indices outside the images, nothing to measure.
     """
+    batch_size = check_batch_size(batch_size)
     methods, chosen = check_methods(methods), pick_layers(model, layers)
-    rows = np.arange(len(dataset)) if images is None else np.asarray(images)
+    rows = np.arange(len(dataset))
+    if images is not None:
+        rows = np.asarray(images)
+        if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(len(dataset))).all():
+            raise ValueError(f"images={images!r}: give indices from 0 to {len(dataset) - 1}")
     where = pick_device(device) if device else next(model.parameters()).device
     todo = [condition for condition in conditions if condition != CLEAN]
-    blocks: list[dict[str, Any]] = []
+    if not len(rows) or not todo:
+        raise ValueError(f"nothing to measure: {len(rows)} images, {len(todo)} conditions other than clean")
+    # The tables are laid out whole beforehand: conditions x methods x layers x images.
+    shape = (len(todo), len(methods), len(chosen), len(rows))
+    values = {metric: np.full(shape, np.nan, np.float32) for metric in metrics}
+    degenerate, preserved = np.zeros(shape, bool), np.zeros((len(todo), len(rows)), bool)
+    target, size = np.zeros(len(rows), np.int64), np.zeros(len(chosen), np.int64)
     progress = bar(total=len(rows) * (len(todo) + 1), desc="explaining", unit="image")
     with evaluating(model.to(where)):
-        for batch in (rows[i : i + batch_size] for i in range(0, len(rows), batch_size)):
-            data = dataset[batch]
-            found, logits = cams(model, _input(data.images, where), methods, chosen)
-            clean = {layer: _stacked(found, methods, layer) for layer in chosen}
-            target = logits.argmax(1)
-            progress.update(len(batch))
-            for corruption, severity in todo:
-                moved = corrupted(data.images, (corruption, severity), seed=seed, index=batch)
-                found, logits = cams(model, _input(moved, where), methods, chosen, target)
-                known = {
-                    "image": batch,
-                    "label": data.labels if data.labels.ndim == 1 else np.full(len(batch), -1),
-                    "corruption": np.full(len(batch), corruption, object),
-                    "severity": np.full(len(batch), severity),
-                    "target": target.cpu().numpy(),
-                    "preserved": (logits.argmax(1) == target).cpu().numpy(),
-                }
-                for layer in chosen:
-                    b = _stacked(found, methods, layer)
-                    blocks.append(_block(known, methods, layer, clean[layer], b, metrics))
-                progress.update(len(batch))
+        for begin in range(0, len(rows), batch_size):
+            part = slice(begin, begin + batch_size)
+            images = dataset.images[rows[part]]
+            found, logits = cams(model, _input(images, where), methods, chosen)
+            clean = [_stacked(found, methods, layer) for layer in chosen]
+            explained = logits.argmax(1)
+            target[part], size[:] = explained.cpu(), [min(maps.values.shape[1:]) for maps in clean]
+            progress.update(len(images))
+            for c, condition in enumerate(todo):
+                moved = corrupted(images, condition, seed=seed, index=rows[part])
+                found, logits = cams(model, _input(moved, where), methods, chosen, explained)
+                preserved[c, part] = (logits.argmax(1) == explained).cpu()
+                for l, layer in enumerate(chosen):
+                    maps = _stacked(found, methods, layer)
+                    flags = (clean[l].degenerate | maps.degenerate).cpu().numpy()
+                    degenerate[c, :, l, part] = flags.reshape(len(methods), -1)
+                    for metric, value in compare(clean[l], maps, metrics).items():
+                        values[metric][c, :, l, part] = value.reshape(len(methods), -1)
+                progress.update(len(images))
     progress.close()
-    columns = [*COLUMNS, *metrics]
-    frame = pd.DataFrame({c: np.concatenate([block[c] for block in blocks]) for c in columns})
-    place = {layer: i for i, layer in enumerate(chosen)}
-    order = np.lexsort(
-        (
-            frame["image"],
-            frame["layer"].map(place),
-            frame["method"].map(methods.index),
-            frame["severity"],
-            frame["corruption"].map(_order(todo)),
-        )
+    labels = dataset.labels[rows] if dataset.labels.ndim == 1 else np.full(len(rows), -1)
+    c, m, l, n = (axis.ravel() for axis in np.indices(shape))
+    return pd.DataFrame(
+        {
+            "image": rows[n],
+            "label": labels[n],
+            "corruption": np.array([name for name, _ in todo], object)[c],
+            "severity": np.array([severity for _, severity in todo])[c],
+            "method": np.array(methods, object)[m],
+            "layer": np.array(list(chosen), object)[l],
+            "size": size[l],
+            "target": target[n],
+            "preserved": preserved[c, n],
+            "degenerate": degenerate.ravel(),
+            **{metric: value.ravel() for metric, value in values.items()},
+        }
     )
-    return frame.iloc[order].reset_index(drop=True)
-
-
-def _block(
-    known: dict[str, np.ndarray],
-    methods: Sequence[str],
-    layer: str,
-    a: Maps,
-    b: Maps,
-    metrics: Sequence[str],
-) -> dict[str, np.ndarray]:
-    """The columns of one batch, condition and layer; maps a and b hold the methods one after another."""
-    n = len(known["image"])
-    return {
-        **{name: np.tile(column, len(methods)) for name, column in known.items()},
-        "method": np.repeat(np.array(methods, object), n),
-        "layer": np.full(len(methods) * n, layer, object),
-        "size": np.full(len(methods) * n, min(a.values.shape[1:])),
-        "degenerate": (a.degenerate | b.degenerate).cpu().numpy(),
-        **compare(a, b, metrics),
-    }
 
 
 def _stacked(found: dict[tuple[str, str], Tensor], methods: Sequence[str], layer: str) -> Maps:
     """The maps of one layer, all methods one after another."""
     return Maps(torch.cat([found[method, layer] for method in methods]))
-
-
-def _order(conditions: Iterable[Condition]) -> dict[str, int]:
-    return {name: i for i, name in enumerate(dict.fromkeys(name for name, _ in conditions))}
 
 
 def _input(images: np.ndarray, device: torch.device) -> Tensor:

@@ -89,15 +89,18 @@ class Run:
         """What ``run.json`` says: ``{"stages": {stage: {"parameters": ..., "seconds": ...}}}``.
 
         Raises:
-            ValueError: the file is not JSON.
+            ValueError: the file is damaged.
         """
         file = self.path("run.json")
         if not file.exists():
             return {"run": self.name, "stages": {}}
         try:
-            return json.loads(file.read_text())
+            record = json.loads(file.read_text())
+            if not isinstance(record, dict) or not isinstance(record.get("stages"), dict):
+                raise ValueError("no stages in it")
         except ValueError as error:
             raise ValueError(f"{file} is damaged ({error}); move it away and run 01_augment again") from None
+        return record
 
     @property
     def params(self) -> dict[str, dict[str, Any]]:
@@ -132,7 +135,6 @@ class Run:
                     f"run {self.name!r}: {earlier} has not been finished since what it builds on changed; "
                     f"{_advice(earlier, self.name)}"
                 )
-        self.folder.mkdir(parents=True, exist_ok=True)
         with atomic(self.path(".writable")) as probe:
             probe.touch()
         self.path(".writable").unlink()
@@ -166,9 +168,10 @@ class Run:
             "git": _git_commit(),
             "packages": {name: _version(name) for name in PACKAGES},
         }
+        entry = json.loads(json.dumps(entry))  # as it will be read: lists for tuples
         record = self.record
-        record["stages"][stage] = entry
         before = record["stages"].get(stage, {})
+        record["stages"][stage] = entry
         if any(before.get(key) != entry[key] for key in ["parameters", *self._notes]):
             for later in list(STAGES)[list(STAGES).index(stage) + 1 :]:
                 record["stages"].pop(later, None)
@@ -237,7 +240,8 @@ def atomic(path: Path) -> Iterator[Path]:
             "Check the free space and the permissions, or set MEDROB_HOME to another folder"
         ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 def _advice(stage: str, run: str) -> str:
@@ -268,8 +272,10 @@ def _check_injected(parameters: dict[str, Any]) -> None:
 def fits(value: Any, default: Any) -> bool:
     """Whether a parameter's value has the type of its default; whole numbers do as fractions, too.
 
-    A default that is a number or a list (``images``) takes either.
+    A default that is a number or a list (``images``) takes either, the default "all" a list, too.
     """
+    if default == "all" and isinstance(value, list):
+        return True
     wanted = {float: (int, float), list: (list, int), int: (int, list)}.get(type(default), type(default))
     return isinstance(value, wanted) and (isinstance(value, bool) == isinstance(default, bool))
 

@@ -26,8 +26,6 @@ class Maps:
 
     def __init__(self, raw: np.ndarray | Tensor) -> None:
         raw = torch.as_tensor(raw)
-        if raw.ndim != 3 or not raw.is_floating_point():
-            raise ValueError(f"maps are {raw.dtype} {tuple(raw.shape)}; give floating point (N, h, w)")
         self.degenerate = degenerate(raw)
         self.values = torch.nan_to_num(normalise(raw))
 

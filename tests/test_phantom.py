@@ -208,6 +208,9 @@ def test_marker_is_seen_in_the_corners_and_nothing_else_changes():
     assert (change[was == now] == 0).all()
     assert (change[now & ~was].max(axis=(1, 2)) > 50).all()  # a letter appears
     assert (change[was & ~now].min(axis=(1, 2)) < -50).all()  # a letter goes
+    is_left = p["marker_letter"][:, 0, 0] < 0.5
+    column = np.abs(change).max(axis=1).argmax(axis=1)
+    np.testing.assert_array_equal(column[was != now] > 32, is_left[was != now])  # L stands on the right
     elsewhere = change.copy()
     elsewhere[:, :18, :14] = elsewhere[:, :18, -14:] = 0
     assert np.abs(ndimage.uniform_filter(elsewhere, (0, 5, 5))).max() < 8  # quantum noise only

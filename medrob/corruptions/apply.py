@@ -16,7 +16,7 @@ from medrob.corruptions.draws import Draws
 
 SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
 SMALLEST_SIDE = 16
-_CHUNK = 1 << 17  # values worked on at once: small enough for the cache
+_CHUNK = 1 << 18  # values worked on at once: small enough for the cache
 _PARALLEL = 1 << 22  # values from which on threads pay
 
 
@@ -41,8 +41,8 @@ def corrupt(
         seed: 0 or more; another seed gives other noise.
         start: index of the first image in its data set.
         scale: severity table, "32", "64" or "224"; default by the shorter side: up to 48 pixels "32", up to
-            112 "64", else "224". A table that was not published at that scale is the "224" one with lengths
-            multiplied by size / 224; with scale="224" lengths are taken as published.
+            112 "64", else "224". Where none was published at that scale, or there is only one table, lengths
+            in the "224" table are multiplied by size / 224; with scale="224" they are taken as published.
 
     Returns:
         uint8, same shape: rounded and clipped to 0..255.
@@ -117,7 +117,7 @@ def _level(corruption: Corruption, severity: int, scale: str | None, side: int) 
     if scale is not None and scale not in SCALES:
         raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(map(repr, SCALES))} or None")
     wanted = scale or next(key for key, limit in SCALES.items() if side <= limit)
-    if wanted in corruption.parameters:
+    if wanted in corruption.parameters and (scale or len(corruption.parameters) > 1):
         return corruption.parameters[wanted][severity - 1], 1.0
     return corruption.parameters["224"][severity - 1], side / 224
 

@@ -147,12 +147,9 @@ def glass_blur(images: Images, parameters: tuple[float, int, int], draws: Draws)
 def _shuffle(images: Images, offset: int, field: NDArray[np.uint16]) -> Images:
     """Each inner pixel takes the value at a random offset in [-offset, offset) per axis."""
     count, height, width, channels = images.shape
-    cells = (2 * offset) ** 2
-    cell = np.arange(65536) * cells // 65536
-    jumps = (cell // (2 * offset) - offset) * width + cell % (2 * offset) - offset
     steps = np.zeros((count, height, width), np.int32)
     inner = np.s_[:, offset + 1 : height - offset + 1, offset + 1 : width - offset + 1]
-    steps[inner] = look_up(jumps.astype(np.int32), np.ascontiguousarray(field[inner]))
+    steps[inner] = look_up(_jumps(offset, width), np.ascontiguousarray(field[inner]))
     here = np.arange(steps.size, dtype=np.int32)
     taken = here + steps.ravel()
     source = taken.copy()
@@ -163,7 +160,20 @@ def _shuffle(images: Images, offset: int, field: NDArray[np.uint16]) -> Images:
         source[moving] = following
         again = following > at
         moving, at = moving[again], following[again]
-    return images.reshape(-1, channels)[source].reshape(images.shape)
+    if channels == 1:
+        return images.reshape(-1).take(source).reshape(images.shape)
+    four = np.asarray(cv2.cvtColor(images.reshape(-1, width, 3), cv2.COLOR_RGB2RGBA)).reshape(-1, 4)
+    moved = four.view(np.uint32).take(source).view(np.uint8).reshape(count * height, width, 4)
+    out = np.empty_like(images)
+    cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB, dst=out.reshape(count * height, width, 3))
+    return out
+
+
+@lru_cache(maxsize=16)
+def _jumps(offset: int, width: int) -> NDArray[np.int32]:
+    """Distance in raster order for each of 65,536 values: both axes even over [-offset, offset)."""
+    down, right = np.divmod(np.arange(65536) * (2 * offset) ** 2 // 65536, 2 * offset)
+    return ((down - offset) * width + right - offset).astype(np.int32)
 
 
 def zoom_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:

@@ -36,8 +36,9 @@ class Corruption:
     """What `describe` returns: one corruption and its severity tables.
 
     parameters: severities 1..5 at each scale ("224", "64", "32") for which a table was published; at the
-    others the "224" table is used with lengths in pixels multiplied by size / 224. `key` names the random
-    numbers: corruptions that share a key draw the same field. `colour` marks those that need RGB.
+    others, and wherever there is one table only, lengths in the "224" table are multiplied by size / 224.
+    `key` names the random numbers: corruptions that share a key draw the same field. `colour` marks those
+    that need RGB.
     """
 
     name: str

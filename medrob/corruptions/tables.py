@@ -179,12 +179,10 @@ NOT_MONOTONE: dict[str, tuple[str, ...]] = {
     "motion_blur": ("32",),  # (6, 2) and (8, 2) differ only beyond six sigma
     "snow": ("224",),  # severity 3 raises the threshold
     "frost": ("224", "32"),  # the image's weight falls, and with it the mean brightness
-    "fog": ("224",),  # rougher clouds of the same thickness at severity 4
     "spatter": ("224", "32"),  # fewer drops at 2 and 3, then mud instead of water
     "saturate": ("224", "32"),  # 1 and 2 take colour away, 3 to 5 add it
     "elastic_transform": ("224", "32"),  # wide waves at 1 and 2, narrow ones from 3 on
     "pathmnist/motion_blur": ("224",),  # (10, 5) and (15, 5) differ only beyond four sigma
     "dermamnist/motion_blur": ("224",),
     "bloodmnist/stain_deposit": ("224",),  # severities 3 and 4 are the same
-    "retinamnist/motion_blur": ("224",),
 }

@@ -19,42 +19,50 @@ def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images
     `parameters` is (thickness, decay of the roughness per halving). Hendrycks & Dietterich (2019).
     """
     thickness, decay = parameters
-    height, width = images.shape[1:3]
-    clouds = plasma(1 << (max(height, width) - 1).bit_length(), decay, draws)[:, :height, :width]
-    brightest = images.reshape(len(images), -1).max(axis=1).astype(np.float32)[:, None, None, None]
-    shrink = brightest / (brightest + np.float32(255 * thickness))
-    out = images + np.float32(255 * thickness) * clouds[..., None]
-    out *= shrink
-    return np.rint(out, out=out).astype(np.uint8)
+    height, width, channels = images.shape[1:]
+    clouds = plasma(1 << (max(height, width) - 1).bit_length(), decay, draws)
+    clouds *= np.float32(255 * thickness)
+    brightest = images.reshape(len(images), -1).max(axis=1).astype(float)
+    out = np.empty_like(images)
+    for image, result, cloud, most in zip(images, out, clouds, brightest, strict=True):
+        layer = cv2.merge([cloud[:height, :width]] * channels)
+        thick = cv2.add(image, layer.reshape(image.shape), dtype=cv2.CV_32F)
+        cv2.convertScaleAbs(thick, dst=result, alpha=most / (most + 255 * thickness))
+    return out
 
 
 def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
     """Height maps 0..1 (images, size, size) by diamonds and squares on a torus; size a power of two."""
     field = draws.bits((size * size,)) * np.float32(2 / 65536) - np.float32(1)
-    heights = np.zeros((draws.count, size, size), np.float32)
-    used, rough, step = 0, np.float32(100.0), size
+    heights = np.zeros((draws.count, 1, 1), np.float32)
+    used, rough = 0, 100.0
 
     def middle(corners: NDArray[np.float32]) -> NDArray[np.float32]:
         nonlocal used
         cells = corners.shape[1] * corners.shape[2]
-        noise = field[:, used : used + cells].reshape(corners.shape)
+        corners *= np.float32(0.25)
+        corners += (field[:, used : used + cells] * np.float32(rough * rough)).reshape(corners.shape)
         used += cells
-        return corners * np.float32(0.25) + rough * rough * noise
+        return corners
 
-    while step > 1:
-        half = step // 2
-        corners = heights[:, ::step, ::step]
-        pairs = corners + np.roll(corners, -1, 1)
-        heights[:, half::step, half::step] = middle(pairs + np.roll(pairs, -1, 2))
-        centres = heights[:, half::step, half::step]
-        level = centres + np.roll(centres, 1, 1) + corners + np.roll(corners, -1, 2)
-        heights[:, ::step, half::step] = middle(level)
-        upright = centres + np.roll(centres, 1, 2) + corners + np.roll(corners, -1, 1)
-        heights[:, half::step, ::step] = middle(upright)
-        step, rough = half, rough / np.float32(decay)
+    while heights.shape[1] < size:
+        pairs = heights + np.roll(heights, -1, 1)
+        centres = middle(pairs + np.roll(pairs, -1, 2))
+        level = middle(centres + np.roll(centres, 1, 1) + heights + np.roll(heights, -1, 2))
+        upright = middle(centres + np.roll(centres, 1, 2) + pairs)
+        even, odd = _interleave(heights, level), _interleave(upright, centres)
+        heights = np.stack([even, odd], axis=2).reshape(draws.count, -1, even.shape[2])
+        rough /= decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)
     return heights
+
+
+def _interleave(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray:
+    """Columns of two equal stacks by turns."""
+    count, height, width = left.shape
+    both = cv2.merge([left.reshape(-1, width), right.reshape(-1, width)])
+    return both.reshape(count, height, 2 * width)
 
 
 def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:

@@ -43,7 +43,7 @@ def overlay_grid(
                     interpolation="bilinear",
                 )
             else:
-                ax.set_xlabel("empty", labelpad=1, fontsize="x-small")
+                ax.text(0.5, 0.5, "empty", ha="center", va="center", fontsize="x-small", transform=ax.transAxes)
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
     axes[0][0].set_title("picture", fontsize="x-small")
     for ax, layer in zip(axes[0][1:], maps, strict=True):
@@ -196,7 +196,7 @@ def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped"
             colour=shades[method], marker=shapes[method], label=word(str(method)),
         )  # fmt: skip
     for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), ("--", "-.", ":"), strict=False):
-        ax.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=row.signal)
+        ax.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=row.signal.replace("rmse", "RMSE"))
     ax.axhline(0.5, color="0.7", linewidth=0.8)
     ax.annotate("chance", (len(layers) - 0.55, 0.5), fontsize="x-small", color="0.4", va="bottom", ha="right")
     count, cases = (int(rows[c].max()) if len(rows) else 0 for c in ("events", "cases"))

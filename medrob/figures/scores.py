@@ -73,7 +73,7 @@ def reliability(bins: pd.DataFrame, *, severity: int = 5) -> Figure:
     Args:
         bins: from `medrob.evaluation.reliability`.
     """
-    clean = bins[bins["corruption"] == "clean"]
+    clean = bins[bins["corruption"] == "clean"].sort_values("confidence")
     dirty = bins[bins["severity"] == severity]
     names = list(dict.fromkeys(dirty["corruption"]))
     shades, shapes = colours(names), markers(names)

@@ -108,7 +108,7 @@ def _warning(ax: Axes, failure: pd.DataFrame, method: str, layer: str) -> None:
         )  # fmt: skip
     ax.axhline(0.5, color="0.6", linewidth=0.6, linestyle=":")
     ax.set(
-        title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC (0.5 = chance)", ylim=(0.3, 1.02)
+        title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC (0.5 = chance)", ylim=(0.2, 1.02)
     )
     ax.set_xticks(sorted(rows["severity"].unique()))
-    ax.legend(loc="lower right", fontsize="x-small")
+    ax.legend(loc="lower left", fontsize="x-small")

@@ -60,7 +60,7 @@ def explain(
         TypeError, ValueError: an unknown method or layer, images of another shape, classes that
             do not exist.
     """
-    images = check_images(images)
+    images, batch_size = check_images(images), check_batch_size(batch_size)
     methods, chosen = check_methods(methods), pick_layers(model, layers)
     wanted = _check_targets(targets, len(images))
     where = pick_device(device) if device else next(model.parameters()).device
@@ -84,6 +84,13 @@ def check_methods(methods: Sequence[str]) -> list[str]:
     return methods
 
 
+def check_batch_size(batch_size: int) -> int:
+    """The size of a batch, if it is at least 1."""
+    if batch_size < 1:
+        raise ValueError(f"batch_size={batch_size!r}: give a whole number of at least 1")
+    return batch_size
+
+
 def pick_layers(model: nn.Module, layers: Sequence[str] | str | None) -> dict[str, nn.Module]:
     """The modules of those names, shallow to deep as given; None or "all" = `cam_layers`.
 
@@ -97,7 +104,9 @@ def pick_layers(model: nn.Module, layers: Sequence[str] | str | None) -> dict[st
     unknown = [layer for layer in asked if layer not in modules]
     if unknown or not asked:
         blocks = [name for name, module in modules.items() if any(True for _ in module.children())]
-        raise ValueError(f"layers={asked!r}: the network has no {unknown}; it has {', '.join(blocks)}")
+        raise ValueError(
+            f"layers={asked!r}: the network has no {unknown}; it has {', '.join(blocks or modules)}"
+        )
     return {layer: modules[layer] for layer in asked}
 
 

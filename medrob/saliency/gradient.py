@@ -74,7 +74,7 @@ def cams(
     """Every method at every layer, from one forward and one backward pass of the batch.
 
     Args:
-        model: in eval mode. x: its input (N, C, H, W). methods: of `WEIGHTS` and `MAPS`.
+        model: in eval mode. x: its input (N, C, H, W), left as it is. methods: of `WEIGHTS` and `MAPS`.
         layers: name -> module with output (N, K, h, w).
         targets: int64 (N,), the class explained; None = the predicted one.
 
@@ -82,16 +82,24 @@ def cams(
         ``{(method, layer): raw maps (N, h, w)}`` and the logits (N, classes), on the model's device.
 
     Raises:
-        ValueError: a layer whose output is no map, or that the logits do not depend on.
+        ValueError: a layer whose output is no map, or that the logits do not depend on; a class that the
+            network does not have.
     """
-    with torch.enable_grad(), _outputs(layers) as outputs:
+    dtype = next((p.dtype for p in model.parameters()), torch.float32)
+    with torch.inference_mode(False), torch.enable_grad(), _outputs(layers) as outputs:
         # The input requires a gradient, so that networks with frozen parameters can be explained.
-        logits = model(x.float().requires_grad_())
-        chosen = logits.argmax(1) if targets is None else targets
-        activations = [_map_output(layer, outputs.get(layer)) for layer in layers]
+        logits = model(x.detach().to(dtype, copy=True).requires_grad_())
+        chosen = logits.argmax(1) if targets is None else _existing(targets, logits.shape[1])
+        missing = [layer for layer in layers if layer not in outputs]
+        if missing:
+            raise ValueError(f"layers={missing!r} do not run when the network does; leave them out")
+        activations = [_map_output(layer, outputs[layer]) for layer in layers]
         # Images do not interact in eval mode: the gradient of the sum holds each image's own.
         explained = logits.gather(1, chosen[:, None]).sum()
-        gradients = torch.autograd.grad(explained, activations)
+        gradients = torch.autograd.grad(explained, activations, allow_unused=True)
+        unused = [layer for layer, g in zip(layers, gradients, strict=True) if g is None]
+        if unused:
+            raise ValueError(f"layers={unused!r}: the logits do not depend on them; leave them out")
     maps = {}
     for layer, A, g in zip(layers, activations, gradients, strict=True):
         maps.update({(method, layer): m for method, m in _formulas(A.detach(), g, methods).items()})
@@ -109,6 +117,15 @@ def _formulas(A: Tensor, g: Tensor, methods: Sequence[str]) -> dict[str, Tensor]
     return {method: found[method] for method in methods}
 
 
+def _existing(targets: Tensor, classes: int) -> Tensor:
+    wrong = targets[(targets < 0) | (targets >= classes)]
+    if len(wrong):
+        raise ValueError(
+            f"targets hold {sorted(set(wrong.tolist()))}; the network's classes are 0 to {classes - 1}"
+        )
+    return targets
+
+
 def _map_output(layer: str, output: object) -> Tensor:
     if not isinstance(output, Tensor) or output.ndim != 4:
         came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
@@ -118,11 +135,18 @@ def _map_output(layer: str, output: object) -> Tensor:
 
 @contextlib.contextmanager
 def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of modules while the block runs."""
+    """Collect the outputs of modules while the block runs.
+
+    What comes after a module gets a copy, so that a ReLU in place does not overwrite what is collected.
+    """
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str) -> Callable[[nn.Module, object, Tensor], None]:
-        return lambda module, inputs, output: outputs.__setitem__(name, output)
+    def keep(name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
+        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
+            outputs[name] = output
+            return output.clone() if isinstance(output, Tensor) else None
+
+        return hook
 
     handles = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
     try:

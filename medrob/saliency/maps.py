@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
+from typing import Concatenate, ParamSpec, TypeVar
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -10,18 +14,38 @@ from torch import Tensor
 NORMALISATIONS = ("minmax", "sum", "rank")
 MIN_POSITIONS = 4
 
+Array = TypeVar("Array", np.ndarray, Tensor)
+P = ParamSpec("P")
 
+
+def _any_kind(
+    function: Callable[Concatenate[Tensor, P], Tensor],
+) -> Callable[Concatenate[Array, P], Array]:
+    """Let a function of maps take NumPy arrays too, and give back the kind that came; check their shape."""
+
+    @functools.wraps(function)
+    def wrapped(maps: Array, *args: P.args, **kwargs: P.kwargs) -> Array:
+        given = maps if isinstance(maps, Tensor) else torch.from_numpy(np.array(maps))
+        if given.ndim != 3 or not given.is_floating_point():
+            raise ValueError(f"maps are {given.dtype} {tuple(given.shape)}; give floating point (N, h, w)")
+        found = function(given, *args, **kwargs)
+        return found if isinstance(maps, Tensor) else found.numpy()
+
+    return wrapped
+
+
+@_any_kind
 def normalise(maps: Tensor, how: str = "minmax") -> Tensor:
     """ReLU, then each map for itself to a common scale.
 
     Args:
-        maps: raw, (N, h, w).
+        maps: raw, (N, h, w), a NumPy array or a tensor.
         how: "minmax" = to 0-1; "sum" = to a sum of one; "rank" = average ranks over the number of
             positions, in 0-1, ties shared. A map that is flat after the ReLU becomes 0 ("rank": 0.5
             and a bit): ask `degenerate` before reading anything into it.
 
     Returns:
-        The same shape.
+        The same shape and kind.
     """
     if how not in NORMALISATIONS:
         raise ValueError(f"how={how!r} is unknown; the normalisations are {', '.join(NORMALISATIONS)}")
@@ -68,18 +92,21 @@ def ranks(values: Tensor, ordered: tuple[Tensor, Tensor] | None = None) -> Tenso
     return torch.empty_like(mean).scatter_(1, order, mean)
 
 
+@_any_kind
 def degenerate(maps: Tensor) -> Tensor:
     """Which maps (N, h, w) say nothing: fewer than 4 positions, no positive value, or zero spread; bool (N,).
 
-    Spread is judged after the ReLU, and to a relative precision of 1e-6.
+    Spread is judged after the ReLU, and to a relative precision of 1e-6; a value counts as positive from
+    the smallest number that floating point keeps to full precision. A map with NaN or infinity is degenerate.
     """
     flat = maps.relu().flatten(1)
     if flat.shape[1] < MIN_POSITIONS:
         return torch.ones(len(maps), dtype=torch.bool, device=maps.device)
     high, low = flat.amax(1), flat.amin(1)
-    return ~(high - low > 1e-6 * high) | ~torch.isfinite(flat).all(1)
+    return ~((high - low > 1e-6 * high) & (high >= torch.finfo(flat.dtype).tiny))
 
 
+@_any_kind
 def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
     """Maps (N, h, w) enlarged to (N, size, size), bilinear, pixel centres aligned as in OpenCV."""
     return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

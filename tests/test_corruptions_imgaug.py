@@ -1,0 +1,100 @@
+"""The bridge to imgaug, both ways."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")
+    import imgaug.augmenters as iaa
+
+from medrob.corruptions import as_augmenter, corrupt, describe, distances, names, register
+from medrob.corruptions.catalogue import CATALOGUE
+
+
+@pytest.fixture(autouse=True)
+def _forget_registered():
+    before = dict(CATALOGUE)
+    yield
+    CATALOGUE.clear()
+    CATALOGUE.update(before)
+
+
+def images(count: int = 4, channels: int = 3) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (count, 40, 36, channels), dtype=np.uint8)
+
+
+def test_a_corruption_is_an_augmenter():
+    augmenter = as_augmenter("gaussian_noise", 3, seed=4)
+    first = augmenter(images=images())
+    assert first.shape == (4, 40, 36, 3) and (first != images()).any()
+    again = as_augmenter("gaussian_noise", 3, seed=4)(images=images())
+    np.testing.assert_array_equal(again, first)
+    assert (augmenter(images=images()) != first).any()  # the next batch draws anew
+
+
+def test_augmenters_nest_and_take_lists_of_images():
+    chain = iaa.Sequential([as_augmenter("contrast", 2), iaa.Fliplr(1.0)], seed=1)
+    result = chain(images=list(images()))
+    np.testing.assert_array_equal(np.stack(result), corrupt(images(), "contrast", 2)[:, :, ::-1])
+
+
+def test_severities_are_drawn():
+    flat = np.full((60, 32, 32, 1), 100, np.uint8)
+    drawn = as_augmenter("brightness", (1, 3), seed=0)(images=flat)
+    levels = {int(corrupt(flat[:1], "brightness", s)[0, 0, 0, 0]) for s in (1, 2, 3)}
+    assert set(np.unique(drawn)) == levels
+    listed = as_augmenter("brightness", [2, 5], seed=0)(images=flat)
+    assert len(np.unique(listed)) == 2
+
+
+def test_augmenters_refuse():
+    with pytest.raises(ValueError, match="did you mean 'fog'"):
+        as_augmenter("fogg", 1)
+    with pytest.raises(ValueError, match="severity is 6"):
+        as_augmenter("fog", (1, 6))
+    with pytest.raises(TypeError, match="severity is '3'"):
+        as_augmenter("fog", "3")
+
+
+def test_an_augmenter_becomes_a_corruption():
+    entry = register("salt", lambda severity: iaa.Salt(0.02 * severity), group="noise")
+    assert entry == describe("salt") and entry.group == "noise" and "salt" in names("all")
+    whole = corrupt(images(), "salt", 2, seed=1)
+    np.testing.assert_array_equal(corrupt(images()[2:], "salt", 2, seed=1, start=2), whole[2:])
+    assert (corrupt(images(), "salt", 2, seed=2) != whole).any()
+    growth = distances(images(), "salt").mean(axis=1)
+    assert (np.diff(growth) > 0).all()
+
+
+def test_five_or_one_augmenters_can_be_registered():
+    register("steps", [iaa.Add(10 * severity) for severity in range(1, 6)])
+    flat = np.full((1, 32, 32, 1), 100, np.uint8)
+    assert [int(corrupt(flat, "steps", s)[0, 0, 0, 0]) for s in range(1, 6)] == [110, 120, 130, 140, 150]
+    register("steps", iaa.Add(7))
+    assert [int(corrupt(flat, "steps", s)[0, 0, 0, 0]) for s in (1, 5)] == [107, 107]
+
+
+def test_register_refuses():
+    with pytest.raises(ValueError, match="built-in"):
+        register("fog", iaa.Add(1))
+    with pytest.raises(ValueError, match="without '/'"):
+        register("my/noise", iaa.Add(1))
+    with pytest.raises(TypeError, match="imgaug Augmenters"):
+        register("mine", 3)
+    with pytest.raises(TypeError, match="imgaug Augmenters"):
+        register("mine", lambda severity: severity)
+    with pytest.raises(ValueError, match="3 levels"):
+        register("mine", [iaa.Add(1)] * 3)
+    with pytest.raises(ValueError, match="keep shape"):
+        register("mine", iaa.CropToFixedSize(16, 16))
+
+
+def test_register_refuses_what_ignores_the_seed():
+    def restless(batch, *_):
+        return [np.random.default_rng().integers(0, 256, i.shape, dtype=np.uint8) for i in batch]
+
+    with pytest.raises(ValueError, match="not deterministic"):
+        register("restless", iaa.Lambda(func_images=restless))
+    assert "restless" not in names("all")

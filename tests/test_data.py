@@ -1,0 +1,413 @@
+import hashlib
+import pickle
+import zipfile
+from pathlib import Path
+
+import medmnist
+import numpy as np
+import pytest
+import torchvision
+from hypothesis import given
+from hypothesis import strategies as st
+
+from medrob import data, phantom
+from medrob.data import ImageDataset, load
+from medrob.runs import Run
+
+PNEUMONIA = Path(__file__).parents[2] / "shared" / "data" / "pneumoniamnist.npz"
+
+
+def arrays(count=12, classes=3, side=10, colours=None):
+    """What an .npz in MedMNIST layout holds."""
+    rng = np.random.default_rng(0)
+    shape = (count, side, side) if colours is None else (count, side, side, colours)
+    found = {}
+    for split in data.SPLITS:
+        found[f"{split}_images"] = rng.integers(0, 256, shape).astype(np.uint8)
+        found[f"{split}_labels"] = (np.arange(count) % classes)[:, None].astype(np.uint8)
+    return found
+
+
+@pytest.fixture
+def npz(tmp_path):
+    """A function that writes an .npz, by default a valid one, and gives its path."""
+
+    def write(name="own.npz", **changes):
+        content = {k: v for k, v in (arrays() | changes).items() if v is not None}
+        np.savez_compressed(tmp_path / name, **content)
+        return str(tmp_path / name)
+
+    return write
+
+
+# The phantom
+
+
+def test_phantom():
+    ds = load("phantom", "val", size=28, limit=30, seed=4)
+    images, labels, masks = phantom.generate("val", size=28, limit=30, seed=4)
+    assert (ds.images == images).all() and (ds.labels == labels).all() and (ds.masks == masks).all()
+    assert (ds.task, ds.class_names, ds.split) == ("multiclass", phantom.CLASSES, "val")
+    assert ds.counts == dict.fromkeys(phantom.CLASSES, 10)
+    assert (ds.num_classes, ds.channels, len(ds)) == (3, 1, 30)
+    assert load("phantom", "val", size=0, limit=1).images.shape == (1, 64, 64, 1)
+    assert (load("phantom:0.9", "val", size=28, limit=30, seed=4).images != ds.images).any()
+
+
+@pytest.mark.parametrize(
+    ("dataset", "options", "message"),
+    [
+        ("phantom:high", {}, "give 'phantom' or 'phantom:0.8'"),
+        ("phantom:2", {}, "confounder is 2.0"),
+        ("phantom:nan", {}, "confounder is nan"),
+        ("phantom", {"size": 27}, "size is 27; .* 28 to 224"),
+        ("phantom", {"split": "tests"}, "split='tests'; the splits are train, val, test"),
+        ("phantom", {"size": -1}, "size=-1: give a whole number"),
+        ("phantom", {"limit": 2.5}, "limit=2.5: give a whole number"),
+        ("phantom", {"limit": True}, "limit=True"),
+        ("fantom", {}, "dataset='fantom' is unknown; .*pneumoniamnist"),
+        ("", {}, "dataset='' is unknown"),
+        ("breastmnist", {"size": 32}, "MedMNIST comes in 28, 64, 128, 224 pixels"),
+    ],
+)
+def test_bad_arguments(dataset, options, message):
+    with pytest.raises(ValueError, match=message):
+        load(dataset, **options)
+
+
+# Files
+
+
+@pytest.mark.parametrize(("colours", "channels"), [(None, 1), (1, 1), (3, 3)])
+def test_npz_grey_and_rgb(npz, colours, channels):
+    content = arrays(colours=colours)
+    ds = load(npz(**content), "train")
+    assert ds.images.shape == (12, 10, 10, channels) and ds.images.dtype == np.uint8
+    assert (ds.images.ravel() == content["train_images"].ravel()).all()
+    assert ds.labels.dtype == np.int64 and ds.labels.tolist() == [0, 1, 2] * 4
+    assert (ds.name, ds.split, ds.task, ds.class_names) == ("own", "train", "multiclass", ("0", "1", "2"))
+    assert ds.masks is None
+
+
+def test_npz_tasks(npz):
+    assert load(npz(**arrays(classes=2))).task == "binary"
+    assert load(npz(test_labels=np.arange(12) % 3)).labels.tolist() == [0, 1, 2] * 4
+    many = {f"{split}_labels": np.eye(4, dtype=np.int8)[np.arange(12) % 3] for split in data.SPLITS}
+    ds = load(npz(**many))
+    assert (ds.task, ds.labels.shape, ds.num_classes) == ("multilabel", (12, 4), 4)
+    assert ds.counts == {"0": 4, "1": 4, "2": 4, "3": 0}
+
+
+def test_every_split_has_the_same_classes(npz):
+    file = npz(test_labels=np.zeros((12, 1), np.uint8), val_labels=np.ones((12, 1), np.uint8))
+    for split in data.SPLITS:
+        assert (load(file, split).class_names, load(file, split).task) == (("0", "1", "2"), "multiclass")
+
+
+def test_a_file_with_a_medmnist_name_has_its_classes(npz):
+    ds = load(npz("bloodmnist_64.npz", **arrays(classes=8, colours=3)))
+    assert ds.class_names[0] == "basophil" and ds.num_classes == 8
+    assert load(npz("retinamnist.npz", **arrays(classes=5))).task == "ordinal"
+    with pytest.raises(
+        ValueError, match=r"labels run from 0 to 2, outside the 2 classes \(malignant, normal"
+    ):
+        load(npz("breastmnist.npz"))
+
+
+def test_paths_start_here_or_at_home(npz, home, monkeypatch):
+    content = Path(npz()).read_bytes()
+    (home / "data").mkdir()
+    (home / "data" / "far.npz").write_bytes(content)
+    assert len(load("data/far.npz")) == 12
+    monkeypatch.chdir(Path(npz()).parent)
+    assert len(load("own.npz")) == 12
+    with pytest.raises(FileNotFoundError, match=r"no file 'none.npz', neither in .* nor in"):
+        load("none.npz")
+
+
+def test_resize(npz):
+    flat = np.full((12, 10, 10, 3), (10, 20, 30), np.uint8)
+    left = np.zeros((12, 10, 10), np.uint8)
+    left[:, :, :5] = 200
+    assert (load(npz(test_images=flat), size=7).images == flat[:, :7, :7]).all()
+    small = load(npz(test_images=left), size=2)
+    assert small.images[..., 0].tolist() == [[[200, 0], [200, 0]]] * 12  # area average: exact halves
+    with pytest.warns(UserWarning, match="enlarged to 20x20"):
+        large = load(npz(test_images=left), size=20)
+    assert large.images.shape == (12, 20, 20, 1) and large.images[0, 0, [0, -1], 0].tolist() == [200, 0]
+    assert load(npz(), size=10).fingerprint == load(npz()).fingerprint
+
+
+def test_real_pneumonia():
+    if not PNEUMONIA.exists():
+        pytest.skip(f"{PNEUMONIA} is not there")
+    counts = {"train": 4708, "val": 524, "test": 624}
+    for split, count in counts.items():
+        ds = load(str(PNEUMONIA), split)
+        assert ds.images.shape == (count, 28, 28, 1) and sum(ds.counts.values()) == count
+        assert (ds.task, ds.class_names, ds.name) == ("binary", ("normal", "pneumonia"), "pneumoniamnist")
+
+
+# Bad files
+
+
+class Evil:
+    """Unpickling it creates the file whose path it holds."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.parametrize("key", ["test_images", "test_labels", "train_labels"])
+def test_pickles_are_refused_and_not_run(npz, tmp_path, key):
+    trap = tmp_path / "sprung"
+    file = npz(**{key: np.array([Evil(trap)] * 12, object)})
+    with pytest.raises(ValueError, match=r"own.npz holds Python objects \(pickles\).* is refused"):
+        load(file)
+    (tmp_path / "bare.npz").write_bytes(pickle.dumps(Evil(trap)))
+    with pytest.raises(ValueError, match=r"is refused|damaged"):
+        load(str(tmp_path / "bare.npz"))
+    assert not trap.exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "kind", "message"),
+    [
+        ({"test_images": np.zeros((12, 10, 10), np.float32)}, TypeError, "images are float32; give a uint8"),
+        ({"test_images": np.full((12, 10, 10), np.nan)}, TypeError, "images are float64"),
+        ({"test_images": np.zeros((12, 10, 10), np.int64)}, TypeError, "images are int64"),
+        (
+            {"test_images": np.zeros((12, 10, 10, 2), np.uint8)},
+            ValueError,
+            r"images have shape \(12, 10, 10, 2\)",
+        ),
+        ({"test_images": np.zeros((12, 3, 10, 10), np.uint8)}, ValueError, r"shape \(12, 3, 10, 10\)"),
+        ({"test_images": np.zeros((12, 9, 9, 9, 1), np.uint8)}, ValueError, r"shape \(12, 9, 9, 9, 1\)"),
+        ({"test_images": np.zeros((12, 0, 10), np.uint8)}, ValueError, r"shape \(12, 0, 10, 1\)"),
+        ({"test_images": np.zeros((11, 10, 10), np.uint8)}, ValueError, "for 11 images"),
+        ({"test_images": np.array(0, np.uint8)}, ValueError, r"shape \(\)"),
+        ({"test_labels": np.zeros((12, 1), np.float32)}, TypeError, "labels are float32; give class numbers"),
+        ({"test_labels": np.full((12, 1), np.nan)}, TypeError, "labels are float64"),
+        ({"test_labels": np.full((12, 1), "normal")}, TypeError, "labels are <U6"),
+        (
+            {"test_labels": np.full((12, 1), -1)},
+            ValueError,
+            "labels run from -1 to -1, outside the 3 classes",
+        ),
+        ({"test_labels": np.full((12, 1), 2**63, np.uint64)}, ValueError, "label 9223372036854775808"),
+        (
+            {"test_labels": np.full((12, 1), 10**12)},
+            ValueError,
+            "label 1000000000000 stands for more than 1000 classes",
+        ),
+        ({"train_labels": np.full((12, 1), 10**12)}, ValueError, "label 1000000000000"),
+        ({"test_labels": np.full((12, 2), 3)}, ValueError, "labels run from 3 to 3.* allowed are 0 to 1"),
+        ({"test_labels": np.zeros((12, 1, 1), int)}, ValueError, r"labels have shape \(12, 1, 1\)"),
+        ({"test_labels": np.array(0)}, ValueError, r"shape \(1,\) for 12 images"),
+        ({"test_labels": np.zeros((13, 1), int)}, ValueError, r"shape \(13,\) for 12 images"),
+        ({"test_labels": None}, ValueError, "has no test_labels; it holds train_images"),
+        ({"test_images": None, "test_labels": None}, ValueError, "no test_images and no test_labels"),
+    ],
+)
+def test_bad_arrays(npz, changes, kind, message):
+    with pytest.raises(kind, match=message):
+        load(npz(**changes))
+
+
+def test_truncated_files(npz):
+    file = Path(npz(test_images=arrays(side=28)["test_images"]))
+    whole = file.read_bytes()
+    for keep in (0, 1, 4, 100, len(whole) // 2, len(whole) - 1):
+        file.write_bytes(whole[:keep])
+        with pytest.raises(ValueError, match=r"own.npz .*(damaged or truncated|is refused)"):
+            load(str(file))
+
+
+def test_a_flipped_byte_never_passes_unseen(npz):
+    file = Path(npz())
+    whole, expected = file.read_bytes(), load(npz()).fingerprint
+    for place in range(60, len(whole), len(whole) // 40):
+        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
+        try:
+            assert load(str(file)).fingerprint == expected  # a byte that does not matter
+        except (ValueError, TypeError) as error:
+            assert "own" in str(error)
+
+
+def zipped(path, **members):
+    with zipfile.ZipFile(path, "w") as archive:
+        for name, content in members.items():
+            archive.writestr(name, content)
+
+
+def test_files_that_are_not_npz(tmp_path):
+    file = tmp_path / "other.npz"
+    zipped(file)
+    with pytest.raises(ValueError, match="has no test_images and no test_labels; it holds nothing"):
+        load(str(file))
+    zipped(file, **{"word/document.xml": "<x/>"})
+    with pytest.raises(ValueError, match=r"it holds word/document.xml"):
+        load(str(file))
+    zipped(file, test_images=b"raw bytes", test_labels=b"raw bytes")
+    with pytest.raises(ValueError, match=r"other.npz .*damaged"):
+        load(str(file))
+    zipped(file, **{"test_images.npy": b"\x93NUMPY\x01\x00\x04\x00????", "test_labels.npy": b""})
+    with pytest.raises(ValueError, match=r"other.npz .*damaged"):
+        load(str(file))
+    np.save(file.open("wb"), np.zeros(3))
+    with pytest.raises(ValueError, match=r"other.npz .*damaged"):
+        load(str(file))
+    file.write_text("a,b\n1,2\n")
+    with pytest.raises(ValueError, match=r"other.npz .*(damaged|is refused)"):
+        load(str(file))
+
+
+# MedMNIST by name
+
+
+@pytest.fixture
+def offline(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", refuse)
+
+
+@pytest.mark.parametrize(("size", "file"), [(None, "breastmnist.npz"), (64, "breastmnist_64.npz")])
+def test_medmnist_offline(offline, home, size, file):
+    with pytest.raises(FileNotFoundError) as error:
+        load("breastmnist", size=size)
+    url = medmnist.INFO["breastmnist"]["url" if size is None else "url_64"]
+    assert f"download {url} on a computer with a connection" in str(error.value)
+    assert f"put it at {home / 'data' / 'raw' / file}, and run this again" in str(error.value)
+    assert list((home / "data" / "raw").iterdir()) == []
+
+
+def test_medmnist_download(npz, home, monkeypatch):
+    official = Path(npz(**arrays(classes=2, side=28))).read_bytes()
+    monkeypatch.setitem(medmnist.INFO["breastmnist"], "MD5", hashlib.md5(official).hexdigest())
+    asked = []
+
+    def fake(url, root, filename, md5):
+        asked.append((url, md5))
+        (Path(root) / filename).write_bytes(official)
+
+    monkeypatch.setattr(torchvision.datasets.utils, "download_url", fake)
+    ds = load("breastmnist", "val")
+    assert asked == [(medmnist.INFO["breastmnist"]["url"], hashlib.md5(official).hexdigest())]
+    assert (home / "data" / "raw" / "breastmnist.npz").read_bytes() == official
+    assert (ds.class_names, ds.task) == (("malignant", "normal, benign"), "binary")
+    assert load("breastmnist", "val", limit=4).counts == {"malignant": 2, "normal, benign": 2}
+    assert len(asked) == 1  # the file that is there is used
+
+
+def test_medmnist_file_of_another_checksum(offline, npz, tmp_path):
+    npz("breastmnist.npz", **arrays(classes=2))
+    with pytest.raises(ValueError, match=r"has MD5 .*, the official file .*: delete it"):
+        load("breastmnist", root=tmp_path)
+    assert len(load(str(tmp_path / "breastmnist.npz"))) == 12  # by its path it is taken as it is
+
+
+# Choosing images
+
+
+def test_limit_is_stratified_seeded_and_keeps_the_order(npz):
+    labels = np.r_[np.zeros(60), np.ones(30), np.full(10, 2)].astype(int)
+    images = np.arange(100, dtype=np.uint8)[:, None, None].repeat(8, 1).repeat(8, 2)
+    file = npz(test_images=images, test_labels=np.random.default_rng(0).permutation(labels)[:, None])
+    ds, again, other = (load(file, limit=20, seed=s) for s in (0, 0, 1))
+    assert ds.counts == {"0": 12, "1": 6, "2": 2}
+    chosen = ds.images[:, 0, 0, 0].astype(int)
+    assert (np.diff(chosen) > 0).all() and (load(file).labels[chosen] == ds.labels).all()
+    assert again.fingerprint == ds.fingerprint != other.fingerprint
+    assert load(file, limit=3).counts == {"0": 1, "1": 1, "2": 1}
+    assert load(file, limit=0).fingerprint == load(file, limit=1000).fingerprint == load(file).fingerprint
+
+
+@given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 50), st.integers(0, 5))
+def test_limit_keeps_proportions(labels, limit, seed):
+    ds = ImageDataset(np.zeros((len(labels), 2, 2, 1), np.uint8), np.array(labels), tuple("abcde"))
+    kept = data._subset(ds, limit, seed)
+    assert len(kept) == min(limit, len(labels))
+    for name, count in ds.counts.items():
+        assert abs(kept.counts[name] - count * len(kept) / len(ds)) <= len(set(labels))
+        if limit >= len(set(labels)):
+            assert bool(kept.counts[name]) == bool(count)
+
+
+# The data set itself
+
+
+def test_fingerprint(npz):
+    content = arrays()
+    first = load(npz(**content)).fingerprint
+    assert load(npz(**content)).fingerprint == first and len(first) == 16
+    content["test_images"][3, 2, 1] ^= 1
+    pixel = load(npz(**content)).fingerprint
+    content["test_labels"][[0, 1]] = content["test_labels"][[1, 0]]
+    assert len({first, pixel, load(npz(**content)).fingerprint}) == 3
+    whole = ImageDataset(np.zeros((2, 4, 2, 1), np.uint8), [0, 1])
+    assert whole.fingerprint != ImageDataset(np.zeros((2, 2, 4, 1), np.uint8), [0, 1]).fingerprint
+
+
+def test_fingerprint_of_a_view_is_that_of_its_pixels(tiny):
+    turned = np.asfortranarray(tiny.images[::2])
+    assert ImageDataset(turned, tiny.labels[::2]).fingerprint == tiny[::2].fingerprint
+
+
+def test_rows(tiny):
+    for rows in (slice(3, 7), [5, 1], np.arange(60) > 57, 4):
+        part, places = tiny[rows], np.atleast_1d(np.arange(60)[rows])
+        assert (part.images == tiny.images[places]).all() and (part.masks == tiny.masks[places]).all()
+        assert part.labels.tolist() == tiny.labels[places].tolist()
+        assert part.class_names == tiny.class_names
+    assert len(tiny[:0]) == 0 and tiny[:0].counts == dict.fromkeys(tiny.class_names, 0)
+
+
+def test_first_of_each(tiny):
+    for name, place in tiny.first_of_each().items():
+        label = tiny.class_names.index(name)
+        assert tiny.labels[place] == label and label not in tiny.labels[:place]
+    labels = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0]])
+    many = ImageDataset(np.zeros((3, 4, 4, 1), np.uint8), labels, tuple("abc"))
+    assert many.first_of_each() == {"a": 2, "b": 1}
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"task": "regression"}, "task='regression'; the tasks are binary"),
+        ({"task": "multilabel"}, "labels have shape"),
+        ({"class_names": ("a",)}, "outside the 1 classes"),
+        ({"labels": np.array([0, 10**12])}, "label 1000000000000 stands for more than 1000 classes"),
+        ({"masks": np.zeros((2, 4, 4))}, "masks are float64"),
+        ({"masks": np.zeros((2, 4, 5), bool)}, r"give bool \(2, 4, 4\)"),
+        ({"labels": np.zeros((2, 3), int), "class_names": ("a", "b")}, "3 label columns but 2 class names"),
+    ],
+)
+def test_bad_data_sets(changes, message):
+    good = {"images": np.zeros((2, 4, 4, 1), np.uint8), "labels": np.array([0, 1])}
+    with pytest.raises(ValueError, match=message):
+        ImageDataset(**good | changes)
+
+
+def test_a_data_set_cannot_be_changed(tiny):
+    with pytest.raises(AttributeError):
+        tiny.images = tiny.images[:1]
+
+
+def test_a_run_knows_its_data(npz):
+    file = npz(**arrays(side=28))
+    study = Run("demo").start("01_augment")
+    study._stage = ("01_augment", {"dataset": file, "size": 0, "limit": 6, "seed": 3}, 0.0)
+    study.note(data=data.describe(*(load(file, split, limit=6, seed=3) for split in data.SPLITS)))
+    study.finish()
+    ds = data.load_run(study, "val")
+    assert ds.fingerprint == load(file, "val", limit=6, seed=3).fingerprint
+    assert study.record["stages"]["01_augment"]["data"]["val"]["counts"] == {"0": 2, "1": 2, "2": 2}
+    npz(**arrays(side=28) | {"val_images": np.zeros((12, 28, 28), np.uint8)})
+    with pytest.raises(ValueError, match=r"split 'val': the data have changed since run 'demo' was begun"):
+        data.load_run(study, "val")

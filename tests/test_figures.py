@@ -1,0 +1,256 @@
+"""Figures are drawn from small made-up tables: labels, every panel used, the same bytes twice."""
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+
+from medrob import figures
+
+NAMES = ("gaussian_noise", "motion_blur", "contrast")
+LAYERS = ("layer1.0", "layer2.0", "layer3.0", "layer4.0")
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    figures.use_style()
+    yield
+    plt.close("all")
+
+
+@pytest.fixture(scope="module")
+def scores():
+    rows = []
+    conditions = [("clean", 0), *((n, s) for n in NAMES for s in range(1, 6))]
+    for corruption, severity in conditions:
+        for name in ("all", "healthy", "ill"):
+            for metric in ("auc", "accuracy"):
+                drop = 0.03 * severity * (1 + NAMES.index(corruption)) if severity else 0.0
+                value = 0.95 - drop
+                rows.append(
+                    (
+                        corruption,
+                        severity,
+                        name,
+                        metric,
+                        value,
+                        value - 0.02,
+                        value + 0.02,
+                        drop,
+                        drop - 0.01,
+                        drop + 0.01,
+                    )
+                )
+    columns = [
+        "corruption",
+        "severity",
+        "class",
+        "metric",
+        "value",
+        "low",
+        "high",
+        "drop",
+        "drop_low",
+        "drop_high",
+    ]
+    return pd.DataFrame(rows, columns=columns)
+
+
+@pytest.fixture(scope="module")
+def mean():
+    rows = [
+        (n, s, m, layer, 0.05 * s, 0.05 * s - 0.01, 0.05 * s + 0.01)
+        for n in NAMES
+        for s in range(1, 6)
+        for m in ("gradcam", "layercam")
+        for layer in LAYERS
+    ]
+    return pd.DataFrame(rows, columns=["corruption", "severity", "method", "layer", "value", "low", "high"])
+
+
+@pytest.fixture(scope="module")
+def association():
+    rows = [
+        ("gradcam", layer, k, 0.5, 0.1, 0.8)
+        for layer in LAYERS
+        for k in ("pooled", "within severity", "partial")
+    ]
+    return pd.DataFrame(rows, columns=["method", "layer", "kind", "value", "low", "high"])
+
+
+@pytest.fixture(scope="module")
+def failure():
+    signals = [("drift", "gradcam", layer) for layer in LAYERS]
+    signals += [(s, "", "") for s in ("low confidence", "entropy", "image rmse")]
+    rows = [(s, "flipped", *signal, 0.7, 0.6, 0.8, 12, 60) for s in range(1, 6) for signal in signals]
+    columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high", "events", "cases"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def drawn(figure):
+    """Draw the figure; its panels that are switched on, none of which may be empty."""
+    figure.canvas.draw()
+    panels = [ax for ax in figure.axes if ax.axison]
+    assert panels
+    assert all(ax.has_data() for ax in panels)
+    return panels
+
+
+def legend_texts(figure):
+    return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+
+def boxes_overlap(a, b):
+    return a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
+
+
+def no_text_on_text(figure):
+    """Axis labels of the whole figure, its title and its legend keep clear of one another."""
+    figure.canvas.draw()
+    renderer = figure.canvas.get_renderer()
+    parts = [
+        t for t in (figure._supxlabel, figure._supylabel, figure._suptitle) if t is not None and t.get_text()
+    ]
+    boxes = [part.get_window_extent(renderer) for part in [*parts, *figure.legends]]
+    assert not any(boxes_overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
+
+
+def test_severity_curves_begin_at_the_clean_score_and_have_a_panel_a_class(scores):
+    figure = figures.severity_curves(scores)
+    panels = drawn(figure)
+    assert [ax.get_title() for ax in panels] == ["all classes", "healthy", "ill"]
+    line = panels[0].get_lines()[0]
+    assert list(line.get_xdata()) == [0, 1, 2, 3, 4, 5]
+    assert line.get_ydata()[0] == pytest.approx(0.95)
+    assert legend_texts(figure) == ["gaussian noise", "motion blur", "contrast"]
+    no_text_on_text(figure)
+
+
+def test_drop_heatmap_is_sorted_and_marks_drops_above_chance(scores):
+    scores = scores.copy()
+    small = (scores["corruption"] == "gaussian_noise") & (scores["severity"] == 1)
+    scores.loc[small, "drop_low"] = -0.01
+    ax = figures.drop_heatmap(scores).axes[0]
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["contrast", "motion blur", "gaussian noise"]
+    weights = [t.get_fontweight() for t in ax.texts]
+    assert weights.count("normal") == 1
+    assert weights[10] == "normal"
+
+
+def test_drift_by_layer_shows_all_of_every_band(mean):
+    figure = figures.drift_by_layer(mean[mean["severity"] == 5], note="severity 5")
+    panels = drawn(figure)
+    assert [ax.get_title() for ax in panels] == ["Grad-CAM", "LayerCAM"]
+    low, high = panels[0].get_ylim()
+    assert low == 0
+    assert high >= 0.26
+    no_text_on_text(figure)
+
+
+def test_drop_against_drift_has_a_panel_for_each_layer_and_severity(scores, mean):
+    figure = figures.drop_against_drift(scores, mean, method="gradcam", layers=LAYERS[:2])
+    assert len(drawn(figure)) == 10
+    no_text_on_text(figure)
+
+
+def test_overlay_grid_says_when_a_map_is_empty():
+    images = np.full((2, 16, 16, 1), 90, np.uint8)
+    maps = {"layer1": np.stack([np.eye(8), np.zeros((8, 8))]), "layer2": -np.ones((2, 4, 4))}
+    figure = figures.overlay_grid(images, maps, ["clean", "noise"], mask=np.eye(16, dtype=bool))
+    panels = drawn(figure)
+    assert [[t.get_text() for t in ax.texts] for ax in panels] == [[], [], ["empty"], [], ["empty"], ["empty"]]
+
+
+def test_row_labels_hold_the_scores_of_the_condition(scores):
+    distances = pd.DataFrame({"image": [3], "corruption": ["contrast"], "severity": [2], "rmse": [31.7]})
+    [label] = figures.row_labels([("contrast", 2)], scores, distances, 3)
+    assert label.split("\n") == ["contrast 2", "AUC 0.770", "accuracy 0.770", "image RMSE 32"]
+
+
+def test_strata_of_degenerate_maps_alone_are_said_in_words():
+    strata = pd.DataFrame(columns=["severity", "method", "layer", "stratum", "value", "low", "high"])
+    texts = [t.get_text() for t in figures.strata_bars(strata, layer="layer4.1").axes[0].texts]
+    assert texts == ["every map of layer4.1 is degenerate"]
+
+
+def test_warnings_and_summary_use_every_panel(scores, mean, association, failure):
+    drawn(figures.warnings(failure))
+    figure = figures.summary(scores, mean, association, failure, method="gradcam", layer="layer4.0")
+    assert len(drawn(figure)) == 4
+    no_text_on_text(figure)
+
+
+def test_pictures(scores):
+    rng = np.random.default_rng(0)
+    images = rng.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
+    figure = figures.montage(images, np.array([0, 1, 0, 1, 0, 0]), ["a", "b"], columns=4)
+    assert len([ax for ax in figure.axes if ax.get_images()]) == 6
+    pictures = {("clean", 0): images[0], ("contrast", 1): images[1], ("contrast", 2): images[2]}
+    figure = figures.corruption_grid(pictures, {("contrast", 1): 10.04, ("contrast", 2): 20.0}, title="a")
+    assert [ax.get_xlabel() for ax in drawn(figure)] == ["", "10.0", "20.0"]
+    drawn(figures.augmentations({"none": images[:3], "mixed": images[3:]}, images[0]))
+
+
+def test_training_figures_mark_the_kept_epoch():
+    history = pd.DataFrame(
+        {"epoch": [1, 1, 2, 2, 3, 3], "split": ["train", "val"] * 3, "loss": [1, 1, 0.8, 0.9, 0.5, 1.2],
+         "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7], "seconds": 1.0, "images_per_second": 9.0, "memory_mb": 7.0}
+    )  # fmt: skip
+    figure = figures.learning_curves(history)
+    drawn(figure)
+    assert "kept: epoch 2" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    drawn(figures.performance(history))
+
+
+def test_reliability_draws_clean_and_corrupted(scores):
+    conditions = [("clean", 0), *((n, 5) for n in NAMES)]
+    bins = pd.DataFrame([(c, s, q, q - 0.1, 5) for c, s in conditions for q in (0.5, 0.9)])
+    bins.columns = ["corruption", "severity", "confidence", "accuracy", "images"]
+    assert [ax.get_title() for ax in drawn(figures.reliability(bins))] == [
+        "gaussian noise",
+        "motion blur",
+        "contrast",
+    ]
+
+
+def test_more_corruptions_than_colours_are_still_told_apart():
+    names = [f"c{i}" for i in range(19)]
+    assert len(set(figures.style.colours(names).values())) == 19
+
+
+@pytest.mark.parametrize("width", [0, -3, "wide", float("nan"), True])
+def test_text_width_must_be_points(width):
+    with pytest.raises(ValueError, match=r"textwidth=.*418"):
+        figures.use_style(width)
+
+
+def test_figure_width_is_the_text_width():
+    figures.use_style(300)
+    assert figures.style.sized(0.5)[0].get_size_inches()[0] * 72.27 == pytest.approx(300)
+
+
+def test_bundle_writes_the_same_bytes_twice(tmp_path, scores):
+    for folder in ("a", "b"):
+        bundle = figures.Bundle(tmp_path / folder)
+        bundle.figure(figures.severity_curves(scores), "auc")
+        bundle.table(scores.head(3), "few", "A caption.")
+    for name in ("auc.pdf", "auc.png", "few.csv", "few.tex"):
+        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+    assert not list(tmp_path.rglob("*.part"))
+
+
+def test_tables_are_escaped_rounded_and_long_ones_break(tmp_path):
+    bundle = figures.Bundle(tmp_path)
+    frame = pd.DataFrame({"a_b": ["x_y & 5 %"], "value": [0.123456], "none": [np.nan]})
+    assert bundle.table(frame, "t", "Cap") is frame
+    latex = (tmp_path / "t.tex").read_text()
+    assert r"a\_b & value & none" in latex
+    assert r"x\_y \& 5 \% & 0.123 & --" in latex
+    assert r"\toprule" in latex
+    assert (tmp_path / "t.csv").read_text().splitlines()[1] == "x_y & 5 %,0.123456,"
+    bundle.table(pd.DataFrame({"n": range(60)}), "long")
+    assert r"\begin{longtable}" in (tmp_path / "long.tex").read_text()

@@ -1,0 +1,235 @@
+import numpy as np
+import pytest
+import torch
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+from scipy.stats import spearmanr
+from skimage.metrics import structural_similarity
+
+from medrob.saliency import normalise
+from medrob.similarity import METRICS, Maps, compare
+
+PERFECT = {"rmse": 0, "ssim": 1, "spearman": 1, "iou10": 1}
+sizes = pytest.mark.parametrize("size", [(7, 7), (8, 8), (9, 14), (32, 32)])
+
+
+def maps(n=5, size=(9, 9), seed=0, dtype=np.float32):
+    return np.random.default_rng(seed).normal(size=(n, *size)).astype(dtype)
+
+
+def one(*rows):
+    return np.array([rows], np.float32)
+
+
+# -- By hand and against other libraries ---------------------------------------------------------------
+
+
+def test_rmse_by_hand():
+    """Min-max maps [0 .5; 1 0] and [0 1; 1 .5]: differences 0, .5, 0, .5."""
+    a, b = one([-3, 2], [4, 0]), one([1, 5], [5, 3])
+    assert compare(a, b, ["rmse"])["rmse"] == pytest.approx([np.sqrt(0.5 / 4)])
+
+
+def test_rmse_of_opposite_maps_is_one():
+    assert compare(one([0, 1], [1, 0]), one([1, 0], [0, 1]), ["rmse"])["rmse"] == [1]
+
+
+@sizes
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ssim_is_that_of_scikit_image(size, dtype):
+    a, b = maps(size=size, dtype=dtype), maps(size=size, seed=1, dtype=dtype)
+    b[2:] += 3 * a[2:]
+    expected = [
+        structural_similarity(x, y, data_range=1, win_size=7)
+        for x, y in zip(normalise(a), normalise(b), strict=True)
+    ]
+    np.testing.assert_allclose(compare(a, b, ["ssim"])["ssim"], expected, atol=1e-5)
+
+
+@sizes
+def test_spearman_is_that_of_scipy(size):
+    """Half of the positions are negative, 0 after the ReLU: many ties."""
+    a, b = maps(size=size), maps(size=size, seed=1) + maps(size=size)
+    expected = [
+        spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(np.maximum(a, 0), np.maximum(b, 0), strict=True)
+    ]
+    np.testing.assert_allclose(compare(a, b, ["spearman"])["spearman"], expected, atol=1e-5)
+
+
+coarse = arrays(np.float32, (2, 1, 4, 5), elements=st.integers(-1, 3).map(float))
+
+
+@given(coarse)
+@settings(max_examples=100, deadline=None)
+def test_spearman_with_many_ties_is_that_of_scipy(pair):
+    a, b = np.maximum(pair, 0)
+    assume(np.ptp(a) and np.ptp(b))
+    expected = spearmanr(a.ravel(), b.ravel()).statistic
+    assert compare(*pair, ["spearman"])["spearman"] == pytest.approx(expected, abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("moved", "expected"),
+    [
+        ({18: 9, 19: 8}, 1),  # the same two of 20 positions, in the other order
+        ({19: 9, 0: 8}, 1 / 3),  # one of two in common
+        ({0: 9, 1: 8}, 0),
+        ({19: 9, 18: 8, 17: 8}, 2 / 3),  # a tie at the border: both are in
+    ],
+)
+def test_iou10_by_hand(moved, expected):
+    """The highest 10 % of 20 positions are two."""
+    a, b = np.full((2, 1, 4, 5), 0.5, np.float32)
+    a[0, 3, 3:] = 8, 9  # positions 18 and 19
+    b.flat[list(moved)] = list(moved.values())
+    a[0, 2, 0] = b[0, 2, 0] = 0
+    assert compare(a, b, ["iou10"])["iou10"] == pytest.approx([expected])
+
+
+def test_iou10_leaves_out_positions_of_value_zero():
+    """Two of 20 positions are asked for, but a has one positive value only."""
+    a, b = np.zeros((2, 1, 4, 5), np.float32)
+    a[0, 0, 0] = 1
+    b[0, 0, :2] = 1, 2
+    assert compare(a, b, ["iou10"])["iou10"] == [0.5]
+
+
+# -- Properties ----------------------------------------------------------------------------------------
+
+
+def test_identical_maps_are_perfectly_alike():
+    a = maps(20)
+    for metric, value in compare(a, a.copy()).items():
+        np.testing.assert_allclose(value, PERFECT[metric], atol=1e-5)
+
+
+finite = st.floats(-100, 100, width=32).filter(lambda v: v == 0 or abs(v) > 1e-3)
+
+
+@given(arrays(np.float32, (2, 1, 8, 8), elements=finite), st.floats(1e-6, 1e6))
+@settings(max_examples=80, deadline=None)
+def test_symmetric_bounded_and_blind_to_scale(pair, scale):
+    a, b = pair
+    first, second = compare(a, b), compare(b, a)
+    scaled = compare(a, b * np.float32(scale))
+    for metric, (value,) in first.items():
+        np.testing.assert_allclose(second[metric], value, atol=1e-6)
+        if metric != "iou10":  # positions that rounding makes tied may enter it
+            np.testing.assert_allclose(scaled[metric], value, atol=2e-3)
+        low = 0 if metric in ("rmse", "iou10") else -1
+        assert np.isnan(value) or low - 1e-5 <= value <= 1 + 1e-5
+
+
+def test_scale_does_not_matter_for_any_metric():
+    a, b = maps(), maps(seed=1)
+    for metric, value in compare(a, b * 1e4).items():
+        np.testing.assert_allclose(value, compare(a, b)[metric], atol=1e-5)
+
+
+def test_negative_values_do_not_matter():
+    a, b = maps(), maps(seed=1)
+    for metric, value in compare(a, np.where(b < 0, b * 50, b)).items():
+        np.testing.assert_array_equal(value, compare(a, b)[metric])
+
+
+def test_each_pair_is_compared_for_itself():
+    a, b = maps(6), maps(6, seed=1)
+    whole = compare(a, b)
+    for metric, value in whole.items():
+        alone = [compare(a[i : i + 1], b[i : i + 1])[metric][0] for i in range(6)]
+        np.testing.assert_allclose(value, alone, atol=1e-6)
+
+
+def test_more_noise_is_less_alike():
+    a = np.maximum(maps(30, (16, 16)), 0)
+    mean = [
+        {metric: value.mean() for metric, value in compare(a, a + s * maps(30, (16, 16), 1)).items()}
+        for s in (0.05, 0.2, 0.8)
+    ]
+    for metric in METRICS:
+        values = [m[metric] for m in mean]
+        assert values == sorted(values, reverse=metric != "rmse")
+
+
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: Maps(torch.from_numpy(x))])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
+    a, b = maps(dtype=dtype), maps(seed=1, dtype=dtype)
+    expected, found = compare(a, b), compare(kind(a), kind(b))
+    assert list(found) == list(METRICS)
+    for metric, value in found.items():
+        assert isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape == (5,)
+        np.testing.assert_array_equal(value, expected[metric])
+        np.testing.assert_allclose(value, compare(a.astype(np.float32), b.astype(np.float32))[metric], atol=1e-5)
+
+
+def test_maps_are_left_as_they_are_and_may_be_read_only():
+    a, b = maps(), maps(seed=1)
+    before = a.copy()
+    compare(a, b)
+    np.testing.assert_array_equal(a, before)
+    turned = np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0)  # another layout in memory
+    for metric, value in compare(turned, b).items():
+        np.testing.assert_allclose(value, compare(a, b)[metric], atol=1e-6)
+
+
+# -- Degenerate ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fill", [0.0, -1.0, 3.0, np.nan, np.inf])
+def test_a_degenerate_map_is_nan_in_every_metric_never_0_or_1(fill):
+    a, b = maps(3), maps(3, seed=1)
+    a[1] = fill
+    for x, y in ((a, b), (b, a), (a, a)):
+        for value in compare(x, y).values():
+            assert np.isnan(value).tolist() == [False, True, False]
+
+
+def test_one_nan_makes_a_map_degenerate():
+    a = maps(2)
+    a[0, 4, 4] = np.nan
+    assert all(np.isnan(value).tolist() == [True, False] for value in compare(a, maps(2, seed=1)).values())
+
+
+@pytest.mark.parametrize(("size", "degenerate"), [((1, 1), True), ((1, 3), True), ((2, 2), False), ((1, 4), False)])
+def test_maps_of_few_positions(size, degenerate):
+    found = compare(maps(4, size) + 3, maps(4, size, seed=1) + 3)
+    for metric in ("rmse", "spearman", "iou10"):
+        assert np.isnan(found[metric]).all() == degenerate
+    assert np.isnan(found["ssim"]).all()  # under 7x7
+
+
+@pytest.mark.parametrize("size", [(6, 6), (6, 40), (40, 6)])
+def test_ssim_needs_a_whole_window(size):
+    found = compare(maps(size=size), maps(size=size, seed=1))
+    assert np.isnan(found["ssim"]).all() and np.isfinite(found["rmse"]).all()
+
+
+def test_no_maps_at_all():
+    none = np.empty((0, 8, 8), np.float32)
+    assert {m: (v.shape, v.dtype) for m, v in compare(none, none).items()} == dict.fromkeys(
+        METRICS, ((0,), np.float32)
+    )
+
+
+# -- Bad input -----------------------------------------------------------------------------------------
+
+
+def test_unknown_metric():
+    with pytest.raises(ValueError, match=r"unknown \['cosine'\]; the metrics are rmse, ssim, spearman, iou10"):
+        compare(maps(), maps(), ["rmse", "cosine"])
+
+
+@pytest.mark.parametrize(
+    ("a", "b", "match"),
+    [
+        (maps(), maps(4), r"shapes \(5, 9, 9\) and \(4, 9, 9\)"),
+        (maps(), maps(size=(8, 9)), r"shapes \(5, 9, 9\) and \(5, 8, 9\)"),
+        (maps()[0], maps()[0], r"\(9, 9\); give floating point \(N, h, w\)"),
+        (maps().astype(int), maps(), r"int64 .*give floating point"),
+    ],
+)
+def test_shapes_and_types_are_checked(a, b, match):
+    with pytest.raises(ValueError, match=match):
+        compare(a, b)
