@@ -6,7 +6,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 # Where the notebooks show their progress: this terminal, if there is one.
 TERMINAL := $(shell tty 2>/dev/null | grep '^/dev/' || echo off)
 
-.PHONY: help env run test lint notebooks lock clean
+.PHONY: help env run test bench lint notebooks lock clean
 
 help:  ## print this help
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -27,6 +27,9 @@ run: env  ## run the study of study.yaml: data/runs/, figures/
 
 test: env  ## run all tests (unit tests, then the notebooks)
 	pytest
+
+bench: env  ## compare the speed with other libraries, single thread
+	OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py
 
 lint: env  ## check style and types
 	ruff format --check .

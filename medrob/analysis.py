@@ -6,6 +6,8 @@ carries all its conditions, so scores and drift are resampled together.
 
 from __future__ import annotations
 
+import itertools
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -83,9 +85,10 @@ def association(
     ``within severity``: ranks taken among the corruptions of the same severity.
     ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
 
-    The intervals resample images; p is two-sided, from permutations of what is left of the drops (among
-    all conditions if pooled, within severity else; Freedman & Lane 1983, Phipson & Smyth 2010). No
-    correction for many tests is made here. Conditions in which all maps of a method are degenerate are
+    The intervals resample images. p is two-sided, from exchanging whole corruptions in what is left of
+    the drops (Freedman & Lane 1983; Phipson & Smyth 2010): the severities of one corruption move together
+    and are no independent cases, so with five corruptions, which have 120 orders, p is at least 1/120.
+    No correction for many tests is made here. Conditions in which all maps of a method are degenerate are
     left out for that method.
 
     Args:
@@ -101,7 +104,6 @@ def association(
     """
     _require_all(predictions, drift, distances, metric)
     keys = pd.MultiIndex.from_frame(drift[CONDITION].drop_duplicates())
-    severity = keys.get_level_values("severity").to_numpy()
     picture = distances.groupby(CONDITION)["rmse"].mean().reindex(keys).to_numpy()
     drops, w = _auc_drops(predictions, keys, resamples, seed)
     images = np.unique(predictions["image"])
@@ -116,9 +118,7 @@ def association(
         for kind in KINDS:
             found = (np.nan,) * 4
             if use.any():
-                found = _link(
-                    means[:, use], drops[:, use], kind, severity[use], picture[use], permutations, seed
-                )
+                found = _link(means[:, use], drops[:, use], kind, keys[use], picture[use], permutations, seed)
             rows.append((method, layer, kind, *found, int(use.sum())))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
 
@@ -400,12 +400,29 @@ def _standard(rows: np.ndarray) -> np.ndarray:
     return rows / np.where(length > 1e-9, length, np.nan)
 
 
-def _shuffles(groups: np.ndarray, count: int, seed: int) -> np.ndarray:
-    """Random orders (count, positions) in which positions only change places within their group."""
-    group = np.unique(groups, return_inverse=True)[1]
-    draws = np.random.default_rng(seed).random((count, len(groups)))
-    orders = np.empty(draws.shape, np.int64)
-    orders[:, np.argsort(group, kind="stable")] = np.argsort(group + draws, axis=1)
+def _shuffles(conditions: pd.MultiIndex, count: int, seed: int) -> np.ndarray:
+    """Orders (orders, conditions) that exchange whole corruptions; all of them, if there are at most `count`.
+
+    The five severities of one corruption are not five independent cases: they move together. Where the
+    corruptions do not have the same severities, conditions of one severity change places instead.
+    """
+    rng = np.random.default_rng(seed)
+    grid = pd.Series(np.arange(len(conditions)), index=conditions).unstack("severity")
+    if grid.isna().to_numpy().any():
+        group = np.unique(conditions.get_level_values("severity"), return_inverse=True)[1]
+        places = np.argsort(group, kind="stable")
+        draws = [np.arange(len(group)), *(np.lexsort((rng.random(len(group)), group)) for _ in range(count))]
+        orders = np.empty((len(draws), len(group)), np.int64)
+        orders[:, places] = draws
+        return orders
+    places = grid.to_numpy(np.int64)
+    corruptions = len(places)
+    if math.factorial(corruptions) <= count:
+        changes = np.array(list(itertools.permutations(range(corruptions))))
+    else:
+        changes = np.array([np.arange(corruptions), *(rng.permutation(corruptions) for _ in range(count))])
+    orders = np.empty((len(changes), len(conditions)), np.int64)
+    orders[:, places.ravel()] = places[changes].reshape(len(changes), -1)
     return orders
 
 
@@ -413,18 +430,19 @@ def _link(
     means: np.ndarray,
     drops: np.ndarray,
     kind: str,
-    severity: np.ndarray,
+    conditions: pd.MultiIndex,
     picture: np.ndarray,
     permutations: int,
     seed: int,
 ) -> tuple[float, float, float, float]:
     """Rank correlation of mean drift and drop (1 + resamples, conditions): value, low, high, p."""
+    severity = conditions.get_level_values("severity").to_numpy()
     m = _residual(kind, severity, picture)
     moved, fell = (_standard(_ranks(x, kind, severity) @ m) for x in (means, drops))
     value = (moved * fell).sum(1)
     p = np.nan
     if permutations and np.isfinite(value[0]):
-        groups = np.zeros_like(severity) if kind == "pooled" else severity
-        null = _standard(fell[0][_shuffles(groups, permutations, seed)] @ m) @ moved[0]
-        p = (1 + (np.abs(null) >= abs(value[0]) - 1e-12).sum()) / (1 + permutations)
+        orders = _shuffles(conditions, permutations, seed)  # the first one changes nothing
+        null = _standard(fell[0][orders] @ m) @ moved[0]
+        p = (np.abs(null) >= abs(value[0]) - 1e-12).mean()
     return value[0], *interval(value[1:]), p

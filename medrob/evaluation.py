@@ -35,9 +35,10 @@ def predict(
         float32 (N, K): softmax over the classes, or a sigmoid for each label of a multi-label network.
 
     Raises:
-        TypeError, ValueError: images of another type or shape, or not finite results.
+        TypeError, ValueError: images of another type or shape, a batch of none, results not finite.
     """
     images = check_images(images)
+    _check_batch(batch_size)
     where = pick_device(device) if device else next(model.parameters()).device
     config = getattr(model, "config", {})
     training = model.training
@@ -73,6 +74,7 @@ def predict_conditions(
         A row per condition and image: image, corruption, severity, label (``label_<class>``, 0 or 1,
         if multi-label), predicted (the most probable class), ``p_<class>``...
     """
+    _check_batch(batch_size)
     frames = []
     for corruption, severity in bar(list(conditions), desc="predicting", unit="condition"):
         parts = [
@@ -104,6 +106,11 @@ def predict_conditions(
     return pd.concat(frames, ignore_index=True)
 
 
+def _check_batch(size: int) -> None:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"batch_size={size!r}: give a whole number of at least 1")
+
+
 def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[str, float]:
     """The scores of a prediction.
 
@@ -127,8 +134,13 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[st
     return {name: float(value[0]) for name, value in _overall(rows, task).items()}
 
 
-def check_scores(probabilities: np.ndarray, labels: np.ndarray, task: str) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities and labels, if they fit each other and the task; see `metrics`."""
+def check_scores(
+    probabilities: np.ndarray, labels: np.ndarray, task: str, names: tuple[str, ...] = ()
+) -> tuple[np.ndarray, np.ndarray]:
+    """Probabilities and labels, if they fit each other and the task; see `metrics`.
+
+    A class that cannot be judged is warned of by its number, or its name if `names` are given.
+    """
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if task not in TASKS:
         raise ValueError(f"task={task!r} is unknown; the tasks are {', '.join(TASKS)}")
@@ -150,7 +162,7 @@ def check_scores(probabilities: np.ndarray, labels: np.ndarray, task: str) -> tu
     alone = np.flatnonzero((positives == 0) | (positives == len(p)))
     if alone.size:
         warnings.warn(
-            f"class {', '.join(map(str, alone))}: no image with it or none without it; its AUC is NaN",
+            f"class {', '.join(names[k] if names else str(k) for k in alone)}: no image with it or none without it; its AUC is NaN",
             stacklevel=3,
         )
     return p, y
@@ -267,6 +279,8 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000, seed: 
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
     if CLEAN not in groups:
         raise ValueError("predictions lack the condition ('clean', 0), against which drops are measured")
+    if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 0:
+        raise ValueError(f"resamples={resamples!r}: give a whole number, 0 = no intervals")
     n = len(groups[CLEAN])
     w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
     samples = {}
@@ -303,7 +317,7 @@ def _samples(
 ) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
     """((class, metric), values (B,)) of one condition."""
     y = group["label"] if task != "multilabel" else group[[f"label_{n}" for n in names]]
-    p, labels = check_scores(group[[f"p_{n}" for n in names]].to_numpy(), y.to_numpy(), task)
+    p, labels = check_scores(group[[f"p_{n}" for n in names]].to_numpy(), y.to_numpy(), task, names)
     rows = _per_label(p, labels, w, task)
     for metric, value in _overall(rows, task).items():
         yield ("all", metric), value

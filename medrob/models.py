@@ -213,7 +213,7 @@ def load(folder: Path) -> Classifier:
     try:
         config = json.loads((folder / "model.json").read_text())
         return build(**config, weights=folder / "model.safetensors").eval()
-    except (json.JSONDecodeError, TypeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
         raise ValueError(f"{folder / 'model.json'} is damaged ({error}); train again") from None
 
 

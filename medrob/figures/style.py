@@ -83,7 +83,7 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
 
 def word(name: str) -> str:
     """The words for a name of a table: ``gaussian_noise`` -> ``gaussian noise``, ``auc`` -> ``AUC``."""
-    return WORDS.get(name, name.replace("_", " "))
+    return WORDS.get(name, name.split("/")[-1].replace("_", " "))
 
 
 def colours(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:

@@ -1,0 +1,87 @@
+import numpy as np
+import pytest
+
+from medrob import augment, corruptions
+from medrob.augment import policy
+
+
+def pictures(channels=1, size=28, count=6):
+    rng = np.random.default_rng(1)
+    rows, columns = np.mgrid[:size, :size] / size
+    waves = 120 + 60 * np.sin(7 * rows) * np.cos(5 * columns)
+    return (waves[None, ..., None] + rng.normal(0, 8, (count, 1, 1, channels))).astype(np.uint8)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("name", augment.names())
+def test_a_policy_is_a_function_of_images_and_generator(name, channels):
+    images = pictures(channels)
+    kept = images.copy()
+    world = np.random.get_state()[1].copy()
+    first, again, other = (policy(name)(images, np.random.default_rng(s)) for s in (0, 0, 1))
+    assert first.shape == images.shape and first.dtype == np.uint8
+    assert (first == again).all() and (images == kept).all()
+    assert (first != other).any() == (name != "none")
+    assert (np.random.get_state()[1] == world).all()  # NumPy's own generator is left alone
+
+
+@pytest.mark.parametrize("name", augment.names())
+def test_other_shapes(name):
+    wide = pictures(3, 40)[:, :32]
+    assert policy(name)(wide, np.random.default_rng(0)).shape == (6, 32, 40, 3)
+    assert policy(name)(wide[:1], np.random.default_rng(0)).shape == (1, 32, 40, 3)
+
+
+def test_none_is_the_identity():
+    images = pictures()
+    assert (policy("none")(images, np.random.default_rng(0)) == images).all()
+
+
+@pytest.mark.parametrize("name", ["geometric", "photometric", "mixed"])
+def test_every_image_has_its_own_draw(name):
+    same = np.repeat(pictures()[:1], 8, 0)
+    changed = policy(name)(same, np.random.default_rng(0))
+    assert len({image.tobytes() for image in changed}) > 4
+
+
+def test_the_order_of_policies_does_not_matter():
+    images = pictures()
+    first = policy("geometric")(images, np.random.default_rng(3))
+    policy("mixed")(images, np.random.default_rng(4))  # shares the augmenters
+    assert (policy("geometric")(images, np.random.default_rng(3)) == first).all()
+
+
+def test_geometric_keeps_a_flat_image_and_photometric_its_shape():
+    flat = np.full((3, 28, 28, 1), 90, np.uint8)
+    assert (policy("geometric")(flat, np.random.default_rng(0)) == 90).all()
+    exposed = policy("photometric")(flat, np.random.default_rng(0))
+    assert (np.ptp(exposed, axis=(1, 2, 3)) == 0).all() and (exposed != 90).any()
+
+
+def test_geometric_moves_a_little():
+    dot = np.zeros((50, 41, 41, 1), np.uint8)
+    dot[:, 18:23, 18:23] = 255
+    moved = policy("geometric")(dot, np.random.default_rng(0))[..., 0].astype(float)
+    rows, columns = np.mgrid[:41, :41]
+    mass = moved.sum((1, 2))
+    centre = np.stack([(moved * axis).sum((1, 2)) / mass for axis in (rows, columns)])
+    away = np.abs(centre - 20)
+    assert 1 < away.max() <= 0.08 * 41 + 0.5 and away.min(1).max() < 0.5
+
+
+def test_corruptions_are_those_of_the_thesis():
+    images = np.repeat(pictures()[:1], 64, 0)
+    changed = policy("corruptions")(images, np.random.default_rng(0))
+    clean = (changed == images).all((1, 2, 3))
+    assert 2 <= clean.sum() <= 30  # a sixth is severity 0
+    flat = {
+        corruptions.corrupt(images[:1], name, severity).tobytes()
+        for name in ("contrast", "brightness")
+        for severity in range(1, 6)
+    }
+    assert len(flat & {image.tobytes() for image in changed}) >= 5  # what has no noise is recognised
+
+
+def test_unknown_policy():
+    with pytest.raises(ValueError, match=r"augment='mirror' is unknown; the policies are none, geometric"):
+        policy("mirror")

@@ -1,0 +1,98 @@
+import numpy as np
+import pandas as pd
+import pytest
+from skimage import metrics as oracle
+
+from medrob import corruptions, distance
+from medrob.conditions import CLEAN, grid
+from medrob.distance import compare_images
+
+
+def pair(channels, size=28, count=5, seed=0):
+    """Smooth images, and the same with noise."""
+    rng = np.random.default_rng(seed)
+    rows, columns = np.mgrid[:size, : size + 3] / size
+    waves = 120 + 90 * np.sin(7 * rows + 3) * np.cos(5 * columns)
+    clean = np.repeat(np.repeat(waves[None, ..., None], count, 0), channels, 3) + rng.normal(
+        0, 5, (count, 1, 1, 1)
+    )
+    noisy = clean + rng.normal(0, 1, clean.shape) * np.linspace(1, 60, count)[:, None, None, None]
+    return tuple(np.clip(np.rint(x), 0, 255).astype(np.uint8) for x in (clean, noisy))
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("size", [7, 8, 28, 65])
+def test_scikit_image(channels, size):
+    a, b = pair(channels, size)
+    found = compare_images(a, b)
+    for i, (x, y) in enumerate(zip(a, b, strict=True)):
+        assert found["rmse"][i] == pytest.approx(np.sqrt(oracle.mean_squared_error(x, y)))
+        assert found["psnr"][i] == pytest.approx(oracle.peak_signal_noise_ratio(x, y, data_range=255))
+        ssim = oracle.structural_similarity(x, y, data_range=255, channel_axis=2)
+        assert found["ssim"][i] == pytest.approx(ssim, abs=1e-10)
+
+
+@pytest.mark.parametrize("level", [0, 255, None])
+def test_equal_images(level, tiny):
+    images = tiny.images if level is None else np.full((2, 9, 9, 3), level, np.uint8)
+    found = compare_images(images, images.copy())
+    assert (found["rmse"] == 0).all() and (found["psnr"] == np.inf).all()
+    assert found["ssim"] == pytest.approx(1, abs=1e-12)
+
+
+def test_by_hand():
+    black, white = np.zeros((1, 7, 7, 1), np.uint8), np.full((1, 7, 7, 1), 255, np.uint8)
+    found = compare_images(black, white)
+    assert (found["rmse"], found["psnr"]) == (255, 0)
+    assert found["ssim"] == pytest.approx(0.01**2 / (1 + 0.01**2))  # variances are 0: c1 / (mean² + c1)
+    one = black.copy()
+    one[0, 0, 0] = 49
+    assert compare_images(black, one)["rmse"] == 7
+
+
+def test_properties():
+    a, b = pair(3)
+    forth, back = compare_images(a, b), compare_images(b, a)
+    assert all(v.dtype == np.float64 and v.shape == (5,) for v in forth.values())
+    for name in forth:
+        assert forth[name] == pytest.approx(back[name])
+        assert compare_images(a[::-1], b[::-1])[name][::-1] == pytest.approx(forth[name])
+    assert (np.diff(forth["rmse"]) > 0).all() and (np.diff(forth["ssim"]) < 0).all()  # more noise each
+
+
+def test_no_ssim_under_its_window():
+    found = compare_images(*pair(1, 6))
+    assert np.isnan(found["ssim"]).all() and np.isfinite(found["rmse"]).all()
+
+
+def test_bad_images():
+    a, b = pair(1)
+    with pytest.raises(
+        ValueError, match=r"shapes \(5, 28, 31, 1\) and \(4, 28, 31, 1\); give two of the same"
+    ):
+        compare_images(a, b[:4])
+    with pytest.raises(TypeError, match="b: images are float64; give a uint8 array"):
+        compare_images(a, b / 255)
+    with pytest.raises(ValueError, match=r"a: images have shape \(5, 28, 31\)"):
+        compare_images(a[..., 0], b)
+
+
+def test_distances(tiny, monkeypatch):
+    todo = grid(["gaussian_noise"])[:4]
+    found = distance.distances(tiny, todo, seed=2)
+    assert list(found) == ["image", "corruption", "severity", "rmse", "psnr", "ssim"]
+    assert list(found.groupby(["corruption", "severity"], sort=False).groups) == todo
+    clean = found[found["severity"] == 0]
+    assert (clean["rmse"] == 0).all() and clean["image"].tolist() == list(range(60))
+    worked = compare_images(tiny.images, corruptions.corrupt(tiny.images, "gaussian_noise", 3, seed=2))
+    assert found.loc[found["severity"] == 3, "rmse"].to_numpy() == pytest.approx(worked["rmse"])
+    monkeypatch.setattr(distance, "CHUNK", 7)
+    pd.testing.assert_frame_equal(distance.distances(tiny, todo, seed=2), found)
+
+
+def test_examples(tiny):
+    todo = [CLEAN, ("speckle_noise", 4)]
+    pictures, away = distance.examples(tiny, 37, todo, seed=2)
+    found = distance.distances(tiny, todo, seed=2).query("image == 37").set_index(["corruption", "severity"])
+    assert list(pictures) == todo and (pictures[CLEAN] == tiny.images[37]).all()
+    assert away == pytest.approx(found["rmse"].to_dict())  # the same noise as in the whole set

@@ -1,0 +1,471 @@
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from medmnist.evaluator import getACC, getAUC
+from sklearn import metrics as sk
+
+from medrob import evaluation, models
+from medrob.conditions import CLEAN, grid
+from medrob.data import ImageDataset
+from medrob.evaluation import bootstrap_weights, interval, metrics, predict, predict_conditions, score
+
+# MedMNIST's names of the tasks.
+THEIRS = {
+    "binary": "binary-class",
+    "multiclass": "multi-class",
+    "ordinal": "ordinal-regression",
+    "multilabel": "multi-label, binary-class",
+}
+
+
+def case(task, count=80, seed=0, digits=8):
+    """Probabilities that know something, and labels with every class in them."""
+    rng = np.random.default_rng(seed)
+    k = 2 if task == "binary" else 4
+    if task == "multilabel":
+        y = rng.integers(0, 2, (count, k))
+        p = 1 / (1 + np.exp(-(y + rng.normal(0, 1.5, (count, k)))))
+    else:
+        y = rng.permutation(np.arange(count) % k)
+        p = np.exp(rng.normal(0, 1, (count, k)) + np.eye(k)[y])
+        p /= p.sum(1, keepdims=True)
+    return np.round(p, digits), y
+
+
+def table(task, conditions=(CLEAN, ("contrast", 1), ("contrast", 5)), count=60):
+    """Predictions as `predict_conditions` gives them, worse with every condition."""
+    frames = []
+    for i, (corruption, severity) in enumerate(conditions):
+        p, y = case(task, count, seed=0)
+        noise = case(task, count, seed=i)[0]
+        p = p * (1 - i / 4) + noise * i / 4
+        names = [f"c{k}" for k in range(p.shape[1])]
+        truth = {f"label_{n}": t for n, t in zip(names, y.T, strict=True)} if y.ndim == 2 else {"label": y}
+        frames.append(
+            pd.DataFrame(
+                {"image": np.arange(count), "corruption": corruption, "severity": severity}
+                | truth
+                | {"predicted": p.argmax(1)}
+                | {f"p_{n}": q for n, q in zip(names, p.T, strict=True)}
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+# AUC
+
+
+@given(st.data())
+def test_auc_is_scikit_learns(data):
+    n = data.draw(st.integers(2, 30))
+    scores = np.array(data.draw(st.lists(st.integers(0, 5), min_size=n, max_size=n))) / 5  # many ties
+    truth = np.array(data.draw(st.lists(st.booleans(), min_size=n, max_size=n)))
+    truth[:2] = True, False
+    weights = np.array(data.draw(st.lists(st.integers(0, 4), min_size=n, max_size=n)), float)
+    weights[:2] += 0.5
+    ours = evaluation.auc(scores, truth, np.stack([np.ones(n), weights]))
+    assert ours[0] == pytest.approx(sk.roc_auc_score(truth, scores))
+    assert ours[1] == pytest.approx(sk.roc_auc_score(truth, scores, sample_weight=weights))
+
+
+@given(st.lists(st.floats(0, 1), min_size=3, max_size=20), st.integers(0, 9))
+def test_auc_identities(scores, seed):
+    scores = np.array(scores)
+    truth = np.arange(len(scores)) % 2 == 0
+    weights = np.random.default_rng(seed).random((1, len(scores))) + 0.1
+    here = evaluation.auc(scores, truth, weights)
+    assert here + evaluation.auc(scores, ~truth, weights) == pytest.approx(1)
+    assert here == pytest.approx(evaluation.auc(scores * 2, truth, weights * 7))
+
+
+def test_auc_by_hand():
+    # Pairs (positive, negative): .8 > .3, .8 > .5, .5 > .3, .5 = .5 counts half: 3.5 of 4.
+    truth, scores = np.array([1, 0, 1, 0], bool), np.array([0.8, 0.3, 0.5, 0.5])
+    assert evaluation.auc(scores, truth, np.ones((1, 4))) == [3.5 / 4]
+    assert np.isnan(evaluation.auc(scores, truth, np.array([[1.0, 0, 1, 0]]))).all()
+
+
+# Scores
+
+
+@pytest.mark.parametrize("digits", [8, 1])  # 1: ties everywhere
+@pytest.mark.parametrize("task", THEIRS)
+def test_metrics_are_medmnists_and_scikit_learns(task, digits):
+    p, y = case(task, digits=digits)
+    found = metrics(p, y, task)
+    assert found["auc"] == pytest.approx(getAUC(y, p, THEIRS[task]))
+    assert found["accuracy"] == pytest.approx(getACC(y, p, THEIRS[task]))
+    if task == "multilabel":
+        guess, hot = p > 0.5, y.astype(bool)
+        balanced = np.mean([sk.balanced_accuracy_score(t, g) for t, g in zip(hot.T, guess.T, strict=True)])
+        nll = np.mean([sk.log_loss(t, q) for t, q in zip(hot.T, np.clip(p, 1e-12, 1).T, strict=True)])
+    else:
+        guess, hot = p.argmax(1), np.eye(p.shape[1])[y]
+        balanced = sk.balanced_accuracy_score(y, guess)
+        nll = -np.log(np.clip(p[np.arange(len(p)), y], 1e-12, 1)).mean()
+    assert found["balanced_accuracy"] == pytest.approx(balanced)
+    assert found["f1"] == pytest.approx(sk.f1_score(y, guess, average="macro"))
+    assert found["brier"] == pytest.approx(((p - hot) ** 2).sum(1).mean())
+    if digits == 8:
+        assert found["nll"] == pytest.approx(nll)
+
+
+def test_metrics_of_scikit_learn_for_whole_distributions():
+    p, y = case("multiclass")
+    assert metrics(p, y, "multiclass")["auc"] == pytest.approx(sk.roc_auc_score(y, p, multi_class="ovr"))
+    assert metrics(p, y, "multiclass")["nll"] == pytest.approx(sk.log_loss(y, p))
+    p, y = case("binary")
+    assert metrics(p, y, "binary")["auc"] == pytest.approx(sk.roc_auc_score(y, p[:, 1]))
+    assert metrics(p, y, "binary")["brier"] == pytest.approx(2 * sk.brier_score_loss(y, p[:, 1]))
+
+
+def test_calibration_by_hand():
+    # Confidences .9 and .92 fall into bin 14 of 15 (.867-.933): one right, one wrong: |.5 - .91|.
+    # .6 falls into bin 9 (.533-.6], right: |1 - .6|. Weights 2/3 and 1/3.
+    p = np.array([[0.9, 0.1], [0.08, 0.92], [0.6, 0.4]])
+    y = np.array([0, 0, 0])
+    with pytest.warns(UserWarning):
+        found = metrics(p, y, "binary")
+    assert found["ece"] == pytest.approx(2 / 3 * 0.41 + 1 / 3 * 0.4)
+    assert found["accuracy"] == pytest.approx(2 / 3)
+    assert found["nll"] == pytest.approx(-np.log([0.9, 0.08, 0.6]).mean())
+    assert found["brier"] == pytest.approx(2 * np.mean([0.1**2, 0.92**2, 0.4**2]))
+
+
+def test_a_perfect_and_a_useless_network():
+    y = np.arange(30) % 3
+    best = metrics(np.eye(3)[y], y, "multiclass")
+    assert best == pytest.approx(
+        dict(auc=1, accuracy=1, balanced_accuracy=1, f1=1, ece=0, brier=0, nll=0), abs=1e-9
+    )
+    flat = metrics(np.full((30, 3), 1 / 3), y, "multiclass")
+    assert flat["auc"] == 0.5 and flat["ece"] == pytest.approx(0)
+    assert flat["nll"] == pytest.approx(np.log(3)) and flat["brier"] == pytest.approx(2 / 3)
+
+
+def test_calibration_of_labels_is_the_mean_over_them():
+    p, y = case("multilabel")
+    apart = []
+    for q, t in zip(p.T, y.T, strict=True):
+        apart.append(metrics(np.stack([1 - q, q], 1), t, "binary")["ece"])
+    assert metrics(p, y, "multilabel")["ece"] == pytest.approx(np.mean(apart))
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel", "binary"])
+def test_absent_class_is_nan_and_named(task):
+    p, y = case(task)
+    if task == "multilabel":
+        y[:, 1] = 0
+    else:
+        p, y = p[y != 1], y[y != 1]
+    with pytest.warns(
+        UserWarning, match=r"class (0, )?1: no image with it or none without it; its AUC is NaN"
+    ):
+        found = metrics(p, y, task)
+    assert np.isnan(found["auc"]) and np.isnan(found["balanced_accuracy"])
+    assert np.isfinite([found[m] for m in ("accuracy", "ece", "brier", "nll")]).all()
+
+
+def test_no_warning_where_all_is_well():
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        for task in THEIRS:
+            metrics(*case(task), task)
+
+
+GOOD = np.full((4, 2), 0.5)
+
+
+@pytest.mark.parametrize(
+    ("p", "y", "task", "kind", "message"),
+    [
+        (GOOD, [0, 1, 0, 1], "regression", ValueError, "task='regression' is unknown; the tasks are binary"),
+        (GOOD, [0, 1, 0], "binary", ValueError, r"labels have shape \(3,\), probabilities \(4, 2\)"),
+        (GOOD, [[0], [1], [0], [1]], "binary", ValueError, r"labels have shape \(4, 1\)"),
+        (GOOD, [0, 1, 0, 1], "multilabel", ValueError, r"labels have shape \(4,\)"),
+        (GOOD, [0.0, 1.0, 0.0, 1.0], "binary", TypeError, "labels are float64; give class numbers"),
+        (GOOD, ["a", "b", "a", "b"], "binary", TypeError, "labels are <U1"),
+        (GOOD, [0, 1, 2, 1], "binary", ValueError, "labels run from 0 to 2; allowed are 0 to 1"),
+        (GOOD, [0, -1, 0, 1], "binary", ValueError, "labels run from -1 to 1"),
+        (GOOD[:, :1], [0, 1, 0, 1], "binary", ValueError, "needs two columns of probabilities, got 1"),
+        (GOOD[:, 0], [0, 1, 0, 1], "binary", ValueError, r"probabilities have shape \(4,\)"),
+        (GOOD[:0], [], "binary", ValueError, "at least one image"),
+        (GOOD * np.nan, [0, 1, 0, 1], "binary", ValueError, "got NaN, infinity or logits"),
+        (GOOD * np.inf, [0, 1, 0, 1], "binary", ValueError, "must be finite"),
+        (GOOD * 3, [0, 1, 0, 1], "binary", ValueError, "in 0-1"),
+        (GOOD * -1, [0, 1, 0, 1], "binary", ValueError, "in 0-1"),
+    ],
+)
+def test_bad_scores(p, y, task, kind, message):
+    with pytest.raises(kind, match=message):
+        metrics(p, y, task)
+
+
+# Bootstrap
+
+
+@given(st.integers(1, 40), st.integers(0, 20), st.integers(0, 5))
+def test_bootstrap_weights(n, resamples, seed):
+    w = bootstrap_weights(n, resamples, seed)
+    assert w.shape == (resamples, n) and (w.sum(1) == n).all()
+    assert (w >= 0).all() and (w == w.round()).all()
+    assert (w == bootstrap_weights(n, resamples, seed)).all()
+
+
+def test_bootstrap_weights_are_multinomial():
+    w = bootstrap_weights(50, 4000)
+    assert w.mean() == 1 and w.var() == pytest.approx(1 - 1 / 50, rel=0.02)
+    assert (w != bootstrap_weights(50, 4000, seed=1)).any()
+
+
+def test_interval():
+    assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
+    assert interval(np.array([np.nan, 2.0, np.inf])) == (2, 2)
+    assert np.isnan(interval(np.array([np.nan]))).all() and np.isnan(interval(np.array([]))).all()
+
+
+@pytest.mark.parametrize("task", THEIRS)
+def test_score_values(task):
+    predictions = table(task)
+    found = score(predictions, task, resamples=50).set_index(["corruption", "severity", "class", "metric"])
+    names = [c for c in predictions if c.startswith("p_")]
+    for (corruption, severity), group in predictions.groupby(["corruption", "severity"]):
+        p = group[names].to_numpy()
+        y = (group["label"] if "label" in group else group.filter(regex="^label_")).to_numpy()
+        part = found.loc[corruption, severity]
+        for metric, value in metrics(p, y, task).items():
+            assert part.loc[("all", metric), "value"] == pytest.approx(value, abs=1e-5)
+        for k, name in enumerate(names):
+            hot = y[:, k] if task == "multilabel" else y == k
+            auc = sk.roc_auc_score(hot, p[:, k])
+            right = (p[:, k] > 0.5) == hot if task == "multilabel" else (p.argmax(1) == k)[hot]
+            assert part.loc[(name[2:], "auc"), "value"] == pytest.approx(auc, abs=1e-5)
+            assert part.loc[(name[2:], "accuracy"), "value"] == pytest.approx(right.mean(), abs=1e-5)
+
+
+def test_intervals_cover_and_pair():
+    found = score(table("multiclass"), "multiclass", resamples=400)
+    assert found.notna().all(axis=None)
+    assert list(found["corruption"].unique()) == ["clean", "contrast"]  # clean first
+    assert (found["low"] <= found["high"]).all() and (found["drop_low"] <= found["drop_high"]).all()
+    scores = found[found["metric"].isin(["auc", "accuracy", "brier", "nll"])]  # the unbiased ones
+    assert scores["value"].between(scores["low"], scores["high"]).all()
+    clean = found[found["corruption"] == "clean"]
+    assert (clean[["drop", "drop_low", "drop_high"]] == 0).all(axis=None)
+    value = clean.set_index(["class", "metric"])["value"]
+    keys = pd.MultiIndex.from_frame(found[["class", "metric"]])
+    assert found["drop"].to_numpy() == pytest.approx(value[keys].to_numpy() - found["value"].to_numpy())
+
+
+def test_bootstrap_is_the_naive_paired_one():
+    predictions, resamples = table("binary", count=40), 30
+    found = score(predictions, "binary", resamples=resamples, seed=3)
+    row = found.query(
+        "corruption == 'contrast' and severity == 5 and `class` == 'all' and metric == 'auc'"
+    ).iloc[0]
+    clean = predictions[predictions["corruption"] == "clean"]
+    worse = predictions[(predictions["corruption"] == "contrast") & (predictions["severity"] == 5)]
+    values, drops = [], []
+    for w in bootstrap_weights(40, resamples, seed=3).astype(int):
+        chosen = np.repeat(np.arange(40), w)
+        a, b = (sk.roc_auc_score(t["label"].iloc[chosen], t["p_c1"].iloc[chosen]) for t in (clean, worse))
+        values.append(b)
+        drops.append(a - b)
+    assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-5)
+    assert (row["drop_low"], row["drop_high"]) == pytest.approx(
+        tuple(np.quantile(drops, [0.025, 0.975])), abs=1e-5
+    )
+
+
+def test_score_of_what_is_the_same_drops_by_exactly_nothing():
+    clean = table("multilabel", [CLEAN])
+    both = pd.concat([clean, clean.assign(corruption="contrast", severity=2)], ignore_index=True)
+    found = score(both, "multilabel", resamples=20)
+    assert (found[["drop", "drop_low", "drop_high"]] == 0).all(axis=None)
+
+
+def test_no_resamples_no_intervals():
+    found = score(table("binary"), "binary", resamples=0)
+    assert found[["low", "high", "drop_low", "drop_high"]].isna().all(axis=None)
+    assert found[["value", "drop"]].notna().all(axis=None)
+
+
+def test_order_of_rows_and_seed():
+    predictions = table("multiclass")
+    first = score(predictions, "multiclass", resamples=50)
+    pd.testing.assert_frame_equal(first, score(predictions, "multiclass", resamples=50))
+    assert (first["low"] != score(predictions, "multiclass", resamples=50, seed=1)["low"]).any()
+    backwards = pd.concat([g for _, g in list(predictions.groupby("severity"))[::-1]])
+    keys = ["corruption", "severity", "class", "metric"]
+    again = score(backwards, "multiclass", resamples=50).sort_values(keys, ignore_index=True)
+    pd.testing.assert_frame_equal(first.sort_values(keys, ignore_index=True), again)
+
+
+def test_score_refuses():
+    predictions = table("binary")
+    with pytest.raises(ValueError, match=r"lack the condition \('clean', 0\)"):
+        score(predictions[predictions["severity"] > 0], "binary")
+    with pytest.raises(ValueError, match=r"condition \('contrast', 5\) holds other images than clean"):
+        score(predictions.iloc[:-1], "binary")
+    with pytest.raises(ValueError, match="resamples=-1: give a whole number, 0 = no intervals"):
+        score(predictions, "binary", resamples=-1)
+
+
+def test_absent_class_in_a_score_is_named():
+    predictions = table("multiclass", [CLEAN])
+    with pytest.warns(UserWarning, match="class c2: no image with it"):
+        found = score(predictions[predictions["label"] != 2], "multiclass", resamples=5)
+    missing = found[found["class"] == "c2"]
+    assert missing[["value", "low", "high", "drop"]].isna().all(axis=None)
+    assert found.query("`class` == 'c1'")["value"].notna().all()
+
+
+# Predictions
+
+
+def test_predict_does_not_depend_on_the_batch(network, tiny):
+    whole = predict(network, tiny.images)
+    assert whole.dtype == np.float32 and whole.shape == (60, 3)
+    assert whole.sum(1) == pytest.approx(1) and (whole >= 0).all()
+    for size in (1, 7, 59):
+        assert np.abs(predict(network, tiny.images, batch_size=size) - whole).max() < 1e-5
+    order = np.random.default_rng(0).permutation(60)
+    assert np.abs(predict(network, tiny.images[order]) - whole[order]).max() < 1e-5
+
+
+def test_predict_is_the_softmax_of_the_logits(network, tiny):
+    x = torch.from_numpy(tiny.images[:4]).permute(0, 3, 1, 2)
+    with torch.no_grad():
+        assert predict(network, tiny.images[:4]) == pytest.approx(network(x).softmax(1).numpy(), abs=1e-6)
+
+
+def test_predict_gives_the_mode_back(network, tiny):
+    before = {k: v.clone() for k, v in network.state_dict().items()}
+    for mode in (True, False):
+        network.train(mode)
+        predict(network, tiny.images[:4])
+        assert network.training == mode
+        with pytest.raises(ValueError, match=r"takes \(N, 1, H, W\)"):
+            predict(network, np.zeros((2, 28, 28, 3), np.uint8))
+        assert network.training == mode
+    assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())  # batch norm untouched
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_predict_nothing(network):
+    assert predict(network, np.zeros((0, 28, 28, 1), np.uint8)).shape == (0, 3)
+
+
+@pytest.mark.parametrize(
+    ("images", "kind", "message"),
+    [
+        (np.zeros((2, 28, 28, 1)), TypeError, "images are float64; give a uint8 array"),
+        (np.zeros((2, 28, 28), np.uint8), ValueError, r"shape \(2, 28, 28\)"),
+        (np.zeros((2, 1, 28, 28), np.uint8), ValueError, r"shape \(2, 1, 28, 28\)"),
+        (np.zeros((2, 7, 28, 1), np.uint8), ValueError, "at least 8 pixels"),
+        (torch.zeros((2, 28, 28, 1)), TypeError, "images are torch.float32"),
+        ([[1]], TypeError, "images are list"),
+    ],
+)
+def test_predict_refuses_images(network, images, kind, message):
+    with pytest.raises(kind, match=message):
+        predict(network, images)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5])
+def test_predict_refuses_batch_size(network, tiny, size):
+    with pytest.raises(ValueError, match=f"batch_size={size}: give a whole number of at least 1"):
+        predict(network, tiny.images, batch_size=size)
+    with pytest.raises(ValueError, match=f"batch_size={size}: give a whole number of at least 1"):
+        predict_conditions(network, tiny, [CLEAN], batch_size=size)
+
+
+def test_predict_refuses_damaged_weights(network, tiny):
+    with torch.no_grad():
+        network.backbone.fc.weight[0, 0] = float("nan")
+    with pytest.raises(ValueError, match="NaN or infinite outputs; its weights are damaged"):
+        predict(network, tiny.images[:2])
+
+
+def test_predict_conditions(network, tiny):
+    todo = [CLEAN, ("gaussian_noise", 2), ("motion_blur", 5)]
+    found = predict_conditions(network, tiny, todo, seed=1)
+    assert list(found) == ["image", "corruption", "severity", "label", "predicted"] + [
+        f"p_{name}" for name in tiny.class_names
+    ]
+    assert len(found) == 180 and list(found.groupby(["corruption", "severity"], sort=False).groups) == todo
+    clean = found[found["corruption"] == "clean"]
+    assert clean["image"].tolist() == list(range(60)) and clean["label"].tolist() == tiny.labels.tolist()
+    assert clean.filter(regex="^p_").to_numpy() == pytest.approx(predict(network, tiny.images), abs=1e-6)
+    assert (found["predicted"] == found.filter(regex="^p_").to_numpy().argmax(1)).all()
+    for size in (7, 60):
+        again = predict_conditions(network, tiny, todo, seed=1, batch_size=size)
+        pd.testing.assert_frame_equal(found, again, rtol=0, atol=1e-5)
+    other = predict_conditions(network, tiny, todo, seed=2)
+    assert (other["p_normal"] != found["p_normal"]).groupby(found["corruption"]).any().to_dict() == {
+        "clean": False,
+        "gaussian_noise": True,
+        "motion_blur": True,
+    }
+
+
+def test_grid():
+    assert grid(["contrast"]) == [CLEAN, *(("contrast", s) for s in (1, 2, 3, 4, 5))]
+    assert grid([]) == [CLEAN]
+
+
+def test_multilabel_from_end_to_end(tiny):
+    labels = np.stack([tiny.labels == 1, tiny.labels == 2, tiny.labels > 0], 1).astype(int)
+    dataset = ImageDataset(tiny.images, labels, ("nodule", "shadow", "ill"))
+    model = models.build("resnet18", in_channels=1, num_classes=3, width=4, task="multilabel", seed=0).eval()
+    found = predict_conditions(model, dataset, [CLEAN, ("contrast", 5)])
+    assert "label" not in found and list(found.filter(regex="^label_")) == [
+        "label_nodule",
+        "label_shadow",
+        "label_ill",
+    ]
+    p = found.filter(regex="^p_").to_numpy()
+    assert (p > 0).all() and (p < 1).all() and np.ptp(p.sum(1)) > 0.01  # sigmoids: no sum of one
+    scores = score(found, dataset.task, resamples=10).set_index(["corruption", "class", "metric"])["value"]
+    assert scores["clean", "all", "auc"] == pytest.approx(
+        sk.roc_auc_score(labels, p[:60], average="macro"), abs=1e-5
+    )
+    assert evaluation.reliability(found)["images"].sum() == 2 * 60 * 3
+
+
+# Reliability
+
+
+def test_reliability_by_hand():
+    predictions = pd.DataFrame(
+        {
+            "image": [0, 1, 2, 3],
+            "corruption": "clean",
+            "severity": 0,
+            "label": [0, 1, 1, 1],
+            "predicted": [0, 0, 1, 1],
+            "p_a": [0.95, 0.91, 0.4, 0.3],
+            "p_b": [0.05, 0.09, 0.6, 0.7],
+        }
+    )
+    found = evaluation.reliability(predictions, bins=10).sort_values("confidence")
+    assert found["confidence"].tolist() == pytest.approx([0.6, 0.7, 0.93])
+    assert found["accuracy"].tolist() == [1, 1, 0.5] and found["images"].tolist() == [1, 1, 2]
+    assert list(found) == ["corruption", "severity", "confidence", "accuracy", "images"]
+
+
+@settings(max_examples=20)
+@given(st.integers(0, 100))
+def test_reliability_holds_every_image_and_agrees_with_the_calibration_error(seed):
+    p, y = case("multiclass", 50, seed)
+    frame = pd.DataFrame(p, columns=[f"p_{k}" for k in range(4)])
+    frame = frame.assign(image=range(50), corruption="clean", severity=0, label=y, predicted=p.argmax(1))
+    found = evaluation.reliability(frame, bins=evaluation.BINS)
+    assert found["images"].sum() == 50
+    gap = (found["accuracy"] - found["confidence"]).abs() @ found["images"] / 50
+    assert gap == pytest.approx(metrics(p, y, "multiclass")["ece"])
