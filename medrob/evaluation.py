@@ -161,8 +161,9 @@ def check_scores(
     positives = hot.sum(0)
     alone = np.flatnonzero((positives == 0) | (positives == len(p)))
     if alone.size:
+        which = ", ".join(names[k] if names else str(k) for k in alone)
         warnings.warn(
-            f"class {', '.join(names[k] if names else str(k) for k in alone)}: no image with it or none without it; its AUC is NaN",
+            f"class {which}: no image with it or none without it; its AUC is NaN",
             stacklevel=3,
         )
     return p, y

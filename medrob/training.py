@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from pathlib import Path
 from typing import Any
@@ -84,6 +85,7 @@ def fit(
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     arguments = {
         **model.config,
+        "weights": _fingerprint(model),
         "train": train.fingerprint,
         "val": val.fingerprint,
         **dict(epochs=epochs, lr=lr, batch_size=batch_size, augment=augment, patience=patience, seed=seed),
@@ -91,7 +93,7 @@ def fit(
     checkpoint = run.path("checkpoint.pt") if run else None
     state = _resume(checkpoint, arguments, model, optimizer, schedule)
     progress = bar(total=epochs, initial=state["epoch"], desc="training", unit="epoch")
-    while state["epoch"] < epochs and not (patience and state["stale"] >= patience):
+    while not _finished(state, epochs, patience):
         state["epoch"] += 1
         rows = _epoch(model, train, val, optimizer, schedule, policy, batch_size, seed, state["epoch"])
         state["history"] += rows
@@ -131,6 +133,18 @@ def _check_fits(model: Classifier, data: ImageDataset) -> None:
         )
 
 
+def _fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the weights, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]
+
+
+def _finished(state: dict[str, Any], epochs: int, patience: int) -> bool:
+    return state["epoch"] >= epochs or bool(patience and state["stale"] >= patience)
+
+
 def _resume(
     checkpoint: Path | None,
     arguments: dict[str, Any],
@@ -138,13 +152,14 @@ def _resume(
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> dict[str, Any]:
-    """The state after the last whole epoch of the same training, or that of a new one."""
+    """The state after the last whole epoch of the same training if it was cut off, or that of a new one."""
     fresh = dict(epoch=0, best_auc=-1.0, best_epoch=0, stale=0, best={}, history=[])
     if checkpoint is None or not checkpoint.exists():
         return fresh
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        if state.pop("arguments") != arguments:
+        finished = _finished(state, arguments["epochs"], arguments["patience"])
+        if state.pop("arguments") != arguments or finished:
             return fresh
     except Exception as error:  # torch.load raises many kinds on a damaged file
         raise ValueError(

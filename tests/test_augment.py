@@ -17,12 +17,12 @@ def pictures(channels=1, size=28, count=6):
 def test_a_policy_is_a_function_of_images_and_generator(name, channels):
     images = pictures(channels)
     kept = images.copy()
-    world = np.random.get_state()[1].copy()
+    world = np.random.get_state()[1].copy()  # noqa: NPY002
     first, again, other = (policy(name)(images, np.random.default_rng(s)) for s in (0, 0, 1))
     assert first.shape == images.shape and first.dtype == np.uint8
     assert (first == again).all() and (images == kept).all()
     assert (first != other).any() == (name != "none")
-    assert (np.random.get_state()[1] == world).all()  # NumPy's own generator is left alone
+    assert (np.random.get_state()[1] == world).all()  # noqa: NPY002  NumPy's own generator is left alone
 
 
 @pytest.mark.parametrize("name", augment.names())
@@ -66,7 +66,7 @@ def test_geometric_moves_a_little():
     mass = moved.sum((1, 2))
     centre = np.stack([(moved * axis).sum((1, 2)) / mass for axis in (rows, columns)])
     away = np.abs(centre - 20)
-    assert 1 < away.max() <= 0.08 * 41 + 0.5 and away.min(1).max() < 0.5
+    assert (away.max(1) > 1).all() and away.max() <= 0.08 * 41 + 0.5  # pixels, along either axis
 
 
 def test_corruptions_are_those_of_the_thesis():

@@ -25,11 +25,15 @@ runs:
 """
 
 
-def run(home, *command):
-    """Run a command as in a terminal of the project's environment; its output, if it succeeds."""
+def environment(home):
+    """The environment of a terminal in which the project is active, with another home."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    env = {**os.environ, "MEDROB_HOME": str(home), "MEDROB_PROGRESS": "off", "PATH": path}
-    done = subprocess.run(command, cwd=ROOT, env=env, capture_output=True, text=True)
+    return {**os.environ, "MEDROB_HOME": str(home), "MEDROB_PROGRESS": "off", "PATH": path}
+
+
+def run(home, *command):
+    """Run a command, which must succeed; what it printed."""
+    done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
 
@@ -104,11 +108,14 @@ def test_a_finished_study_is_not_run_again(study):
 
 
 def test_a_mistyped_parameter_stops_the_notebook(tmp_path):
-    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    command = ["papermill", "notebooks/01_augment.ipynb", str(tmp_path / "out.ipynb")]
     done = subprocess.run(
-        ["papermill", "notebooks/01_augment.ipynb", str(tmp_path / "out.ipynb"), "-k", "python3", "-p", "sise", "28"],
-        cwd=ROOT, env={**os.environ, "MEDROB_HOME": str(tmp_path), "PATH": path}, capture_output=True, text=True,
-    )  # fmt: skip
+        [*command, "-k", "python3", "-p", "sise", "28"],
+        cwd=ROOT,
+        env=environment(tmp_path),
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode != 0
     assert "unknown parameter 'sise'; the parameters are run, dataset, size" in done.stderr
     assert not (tmp_path / "data").exists()

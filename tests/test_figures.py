@@ -162,7 +162,14 @@ def test_overlay_grid_says_when_a_map_is_empty():
     maps = {"layer1": np.stack([np.eye(8), np.zeros((8, 8))]), "layer2": -np.ones((2, 4, 4))}
     figure = figures.overlay_grid(images, maps, ["clean", "noise"], mask=np.eye(16, dtype=bool))
     panels = drawn(figure)
-    assert [[t.get_text() for t in ax.texts] for ax in panels] == [[], [], ["empty"], [], ["empty"], ["empty"]]
+    assert [[t.get_text() for t in ax.texts] for ax in panels] == [
+        [],
+        [],
+        ["empty"],
+        [],
+        ["empty"],
+        ["empty"],
+    ]
 
 
 def test_row_labels_hold_the_scores_of_the_condition(scores):

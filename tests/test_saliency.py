@@ -103,7 +103,9 @@ def test_the_table_by_hand_has_every_method():
 
 
 positive = arrays(np.float64, (1, 3, 2, 3), elements=st.floats(0, 50))
-signed = arrays(np.float64, (1, 3, 2, 3), elements=st.floats(-20, 20).filter(lambda g: g == 0 or abs(g) > 1e-3))
+signed = arrays(
+    np.float64, (1, 3, 2, 3), elements=st.floats(-20, 20).filter(lambda g: g == 0 or abs(g) > 1e-3)
+)
 
 
 @given(positive, signed)
@@ -332,7 +334,10 @@ def test_images_are_not_changed_nor_a_tensor_given_to_cams(model):
 @pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
 def test_works_where_gradients_are_off(model, found, context):
     with context():
-        close(explain(model, pictures(), methods=["gradcam"])["gradcam", "layer2.0"], found["gradcam", "layer2.0"])
+        close(
+            explain(model, pictures(), methods=["gradcam"])["gradcam", "layer2.0"],
+            found["gradcam", "layer2.0"],
+        )
         assert not torch.is_grad_enabled()
 
 
@@ -416,7 +421,10 @@ def test_float64_network(found):
 @pytest.mark.parametrize(
     ("change", "match"),
     [
-        (dict(methods=["gradcam", "gradcom"]), r"unknown \['gradcom'\]; the methods are gradcam, gradcam\+\+"),
+        (
+            dict(methods=["gradcam", "gradcom"]),
+            r"unknown \['gradcom'\]; the methods are gradcam, gradcam\+\+",
+        ),
         (dict(methods=[]), "the methods are"),
         (dict(layers=["layer5.0"]), r"has no \['layer5.0'\]; it has .*layer4\.1"),
         (dict(layers=[]), "it has"),
@@ -559,7 +567,9 @@ def test_a_single_map_or_integers_are_refused(function):
 
 
 def test_unknown_normalisation():
-    with pytest.raises(ValueError, match="how='softmax' is unknown; the normalisations are minmax, sum, rank"):
+    with pytest.raises(
+        ValueError, match="how='softmax' is unknown; the normalisations are minmax, sum, rank"
+    ):
         normalise(RAW, "softmax")
 
 
@@ -571,7 +581,9 @@ def test_what_explain_gives_can_be_normalised_and_enlarged(found):
 
 
 @given(
-    arrays(np.float32, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=st.integers(0, 6).map(float))
+    arrays(
+        np.float32, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=st.integers(0, 6).map(float)
+    )
     | arrays(np.float32, (2, 20), elements=st.floats(0, 2.0**100, width=32)),
     st.sampled_from([np.float32, np.float64]),
 )

@@ -52,7 +52,8 @@ def test_spearman_is_that_of_scipy(size):
     """Half of the positions are negative, 0 after the ReLU: many ties."""
     a, b = maps(size=size), maps(size=size, seed=1) + maps(size=size)
     expected = [
-        spearmanr(x.ravel(), y.ravel()).statistic for x, y in zip(np.maximum(a, 0), np.maximum(b, 0), strict=True)
+        spearmanr(x.ravel(), y.ravel()).statistic
+        for x, y in zip(np.maximum(a, 0), np.maximum(b, 0), strict=True)
     ]
     np.testing.assert_allclose(compare(a, b, ["spearman"])["spearman"], expected, atol=1e-5)
 
@@ -161,7 +162,9 @@ def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
     for metric, value in found.items():
         assert isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape == (5,)
         np.testing.assert_array_equal(value, expected[metric])
-        np.testing.assert_allclose(value, compare(a.astype(np.float32), b.astype(np.float32))[metric], atol=1e-5)
+        np.testing.assert_allclose(
+            value, compare(a.astype(np.float32), b.astype(np.float32))[metric], atol=1e-5
+        )
 
 
 def test_maps_are_left_as_they_are_and_may_be_read_only():
@@ -192,7 +195,9 @@ def test_one_nan_makes_a_map_degenerate():
     assert all(np.isnan(value).tolist() == [True, False] for value in compare(a, maps(2, seed=1)).values())
 
 
-@pytest.mark.parametrize(("size", "degenerate"), [((1, 1), True), ((1, 3), True), ((2, 2), False), ((1, 4), False)])
+@pytest.mark.parametrize(
+    ("size", "degenerate"), [((1, 1), True), ((1, 3), True), ((2, 2), False), ((1, 4), False)]
+)
 def test_maps_of_few_positions(size, degenerate):
     found = compare(maps(4, size) + 3, maps(4, size, seed=1) + 3)
     for metric in ("rmse", "spearman", "iou10"):
@@ -217,7 +222,9 @@ def test_no_maps_at_all():
 
 
 def test_unknown_metric():
-    with pytest.raises(ValueError, match=r"unknown \['cosine'\]; the metrics are rmse, ssim, spearman, iou10"):
+    with pytest.raises(
+        ValueError, match=r"unknown \['cosine'\]; the metrics are rmse, ssim, spearman, iou10"
+    ):
         compare(maps(), maps(), ["rmse", "cosine"])
 
 

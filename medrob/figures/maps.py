@@ -43,7 +43,9 @@ def overlay_grid(
                     interpolation="bilinear",
                 )
             else:
-                ax.text(0.5, 0.5, "empty", ha="center", va="center", fontsize="x-small", transform=ax.transAxes)
+                ax.text(
+                    0.5, 0.5, "empty", ha="center", va="center", fontsize="x-small", transform=ax.transAxes
+                )
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
     axes[0][0].set_title("picture", fontsize="x-small")
     for ax, layer in zip(axes[0][1:], maps, strict=True):
@@ -54,7 +56,7 @@ def overlay_grid(
 def row_labels(
     conditions: Sequence[tuple[str, int]], scores: pd.DataFrame, distances: pd.DataFrame, image: int
 ) -> list[str]:
-    """What stands beside each row of an overlay grid: AUC and accuracy of the condition, RMSE of the image."""
+    """The text beside each row of an overlay grid: AUC and accuracy of the condition, RMSE of the image."""
     wide = scores[scores["class"] == "all"].pivot(
         index=["corruption", "severity"], columns="metric", values="value"
     )
@@ -132,7 +134,8 @@ def drop_against_drift(
             ax.errorbar(
                 x, y, xerr=[[max(x - row["low"], 0)], [max(row["high"] - x, 0)]],
                 yerr=[[max(y - row["drop_low"], 0)], [max(row["drop_high"] - y, 0)]],
-                color=shades[row["corruption"]], marker=shapes[row["corruption"]], linestyle="", elinewidth=0.8,
+                color=shades[row["corruption"]], marker=shapes[row["corruption"]],
+                linestyle="", elinewidth=0.8,
             )  # fmt: skip
     for ax in axes.flat:
         ax.axhline(0, color="0.6", linewidth=0.6)
@@ -196,7 +199,9 @@ def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped"
             colour=shades[method], marker=shapes[method], label=word(str(method)),
         )  # fmt: skip
     for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), ("--", "-.", ":"), strict=False):
-        ax.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=row.signal.replace("rmse", "RMSE"))
+        ax.axhline(
+            row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=row.signal.replace("rmse", "RMSE")
+        )
     ax.axhline(0.5, color="0.7", linewidth=0.8)
     ax.annotate("chance", (len(layers) - 0.55, 0.5), fontsize="x-small", color="0.4", va="bottom", ha="right")
     count, cases = (int(rows[c].max()) if len(rows) else 0 for c in ("events", "cases"))

@@ -1,0 +1,331 @@
+import pickle
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+import torch.nn.functional as F
+
+from medrob import augment, evaluation, models, training
+from medrob.data import ImageDataset
+from medrob.runs import Run
+
+TIMES = ["seconds", "images_per_second", "memory_mb"]  # differ from run to run
+
+
+def build(**changes):
+    config = dict(in_channels=1, num_classes=2, width=4, task="binary", seed=0) | changes
+    return models.build("resnet18", **config)
+
+
+def fit(blobs, model=None, **changes):
+    """Train a small network on blobs; give the network and its history."""
+    model = model or build()
+    options = dict(epochs=3, lr=5e-3, batch_size=16, patience=0, seed=0, device="cpu") | changes
+    return model, training.fit(model, blobs(), blobs(32, split="val"), **options)
+
+
+def same(a, b):
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )
+
+
+class Stop(Exception):
+    """Somebody pulled the plug."""
+
+
+def stop_after(monkeypatch, epochs):
+    """Let training end with an error after so many epochs; give the list of the epochs that ran."""
+    whole, ran = training._epoch, []
+
+    def epoch(*args):
+        if len(ran) == epochs:
+            raise Stop
+        ran.append(args[-1])
+        return whole(*args)
+
+    monkeypatch.setattr(training, "_epoch", epoch)
+    return ran
+
+
+# Learning
+
+
+@pytest.mark.parametrize("classes", [2, 3])
+def test_learns_what_is_easy(blobs, classes):
+    model = build(num_classes=classes, task="binary" if classes == 2 else "multiclass")
+    train, val, test = (blobs(48, classes, split) for split in ("train", "val", "test"))
+    history = training.fit(model, train, val, epochs=6, lr=5e-3, batch_size=16, patience=0, device="cpu")
+    scores = evaluation.metrics(evaluation.predict(model, test.images), test.labels, test.task)
+    assert scores["auc"] > 0.99
+    loss = history[history["split"] == "train"]["loss"]
+    assert loss.iloc[-1] < loss.iloc[0] / 2
+
+
+def test_learns_several_labels(blobs):
+    base = blobs(48, 4)
+    labels = np.stack([base.labels == 1, base.labels > 1], 1).astype(int)
+    data = ImageDataset(base.images, labels, ("one", "low"), name="labels")
+    model = build(task="multilabel")
+    history = training.fit(model, data, data, epochs=6, lr=5e-3, batch_size=16, patience=0, device="cpu")
+    assert history.iloc[-1]["auc"] > 0.95
+    p = evaluation.predict(model, data.images)
+    assert ((p > 0.5) == labels).mean() > 0.9
+
+
+def test_history(blobs):
+    model, history = fit(blobs)
+    assert tuple(history) == training.HISTORY
+    assert history["epoch"].tolist() == [1, 1, 2, 2, 3, 3]
+    assert history["split"].tolist() == ["train", "val"] * 3
+    assert history.notna().all(axis=None) and (history[["loss", *TIMES]] > 0).all(axis=None)
+    # Nine steps (three an epoch) along half a cosine, noted at the start of each epoch.
+    worked = 5e-3 * (1 + np.cos(np.pi * np.arange(0, 9, 3) / 9)) / 2
+    assert history["lr"].to_numpy()[::2] == pytest.approx(worked)
+    assert not model.training and next(model.parameters()).device.type == "cpu"
+
+
+def test_validation_rows_are_what_predict_says(blobs):
+    model, history = fit(blobs, epochs=1)
+    val = blobs(32, split="val")
+    p = evaluation.predict(model, val.images)
+    scores = evaluation.metrics(p, val.labels, val.task) | {
+        "loss": -np.log(p[np.arange(32), val.labels]).mean()
+    }
+    row = history[history["split"] == "val"].iloc[0]
+    for name in ("auc", "accuracy", "loss"):
+        assert row[name] == pytest.approx(scores[name], abs=1e-5)
+
+
+def test_objective():
+    logits = torch.tensor([[0.0, np.log(3)], [0.0, 0.0]], dtype=torch.float32)
+    assert training.objective(logits, torch.tensor([1, 0])).item() == pytest.approx(
+        -np.log([0.75, 0.5]).mean()
+    )
+    many = torch.tensor([[1, 1], [0, 1]])
+    assert training.objective(logits, many).item() == pytest.approx(-np.log([0.5, 0.75, 0.5, 0.5]).mean())
+    assert F.cross_entropy(logits, torch.tensor([1, 0])) == training.objective(logits, torch.tensor([1, 0]))
+
+
+# The same again
+
+
+@pytest.mark.parametrize("policy", ["none", "mixed"])
+def test_the_same_seed_is_the_same_to_the_bit(blobs, policy):
+    first, a = fit(blobs, epochs=2, augment=policy)
+    torch.rand(7)  # whatever else draws random numbers
+    np.random.rand(7)  # noqa: NPY002
+    again, b = fit(blobs, epochs=2, augment=policy)
+    assert same(first, again)
+    pd.testing.assert_frame_equal(a.drop(columns=TIMES), b.drop(columns=TIMES), check_exact=True)
+
+
+def test_another_seed_is_another_order(blobs):
+    assert not same(fit(blobs, epochs=1)[0], fit(blobs, epochs=1, seed=1)[0])
+
+
+@pytest.mark.parametrize("policy", augment.names())
+def test_every_augmentation_trains(blobs, policy):
+    data = blobs()
+    kept = data.images.copy()
+    history = training.fit(build(), data, data, epochs=1, batch_size=24, augment=policy, device="cpu")
+    assert np.isfinite(history["loss"]).all() and (data.images == kept).all()
+
+
+# Cut off and resumed
+
+
+@pytest.mark.parametrize("done", [1, 3])
+def test_resumed_is_uninterrupted_to_the_bit(blobs, monkeypatch, done):
+    whole, expected = fit(blobs, epochs=4, augment="mixed")
+    run = Run("cut")
+    stop_after(monkeypatch, done)
+    with pytest.raises(Stop):
+        fit(blobs, epochs=4, augment="mixed", run=run)
+    assert sorted(f.name for f in run.folder.iterdir()) == ["checkpoint.pt"]
+    monkeypatch.undo()
+    monkeypatch.setenv("MEDROB_HOME", str(run.folder.parents[2]))
+    ran = stop_after(monkeypatch, 9)
+    resumed, history = fit(blobs, epochs=4, augment="mixed", run=run)
+    assert ran == list(range(done + 1, 5))
+    assert same(resumed, whole) and same(models.load(run.folder), whole)
+    pd.testing.assert_frame_equal(history.drop(columns=TIMES), expected.drop(columns=TIMES), check_exact=True)
+
+
+def test_a_finished_training_is_not_repeated(blobs, monkeypatch):
+    run = Run("done")
+    first, a = fit(blobs, run=run)
+    ran = stop_after(monkeypatch, 9)
+    again, b = fit(blobs, run=run)
+    assert ran == [] and same(first, again)
+    pd.testing.assert_frame_equal(a, b)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"lr": 1e-3},
+        {"epochs": 2},
+        {"batch_size": 24},
+        {"augment": "photometric"},
+        {"seed": 1},
+        {"patience": 1},
+        {"model": {"seed": 1}},
+        {"model": {"stem": "torchvision"}},
+    ],
+)
+def test_a_checkpoint_of_other_arguments_is_not_used(blobs, monkeypatch, changes):
+    run = Run("other")
+    fit(blobs, epochs=1, run=run)
+    options = {"epochs": 1} | changes
+    options["model"] = build(**changes.get("model", {}))
+    ran = stop_after(monkeypatch, 9)
+    fit(blobs, run=run, **options)
+    assert ran[0] == 1
+
+
+def test_a_checkpoint_of_other_data_is_not_used(blobs, monkeypatch):
+    run = Run("other")
+    fit(blobs, epochs=1, run=run)
+    ran = stop_after(monkeypatch, 9)
+    training.fit(
+        build(), blobs(seed=1), blobs(32, split="val"), epochs=1, lr=5e-3, batch_size=16, patience=0, run=run
+    )
+    assert ran == [1]
+
+
+def test_without_a_run_nothing_is_written(blobs, home):
+    fit(blobs, epochs=1)
+    assert list(home.iterdir()) == []
+
+
+class Evil:
+    """Unpickling it creates the file whose path it holds."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+def test_damaged_and_hostile_checkpoints(blobs, tmp_path):
+    run = Run("bad")
+    fit(blobs, epochs=1, run=run)
+    file, trap = run.path("checkpoint.pt"), tmp_path / "sprung"
+    whole, weights = file.read_bytes(), run.path("model.safetensors").read_bytes()
+    torch.save({"arguments": Evil(trap)}, tmp_path / "evil.pt")
+    for content in (b"", whole[:1000], pickle.dumps(Evil(trap)), (tmp_path / "evil.pt").read_bytes()):
+        file.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"(?s)checkpoint.pt is damaged .* delete it to train from the begin"
+        ):
+            fit(blobs, epochs=1, run=run)
+        assert file.read_bytes() == content
+    assert not trap.exists()
+    assert run.path("model.safetensors").read_bytes() == weights  # earlier results stay
+
+
+# Early stopping
+
+
+def scripted(monkeypatch, aucs):
+    """Let the validation AUC of each epoch be what is given; give the weights after each epoch."""
+    whole, weights = training._epoch, []
+
+    def epoch(model, *args):
+        rows = whole(model, *args)
+        rows[1]["auc"] = aucs[len(weights)]
+        weights.append({k: v.clone() for k, v in model.state_dict().items()})
+        return rows
+
+    monkeypatch.setattr(training, "_epoch", epoch)
+    return weights
+
+
+@pytest.mark.parametrize(
+    ("aucs", "patience", "epochs", "best"),
+    [
+        ([0.6, 0.9, 0.8, 0.9, 1.0], 2, 4, 2),  # as good is not better: stops before the fifth
+        ([0.6, 0.9, 0.8, 0.9, 1.0], 3, 5, 5),
+        ([0.6, 0.9, 0.8, 0.9, 0.7], 0, 5, 2),  # 0: never early
+        ([0.9, 0.8, 0.7, 0.6, 0.5], 1, 2, 1),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], 4, 5, 1),
+    ],
+)
+def test_early_stopping_keeps_the_best_weights(blobs, monkeypatch, aucs, patience, epochs, best):
+    weights = scripted(monkeypatch, aucs)
+    model, history = fit(blobs, epochs=5, patience=patience)
+    assert history["epoch"].max() == len(weights) == epochs
+    assert all(torch.equal(weights[best - 1][k], v) for k, v in model.state_dict().items())
+
+
+# Refusals
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"epochs": 0}, "epochs=0: give a whole number of at least 1"),
+        ({"epochs": 1.5}, "epochs=1.5"),
+        ({"batch_size": 0}, "batch_size=0"),
+        ({"batch_size": True}, "batch_size=True"),
+        ({"patience": -1}, "patience=-1: give a number of epochs"),
+        ({"lr": 0}, "lr=0: give a learning rate above 0"),
+        ({"lr": -1e-3}, "lr=-0.001"),
+        ({"lr": float("nan")}, "lr=nan"),
+        ({"lr": float("inf")}, "lr=inf"),
+        ({"lr": "high"}, "lr='high'"),
+        ({"augment": "mirror"}, "augment='mirror' is unknown"),
+        ({"device": "gpu"}, "device='gpu' cannot be used here"),
+    ],
+)
+def test_bad_arguments(blobs, home, changes, message):
+    with pytest.raises(ValueError, match=message):
+        fit(blobs, run=Run("bad"), **changes)
+    assert list(home.iterdir()) == []
+
+
+def test_a_class_without_images_is_refused(blobs):
+    whole = blobs()
+    for train, val, where in (
+        (whole[whole.labels == 0], whole, "split 'train' .24 images. has no image of b"),
+        (whole, blobs(32, split="val")[whole.labels[:32] == 1], "split 'val' .16 images. has no image of a"),
+        (whole[:0], whole, "has no image of a, b"),
+    ):
+        with pytest.raises(ValueError, match=where):
+            training.fit(build(), train, val, epochs=1, device="cpu")
+
+
+def test_a_label_that_every_image_has_is_refused(blobs):
+    whole = blobs()
+    labels = np.stack([whole.labels, np.ones(48, int)], 1)
+    data = ImageDataset(whole.images, labels, ("some", "all"))
+    with pytest.raises(ValueError, match="every image .*all"):
+        training.fit(build(task="multilabel"), data, data, epochs=1, device="cpu")
+
+
+def test_data_that_do_not_fit_the_network(blobs):
+    data = blobs()
+    with pytest.raises(ValueError, match="has 1 channels and 2 classes; the network was built for 1 and 3"):
+        training.fit(build(num_classes=3), data, data, device="cpu")
+    with pytest.raises(ValueError, match="is binary, the network was built with task='multilabel'"):
+        training.fit(build(task="multilabel"), data, data, device="cpu")
+
+
+def test_a_loss_that_explodes_is_refused(blobs):
+    run = Run("nan")
+    with pytest.raises(ValueError, match="the loss became (nan|inf) in epoch 1: give a smaller lr"):
+        fit(blobs, lr=1e30, run=run)
+    assert not run.path("model.safetensors").exists() and not run.path("checkpoint.pt").exists()
+
+
+@pytest.mark.parametrize("size", [16, 24])
+def test_a_last_image_alone_is_no_trouble(blobs, size):
+    """Batch norm needs two values a channel; here the last maps are a single position."""
+    data = blobs(2 * size + 1)
+    _, history = build(stem="torchvision"), None
+    history = training.fit(build(stem="torchvision"), data, data, epochs=2, batch_size=size, device="cpu")
+    assert np.isfinite(history["loss"]).all() and len(history) == 4
