@@ -3,6 +3,8 @@
 They run in a folder of their own, which is removed: results in data/ and figures/ are not touched.
 """
 
+import base64
+import io
 import os
 import shutil
 import tempfile
@@ -10,6 +12,7 @@ from pathlib import Path
 
 import nbformat
 from nbclient import NotebookClient
+from PIL import Image
 from tqdm import tqdm
 
 from medrob.runs import STAGES
@@ -26,8 +29,27 @@ def execute(path: Path) -> None:
     ).execute()
     notebook.metadata = {key: notebook.metadata[key] for key in ("kernelspec",)}
     for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if "image/png" in output.get("data", {}):
+                shrink(output.data)
         cell.metadata = {k: v for k, v in cell.metadata.items() if k not in VOLATILE}
     nbformat.write(notebook, path)
+
+
+def shrink(data: dict[str, str]) -> None:
+    """Store a picture in 64 colours or as JPEG, whichever is smaller: it is there to be read on a screen."""
+    picture = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png")))).convert("RGB")
+    kinds = {
+        "image/png": (picture.quantize(64), "PNG", {"optimize": True}),
+        "image/jpeg": (picture, "JPEG", {}),
+    }
+    small = {}
+    for kind, (version, name, options) in kinds.items():
+        buffer = io.BytesIO()
+        version.save(buffer, name, **options)
+        small[kind] = base64.b64encode(buffer.getvalue()).decode()
+    best = min(small, key=lambda kind: len(small[kind]))
+    data[best] = small[best]
 
 
 if __name__ == "__main__":
