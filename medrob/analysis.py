@@ -137,11 +137,13 @@ def failure(
     Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
     where there is one label an image). Signals: the drift of each method and layer, and what needs no
     map: low confidence, entropy (of the corrupted image), RMSE of the image.
-    0.5 is chance, 1 a perfect warning; intervals resample images.
+    0.5 is chance, 1 a perfect warning; intervals resample images. Pictures whose maps are degenerate have
+    no drift and are left out of its rows; `gain` is therefore taken on the same pictures.
 
     Returns:
         severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
-        high, events, cases. NaN where no image fails, or all do, or every map is degenerate.
+        high, gain (auroc less that of low confidence), gain_low, gain_high (paired), events, cases. NaN
+        where no image fails, or all do, or every map is degenerate.
 
     Raises:
         ValueError: a table without a column or a condition that is needed.
@@ -153,6 +155,7 @@ def failure(
     wide = wide.reindex(pd.MultiIndex.from_frame(cases[["image", *CONDITION]]), columns=pairs)
     signals = {("drift", *key): wide[key].to_numpy() for key in wide}
     signals |= {(name, "", ""): cases[name].to_numpy() for name in SIGNALS}
+    doubt = cases["low confidence"].to_numpy()
     images = cases["image"].to_numpy()
     places = np.unique(images, return_inverse=True)[1]
     n = places.max() + 1
@@ -165,11 +168,14 @@ def failure(
             for key, signal in signals.items():
                 use = at & np.isfinite(signal)
                 count = int(happened[use].sum())
-                value = np.full(len(w), np.nan)
+                value = gain = np.full(len(w), np.nan)
                 if 0 < count < use.sum():
                     value = auc(signal[use], happened[use], w[:, places[use]])
-                rows.append((severity, event, *key, value[0], *interval(value[1:]), count, int(use.sum())))
-    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "events", "cases"]
+                    gain = value - auc(doubt[use], happened[use], w[:, places[use]])
+                found = (value[0], *interval(value[1:]), gain[0], *interval(gain[1:]))
+                rows.append((severity, event, *key, *found, count, int(use.sum())))
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "gain", "gain_low", "gain_high"]
+    columns += ["events", "cases"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -243,28 +249,28 @@ def say_association(kinds: pd.DataFrame) -> str:
 def say_failure(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
     """In words: how drift compares with low confidence as a warning of a flipped prediction."""
     rows = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")]
-    asked = rows[(rows["method"] == method) & (rows["layer"] == layer)]
-    if not len(asked):
-        raise ValueError(f"the table failure has nothing on {method!r} at {layer!r}, severity {severity}")
-    drift = asked.iloc[0]
-    sure = rows[rows["signal"] == "low confidence"].iloc[0]
-    if not drift["cases"]:
-        return f"Severity {severity}: every map of {method} at {layer} is degenerate; nothing to detect with."
-    if not np.isfinite(drift["auroc"]):
-        return (
-            f"Severity {severity}: {drift['events']} of {drift['cases']} predictions flip; nothing to detect."
+    drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
+    every = rows[rows["signal"] == "low confidence"].iloc[0]
+    begin = f"Severity {severity}: {every['events']} of {every['cases']} predictions flipped."
+    lost = every["cases"] - drift["cases"]
+    if lost:
+        begin += (
+            f" {lost} pictures, {every['events'] - drift['events']} of them flipped, have a degenerate "
+            "map and no drift; they are left out below."
         )
+    if not np.isfinite(drift["auroc"]):
+        return f"{begin}\nNothing to detect: no picture with a drift has flipped, or all have."
     warns = "warns of a flip" if drift["low"] > 0.5 else "is not shown to warn of a flip"
-    if drift["low"] > sure["high"]:
-        against = "better than"
-    elif drift["high"] < sure["low"]:
-        against = "worse than"
-    else:
-        against = "not distinguishable from"
+    verdict = "not distinguishable from"
+    if drift["gain_low"] > 0:
+        verdict = "better than"
+    elif drift["gain_high"] < 0:
+        verdict = "worse than"
     return (
-        f"Severity {severity}, {drift['events']} of {drift['cases']} predictions flipped: drift {warns}, "
-        f"AUROC {drift['auroc']:.2f} ({drift['low']:.2f} to {drift['high']:.2f});\nlow confidence reaches "
-        f"{sure['auroc']:.2f} ({sure['low']:.2f} to {sure['high']:.2f}): as a warning, drift is {against} it."
+        f"{begin}\nDrift {warns}: AUROC {drift['auroc']:.2f} ({drift['low']:.2f} to {drift['high']:.2f}). "
+        f"Low confidence reaches {drift['auroc'] - drift['gain']:.2f} on the same pictures:\n"
+        f"drift is {verdict} it, by {drift['gain']:+.2f} "
+        f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f})."
     )
 
 

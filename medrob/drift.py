@@ -56,7 +56,7 @@ def select(
             raise ValueError(f"select={how!r}: a multi-label prediction is not right or wrong as a whole")
         clean = clean[(clean["predicted"] == clean["label"]) == (how == "correct")]
     rng = np.random.default_rng(seed)
-    order = rng.permutation(clean.index.to_numpy())
+    order = rng.permutation(clean.index.to_numpy(copy=True))
     kept = [order[group.loc[order] == label][: images or None] for label in np.unique(group)]
     chosen = np.sort(np.concatenate(kept))
     if not len(chosen):

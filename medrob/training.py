@@ -81,7 +81,7 @@ def fit(
     where = pick_device(device)
     model.to(where)
     optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
-    steps = epochs * -(-len(train) // batch_size)
+    steps = epochs * len(_starts(len(train), batch_size))
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
     arguments = {
         **model.config,
@@ -131,6 +131,14 @@ def _check_fits(model: Classifier, data: ImageDataset) -> None:
             f"{where} ({len(data)} images) has no image of {', '.join(empty)}: a network cannot learn, "
             "nor an AUC judge, what it never sees; take more images or leave the class out"
         )
+    full = [name for name, count in data.counts.items() if count == len(data)]
+    if full:
+        raise ValueError(f"{where}: every image has {', '.join(full)}: nothing to tell apart; leave it out")
+
+
+def _starts(images: int, batch_size: int) -> range:
+    """Where the batches begin; a last image alone joins the batch before: batch norm needs two."""
+    return range(0, max(1, images - 1), batch_size)
 
 
 def _fingerprint(model: nn.Module) -> str:
@@ -190,8 +198,8 @@ def _epoch(
     device = next(model.parameters()).device
     outputs = []
     model.train()
-    for i in range(0, len(order), batch_size):
-        rows = order[i : i + batch_size]
+    starts = _starts(len(order), batch_size)
+    for i, rows in zip(starts, np.split(order, starts[1:]), strict=True):
         images = policy(train.images[rows], np.random.default_rng([seed, epoch, 2, i]))
         x = torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
         logits = model(x)

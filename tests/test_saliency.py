@@ -577,7 +577,7 @@ def test_what_explain_gives_can_be_normalised_and_enlarged(found):
     maps = found["gradcam", "layer4.0"]
     shown = upsample(normalise(maps), 32)
     assert isinstance(shown, np.ndarray) and shown.dtype == np.float32 and shown.shape == (4, 32, 32)
-    assert 0 <= shown.min() and shown.max() <= 1
+    assert shown.min() >= 0 and shown.max() <= 1
 
 
 @given(
