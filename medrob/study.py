@@ -17,7 +17,7 @@ from medrob.runs import STAGES, Run, assignments, fits
 _DATA = ("conditions.py", "corruptions/*.py", "data.py", "phantom.py")
 DEPENDS = {
     "01_augment": (*_DATA, "augment.py", "distance.py"),
-    "02_train": (*_DATA, "augment.py", "models.py", "training.py"),
+    "02_train": (*_DATA, "augment.py", "evaluation.py", "models.py", "training.py"),
     "03_test": (*_DATA, "evaluation.py", "models.py"),
     "04_heatmaps": (*_DATA, "drift.py", "models.py", "saliency/*.py", "similarity.py"),
     "05_analysis": ("analysis.py", "figures/*.py"),
@@ -47,9 +47,17 @@ def load(path: Path, notebooks: Path) -> dict[str, dict[str, dict[str, Any]]]:
             Run(str(run))
         except ValueError as error:
             problems.append(str(error))
+        if "/" in str(run):
+            problems.append(f"run {run}: give a name, not a path")
+        if not isinstance(stages or {}, dict):
+            problems.append(f"run {run}: give stages and their parameters, such as 01_augment: {{size: 28}}")
+            continue
         for stage, given in (stages or {}).items():
             if stage not in known:
                 problems.append(f"run {run}: no stage {stage!r}; the stages are {', '.join(known)}")
+                continue
+            if not isinstance(given or {}, dict):
+                problems.append(f"run {run}, {stage}: give parameters, such as {{size: 28}}, not {given!r}")
                 continue
             for name, value in (given or {}).items():
                 if name not in known[stage] or name in ("run", "runs"):

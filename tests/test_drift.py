@@ -3,130 +3,273 @@ import pandas as pd
 import pytest
 import torch
 
-from medrob import conditions, drift, evaluation, saliency, similarity
+from medrob import conditions, data, evaluation, models, saliency
+from medrob.drift import COLUMNS, measure, select
+from medrob.similarity import METRICS, compare
 
 METHODS = ["gradcam", "layercam"]
-LAYERS = ["layer2.0", "layer4.1"]
-TODO = [("clean", 0), ("gaussian_noise", 2), ("contrast", 5)]
+LAYERS = ["layer1.0", "layer3.1"]
+CONDITIONS = [("clean", 0), ("contrast", 5), ("gaussian_noise", 1), ("gaussian_noise", 5)]
+KEY = ["image", "corruption", "severity", "method", "layer"]
 
 
-@pytest.fixture
-def few(tiny):
-    return tiny[:12]
+@pytest.fixture(scope="module")
+def dataset():
+    return data.load("phantom", "test", size=28, limit=12)
 
 
-def measured(network, few, **options):
-    return drift.measure(network, few, TODO, methods=METHODS, layers=LAYERS, **options)
+@pytest.fixture(scope="module")
+def model():
+    return models.build(in_channels=1, num_classes=3, width=4, seed=0).eval()
 
 
-def test_a_row_for_every_image_condition_method_and_layer(network, few):
-    rows = measured(network, few)
-    keys = ["image", "corruption", "severity", "method", "layer"]
-    assert len(rows) == 12 * 2 * 2 * 2
-    assert not rows.duplicated(keys).any()
-    assert set(zip(rows["corruption"], rows["severity"], strict=True)) == set(TODO[1:])
-    assert (rows["label"].to_numpy() == few.labels[rows["image"]]).all()
-    assert rows.groupby("layer")["size"].first().to_dict() == {"layer2.0": 14, "layer4.1": 4}
+@pytest.fixture(scope="module")
+def moved(model, dataset):
+    return measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS)
 
 
-def test_a_row_is_the_comparison_of_two_maps_of_the_class_predicted_when_clean(network, few):
-    rows = measured(network, few)
-    clean = evaluation.predict(network, few.images).argmax(1)
-    moved = conditions.apply(few.images, ("contrast", 5), seed=0, index=np.arange(12))
-    maps = [
-        saliency.explain(network, x, methods=["gradcam"], layers=["layer2.0"], targets=clean)[
-            "gradcam", "layer2.0"
-        ]
-        for x in (few.images, moved)
-    ]
-    row = rows.query("corruption == 'contrast' and method == 'gradcam' and layer == 'layer2.0'")
-    np.testing.assert_allclose(row["rmse"], similarity.compare(*maps)["rmse"], atol=1e-5)
-    assert (row["target"] == clean).all()
-    kept = evaluation.predict(network, moved).argmax(1) == clean
-    assert (row["preserved"] == kept).all()
+@pytest.fixture(scope="module")
+def predictions(model, dataset):
+    return evaluation.predict_conditions(model, dataset, CONDITIONS)
 
 
-def test_batches_and_selection_do_not_matter(network, few):
-    whole = measured(network, few)
-    pd.testing.assert_frame_equal(whole, measured(network, few, batch_size=5), atol=1e-4)
-    chosen = np.array([1, 2, 7, 11])
-    some = measured(network, few, images=chosen)
-    expected = whole[whole["image"].isin(chosen)].reset_index(drop=True)
-    pd.testing.assert_frame_equal(expected, some, atol=1e-4)
+# -- measure -------------------------------------------------------------------------------------------
 
 
-def test_the_model_is_left_as_found(network, few):
-    network.train()
-    measured(network, few[:2])
-    assert network.training
-    assert all(p.grad is None for p in network.parameters())
+def test_a_row_for_each_image_condition_method_and_layer(moved, dataset):
+    assert list(moved.columns) == [*COLUMNS, *METRICS]
+    assert len(moved) == 12 * 3 * 2 * 2 and not moved.duplicated(KEY).any()
+    expected = pd.MultiIndex.from_product([range(12), CONDITIONS[1:], METHODS, LAYERS])
+    rows = {(r.image, (r.corruption, r.severity), r.method, r.layer) for r in moved.itertuples()}
+    assert rows == {*expected}
+    assert "clean" not in set(moved["corruption"]) and moved["severity"].min() == 1
+    np.testing.assert_array_equal(moved["label"], dataset.labels[moved["image"]])
+    assert dict(zip(moved["layer"], moved["size"], strict=True)) == {"layer1.0": 28, "layer3.1": 7}
 
 
-@pytest.mark.parametrize(
-    ("options", "message"),
-    [
-        ({"images": [0, 99]}, "indices from 0 to 11"),
-        ({"images": []}, "nothing to measure|indices"),
-        ({"metrics": ["rmsd"]}, "rmsd.*rmse, ssim"),
-        ({"methods": ["gradcan"]}, "gradcan.*gradcam"),
-        ({"layers": ["layer9"]}, r"layer9.*layer4\.1"),
-        ({"batch_size": 0}, "batch_size"),
-    ],
-)
-def test_what_cannot_be_measured_is_refused(network, few, options, message):
-    with pytest.raises(ValueError, match=message):
-        drift.measure(network, few, TODO, **{"methods": METHODS, "layers": LAYERS, **options})
+def test_rows_are_in_the_order_asked_for(moved):
+    first = list(dict.fromkeys(moved[KEY[1:]].itertuples(index=False, name=None)))
+    assert first == [(*c, m, layer) for c in CONDITIONS[1:] for m in METHODS for layer in LAYERS]
+    assert moved["image"].tolist() == [*range(12)] * 12
 
 
-@pytest.fixture
-def predictions(few):
-    predicted = few.labels.copy()
-    predicted[:4] = (predicted[:4] + 1) % 3
-    clean = pd.DataFrame(
-        {
-            "image": np.arange(12),
-            "corruption": "clean",
-            "severity": 0,
-            "label": few.labels,
-            "predicted": predicted,
-        }
+def test_it_is_the_comparison_of_explained_pictures(moved, model, dataset):
+    """The same numbers by the public parts: predict, corrupt, explain, compare."""
+    clean = evaluation.predict(model, dataset.images).argmax(1)
+    images = conditions.apply(dataset.images, ("gaussian_noise", 5), seed=0, index=np.arange(12))
+    a, b = (
+        saliency.explain(model, x, methods=METHODS, layers=LAYERS, targets=clean)
+        for x in (dataset.images, images)
     )
-    return pd.concat([clean, clean.assign(corruption="contrast", severity=1)], ignore_index=True)
+    rows = moved[(moved["corruption"] == "gaussian_noise") & (moved["severity"] == 5)]
+    for key in a:
+        here = rows[(rows["method"] == key[0]) & (rows["layer"] == key[1])]
+        for metric, value in compare(a[key], b[key]).items():
+            np.testing.assert_allclose(here[metric], value, atol=1e-4)
 
 
-def test_select(predictions, few):
-    assert drift.select(predictions).tolist() == list(range(12))
-    two = drift.select(predictions, images=2, seed=4)
-    assert np.bincount(few.labels[two]).tolist() == [2, 2, 2]
-    assert (two == drift.select(predictions, images=2, seed=4)).all()
-    assert any((drift.select(predictions, images=2, seed=s).tolist() != two.tolist()) for s in range(5))
-    assert drift.select(predictions, how="wrong").tolist() == [0, 1, 2, 3]
-    assert drift.select(predictions, how="correct").tolist() == list(range(4, 12))
-    assert drift.select(predictions, images=[7, 3, 7]).tolist() == [3, 7]
+def test_the_class_explained_is_the_clean_prediction_at_every_severity(moved, predictions):
+    clean = predictions[predictions["corruption"] == "clean"]["predicted"].to_numpy()
+    np.testing.assert_array_equal(moved["target"], clean[moved["image"]])
+    rows = moved.merge(predictions[["image", "corruption", "severity", "predicted"]])
+    np.testing.assert_array_equal(rows["preserved"], rows["predicted"] == rows["target"])
+
+
+class Brightness(torch.nn.Module):
+    """Says 1 where a picture is bright: contrast cannot change that, brightness can."""
+
+    def __init__(self):
+        super().__init__()
+        self.layer, self.fc = torch.nn.Conv2d(1, 1, 1), torch.nn.Linear(1, 2)
+        with torch.no_grad():
+            self.layer.weight.fill_(1)
+            self.layer.bias.zero_()
+            self.fc.weight.copy_(torch.tensor([[-1.0], [1.0]]))
+            self.fc.bias.copy_(torch.tensor([256.0, -256.0]))  # bright: a mean of 128 * 2 / 2 and more
+
+    def forward(self, x):
+        return self.fc(2 * self.layer(x).mean((2, 3)))
+
+
+def test_preserved_and_target_where_the_truth_is_known():
+    """Pictures of mean 40 and 200; the brightest level lifts the dark one over 128."""
+    ramp = np.arange(-32, 32).reshape(1, 8, 8, 1)
+    dataset = data.ImageDataset((np.array([40, 110, 200]).reshape(3, 1, 1, 1) + ramp).astype(np.uint8), [0, 0, 1])
+    rows = measure(
+        Brightness(), dataset, [("brightness", 1), ("brightness", 5)], methods=["gradcam"], layers=["layer"]
+    )
+    assert rows["target"].tolist() == [0, 0, 1] * 2
+    bright = [conditions.apply(dataset.images, ("brightness", s), seed=0, index=np.arange(3)) for s in (1, 5)]
+    means = np.concatenate([x.mean((1, 2, 3)) for x in bright])
+    assert (means > 128).tolist() != [False, False, True] * 2  # some prediction does flip
+    np.testing.assert_array_equal(rows["preserved"], (means > 128) == np.array([0, 0, 1] * 2))
+    # The dark class is explained by negative weights: no positive value, whatever the corruption.
+    assert rows["degenerate"].tolist() == [True, True, False] * 2
+    np.testing.assert_array_equal(rows["rmse"].isna(), rows["degenerate"])
+
+
+@pytest.mark.parametrize("batch_size", [1, 5, 100])
+def test_batch_size_does_not_matter(moved, model, dataset, batch_size):
+    other = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS, batch_size=batch_size)
+    assert_same(other, moved)
+
+
+def assert_same(a, b):
+    exact = [*COLUMNS]
+    pd.testing.assert_frame_equal(a[exact], b[exact])
+    for metric in METRICS:  # iou10 jumps where two positions are equal but for rounding
+        np.testing.assert_allclose(a[metric], b[metric], atol=0.1 if metric == "iou10" else 2e-3)
+
+
+@pytest.mark.parametrize("images", [[3, 4, 7], [7, 3, 11, 0], [5]])
+def test_rows_of_a_selection_are_those_of_the_whole(moved, model, dataset, images):
+    part = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS, images=np.array(images))
+    expected = moved[moved["image"].isin(images)].reset_index(drop=True)
+    assert_same(part, expected)
+
+
+def test_the_same_call_twice_is_the_same_table(moved, model, dataset):
+    pd.testing.assert_frame_equal(measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS), moved)
+
+
+def test_the_seed_changes_noise_and_nothing_else(moved, model, dataset):
+    other = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS, seed=1)
+    same = np.isclose(other["rmse"], moved["rmse"], atol=1e-6)
+    assert same[moved["corruption"] == "contrast"].all() and not same[moved["corruption"] != "contrast"].any()
+
+
+def test_chosen_metrics_one_method_by_name_all_layers(model, dataset):
+    rows = measure(
+        model, dataset[:2], [("contrast", 3)], methods="gradcam", layers="all", metrics=["spearman"], images=[1]
+    )
+    assert list(rows.columns) == [*COLUMNS, "spearman"] and rows["layer"].tolist() == [*models.cam_layers(model)]
+
+
+def test_1x1_maps_are_degenerate_not_still():
+    small = models.build(in_channels=1, num_classes=2, width=4, stem="torchvision", seed=0).eval()
+    dataset = data.load("phantom", "test", size=28, limit=3)
+    rows = measure(small, dataset, [("contrast", 5)], methods=["layercam"], layers=["layer2.0", "layer4.1"])
+    deep = rows[rows["layer"] == "layer4.1"]
+    assert (deep["size"] == 1).all() and deep["degenerate"].all() and deep[list(METRICS)].isna().all(axis=None)
+    assert not rows[rows["layer"] == "layer2.0"]["degenerate"].all()
+
+
+def test_multi_label_has_no_one_label(model):
+    images = data.load("phantom", "test", size=28, limit=4).images
+    dataset = data.ImageDataset(images, np.eye(4, 3, dtype=int), task="multilabel")
+    rows = measure(model, dataset, [("contrast", 5)], methods=["gradcam"], layers=["layer4.1"])
+    assert (rows["label"] == -1).all() and len(rows) == 4
+
+
+def test_the_network_is_left_as_found(dataset):
+    model = models.build(in_channels=1, num_classes=3, width=4, seed=0)
+    model.backbone.layer1.eval()
+    modes = [m.training for m in model.modules()]
+    measure(model, dataset[:2], [("contrast", 1)], methods=["gradcam"], layers=["layer1.0"])
+    with pytest.raises(ValueError, match="unknown"):
+        measure(model, dataset[:2], [("no such thing", 1)], methods=["gradcam"])
+    assert [m.training for m in model.modules()] == modes
+    assert all(p.grad is None for p in model.parameters())
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("change", "match"),
     [
-        ({"how": "best"}, "select='best'.*random"),
-        ({"images": -1}, "images=-1"),
-        ({"images": [12]}, "0 to 11"),
-        ({"images": []}, "images"),
+        (dict(methods=["gradcom"]), "the methods are gradcam"),
+        (dict(layers=["layer9"]), r"has no \['layer9'\]"),
+        (dict(metrics=["cosine"]), "the metrics are rmse"),
+        (dict(images=[0, 12]), r"images=\[0, 12\]: give indices from 0 to 11"),
+        (dict(images=[-1]), "give indices from 0 to 11"),
+        (dict(images=np.ones(12, bool)), "give indices from 0 to 11"),
+        (dict(images=[]), "give indices from 0 to 11"),
+        (dict(conditions=[("clean", 0)]), "nothing to measure: 12 images, 0 conditions other than clean"),
+        (dict(batch_size=0), "batch_size=0"),
     ],
 )
-def test_select_refuses(predictions, options, message):
-    with pytest.raises(ValueError, match=message):
-        drift.select(predictions, **options)
+def test_bad_arguments_are_named(model, dataset, change, match):
+    call = dict(conditions=CONDITIONS, methods=METHODS, layers=LAYERS) | change
+    with pytest.raises(ValueError, match=match):
+        measure(model, dataset, call.pop("conditions"), **call)
 
 
-def test_nothing_wrong_to_choose_from(predictions):
-    with pytest.raises(ValueError, match="no such image"):
-        drift.select(predictions.assign(predicted=predictions["label"]), how="wrong")
+# -- select --------------------------------------------------------------------------------------------
+
+# 12 images of three classes: 6, 4 and 2; images 0, 1, 6 and 10 are not recognised.
+LABELS = np.array([0] * 6 + [1] * 4 + [2] * 2)
+PREDICTED = LABELS.copy()
+PREDICTED[[0, 1, 6, 10]] = [1, 2, 0, 1]
+TABLE = pd.concat(
+    [
+        pd.DataFrame(dict(image=range(12), corruption="clean", severity=0, label=LABELS, predicted=PREDICTED)),
+        # Under corruption everything is mistaken for class 0: no selection may look at this.
+        pd.DataFrame(dict(image=range(12), corruption="fog", severity=5, label=LABELS, predicted=0)),
+    ]
+)
 
 
-def test_a_network_of_no_positive_evidence_is_degenerate_not_stable(network, few):
-    with torch.no_grad():
-        network.backbone.fc.weight.zero_()
-    rows = measured(network, few)
-    assert rows["degenerate"].all()
-    assert rows[["rmse", "ssim", "spearman", "iou10"]].isna().all().all()
+def counts(chosen):
+    return np.bincount(LABELS[chosen], minlength=3).tolist()
+
+
+@pytest.mark.parametrize("how", ["all", "random"])
+def test_select_all(how):
+    chosen = select(TABLE, how=how)
+    assert chosen.tolist() == [*range(12)] and chosen.dtype == np.int64
+
+
+@pytest.mark.parametrize(("images", "expected"), [(1, [1, 1, 1]), (3, [3, 3, 2]), (5, [5, 4, 2])])
+def test_select_as_many_of_each_class_as_there_are(images, expected):
+    for seed in range(5):
+        chosen = select(TABLE, images=images, seed=seed)
+        assert counts(chosen) == expected and (np.diff(chosen) > 0).all()
+
+
+def test_select_correct_and_wrong():
+    assert select(TABLE, how="correct").tolist() == [2, 3, 4, 5, 7, 8, 9, 11]
+    assert select(TABLE, how="wrong").tolist() == [0, 1, 6, 10]
+    for seed in range(5):
+        assert counts(select(TABLE, how="correct", images=2, seed=seed)) == [2, 2, 1]
+        assert counts(select(TABLE, how="wrong", images=1, seed=seed)) == [1, 1, 1]
+
+
+def test_select_is_seeded_and_reaches_every_image():
+    draws = [select(TABLE, images=2, seed=seed).tolist() for seed in range(40)]
+    assert draws == [select(TABLE, images=2, seed=seed).tolist() for seed in range(40)]
+    assert {i for draw in draws for i in draw} == {*range(12)}
+    assert draws[0] != draws[1] or draws[0] != draws[2]
+
+
+@pytest.mark.parametrize("images", [[7, 2, 7], np.array([2, 7]), (2, 7), pd.Series([2, 7])])
+def test_select_by_index(images):
+    assert select(TABLE, images=images).tolist() == [2, 7]
+
+
+def test_select_of_multi_label_predictions():
+    table = TABLE.drop(columns="label")
+    assert np.bincount(PREDICTED[select(table, images=2)]).tolist() == [2, 2, 2]
+    with pytest.raises(ValueError, match="multi-label prediction is not right or wrong"):
+        select(table, how="wrong")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        (dict(how="best"), "select='best'.*select is one of all, random, correct, wrong"),
+        (dict(how="best", images=[1]), "select='best'"),
+        (dict(images=-1), "images=-1"),
+        (dict(images=2.5), "images=2.5"),
+        (dict(images="all"), "images='all'"),
+        (dict(images=[]), r"images=\[\]: give indices from 0 to 11"),
+        (dict(images=[1, 12]), r"images=\[1, 12\]: give indices from 0 to 11"),
+        (dict(images=[0.5]), "give indices"),
+    ],
+)
+def test_select_names_what_is_wrong(arguments, match):
+    with pytest.raises(ValueError, match=match):
+        select(TABLE, **arguments)
+
+
+def test_select_wrong_where_nothing_is():
+    right = TABLE.assign(predicted=TABLE["label"])
+    with pytest.raises(ValueError, match="select='wrong': there is no such image among the 12 clean ones"):
+        select(right, how="wrong")

@@ -167,7 +167,7 @@ def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
         )
 
 
-def test_maps_are_left_as_they_are_and_may_be_read_only():
+def test_maps_are_left_as_they_are_and_their_layout_does_not_matter():
     a, b = maps(), maps(seed=1)
     before = a.copy()
     compare(a, b)

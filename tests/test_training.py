@@ -56,6 +56,7 @@ def ran(monkeypatch):
 
 def cut(ran, epochs, train):
     """Run a training and pull the plug after so many epochs."""
+    ran.clear()
     training._epoch.limit = epochs
     with pytest.raises(StopError):
         train()
@@ -213,6 +214,7 @@ class Evil:
         return Path.touch, (self.path,)
 
 
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
 def test_damaged_and_hostile_checkpoints(blobs, tmp_path):
     run = Run("bad")
     fit(blobs, epochs=1, run=run)
