@@ -23,7 +23,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	@touch $@
 
 run: env  ## run the study of study.yaml: data/runs/, figures/
-	MEDROB_PROGRESS=$(TERMINAL) snakemake --cores all --rerun-incomplete --quiet rules
+	MEDROB_PROGRESS=$(TERMINAL) snakemake --cores all --rerun-incomplete --quiet host
 
 test: env  ## run all tests (unit tests, then the notebooks)
 	pytest

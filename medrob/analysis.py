@@ -165,13 +165,17 @@ def failure(
         at = (cases["severity"] == severity).to_numpy()
         for event in (name for name in ("flipped", "wrong") if name in cases):
             happened = cases[event].to_numpy()
+            plain: dict[bytes, np.ndarray] = {}  # AUROC of low confidence, for each choice of pictures
             for key, signal in signals.items():
                 use = at & np.isfinite(signal)
                 count = int(happened[use].sum())
                 value = gain = np.full(len(w), np.nan)
                 if 0 < count < use.sum():
-                    value = auc(signal[use], happened[use], w[:, places[use]])
-                    gain = value - auc(doubt[use], happened[use], w[:, places[use]])
+                    weights, same = w[:, places[use]], use.tobytes()
+                    value = auc(signal[use], happened[use], weights)
+                    if same not in plain:
+                        plain[same] = auc(doubt[use], happened[use], weights)
+                    gain = value - plain[same]
                 found = (value[0], *interval(value[1:]), gain[0], *interval(gain[1:]))
                 rows.append((severity, event, *key, *found, count, int(use.sum())))
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "gain", "gain_low", "gain_high"]
@@ -417,7 +421,7 @@ def _shuffles(conditions: pd.MultiIndex, count: int, seed: int) -> np.ndarray:
     if grid.isna().to_numpy().any():
         group = np.unique(conditions.get_level_values("severity"), return_inverse=True)[1]
         places = np.argsort(group, kind="stable")
-        draws = [np.arange(len(group)), *(np.lexsort((rng.random(len(group)), group)) for _ in range(count))]
+        draws = [places, *(np.lexsort((rng.random(len(group)), group)) for _ in range(count))]
         orders = np.empty((len(draws), len(group)), np.int64)
         orders[:, places] = draws
         return orders

@@ -4,12 +4,14 @@ import pytest
 import torch
 
 from medrob import conditions, data, evaluation, models, saliency
-from medrob.drift import COLUMNS, measure, select
+from medrob.drift import measure, select
 from medrob.similarity import METRICS, compare
 
 METHODS = ["gradcam", "layercam"]
 LAYERS = ["layer1.0", "layer3.1"]
 CONDITIONS = [("clean", 0), ("contrast", 5), ("gaussian_noise", 1), ("gaussian_noise", 5)]
+COLUMNS = ["image", "label", "corruption", "severity", "method", "layer", "size"]
+COLUMNS += ["target", "preserved", "degenerate"]
 KEY = ["image", "corruption", "severity", "method", "layer"]
 
 
@@ -115,8 +117,7 @@ def test_batch_size_does_not_matter(moved, model, dataset, batch_size):
 
 
 def assert_same(a, b):
-    exact = [*COLUMNS]
-    pd.testing.assert_frame_equal(a[exact], b[exact])
+    pd.testing.assert_frame_equal(a[COLUMNS], b[COLUMNS])
     for metric in METRICS:  # iou10 jumps where two positions are equal but for rounding
         np.testing.assert_allclose(a[metric], b[metric], atol=0.1 if metric == "iou10" else 2e-3)
 
@@ -152,6 +153,14 @@ def test_1x1_maps_are_degenerate_not_still():
     deep = rows[rows["layer"] == "layer4.1"]
     assert (deep["size"] == 1).all() and deep["degenerate"].all() and deep[list(METRICS)].isna().all(axis=None)
     assert not rows[rows["layer"] == "layer2.0"]["degenerate"].all()
+
+
+def test_a_network_without_positive_evidence_is_degenerate_not_stable(dataset):
+    model = models.build(in_channels=1, num_classes=3, width=4, seed=0).eval()
+    with torch.no_grad():
+        model.backbone.fc.weight.zero_()
+    rows = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS)
+    assert rows["degenerate"].all() and rows[list(METRICS)].isna().all(axis=None)
 
 
 def test_multi_label_has_no_one_label(model):
