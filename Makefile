@@ -26,7 +26,7 @@ run: env  ## run the study of study.yaml: data/runs/, figures/
 	MEDROB_PROGRESS=$(TERMINAL) snakemake --cores all --rerun-incomplete --quiet host
 
 test: env  ## run all tests (unit tests, then the notebooks)
-	pytest
+	OMP_WAIT_POLICY=passive pytest
 
 bench: env  ## compare the speed with other libraries, single thread
 	OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py

@@ -15,7 +15,7 @@ from medrob.data import ImageDataset, check_images
 from medrob.progress import bar
 
 WINDOW = 7
-CHUNK = 256  # images at a time: memory does not grow with the data set
+CHUNK = 1 << 20  # values compared at once: memory does not grow with the data set
 
 
 def compare_images(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
@@ -50,8 +50,9 @@ def distances(dataset: ImageDataset, conditions: Iterable[Condition], *, seed: i
     """
     frames = []
     for corruption, severity in bar(list(conditions), desc="corrupting", unit="condition"):
-        for start in range(0, len(dataset), CHUNK):
-            images = dataset.images[start : start + CHUNK]
+        step = max(1, CHUNK // max(1, dataset.images[:1].size))
+        for start in range(0, len(dataset), step):
+            images = dataset.images[start : start + step]
             index = np.arange(start, start + len(images))
             moved = corrupted(images, (corruption, severity), seed=seed, index=index)
             known = {"image": index, "corruption": corruption}

@@ -47,7 +47,7 @@ def select(
         return chosen.astype(np.int64)
     if how not in SELECTIONS or not isinstance(images, (int, np.integer)) or images < 0:
         raise ValueError(
-            f"select={how!r}, images={images}: select is one of {', '.join(SELECTIONS)}; "
+            f"select={how!r}, images={images!r}: select is one of {', '.join(SELECTIONS)}; "
             "images a number of each class (0 = all) or a list of indices"
         )
     group = clean["label"] if "label" in clean else clean["predicted"]

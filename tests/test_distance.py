@@ -86,7 +86,7 @@ def test_distances(tiny, monkeypatch):
     assert (clean["rmse"] == 0).all() and clean["image"].tolist() == list(range(60))
     worked = compare_images(tiny.images, corruptions.corrupt(tiny.images, "gaussian_noise", 3, seed=2))
     assert found.loc[found["severity"] == 3, "rmse"].to_numpy() == pytest.approx(worked["rmse"])
-    monkeypatch.setattr(distance, "CHUNK", 7)
+    monkeypatch.setattr(distance, "CHUNK", 7 * tiny.images[0].size)
     pd.testing.assert_frame_equal(distance.distances(tiny, todo, seed=2), found)
 
 
