@@ -2,9 +2,10 @@
 
     OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py [--sizes 64] [--channels 1 3]
 
-Single thread, the ImageNet-C table for everyone (scale="224"), mean over severities 1 to 5. Times are processor
-seconds, which other load on the machine does not lengthen, the best of five rounds. The others take one image at a time and work on three channels even for grey images;
-imgaug and imagecorruptions refuse images under 32 pixels, medmnistc knows fewer corruptions and 224 pixels.
+Single thread, the ImageNet-C table for everyone (scale="224"), mean over severities 1 to 5. Times are
+processor seconds, which other load on the machine does not lengthen, the best of five rounds. The others take
+one image at a time and work on three channels even for grey images; imgaug and imagecorruptions refuse images
+under 32 pixels, medmnistc knows fewer corruptions and 224 pixels.
 """
 
 import argparse
