@@ -1,9 +1,11 @@
 """The analysis is tried on made-up tables whose truth is known."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import spearmanr
+from scipy.stats import kstest, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from medrob import analysis
@@ -212,3 +214,330 @@ def test_missing_columns_are_named():
         analysis.association(predictions, drift.drop(columns="rmse"), distances)
     with pytest.raises(ValueError, match="stratum='some'"):
         analysis.mean_drift(drift, stratum="some")
+
+
+# -- Worked by hand ------------------------------------------------------------------------------------
+
+# Scores of two images without and two with the disease, for each AUC.
+SCORES = {
+    1.0: (0.1, 0.2, 0.8, 0.9),
+    0.75: (0.1, 0.5, 0.4, 0.9),
+    0.5: (0.1, 0.95, 0.4, 0.9),
+    0.25: (0.5, 0.95, 0.4, 0.9),
+}
+# corruption, severity -> AUC, drift, RMSE of the picture
+SMALL = {
+    ("a", 1): (1.0, 0.1, 5.0), ("b", 1): (0.75, 0.3, 1.0), ("c", 1): (0.5, 0.2, 3.0),
+    ("a", 2): (0.75, 0.4, 6.0), ("b", 2): (0.5, 0.5, 9.0), ("c", 2): (0.25, 0.6, 7.0),
+}  # fmt: skip
+
+
+def small_tables(grid=SMALL, images=(0, 1, 2, 3), method="gradcam"):
+    """Four pictures, whose AUC, mean drift and mean RMSE in each condition are those of the grid."""
+    grid = {("clean", 0): (1.0, np.nan, 0.0), **grid}
+    known = pd.DataFrame(
+        [(i, *c, *values) for c, values in grid.items() for i in images],
+        columns=["image", "corruption", "severity", "auc", "drift", "rmse"],
+    )
+    label = np.tile([0, 0, 1, 1], len(grid))
+    score = np.concatenate([SCORES[q] for q, *_ in grid.values()])
+    predicted = (score > 0.5).astype(int)
+    predictions = known[["image", "corruption", "severity"]].assign(
+        label=label, predicted=predicted, p_no=1 - score, p_yes=score
+    )
+    spread = np.tile([-0.04, 0.04, -0.01, 0.01], len(grid))  # of the images about the mean
+    kept = predicted == np.tile(predicted[:4], len(grid))
+    drift = known[["image", "corruption", "severity"]].assign(
+        method=method, layer="deep", preserved=kept, degenerate=False, rmse=known["drift"] + spread
+    )
+    drift = drift[drift["severity"] > 0].reset_index(drop=True)
+    return predictions, drift, known[["image", "corruption", "severity", "rmse"]]
+
+
+def test_association_of_a_small_table_by_hand():
+    kinds = found(*small_tables())
+    drop, move, picture = (np.array(x) for x in zip(*SMALL.values(), strict=True))
+    # Ranks of the drops 1 2 3 and 1 2 3, of the drifts 1 3 2 and 1 2 3: (1 + 2) / (2 + 2).
+    assert kinds.loc["within severity", "value"] == pytest.approx(0.75)
+    # Of the six orders of the corruptions two give 3/4, two -3/4, two 0.
+    assert kinds.loc["within severity", "p"] == pytest.approx(4 / 6)
+    assert kinds.loc["pooled", "value"] == pytest.approx(spearmanr(-drop, move)[0])
+    held = np.stack([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], rankdata(picture)], 1)
+    left = [y - held @ np.linalg.lstsq(held, y)[0] for y in (rankdata(-drop), rankdata(move))]
+    assert kinds.loc["partial", "value"] == pytest.approx(np.corrcoef(left)[0, 1])
+    assert (kinds["conditions"] == 6).all()
+    assert ((kinds["low"] <= kinds["high"]) & (kinds["low"] >= -1.001) & (kinds["high"] <= 1.001)).all()
+
+
+def test_numbers_of_images_and_order_of_rows_do_not_matter():
+    first = found(*small_tables())
+    moved = found(*(t.sample(frac=1, random_state=1) for t in small_tables(images=(3, 40, 41, 700))))
+    for column in ("value", "low", "high"):
+        np.testing.assert_allclose(first[column], moved[column])
+
+
+def test_bootstrap_is_seeded():
+    parts = tables(lambda c, s: 0.1 * (c + 1), lambda c, s: 0.03 * s * (c + 1))
+    pd.testing.assert_frame_equal(found(*parts), found(*parts))
+    assert found(*parts)["low"].tolist() != found(*parts, seed=1)["low"].tolist()
+
+
+def test_conditions_without_a_usable_map_are_left_out_for_that_method():
+    predictions, drift, distances = small_tables()
+    other = drift.assign(method="layercam")
+    gone = (other["corruption"] == "c") & (other["severity"] == 2)
+    other.loc[gone, ["rmse", "degenerate"]] = np.nan, True
+    rows = analysis.association(predictions, pd.concat([drift, other]), distances, resamples=10)
+    assert rows.groupby("method")["conditions"].first().to_dict() == {"gradcam": 6, "layercam": 5}
+    # Ranks of the drops 1 2 3 and 1 2, of the drifts 1 3 2 and 1 2: (1 + 1/2) / (2 + 1/2).
+    within = rows[rows["kind"] == "within severity"].set_index("method")["value"]
+    assert within.to_dict() == pytest.approx({"gradcam": 0.75, "layercam": 0.6})
+
+
+def test_permutations_of_an_uneven_grid_begin_with_the_order_as_it_is():
+    """Conditions as `conditions.grid` gives them: not sorted by severity."""
+    keys = pd.MultiIndex.from_tuples(
+        [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)], names=["corruption", "severity"]
+    )
+    orders = analysis._shuffles(keys, 200, 0)
+    assert orders[0].tolist() == [0, 1, 2, 3, 4]
+    severity = keys.get_level_values("severity").to_numpy()
+    assert (severity[orders] == severity).all()
+    assert len({tuple(order) for order in orders}) == 12  # 3! x 2!
+
+
+def test_p_is_near_uniform_where_there_is_no_link():
+    """150 layers whose drift has an effect of the corruption and of severity, none of the drop."""
+    rng = np.random.default_rng(0)
+    harm = rng.random(5)
+    predictions, _, distances = tables(lambda c, s: 0.1 * s + 0.4 * harm[c], lambda c, s: 0.1)
+    parts = []
+    for layer in range(150):
+        effect = rng.normal(size=5)
+        for c, s in itertools.product(range(5), SEVERITIES):
+            parts.append((CORRUPTIONS[c], s, "gradcam", layer, effect[c] + s + 0.3 * rng.normal()))
+    drift = pd.DataFrame(parts, columns=["corruption", "severity", "method", "layer", "rmse"]).assign(image=0)
+    rows = analysis.association(predictions, drift, distances, resamples=0)
+    for kind in ("pooled", "within severity"):
+        p = rows[rows["kind"] == kind]["p"]
+        assert kstest(p, "uniform").pvalue > 0.01
+        assert p.min() >= 1 / 120
+    assert (rows[rows["kind"] == "partial"]["p"] < 0.05).mean() < 0.15
+
+
+def test_mean_drift_of_groups_by_hand():
+    """Two images of two corruptions; an image's values are averaged before the images are."""
+    drift = pd.DataFrame(
+        {"image": [0, 0, 1, 1, 0, 0, 1, 1], "corruption": ["a", "b"] * 4, "severity": [1] * 4 + [2] * 4,
+         "method": "m", "layer": "l", "preserved": [True, True, True, False, True, False, False, False],
+         "degenerate": [False] * 3 + [True] + [False] * 4,
+         "rmse": [0.1, 0.3, 0.4, np.nan, 0.2, 0.4, 0.6, 0.8]}
+    )  # fmt: skip
+    by_severity = analysis.mean_drift(drift, ["severity"], resamples=20)
+    assert by_severity["value"].tolist() == pytest.approx([(0.2 + 0.4) / 2, (0.3 + 0.7) / 2])
+    assert by_severity["degenerate"].tolist() == [0.25, 0]
+    both = analysis.mean_drift(drift, ["corruption", "severity"], resamples=20)
+    both = both.set_index(["corruption", "severity"])
+    assert both["value"].to_dict() == pytest.approx(
+        {("a", 1): 0.25, ("b", 1): 0.3, ("a", 2): 0.4, ("b", 2): 0.6}
+    )
+    assert both["images"].to_dict() == {("a", 1): 2, ("b", 1): 1, ("a", 2): 2, ("b", 2): 2}
+    strata = analysis.strata(drift, resamples=20).set_index(["stratum", "severity"])["value"]
+    assert strata["preserved"].to_dict() == pytest.approx({1: (0.2 + 0.4) / 2, 2: 0.2})
+    assert strata.loc["flipped", 2] == pytest.approx((0.4 + 0.7) / 2)
+    assert np.isnan(strata.loc["flipped", 1])  # the only flipped picture has a degenerate map
+
+
+def test_interval_of_a_mean_is_that_of_the_normal_law():
+    """400 images: mean +- 1.96 standard errors."""
+    value = np.random.default_rng(0).normal(0.3, 0.1, 400)
+    drift = pd.DataFrame(
+        {"image": np.arange(400), "severity": 1, "preserved": True, "degenerate": False, "rmse": value}
+    )
+    row = analysis.mean_drift(drift, ["severity"]).iloc[0]
+    half = 1.96 * value.std() / 20
+    assert row["value"] == pytest.approx(value.mean())
+    assert row["low"] == pytest.approx(value.mean() - half, abs=0.1 * half)
+    assert row["high"] == pytest.approx(value.mean() + half, abs=0.1 * half)
+
+
+def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
+    predictions, drift, distances = tables(
+        lambda c, s: 0.15 * s, lambda c, s: 0.1 * s, noise=0.2, severities=(2, 5), layers=("one", "two")
+    )
+    drift["rmse"] = drift["rmse"].round(1)  # ties
+    drift.loc[drift.index % 7 == 0, "rmse"] = np.nan
+    rows = analysis.failure(predictions, drift, distances, resamples=30)
+    assert len(rows) == 2 * 2 * (2 + 3)
+    clean = predictions[predictions["severity"] == 0]["predicted"].to_numpy()
+    cases = predictions.merge(distances, on=["image", "corruption", "severity"])
+    p = cases[["p_no", "p_yes"]].to_numpy()
+    cases = cases.assign(
+        **{
+            "low confidence": 1 - p.max(1),
+            "entropy": -(p * np.log(p)).sum(1),
+            "image rmse": cases["rmse"],
+            "flipped": cases["predicted"] != clean[cases["image"]],
+            "wrong": cases["predicted"] != cases["label"],
+        }
+    ).drop(columns="rmse")
+    for layer in ("one", "two"):
+        moved = drift[drift["layer"] == layer][["image", "corruption", "severity", "rmse"]]
+        cases = cases.merge(moved.rename(columns={"rmse": layer}), how="left")
+    for row in rows.itertuples():
+        at = cases[cases["severity"] == row.severity].dropna(subset=[row.layer] if row.layer else [])
+        signal = row.layer or row.signal
+        assert row.auroc == pytest.approx(roc_auc_score(at[row.event], at[signal]))
+        assert (row.events, row.cases) == (at[row.event].sum(), len(at))
+        plain = roc_auc_score(at[row.event], at["low confidence"])
+        assert row.gain == pytest.approx(row.auroc - plain, abs=1e-6)
+        assert row.low <= row.auroc <= row.high and row.gain_low <= row.gain_high
+
+
+def test_failure_of_maps_that_are_all_degenerate_is_nan_and_said():
+    predictions, drift, distances = tables(lambda c, s: 0.15 * s, lambda c, s: 0.1 * s)
+    drift["degenerate"], drift["rmse"] = True, np.nan
+    rows = analysis.failure(predictions, drift, distances, resamples=10)
+    maps = rows[rows["signal"] == "drift"]
+    assert len(maps) == 10 and maps["auroc"].isna().all() and (maps["cases"] == 0).all()
+    assert rows[rows["signal"] == "entropy"]["auroc"].notna().any()
+    words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
+    assert "300 pictures" in words and "Nothing to detect" in words
+    links = found(predictions, drift, distances)
+    assert links["value"].isna().all() and (links["conditions"] == 0).all()
+    mean = analysis.mean_drift(drift, resamples=10)
+    assert len(mean) == 25 and mean["value"].isna().all() and (mean["degenerate"] == 1).all()
+
+
+def test_multi_label_predictions_have_no_wrong():
+    predictions, drift, distances = tables(lambda c, s: 0.15 * s, lambda c, s: 0.1 * s)
+    predictions["label_no"], predictions["label_yes"] = 1 - predictions["label"], predictions["label"]
+    predictions = predictions.drop(columns="label")
+    rows = analysis.failure(predictions, drift, distances, resamples=10)
+    assert set(rows["event"]) == {"flipped"}
+    assert found(predictions, drift, distances)["value"].notna().all()
+
+
+def test_conditions_that_a_table_lacks_are_named():
+    predictions, drift, distances = small_tables()
+    for call in (analysis.association, analysis.failure):
+        with pytest.raises(ValueError, match=r"predictions lacks the conditions \[\('clean', 0\)\]"):
+            call(predictions[predictions["severity"] > 0], drift, distances)
+        with pytest.raises(ValueError, match=r"corruptions lacks the conditions \[\('b', 2\)\]"):
+            call(
+                predictions, drift, distances[(distances["corruption"] != "b") | (distances["severity"] != 2)]
+            )
+        with pytest.raises(ValueError, match="table corruptions lacks rmse; it has image"):
+            call(predictions, drift, distances.drop(columns="rmse"))
+        with pytest.raises(ValueError, match="table predictions lacks predicted"):
+            call(predictions.drop(columns="predicted"), drift, distances)
+
+
+# -- In words ------------------------------------------------------------------------------------------
+
+
+def kinds(within, low, high, p):
+    rows = {"pooled": (0.9, 0.8, 0.95, 0.001), "within severity": (within, low, high, p)}
+    rows["partial"] = (np.nan,) * 4
+    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "p"])
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ((0.7, 0.4, 0.9, 0.01), "the corruption that moves the map more costs more AUC"),
+        ((-0.7, -0.9, -0.4, 0.01), "the corruption that moves the map more costs less AUC"),
+        ((0.7, 0.4, 0.9, 0.06), "no link between drift and loss of AUC is shown"),
+        ((0.7, -0.1, 0.9, 0.01), "no link between drift and loss of AUC is shown"),
+        ((np.nan, np.nan, np.nan, np.nan), "nothing to correlate"),
+    ],
+)
+def test_say_association(row, said):
+    words = analysis.say_association(kinds(*row))
+    assert said in words and "nan" not in words
+    if np.isfinite(row[0]):
+        assert f"Within severity it is {row[0]:+.2f}" in words and "not defined" in words
+
+
+@pytest.mark.parametrize(
+    ("low", "gain", "said"),
+    [
+        (0.6, (0.1, 0.02, 0.2), ("warns of a flip: AUROC 0.70", "drift is better than it, by +0.10")),
+        (0.6, (-0.1, -0.2, -0.02), ("warns of a flip", "drift is worse than it, by -0.10")),
+        (0.4, (0.1, -0.1, 0.2), ("is not shown to warn of a flip", "not distinguishable from it")),
+    ],
+)
+def test_say_failure(low, gain, said):
+    columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high"]
+    columns += ["gain", "gain_low", "gain_high", "events", "cases"]
+    rows = pd.DataFrame(
+        [
+            (5, "flipped", "drift", "gradcam", "deep", 0.7, low, 0.8, *gain, 30, 100),
+            (5, "flipped", "low confidence", "", "", 0.6, 0.5, 0.7, 0, 0, 0, 30, 100),
+            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0, 0, 0, 30, 100),
+        ],
+        columns=columns,
+    )
+    words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
+    assert all(part in words for part in said) and "30 of 100 predictions flipped" in words
+
+
+@pytest.mark.parametrize(
+    ("shares", "expected"),
+    [
+        ({"l1": 0.0, "l2": 0.1, "l3": 0.2}, "l2"),
+        ({"l1": 0.0, "l2": 0.0, "l3": 0.0}, "l3"),
+        ({"l1": 0.9, "l2": 0.5, "l3": 1.0}, "l2"),
+    ],
+)
+def test_headline_is_the_deepest_usable_layer(shares, expected):
+    rows = itertools.product(("layercam", "gradcam"), shares, range(10))
+    drift = pd.DataFrame(
+        [(method, layer, i < 10 * shares[layer]) for method, layer, i in rows],
+        columns=["method", "layer", "degenerate"],
+    )
+    assert analysis.headline(drift) == ("gradcam", expected)
+    assert analysis.headline(drift[drift["method"] != "gradcam"]) == ("layercam", expected)
+
+
+def scores_table(drops):
+    """Scores whose clean AUC is .9; other metrics and classes must not be read."""
+    rows = [("clean", 0, "all", "auc", 0.9, 0.8, 0.95, 0.0, 0.0, 0.0)]
+    for (corruption, severity), drop in drops.items():
+        rows.append((corruption, severity, "all", "auc", 0.9 - drop, 0, 1, drop, drop - 0.1, drop + 0.1))
+        rows.append((corruption, severity, "all", "accuracy", 0.1, 0, 1, 0.99, 0.9, 1))
+        rows.append((corruption, severity, "no", "auc", 0.1, 0, 1, 0.99, 0.9, 1))
+    columns = ["corruption", "severity", "class", "metric", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
+
+
+DROPS = {c: 1 - quality for c, (quality, *_) in SMALL.items()}
+
+
+def test_summary_quotes_the_tables():
+    predictions, drift, distances = small_tables()
+    links = analysis.association(predictions, drift, distances, resamples=20)
+    warnings = analysis.failure(predictions, drift, distances, resamples=20)
+    rows = analysis.summary(scores_table(DROPS), drift, links, warnings).set_index("name")
+    assert not rows.index.duplicated().any()
+    assert rows.loc["clean auc", ["value", "low", "high"]].tolist() == [0.9, 0.8, 0.95]
+    assert rows.loc["worst drop", "value"] == 0.75
+    assert rows.loc["worst drop", "what"] == "largest AUC drop: c, severity 2"
+    assert rows.loc["drift gradcam deep", "value"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)
+    assert rows.loc["association gradcam deep", "value"] == pytest.approx(0.75)
+    quoted = warnings.query("severity == 2 and event == 'flipped' and signal == 'entropy'").iloc[0]
+    assert rows.loc["warning entropy", "value"] == quoted["auroc"]
+    assert "severity 2" in rows.loc["warning drift gradcam deep", "what"]
+
+
+def test_runs_side_by_side():
+    _, drift, _ = small_tables()
+    half = drift.assign(rmse=drift["rmse"] / 2, method="layercam")
+    both = analysis.compare_runs({"one": (scores_table(DROPS), drift), "two": (scores_table(DROPS), half)})
+    assert both["run"].tolist() == ["one"] * 3 + ["two"] * 3
+    assert both["severity"].tolist() == [0, 1, 2] * 2
+    assert both["drop"].tolist() == pytest.approx([0, 0.25, 0.5] * 2)
+    assert both["auc"].tolist() == pytest.approx([0.9, 0.65, 0.4] * 2)
+    assert both["drift"].tolist() == pytest.approx([0, 0.2, 0.5, 0, 0.1, 0.25])
+    assert both["method"].tolist() == ["gradcam"] * 3 + ["layercam"] * 3
+    assert (both["images"] == 4).all()

@@ -21,8 +21,13 @@ def dataset():
 
 
 @pytest.fixture(scope="module")
-def model():
-    return models.build(in_channels=1, num_classes=3, width=4, seed=0).eval()
+def model(dataset):
+    """A random network that is in doubt: its mean logits are equal, so that corruption flips predictions."""
+    model = models.build(in_channels=1, num_classes=3, width=4, seed=0).eval()
+    with torch.no_grad():
+        logits = model(torch.from_numpy(dataset.images).permute(0, 3, 1, 2))
+        model.backbone.fc.bias -= logits.mean(0)
+    return model
 
 
 @pytest.fixture(scope="module")
@@ -73,6 +78,7 @@ def test_it_is_the_comparison_of_explained_pictures(moved, model, dataset):
 def test_the_class_explained_is_the_clean_prediction_at_every_severity(moved, predictions):
     clean = predictions[predictions["corruption"] == "clean"]["predicted"].to_numpy()
     np.testing.assert_array_equal(moved["target"], clean[moved["image"]])
+    assert not moved["preserved"].all() and moved["preserved"].any()
     rows = moved.merge(predictions[["image", "corruption", "severity", "predicted"]])
     np.testing.assert_array_equal(rows["preserved"], rows["predicted"] == rows["target"])
 
@@ -143,9 +149,17 @@ def test_the_seed_changes_noise_and_nothing_else(moved, model, dataset):
 
 def test_chosen_metrics_one_method_by_name_all_layers(model, dataset):
     rows = measure(
-        model, dataset[:2], [("contrast", 3)], methods="gradcam", layers="all", metrics=["spearman"], images=[1]
+        model,
+        dataset[:2],
+        [("contrast", 3)],
+        methods="gradcam",
+        layers="all",
+        metrics=["spearman"],
+        images=[1],
     )
-    assert list(rows.columns) == [*COLUMNS, "spearman"] and rows["layer"].tolist() == [*models.cam_layers(model)]
+    assert list(rows.columns) == [*COLUMNS, "spearman"] and rows["layer"].tolist() == [
+        *models.cam_layers(model)
+    ]
 
 
 def test_1x1_maps_are_degenerate_not_still():
@@ -153,7 +167,9 @@ def test_1x1_maps_are_degenerate_not_still():
     dataset = data.load("phantom", "test", size=28, limit=3)
     rows = measure(small, dataset, [("contrast", 5)], methods=["layercam"], layers=["layer2.0", "layer4.1"])
     deep = rows[rows["layer"] == "layer4.1"]
-    assert (deep["size"] == 1).all() and deep["degenerate"].all() and deep[list(METRICS)].isna().all(axis=None)
+    assert (
+        (deep["size"] == 1).all() and deep["degenerate"].all() and deep[list(METRICS)].isna().all(axis=None)
+    )
     assert not rows[rows["layer"] == "layer2.0"]["degenerate"].all()
 
 
@@ -211,7 +227,9 @@ PREDICTED = LABELS.copy()
 PREDICTED[[0, 1, 6, 10]] = [1, 2, 0, 1]
 TABLE = pd.concat(
     [
-        pd.DataFrame(dict(image=range(12), corruption="clean", severity=0, label=LABELS, predicted=PREDICTED)),
+        pd.DataFrame(
+            dict(image=range(12), corruption="clean", severity=0, label=LABELS, predicted=PREDICTED)
+        ),
         # Under corruption everything is mistaken for class 0: no selection may look at this.
         pd.DataFrame(dict(image=range(12), corruption="fog", severity=5, label=LABELS, predicted=0)),
     ]
