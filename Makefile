@@ -24,6 +24,7 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 
 run: env  ## run the study of study.yaml: data/runs/, figures/
 	MEDROB_PROGRESS=$(TERMINAL) snakemake --cores all --rerun-incomplete --quiet host
+	@echo "Tables and executed notebooks: data/runs/   Figures and tables for the thesis: figures/<run>/, first summary.png"
 
 test: env  ## run all tests (unit tests, then the notebooks)
 	OMP_WAIT_POLICY=passive pytest

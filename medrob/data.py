@@ -190,6 +190,31 @@ def load_run(run: Run, split: str) -> ImageDataset:
     return dataset
 
 
+def check_splits(*datasets: ImageDataset) -> None:
+    """Refuse splits that do not belong together, before anything is made of them.
+
+    Raises:
+        ValueError: an empty split, images of another shape, a class of which a split has no image.
+    """
+    shapes = {d.split: d.images.shape[1:] for d in datasets}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{datasets[0].name}: the splits hold images of different shapes: {shapes}")
+    for d in datasets:
+        absent = [name for name, count in d.counts.items() if not count]
+        if not len(d) or absent:
+            raise ValueError(
+                f"{d.name}: split {d.split!r} ({len(d)} images) has none of class {', '.join(absent)}; every "
+                f"split needs all of {', '.join(d.class_names)}: leave the class out, take more images, or, "
+                "if there is no such class, look for a stray label"
+            )
+        if d.task == "multilabel" and (d.labels.sum(1) == 1).all():
+            warnings.warn(
+                f"{d.name}: every image has exactly one label; for classes give (N,) class numbers "
+                "(labels.argmax(1)), or a multi-label network is trained",
+                stacklevel=2,
+            )
+
+
 def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
     """What a run's record keeps of its data: ``{split: {fingerprint, images, shape, task, counts}}``."""
     return {

@@ -160,16 +160,41 @@ def test_a_method_with_only_degenerate_maps_is_nan_and_counted():
     assert rows[rows["layer"] == "deep"]["value"].notna().any()
 
 
-def test_failure_is_the_auroc_of_scikit_learn():
+def auroc_within(frame, event, signal):
+    """scikit-learn's AUROC of each corruption, weighted by its pairs."""
+    found = []
+    for _, group in frame.groupby("corruption"):
+        happened = group[event].astype(bool)
+        pairs = happened.sum() * (~happened).sum()
+        if pairs:
+            found.append((roc_auc_score(happened, group[signal]), pairs))
+    values, pairs = zip(*found, strict=True)
+    return np.average(values, weights=pairs)
+
+
+def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
+    predictions, drift, distances = tables(lambda c, s: 0.3 * c, lambda c, s: 0.5)
+    rng = np.random.default_rng(0)
+    drift["rmse"] = drift["corruption"].map({c: 0.1 * i for i, c in enumerate(CORRUPTIONS)})
+    drift["rmse"] += 0.01 * rng.random(len(drift))
+    rows = analysis.failure(predictions, drift, distances, resamples=50)
+    row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
+    at = drift[drift["severity"] == 5]
+    assert roc_auc_score(~at["preserved"], at["rmse"]) > 0.7
+    assert row["low"] < 0.5 < row["high"]
+
+
+def test_failure_is_the_auroc_of_scikit_learn_within_each_corruption():
     predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.1 * s, noise=0.2)
     rows = analysis.failure(predictions, drift, distances, resamples=50)
     at = drift[drift["severity"] == 5]
     row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
-    assert row["auroc"] == pytest.approx(roc_auc_score(~at["preserved"], at["rmse"]))
+    at = at.assign(flipped=~at["preserved"])
+    assert row["auroc"] == pytest.approx(auroc_within(at, "flipped", "rmse"))
     assert (row["events"], row["cases"]) == ((~at["preserved"]).sum(), len(at))
     p = predictions[predictions["severity"] == 5]
-    sure = np.maximum(p["p_no"], p["p_yes"]).to_numpy()
-    assert row["auroc"] - row["gain"] == pytest.approx(roc_auc_score(~at["preserved"], 1 - sure))
+    at = at.assign(doubt=1 - np.maximum(p["p_no"], p["p_yes"]).to_numpy())
+    assert row["auroc"] - row["gain"] == pytest.approx(auroc_within(at, "flipped", "doubt"))
 
 
 def test_failure_compares_on_the_pictures_that_have_a_drift():
@@ -387,9 +412,9 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
     for row in rows.itertuples():
         at = cases[cases["severity"] == row.severity].dropna(subset=[row.layer] if row.layer else [])
         signal = row.layer or row.signal
-        assert row.auroc == pytest.approx(roc_auc_score(at[row.event], at[signal]))
+        assert row.auroc == pytest.approx(auroc_within(at, row.event, signal))
         assert (row.events, row.cases) == (at[row.event].sum(), len(at))
-        plain = roc_auc_score(at[row.event], at["low confidence"])
+        plain = auroc_within(at, row.event, "low confidence")
         assert row.gain == pytest.approx(row.auroc - plain, abs=1e-6)
         assert row.low <= row.auroc <= row.high and row.gain_low <= row.gain_high
 

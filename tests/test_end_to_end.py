@@ -69,7 +69,8 @@ def test_the_same_parameters_give_the_same_tables_figures_and_weights(study, mon
     assert {"summary.pdf", "summary.png", "03_auc.tex", "03_scores.csv"} <= set(drawn)
     for name in drawn:
         if "performance" not in name and "05_runs" not in name:
-            assert (first.figures / name).read_bytes() == (second.figures / name).read_bytes(), name
+            ours, theirs = ((run.figures / name).read_bytes() for run in (first, second))
+            assert ours.replace(b"tab:first:", b"tab:second:") == theirs, name
 
 
 def test_the_record_says_what_made_the_run(study, monkeypatch):

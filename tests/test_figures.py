@@ -209,7 +209,7 @@ def test_training_figures_mark_the_kept_epoch():
     )  # fmt: skip
     figure = figures.learning_curves(history)
     drawn(figure)
-    assert "kept: epoch 2" in [t.get_text() for t in figure.axes[0].get_legend().get_texts()]
+    assert "kept: epoch 2" in legend_texts(figure)
     drawn(figures.performance(history))
 
 
@@ -242,11 +242,11 @@ def test_figure_width_is_the_text_width():
 
 def test_bundle_writes_the_same_bytes_twice(tmp_path, scores):
     for folder in ("a", "b"):
-        bundle = figures.Bundle(tmp_path / folder)
+        bundle = figures.Bundle(tmp_path / folder / "run")
         bundle.figure(figures.severity_curves(scores), "auc")
         bundle.table(scores.head(3), "few", "A caption.")
     for name in ("auc.pdf", "auc.png", "few.csv", "few.tex"):
-        assert (tmp_path / "a" / name).read_bytes() == (tmp_path / "b" / name).read_bytes()
+        assert (tmp_path / "a" / "run" / name).read_bytes() == (tmp_path / "b" / "run" / name).read_bytes()
     assert not list(tmp_path.rglob("*.part"))
 
 

@@ -54,7 +54,8 @@ class Bundle:
         styler = frame.style.hide(axis="index").format(precision=digits, escape="latex", na_rep="--")
         styler = styler.format_index(escape="latex", axis=1)
         place = {"environment": "longtable"} if len(frame) > LONG else PLACE
-        latex = styler.to_latex(hrules=True, caption=caption or None, label=f"tab:{name}", **place)
+        label = f"tab:{self.folder.name}:{name}"
+        latex = styler.to_latex(hrules=True, caption=caption or None, label=label, **place)
         with atomic(self.folder / f"{name}.tex") as file:
             file.write_text(latex)
         return frame

@@ -23,7 +23,7 @@ def overlay_grid(
         mask: bool (H, W), outlined in every panel (the lesion, if it is known).
     """
     height, width = images.shape[1:3]
-    figure, axes = sized(len(rows) / (len(maps) + 2) * 1.06 + 0.03, len(rows), len(maps) + 1)
+    figure, axes = sized(len(rows) / max(len(maps) + 2, 7) * 1.06 + 0.03, len(rows), len(maps) + 1)
     for i, row in enumerate(axes):
         for ax in row:
             picture(ax, images[i])

@@ -89,13 +89,13 @@ def reliability(bins: pd.DataFrame, *, severity: int = 5) -> Figure:
             group["confidence"], group["accuracy"], s=6 + 90 * group["images"] / group["images"].sum(),
             color=shades[name], marker=shapes[name], zorder=3, edgecolor="white", linewidth=0.4,
         )  # fmt: skip
-        ax.set(title=word(name), xlim=(0.25, 1.02), ylim=(-0.02, 1.02))
+        ax.set(title=word(name), xlim=(0, 1.06), ylim=(-0.04, 1.08))
     for ax in axes.flat[len(names) :]:
         ax.axis("off")
     if len(names):
         axes.flat[0].legend(loc="upper left")
     figure.supxlabel(
-        f"confidence of the network (severity {severity}; marker area: share of the images)",
+        f"confidence of the network (severity {severity}; area of the coloured markers: share of the images)",
         fontsize="medium",
     )
     figure.supylabel("share of right predictions", fontsize="medium")

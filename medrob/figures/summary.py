@@ -70,7 +70,11 @@ def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
     """Rank correlation of drop and drift by layer: pooled looks strong, within severity is the evidence."""
     rows = association[association["method"] == method]
     layers = list(dict.fromkeys(rows["layer"]))
-    kinds = {"pooled": ("0.6", "s", -0.15), "within severity": ("C2", "o", 0.0), "partial": ("C4", "^", 0.15)}
+    kinds = {
+        "pooled": ("0.65", "s", -0.15),
+        "within severity": ("0.1", "o", 0.0),
+        "partial": ("0.4", "^", 0.15),
+    }
     for kind, (colour, marker, shift) in kinds.items():
         group = rows[rows["kind"] == kind]
         place = np.array([layers.index(layer) for layer in group["layer"]], float) + shift
@@ -101,7 +105,7 @@ def _warning(ax: Axes, failure: pd.DataFrame, method: str, layer: str) -> None:
     drift = rows[(rows["method"] == method) & (rows["layer"] == layer)]
     lines = {"drift of the map": drift}
     lines |= {name: rows[rows["signal"] == name] for name in ("low confidence", "image rmse")}
-    for (name, group), colour, marker in zip(lines.items(), ("C3", "0.3", "0.65"), "oD^", strict=True):
+    for (name, group), colour, marker in zip(lines.items(), ("0.1", "0.4", "0.65"), "oD^", strict=True):
         band(
             ax, list(group["severity"]), list(group["auroc"]), list(group["low"]), list(group["high"]),
             colour=colour, marker=marker, label=name.replace("rmse", "RMSE"),

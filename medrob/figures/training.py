@@ -20,11 +20,11 @@ def learning_curves(history: pd.DataFrame) -> Figure:
             rows = history[history["split"] == split]
             name = "training" if split == "train" else "validation"
             ax.plot(rows["epoch"], rows[metric], color=colour, marker=marker, label=name)
-        ax.axvline(best, color="0.4", linestyle=":", linewidth=1, label=f"kept: epoch {best}")
+        ax.axvline(best, color="0.4", linestyle=":", linewidth=1, label=f"kept: epoch {best}", zorder=0)
         ax.set(xlabel="epoch", ylabel=label)
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0][0].set_ylim(bottom=0)
-    axes[0][0].legend()
+    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=3)
     letter(figure, axes[0])
     return figure
 
@@ -39,7 +39,7 @@ def performance(history: pd.DataFrame) -> Figure:
             name = "training" if split == "train" else "validation"
             ax.plot(rows["epoch"], rows[column], color=colour, marker=marker, label=name)
         ax.set(xlabel="epoch", ylabel=label)
-        ax.set_ylim(bottom=0)
+        ax.set_ylim(0, 1.1 * history[column].max())
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0][0].legend()
     letter(figure, axes[0])
