@@ -37,10 +37,10 @@ def execute(path: Path) -> None:
 
 
 def shrink(data: dict[str, str]) -> None:
-    """Store a picture in 64 colours or as JPEG, whichever is smaller: it is there to be read on a screen."""
+    """Store a picture in 256 colours or as JPEG, whichever is smaller: it is there to be read on a screen."""
     picture = Image.open(io.BytesIO(base64.b64decode(data.pop("image/png")))).convert("RGB")
     kinds = {
-        "image/png": (picture.quantize(64), "PNG", {"optimize": True}),
+        "image/png": (picture.quantize(256), "PNG", {"optimize": True}),
         "image/jpeg": (picture, "JPEG", {}),
     }
     small = {}
