@@ -9,6 +9,7 @@ from scipy.stats import kstest, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from medrob import analysis
+from medrob.analysis.associations import _shuffles as shuffles
 
 CORRUPTIONS = ("a", "b", "c", "d", "e")
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -101,7 +102,7 @@ def test_pooled_is_spearmans_correlation():
 
 def test_permutations_exchange_whole_corruptions():
     keys = pd.MultiIndex.from_product([["a", "b", "c"], [1, 2]], names=["corruption", "severity"])
-    orders = analysis._shuffles(keys, 100, 0)
+    orders = shuffles(keys, 100, 0)
     assert len(orders) == 6
     assert list(orders[0]) == [0, 1, 2, 3, 4, 5]
     for order in orders:
@@ -114,7 +115,7 @@ def test_permutations_of_an_uneven_grid_stay_within_severity():
     keys = pd.MultiIndex.from_tuples(
         [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2)], names=["corruption", "severity"]
     )
-    orders = analysis._shuffles(keys, 50, 0)
+    orders = shuffles(keys, 50, 0)
     assert list(orders[0]) == [0, 1, 2, 3, 4]
     assert {frozenset(order[:3].tolist()) for order in orders} == {frozenset({0, 1, 2})}
     assert len({tuple(order) for order in orders}) > 3
@@ -324,7 +325,7 @@ def test_permutations_of_an_uneven_grid_begin_with_the_order_as_it_is():
     keys = pd.MultiIndex.from_tuples(
         [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)], names=["corruption", "severity"]
     )
-    orders = analysis._shuffles(keys, 200, 0)
+    orders = shuffles(keys, 200, 0)
     assert orders[0].tolist() == [0, 1, 2, 3, 4]
     severity = keys.get_level_values("severity").to_numpy()
     assert (severity[orders] == severity).all()

@@ -1,0 +1,167 @@
+"""Between conditions: does the drop of AUC go with the mean drift?"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from medrob.analysis.tables import CONDITION, MAP, by_image, require_all
+from medrob.evaluation import auc, bootstrap_weights, interval
+
+KINDS = ("pooled", "within severity", "partial")
+
+
+def association(
+    predictions: pd.DataFrame,
+    drift: pd.DataFrame,
+    distances: pd.DataFrame,
+    *,
+    metric: str = "rmse",
+    resamples: int = 2000,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Between conditions: does the drop of AUC go with the mean drift? For each method and layer.
+
+    Rank correlations (Spearman) over the conditions, three ways:
+    ``pooled``: over all conditions. Both rise with severity, so this is high almost by construction.
+    ``within severity``: ranks taken among the corruptions of the same severity.
+    ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
+
+    The intervals resample images. p is two-sided, from exchanging whole corruptions in what is left of
+    the drops (Freedman & Lane 1983; Phipson & Smyth 2010): the severities of one corruption move together
+    and are no independent cases, so with five corruptions, which have 120 orders, p is at least 1/120.
+    No correction for many tests is made here. Conditions in which all maps of a method are degenerate are
+    left out for that method.
+
+    Args:
+        predictions, drift, distances: the tables predictions, drift and corruptions of a run.
+        metric: the column of the drift.
+
+    Returns:
+        method, layer, kind, value, low, high, p, conditions (how many). NaN where fewer than two
+        corruptions, or constant drift, leave nothing to correlate.
+
+    Raises:
+        ValueError: a table without a column or a condition that is needed.
+    """
+    require_all(predictions, drift, distances, metric)
+    keys = pd.MultiIndex.from_frame(drift[CONDITION].drop_duplicates())
+    picture = distances.groupby(CONDITION)["rmse"].mean().reindex(keys).to_numpy()
+    drops, w = _auc_drops(predictions, keys, resamples, seed)
+    images = np.unique(predictions["image"])
+    rows = []
+    for (method, layer), group in drift.groupby(MAP, sort=False, observed=True):
+        wide = by_image(group, metric, CONDITION).reindex(columns=keys)
+        weights = w[:, np.searchsorted(images, wide.index)]
+        known = wide.notna().to_numpy()
+        use = known.any(0)
+        with np.errstate(invalid="ignore"):
+            means = (weights @ np.nan_to_num(wide.to_numpy())) / (weights @ known)
+        for kind in KINDS:
+            found = (np.nan,) * 4
+            if use.any():
+                found = _link(means[:, use], drops[:, use], kind, keys[use], picture[use], permutations, seed)
+            rows.append((method, layer, kind, *found, int(use.sum())))
+    return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
+
+
+def _auc_drops(
+    predictions: pd.DataFrame, keys: pd.MultiIndex, resamples: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """AUC drops (1 + resamples, conditions), all images first; and the weights (1 + resamples, images)."""
+    n = predictions["image"].nunique()
+    w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
+    names = [c.removeprefix("p_") for c in predictions if str(c).startswith("p_")]
+
+    def mean_auc(group: pd.DataFrame) -> np.ndarray:
+        group = group.sort_values("image")
+        p = group[[f"p_{name}" for name in names]].to_numpy()
+        if "label" in group:
+            hot = np.eye(len(names), dtype=bool)[group["label"].to_numpy()]
+        else:
+            hot = group[[f"label_{name}" for name in names]].to_numpy(bool)
+        columns = [1] if len(names) == 2 and "label" in group else range(len(names))
+        return np.mean([auc(p[:, k], hot[:, k], w) for k in columns], axis=0)
+
+    aucs = {key: mean_auc(group) for key, group in predictions.groupby(CONDITION)}
+    return np.stack([aucs["clean", 0] - aucs[key] for key in keys], 1), w
+
+
+def _ranks(values: np.ndarray, kind: str, severity: np.ndarray) -> np.ndarray:
+    """Ranks of each row of (B, conditions); among those of the same severity if "within severity"."""
+    if kind != "within severity":
+        return rankdata(values, axis=1)
+    ranked = np.empty(values.shape)
+    for s in np.unique(severity):
+        ranked[:, severity == s] = rankdata(values[:, severity == s], axis=1)
+    return ranked
+
+
+def _residual(kind: str, severity: np.ndarray, picture: np.ndarray) -> np.ndarray:
+    """The matrix (conditions, conditions) that takes out what is held fixed: mean, severity, image RMSE."""
+    held = [np.ones(len(severity))]
+    if kind != "pooled":
+        held = [(severity == s).astype(float) for s in np.unique(severity)]
+    if kind == "partial":
+        held.append(rankdata(picture))
+    x = np.stack(held, 1)
+    return np.eye(len(severity)) - x @ np.linalg.pinv(x)
+
+
+def _standard(rows: np.ndarray) -> np.ndarray:
+    """Rows of length one, so that a dot product is a correlation; NaN where a row is constant."""
+    length = np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows / np.where(length > 1e-9, length, np.nan)
+
+
+def _shuffles(conditions: pd.MultiIndex, count: int, seed: int) -> np.ndarray:
+    """Orders (orders, conditions) that exchange whole corruptions; all of them, if there are at most `count`.
+
+    The five severities of one corruption are not five independent cases: they move together. Where the
+    corruptions do not have the same severities, conditions of one severity change places instead.
+    """
+    rng = np.random.default_rng(seed)
+    grid = pd.Series(np.arange(len(conditions)), index=conditions).unstack("severity")
+    if grid.isna().to_numpy().any():
+        group = np.unique(conditions.get_level_values("severity"), return_inverse=True)[1]
+        places = np.argsort(group, kind="stable")
+        draws = [places, *(np.lexsort((rng.random(len(group)), group)) for _ in range(count))]
+        orders = np.empty((len(draws), len(group)), np.int64)
+        orders[:, places] = draws
+        return orders
+    places = grid.to_numpy(np.int64)
+    corruptions = len(places)
+    if math.factorial(corruptions) <= count:
+        changes = np.array(list(itertools.permutations(range(corruptions))))
+    else:
+        changes = np.array([np.arange(corruptions), *(rng.permutation(corruptions) for _ in range(count))])
+    orders = np.empty((len(changes), len(conditions)), np.int64)
+    orders[:, places.ravel()] = places[changes].reshape(len(changes), -1)
+    return orders
+
+
+def _link(
+    means: np.ndarray,
+    drops: np.ndarray,
+    kind: str,
+    conditions: pd.MultiIndex,
+    picture: np.ndarray,
+    permutations: int,
+    seed: int,
+) -> tuple[float, float, float, float]:
+    """Rank correlation of mean drift and drop (1 + resamples, conditions): value, low, high, p."""
+    severity = conditions.get_level_values("severity").to_numpy()
+    m = _residual(kind, severity, picture)
+    moved, fell = (_standard(_ranks(x, kind, severity) @ m) for x in (means, drops))
+    value = (moved * fell).sum(1)
+    p = np.nan
+    if permutations and np.isfinite(value[0]):
+        orders = _shuffles(conditions, permutations, seed)  # the first one changes nothing
+        null = _standard(fell[0][orders] @ m) @ moved[0]
+        p = (np.abs(null) >= abs(value[0]) - 1e-12).mean()
+    return value[0], *interval(value[1:]), p
