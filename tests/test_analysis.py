@@ -567,3 +567,49 @@ def test_runs_side_by_side():
     assert both["drift"].tolist() == pytest.approx([0, 0.2, 0.5, 0, 0.1, 0.25])
     assert both["method"].tolist() == ["gradcam"] * 3 + ["layercam"] * 3
     assert (both["images"] == 4).all()
+
+
+# -- Evidence --------------------------------------------------------------------------------------
+
+
+def of_methods(**rmse):
+    """Drift of one layer, one value a method and comparison."""
+    rows = [
+        dict(method=m, layer="layer4.1", image=i, corruption="fog", severity=1, rmse=v)
+        for m, values in rmse.items()
+        for i, v in enumerate(values)
+    ]
+    return pd.DataFrame(rows)
+
+
+def test_twins_are_named_once_with_the_first_of_them():
+    base = np.linspace(0, 1, 8)
+    moved = of_methods(gradcam=base, layercam=base[::-1], hirescam=base + 1e-6, xgradcam=base - 1e-6)
+    found = analysis.twins(moved)
+    assert found.to_dict("records") == [
+        {"method": "hirescam", "layer": "layer4.1", "same_as": "gradcam"},
+        {"method": "xgradcam", "layer": "layer4.1", "same_as": "gradcam"},
+    ]
+    assert list(dict.fromkeys(analysis.distinct(moved)["method"])) == ["gradcam", "layercam"]
+    assert analysis.say_twins(moved) == (
+        "layer4.1: gradcam = hirescam = xgradcam are one map, one piece of evidence."
+    )
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        np.linspace(0, 1, 8) + 0.01,  # close, but not the same
+        np.where(np.arange(8) < 4, np.linspace(0, 1, 8), np.nan),  # the same where there is a map
+    ],
+)
+def test_methods_that_are_close_are_no_twins(other):
+    moved = of_methods(gradcam=np.linspace(0, 1, 8), layercam=other)
+    assert analysis.twins(moved).empty
+    pd.testing.assert_frame_equal(analysis.distinct(moved), moved)
+
+
+def test_maps_that_never_move_are_not_called_twins():
+    moved = of_methods(gradcam=np.zeros(8), layercam=np.zeros(8))
+    assert analysis.twins(moved).empty  # one value says nothing
+    assert "evidence of its own" in analysis.say_twins(moved)

@@ -1,0 +1,31 @@
+"""Prediction and scores. What needs no network (all but `predict`) does not import PyTorch."""
+
+from typing import Any
+
+from medrob.evaluation.bootstrap import bootstrap_weights, interval
+from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
+from medrob.evaluation.scores import reliability, score
+
+__all__ = [
+    "BINS",
+    "auc",
+    "bootstrap_weights",
+    "check_scores",
+    "interval",
+    "metrics",
+    "predict",
+    "predict_conditions",
+    "reliability",
+    "score",
+]
+
+
+def __getattr__(name: str) -> Any:
+    """Import what predicts when it is first named; from then on it is an ordinary attribute."""
+    if name in ("predict", "predict_conditions"):
+        from importlib import import_module
+
+        module = import_module("medrob.evaluation.prediction")
+        globals().update(predict=module.predict, predict_conditions=module.predict_conditions)
+        return globals()[name]
+    raise AttributeError(f"module 'medrob.evaluation' has no attribute {name!r}; it has {', '.join(__all__)}")

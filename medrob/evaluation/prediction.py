@@ -1,0 +1,107 @@
+"""Prediction: images in, class probabilities out, one condition after another."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import nn
+
+from medrob.conditions import Condition
+from medrob.conditions import apply as corrupted
+from medrob.data import ImageDataset, check_images
+from medrob.models import activate, pick_device
+from medrob.progress import bar
+
+
+def predict(
+    model: nn.Module, images: np.ndarray, *, batch_size: int = 256, device: str | None = None
+) -> np.ndarray:
+    """Class probabilities.
+
+    Args:
+        model: takes grey levels 0-255 (N, C, H, W), gives logits; its mode is given back as it was.
+        images: uint8 (N, H, W, C).
+        batch_size: images a pass.
+        device: where to compute; None = where the model is.
+
+    Returns:
+        float32 (N, K): softmax over the classes, or a sigmoid for each label of a multi-label network.
+
+    Raises:
+        TypeError, ValueError: images of another type or shape, a batch of none, results not finite.
+    """
+    images = check_images(images)
+    _check_batch(batch_size)
+    where = pick_device(device) if device else next(model.parameters()).device
+    config = getattr(model, "config", {})
+    training = model.training
+    outputs = []
+    try:
+        model.to(where).eval()
+        with torch.inference_mode():
+            for i in range(0, len(images), batch_size):
+                x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
+                outputs.append(activate(model(x).float(), config.get("task", "multiclass")).cpu())
+    finally:
+        model.train(training)
+    if not outputs:
+        return np.empty((0, config.get("num_classes", 0)), np.float32)
+    probabilities = torch.cat(outputs).numpy()
+    if not np.isfinite(probabilities).all():
+        raise ValueError("the network gives NaN or infinite outputs; its weights are damaged, train it again")
+    return probabilities
+
+
+def predict_conditions(
+    model: nn.Module,
+    dataset: ImageDataset,
+    conditions: Iterable[Condition],
+    *,
+    seed: int = 0,
+    batch_size: int = 256,
+    device: str | None = None,
+) -> pd.DataFrame:
+    """Predict the data set under every condition, a batch at a time.
+
+    Returns:
+        A row per condition and image: image, corruption, severity, label (``label_<class>``, 0 or 1,
+        if multi-label), predicted (the most probable class), ``p_<class>``...
+    """
+    _check_batch(batch_size)
+    frames = []
+    for corruption, severity in bar(list(conditions), desc="predicting", unit="condition"):
+        parts = [
+            predict(
+                model,
+                corrupted(dataset.images[rows], (corruption, severity), seed=seed, index=rows),
+                batch_size=batch_size,
+                device=device,
+            )
+            for rows in np.split(np.arange(len(dataset)), range(batch_size, len(dataset), batch_size))
+        ]
+        p = np.concatenate(parts)
+        if dataset.labels.ndim == 1:
+            truth = {"label": dataset.labels}
+        else:
+            truth = {f"label_{n}": y for n, y in zip(dataset.class_names, dataset.labels.T, strict=True)}
+        frames.append(
+            pd.DataFrame(
+                {
+                    "image": np.arange(len(dataset)),
+                    "corruption": corruption,
+                    "severity": severity,
+                    **truth,
+                    "predicted": p.argmax(1),
+                    **{f"p_{n}": column for n, column in zip(dataset.class_names, p.T, strict=True)},
+                }
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+def _check_batch(size: int) -> None:
+    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+        raise ValueError(f"batch_size={size!r}: give a whole number of at least 1")
