@@ -3,19 +3,25 @@
 from typing import Any
 
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
+from medrob.evaluation.calibration import fit_temperature, scale
 from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
+from medrob.evaluation.robustness import ALEXNET, corruption_errors
 from medrob.evaluation.scores import reliability, score
 
 __all__ = [
+    "ALEXNET",
     "BINS",
     "auc",
     "bootstrap_weights",
     "check_scores",
+    "corruption_errors",
+    "fit_temperature",
     "interval",
     "metrics",
     "predict",
     "predict_conditions",
     "reliability",
+    "scale",
     "score",
 ]
 

@@ -1,0 +1,158 @@
+"""Corruption errors and temperature scaling."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.metrics import balanced_accuracy_score, log_loss
+
+from medrob.evaluation import ALEXNET, corruption_errors, fit_temperature, scale
+
+
+def predictions(right, labels=(0, 0, 0, 1)):
+    """{(corruption, severity): which images are right} -> the table of predictions."""
+    labels = np.array(labels)
+    frames = []
+    for (corruption, severity), hits in right.items():
+        hits = np.array(hits, bool)
+        frame = pd.DataFrame({"image": np.arange(len(labels)), "label": labels})
+        frames.append(
+            frame.assign(
+                corruption=corruption, severity=severity, predicted=np.where(hits, labels, 1 - labels)
+            )
+        )
+    return pd.concat(frames, ignore_index=True)
+
+
+OURS = predictions(
+    {
+        ("clean", 0): [1, 1, 1, 1],
+        ("fog", 1): [1, 1, 1, 0],  # E 1/4, BER 1/2
+        ("fog", 2): [0, 0, 1, 0],  # E 3/4, BER (2/3 + 1) / 2 = 5/6
+        ("snow", 1): [1, 1, 1, 1],
+        ("snow", 2): [0, 1, 1, 1],  # E 1/4, BER 1/6
+    }
+)
+THEIRS = predictions(
+    {
+        ("clean", 0): [0, 1, 1, 1],  # E 1/4, BER 1/6
+        ("fog", 1): [0, 0, 1, 1],  # E 1/2, BER 1/3
+        ("fog", 2): [0, 0, 1, 1],
+        ("snow", 1): [0, 1, 1, 1],
+        ("snow", 2): [0, 1, 1, 1],
+    }
+)
+
+
+def values(frame):
+    return frame.set_index(["corruption", "metric"])["value"]
+
+
+def test_errors_beside_another_network_by_hand():
+    frame = corruption_errors(OURS, THEIRS, resamples=50)
+    found = values(frame)
+    assert found["fog", "ce"] == pytest.approx((1 / 4 + 3 / 4) / (1 / 2 + 1 / 2))
+    assert found["snow", "ce"] == pytest.approx((0 + 1 / 4) / (1 / 4 + 1 / 4))
+    assert found["mean", "ce"] == pytest.approx(0.75)
+    assert found["fog", "relative ce"] == pytest.approx((1 / 2 - 0) / (1 / 2 - 1 / 4))
+    assert found["fog", "be"] == pytest.approx((1 / 2 + 5 / 6) / 2 / (1 / 3))
+    assert found["fog", "rbe"] == pytest.approx((2 / 3 - 0) / (1 / 3 - 1 / 6))
+    assert found["snow", "excess"] == pytest.approx(1 / 12)
+    # Their snow is as good as their clean: a ratio over nothing is left out, and the mean says so.
+    assert np.isnan(found["snow", "rbe"]) and np.isnan(found["snow", "relative ce"])
+    why = frame.set_index(["corruption", "metric"])["left_out"]
+    assert "denominator 0.000" in why["snow", "rbe"] and why["mean", "rbe"] == "without snow"
+    assert found["mean", "rbe"] == pytest.approx(4.0)
+
+
+def test_a_network_beside_itself_is_one():
+    frame = corruption_errors(OURS, OURS, resamples=20)
+    ratios = frame[(frame["metric"] != "excess") & frame["value"].notna()]
+    np.testing.assert_allclose(ratios["value"], 1)
+    finite = ratios.dropna()
+    np.testing.assert_allclose(finite[["low", "high"]], 1)
+
+
+def test_alexnets_figures_are_the_published_ones():
+    frame = corruption_errors(OURS, dataset="pneumoniamnist", resamples=20)
+    found = values(frame)
+    mine = np.mean([2 / 3, 1 / 12])
+    assert found["mean", "be"] == pytest.approx(mine / 0.2654)
+    assert found["mean", "rbe"] == pytest.approx(mine / (0.2654 - 0.1009))
+    assert len(ALEXNET) == 12 and all(0 < clean < mean < 1 for clean, mean in ALEXNET.values())
+    unknown = corruption_errors(OURS, dataset="mine", resamples=5)
+    assert set(unknown["metric"]) == {"excess"}
+
+
+def test_balanced_error_is_scikit_learns():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 2, 60)
+    table = predictions({("clean", 0): rng.random(60) < 0.9, ("fog", 1): rng.random(60) < 0.6}, labels)
+    found = values(corruption_errors(table, resamples=10))["fog", "excess"]
+    groups = dict(iter(table.groupby("corruption")))
+    expected = [balanced_accuracy_score(g["label"], g["predicted"]) for g in (groups["clean"], groups["fog"])]
+    assert found == pytest.approx(expected[0] - expected[1])
+
+
+def test_intervals_hold_the_value_and_the_seed_fixes_them():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, 80)
+    table = predictions({("clean", 0): rng.random(80) < 0.95, ("fog", 1): rng.random(80) < 0.5}, labels)
+    first, again = (corruption_errors(table, table, resamples=200, seed=3) for _ in range(2))
+    pd.testing.assert_frame_equal(first, again)
+    rows = first[first["metric"] == "excess"]
+    assert ((rows["low"] < rows["value"]) & (rows["value"] < rows["high"])).all()
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "match"),
+    [
+        (OURS, THEIRS[THEIRS["corruption"] != "snow"], "other conditions"),
+        (OURS, THEIRS.assign(label=0), "other images or labels"),
+        (OURS.drop(columns="label"), THEIRS, "one label an image"),
+        (OURS[OURS["corruption"] == "clean"], THEIRS, "at least one corruption"),
+    ],
+)
+def test_what_cannot_be_compared_is_said(ours, theirs, match):
+    with pytest.raises(ValueError, match=match):
+        corruption_errors(ours, theirs, resamples=5)
+
+
+# -- Temperature -------------------------------------------------------------------------------------
+
+
+def softmax(z):
+    e = np.exp(z - z.max(1, keepdims=True))
+    return e / e.sum(1, keepdims=True)
+
+
+def test_temperature_undoes_logits_that_were_stretched():
+    rng = np.random.default_rng(0)
+    z = rng.normal(size=(4000, 3))
+    labels = np.array([rng.choice(3, p=p) for p in softmax(z)])
+    assert fit_temperature(softmax(3 * z), labels, "multiclass") == pytest.approx(3, rel=0.1)
+    np.testing.assert_allclose(scale(softmax(3 * z), 3.0, "multiclass"), softmax(z), rtol=1e-6)
+
+
+def test_temperature_never_raises_the_loss_and_keeps_the_order():
+    rng = np.random.default_rng(1)
+    p, labels = softmax(rng.normal(0, 4, (200, 4))), rng.integers(0, 4, 200)
+    t = fit_temperature(p, labels, "multiclass")
+    q = scale(p, t, "multiclass")
+    assert log_loss(labels, q, labels=range(4)) <= log_loss(labels, p, labels=range(4))
+    np.testing.assert_array_equal(q.argmax(1), p.argmax(1))
+    np.testing.assert_allclose(q.sum(1), 1)
+
+
+def test_temperature_of_two_classes_is_that_of_one_label():
+    rng = np.random.default_rng(2)
+    p = rng.uniform(0.01, 0.99, 300)
+    y = (rng.random(300) < p**2).astype(int)
+    binary = fit_temperature(np.stack([1 - p, p], 1), y, "binary")
+    label = fit_temperature(np.stack([p, 1 - p], 1), np.stack([y, 1 - y], 1), "multilabel")
+    assert binary == pytest.approx(label, rel=1e-3)
+
+
+@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
+def test_a_temperature_that_is_none(temperature):
+    with pytest.raises(ValueError, match="temperature"):
+        scale(np.full((2, 2), 0.5), temperature, "binary")
