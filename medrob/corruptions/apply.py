@@ -5,6 +5,7 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import cv2
@@ -16,7 +17,7 @@ from medrob.corruptions.draws import Draws
 
 SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
 SMALLEST_SIDE = 16
-_CHUNK = 1 << 18  # values worked on at once: small enough for the cache
+_CHUNK = 1 << 19  # values worked on at once: enough to hide the overhead of calls, and no more
 _PARALLEL = 1 << 22  # values from which on threads pay
 
 
@@ -60,6 +61,7 @@ def corrupt(
             "names(suite, channels=1) leaves such corruptions out"
         )
     parameters, factor = _level(corruption, severity, scale, min(images.shape[1:3]))
+    _keep_memory()
     out = np.empty(images.shape, np.uint8)
 
     def work(first: int, last: int) -> None:
@@ -120,6 +122,16 @@ def _level(corruption: Corruption, severity: int, scale: str | None, side: int) 
     if wanted in corruption.parameters and (scale or len(corruption.parameters) > 1):
         return corruption.parameters[wanted][severity - 1], 1.0
     return corruption.parameters["224"][severity - 1], side / 224
+
+
+@lru_cache(maxsize=1)
+def _keep_memory() -> None:
+    """Have the C library keep freed blocks for reuse rather than give them back to the system.
+
+    glibc keeps blocks as large as the largest that was ever freed, up to 32 MiB. Without this every array of
+    a few hundred kilobytes is fetched from the system anew, page by page, which can take as long as the work.
+    """
+    np.empty(31 << 20, np.uint8)
 
 
 _lock = threading.Lock()

@@ -36,43 +36,90 @@ def pixelate(images: Images, fraction: float, draws: Draws) -> Images:
     """
     count, height, width, channels = images.shape
     if draws.factor != 1:
-        down, across = _blocks(height, fraction), _blocks(width, fraction)
-        mixed = np.stack([np.einsum("ab,bwc->awc", down, image, optimize=False) for image in images])
-        mixed = np.stack([np.einsum("ab,hbc->hac", across, image, optimize=False) for image in mixed])
-        return to_uint8(mixed)
-    from PIL import Image  # a quarter of the package's import time
-
+        return _mosaic(images, fraction)
     rows, columns = int(height * fraction), int(width * fraction)
     pixels = images.reshape(count * height, width, channels)
     if channels == 3:  # a fourth byte makes a pixel one number, which is quicker to copy
         pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA))
-    mode, pixel = ("L", np.uint8) if channels == 1 else ("RGBX", np.uint32)
-
-    def shrink(stack: NDArray, size: tuple[int, int]) -> NDArray:
-        picture = Image.frombuffer(mode, (stack.shape[1], stack.shape[0]), stack.tobytes(), "raw", mode, 0, 1)
-        return np.frombuffer(picture.resize(size, Image.Resampling.BOX).tobytes(), pixel)
-
-    narrow = shrink(pixels, (columns, count * height)).reshape(count, height, columns)
-    side_by_side = narrow.transpose(1, 0, 2).reshape(height, count * columns)
-    small = shrink(side_by_side, (count * columns, rows)).reshape(rows, count, columns).transpose(1, 0, 2)
-    down = ((np.arange(height) + 0.5) * rows / height).astype(int)
-    across = ((np.arange(width) + 0.5) * columns / width).astype(int)
-    out = small.take(across, axis=2).take(down, axis=1)
+    pixel = np.uint8 if channels == 1 else np.uint32
+    narrow = _shrunk(np.asarray(cv2.transpose(pixels)).reshape(1, width, -1), columns)
+    narrow = np.asarray(cv2.transpose(narrow.reshape(columns, count * height, -1)))
+    small = _shrunk(narrow.reshape(count, height, -1), rows).view(pixel)
+    out = small.take(_repeats(columns, width), axis=2).take(_repeats(rows, height), axis=1)
     if channels == 1:
         return out[..., None]
     four = out.reshape(count * height, width).view(np.uint8).reshape(count * height, width, 4)
     return np.asarray(cv2.cvtColor(four, cv2.COLOR_RGBA2RGB)).reshape(images.shape)
 
 
+def _shrunk(values: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
+    """Means of whole values along the middle axis, (A, count, B), rounded as Pillow's BOX does."""
+    starts, lengths = _boxes(values.shape[1], count)
+    out = np.empty((len(values), count, values.shape[2]), np.uint8)
+    for length in np.unique(lengths).tolist():
+        which = lengths == length
+        parts = (values.take(starts[which] + k, axis=1).reshape(len(values), -1) for k in range(length))
+        total = next(parts)
+        for part in parts:
+            total = cv2.add(total, part, dtype=cv2.CV_16U)
+        # Pillow multiplies by 2^22 / length, rounded: which way halves go depends on that
+        tie = 1e-3 if int((1 << 22) / length + 0.5) * length >= 1 << 22 else -1e-3
+        mean = cv2.convertScaleAbs(total, alpha=1 / length, beta=tie) if length > 1 else total
+        out[:, which] = mean.reshape(len(values), -1, values.shape[2])
+    return out
+
+
 @lru_cache(maxsize=64)
-def _blocks(length: int, fraction: float) -> NDArray[np.float64]:
-    """Matrix (length, length) of block means along a line, blocks 1 / fraction long, centred."""
+def _boxes(length: int, count: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """First of the whole pixels whose middles lie in each of `count` equal parts of a line, and how many.
+
+    Written as Pillow's precompute_coeffs is, since rounding decides where a middle lies on an edge.
+    """
+    scale = length / count
+    centres = (np.arange(count)[:, None] + 0.5) * scale
+    places = np.arange(length)
+    offsets = (places - centres + 0.5) * (1 / scale)
+    inside = (offsets > -0.5) & (offsets <= 0.5)
+    inside &= places >= (centres - 0.5 * scale + 0.5).astype(int)
+    inside &= places < (centres + 0.5 * scale + 0.5).astype(int)
+    return inside.argmax(axis=1), inside.sum(axis=1)
+
+
+@lru_cache(maxsize=64)
+def _repeats(count: int, length: int) -> NDArray[np.int64]:
+    """Which of `count` values is shown at each place of a line: Pillow's NEAREST, which adds up its steps."""
+    steps = np.full(length, count / length)
+    steps[0] /= 2
+    return steps.cumsum().astype(int)
+
+
+def _mosaic(images: Images, fraction: float) -> Images:
+    """Means of blocks 1 / fraction wide, not rounded to whole pixels.
+
+    All sums are of whole numbers below 2^53 and so exact, in whatever order they are taken.
+    """
+    (mean_down, spread_down), (mean_across, spread_across) = (
+        _blocks(length, fraction) for length in images.shape[1:3]
+    )
+    out = np.empty_like(images)
+    for image, result in zip(images, out, strict=True):
+        for channel in range(image.shape[-1]):
+            blocks = np.rint(mean_down @ image[..., channel] @ mean_across.T * 2.0**-32)  # 256ths of a level
+            result[..., channel] = to_uint8(spread_down @ blocks @ spread_across.T * 2.0**-44)
+    return out
+
+
+@lru_cache(maxsize=64)
+def _blocks(length: int, fraction: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Matrices, rounded: means of centred blocks times 2^20, (blocks, length); and what each pixel shows of
+    each block, times 2^18, (length, blocks)."""
     count = max(1, int(np.ceil(length * fraction)))
     edges = length / 2 + (np.arange(count + 1) - count / 2) / fraction
     low = np.maximum(edges[:-1, None], np.arange(length))
     high = np.minimum(edges[1:, None], np.arange(length) + 1)
     shares = np.maximum(high - low, 0)  # (blocks, pixels)
-    return shares.T @ (shares / shares.sum(axis=1, keepdims=True))
+    means = shares / shares.sum(axis=1, keepdims=True)
+    return np.rint(means * 2**20), np.rint(shares.T * 2**18)
 
 
 def elastic_transform(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
@@ -87,36 +134,43 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
     middle, reach = np.array([width // 2, height // 2]), min(height, width) // 3
     corners = (middle + reach * np.array([[1, 1], [1, -1], [-1, -1]])).astype(np.float32)
     moved = corners + draws.uniform((3, 2), -affine, affine).astype(np.float32)
-    rows, columns = np.mgrid[:height, :width].astype(np.float32)
-    fields = None
+    grid = cv2.merge(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (width, height))))
+    fields = np.zeros((len(images), 0), np.int16)
     if alpha > 0:
-        fields = draws.bits((2, height, width), stream=1) * np.float32(2 / 65536) - np.float32(1)
+        fields = (draws.bits((2, height, width), stream=1) ^ np.uint16(32768)).view(np.int16)
     out = np.empty_like(images)
-    for i, image in enumerate(images):
-        matrix = cv2.getAffineTransform(corners, moved[i])
+    for image, result, corner, field in zip(images, out, moved, fields, strict=True):
+        matrix = cv2.getAffineTransform(corners, corner)
         warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
-        if fields is not None:
-            down, across = (smooth(field, sigma) * np.float32(alpha) for field in fields[i])
-            warped = cv2.remap(
-                warped, columns + across, rows + down, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT
-            )
-        out[i] = warped.reshape(height, width, channels)
+        if alpha > 0:
+            places = cv2.scaleAdd(smooth(field[::-1], sigma), alpha / 32768, grid)
+            warped = cv2.remap(warped, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+        result[:] = warped.reshape(result.shape)
     return out
 
 
-def smooth(field: NDArray[np.float32], sigma: float) -> NDArray:
-    """Gaussian smoothing of one field, sigma in pixels, cut at 3 sigma, borders mirrored."""
+def smooth(fields: NDArray[np.int16], sigma: float) -> NDArray[np.float32]:
+    """Gaussian smoothing of fields (F, height, width) into channels (height, width, F).
+
+    Sigma in pixels, cut at 3 sigma, borders mirrored.
+    """
     radius = int(3 * sigma + 0.5)
     if radius < 16:
         kernel = cv2.getGaussianKernel(2 * radius + 1, max(sigma, 1e-3), cv2.CV_32F)
-        return cv2.sepFilter2D(field, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT)
-    (left, right), (top, bottom) = (_smoothing(length, sigma) for length in field.shape)
-    return left @ (right @ field @ bottom.T) @ top.T
+        merged = cv2.merge(fields.astype(np.float32))
+        return np.asarray(cv2.sepFilter2D(merged, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT))
+    down, across = (_smoothing(length, sigma) for length in fields.shape[1:])
+    smoothed = down @ fields @ across.T * 2.0**-38
+    return np.asarray(cv2.merge(smoothed.astype(np.float32)))
 
 
 @lru_cache(maxsize=32)
-def _smoothing(length: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Wide Gaussian smoothing of a mirrored line as two thin matrices, (length, rank) @ (rank, length)."""
+def _smoothing(length: int, sigma: float) -> NDArray[np.float64]:
+    """Wide Gaussian smoothing of a mirrored line as a matrix (length, length), times 2^19 and rounded.
+
+    With whole numbers of 16 and 19 bits the sums stay below 2^53 and are exact, in whatever order the linear
+    algebra library and its threads take them.
+    """
     radius = int(3 * sigma + 0.5)
     offsets = np.arange(-radius, radius + 1)
     weights = np.exp(-0.5 * (offsets / sigma) ** 2)
@@ -124,6 +178,4 @@ def _smoothing(length: int, sigma: float) -> tuple[NDArray[np.float32], NDArray[
     for row in range(length):
         folded = (row + offsets) % (2 * length)
         np.add.at(matrix[row], np.minimum(folded, 2 * length - 1 - folded), weights)
-    u, s, vt = np.linalg.svd(matrix / weights.sum())
-    rank = int((s > 1e-5 * s[0]).sum())
-    return (u[:, :rank] * s[:rank]).astype(np.float32), vt[:rank].astype(np.float32)
+    return np.rint(matrix / weights.sum() * 2**19)

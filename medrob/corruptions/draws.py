@@ -1,8 +1,11 @@
 """Random numbers keyed by (seed, corruption, image index): the same in any batch, thread or process."""
 
 import hashlib
+import math
+import threading
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,10 +35,8 @@ class Draws:
         """Random 64-bit words (images, count); another stream gives independent ones."""
         mixed = self._index * _INDEX + np.uint64(stream * _STREAM % 2**64)
         starts = np.ones((self.count, 4), np.uint64)
-        for column, key in enumerate(self._key):
-            starts[:, column] = _split_mix(mixed + key)
-        generator = np.random.SFC64(0)
-        state = generator.state
+        starts[:, :3] = _split_mix(mixed[:, None] + self._key)
+        generator, state = _generator()
         out = np.empty((self.count, count), np.uint64)
         for row, words in zip(out, starts, strict=True):
             state["state"]["state"][:] = words
@@ -45,7 +46,7 @@ class Draws:
 
     def bits(self, shape: tuple[int, ...], stream: int = 0) -> NDArray[np.uint16]:
         """Uniform 16-bit integers (images, *shape)."""
-        size = int(np.prod(shape))
+        size = math.prod(shape)
         raw = self.words(-(-size // 4), stream).view(np.uint16)
         return raw[:, :size].reshape(self.count, *shape)
 
@@ -53,12 +54,30 @@ class Draws:
         self, shape: tuple[int, ...], low: float = 0.0, high: float = 1.0, stream: int = 0
     ) -> NDArray:
         """Uniform float64 in [low, high), of shape (images, *shape)."""
-        raw = self.words(int(np.prod(shape)), stream) >> np.uint64(11)
+        raw = self.words(math.prod(shape), stream) >> np.uint64(11)
         return (low + (high - low) * 2.0**-53 * raw).reshape(self.count, *shape)
 
     def normal(self, shape: tuple[int, ...], stream: int = 0) -> NDArray[np.float32]:
-        """Standard normal float32 (images, *shape), by the quantiles of 16-bit uniforms (|z| < 4.4)."""
-        return look_up(normal_quantiles(), self.bits(shape, stream))
+        """Standard normal float32 (images, *shape), quantiles of 16-bit uniforms (|z| < 4.4), see `pairs`."""
+        return self.pairs(_normal_pairs(), shape, stream)
+
+    def pairs(self, table: NDArray, shape: tuple[int, ...], stream: int = 0) -> NDArray:
+        """Values (images, *shape) drawn two at a time from a table that `paired` made."""
+        size = math.prod(shape)
+        numbers = self.bits((-(-size // 2),), stream)
+        drawn = look_up(table.view(f"V{2 * table.itemsize}")[:, 0], numbers).view(table.dtype)
+        return drawn[:, :size].reshape(self.count, *shape)
+
+
+_own = threading.local()
+
+
+def _generator() -> tuple[np.random.SFC64, dict[str, Any]]:
+    """This thread's generator and its state, to be overwritten: making one costs more than a small image."""
+    if not hasattr(_own, "generator"):
+        _own.generator = np.random.SFC64(0)
+        _own.state = _own.generator.state
+    return _own.generator, _own.state
 
 
 def _split_mix(words: NDArray[np.uint64]) -> NDArray[np.uint64]:
@@ -76,6 +95,26 @@ def normal_quantiles() -> NDArray[np.float32]:
     table = np.concatenate([-upper[::-1], upper]).astype(np.float32)
     table.setflags(write=False)
     return table
+
+
+@lru_cache(maxsize=1)
+def _normal_pairs() -> NDArray[np.float32]:
+    return paired(normal_quantiles())
+
+
+def paired(values: NDArray) -> NDArray:
+    """Rows (65536, 2) of values, which are 65,536 quantiles: one 16-bit number draws two of them.
+
+    Each column holds every quantile once. The rows are a (0, 16, 2)-net, the van der Corput sequence with
+    bits scrambled as by Owen (hash of Laine & Karras 2011), so that the two are uncorrelated, and independent
+    as far as 65,536 points can show.
+    """
+    index = np.arange(65536, dtype=np.uint32)
+    mixed = index + np.uint32(0x9E37)
+    for factor in (0xB47C, 0x1E52, 0x47C2, 0xAE02):  # even: no bit touches a lower one
+        mixed ^= mixed * np.uint32(factor)
+    partner = sum(((mixed >> bit) & 1) << (15 - bit) for bit in range(16))
+    return np.ascontiguousarray(np.stack([values, values[partner]], axis=1))
 
 
 def look_up(table: NDArray, indices: NDArray) -> NDArray:

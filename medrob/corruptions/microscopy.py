@@ -25,12 +25,12 @@ def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
     times = np.exp(2 * strength * draws.uniform((3,), -1, 1))
     plus = 0.1 * strength * draws.uniform((3,), -1, 1, stream=1)
     split = np.linalg.inv(_STAINS)
-    density = -np.log10((np.arange(256) + 1) / 256)
+    density = -np.log((np.arange(256) + 1) / 256).astype(np.float32)
     out = np.empty_like(images)
     for image, result, gain, shift in zip(images, out, times, plus, strict=True):
-        mixed = (split * gain) @ _STAINS
-        shifted = (density[image][..., :, None] * mixed).sum(axis=-2) + shift @ _STAINS
-        result[:] = to_uint8(256 * 10**-shifted - 1)
+        mixed = np.column_stack([((split * gain) @ _STAINS).T, np.log(10) * shift @ _STAINS])
+        shifted = cv2.transform(cv2.LUT(image, density), -mixed)
+        cv2.convertScaleAbs(np.maximum(256 * np.exp(shifted) - 1, 0), dst=result)
     return out
 
 
@@ -42,7 +42,7 @@ def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
     height, width = images.shape[1:3]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
     fall = (1 + tangent**2 * (x**2 + y**2) / 2) ** -2
-    return to_uint8(images * fall[..., None])
+    return to_uint8(images * fall[..., None].astype(np.float32))
 
 
 def bubble(images: Images, parameters: tuple[float, int], draws: Draws) -> Images:

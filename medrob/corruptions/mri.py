@@ -3,6 +3,7 @@
 Images are taken as magnitudes whose spectrum is k-space; rows are the phase-encoding direction.
 """
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 
@@ -18,13 +19,17 @@ def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     p is a random polynomial of third order without constant, as in Van Leemput et al. (1999).
     """
     height, width = images.shape[1:3]
-    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    powers = [x**i * y**j for i in range(4) for j in range(4 - i) if i + j > 0]
-    weights = draws.uniform((len(powers),), -1, 1)
-    field = sum(w[:, None, None] * power for w, power in zip(weights.T, powers, strict=True))
-    field = field - field.mean(axis=(1, 2), keepdims=True)
-    field = field / np.abs(field).max(axis=(1, 2), keepdims=True)
-    return to_uint8(images * np.exp(strength * field)[..., None])
+    y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width))
+    weights = draws.uniform((4, 4), -1, 1).astype(np.float32)  # of x^i y^j
+    weights[:, np.add.outer(range(4), range(4)) > 3] = weights[:, 0, 0] = 0
+    lines = sum(weights[:, :, j, None] * y**j for j in range(4))  # (images, i, rows)
+    field = np.zeros((len(images), height, width), np.float32)
+    for i in (3, 2, 1, 0):
+        field *= x
+        field += lines[:, i, :, None]
+    field -= field.mean(axis=(1, 2), keepdims=True)
+    field *= strength / np.abs(field).max(axis=(1, 2), keepdims=True)
+    return to_uint8(images * np.exp(field, out=field)[..., None])
 
 
 def ghosting(images: Images, radians: float, draws: Draws) -> Images:
@@ -37,7 +42,7 @@ def ghosting(images: Images, radians: float, draws: Draws) -> Images:
     start = draws.uniform((), 0, 2 * np.pi, stream=1)[:, None]
     lines = np.arange(images.shape[1])
     phase = radians * np.sin(2 * np.pi * lines / period + start)
-    return _through_k_space(images, np.exp(1j * phase)[:, :, None])
+    return _through_k_space(images, phase[:, :, None])
 
 
 def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
@@ -54,10 +59,9 @@ def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     segment = (order / height >= times[:, :, None]).sum(axis=1)  # (images, lines)
     segment_shift = np.take_along_axis(places, segment[..., None], axis=1)
     segment_shift[:, np.abs(rows) < 0.05] = 0
-    cycles = (
-        segment_shift[..., 0, None] * height * rows[:, None] + segment_shift[..., 1, None] * width * columns
-    )
-    return _through_k_space(images, np.exp(-2j * np.pi * cycles))
+    down, across = (segment_shift[..., axis] * images.shape[1 + axis] for axis in (0, 1))
+    cycles = (down * rows)[..., None] + across[..., None] * columns
+    return _through_k_space(images, -2 * np.pi * cycles)
 
 
 def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
@@ -66,13 +70,22 @@ def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
     Two points, and the mirror of each; `strength` is the amplitude of a point's stripes over the full range.
     Heiland (2008).
     """
-    height, width = images.shape[1:3]
-    y, x = np.mgrid[:height, :width]
-    angle = draws.uniform((2,), 0, np.pi)[..., None, None]
-    cycles = draws.uniform((2,), 0.06, 0.25, stream=1)[..., None, None]
-    start = draws.uniform((2,), 0, 2 * np.pi, stream=2)[..., None, None]
-    stripes = np.cos(2 * np.pi * cycles * (x * np.cos(angle) + y * np.sin(angle)) + start).sum(axis=1)
-    return to_uint8(images + 255 * strength * stripes[..., None])
+    angle = draws.uniform((2,), 0, np.pi)
+    cycles = draws.uniform((2,), 0.06, 0.25, stream=1)
+    start = draws.uniform((2,), 0, 2 * np.pi, stream=2)
+    out = images.astype(np.float32)
+    for k in (0, 1):
+        speed = 2 * np.pi * cycles[:, k, None] * np.stack([np.cos(angle[:, k]), np.sin(angle[:, k])], axis=1)
+        out += 255 * strength * waves(*images.shape[1:3], speed, start[:, k])[..., None]
+    return to_uint8(out)
+
+
+def waves(height: int, width: int, speed: NDArray, start: NDArray) -> NDArray[np.float32]:
+    """cos(start + x speed_x + y speed_y) for each image, (images, height, width); speed (images, 2) a pixel."""
+    across = np.arange(width) * speed[:, :1] + start[:, None]
+    down = np.arange(height) * speed[:, 1:]
+    cos_x, sin_x, cos_y, sin_y = (f(a).astype(np.float32) for a in (across, down) for f in (np.cos, np.sin))
+    return cos_y[:, :, None] * cos_x[:, None] - sin_y[:, :, None] * sin_x[:, None]
 
 
 def rician_noise(images: Images, sigma: float, draws: Draws) -> Images:
@@ -85,10 +98,16 @@ def rician_noise(images: Images, sigma: float, draws: Draws) -> Images:
     return to_uint8(np.sqrt(real * real + imaginary * imaginary))
 
 
-def _through_k_space(images: Images, change: NDArray[np.complex128]) -> Images:
-    """Magnitude after multiplying each image's spectrum by its own factors (images, rows, columns or 1)."""
+def _through_k_space(images: Images, phase: NDArray) -> Images:
+    """Magnitude after turning each image's spectrum by phases (images, rows, columns or 1) in radians."""
+    phase = phase.astype(np.float32)
     out = np.empty_like(images)
-    for image, result, factors in zip(images, out, change, strict=True):
-        spectrum = np.fft.fft2(image, axes=(0, 1)) * factors[..., None]
-        result[:] = to_uint8(np.abs(np.fft.ifft2(spectrum, axes=(0, 1))))
+    for image, result, angle in zip(images, out, phase, strict=True):
+        turn = np.cos(angle) + np.complex64(1j) * np.sin(angle)
+        for channel in range(image.shape[-1]):
+            plane = image[..., channel].astype(np.float32)
+            spectrum = np.asarray(cv2.dft(plane, flags=cv2.DFT_COMPLEX_OUTPUT)).view(np.complex64)
+            spectrum *= turn[..., None]
+            real, imaginary = cv2.split(cv2.idft(spectrum.view(np.float32), flags=cv2.DFT_SCALE))
+            result[..., channel] = cv2.convertScaleAbs(cv2.magnitude(real, imaginary))
     return out

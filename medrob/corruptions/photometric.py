@@ -1,5 +1,7 @@
 """Changes of grey level and colour that keep every pixel where it is."""
 
+from functools import lru_cache
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
@@ -18,10 +20,12 @@ def brightness(images: Images, shift: float, draws: Draws) -> Images:
     raised = np.minimum(levels + 255 * shift, 255)
     if images.shape[-1] == 1:
         return apply_levels(images, raised)
-    table = levels * (raised / np.maximum(levels, 1))[:, None]  # (value, channel)
-    table[0] = raised[0]
-    value = _largest(images).astype(np.uint16) << 8
-    return look_up(to_uint8(table).ravel(), value[..., None] | images)
+    gains = (raised / np.maximum(levels, 1)).astype(np.float32)
+    planes, value, _ = _hsv(images)
+    gain = cv2.LUT(value, gains)
+    lift = (value == 0) * np.uint8(round(raised[0]))
+    planes = [cv2.add(cv2.multiply(plane, gain, dtype=cv2.CV_8U), lift) for plane in planes]
+    return cv2.merge(planes).reshape(images.shape)
 
 
 def contrast(images: Images, factor: float, draws: Draws) -> Images:
@@ -44,21 +48,24 @@ def saturate(images: Images, parameters: tuple[float, float], draws: Draws) -> I
     Grey pixels count as red of saturation 0, so that add > 0 reddens them. Hendrycks & Dietterich (2019).
     """
     times, plus = parameters
-    largest, smallest = (
-        _largest(images),
-        np.minimum(np.minimum(images[..., 0], images[..., 1]), images[..., 2]),
-    )
-    value, least = np.mgrid[:256, :256]
-    saturation = np.clip((value - least) / np.maximum(value, 1), 0, 1)
-    wanted = np.clip(saturation * times + plus, 0, 1)
-    stretch = np.where(value > least, wanted / np.maximum(saturation, 1e-9), 0).astype(np.float32)
-    pixel = look_up(stretch.ravel(), (largest.astype(np.uint16) << 8) | smallest)
-    top = largest[..., None].astype(np.float32)
-    out = top - (top - images) * pixel[..., None]
+    planes, largest, smallest = _hsv(images)
+    both = cv2.merge([smallest, largest]).view("<u2")[..., 0]
+    stretch = look_up(_stretches(times, plus), both)
+    distances = (cv2.subtract(largest, plane) for plane in planes)  # from the largest channel
+    planes = [cv2.subtract(largest, cv2.multiply(d, stretch, dtype=cv2.CV_8U)) for d in distances]
     if plus > 0:
-        grey = np.where(largest == smallest, np.float32(1 - min(plus, 1)), np.float32(1))
-        out[..., 1:] *= grey[..., None]
-    return to_uint8(out)
+        grey = (largest == smallest) * cv2.convertScaleAbs(largest, alpha=min(plus, 1))
+        planes[1:] = [cv2.subtract(plane, grey) for plane in planes[1:]]
+    return cv2.merge(planes).reshape(images.shape)
+
+
+@lru_cache(maxsize=32)
+def _stretches(times: float, plus: float) -> NDArray[np.float32]:
+    """New saturation over old for each 256 largest + smallest channel."""
+    value, least = np.mgrid[:256, :256]
+    saturation = (value - least) / np.maximum(value, 1)
+    wanted = np.clip(saturation * times + plus, 0, 1)
+    return np.where(value > least, wanted / np.maximum(saturation, 1e-9), 0).astype(np.float32).ravel()
 
 
 def enhance_brightness(images: Images, factor: float, draws: Draws) -> Images:
@@ -105,9 +112,10 @@ def apply_levels(images: Images, levels: NDArray) -> Images:
     return out
 
 
-def _largest(images: Images) -> Images:
-    """The HSV value: the largest of the three channels."""
-    return np.maximum(np.maximum(images[..., 0], images[..., 1]), images[..., 2])
+def _hsv(images: Images) -> tuple[list[NDArray], NDArray, NDArray]:
+    """The three channels of all images, one under the other, with their maximum (HSV value) and minimum."""
+    planes = list(cv2.split(images.reshape(-1, *images.shape[2:])))
+    return planes, cv2.max(cv2.max(*planes[:2]), planes[2]), cv2.min(cv2.min(*planes[:2]), planes[2])
 
 
 def to_uint8(values: NDArray) -> NDArray[np.uint8]:

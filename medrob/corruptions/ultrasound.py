@@ -53,4 +53,4 @@ def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
     `decibel` is the loss at the lower edge, growing evenly with depth. Hughes & Duck (1997).
     """
     fall = 10 ** (-decibel / 20 * np.linspace(0, 1, images.shape[1]))
-    return to_uint8(images * fall[:, None, None])
+    return to_uint8(images * fall[:, None, None].astype(np.float32))

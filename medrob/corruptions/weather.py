@@ -6,7 +6,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.blur import motion_kernel, zoom_maps
+from medrob.corruptions.blur import motion_lines, smear, zoom_maps
 from medrob.corruptions.draws import Draws
 from medrob.corruptions.photometric import to_uint8
 
@@ -21,13 +21,13 @@ def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images
     thickness, decay = parameters
     height, width, channels = images.shape[1:]
     clouds = plasma(1 << (max(height, width) - 1).bit_length(), decay, draws)
-    clouds *= np.float32(255 * thickness)
-    brightest = images.reshape(len(images), -1).max(axis=1).astype(float)
+    brightest = images.reshape(len(images), -1).max(axis=1).tolist()
     out = np.empty_like(images)
     for image, result, cloud, most in zip(images, out, clouds, brightest, strict=True):
-        layer = cv2.merge([cloud[:height, :width]] * channels)
-        thick = cv2.add(image, layer.reshape(image.shape), dtype=cv2.CV_32F)
-        cv2.convertScaleAbs(thick, dst=result, alpha=most / (most + 255 * thickness))
+        scale = most / (most + 255 * thickness)
+        layer = cv2.convertScaleAbs(cloud[:height, :width], alpha=255 * thickness * scale)
+        layer = cv2.merge([layer] * channels).reshape(image.shape)
+        cv2.add(cv2.convertScaleAbs(image, alpha=scale).reshape(image.shape), layer, dst=result)
     return out
 
 
@@ -46,23 +46,28 @@ def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
         return corners
 
     while heights.shape[1] < size:
-        pairs = heights + np.roll(heights, -1, 1)
-        centres = middle(pairs + np.roll(pairs, -1, 2))
-        level = middle(centres + np.roll(centres, 1, 1) + heights + np.roll(heights, -1, 2))
-        upright = middle(centres + np.roll(centres, 1, 2) + pairs)
-        even, odd = _interleave(heights, level), _interleave(upright, centres)
-        heights = np.stack([even, odd], axis=2).reshape(draws.count, -1, even.shape[2])
+        pairs = heights + _roll(heights, 1, 1)
+        centres = middle(pairs + _roll(pairs, 1, 2))
+        level = middle(centres + _roll(centres, -1, 1) + heights + _roll(heights, 1, 2))
+        upright = middle(centres + _roll(centres, -1, 2) + pairs)
+        heights = _woven((heights, level), (upright, centres))
         rough /= decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)
     return heights
 
 
-def _interleave(left: NDArray[np.float32], right: NDArray[np.float32]) -> NDArray:
-    """Columns of two equal stacks by turns."""
-    count, height, width = left.shape
-    both = cv2.merge([left.reshape(-1, width), right.reshape(-1, width)])
-    return both.reshape(count, height, 2 * width)
+def _roll(values: NDArray, by: int, axis: int) -> NDArray:
+    """values[i + by] along an axis, round the end: np.roll the other way, faster for small arrays."""
+    ends = ((by, None), (None, by))
+    return np.concatenate([values[(slice(None),) * axis + (slice(*end),)] for end in ends], axis)
+
+
+def _woven(*rows: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:
+    """Twice as fine: the rows of the first pair by turns with those of the second, and so their columns."""
+    count, height, width = rows[0][0].shape
+    sides = [np.concatenate(side, axis=2).reshape(-1, width) for side in zip(*rows, strict=True)]
+    return np.asarray(cv2.merge(sides)).reshape(count, 2 * height, 2 * width)
 
 
 def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
@@ -72,22 +77,26 @@ def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) 
     Dietterich (2019), who cut from five photographs; here five panes are grown, see `panes`.
     """
     own, weight, size = parameters
-    height, width = images.shape[1:3]
-    bank = panes(round(size * draws.factor, 4), max(height, width), images.shape[-1])
-    chance = draws.uniform((4,))
+    height, width, channels = images.shape[1:]
+    bank = panes(round(size * draws.factor, 4), max(height, width), channels)
     out = np.empty_like(images)
-    for image, result, (which, down, across, flip) in zip(images, out, chance, strict=True):
-        pane = bank[int(which * len(bank))]
+    chances = draws.uniform((4,)).tolist()
+    for image, result, (which, down, across, flip) in zip(_flat(images), _flat(out), chances, strict=True):
+        pane = bank[int(which * 5)][flip < 0.5]
         top, left = int(down * (len(pane) - height + 1)), int(across * (len(pane) - width + 1))
-        cut = pane[top : top + height, left : left + width]
-        cut = cut[:, ::-1] if flip < 0.5 else cut
-        result[:] = cv2.addWeighted(image, own, cut, weight, 0).reshape(result.shape)
+        cut = pane[top : top + height, left * channels : (left + width) * channels]
+        cv2.addWeighted(image, own, cut, weight, 0, dst=result)
     return out
 
 
-@lru_cache(maxsize=8)
-def panes(size: float, side: int, channels: int) -> tuple[Images, ...]:
-    """Five frosted panes, (S, S, channels) uint8, with S at least a quarter more than `side`.
+def _flat(images: Images) -> Images:
+    """Images as tables (N, height, width times channels), which OpenCV takes fastest."""
+    return images.reshape(*images.shape[:2], -1)
+
+
+@lru_cache(maxsize=4)
+def panes(size: float, side: int, channels: int) -> tuple[tuple[Images, Images], ...]:
+    """Five frosted panes and their mirror images, uint8 (S, S times channels), S at least 1.25 times `side`.
 
     Frost is grown as cells of needles: each cell of a Voronoi diagram has a direction, along which ridged
     noise is stretched, with finer needles at 60 degrees; thin seams part the cells, and a slow field makes
@@ -100,7 +109,8 @@ def panes(size: float, side: int, channels: int) -> tuple[Images, ...]:
         length = max(round(len(pane) * size), round(side * 1.25))
         pane = cv2.resize(pane, (length, length), interpolation=cv2.INTER_AREA)
         colour = np.array([0.88, 1.02, 1.1]) if channels == 3 else np.ones(1)
-        grown.append(to_uint8(pane[..., None] * colour))
+        pane = to_uint8(pane[..., None] * colour)
+        grown.append((pane.reshape(length, -1), pane[:, ::-1].reshape(length, -1)))
     return tuple(grown)
 
 
@@ -144,19 +154,24 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     """
     loc, spread, size, threshold, radius, sigma, own = parameters
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width)) * np.float32(spread) + np.float32(loc)
-    angles = draws.uniform((), -135, -45, stream=1)
+    field = draws.normal((height, width))
+    field *= np.float32(spread)
+    field += np.float32(loc)
+    lines = motion_lines(radius, sigma, draws.uniform((), -135, -45, stream=1), draws.factor)
     maps = zoom_maps(height, width, max(1.0, size * draws.factor))
-    out = np.empty_like(images)
-    for image, result, flakes, angle in zip(images, out, field, angles, strict=True):
-        flakes = cv2.remap(flakes, *maps, cv2.INTER_LINEAR)
-        flakes = np.where(flakes < threshold, np.float32(0), np.minimum(flakes, np.float32(1)) * 255)
-        kernel, anchor = motion_kernel(radius, sigma, float(angle), draws.factor)
-        flakes = cv2.filter2D(to_uint8(flakes), -1, kernel, anchor=anchor, borderType=cv2.BORDER_REPLICATE)
-        flakes = cv2.add(flakes, np.ascontiguousarray(flakes[::-1, ::-1]))
-        grey = image[..., 0] if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        white = np.maximum(image, (grey * np.float32(1.5) + np.float32(127.5))[..., None])
-        result[:] = to_uint8(own * image + (1 - own) * white + flakes[..., None])
+    out, fallen = np.empty_like(images), np.empty((height, width), np.uint8)
+    for image, result, flakes, line in zip(images, out, field, lines, strict=True):
+        near = cv2.remap(flakes, *maps, cv2.INTER_LINEAR)
+        _, near = cv2.threshold(near, threshold, 0, cv2.THRESH_TOZERO)
+        smear(cv2.convertScaleAbs(near, alpha=255), line, fallen)
+        snowed = cv2.add(fallen, cv2.flip(fallen, -1))
+        grey = image if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
+        half = cv2.convertScaleAbs(grey, alpha=0.75, beta=63.75)  # half of the white, which may exceed 255
+        if channels == 3:
+            half, snowed = cv2.merge([half] * 3), cv2.merge([snowed] * 3)
+        whiter = cv2.addWeighted(image, own, half.reshape(image.shape), 2 * (1 - own), 0)
+        snowed = cv2.add(cv2.max(image, whiter.reshape(image.shape)), snowed.reshape(image.shape))
+        result[:] = snowed.reshape(image.shape)
     return out
 
 
@@ -168,20 +183,24 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
     """
     loc, spread, sigma, threshold, strength, mud = parameters
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width)) * np.float32(spread) + np.float32(loc)
-    colour = np.array([63, 42, 20] if mud else [175, 238, 238], np.float32)
+    field = draws.normal((height, width))
+    field *= np.float32(spread)
+    field += np.float32(loc)
+    colour = [63.0, 42.0, 20.0] if mud else [175.0, 238.0, 238.0]
     if channels == 1:
-        colour = colour @ np.array([[0.2989], [0.5870], [0.1140]], np.float32)
+        colour = [float(np.dot(colour, (0.2989, 0.5870, 0.1140)))]
     out = np.empty_like(images)
     for image, result, liquid in zip(images, out, field, strict=True):
         liquid = _soften(liquid, sigma * draws.factor)
         if mud:
             cover = _soften((liquid > threshold).astype(np.float32), strength * draws.factor)
-            cover = np.where(cover < 0.8, np.float32(0), cover)[..., None]
-            result[:] = to_uint8(image * (1 - cover) + cover * colour)
+            _, cover = cv2.threshold(cover, 0.8, 0, cv2.THRESH_TOZERO)
+            image = cv2.multiply(image, cv2.merge([1 - cover] * channels), dtype=cv2.CV_8U)
         else:
-            drops = _drops(np.where(liquid < threshold, np.float32(0), liquid))
-            result[:] = to_uint8(image + np.minimum(strength * drops[..., None], 1) * colour)
+            _, liquid = cv2.threshold(liquid, threshold, 0, cv2.THRESH_TOZERO)
+            cover = cv2.min(_drops(liquid) * np.float32(strength), 1)
+        layer = cv2.merge([cv2.convertScaleAbs(cover, alpha=level) for level in colour])
+        cv2.add(image, layer.reshape(image.shape), dst=result)
     return out
 
 

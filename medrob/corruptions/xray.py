@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, look_up
+from medrob.corruptions.mri import waves
 from medrob.corruptions.photometric import apply_levels, to_uint8
 
 Images = NDArray[np.uint8]
@@ -29,13 +30,14 @@ def grid_lines(images: Images, depth: float, draws: Draws) -> Images:
     `depth` is the share of light lost in the dark lines; the period is 2.6 to 4.5 pixels, the tilt up to 4
     degrees. Lin et al. (2006).
     """
-    height, width = images.shape[1:3]
-    y, x = np.mgrid[:height, :width]
-    period = draws.uniform((), 2.6, 4.5)[:, None, None]
-    tilt = np.deg2rad(draws.uniform((), -4, 4, stream=1))[:, None, None]
-    start = draws.uniform((), 0, 2 * np.pi, stream=2)[:, None, None]
-    wave = np.cos(2 * np.pi * (x * np.cos(tilt) + y * np.sin(tilt)) / period + start)
-    return to_uint8(images * (1 - depth * (0.5 + 0.5 * wave))[..., None])
+    period = draws.uniform((), 2.6, 4.5)
+    tilt = np.deg2rad(draws.uniform((), -4, 4, stream=1))
+    start = draws.uniform((), 0, 2 * np.pi, stream=2)
+    speed = 2 * np.pi / period * np.stack([np.cos(tilt), np.sin(tilt)])
+    shade = waves(*images.shape[1:3], speed.T, start)
+    shade *= np.float32(-depth / 2)
+    shade += np.float32(1 - depth / 2)
+    return to_uint8(images * shade[..., None])
 
 
 def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
@@ -43,11 +45,16 @@ def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
 
     `ratio` is scatter to primary; the scatter's spread is 15 % of the shorter side. Boone & Seibert (1988).
     """
-    sigma = 0.15 * min(images.shape[1:3])
+    height, width, channels = images.shape[1:]
+    side = min(height, width)
+    finer = max(1.0, side / 32)  # so wide a blur is as good on a smaller image
+    size = round(width / finer), round(height / finer)
     out = np.empty_like(images)
     for image, result in zip(images, out, strict=True):
-        scatter = cv2.GaussianBlur(image.astype(np.float32), (0, 0), sigma, borderType=cv2.BORDER_REPLICATE)
-        result[:] = to_uint8((image + ratio * scatter.reshape(image.shape)) / (1 + ratio))
+        small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
+        scatter = cv2.GaussianBlur(small, (0, 0), 0.15 * side / finer, borderType=cv2.BORDER_REPLICATE)
+        scatter = cv2.resize(scatter, (width, height), interpolation=cv2.INTER_CUBIC).reshape(image.shape)
+        cv2.addWeighted(image, 1 / (1 + ratio), scatter, ratio / (1 + ratio), 0, dst=result, dtype=cv2.CV_8U)
     return out
 
 
