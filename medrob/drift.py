@@ -14,11 +14,21 @@ from medrob.conditions import apply as corrupted
 from medrob.data import ImageDataset
 from medrob.models import pick_device
 from medrob.progress import bar
-from medrob.saliency.explain import check_batch_size, check_methods, evaluating, pick_layers
-from medrob.saliency.gradient import cams
+from medrob.saliency.explain import (
+    attribute,
+    check_batch_size,
+    check_methods,
+    device_of,
+    evaluating,
+    layers_of,
+    pick_layers,
+)
+from medrob.saliency.settings import Noise, Settings
 from medrob.similarity import METRICS, Maps, compare
+from medrob.trust import LOCALISATION, localise
 
 SELECTIONS = ("all", "random", "correct", "wrong")
+TARGETS = ("predicted", "label", "own")
 
 
 def select(
@@ -72,94 +82,205 @@ def measure(
     methods: Sequence[str],
     layers: Sequence[str] | str | None = None,
     images: np.ndarray | None = None,
+    target: str = "predicted",
     metrics: Sequence[str] = tuple(METRICS),
     seed: int = 0,
+    settings: Settings = Settings(),
     batch_size: int = 64,
     device: str | None = None,
 ) -> pd.DataFrame:
     """Explain every chosen image clean and under every condition, and compare the maps.
-
-    The class explained is the one predicted for the clean image, at every severity.
 
     Args:
         model, dataset: the network and the images it is judged on.
         conditions: from `medrob.conditions.grid`.
         methods, layers: see `medrob.saliency.explain`.
         images: indices of the images; None = all.
+        target: the class explained. "predicted" = that predicted for the clean image, at every severity;
+            "label" = the true one; "own" = that predicted for each picture, clean or corrupted, for itself:
+            the map may then change because the class did. Or a class's name: that one, in every image; the
+            way to explain the labels of a multi-label network one at a time.
         metrics: of `medrob.similarity.METRICS`.
-        seed: of the corruptions: the one that the predictions were made with.
+        seed: of the corruptions: that of the predictions, so that the pictures are the same.
+        settings: of the methods that have a choice; an image's noise is that of its corrupted copies.
         batch_size: images a pass.
         device: see `medrob.models.pick_device`; None = where the model is.
 
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
-        corruption, severity, method, layer, size (side of the map, pixels), target (class explained),
-        preserved (is it still the one predicted), degenerate (either map), and the metrics.
+        corruption, severity, method, layer, size (side of the map, pixels), target (class explained in the
+        clean image), preserved (is the class predicted for the clean image still predicted), degenerate
+        (either map), and the metrics. Where lesion masks are known, also area (share of the image),
+        energy, pointing and iou (`medrob.trust.localise`) of the corrupted map, and the same with
+        ``_clean`` of the clean map; NaN for images without a lesion.
 
     Raises:
-        ValueError: an unknown method, layer or metric, indices outside the images, nothing to measure.
+        ValueError: an unknown method, layer, target or metric, indices outside the images, nothing to
+            measure.
     """
     batch_size = check_batch_size(batch_size)
     methods, chosen = check_methods(methods), pick_layers(model, layers)
-    rows = np.arange(len(dataset))
-    if images is not None:
-        rows = np.asarray(images)
-        if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(len(dataset))).all():
-            raise ValueError(f"images={images!r}: give indices from 0 to {len(dataset) - 1}")
-    where = pick_device(device) if device else next(model.parameters()).device
+    rows = _check_rows(images, len(dataset))
+    asked = targets(target, dataset, rows)
+    where = pick_device(device) if device else device_of(model)
     todo = [condition for condition in conditions if condition != CLEAN]
     if not len(rows) or not todo:
         raise ValueError(f"nothing to measure: {len(rows)} images, {len(todo)} conditions other than clean")
-    # The tables are laid out whole beforehand: conditions x methods x layers x images.
-    shape = (len(todo), len(methods), len(chosen), len(rows))
-    values = {metric: np.full(shape, np.nan, np.float32) for metric in metrics}
-    degenerate, preserved = np.zeros(shape, bool), np.zeros((len(todo), len(rows)), bool)
-    target, size = np.zeros(len(rows), np.int64), np.zeros(len(chosen), np.int64)
+    pairs = [(m, layer) for m in methods for layer in layers_of(m, chosen)]
+    table = _Table(todo, pairs, rows, metrics, dataset.masks is not None)
     progress = bar(total=len(rows) * (len(todo) + 1), desc="explaining", unit="image")
     with evaluating(model.to(where)):
         for begin in range(0, len(rows), batch_size):
             part = slice(begin, begin + batch_size)
-            images = dataset.images[rows[part]]
-            found, logits = cams(model, _input(images, where), methods, chosen)
-            clean = [_stacked(found, methods, layer) for layer in chosen]
-            explained = logits.argmax(1)
-            target[part], size[:] = explained.cpu(), [min(maps.values.shape[1:]) for maps in clean]
-            progress.update(len(images))
+            index = rows[part]
+            known = None if asked is None else torch.from_numpy(asked[part]).to(where)
+            noise = Noise(settings.seed, index)
+            masks = None if dataset.masks is None else torch.from_numpy(dataset.masks[index]).to(where)
+
+            def maps(
+                pictures: np.ndarray, targets: Tensor | None, noise: Noise = noise
+            ) -> tuple[dict[tuple[str, str], Tensor], Tensor]:
+                x = torch.from_numpy(pictures).to(where).permute(0, 3, 1, 2)
+                return attribute(model, x, methods, chosen, targets, settings=settings, noise=noise)
+
+            found, logits = maps(dataset.images[index], known)
+            predicted = logits.argmax(1)
+            explained = predicted if known is None else known
+            clean = table.clean(part, found, explained, masks)
+            progress.update(len(index))
             for c, condition in enumerate(todo):
-                moved = corrupted(images, condition, seed=seed, index=rows[part])
-                found, logits = cams(model, _input(moved, where), methods, chosen, explained)
-                preserved[c, part] = (logits.argmax(1) == explained).cpu()
-                for l, layer in enumerate(chosen):
-                    maps = _stacked(found, methods, layer)
-                    flags = (clean[l].degenerate | maps.degenerate).cpu().numpy()
-                    degenerate[c, :, l, part] = flags.reshape(len(methods), -1)
-                    for metric, value in compare(clean[l], maps, metrics).items():
-                        values[metric][c, :, l, part] = value.reshape(len(methods), -1)
-                progress.update(len(images))
+                moved = corrupted(dataset.images[index], condition, seed=seed, index=index)
+                found, logits = maps(moved, None if target == "own" else explained)
+                table.preserved[c, part] = (logits.argmax(1) == predicted).cpu()
+                table.moved(c, part, clean, found, masks)
+                progress.update(len(index))
     progress.close()
-    labels = dataset.labels[rows] if dataset.labels.ndim == 1 else np.full(len(rows), -1)
-    c, m, l, n = (axis.ravel() for axis in np.indices(shape))
-    return pd.DataFrame(
-        {
-            "image": rows[n],
-            "label": labels[n],
-            "corruption": np.array([name for name, _ in todo], object)[c],
-            "severity": np.array([severity for _, severity in todo])[c],
-            "method": np.array(methods, object)[m],
-            "layer": np.array(list(chosen), object)[l],
-            "size": size[l],
-            "target": target[n],
-            "preserved": preserved[c, n],
-            "degenerate": degenerate.ravel(),
-            **{metric: value.ravel() for metric, value in values.items()},
+    return table.frame(dataset)
+
+
+class _Table:
+    """The table of `measure`, laid out whole beforehand: conditions x (method, layer) x images."""
+
+    def __init__(
+        self,
+        todo: list[Condition],
+        pairs: list[tuple[str, str]],
+        rows: np.ndarray,
+        metrics: Sequence[str],
+        masks: bool,
+    ) -> None:
+        self.todo, self.pairs, self.rows, self.metrics = todo, pairs, rows, tuple(metrics)
+        shape = (len(todo), len(pairs), len(rows))
+        self.places = LOCALISATION if masks else ()
+        self.values = {m: np.full(shape, np.nan, np.float32) for m in (*self.metrics, *self.places)}
+        self.clean_values = {m: np.full(shape[1:], np.nan, np.float32) for m in self.places}
+        self.degenerate, self.preserved = np.zeros(shape, bool), np.zeros((shape[0], shape[2]), bool)
+        self.target, self.size = np.zeros(len(rows), np.int64), np.zeros(len(pairs), np.int64)
+        # Pairs of the same layer have maps of one size: they are compared in one go.
+        self.groups: dict[str, list[int]] = {}
+        for i, (_, layer) in enumerate(pairs):
+            self.groups.setdefault(layer, []).append(i)
+
+    def clean(
+        self, part: slice, found: dict[tuple[str, str], Tensor], target: Tensor, masks: Tensor | None
+    ) -> dict[str, Maps]:
+        """Keep what is known of the clean maps of a batch; give them back, a `Maps` for each layer."""
+        self.target[part] = target.cpu()
+        clean = {layer: self._stacked(found, at) for layer, at in self.groups.items()}
+        for layer, at in self.groups.items():
+            self.size[at] = min(clean[layer].values.shape[1:])
+            for name, value in self._located(found, at, masks).items():
+                self.clean_values[name][at, part] = value
+        return clean
+
+    def moved(
+        self,
+        c: int,
+        part: slice,
+        clean: dict[str, Maps],
+        found: dict[tuple[str, str], Tensor],
+        masks: Tensor | None,
+    ) -> None:
+        """Compare the maps of a batch under condition number c with the clean ones."""
+        for layer, at in self.groups.items():
+            maps = self._stacked(found, at)
+            flags = (clean[layer].degenerate | maps.degenerate).cpu().numpy()
+            self.degenerate[c, at, part] = flags.reshape(len(at), -1)
+            for name, value in compare(clean[layer], maps, self.metrics).items():
+                self.values[name][c, at, part] = value.reshape(len(at), -1)
+            for name, value in self._located(found, at, masks).items():
+                self.values[name][c, at, part] = value
+
+    def _stacked(self, found: dict[tuple[str, str], Tensor], at: list[int]) -> Maps:
+        return Maps(torch.cat([found[self.pairs[i]] for i in at]))
+
+    def _located(
+        self, found: dict[tuple[str, str], Tensor], at: list[int], masks: Tensor | None
+    ) -> dict[str, np.ndarray]:
+        """Localisation of the maps of one layer, {name: (pairs, images)}; nothing without masks."""
+        if masks is None:
+            return {}
+        maps = torch.cat([found[self.pairs[i]] for i in at])
+        values = localise(maps, masks.repeat(len(at), 1, 1))
+        return {name: value.cpu().numpy().reshape(len(at), -1) for name, value in values.items()}
+
+    def frame(self, dataset: ImageDataset) -> pd.DataFrame:
+        """The rows, conditions slowest, images fastest."""
+        c, pair, n = (axis.ravel() for axis in np.indices(self.degenerate.shape, np.int32))
+        labels = dataset.labels if dataset.labels.ndim == 1 else np.full(len(dataset), -1)
+
+        def words(values: Iterable[str], at: np.ndarray) -> np.ndarray:
+            return np.array(list(values), object)[at]
+
+        columns = {
+            "image": self.rows[n],
+            "label": labels[self.rows][n],
+            "corruption": words((name for name, _ in self.todo), c),
+            "severity": np.array([severity for _, severity in self.todo])[c],
+            "method": words((method for method, _ in self.pairs), pair),
+            "layer": words((layer for _, layer in self.pairs), pair),
+            "size": self.size[pair],
+            "target": self.target[n],
+            "preserved": self.preserved[c, n],
+            "degenerate": self.degenerate.ravel(),
+            **{metric: value.ravel() for metric, value in self.values.items()},
+            **{f"{name}_clean": value[pair, n] for name, value in self.clean_values.items()},
         }
-    )
+        if self.places and dataset.masks is not None:
+            columns["area"] = dataset.masks[self.rows].mean((1, 2))[n].astype(np.float32)
+        return pd.DataFrame(columns)
 
 
-def _stacked(found: dict[tuple[str, str], Tensor], methods: Sequence[str], layer: str) -> Maps:
-    """The maps of one layer, all methods one after another."""
-    return Maps(torch.cat([found[method, layer] for method in methods]))
+def _check_rows(images: np.ndarray | None, n: int) -> np.ndarray:
+    if images is None:
+        return np.arange(n)
+    rows = np.asarray(images)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(n)).all():
+        raise ValueError(f"images={images!r}: give indices from 0 to {n - 1}")
+    return rows
 
 
-def _input(images: np.ndarray, device: torch.device) -> Tensor:
-    return torch.from_numpy(images).to(device).permute(0, 3, 1, 2)
+def targets(target: str, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:
+    """The class to explain in each image.
+
+    Args:
+        target: see `measure`.
+        dataset: the images. rows: indices of those that are explained; None = all.
+
+    Returns:
+        int64 (N,); None = the class that the network predicts.
+
+    Raises:
+        ValueError: an unknown target; "label" where an image has several labels.
+    """
+    allowed = (*TARGETS, *dataset.class_names)
+    if target not in allowed:
+        raise ValueError(f"target={target!r} is unknown; give one of {', '.join(allowed)}")
+    if target in ("predicted", "own"):
+        return None
+    labels = dataset.labels if rows is None else dataset.labels[rows]
+    if target != "label":
+        return np.full(len(labels), dataset.class_names.index(target), np.int64)
+    if labels.ndim > 1:
+        raise ValueError("target='label': an image has several labels here; give the name of one")
+    return labels.astype(np.int64)

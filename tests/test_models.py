@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import load_file
 
 from medrob import evaluation, models
 from medrob.models import Normalise, build, cam_layers
@@ -47,7 +48,7 @@ def test_cam_layers_from_shallow_to_deep(arch, blocks):
 def test_cam_layers_of_other_networks():
     assert len(cam_layers(torchvision.models.resnet18())) == 8
     with pytest.raises(
-        ValueError, match=r"Sequential has no residual blocks to explain; name layers of your own"
+        ValueError, match=r"Sequential has no layers that are known to give maps; name layers"
     ):
         cam_layers(torch.nn.Sequential(torch.nn.Conv2d(1, 1, 1)))
 
@@ -85,6 +86,13 @@ def test_seed():
     ("changes", "message"),
     [
         ({"arch": "resnet19"}, "arch='resnet19' is unknown; the networks are resnet18, resnet34"),
+        ({"arch": "densenet12"}, r"architectures\(\) lists them\); like it: densenet121"),
+        (
+            {"task": "regression"},
+            "task='regression' is unknown; the tasks are binary, multiclass, multilabel",
+        ),
+        ({"size": 28.0}, "size=28.0: give a whole number"),
+        ({"size": 7}, "size=7: resnet18 takes images of at least 8 pixels"),
         ({"stem": "large"}, "stem='large' is unknown; the stems are small, torchvision"),
         ({"width": 0}, "width=0: give a whole number of at least 1"),
         ({"width": 4.0}, "width=4.0"),
@@ -97,6 +105,163 @@ def test_seed():
 def test_bad_arguments(changes, message):
     with pytest.raises(ValueError, match=message):
         small(**changes)
+
+
+# torchvision's networks
+
+
+SHAPES = dict(in_channels=1, num_classes=3)
+
+
+def without_values(arch, **arguments):
+    """A network of full size that holds no numbers (device "meta")."""
+    with torch.device("cpu" if arch.startswith("regnet") else "meta"):
+        return build(arch, **(SHAPES | arguments)).to("meta").eval()
+
+
+@pytest.mark.parametrize(
+    "arch",
+    [
+        *("alexnet", "convnext_tiny", "densenet121", "efficientnet_b0", "googlenet", "inception_v3"),
+        *("mnasnet0_5", "mobilenet_v3_small", "regnet_y_400mf", "shufflenet_v2_x0_5", "squeezenet1_0"),
+        *("squeezenet1_1", "swin_t", "vgg11_bn", "resnext50_32x4d"),
+    ],
+)
+def test_smallest_images(arch):
+    model = without_values(arch)
+    least = model.smallest
+    assert model(torch.empty(2, 1, least, least, device="meta")).shape == (2, 3)
+    with pytest.raises(
+        ValueError, match=rf"takes \(N, 1, H, W\) with sides of at least {least} pixels; got \("
+    ):
+        model(torch.empty(2, 1, least, least - 1, device="meta"))
+    if least > 8:  # it is the network that cannot, not we who forbid it
+        assert f"size={least - 1}: {arch} takes images of at least {least} pixels" in message(
+            arch, size=least - 1
+        )
+        with pytest.raises((RuntimeError, ValueError)):
+            model.backbone(torch.empty(2, 1, least - 1, least - 1, device="meta"))
+
+
+def message(arch, **arguments):
+    with pytest.raises(ValueError) as error:
+        build(arch, **(SHAPES | arguments))
+    return str(error.value)
+
+
+def test_every_classifier_of_torchvision_has_a_name():
+    names = models.architectures()
+    assert names[:5] == tuple(models.RESNETS) and len(set(names)) == len(names) >= 80
+    assert {"densenet201", "vit_h_14", "swin_v2_b", "regnet_y_128gf"} < set(names)
+    assert not [name for name in names if "quantized" in name or "rcnn" in name or name.startswith("r3d")]
+
+
+@pytest.mark.parametrize(("arch", "step"), [("vit_b_16", 16), ("vit_b_32", 32), ("maxvit_t", 224)])
+def test_networks_of_one_image_size(arch, step):
+    assert without_values(arch).config["size"] == 224
+    if step < 224:
+        model = without_values(arch, size=64, in_channels=3)
+        assert model(torch.empty(2, 3, 64, 64, device="meta")).shape == (2, 3)
+        with pytest.raises(
+            ValueError, match=r"takes \(N, 3, H, W\) with sides of 64 pixels; got \(2, 3, 64, 96\)"
+        ):
+            model(torch.empty(2, 3, 64, 96, device="meta"))
+    assert f"size=60: {arch} takes images whose side is a multiple of {step} pixels" in message(arch, size=60)
+
+
+def test_grey_images_are_as_good_as_repeated_in_three_channels():
+    for arch in ("mobilenet_v3_small", "squeezenet1_1"):
+        grey, rgb = (build(arch, in_channels=n, num_classes=3, seed=0).eval() for n in (1, 3))
+        images = torch.randint(0, 256, (2, 1, 32, 32), dtype=torch.uint8)
+        with torch.inference_mode():
+            logits = rgb(images.repeat(1, 3, 1, 1))
+            torch.testing.assert_close(grey(images), logits, rtol=1e-3, atol=1e-5)
+        assert logits.std() > 0
+
+
+def test_stem_and_width_belong_to_our_resnets():
+    for given in ({"width": 16}, {"stem": "small"}):
+        assert "densenet121 has neither; leave them out, or take one of resnet18" in message(
+            "densenet121", **given
+        )
+    assert "in_channels=2: densenet121 takes 1 (grey) or 3 (RGB)" in message("densenet121", in_channels=2)
+    assert {"stem": "small", "width": 64}.items() <= without_values("resnet18").config.items()
+
+
+@pytest.mark.parametrize(
+    ("arch", "size"), [("mobilenet_v3_small", 32), ("shufflenet_v2_x0_5", 32), ("vit_b_32", 32)]
+)
+def test_a_saved_network_of_torchvision_predicts_the_same(arch, size, tmp_path, monkeypatch):
+    if arch == "vit_b_32":  # small, but by the same way
+        monkeypatch.setattr(torchvision.models.vision_transformer, "_vision_transformer", tiny_vit)
+    model = build(arch, in_channels=1, num_classes=3, size=size, task="multilabel", seed=0).eval()
+    torch.nn.init.normal_([*model.parameters()][-2])  # the head of a ViT begins at zero
+    models.save(model, tmp_path)
+    again = models.load(tmp_path)
+    assert again.config == model.config and again.config.get("size") == (32 if "vit" in arch else None)
+    images = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
+    with torch.inference_mode():
+        assert torch.equal(again(images), model(images)) and model(images).std() > 0
+    with pytest.raises(ValueError, match=rf"model.safetensors' do not fit {arch}: "):
+        build(arch, in_channels=3, num_classes=3, size=size, weights=tmp_path / "model.safetensors")
+
+
+def tiny_vit(patch_size, weights, progress, **changes):
+    form = dict(num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8)
+    changes = {k: v for k, v in changes.items() if k not in form}
+    return torchvision.models.VisionTransformer(patch_size=patch_size, **form, **changes)
+
+
+# Networks of users
+
+
+def test_a_network_of_your_own_gets_normalised_images():
+    mean, std = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    backbone = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(3 * 16, 4))
+    model = models.wrap(backbone, in_channels=3, num_classes=4, mean=mean, std=std)
+    assert model.backbone is backbone
+    images = torch.randint(0, 256, (2, 3, 4, 4), dtype=torch.uint8)
+    expected = torchvision.transforms.functional.normalize(images / 255, mean, std)
+    torch.testing.assert_close(model.normalise(images), expected)
+    torch.testing.assert_close(model(images), backbone(expected))
+    assert evaluation.predict(model.eval(), images.permute(0, 2, 3, 1).numpy()).shape == (2, 4)
+    grey = models.wrap(backbone, in_channels=1, num_classes=4, mean=[0.2], std=0.4)
+    torch.testing.assert_close(grey.normalise(images), (images / 255 - 0.2) / 0.4)
+    with pytest.raises(
+        ValueError, match=r"takes \(N, 3, H, W\) with sides of at least 1 pixels; got \(2, 1, 4"
+    ):
+        model(images[:, :1])
+
+
+@pytest.mark.parametrize(
+    ("changes", "error", "match"),
+    [
+        ({"backbone": "resnet18"}, TypeError, r"backbone is a str; give a torch.nn.Module"),
+        (
+            {"mean": (0.5, 0.5)},
+            ValueError,
+            r"mean=\(0.5, 0.5\): give a number, or one for each of 3 channels",
+        ),
+        ({"std": 0}, ValueError, r"std=0: give a number above 0, or one"),
+        ({"std": (1, 1, -1)}, ValueError, r"std=\(1, 1, -1\): give a number above 0"),
+        ({"mean": float("nan")}, ValueError, "mean=nan"),
+        ({"task": "ranking"}, ValueError, "task='ranking' is unknown"),
+        ({"num_classes": 0}, ValueError, "num_classes=0: give a whole number of at least 1"),
+    ],
+)
+def test_bad_arguments_of_wrap(changes, error, match):
+    arguments = dict(backbone=torch.nn.Flatten(), in_channels=3, num_classes=4) | changes
+    with pytest.raises(error, match=match):
+        models.wrap(arguments.pop("backbone"), **arguments)
+
+
+def test_a_network_of_your_own_is_saved_but_only_you_can_build_it(tmp_path):
+    linear = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 2))
+    model = models.wrap(linear, in_channels=1, num_classes=2)
+    models.save(model, tmp_path)
+    with pytest.raises(ValueError, match=r"network of your own, Sequential: build it, `wrap` it"):
+        models.load(tmp_path)
+    model.load_state_dict(load_file(tmp_path / "model.safetensors"))  # as the message says
 
 
 @pytest.mark.parametrize("shape", [(2, 3, 28, 28), (2, 1, 7, 28), (1, 28, 28), (2, 28, 28, 1)])
@@ -119,7 +284,7 @@ def test_activate(task):
 def test_devices():
     assert models.pick_device("cpu") == torch.device("cpu")
     assert models.pick_device("auto") == models.pick_device(None)
-    for device in ("gpu", "cuda:99"):
+    for device in ("gpu", "cuda:99", "meta"):
         with pytest.raises(ValueError, match=rf"device='{device}' cannot be used here .* give 'auto', 'cpu'"):
             models.pick_device(device)
 
@@ -196,8 +361,16 @@ def test_description_of_an_unknown_network(tmp_path):
         models.load(tmp_path)
 
 
-def test_no_network_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"model\.json"):
+@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
+def test_no_network_there(tmp_path, name):
+    models.save(small(), tmp_path)
+    (tmp_path / name).unlink()
+    for folder in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(
+            FileNotFoundError, match=r"model\.\w+ is missing: the notebook 02_train .* writes it"
+        ):
+            models.load(folder)
+    with pytest.raises(FileNotFoundError, match=rf"{name} is missing"):
         models.load(tmp_path)
 
 

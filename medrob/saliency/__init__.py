@@ -1,7 +1,19 @@
 """Saliency maps: where a network looks. All gradient CAMs of all layers come from one pass of a batch."""
 
-from medrob.saliency.explain import explain, names
+from medrob.saliency.explain import INPUT, attribute, explain, names
 from medrob.saliency.gradient import cams
 from medrob.saliency.maps import degenerate, normalise, upsample
+from medrob.saliency.settings import Noise, Settings
 
-__all__ = ["cams", "degenerate", "explain", "names", "normalise", "upsample"]
+__all__ = [
+    "INPUT",
+    "Noise",
+    "Settings",
+    "attribute",
+    "cams",
+    "degenerate",
+    "explain",
+    "names",
+    "normalise",
+    "upsample",
+]

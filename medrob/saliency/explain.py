@@ -3,20 +3,34 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medrob.data import check_images
-from medrob.models import cam_layers, pick_device
-from medrob.saliency.gradient import MAPS, WEIGHTS, cams
+from medrob.layers import NO_MAPS, cam_layers, evaluating, named_layers
+from medrob.models import pick_device
+from medrob.saliency.gradient import MAPS, WEIGHTS, cams, existing
+from medrob.saliency.pixel import GRADIENT_MAPS, PERTURBATIONS, pixel_maps
+from medrob.saliency.score import SCORE_CAMS, score_cams
+from medrob.saliency.settings import Noise, Settings
+from medrob.saliency.smooth import smooth_gradcam_plus_plus
 
+ONE_PASS = (*WEIGHTS, *MAPS)
+
+# Methods by what they look at. All but the last two families give a map for every layer;
+# those give one map of the input, whose layer is called "input".
 FAMILIES: dict[str, tuple[str, ...]] = {
-    "gradient-cam": ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam", "gradcam-elementwise"),
+    "gradient-cam": (*ONE_PASS, "smoothgradcam++"),
+    "score-cam": SCORE_CAMS,
+    "gradient-map": GRADIENT_MAPS,
+    "perturbation": PERTURBATIONS,
 }
-assert {*WEIGHTS, *MAPS} == {*FAMILIES["gradient-cam"]}
+INPUT = "input"
+STOCHASTIC = ("smoothgradcam++", "sscam", "smoothgrad")
 
 
 def names(family: str = "all") -> tuple[str, ...]:
@@ -39,6 +53,8 @@ def explain(
     targets: np.ndarray | int | None = None,
     batch_size: int = 64,
     device: str | None = None,
+    start: int = 0,
+    settings: Settings = Settings(),
 ) -> dict[tuple[str, str], np.ndarray]:
     """Saliency maps of several methods at several layers, together.
 
@@ -47,10 +63,14 @@ def explain(
             gradients are left as found.
         images: uint8 (N, H, W, C).
         methods: of `names()`.
-        layers: module names, such as "layer4.1"; None = all residual blocks (`medrob.models.cam_layers`).
+        layers: module names, such as "layer4.1"; None = those of `medrob.models.cam_layers`. Methods
+            that explain the input itself have one map, under the layer "input".
         targets: the class explained: int (N,), or one for all; None = each image's predicted class.
         batch_size: images a pass; the memory needed grows with it.
         device: where to compute; None = where the model is.
+        start: index of the first image in its data set: it keys the noise of stochastic methods, so that
+            a batch, and the corrupted copies of an image, get the noise of the image.
+        settings: choices of the methods that have any.
 
     Returns:
         ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own
@@ -63,16 +83,53 @@ def explain(
     images, batch_size = check_images(images), check_batch_size(batch_size)
     methods, chosen = check_methods(methods), pick_layers(model, layers)
     wanted = _check_targets(targets, len(images))
-    where = pick_device(device) if device else next(model.parameters()).device
-    parts: dict[tuple[str, str], list[np.ndarray]] = {(m, layer): [] for layer in chosen for m in methods}
+    where = pick_device(device) if device else device_of(model)
+    parts: dict[tuple[str, str], list[np.ndarray]] = {}
     with evaluating(model.to(where)):
         for i in range(0, max(len(images), 1), batch_size):
             x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
             target = None if wanted is None else wanted[i : i + batch_size].to(where)
-            maps, _ = cams(model, x, methods, chosen, target)
+            noise = Noise(settings.seed, np.arange(start + i, start + i + len(x)))
+            maps, _ = attribute(model, x, methods, chosen, target, settings=settings, noise=noise)
             for key, found in maps.items():
-                parts[key].append(found.float().cpu().numpy())
+                parts.setdefault(key, []).append(found.float().cpu().numpy())
     return {key: np.concatenate(found) for key, found in parts.items()}
+
+
+def attribute(
+    model: nn.Module,
+    x: Tensor,
+    methods: Sequence[str],
+    layers: Mapping[str, nn.Module],
+    targets: Tensor | None = None,
+    *,
+    settings: Settings = Settings(),
+    noise: Noise | None = None,
+) -> tuple[dict[tuple[str, str], Tensor], Tensor]:
+    """Raw maps of one batch, every method by the way that suits it; what `explain` does for each batch.
+
+    Args:
+        model: in eval mode. x: its input (N, C, H, W), grey levels 0-255, left as it is.
+        methods: of `names()`. layers: name -> module.
+        targets: int64 (N,), the class explained; None = the predicted one.
+        settings: choices of the methods that have any.
+        noise: of stochastic methods; None = that of images 0 to N - 1.
+
+    Returns:
+        ``{(method, layer): raw maps (N, h, w)}``, methods in their order, each with all its layers,
+        and the logits (N, classes), on the model's device.
+    """
+    noise = noise or Noise(settings.seed, range(len(x)))
+    one_pass = [method for method in methods if method in ONE_PASS]
+    found, logits = cams(model, x, one_pass, layers, targets)
+    targets = logits.argmax(1) if targets is None else existing(targets.to(logits.device), logits.shape[1])
+    if "smoothgradcam++" in methods:
+        found.update(smooth_gradcam_plus_plus(model, x, layers, targets, settings, noise))
+    if chosen := [method for method in methods if method in SCORE_CAMS]:
+        found.update(score_cams(model, x, chosen, layers, targets, settings, noise))
+    if chosen := [method for method in methods if method in (*GRADIENT_MAPS, *PERTURBATIONS)]:
+        found.update(pixel_maps(model, x, chosen, targets, settings, noise))
+    return {(m, layer): found[m, layer] for m in methods for layer in layers_of(m, layers)}, logits
 
 
 def check_methods(methods: Sequence[str]) -> list[str]:
@@ -82,6 +139,11 @@ def check_methods(methods: Sequence[str]) -> list[str]:
     if unknown or not methods:
         raise ValueError(f"methods={methods!r}: unknown {unknown}; the methods are {', '.join(names())}")
     return methods
+
+
+def layers_of(method: str, layers: Iterable[str]) -> tuple[str, ...]:
+    """The layers of a method's maps: those given, or the input's alone."""
+    return (INPUT,) if method in (*GRADIENT_MAPS, *PERTURBATIONS) else tuple(layers)
 
 
 def check_batch_size(batch_size: int) -> int:
@@ -100,26 +162,23 @@ def pick_layers(model: nn.Module, layers: Sequence[str] | str | None) -> dict[st
     if layers is None or layers == "all":
         return cam_layers(model)
     asked = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
-    modules = {name.removeprefix("backbone."): module for name, module in model.named_modules() if name}
+    modules = named_layers(model)
     unknown = [layer for layer in asked if layer not in modules]
     if unknown or not asked:
-        blocks = [name for name, module in modules.items() if any(True for _ in module.children())]
+        useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
+        near = [name for layer in unknown for name in difflib.get_close_matches(str(layer), useful, 1)]
+        with contextlib.suppress(ValueError):
+            useful = list(cam_layers(model))
         raise ValueError(
-            f"layers={asked!r}: the network has no {unknown}; it has {', '.join(blocks or modules)}"
+            f"layers={asked!r}: the network has no {unknown}; it has {', '.join(useful)}"
+            + (f"; did you mean {', '.join(near)}?" if near else "")
         )
     return {layer: modules[layer] for layer in asked}
 
 
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode while the block runs; every module's mode is given back."""
-    modes = {module: module.training for module in model.modules()}
-    model.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+def device_of(model: nn.Module) -> torch.device:
+    """Where the model's parameters are; the CPU for a model without any."""
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def _check_targets(targets: np.ndarray | int | None, n: int) -> Tensor | None:

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from medrob.saliency.tokens import to_maps
+
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
 Weights = Callable[[Tensor, Tensor], Tensor]
 # The others weight each position for itself, and give the map (N, h, w).
@@ -52,6 +54,24 @@ def gradcam_elementwise(A: Tensor, g: Tensor) -> Tensor:
     return (g * A).relu().sum(1)
 
 
+def eigencam(A: Tensor, g: Tensor) -> Tensor:
+    """Projection on the first right singular vector of A as positions x channels (Muhammad & Yeasin 2020).
+
+    A is not centred, as in the paper; the class plays no part. The sign of a singular vector is
+    arbitrary: the one is taken whose map has a sum that is not negative. Where A >= 0 that map has no
+    negative value (Perron and Frobenius). The vector comes from the smaller of the two Gram matrices.
+    """
+    flat = A.flatten(2).to(torch.promote_types(A.dtype, torch.float32))  # (N, K, P)
+    if flat.shape[1] <= flat.shape[2]:
+        v = torch.linalg.eigh(flat @ flat.mT).eigenvectors[..., -1]  # (N, K)
+        projected = torch.einsum("nk,nkp->np", v, flat)
+    else:
+        values, vectors = torch.linalg.eigh(flat.mT @ flat)
+        projected = values[:, -1:].clamp_min(0).sqrt() * vectors[..., -1]  # sigma u = A v, (N, P)
+    sign = torch.where(projected.sum(1, keepdim=True) < 0, -1, 1)
+    return (sign * projected).to(A.dtype).view(A.shape[0], *A.shape[2:])
+
+
 WEIGHTS: dict[str, Weights] = {
     "gradcam": gradcam,
     "gradcam++": gradcam_plus_plus,
@@ -61,6 +81,7 @@ MAPS: dict[str, Maps] = {
     "hirescam": hirescam,
     "layercam": layercam,
     "gradcam-elementwise": gradcam_elementwise,
+    "eigencam": eigencam,
 }
 
 
@@ -74,36 +95,107 @@ def cams(
     """Every method at every layer, from one forward and one backward pass of the batch.
 
     Args:
-        model: in eval mode. x: its input (N, C, H, W), left as it is. methods: of `WEIGHTS` and `MAPS`.
-        layers: name -> module with output (N, K, h, w).
+        model: in eval mode. x: its input (N, C, H, W), left as it is. methods: of `WEIGHTS` and `MAPS`;
+            without any, one forward pass gives the logits.
+        layers: name -> module that gives maps (N, K, h, w), or tokens (`medrob.saliency.tokens`). Of a
+            module that runs several times in a forward pass, the last output is explained.
         targets: int64 (N,), the class explained; None = the predicted one.
 
     Returns:
-        ``{(method, layer): raw maps (N, h, w)}`` and the logits (N, classes), on the model's device.
+        ``{(method, layer): raw maps (N, h, w)}``, of float32 if the network is of less, and the logits
+        (N, classes), on the model's device.
 
     Raises:
         ValueError: a layer whose output is no map, or that the logits do not depend on; a class that the
-            network does not have.
+            network does not have; a network whose output is not logits, or has no gradient.
     """
-    dtype = next((p.dtype for p in model.parameters()), torch.float32)
-    with torch.inference_mode(False), torch.enable_grad(), _outputs(layers) as outputs:
-        # The input requires a gradient, so that networks with frozen parameters can be explained.
-        logits = model(x.detach().to(dtype, copy=True).requires_grad_())
-        chosen = logits.argmax(1) if targets is None else _existing(targets, logits.shape[1])
-        missing = [layer for layer in layers if layer not in outputs]
-        if missing:
-            raise ValueError(f"layers={missing!r} do not run when the network does; leave them out")
-        activations = [_map_output(layer, outputs[layer]) for layer in layers]
-        # Images do not interact in eval mode: the gradient of the sum holds each image's own.
-        explained = logits.gather(1, chosen[:, None]).sum()
-        gradients = torch.autograd.grad(explained, activations, allow_unused=True)
-        unused = [layer for layer, g in zip(layers, gradients, strict=True) if g is None]
-        if unused:
-            raise ValueError(f"layers={unused!r}: the logits do not depend on them; leave them out")
+    if not methods:
+        with torch.inference_mode(False), torch.no_grad():
+            return {}, forward(model, as_input(model, x), {})[1]
+    activations, gradients, logits = differentiate(model, x, layers, targets)
     maps = {}
     for layer, A, g in zip(layers, activations, gradients, strict=True):
-        maps.update({(method, layer): m for method, m in _formulas(A.detach(), g, methods).items()})
-    return maps, logits.detach()
+        # Sums over the positions, and small gradients, leave the range of half precision.
+        exact = torch.promote_types(A.dtype, torch.float32)
+        found = _formulas(A.to(exact), g.to(exact), methods)
+        maps.update({(method, layer): values for method, values in found.items()})
+    return maps, logits
+
+
+def differentiate(
+    model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module], targets: Tensor | None = None
+) -> tuple[list[Tensor], list[Tensor], Tensor]:
+    """A and g of every layer, (N, K, h, w), and the logits; arguments and errors are those of `cams`."""
+    with torch.inference_mode(False), torch.enable_grad():
+        # The input requires a gradient, so that networks with frozen parameters can be explained.
+        # It is copied, so that a network whose first step is in place can change it.
+        outputs, logits = forward(model, as_input(model, x).detach().clone().requires_grad_().clone(), layers)
+        if targets is None:
+            targets = logits.argmax(1)
+        elif targets.shape != (len(x),):
+            raise ValueError(f"targets are {tuple(targets.shape)}; give a class for each of {len(x)} images")
+        chosen = existing(targets.to(logits.device), logits.shape[1])
+        activations = [_map_output(layer, outputs[layer], module) for layer, module in layers.items()]
+        if not logits.requires_grad:
+            raise ValueError(
+                f"{type(model).__name__} has a step that stops the gradient (detach, no_grad, argmax, NumPy) "
+                "before its logits, so gradients explain nothing; score CAMs and occlusion need none"
+            )
+        # Images do not interact in eval mode: the gradient of the sum holds each image's own.
+        explained = logits.gather(1, chosen[:, None]).sum()
+        reached = [layer for layer in layers if outputs[layer].requires_grad]
+        sources = [outputs[layer] for layer in reached]
+        found = torch.autograd.grad(explained, sources, allow_unused=True) if sources else ()
+    gradients = {layer: g for layer, g in zip(reached, found, strict=True) if g is not None}
+    if unused := [layer for layer in layers if layer not in gradients]:
+        raise ValueError(
+            f"layers={unused!r}: the logits do not depend on them, or by a step that stops the gradient; "
+            "leave them out"
+        )
+    maps = [to_maps(module, gradients[layer]) for layer, module in layers.items()]
+    return [A.detach() for A in activations], maps, logits.detach()
+
+
+def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
+    """What each layer gives, as it gives it, and the logits (N, classes), from one forward pass.
+
+    Raises:
+        ValueError: a layer that takes no part, a network whose output is not logits.
+    """
+    model = getattr(model, "_orig_mod", model)  # compiled by torch.compile, it would pass by the hooks
+    with _outputs(layers) as outputs:
+        logits = model(x)
+    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
+        raise ValueError(
+            f"{type(model).__name__} gives {_described(logits)} for {len(x)} images; saliency needs logits "
+            "(N, classes) as one tensor: let its forward return them alone, in eval mode"
+        )
+    missing = [layer for layer in layers if layer not in outputs]
+    if missing:
+        raise ValueError(f"layers={missing!r} do not run when the network does; leave them out")
+    for layer, output in outputs.items():
+        if isinstance(output, Tensor) and output.shape[:1] != x.shape[:1]:
+            raise ValueError(
+                f"layer {layer!r} gives {tuple(output.shape)} for {len(x)} images; a CAM needs maps "
+                "(N, K, h, w) or tokens (N, T, K), one set for each image"
+            )
+    return outputs, logits
+
+
+def as_input(model: nn.Module, x: Tensor) -> Tensor:
+    """The images on the device, and in the floating point type, of the model's parameters.
+
+    Raises:
+        ValueError: a model or images on the device "meta", where tensors have no values.
+    """
+    like = next((p for p in model.parameters() if p.is_floating_point()), None)
+    empty = like is not None and like.is_meta
+    if empty or x.is_meta:
+        raise ValueError(
+            f"the {'network is' if empty else 'images are'} on the device 'meta', without values; "
+            "load them on the CPU or a GPU"
+        )
+    return x.to(torch.float32) if like is None else x.to(like.device, like.dtype)
 
 
 def _formulas(A: Tensor, g: Tensor, methods: Sequence[str]) -> dict[str, Tensor]:
@@ -117,7 +209,8 @@ def _formulas(A: Tensor, g: Tensor, methods: Sequence[str]) -> dict[str, Tensor]
     return {method: found[method] for method in methods}
 
 
-def _existing(targets: Tensor, classes: int) -> Tensor:
+def existing(targets: Tensor, classes: int) -> Tensor:
+    """The targets, if all are classes of the network."""
     wrong = targets[(targets < 0) | (targets >= classes)]
     if len(wrong):
         raise ValueError(
@@ -126,11 +219,22 @@ def _existing(targets: Tensor, classes: int) -> Tensor:
     return targets
 
 
-def _map_output(layer: str, output: object) -> Tensor:
-    if not isinstance(output, Tensor) or output.ndim != 4:
-        came = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-        raise ValueError(f"layer {layer!r} gives {came}; a CAM needs maps (N, K, h, w)")
-    return output
+def _map_output(layer: str, output: object, module: nn.Module) -> Tensor:
+    """What a layer gives, as maps (N, K, h, w)."""
+    try:
+        if isinstance(output, Tensor) and output.is_floating_point():
+            return to_maps(module, output)
+        reason = "they must be of floating point"
+    except ValueError as error:
+        reason = str(error)
+    raise ValueError(f"layer {layer!r} gives {_described(output)}; a CAM needs maps (N, K, h, w): {reason}")
+
+
+def _described(output: object) -> str:
+    """The shape of a tensor, and its type if it is none of floating point; else what it is."""
+    if not isinstance(output, Tensor):
+        return type(output).__name__
+    return f"{tuple(output.shape)}" + ("" if output.is_floating_point() else f" of {output.dtype}")
 
 
 @contextlib.contextmanager
@@ -143,14 +247,18 @@ def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
 
     def keep(name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
         def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
+            if not isinstance(output, Tensor):
+                outputs[name] = output
+                return None
+            # Frozen, and behind a step without gradient, it would have none of its own.
+            if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
+                output = output.detach().requires_grad_()
             outputs[name] = output
-            return output.clone() if isinstance(output, Tensor) else None
+            return output.clone()
 
         return hook
 
-    handles = [module.register_forward_hook(keep(name)) for name, module in layers.items()]
-    try:
+    with contextlib.ExitStack() as stack:
+        for name, module in layers.items():
+            stack.callback(module.register_forward_hook(keep(name)).remove)
         yield outputs
-    finally:
-        for handle in handles:
-            handle.remove()

@@ -1,0 +1,184 @@
+"""Layers worth explaining, of any network; and a network borrowed in eval mode."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+from collections.abc import Iterator
+from functools import partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor, nn
+from torch.func import functional_call
+
+# Blocks worth explaining, by the name of their class: which part of each, "" = its output. After ViT's last
+# block only the class token reaches the logits, so the norm before the attention is taken.
+BLOCKS = {
+    **dict.fromkeys(("BasicBlock", "Bottleneck", "ResBottleneckBlock", "CNBlock", "Fire"), ""),
+    **dict.fromkeys(("_DenseBlock", "_Transition", "SwinTransformerBlock", "MaxVitLayer"), ""),
+    **dict.fromkeys(("MBConv", "FusedMBConv", "InvertedResidual", "_InvertedResidual"), ""),
+    **dict.fromkeys(("Inception", *(f"Inception{letter}" for letter in "ABCDE")), ""),
+    "EncoderBlock": "ln_1",
+}
+# What comes after the last block and before the pooling: these parts, or the last module of a sequence.
+AFTER_BLOCKS = {
+    **dict.fromkeys(("DenseNet", "EfficientNet", "MobileNetV2", "MobileNetV3"), "features"),
+    **{"MNASNet": "layers", "ShuffleNetV2": "conv5", "SwinTransformer": "norm"},
+}
+TRIED = (
+    224,
+    128,
+    64,
+    32,
+    28,
+)  # sides in pixels, to find the resolutions inside a network without such blocks
+# Modules that give no map, or one that is only the pooling of the map before.
+NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
+
+
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules by name; of a network of `medrob.models`, or compiled, those inside, by their own names."""
+    modules = dict(_inner(model).named_modules(remove_duplicate=False))
+    del modules[""]
+    return modules
+
+
+def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """Layers worth explaining, shallow to deep: ``{"layer1.0": module, ...}``.
+
+    The blocks of `BLOCKS`, and what comes after the last one; where there are none (AlexNet, VGG, a network
+    of your own), the last map (N, K, h, w) of each resolution, found by sending the shape of an image through
+    the network.
+
+    Raises:
+        ValueError: no layer was found.
+    """
+    found = _blocks(_inner(model)) or _by_resolution(model)
+    if not found:
+        names = (name for name, module in _inner(model).named_children() if not isinstance(module, NO_MAPS))
+        raise ValueError(
+            f"{type(model).__name__} has no layers that are known to give maps; name layers of your own: "
+            f"layers=[...] of {', '.join(names)}"
+        )
+    return found
+
+
+def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
+    """What `cam_layers` gives for images uint8 (N, H, W, C): layer -> channels, height, width."""
+    from medrob.saliency.gradient import as_input, forward  # which imports this module
+    from medrob.saliency.tokens import to_maps
+
+    layers = cam_layers(model)
+    x = torch.from_numpy(images[:1]).permute(0, 3, 1, 2)
+    with evaluating(model), torch.inference_mode():
+        outputs, _ = forward(model, as_input(model, x), layers)
+    shapes = {layer: to_maps(module, outputs[layer]).shape[1:] for layer, module in layers.items()}
+    return pd.DataFrame.from_dict(shapes, orient="index", columns=["channels", "height", "width"])
+
+
+@contextlib.contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode while the block runs; every module's mode is given back.
+
+    Parameters and buffers made in inference mode, which autograd does not take, are copied meanwhile.
+    """
+    modes = {module: module.training for module in model.modules()}
+    tables: list[dict[str, Any]] = [t for module in modes for t in (module._parameters, module._buffers)]
+    made = [(t, name, v) for t in tables for name, v in t.items() if v is not None and v.is_inference()]
+    try:
+        model.eval()
+        with torch.inference_mode(False):
+            for table, name, value in made:
+                copy = value.clone()
+                learnt = isinstance(value, nn.Parameter)
+                table[name] = nn.Parameter(copy, value.requires_grad) if learnt else copy
+        yield
+    finally:
+        for table, name, value in made:
+            table[name] = value
+        for module, mode in modes.items():
+            module.training = mode
+
+
+def _inner(model: nn.Module) -> nn.Module:
+    """The network itself, without what `torch.compile` and `medrob.models` put around it."""
+    from medrob.models import Classifier  # which imports this module
+
+    model = getattr(model, "_orig_mod", model)
+    return model.backbone if isinstance(model, Classifier) else model
+
+
+def _kind(module: nn.Module, table: dict[str, str]) -> str | None:
+    """The entry of a module's class, or of the nearest it is derived from; None without such a part."""
+    parts = (table[c.__name__] for c in type(module).__mro__ if c.__name__ in table)
+    return next((part for part in parts if not part or hasattr(module, part)), None)
+
+
+def _blocks(network: nn.Module) -> dict[str, nn.Module]:
+    """The outermost blocks of `BLOCKS`, and what `AFTER_BLOCKS` adds.
+
+    A LayerNorm of the last block's output takes its place: it ignores the scale at each position, so that
+    sum_k g_k A_k before it is 0 (Euler's theorem), and the map of HiResCAM nothing but rounding.
+    """
+    blocks: dict[str, str] = {}
+    after: list[str] = []
+    for name, module in network.named_modules():
+        if part := _kind(module, AFTER_BLOCKS):
+            last = [child for child, _ in module.get_submodule(part).named_children()][-1:]
+            after.append(".".join(filter(None, (name, part, *last))))
+        part = _kind(module, BLOCKS)
+        if part is not None and name and not any(name.startswith(f"{block}.") for block in blocks):
+            blocks[name] = f"{name}.{part}".rstrip(".")
+    names = list(blocks.values())
+    if not names:
+        return {}
+    if any(isinstance(network.get_submodule(name), nn.LayerNorm) for name in after):
+        names.pop()
+    return {name: network.get_submodule(name) for name in (*names, *after)}
+
+
+def _by_resolution(model: nn.Module) -> dict[str, nn.Module]:
+    """The last module of each resolution; {} if no side of `TRIED` goes through the network."""
+    for side in TRIED:
+        # Whatever a network of unknown make raises, it does not take this side.
+        with contextlib.suppress(Exception):
+            return _last_of_each(model, side)
+    return {}
+
+
+def _last_of_each(model: nn.Module, side: int) -> dict[str, nn.Module]:
+    """Modules whose output is the last of its height and width, in the order in which they end.
+
+    One pass without values (PyTorch's device "meta") costs milliseconds and leaves the network alone.
+    """
+    from medrob.models import Classifier  # which imports this module
+    from medrob.saliency.tokens import to_maps
+
+    model = getattr(model, "_orig_mod", model)
+    stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
+    channels = model.config["in_channels"] if isinstance(model, Classifier) else stem.in_channels
+    x = torch.empty(1, channels, side, side, device="meta", dtype=stem.weight.dtype)
+    ended: list[tuple[str, tuple[int, ...], Tensor]] = []
+
+    def watch(module: nn.Module, inputs: object, output: object, *, name: str) -> None:
+        if not isinstance(output, Tensor) or output.ndim != 4 or isinstance(module, NO_MAPS):
+            return
+        shape = tuple(to_maps(module, output).shape[1:])
+        # A map has several positions, and is no image; a container gives what its last part gave.
+        again = ended and output is ended[-1][2] and ended[-1][0].startswith(f"{name}.")
+        if math.prod(shape[1:]) > 1 and shape != x.shape[1:] and not again:
+            ended.append((name, shape[1:], output))
+
+    layers = named_layers(model)
+    with contextlib.ExitStack() as stack:
+        for name, module in layers.items():
+            stack.callback(module.register_forward_hook(partial(watch, name=name)).remove)
+        stack.enter_context(evaluating(model))
+        stack.enter_context(torch.no_grad())
+        values = dict(model.named_parameters()) | dict(model.named_buffers())
+        functional_call(model, {k: torch.empty_like(v, device="meta") for k, v in values.items()}, (x,))
+    last = {size: name for name, size, _ in ended}
+    return {name: layers[name] for name, *_ in ended if name in last.values()}

@@ -1,0 +1,305 @@
+"""The worst case: how far can a map be moved by a change too small to see, while the prediction stays?
+
+Two ends of one scale, over the pictures at most `epsilon` grey levels from an image at every pixel:
+`max_sensitivity` tries random ones (Yeh et al. 2019), `attack` climbs (Ghorbani et al. 2019). Both look at
+whole grey levels only, so that what they find is a picture like any other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.overrides import TorchFunctionMode
+
+from medrob.corruptions.apply import check_integer
+from medrob.data import check_images
+from medrob.distance import compare_images
+from medrob.evaluation import predict
+from medrob.models import pick_device
+from medrob.progress import bar
+from medrob.saliency.explain import (
+    ONE_PASS,
+    _check_targets,
+    check_batch_size,
+    device_of,
+    evaluating,
+    pick_layers,
+)
+from medrob.saliency.gradient import _formulas, as_input, cams, forward
+from medrob.saliency.maps import normalise
+from medrob.saliency.tokens import to_maps
+from medrob.similarity import Maps, rmse
+from medrob.trust.table import Entry, table
+
+ATTACKABLE = ONE_PASS  # their maps are formulas of one pass: what autograd can differentiate again
+BETA = 30.0  # of the softplus that stands in for ReLU: sharp, but with a second derivative
+
+
+@dataclass(frozen=True)
+class Worst:
+    """What was found for each image.
+
+    Attributes:
+        images: uint8 (N, H, W, C), predicted as the clean ones; the clean image where nothing moved the map.
+        drift: float32 (N,), RMSE between min-max maps (`medrob.similarity.rmse`), 0-1; NaN where the clean
+            map is degenerate.
+        targets: int64 (N,), the class explained.
+    """
+
+    images: np.ndarray
+    drift: np.ndarray
+    targets: np.ndarray
+
+
+def attack(
+    model: nn.Module,
+    images: np.ndarray,
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+    targets: np.ndarray | int | None = None,
+    epsilon: float = 2,
+    steps: int = 20,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str | None = None,
+    start: int = 0,
+) -> Worst:
+    """Move the map of each image as far as a small change can, by projected gradient ascent.
+
+    From a random place in the ball, steps along the sign of the slope (Madry et al. 2018) of the drift; the
+    best place on the way at which the class predicted is still that of the clean image. What it finds is a
+    lower bound of the worst case. A step costs two forward and three backward passes.
+
+    Args:
+        model: left as found; see `medrob.saliency.explain`.
+        images: uint8 (N, H, W, C).
+        method: of `ATTACKABLE`. layer: the name of a module; None = the deepest of `cam_layers`.
+        targets: the class explained: int (N,), or one for all; None = each clean image's predicted class.
+        epsilon: the most that a pixel may change, whole grey levels of 0-255; 2 is 2/255 of the range.
+        steps: uphill, at least 1.
+        seed: of the random place. start: index of the first image in its data set, which keys it too.
+        batch_size: images a pass; up to the rounding of sums it does not matter.
+        device: where to compute; None = where the model is.
+
+    Raises:
+        TypeError, ValueError: a method that cannot be differentiated in one pass, an unknown layer,
+            arguments out of range, images of another shape, classes that do not exist.
+    """
+    tries = 1 + check_integer("steps", steps, 1)
+    search = _search(model, method, layer, epsilon, tries, seed, climb=True)
+    return _worst(search, model, images, targets, batch_size, device, start)
+
+
+def max_sensitivity(
+    model: nn.Module,
+    images: np.ndarray,
+    *,
+    method: str = "gradcam",
+    layer: str | None = None,
+    targets: np.ndarray | int | None = None,
+    epsilon: float = 2,
+    samples: int = 20,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str | None = None,
+    start: int = 0,
+) -> Worst:
+    """The largest drift of each map under `samples` random changes in the ball (Yeh et al. 2019).
+
+    Whole grey levels, uniform, each pixel for itself. As in `attack`, whose other arguments and errors
+    these are, a change counts only if the class predicted is still that of the clean image.
+    """
+    search = _search(model, method, layer, epsilon, check_integer("samples", samples, 1), seed, climb=False)
+    return _worst(search, model, images, targets, batch_size, device, start)
+
+
+def worst_case(
+    model: nn.Module,
+    images: np.ndarray,
+    *,
+    methods: Sequence[str] = ("gradcam",),
+    layers: Sequence[str] | str | None = None,
+    targets: np.ndarray | int | None = None,
+    epsilon: float = 2,
+    steps: int = 20,
+    samples: int = 20,
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str | None = None,
+) -> pd.DataFrame:
+    """Mean drift under attack and under random changes in the same ball, for each method and layer.
+
+    Args:
+        methods: of `ATTACKABLE`. layers: None = the deepest alone; "all" = all of `cam_layers`.
+        steps, samples: of `attack` and of `max_sensitivity`; for the others see there.
+
+    Returns:
+        Rows with the columns `medrob.trust.COLUMNS`. Tests ``attack`` and ``max-sensitivity``: mean drift
+        over the images whose clean map is not degenerate; for each, ``...-picture``: RMSE of the picture
+        itself, in grey levels, and ``...-kept``: the share of pictures still predicted as the clean ones.
+
+    Raises:
+        TypeError, ValueError: as `attack`.
+    """
+    methods = [methods] if isinstance(methods, str) else methods
+    names = list(pick_layers(model, layers))[-1 if layers is None else 0 :]
+    common: dict[str, Any] = dict(batch_size=batch_size, device=device)
+    before = predict(model, images, **common).argmax(1)
+    entries = []
+    for method, layer in [(method, layer) for method in methods for layer in names]:
+        asked = dict(method=method, layer=layer, targets=targets, epsilon=epsilon, seed=seed, **common)
+        tests = {
+            "attack": attack(model, images, steps=steps, **asked),
+            "max-sensitivity": max_sensitivity(model, images, samples=samples, **asked),
+        }
+        for test, worst in tests.items():
+            counts = np.where(np.isnan(worst.drift), np.nan, 1)
+            picture = compare_images(images, worst.images)["rmse"]
+            kept = predict(model, worst.images, **common).argmax(1) == before
+            entries.append(Entry(method, layer, test, worst.drift))
+            entries.append(Entry(method, layer, f"{test}-picture", picture * counts))
+            entries.append(Entry(method, layer, f"{test}-kept", kept * counts))
+    return table(entries, seed=seed)
+
+
+@dataclass(frozen=True)
+class _Search:
+    """What is looked for, the same for every batch."""
+
+    method: str
+    layers: dict[str, nn.Module]  # a single one
+    epsilon: int
+    tries: int
+    seed: int
+    climb: bool
+
+    def __call__(
+        self, model: nn.Module, images: Tensor, targets: Tensor | None, index: np.ndarray
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """The best of the tries: images (n, C, H, W), whole grey levels as they came; drift, targets (n,)."""
+        raw, logits = self._map(model, images, targets)
+        clean, predicted = Maps(raw), logits.argmax(1)
+        targets = predicted if targets is None else targets
+        best, drift, x = images, torch.zeros_like(raw[:, 0, 0]), self._draw(images, index, 0)
+        for attempt in range(1, self.tries + 1):
+            raw, logits = self._map(model, x, targets)
+            moved, kept = Maps(raw), logits.argmax(1) == predicted
+            gap = rmse(clean, moved)
+            better = kept & ~(moved.degenerate | clean.degenerate) & (gap > drift)
+            best, drift = torch.where(_each(better), x, best), torch.where(better, gap, drift)
+            if attempt < self.tries:
+                fresh = self._draw(images, index, attempt)
+                if self.climb:
+                    slope = self._slope(model, x, targets, predicted, kept, clean)
+                    step = (x + max(self.epsilon // 2, 1) * slope.sign()).to(x)
+                    # Where there is no slope, as that of a map without content: begin again elsewhere.
+                    lost = moved.degenerate | (slope == 0).flatten(1).all(1)
+                    fresh = torch.where(_each(lost), fresh, self._project(step, images))
+                x = fresh
+        return best, drift.masked_fill(clean.degenerate, torch.nan), targets
+
+    def _map(self, model: nn.Module, x: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+        maps, logits = cams(model, x, [self.method], self.layers, targets)
+        return maps[self.method, next(iter(self.layers))], logits
+
+    def _project(self, x: Tensor, images: Tensor) -> Tensor:
+        near = torch.minimum(torch.maximum(x, images - self.epsilon), images + self.epsilon)
+        return near.clamp(0, 255)
+
+    def _draw(self, images: Tensor, index: np.ndarray, stream: int) -> Tensor:
+        """A random place in the ball, keyed by (seed, image, stream)."""
+        rngs = (np.random.default_rng([self.seed, int(i), stream]) for i in index)
+        e, shape = self.epsilon, images.shape
+        fields = np.array([rng.integers(-e, e + 1, shape[1:], np.int16) for rng in rngs], np.int16)
+        return self._project(images + torch.from_numpy(fields.reshape(shape)).to(images), images)
+
+    def _slope(
+        self, model: nn.Module, x: Tensor, targets: Tensor, predicted: Tensor, kept: Tensor, clean: Maps
+    ) -> Tensor:
+        """Of the squared drift; where the prediction is lost, of its logit above the next: back it goes."""
+        (layer, module), *_ = self.layers.items()
+        with torch.inference_mode(False), torch.enable_grad():
+            x = as_input(model, x).detach().clone().requires_grad_()
+            # Attention has a second derivative in its plain form only.
+            with _SmoothReLU(), sdpa_kernel(SDPBackend.MATH):
+                outputs, logits = forward(model, x.clone(), self.layers)
+            own = logits.gather(1, targets[:, None]).sum()
+            (g,) = torch.autograd.grad(own, outputs[layer], create_graph=True)
+            A, g = (to_maps(module, part).to(clean.values.dtype) for part in (outputs[layer], g))
+            maps = normalise(_formulas(A, g, [self.method])[self.method])
+            gap = (maps - clean.values).square().mean((1, 2))
+            others = logits.scatter(1, predicted[:, None], -torch.inf).amax(1)
+            margin = logits.gather(1, predicted[:, None])[:, 0] - others
+            upward = torch.where(kept, gap, margin).sum()
+            (slope,) = torch.autograd.grad(upward, x, materialize_grads=True)
+        return slope.nan_to_num(0)
+
+
+class _SmoothReLU(TorchFunctionMode):
+    """While the block runs, softplus stands in for every ReLU.
+
+    The second derivative of ReLU is 0: a slope would not know how the gradients in a map change
+    (Dombrowski et al. 2019; Ghorbani et al. 2019). Only the way up is found so; no map is judged by it.
+    """
+
+    RELU = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        if func in self.RELU:
+            return F.softplus(args[0], BETA)
+        return func(*args, **(kwargs or {}))
+
+
+def _each(flags: Tensor) -> Tensor:
+    """A flag for each image (n,), to be laid over the images (n, 1, 1, 1)."""
+    return flags[:, None, None, None]
+
+
+def _search(
+    model: nn.Module, method: str, layer: str | None, epsilon: float, tries: int, seed: int, *, climb: bool
+) -> _Search:
+    """The search, its arguments checked."""
+    if method not in ATTACKABLE:
+        raise ValueError(
+            f"method={method!r} cannot be attacked: that takes a map from a single pass; "
+            f"give one of {', '.join(ATTACKABLE)}"
+        )
+    name, module = list(pick_layers(model, layer).items())[-1]
+    whole = int(epsilon) if isinstance(epsilon, float) and epsilon.is_integer() else epsilon
+    levels = check_integer("epsilon", whole, 0, 255)
+    return _Search(method, {name: module}, levels, tries, check_integer("seed", seed, 0), climb)
+
+
+def _worst(
+    search: _Search,
+    model: nn.Module,
+    images: np.ndarray,
+    targets: np.ndarray | int | None,
+    batch_size: int,
+    device: str | None,
+    start: int,
+) -> Worst:
+    """Search a batch at a time."""
+    images, size, start = check_images(images), check_batch_size(batch_size), check_integer("start", start, 0)
+    wanted, where = _check_targets(targets, len(images)), pick_device(device) if device else device_of(model)
+    parts: list[tuple[Tensor, ...]] = []
+    desc = "attacking" if search.climb else "shaking"
+    with torch.inference_mode(False), evaluating(model.to(where)):
+        for i in bar(range(0, max(len(images), 1), size), desc=desc, unit="batch"):
+            x = torch.from_numpy(images[i : i + size]).to(where).permute(0, 3, 1, 2).float()
+            target = None if wanted is None else wanted[i : i + size].to(where)
+            parts.append(search(model, x, target, np.arange(start + i, start + i + len(x))))
+    found, drift, explained = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    pictures = found.permute(0, 2, 3, 1).contiguous().to(torch.uint8)
+    return Worst(pictures.numpy(), drift.float().numpy(), explained.numpy())

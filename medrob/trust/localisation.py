@@ -1,0 +1,227 @@
+"""Do the maps lie on the lesion, and do they still when the picture degrades?"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import pandas as pd
+import torch
+from scipy.stats import hypergeom
+from torch import Tensor, nn
+
+from medrob.conditions import Condition
+from medrob.conditions import apply as corrupted
+from medrob.data import ImageDataset
+from medrob.progress import bar
+from medrob.saliency.maps import Array, degenerate, upsample
+from medrob.saliency.settings import Settings
+from medrob.trust.subject import Key, subject
+from medrob.trust.table import Entry, table
+
+LOCALISATION = ("energy", "pointing", "iou")
+TIED = 1e-6  # relative to the maximum: interpolation rounds
+GROUP = ["corruption", "severity", "method", "layer"]
+
+
+def localise(maps: Array, masks: Array) -> dict[str, Array]:
+    """How well maps lie on lesions, after the ReLU and enlarged to the mask (bilinear).
+
+    ``energy``: share of the map inside the mask (Wang et al. 2020).
+    ``pointing``: is the highest pixel inside? (Zhang et al. 2018, without their margin); if several pixels
+    are the highest, the share of them inside.
+    ``iou``: intersection over union of the mask and as many of the highest pixels; of pixels tied at the
+    last place each counts in part.
+
+    Args:
+        maps: raw, (N, h, w), a NumPy array or a tensor. masks: bool (N, H, W), of the same kind.
+
+    Returns:
+        ``{test: float32 (N,)}``, 0-1, of the kind that came; NaN where the map is degenerate or the mask
+        empty.
+
+    Raises:
+        ValueError: shapes that do not fit, masks that are not boolean.
+    """
+    raw = torch.as_tensor(maps)
+    inside = torch.as_tensor(masks, device=raw.device)
+    if raw.ndim != 3 or inside.ndim != 3 or len(raw) != len(inside) or inside.dtype != torch.bool:
+        raise ValueError(
+            f"maps are {tuple(raw.shape)}, masks {inside.dtype} {tuple(inside.shape)}; give maps (N, h, w) "
+            "and as many masks, bool (N, H, W)"
+        )
+    bad = degenerate(raw) | ~inside.flatten(1).any(1)
+    size = (inside.shape[1], inside.shape[2])
+    values = upsample(torch.nan_to_num(raw.float()).relu(), size).flatten(1)
+    values = values / values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
+    inside = inside.flatten(1)
+    top = values >= 1 - TIED
+    found = {
+        "energy": (values * inside).sum(1) / values.sum(1),
+        "pointing": (top & inside).sum(1) / top.sum(1),
+        "iou": _iou(values, inside),
+    }
+    values_of = {test: torch.where(bad, torch.nan, value) for test, value in found.items()}
+    return values_of if isinstance(maps, Tensor) else {test: v.numpy() for test, v in values_of.items()}
+
+
+def _iou(values: Tensor, inside: Tensor) -> Tensor:
+    """IoU of (N, P) inside and as many of the highest values, ties at the last place counted in part."""
+    area = inside.sum(1)
+    if values.device.type == "cpu":  # NumPy sorts floats ten times as fast
+        ordered = torch.from_numpy(np.sort(values.numpy(), axis=1))
+    else:
+        ordered = values.sort(1).values
+    last = ordered.gather(1, (values.shape[1] - area.clamp_min(1))[:, None])
+    above, tied = values > last, values == last
+    part = (area - above.sum(1)) / tied.sum(1)
+    shared = (above & inside).sum(1) + part * (tied & inside).sum(1)
+    return shared / (2 * area - shared)
+
+
+@lru_cache(maxsize=4096)
+def expected_iou(area: int, pixels: int) -> float:
+    """Mean IoU of a mask of that area and as many pixels drawn at random, without replacement.
+
+    Their intersection I is hypergeometric, IoU = I / (2 area - I). For large areas this is p / (2 - p)
+    with p = area / pixels.
+    """
+    shared = np.arange(area + 1)
+    return float((hypergeom(pixels, area, area).pmf(shared) * shared / (2 * area - shared)).sum())
+
+
+def locate(
+    model: nn.Module,
+    dataset: ImageDataset,
+    conditions: Iterable[Condition],
+    *,
+    methods: Sequence[str],
+    layers: Sequence[str] | str | None = None,
+    images: np.ndarray | None = None,
+    target: str = "predicted",
+    seed: int = 0,
+    batch_size: int = 64,
+    device: str | None = None,
+    settings: Settings = Settings(),
+) -> pd.DataFrame:
+    """Explain every image that has a mask, under every condition, and compare map and mask.
+
+    Args:
+        model: left as found. dataset: with masks.
+        conditions: from `medrob.conditions.grid`; ``("clean", 0)`` is one like the others.
+        methods, layers, batch_size, device, settings: see `medrob.saliency.explain`.
+        images: indices of the images; None = all. Those whose mask is empty are left out.
+        target: the class explained at every severity: "predicted" (for the clean image) or "label".
+        seed: of the corruptions.
+
+    Returns:
+        A row per image, condition, method and layer: image, corruption, severity, method, layer, energy,
+        pointing, iou (see `localise`).
+
+    Raises:
+        ValueError: no masks, or none that is not empty; no conditions; an unknown target, method or layer;
+            indices outside the images.
+    """
+    rows, known = _masked(dataset, images)
+    if target not in ("predicted", "label") or (target == "label" and dataset.labels.ndim != 1):
+        raise ValueError(f'target={target!r}: give "predicted", or "label" where an image has one label')
+    todo = list(conditions)
+    if not todo:
+        raise ValueError("conditions is empty; give some, such as medrob.conditions.grid(['contrast'])")
+    asked = subject(
+        model,
+        dataset.images[rows],
+        methods=methods,
+        layers=layers,
+        targets=dataset.labels[rows] if target == "label" else None,
+        batch_size=batch_size,
+        device=device,
+        settings=settings,
+    )
+    found: dict[tuple[Condition, Key], dict[str, list[np.ndarray]]] = {}
+    progress = bar(total=len(rows) * len(todo), desc="locating", unit="image")
+    for part in asked.batches():
+        masks = torch.from_numpy(known[rows[part]]).to(asked.device)
+        for condition in todo:
+            moved = corrupted(dataset.images[rows[part]], condition, seed=seed, index=rows[part])
+            for key, maps in asked.maps(model, part, images=moved).items():
+                tests = found.setdefault((condition, key), {test: [] for test in LOCALISATION})
+                for test, value in localise(maps, masks).items():
+                    tests[test].append(value.cpu().numpy())
+            progress.update(len(part))
+    progress.close()
+    return pd.concat(
+        [
+            pd.DataFrame(
+                {"image": rows}
+                | dict(zip(GROUP, (*condition, *key), strict=True))
+                | {test: np.concatenate(value) for test, value in tests.items()}
+            )
+            for (condition, key), tests in found.items()
+        ],
+        ignore_index=True,
+    )
+
+
+def _masked(dataset: ImageDataset, images: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The indices of those images that have a mask, and the masks of the data set."""
+    rows = np.arange(len(dataset)) if images is None else np.asarray(images)
+    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(len(dataset))).all():
+        raise ValueError(f"images={images!r}: give indices from 0 to {len(dataset) - 1}")
+    if dataset.masks is None:
+        raise ValueError(f"{dataset.name} has no masks; localisation needs to know where the lesion is")
+    rows = rows[dataset.masks[rows].any((1, 2))]
+    if not len(rows):
+        raise ValueError(f"the masks of {dataset.name} are empty for all images chosen; choose others")
+    return rows, dataset.masks
+
+
+def localisation(located: pd.DataFrame, masks: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+    """Mean energy, pointing and IoU under each condition, beside chance.
+
+    Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`,
+    over the images that count.
+
+    Args:
+        located: from `locate`, or from `medrob.drift.measure`, whose columns ``energy_clean`` ... become
+            the rows of the clean images. Images whose mask is empty are left out.
+        masks: bool (N, H, W) of the data set; `image` is an index into it.
+        seed: of the bootstrap.
+
+    Returns:
+        Rows with the columns `medrob.trust.COLUMNS`; tests "energy", "pointing" and "iou". images +
+        degenerate is the number of images with a mask; the others of the frame have none.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    missing = [column for column in ("image", *GROUP, *LOCALISATION) if column not in located]
+    if missing:
+        raise ValueError(f"located lacks the columns {missing}; take the frame from `locate` or `measure`")
+    located = pd.concat([_clean(located), located[["image", *GROUP, *LOCALISATION]]])
+    pixels, area = masks[0].size, masks.sum((1, 2))
+    images = np.unique(located["image"])
+    images = images[area[images] > 0]
+    share = area[images] / pixels
+    overlap = np.array([expected_iou(int(a), pixels) for a in area[images]])
+    chance = {"energy": share, "pointing": share, "iou": overlap}
+    groups = list(located[GROUP].drop_duplicates().itertuples(index=False, name=None))
+    entries = []
+    for test in LOCALISATION:
+        wide = located.pivot(index="image", columns=GROUP, values=test).reindex(images)
+        for corruption, severity, method, layer in groups:
+            values = wide[corruption, severity, method, layer].to_numpy()
+            key = (method, layer, test)
+            entries.append(Entry(*key, values, chance[test], corruption=corruption, severity=severity))
+    return table(entries, seed=seed)
+
+
+def _clean(located: pd.DataFrame) -> pd.DataFrame:
+    """The rows of the clean images, if a frame keeps them in columns of their own."""
+    columns = ["image", *GROUP, *LOCALISATION]
+    if f"{LOCALISATION[0]}_clean" not in located:
+        return located.iloc[:0][columns]
+    first = located.drop_duplicates(["image", "method", "layer"])
+    clean = {test: first[f"{test}_clean"] for test in LOCALISATION}
+    return first.assign(corruption="clean", severity=0, **clean)[columns]

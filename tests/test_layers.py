@@ -1,0 +1,359 @@
+"""Which layers of a network are explained, and how tokens become maps."""
+
+import numpy as np
+import pytest
+import pytorch_grad_cam as peer
+import torch
+import torchvision
+from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from torch import nn
+from torchvision.models import SwinTransformer, VisionTransformer
+from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
+
+from medrob import models
+from medrob.layers import cam_layers, evaluating, layer_shapes, named_layers
+from medrob.saliency import explain, normalise, upsample
+from medrob.saliency.explain import pick_layers
+from medrob.saliency.gradient import forward
+from medrob.saliency.tokens import channel_axis, to_maps
+
+
+def pictures(n=3, size=32, channels=3, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, channels), np.uint8)
+
+
+def lively(model, seed=0):
+    """All parameters random: torchvision starts some layers at zero, and nothing would depend on them."""
+    rng = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.normal_(0, 0.3, generator=rng)
+    return model.eval()
+
+
+def vit(**changes):
+    form = dict(image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
+    return lively(VisionTransformer(**(form | changes), num_classes=3))
+
+
+def swin(version=1):
+    parts = dict(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2) if version == 2 else {}
+    form = dict(patch_size=[4, 4], embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=[4, 4])
+    return lively(SwinTransformer(**form, **parts, num_classes=3), seed=3)
+
+
+# -- Layers of torchvision's networks ------------------------------------------------------------------
+
+# How many layers, and (name, channels, side) of the first and the last, for images of 224 pixels.
+EXPECTED = {
+    "resnext50_32x4d": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
+    "wide_resnet50_2": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
+    "densenet121": (8, ("features.denseblock1", 256, 56), ("features.norm5", 1024, 7)),
+    "efficientnet_b0": (17, ("features.1.0", 16, 112), ("features.8", 1280, 7)),
+    "efficientnet_v2_s": (41, ("features.1.0", 24, 112), ("features.7", 1280, 7)),
+    "convnext_tiny": (18, ("features.1.0", 96, 56), ("features.7.2", 768, 7)),
+    "vgg11_bn": (6, ("features.2", 64, 224), ("features.28", 512, 7)),
+    "alexnet": (4, ("features.1", 64, 55), ("features.12", 256, 6)),
+    "regnet_y_400mf": (
+        16,
+        ("trunk_output.block1.block1-0", 48, 56),
+        ("trunk_output.block4.block4-5", 440, 7),
+    ),
+    "mobilenet_v2": (18, ("features.1", 16, 112), ("features.18", 1280, 7)),
+    "mobilenet_v3_small": (12, ("features.1", 16, 56), ("features.12", 576, 7)),
+    "mnasnet0_5": (17, ("layers.8.0", 16, 56), ("layers.16", 1280, 7)),
+    "shufflenet_v2_x0_5": (17, ("stage2.0", 48, 28), ("conv5.2", 1024, 7)),
+    "squeezenet1_1": (8, ("features.3", 128, 55), ("features.12", 512, 13)),
+    "googlenet": (9, ("inception3a", 256, 28), ("inception5b", 1024, 7)),
+    "inception_v3": (11, ("Mixed_5b", 256, 25), ("Mixed_7c", 2048, 5)),
+    "maxvit_t": (11, ("blocks.0.layers.0", 64, 56), ("blocks.3.layers.1", 512, 7)),
+    "swin_t": (12, ("features.1.0", 96, 56), ("norm", 768, 7)),
+    "swin_v2_t": (12, ("features.1.0", 96, 56), ("norm", 768, 7)),
+    "vit_b_16": (12, ("encoder.layers.encoder_layer_0.ln_1", 768, 14), None),
+}
+EXPECTED["vit_b_16"] = (12, EXPECTED["vit_b_16"][1], ("encoder.layers.encoder_layer_11.ln_1", 768, 14))
+
+
+@pytest.mark.parametrize("arch", EXPECTED)
+def test_layers_of_torchvisions_networks(arch):
+    """Without values (device "meta"): the shapes alone, of the networks at their full size."""
+    with torch.device("cpu" if arch.startswith("regnet") else "meta"):
+        model = models.build(arch, in_channels=1, num_classes=3).to("meta")
+    layers = cam_layers(model)
+    assert all(model.backbone.get_submodule(name) is module for name, module in layers.items())
+    with evaluating(model), torch.no_grad():
+        outputs, logits = forward(model, torch.empty(2, 1, 224, 224, device="meta"), layers)
+    shapes = [(name, *to_maps(layers[name], outputs[name]).shape) for name in layers]
+    count, first, last = EXPECTED[arch]
+    assert len(shapes) == count and list(outputs) == list(layers)  # in the order in which they run
+    for name, batch, channels, height, width in shapes:
+        assert batch == 2 and height == width > 1, name
+        assert (name, channels, height) == {shapes[0][0]: first, shapes[-1][0]: last}.get(
+            name, (name, channels, height)
+        )
+    sides = [shape[3] for shape in shapes]
+    assert sides == sorted(sides, reverse=True) and logits.shape == (2, 3)
+
+
+@pytest.mark.parametrize("arch", ["vit_b_16", "densenet121"])
+def test_layers_have_the_same_names_in_any_wrapping(arch):
+    with torch.device("meta"):
+        ours = models.build(arch, in_channels=3, num_classes=3)
+    names = list(cam_layers(ours))
+    assert list(cam_layers(ours.backbone)) == names
+    assert [f"1.{name}" for name in names] == list(cam_layers(nn.Sequential(nn.Identity(), ours.backbone)))
+
+
+@pytest.mark.parametrize("arch", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"])
+def test_explain_and_layer_shapes_of_torchvisions_networks(arch):
+    model = models.build(arch, in_channels=1, num_classes=3, seed=0)
+    images = pictures(2, 64, 1)
+    maps = explain(model, images, methods=["hirescam"], targets=1)
+    table = layer_shapes(model, images)
+    assert [layer for _, layer in maps] == table.index.tolist() == list(cam_layers(model))
+    for (_, layer), found in maps.items():
+        assert found.shape == (2, *table.loc[layer, ["height", "width"]]) and found.any()
+    assert model.training and not any(m._forward_hooks for m in model.modules())
+
+
+def test_layer_shapes_leaves_every_modules_mode():
+    model = models.build(in_channels=1, num_classes=2, width=4).train()
+    model.backbone.layer2.eval()
+    before = [module.training for module in model.modules()]
+    layer_shapes(model, pictures(1, 16, 1))
+    assert [module.training for module in model.modules()] == before
+
+
+@pytest.mark.parametrize("half", [torch.float16, torch.bfloat16, torch.float64])
+def test_layer_shapes_of_other_types(half):
+    model = models.build(in_channels=1, num_classes=2, width=4).to(half)
+    assert layer_shapes(model, pictures(1, 16, 1))["height"].tolist() == [16, 16, 8, 8, 4, 4, 2, 2]
+
+
+# -- Networks of users ---------------------------------------------------------------------------------
+
+
+class Own(nn.Module):
+    """Convolutions and pooling, for images of one size only."""
+
+    def __init__(self, size=28):
+        super().__init__()
+        self.first = nn.Sequential(nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4), nn.ReLU(inplace=True))
+        self.pool = nn.MaxPool2d(2)
+        self.second = nn.Sequential(nn.Conv2d(4, 6, 3, padding=1), nn.ReLU())
+        self.third = nn.Conv2d(6, 6, 3, padding=1)
+        self.spread = nn.AdaptiveAvgPool2d(3)
+        self.fc = nn.Linear(6 * (size // 4) ** 2, 3)
+
+    def forward(self, x):
+        x = self.pool(self.first(x))
+        y = self.pool(self.second(x))
+        self.spread(y)
+        return self.fc((y + self.third(y)).flatten(1))
+
+
+@pytest.mark.parametrize("size", [28, 224])
+def test_the_last_map_of_each_resolution_of_a_network_of_your_own(size):
+    model = Own(size).train()
+    model.first.eval()
+    before = {k: v.clone() for k, v in model.state_dict().items()}
+    modes = [module.training for module in model.modules()]
+    assert list(cam_layers(model)) == ["first.2", "second.1", "third"]
+    wrapped = models.wrap(model, in_channels=1, num_classes=3)
+    assert list(cam_layers(wrapped)) == ["first.2", "second.1", "third"]
+    # ... and the network was not touched.
+    assert [module.training for module in model.modules()] == modes
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert not any(m._forward_hooks for m in model.modules())
+    assert all(p.device.type == "cpu" for p in model.parameters())
+    if size == 28:
+        maps = explain(wrapped, pictures(2, 28, 1), methods=["layercam"])
+        assert [m.shape[1:] for m in maps.values()] == [(28, 28), (14, 14), (7, 7)]
+
+
+def test_a_network_where_nothing_is_found_names_what_it_has():
+    class Strange(Own):
+        def forward(self, x):
+            if x.sum() > 0:  # a step that needs values
+                return super().forward(x)
+            return super().forward(-x)
+
+    for model in (Strange(), nn.Sequential(nn.Flatten(), nn.Linear(4, 2))):
+        with pytest.raises(
+            ValueError, match=r"no layers that are known to give maps; name layers of your own"
+        ):
+            cam_layers(model)
+    with pytest.raises(ValueError, match=r"layers=\[...\] of first, pool, second, third$"):
+        cam_layers(Strange())
+    assert explain(Strange(), pictures(1, 28, 1), methods=["gradcam"], layers=["third"])
+
+
+def test_blocks_of_a_known_kind_are_found_in_a_network_of_your_own():
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Conv2d(1, 4, 1)
+            self.body = nn.ModuleList([torchvision.models.resnet.BasicBlock(4, 4) for _ in range(2)])
+
+    assert list(cam_layers(Net())) == ["body.0", "body.1"]
+
+
+@pytest.mark.parametrize("name", ["DenseNet", "EncoderBlock"])
+def test_a_network_that_only_shares_a_name_with_torchvisions(name):
+    """It has neither `features` nor `ln_1`."""
+    assert list(cam_layers(type(name, (Own,), {})())) == ["first.2", "second.1", "third"]
+    nested = nn.Sequential(type(name, (Own,), {})())
+    assert list(cam_layers(nested)) == ["0.first.2", "0.second.1", "0.third"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "match"),
+    [
+        (["layer4.2"], r"has no \['layer4.2'\]; it has layer1\.0, .*layer4\.1; did you mean layer4\.1\?$"),
+        (["lyaer3.0", "nonsense"], r"layer4\.1; did you mean layer3\.0\?$"),
+        (["nonsense"], r"has no \['nonsense'\]; it has layer1\.0, .*layer4\.1$"),
+        (["normalise"], r"has no \['normalise'\]"),
+        ([], r"has no \[\]; it has layer1\.0"),
+    ],
+)
+def test_unknown_layers(network, asked, match):
+    with pytest.raises(ValueError, match=match) as error:
+        pick_layers(network, asked)
+    assert "fc" not in str(error.value)  # the head gives no map
+
+
+def test_named_layers(network):
+    assert "layer1.0.conv1" in named_layers(network) and "" not in named_layers(network)
+    assert pick_layers(network, "layer1.0.conv1") == {"layer1.0.conv1": network.backbone.layer1[0].conv1}
+    shared = nn.ReLU()
+    assert pick_layers(nn.Sequential(shared, shared), ["1"]) == {"1": shared}
+
+
+# -- Tokens --------------------------------------------------------------------------------------------
+
+
+PEERS = [("gradcam", "GradCAM"), ("hirescam", "HiResCAM"), ("layercam", "LayerCAM"), ("xgradcam", "XGradCAM")]
+
+
+@pytest.mark.parametrize(("method", "other"), PEERS)
+@pytest.mark.parametrize("layer", [0, 1, 2])
+def test_vit_agrees_with_pytorch_grad_cam(layer, method, other):
+    model = models.wrap(vit(), in_channels=3, num_classes=3).eval()
+    name = f"encoder.layers.encoder_layer_{layer}.ln_1"
+    assert list(cam_layers(model))[layer] == name
+    assert_agrees(model, name, method, other, lambda t: t[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2))
+
+
+@pytest.mark.parametrize(("method", "other"), PEERS)
+@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("name", ["features.1.1", "features.3.0", "norm"])
+def test_swin_agrees_with_pytorch_grad_cam(name, version, method, other):
+    model = models.wrap(swin(version), in_channels=3, num_classes=3).eval()
+    assert list(cam_layers(model)) == ["features.1.0", "features.1.1", "features.3.0", "norm"]
+    assert_agrees(model, name, method, other, lambda tokens: tokens.permute(0, 3, 1, 2))
+
+
+def assert_agrees(model, name, method, other, transform):
+    x = torch.from_numpy(pictures()).permute(0, 3, 1, 2).float()
+    module = model.backbone.get_submodule(name)
+    with getattr(peer, other)(model, [module], reshape_transform=transform) as cam:
+        theirs = np.stack([cam(x, [ClassifierOutputTarget(t)] * len(x)) for t in range(3)])
+    # Enlarged and normalised as there. Some maps have nothing positive; not all of them.
+    assert (theirs.std((2, 3)) > 0.05).sum() >= 3
+    for target in range(3):
+        ours = explain(model, pictures(), methods=[method], layers=[name], targets=target)[method, name]
+        np.testing.assert_allclose(normalise(upsample(normalise(ours), 32)), theirs[target], atol=1e-4)
+
+
+@pytest.mark.parametrize("version", [1, 2])
+def test_swins_last_block_has_no_map_of_hirescam(version):
+    """Why the norm behind it is explained: it ignores the scale of the block's output at each position."""
+    model = models.wrap(swin(version).double(), in_channels=3, num_classes=3)
+    maps = explain(model, pictures(), methods=["hirescam", "gradcam"], layers=["features.3.1", "norm"])
+    size = np.abs(maps["gradcam", "features.3.1"]).max()
+    assert np.abs(maps["hirescam", "features.3.1"]).max() < 1e-3 * size
+    np.testing.assert_allclose(maps["hirescam", "norm"], maps["gradcam", "norm"], rtol=1e-5)
+
+
+def test_tokens_to_maps_by_hand():
+    tokens = torch.arange(10.0).view(1, 5, 2)  # a class token, then four of two channels
+    for given in (tokens, tokens[:, 1:]):
+        maps = to_maps(nn.Identity(), given)
+        assert maps.tolist() == [[[[2, 4], [6, 8]], [[3, 5], [7, 9]]]]
+    plane = tokens[:, 1:].view(1, 2, 2, 2)
+    assert torch.equal(to_maps(nn.LayerNorm(2), plane), plane.permute(0, 3, 1, 2))
+    assert torch.equal(to_maps(nn.Identity(), plane), plane)
+    assert to_maps(nn.Identity(), tokens).data_ptr() == tokens[:, 1:].data_ptr()  # a view
+
+
+def test_a_module_states_its_own_layout():
+    block = nn.Identity()
+    block.channel_axis, block.token_grid = -1, (2, 3)
+    assert channel_axis(block, torch.zeros(1, 2, 3, 4)) == 3
+    assert to_maps(block, torch.zeros(1, 2, 3, 4)).shape == (1, 4, 2, 3)
+    tokens = torch.arange(8.0).view(1, 8, 1)  # two without a place
+    assert to_maps(block, tokens).tolist() == [[[[2, 3, 4], [5, 6, 7]]]]
+    block.channel_axis = 1
+    assert to_maps(block, torch.zeros(1, 5, 6)).shape == (1, 5, 2, 3)
+
+
+@pytest.mark.parametrize(
+    ("module", "shape", "axis"),
+    [
+        (nn.Conv2d(1, 1, 1), (1, 8, 4, 4), 1),
+        (nn.Identity(), (1, 16, 8), 2),
+        (nn.LayerNorm(8), (1, 4, 4, 8), 3),
+        (nn.Linear(8, 8), (1, 4, 4, 8), 3),
+        (nn.Sequential(nn.Conv2d(1, 1, 1), nn.LayerNorm(8)), (1, 4, 4, 8), 3),
+        (nn.Sequential(), (1, 8, 4, 4), 1),
+        (torchvision.models.convnext.LayerNorm2d(8), (1, 8, 4, 4), 1),
+    ],
+)
+def test_channel_axis(module, shape, axis):
+    assert channel_axis(module, torch.zeros(shape)) == axis
+
+
+@pytest.mark.parametrize("name", ["features.0", "features.1", "features.2", "features.3.1.norm1", "norm"])
+def test_channel_axis_inside_swin(name):
+    model = swin()
+    maps = explain(model, pictures(), methods=["gradcam"], layers=[name])["gradcam", name]
+    side = 8 if name in ("features.0", "features.1") else 4
+    assert maps.shape == (3, side, side)
+
+
+@pytest.mark.parametrize(
+    ("grid", "tokens", "match"),
+    [
+        (
+            None,
+            7,
+            r"gives \(3, 7, 4\); .* 7 tokens fill no square, with or without a class token; set token_grid",
+        ),
+        ((2, 4), 7, r"token_grid is 2 x 4, but it has 7 tokens"),
+        ((0, 4), 7, r"token_grid is 0 x 4"),
+    ],
+)
+def test_tokens_that_are_no_grid(grid, tokens, match):
+    class Net(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.embed, self.fc = nn.Linear(3 * 32 * 32, tokens * 4), nn.Linear(4, 3)
+            self.layer = nn.Identity()
+            if grid:
+                self.layer.token_grid = grid
+
+        def forward(self, x):
+            return self.fc(self.layer(self.embed(x.flatten(1)).view(-1, tokens, 4)).mean(1))
+
+    with pytest.raises(ValueError, match=match):
+        explain(Net(), pictures(), methods=["gradcam"], layers=["layer"])
+
+
+def test_the_class_token_alone_reaches_the_logits_after_the_last_block():
+    """Why the norm before the attention is explained, not the block: its map would be empty."""
+    model = vit()
+    maps = explain(
+        model, pictures(), methods=["gradcam"], layers=["encoder.layers.encoder_layer_2", "encoder.ln"]
+    )
+    assert not any(m.any() for m in maps.values())
+    assert explain(model, pictures(), methods=["gradcam"])["gradcam", list(cam_layers(model))[-1]].any()

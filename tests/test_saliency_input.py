@@ -1,0 +1,439 @@
+"""Networks and inputs out of the ordinary: explained as well as can be, or refused in clear words."""
+
+from collections import namedtuple
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from torch import nn
+
+from medrob import models
+from medrob.layers import evaluating
+from medrob.saliency import cams, explain, names
+from medrob.saliency.explain import ONE_PASS
+
+METHODS = [method for method in ONE_PASS if method in names()]
+LAYER = "layer3.1"
+
+
+def pictures(n=3, size=16, channels=1, seed=0):
+    return np.random.default_rng(seed).integers(0, 256, (n, size, size, channels), np.uint8)
+
+
+def to_input(images):
+    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
+
+
+def network(seed=0):
+    """A small residual network whose batch normalisation does something."""
+    model = models.build(in_channels=1, num_classes=3, width=4, seed=seed)
+    rng = torch.Generator().manual_seed(seed)
+    for module in model.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.running_mean.normal_(0, 0.3, generator=rng)
+            module.running_var.uniform_(0.5, 2, generator=rng)
+    return model.eval()
+
+
+class Net(nn.Module):
+    """A convolution, the layer explained, batch normalisation, dropout, a linear head, and a last step."""
+
+    def __init__(self, start=None, head=None, seed=0):
+        super().__init__()
+        with torch.random.fork_rng():
+            torch.manual_seed(seed)
+            self.conv, self.norm = nn.Conv2d(1, 4, 3, padding=1), nn.BatchNorm2d(4)
+            self.fc = nn.Linear(4, 3)
+        self.layer, self.dropout = nn.Identity(), nn.Dropout(0.5)
+        self.start, self.head = start or (lambda x: x), head or (lambda logits: logits)
+
+    def forward(self, x):
+        x = self.layer(self.conv(self.start(x)).relu())
+        return self.head(self.fc(self.dropout(self.norm(x)).mean((2, 3))))
+
+
+def maps_of(model, methods=METHODS, layer="layer", **more):
+    found = explain(model, pictures(), methods=methods, layers=[layer], **more)
+    return {method: found[method, layer] for method in methods}
+
+
+def assert_close(found, expected, share=1e-5):
+    for method, maps in expected.items():
+        assert np.abs(maps).max() > 0
+        np.testing.assert_allclose(found[method], maps, atol=share * np.abs(maps).max(), err_msg=method)
+
+
+def state(model):
+    """What has to be left as found: modes, hooks, every parameter and buffer itself, its value, its .grad."""
+    tensors = [*model.parameters(), *model.buffers()]
+    return (
+        [module.training for module in model.modules()],
+        [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()],
+        [(id(t), t.requires_grad, id(t.grad), t.is_inference()) for t in tensors],
+        [t.detach().clone() for t in tensors] + [p.grad.clone() for p in tensors if p.grad is not None],
+    )
+
+
+def assert_same(before, after):
+    assert before[:3] == after[:3]
+    assert all(torch.equal(a, b) for a, b in zip(before[3], after[3], strict=True))
+
+
+# -- Types of numbers ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
+def test_networks_of_other_precision(dtype):
+    """The network runs in its own precision; the formulas in float32 at least."""
+    model, x, targets = network().to(dtype), to_input(pictures()), torch.tensor([0, 1, 2])
+    module = model.backbone.get_submodule(LAYER)
+    kept = {}
+    handle = module.register_forward_hook(lambda m, i, out: kept.update(A=out))
+    logits = model(x.to(dtype))
+    (g,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), kept["A"])
+    handle.remove()
+    A, g = (t.detach().double() for t in (kept["A"], g))
+    expected = {
+        "gradcam": (A * g.mean((2, 3), keepdim=True)).sum(1).numpy(),
+        "hirescam": (A * g).sum(1).numpy(),
+        "layercam": (A * g.relu()).sum(1).numpy(),
+    }
+    found = maps_of(model, layer=LAYER, targets=targets.numpy())
+    assert all(maps.dtype == np.float32 and np.isfinite(maps).all() for maps in found.values())
+    assert_close(found, expected)
+    raw, logits = cams(model, x, ["gradcam"], {LAYER: module})
+    assert raw["gradcam", LAYER].dtype == torch.promote_types(dtype, torch.float32) and logits.dtype == dtype
+    assert next(model.parameters()).dtype == dtype
+
+
+def test_sums_beyond_the_range_of_half_precision():
+    """32 x 32 positions of 255 sum to 261,120, four times what half precision holds."""
+    white = np.full((1, 32, 32, 1), 255, np.uint8)
+
+    class Mean(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer, self.fc = nn.Identity(), nn.Linear(1, 2)
+            nn.init.ones_(self.fc.weight)
+
+        def forward(self, x):
+            return self.fc(self.layer(x).mean((2, 3)))
+
+    for method in ("xgradcam", "gradcam", "hirescam"):  # g = 1/1024, so that w = 1/1024 and L = 255/1024
+        maps = explain(Mean().half(), white, methods=[method], layers=["layer"])[method, "layer"]
+        np.testing.assert_allclose(maps, np.full((1, 32, 32), 255 / 1024), rtol=1e-3)
+
+
+def test_uint8_images_go_into_networks_of_any_precision():
+    x = torch.from_numpy(pictures()).permute(0, 3, 1, 2)
+    with torch.inference_mode():
+        for dtype in (torch.float64, torch.float16):
+            assert network().to(dtype)(x).dtype == dtype
+
+
+# -- Modes, contexts and what is left behind -----------------------------------------------------------
+
+
+def test_training_mode_is_handled_and_left_as_found():
+    expected = maps_of(Net().eval())
+    model = Net().train()
+    model.norm.eval()
+    before, random = state(model), torch.get_rng_state()
+    assert_close(maps_of(model), expected)
+    assert_same(before, state(model))
+    assert torch.equal(torch.get_rng_state(), random)  # dropout drew nothing
+
+
+def test_gradients_that_are_there_stay():
+    model = Net()
+    model(to_input(pictures())).sum().backward()
+    before = state(model)
+    assert len(before[3]) > len([*model.parameters(), *model.buffers()])  # some have a .grad
+    maps_of(model)
+    assert_same(before, state(model))
+
+
+def test_a_network_that_fails_in_the_middle_is_left_as_found():
+    class Failing(Net):
+        calls = 0
+
+        def forward(self, x):
+            logits = super().forward(x)
+            self.calls += 1
+            if self.calls == 2:
+                raise KeyError("lost")
+            return logits
+
+    model = Failing().train()
+    before = state(model)
+    with pytest.raises(KeyError, match="lost"):
+        maps_of(model, batch_size=1)
+    assert_same(before, state(model))
+    assert model.calls == 2
+
+
+def test_hooks_are_taken_back_when_one_cannot_be_set():
+    model = Net().eval()
+    with pytest.raises(AttributeError):
+        cams(model, to_input(pictures()), ["gradcam"], {"layer": model.layer, "bad": "fc"})
+    assert not model.layer._forward_hooks
+
+
+@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
+def test_images_and_networks_made_where_gradients_are_off(context):
+    expected = maps_of(network(), layer=LAYER)
+    with context():
+        model = network()
+        assert_close(maps_of(model, layer=LAYER), expected)
+        x = to_input(pictures())
+    before = state(model)
+    assert before[2][0][3] == (context is torch.inference_mode)
+    assert_close(maps_of(model, layer=LAYER), expected)
+    assert_same(before, state(model))
+    with evaluating(model):
+        maps, _ = cams(model, x, METHODS, {LAYER: model.backbone.get_submodule(LAYER)})
+    assert_close({method: found.numpy() for (method, _), found in maps.items()}, expected)
+
+
+def test_a_compiled_network():
+    expected = maps_of(network(), layer=LAYER)
+    compiled = torch.compile(network(), backend="eager")
+    with torch.no_grad():
+        compiled(to_input(pictures()))
+    assert_close(maps_of(compiled, layer=LAYER), expected)
+
+
+def test_a_network_without_parameters():
+    class Halves(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Identity()
+
+        def forward(self, x):
+            x = self.layer(x)
+            return torch.stack([x[..., :8].mean((1, 2, 3)), x[..., 8:].mean((1, 2, 3))], 1)
+
+    images = pictures()
+    maps = explain(Halves(), images, methods=["hirescam"], layers=["layer"], targets=1)["hirescam", "layer"]
+    expected = images[..., 0] / 128
+    expected[:, :, :8] = 0
+    np.testing.assert_allclose(maps, expected, rtol=1e-6)
+
+
+# -- Steps in place, shared modules, steps without a gradient ------------------------------------------
+
+
+def test_a_first_step_in_place_changes_neither_maps_nor_images():
+    expected = maps_of(Net(start=lambda x: (x - 128) / 64))
+    x = to_input(pictures())
+    model = Net(start=lambda x: x.sub_(128).div_(64)).eval()
+    assert_close(maps_of(model), expected)
+    maps, _ = cams(model, x, METHODS, {"layer": model.layer})
+    assert_close({method: found.numpy() for (method, _), found in maps.items()}, expected)
+    assert torch.equal(x, to_input(pictures()))
+
+
+@pytest.mark.parametrize("layer", ["conv1", "bn1", "relu", "layer2.0", "layer2.0.bn1", "layer2.0.bn2"])
+def test_relus_and_additions_in_place_do_not_matter(layer):
+    """torchvision's blocks add to the output of bn2 in place, and rectify the output of bn1 in place."""
+    model, x, kept = network(), to_input(pictures()), {}
+
+    def probe(module, inputs, out):
+        """A copied, and a zero added to it, whose gradient is that of the layer's output."""
+        kept.update(A=out.detach().clone(), zero=torch.zeros_like(out, requires_grad=True))
+        return out + kept["zero"]
+
+    handle = model.backbone.get_submodule(layer).register_forward_hook(probe)
+    logits = model(x)
+    handle.remove()
+    (g,) = torch.autograd.grad(logits.gather(1, logits.argmax(1)[:, None]).sum(), kept["zero"])
+    expected = {
+        "hirescam": (kept["A"] * g).sum(1).numpy(),
+        "layercam": (kept["A"] * g.relu()).sum(1).numpy(),
+    }
+    assert_close(maps_of(model, layer=layer), expected)
+
+
+def test_a_module_that_runs_twice_is_explained_where_it_runs_last():
+    """The ReLU of torchvision's block runs between its convolutions, and at its end: the block's output."""
+    model = network()
+    assert_close(maps_of(model, layer="layer3.1.relu"), maps_of(model, layer="layer3.1"), 1e-7)
+
+
+class Rounded(torch.autograd.Function):
+    """A step without a gradient."""
+
+    @staticmethod
+    def forward(ctx, x):
+        ctx.mark_non_differentiable(out := x.round())
+        return out
+
+
+STOPS = {
+    "detach": lambda logits: logits.detach(),
+    "numpy": lambda logits: torch.from_numpy(logits.detach().numpy() + 1),
+    "argmax": lambda logits: nn.functional.one_hot(logits.argmax(1), 3).float(),
+    "rounded": Rounded.apply,
+}
+
+
+@pytest.mark.parametrize("stop", STOPS)
+def test_a_step_without_gradient_is_named(stop):
+    model = Net(head=STOPS[stop]).train()
+    before = state(model)
+    with pytest.raises(
+        ValueError, match=r"Net has a step that stops the gradient .*; score CAMs and occlusion"
+    ):
+        maps_of(model, ["gradcam"])
+    assert_same(before, state(model))
+    assert np.isfinite(maps_of(model, ["scorecam"])["scorecam"]).all()  # as the message says
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_step_without_gradient_before_the_layer_does_not_matter(frozen):
+    expected = maps_of(Net(start=lambda x: x / 255))
+    model = Net(start=lambda x: torch.from_numpy(x.detach().numpy() / np.float32(255)))
+    model.requires_grad_(not frozen)
+    assert_close(maps_of(model), expected)
+    assert all(p.requires_grad is not frozen for p in model.parameters())
+
+
+def test_a_layer_behind_which_the_gradient_stops():
+    class Side(Net):
+        def forward(self, x):
+            y = self.layer(self.conv(x))
+            with torch.no_grad():
+                y = self.norm(y)
+            return self.fc(y.mean((2, 3)))
+
+    for frozen in (False, True):
+        model = Side().requires_grad_(not frozen)
+        match = r"layers=\['layer', 'norm'\]: the logits do not depend on them, or by a step that stops"
+        with pytest.raises(ValueError, match="a step that stops" if frozen else match):
+            explain(model, pictures(), methods=["gradcam"], layers=["layer", "norm"])
+
+
+# -- Outputs that are none -----------------------------------------------------------------------------
+
+Pair = namedtuple("Pair", ["logits", "aux"])
+
+
+@pytest.mark.parametrize(
+    ("head", "came"),
+    [
+        (lambda x: (x, x), "tuple"),
+        (lambda x: {"out": x}, "dict"),
+        (lambda x: Pair(x, None), "Pair"),
+        (lambda x: x[:, 0], r"\(3,\)"),
+        (lambda x: x[:2], r"\(2, 3\)"),
+        (lambda x: x[..., None], r"\(3, 3, 1\)"),
+    ],
+)
+@pytest.mark.parametrize("method", ["gradcam", "scorecam"])
+def test_networks_that_give_no_logits(head, came, method):
+    with pytest.raises(
+        ValueError, match=rf"Net gives {came} for 3 images; saliency needs logits \(N, classes\)"
+    ):
+        maps_of(Net(head=head), [method])
+
+
+def test_googlenet_gives_logits_alone_where_it_is_explained():
+    model = torchvision.models.GoogLeNet(num_classes=3, aux_logits=True, init_weights=False)
+    x = to_input(pictures(1, 32, 3))
+    layers = {"inception5b": model.inception5b}
+    assert (
+        explain(model.train(), pictures(1, 32, 3), methods=["gradcam"], layers=[*layers]) and model.training
+    )
+    model.aux1 = model.aux2 = nn.Flatten()  # smaller images than its own do
+    with pytest.raises(ValueError, match="GoogLeNet gives GoogLeNetOutputs for 2 images"):
+        cams(model, x.repeat(2, 1, 1, 1), ["gradcam"], layers)
+
+
+class Odd(Net):
+    """`layer` gives something else than maps."""
+
+    def __init__(self, layer):
+        super().__init__()
+        self.layer = layer
+
+    def forward(self, x):
+        self.layer(x)
+        return self.fc(self.conv(x).mean((2, 3)))
+
+
+class Gives(nn.Module):
+    def __init__(self, function):
+        super().__init__()
+        self.function = function
+
+    def forward(self, x):
+        return self.function(x)
+
+
+@pytest.mark.parametrize(
+    ("function", "match"),
+    [
+        (lambda x: (x, x), r"layer 'layer' gives tuple; a CAM needs maps \(N, K, h, w\)"),
+        (lambda x: x.mean((2, 3)), r"layer 'layer' gives \(3, 1\); a CAM needs maps"),
+        (lambda x: x[..., None], r"layer 'layer' gives \(3, 1, 16, 16, 1\); a CAM needs maps"),
+        (lambda x: x.long(), r"layer 'layer' gives \(3, 1, 16, 16\) of torch.int64; .* floating point"),
+        (lambda x: x.repeat(2, 1, 1, 1), r"gives \(6, 1, 16, 16\) for 3 images; .* one set for each image"),
+    ],
+)
+def test_layers_that_give_no_maps(function, match):
+    model = Odd(Gives(function)).train()
+    before = state(model)
+    with pytest.raises(ValueError, match=match):
+        maps_of(model, ["gradcam"])
+    assert_same(before, state(model))
+
+
+# -- Targets and devices -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("targets", "match"),
+    [
+        (torch.tensor([0, 1]), r"targets are \(2,\); give a class for each of 3 images"),
+        (torch.tensor([[0, 1, 2]]), r"targets are \(1, 3\)"),
+        (torch.tensor([0, 1, 3]), r"targets hold \[3\]; the network's classes are 0 to 2"),
+        (torch.tensor([0, -1, 1]), r"targets hold \[-1\]"),
+    ],
+)
+def test_targets_given_to_cams(targets, match):
+    model = Net().eval()
+    with pytest.raises(ValueError, match=match):
+        cams(model, to_input(pictures()), ["gradcam"], {"layer": model.layer}, targets)
+
+
+def test_the_device_without_values_is_refused():
+    model = Net().eval()
+    with pytest.raises(
+        ValueError, match=r"device='meta' cannot be used here \(tensors have no values there\)"
+    ):
+        maps_of(model, device="meta")
+    assert not any(p.is_meta for p in model.parameters())
+    with pytest.raises(ValueError, match=r"the images are on the device 'meta', without values"):
+        cams(model, to_input(pictures()).to("meta"), ["gradcam"], {"layer": model.layer})
+    for method in ("gradcam", "scorecam"):
+        with pytest.raises(ValueError, match=r"the network is on the device 'meta', without values"):
+            maps_of(Net().to("meta"), [method])
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
+def test_images_on_another_device_than_the_network():
+    expected = maps_of(network(), layer=LAYER)
+    model = network().cuda()
+    layers = {LAYER: model.backbone.get_submodule(LAYER)}
+    maps, _ = cams(model, to_input(pictures()), METHODS, layers)
+    assert all(found.is_cuda for found in maps.values())
+    assert_close({method: found.cpu().numpy() for (method, _), found in maps.items()}, expected, 1e-3)
+    assert_close(maps_of(model, layer=LAYER, device="cpu"), expected)
+
+
+def test_without_methods_there_are_logits():
+    model = Net(head=STOPS["detach"]).eval()
+    x = to_input(pictures())
+    maps, logits = cams(model, x, [], {"layer": model.layer})
+    assert maps == {} and torch.equal(logits, model(x)) and not logits.is_inference()

@@ -1,0 +1,704 @@
+import itertools
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from pytorch_grad_cam.metrics import road
+from torchvision.models import VisionTransformer
+
+from medrob import conditions, data, drift, evaluation, models, saliency, trust
+from medrob.analysis import failed, verdicts
+from medrob.saliency import Settings
+from medrob.similarity import compare
+from medrob.trust.imputation import impute
+from medrob.trust.localisation import expected_iou
+from medrob.trust.randomisation import parts
+from medrob.trust.subject import others
+from medrob.trust.table import Entry, table
+
+METHODS = ["gradcam", "layercam"]
+LAYERS = ["layer1.0", "layer4.1"]
+KEY = ["method", "layer", "test", "stage", "corruption", "severity"]
+ASK = dict(methods=METHODS, layers=LAYERS)
+
+
+def module(name):
+    """A module whose package has a function of the same name."""
+    return sys.modules[f"medrob.trust.{name}"]
+
+
+@pytest.fixture
+def images(tiny):
+    return tiny.images[:10]
+
+
+@pytest.fixture
+def say(monkeypatch):
+    """A function that has maps of our own explained, one batch after another: {key: (N, h, w)}."""
+
+    def set_maps(maps):
+        def attribute(model, x, methods, layers, targets, *, settings, noise):
+            return {key: torch.as_tensor(m)[noise.index].float() for key, m in maps.items()}, None
+
+        monkeypatch.setattr("medrob.trust.subject.attribute", attribute)
+
+    return set_maps
+
+
+@pytest.fixture
+def state(network):
+    """A function that says whether the network is as it was, and PyTorch's random numbers too."""
+    network.train()
+    network.backbone.fc.eval()
+    before = {name: value.clone() for name, value in network.state_dict().items()}
+    modes, random = [m.training for m in network.modules()], torch.get_rng_state()
+
+    def same():
+        assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
+        assert [m.training for m in network.modules()] == modes
+        assert all(p.grad is None and p.requires_grad for p in network.parameters())
+        assert not any(m._forward_hooks for m in network.modules())
+        assert torch.equal(torch.get_rng_state(), random)
+
+    return same
+
+
+def close(a, b, atol=1e-4):
+    """The same rows, but for the order in which numbers are added."""
+    pd.testing.assert_frame_equal(a[KEY], b[KEY])
+    for column in ("images", "degenerate", "value", "low", "high", "chance"):
+        np.testing.assert_allclose(a[column].astype(float), b[column].astype(float), atol=atol)
+
+
+def proper(rows):
+    """What holds of the rows of every test."""
+    assert tuple(rows.columns) == trust.COLUMNS and not rows.duplicated(KEY).any()
+    known = rows[rows["images"] > 0]
+    assert ((known["low"] <= known["value"] + 1e-9) & (known["value"] <= known["high"] + 1e-9)).all()
+    assert rows[rows["images"] == 0][["value", "low", "high"]].isna().all(axis=None)
+    assert rows["stage"].map(type).eq(str).all() and rows["severity"].dtype.kind == "i"
+
+
+# -- the table -----------------------------------------------------------------------------------------
+
+
+def test_means_and_counts_worked_by_hand():
+    entries = [
+        Entry("gradcam", "layer1.0", "energy", np.array([0.1, 0.3, np.nan]), np.array([0.2, 0.4, 0.9])),
+        Entry("gradcam", "layer1.0", "iou", np.full(3, np.nan), 0.5, corruption="contrast", severity=2),
+        Entry("gradcam", "layer1.0", "floor", np.zeros(3)),
+    ]
+    rows = table(entries)
+    proper(rows)
+    assert rows["images"].tolist() == [2, 0, 3] and rows["degenerate"].tolist() == [1, 3, 0]
+    np.testing.assert_allclose(rows["value"], [0.2, np.nan, 0])
+    # Chance is that of the images that count: the third, degenerate one is no part of it.
+    np.testing.assert_allclose(rows["chance"], [0.3, np.nan, np.nan])
+    # Of two values a resample holds only one of them in half of the cases: the interval is their range.
+    np.testing.assert_allclose(rows.loc[[0, 2], ["low", "high"]], [[0.1, 0.3], [0, 0]])
+
+
+def test_intervals_are_those_of_a_plain_bootstrap():
+    values = np.random.default_rng(0).gamma(1, size=40)
+    rows = table([Entry("gradcam", "layer1.0", "iou", values)] * 300, seed=3)
+    weights = evaluation.bootstrap_weights(40, 2000, 3).astype(int)
+    means = [np.repeat(values, w).mean() for w in weights]
+    np.testing.assert_allclose(rows[["low", "high"]], [np.quantile(means, [0.025, 0.975])] * 300)
+
+
+def test_no_entries_make_an_empty_table_of_the_same_columns():
+    assert tuple(table([]).columns) == trust.COLUMNS and len(table([])) == 0
+
+
+@pytest.mark.parametrize("n", [2, 3, 20])
+def test_another_image_is_never_the_same_and_each_is_taken_once(n):
+    assert sorted(others(n, 0)) == [*range(n)] and (others(n, 0) != np.arange(n)).all()
+
+
+# -- randomisation -------------------------------------------------------------------------------------
+
+
+def test_a_network_that_keeps_its_weights_gives_the_same_maps(network, images, monkeypatch):
+    monkeypatch.setattr(module("randomisation"), "_reset", lambda part: None)
+    rows = trust.randomisation(network, images, draws=2, **ASK)
+    proper(rows)
+    assert {"randomisation", "randomisation-ssim"} == {*rows["test"]}
+    assert (rows["images"] > 0).all()
+    np.testing.assert_allclose(rows["value"], 1, atol=1e-6)
+    assert len(failed(rows)) == 4
+
+
+def test_an_edge_detector_fails_and_gradcam_at_the_last_layer_does_not(network, images, monkeypatch):
+    genuine = module("subject").attribute
+
+    def attribute(model, x, methods, layers, targets, **options):
+        maps, logits = genuine(model, x, ["gradcam"], layers, targets, **options)
+        edges = x[:, 0].float().diff(dim=1)[:, :, :-1].abs() + x[:, 0].float().diff(dim=2)[:, :-1].abs()
+        return maps | {("layercam", layer): edges for layer in layers}, logits
+
+    monkeypatch.setattr("medrob.trust.subject.attribute", attribute)
+    rows = trust.randomisation(network, images, **ASK)
+    assert failed(rows) == (("layercam", "layer1.0"), ("layercam", "layer4.1"))
+    found = verdicts(rows).set_index(["method", "layer"])["verdict"]
+    assert found["gradcam", "layer4.1"] == "passed"
+    # Pictures of the same kind have edges at the same places, but not the same edges.
+    edges = rows[(rows["method"] == "layercam") & (rows["test"] == "randomisation")]
+    assert (edges["chance"] < edges["value"]).all()
+
+
+def test_values_are_the_comparison_of_explained_pictures(network, images):
+    """The same numbers by the public parts: explain, take the weights away, explain again, compare."""
+    targets = evaluation.predict(network, images).argmax(1)
+    rows = trust.randomisation(network, images, draws=1, seed=5, **ASK)
+    rows = rows[rows["test"] == "randomisation"].set_index(["method", "layer", "stage"])
+    mine = saliency.explain(network, images, targets=targets, **ASK)
+    theirs = {key: maps[others(10, 5)] for key, maps in mine.items()}
+    for stage, copy in trust.cascade(network, seed=(5, 0)):
+        lost = saliency.explain(copy, images, targets=targets, **ASK)
+        for key, maps in mine.items():
+            value = compare(maps, lost[key])["spearman"]
+            assert rows.loc[(*key, stage), "value"] == pytest.approx(np.nanmean(value), abs=1e-5)
+            assert rows.loc[(*key, stage), "degenerate"] == np.isnan(value).sum()
+    for key, maps in mine.items():
+        chance = compare(maps, theirs[key])["spearman"]
+        known = np.isfinite(compare(maps, lost[key])["spearman"])
+        assert rows.loc[(*key, "all"), "chance"] == pytest.approx(np.nanmean(chance[known]), abs=1e-5)
+
+
+def test_of_several_random_networks_an_image_has_the_mean(network, images):
+    """By the last stage of each network; an image counts if one of its maps is not degenerate."""
+    targets = evaluation.predict(network, images).argmax(1)
+    rows = trust.randomisation(network, images, draws=3, methods="gradcam", layers="layer4.1")
+    row = rows[(rows["stage"] == "all") & (rows["test"] == "randomisation")].iloc[0]
+    mine = saliency.explain(network, images, targets=targets, methods="gradcam", layers="layer4.1")
+    values = []
+    for draw in range(3):
+        *_, (_, untrained) = trust.cascade(network, seed=(0, draw))
+        lost = saliency.explain(untrained, images, targets=targets, methods="gradcam", layers="layer4.1")
+        values += [compare(*(maps["gradcam", "layer4.1"] for maps in (mine, lost)))["spearman"]]
+    assert np.isnan(values).any()
+    each = [np.mean(v[np.isfinite(v)]) for v in np.array(values).T if np.isfinite(v).any()]
+    assert row["value"] == pytest.approx(np.mean(each), abs=1e-5) and row["images"] == len(each)
+
+
+def test_the_cascade_takes_one_part_after_another_from_the_top(network):
+    assert [*parts(network)] == ["fc", "layer4", "layer3", "layer2", "layer1", "bn1", "conv1"]
+    with torch.no_grad():  # as if trained: no value is that of a new network
+        for value in network.state_dict().values():
+            value.add_(3)
+    lost = []
+    for stage, copy in trust.cascade(network):
+        lost += [stage] if stage != "all" else ["conv1"]
+        for name, value in copy.backbone.state_dict().items():
+            changed = not torch.equal(value, network.backbone.state_dict()[name])
+            assert changed == (name.split(".")[0] in lost), (stage, name)
+    assert stage == "all"
+    bn = copy.backbone.layer1[0].bn1
+    assert (bn.running_mean == 0).all() and (bn.running_var == 1).all() and (bn.weight == 1).all()
+
+
+def test_weights_depend_on_the_seed_alone(network):
+    def last(seed):
+        *_, (_, copy) = trust.cascade(network, seed=seed)
+        return copy.backbone.layer1[0].conv1.weight
+
+    first = last(1)
+    torch.manual_seed(99)
+    assert torch.equal(last(1), first) and not torch.equal(last(2), first)
+
+
+def test_parameters_without_a_reset_of_their_own_are_lost_too():
+    vit = VisionTransformer(32, 16, 2, 2, 8, 8, num_classes=2)
+    with torch.no_grad():
+        for parameter in vit.parameters():
+            parameter.add_(1.0)
+    assert len(parts(vit)) >= 5 and next(iter(parts(vit))).startswith("heads")
+    *_, (stage, copy) = trust.cascade(vit)
+    assert stage == "all"
+    kept = [n for n, p in copy.named_parameters() if torch.equal(p, vit.state_dict()[n])]
+    assert kept == [] and all(torch.isfinite(p).all() for p in copy.parameters())
+
+
+def test_maps_of_one_position_are_not_testable_and_do_not_pass(images):
+    model = models.build(in_channels=1, num_classes=3, width=4, stem="torchvision", seed=0).eval()
+    rows = trust.randomisation(model, images, methods="gradcam", layers=["layer1.0", "layer4.1"], draws=2)
+    proper(rows)
+    deep = rows[rows["layer"] == "layer4.1"]
+    assert (deep["images"] == 0).all() and (deep["degenerate"] == 10).all()
+    assert verdicts(rows).set_index("layer").loc["layer4.1", "verdict"] == "not testable"
+    assert ("gradcam", "layer4.1") not in failed(rows)
+
+
+def test_maps_too_small_for_ssim_have_no_row_of_it(network, images):
+    rows = trust.randomisation(network, images, draws=1, **ASK)
+    assert {*rows[rows["test"] == "randomisation-ssim"]["layer"]} == {"layer1.0"}
+
+
+@pytest.mark.parametrize("batch_size", [3, 7])
+def test_randomisation_does_not_depend_on_the_batch(network, images, batch_size):
+    whole, split = (
+        trust.randomisation(network, images, draws=2, batch_size=b, **ASK) for b in (64, batch_size)
+    )
+    close(whole, split, atol=2e-3)
+    pd.testing.assert_frame_equal(whole, trust.randomisation(network, images, draws=2, **ASK))
+
+
+def test_one_image_has_no_other_to_be_compared_with(network, images):
+    rows = trust.randomisation(network, images[:1], draws=1, **ASK)
+    assert rows["chance"].isna().all() and (rows["images"] + rows["degenerate"] == 1).all()
+
+
+# -- faithfulness --------------------------------------------------------------------------------------
+
+
+class Quadrant(torch.nn.Module):
+    """Says with a probability of its mean / 255 that the top left quarter of a picture is bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.config = dict(task="multilabel")
+        self.layer = torch.nn.Conv2d(1, 1, 1)
+
+    def forward(self, x):
+        n = x.shape[-1] // 2
+        return torch.logit(x[:, :, :n, :n].mean((2, 3)) / 255)
+
+
+def quarters(*values):
+    """A map of 4x4 with a value for each quarter, and a little less towards the end of each."""
+    return np.kron(np.reshape(values, (2, 2)), np.ones((2, 2))) - np.arange(16).reshape(4, 4) / 1e4
+
+
+def test_areas_of_the_best_and_the_worst_map_worked_by_hand(say):
+    """16 pixels, 4 a step. Deletion takes the quarter from 204 to the grey of 127.5: .8 to .5."""
+    image = np.zeros((2, 4, 4, 1), np.uint8)
+    image[:, :2, :2] = 204
+    orders = [quarters(*values) for values in itertools.permutations((4.0, 3.0, 2.0, 1.0))]
+    layers = [f"order {i}" for i in range(24)]
+    say({("gradcam", layer): np.stack([order] * 2) for layer, order in zip(layers, orders, strict=True)})
+    found = trust.faithfulness(
+        Quadrant(),
+        image,
+        methods="gradcam",
+        layers="layer",
+        targets=0,
+        tests=["insertion", "deletion"],
+        steps=4,
+    )
+    proper(found.rows)
+    value = found.rows.set_index(["test", "layer"])["value"]
+    # A Gaussian of .4 pixels along one side of the quarter, over the neighbours 0, 1 and 2 away.
+    near, far = np.exp(-1 / 0.32), np.exp(-4 / 0.32)
+    blurred = 0.8 * (1 - (near + 2 * far) / 2 / (1 + 2 * near + 2 * far)) ** 2
+    for layer, order in zip(layers, orders, strict=True):
+        place = 4 - round(order[0, 0])  # the step in which the quarter goes
+        gone = 0.8 - 0.3 * (1 - (place + 0.5) / 4)
+        come = blurred + (0.8 - blurred) * (1 - (place + 0.5) / 4)
+        assert value["deletion", layer] == pytest.approx(gone, abs=1e-5)
+        assert value["insertion", layer] == pytest.approx(come, abs=1e-5)
+    assert value["deletion"].idxmin() in layers[:6] and value["insertion"].idxmax() in layers[:6]
+    curve = found.curves.query("layer == 'order 0' and method == 'gradcam'").set_index("test")
+    np.testing.assert_allclose(curve.loc["deletion", "share"], [0, 0.25, 0.5, 0.75, 1])
+    np.testing.assert_allclose(curve.loc["deletion", "value"], [0.8, 0.5, 0.5, 0.5, 0.5], atol=1e-5)
+    np.testing.assert_allclose(curve.loc["insertion", "value"], [blurred, 0.8, 0.8, 0.8, 0.8], atol=1e-5)
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__")  # theirs
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("percentile", [10, 50, 90])
+def test_imputation_is_that_of_pytorch_grad_cam(channels, percentile):
+    rng = np.random.default_rng(0)
+    images = torch.from_numpy(rng.uniform(0, 255, (3, channels, 20, 24)).astype(np.float32))
+    maps = saliency.upsample(torch.from_numpy(rng.uniform(size=(3, 4, 4)).astype(np.float32)), (20, 24))
+    solve = road.NoisyLinearImputer(noise=0)
+    kept = maps < maps.flatten(1).quantile(percentile / 100, dim=1)[:, None, None]
+    found = impute(images, ~kept)
+    for image, mask, filled in zip(images, kept, found, strict=True):
+        np.testing.assert_allclose(filled, solve(image, mask.float()), atol=0.05)  # of 255 grey levels
+    assert torch.equal(found[kept[:, None].expand_as(found)], images[kept[:, None].expand_as(found)])
+
+
+def test_a_hole_in_a_plane_is_filled_by_the_plane():
+    """A plane is the mean of its neighbours everywhere."""
+    plane = (3 * torch.arange(16.0)[:, None] + 5 * torch.arange(16.0) + 7)[None, None]
+    hole = torch.zeros(1, 16, 16, dtype=torch.bool)
+    hole[0, 4:12, 3:13] = True
+    np.testing.assert_allclose(impute(torch.where(hole, 255, plane), hole), plane, atol=0.05)
+    assert torch.equal(impute(plane, torch.zeros_like(hole)), plane)
+
+
+@pytest.mark.filterwarnings("ignore:__array_wrap__")
+def test_road_is_that_of_pytorch_grad_cam(say, network, monkeypatch):
+    rng = np.random.default_rng(1)
+    images = rng.integers(0, 256, (3, 20, 20, 1)).astype(np.uint8)
+    maps = rng.uniform(size=(3, 20, 20)).astype(np.float32)
+    with torch.no_grad():
+        network.backbone.fc.weight *= 30
+    say({("gradcam", "layer1.0"): maps})
+    monkeypatch.setattr(module("faithfulness"), "NOISE", 0.0)
+    monkeypatch.setattr(road.NoisyLinearImputer.__init__, "__defaults__", (0.0, road.neighbors_weights))
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
+    expected = road.ROADCombined()(x, maps, [lambda out: out.softmax(-1)[1]] * 3, network)
+    assert np.abs(expected).max() > 0.01
+    found = trust.faithfulness(
+        network, images, methods="gradcam", layers="layer1.0", targets=1, tests=["road"]
+    )
+    assert found.rows["value"].item() == pytest.approx(expected.mean(), abs=2e-4)
+    assert sorted(found.curves["test"].unique()) == ["road-lerf", "road-morf"]
+
+
+def test_the_noise_of_the_imputation_is_on_imputed_pixels_only(say, monkeypatch):
+    pictures = []
+
+    class Keep(Quadrant):
+        def forward(self, x):
+            pictures.append(x.clone())
+            return super().forward(x)
+
+    image = np.full((1, 20, 20, 1), 100, np.uint8)
+    say({("gradcam", "layer"): np.arange(400.0).reshape(1, 20, 20)})
+    trust.faithfulness(Keep(), image, methods="gradcam", layers="layer", targets=0, tests=["road"])
+    changed = [(picture != 100).sum().item() for picture in pictures[:18]]
+    assert changed == [*range(40, 400, 40)] * 2
+    half = pictures[4][pictures[4] != 100] - 100
+    assert 0.8 < half.std() / 2.55 < 1.2 and half.abs().max() < 12
+
+
+def test_a_map_without_knowledge_is_at_chance_and_a_good_one_above(say):
+    rng = np.random.default_rng(0)
+    image = rng.integers(0, 120, (24, 16, 16, 1)).astype(np.uint8)
+    image[:, :8, :8] += 110
+    good = np.tile(np.kron([[1.0, 0], [0, 0]], np.ones((2, 2))), (24, 1, 1))
+    say({("gradcam", "good"): good, ("gradcam", "blind"): rng.uniform(size=(24, 4, 4))})
+    rows = trust.faithfulness(Quadrant(), image, methods="gradcam", layers="layer", targets=0).rows
+    rows = rows.set_index(["layer", "test"])
+    for test in ("insertion", "deletion", "road"):
+        blind = rows.loc["blind", test]
+        assert blind["low"] <= blind["chance"] <= blind["high"]
+    assert rows.loc[("good", "insertion"), "low"] > rows.loc[("good", "insertion"), "chance"]
+    assert rows.loc[("good", "road"), "low"] > rows.loc[("good", "road"), "chance"]
+    assert rows.loc[("good", "deletion"), "high"] < rows.loc[("good", "deletion"), "chance"]
+
+
+def test_ties_go_in_a_random_order_fixed_for_each_image():
+    maps = torch.zeros(2, 8, 8)
+    maps[:, 2, 3], maps[:, 5, 5] = 2, 1
+    ties = saliency.Noise(0, [4, 9]).normal((8, 8), torch.device("cpu"))
+    ranks = module("faithfulness")._ranks(maps, ties)
+    assert (ranks[:, 2, 3] == 0).all() and (ranks[:, 5, 5] == 1).all()
+    assert ranks.flatten(1).sort(1).values.tolist() == [[*range(64)]] * 2
+    assert not torch.equal(ranks[0], ranks[1])
+    zero = maps[0] == 0
+    assert torch.equal(ranks[0][zero].argsort(), ties[0][zero].argsort())
+
+
+def test_faithfulness_does_not_depend_on_the_batch_and_repeats_itself(network, images):
+    with torch.no_grad():
+        network.backbone.fc.weight *= 30
+
+    def run(**options):
+        ask = dict(methods="gradcam", layers=["layer1.0", "layer3.1"], steps=3)
+        return trust.faithfulness(network, images[:4], **ask, **options)
+
+    whole = run()
+    proper(whole.rows)
+    close(whole.rows, run(batch_size=3).rows, atol=0.02)  # a pixel may change its rank by rounding
+    pd.testing.assert_frame_equal(whole.rows, run().rows)
+    assert not whole.rows["chance"].equals(run(seed=1).rows["chance"])
+    ends = whole.curves[whole.curves["share"].isin([0, 1])].groupby(["test", "share"])["value"]
+    assert (ends.max() - ends.min() < 1e-6).all()  # no map matters where nothing or everything is changed
+
+
+def test_maps_of_one_position_say_nothing_of_faithfulness(images):
+    model = models.build(in_channels=1, num_classes=3, width=4, stem="torchvision", seed=0).eval()
+    found = trust.faithfulness(model, images[:3], methods="gradcam", layers="layer4.1", steps=2)
+    proper(found.rows)
+    assert (found.rows["images"] == 0).all() and (found.rows["degenerate"] == 3).all()
+    assert found.curves[found.curves["method"] == "gradcam"]["value"].isna().all()
+
+
+# -- localisation --------------------------------------------------------------------------------------
+
+CORNER = np.kron([[True, False], [False, False]], np.ones((2, 2), bool))[None]
+
+
+def test_localisation_of_an_enlarged_map_worked_by_hand():
+    """[1, 0] enlarged to 4 is [1, .75, .25, 0]: the map is its product with itself."""
+    found = trust.localise(np.array([[[1.0, 0.0], [0.0, 0.0]]]), CORNER)
+    assert found["energy"] == pytest.approx(1.75**2 / 2**2)
+    assert found["pointing"] == 1 and found["iou"] == 1
+    away = trust.localise(np.array([[[0.0, -3.0], [0.0, 1.0]]]), CORNER)
+    assert away["energy"] == pytest.approx(0.25 * 0.25 / 4)
+    assert away["pointing"] == 0 and away["iou"] == 0
+
+
+def test_localisation_of_a_map_as_fine_as_the_mask_worked_by_hand():
+    maps = np.zeros((1, 4, 4))
+    maps[0, 0] = [4, 3, 9, 1]
+    maps[0, 1] = [2, -8, 1, 0]
+    found = trust.localise(maps, CORNER)  # inside: 4, 3, 2 and a negative one
+    assert found["energy"] == pytest.approx(9 / 20)
+    assert found["pointing"] == 0
+    assert found["iou"] == pytest.approx(3 / 5)  # the four highest are 9, 4, 3, 2
+
+
+def test_ties_count_in_part():
+    maps = np.zeros((2, 4, 4))
+    maps[0, :2, :3] = 5  # six are highest, four of them inside; four are asked for
+    maps[1, 3, 3], maps[1, 0, 0] = 2, 1  # then fourteen zeros for two places, three of them inside
+    found = trust.localise(maps, np.repeat(CORNER, 2, 0))
+    np.testing.assert_allclose(found["pointing"], [4 / 6, 0])
+    np.testing.assert_allclose(found["energy"], [4 / 6, 1 / 3])
+    shared = np.array([4 * 4 / 6, 1 + 2 * 3 / 14])
+    np.testing.assert_allclose(found["iou"], shared / (8 - shared), rtol=1e-6)
+
+
+def test_localisation_does_not_depend_on_the_scale_and_gives_the_kind_that_came():
+    maps = torch.rand(5, 4, 4)
+    masks = torch.rand(5, 16, 16) > 0.8
+    found, same = trust.localise(maps, masks), trust.localise(maps * 1e-20, masks)
+    arrays = trust.localise(maps.numpy(), masks.numpy())
+    assert tuple(found) == trust.LOCALISATION
+    for test, value in found.items():
+        assert isinstance(value, torch.Tensor) and isinstance(arrays[test], np.ndarray)
+        np.testing.assert_allclose(value, same[test], atol=1e-6)
+        np.testing.assert_array_equal(value, arrays[test])
+        assert ((value >= 0) & (value <= 1)).all()
+
+
+def test_maps_without_content_and_empty_masks_are_not_scored():
+    maps = np.stack([np.eye(4), -np.eye(4), np.ones((4, 4)), np.eye(4)])
+    masks = np.repeat(CORNER, 4, 0)
+    masks[3] = False
+    for value in trust.localise(maps, masks).values():
+        assert np.isnan(value).tolist() == [False, True, True, True]
+
+
+def test_chance_of_iou_worked_by_hand():
+    """Two of six drawn, two marked: of 15 draws one has both (IoU 1), eight have one (IoU 1/3)."""
+    assert expected_iou(2, 6) == pytest.approx((1 + 8 / 3) / 15)
+    assert expected_iou(6, 6) == pytest.approx(1)
+    assert expected_iou(300, 1000) == pytest.approx(0.3 / 1.7, rel=0.01)
+
+
+def test_random_maps_are_at_chance():
+    rng = np.random.default_rng(0)
+    masks = np.zeros((4000, 8, 8), bool)
+    masks[:, 2:5, 1:6] = True
+    found = trust.localise(rng.exponential(size=masks.shape), masks)
+    for test, chance in {"energy": 15 / 64, "pointing": 15 / 64, "iou": expected_iou(15, 64)}.items():
+        spread = found[test].std() / np.sqrt(4000)
+        assert abs(found[test].mean() - chance) < 4 * spread
+
+
+@pytest.fixture(scope="module")
+def masked():
+    """Phantom pictures; some have a lesion and some have none."""
+    dataset = data.load("phantom", "test", size=28, limit=12)
+    assert 0 < dataset.masks.any((1, 2)).sum() < 12
+    return dataset
+
+
+GRID = [("clean", 0), ("contrast", 5), ("gaussian_noise", 2)]
+
+
+def test_locating_is_the_comparison_of_explained_pictures(network, masked):
+    rows = np.flatnonzero(masked.masks.any((1, 2)))
+    targets = evaluation.predict(network, masked.images[rows]).argmax(1)
+    found = trust.locate(network, masked, GRID, batch_size=5, **ASK)
+    assert len(found) == len(rows) * 3 * 2 * 2
+    by = found.set_index(["corruption", "severity", "method", "layer"]).sort_index()
+    for condition in GRID:
+        pictures = conditions.apply(masked.images[rows], condition, seed=0, index=rows)
+        for key, maps in saliency.explain(network, pictures, targets=targets, **ASK).items():
+            here = by.loc[(*condition, *key)]
+            assert here["image"].tolist() == rows.tolist()
+            for test, value in trust.localise(maps, masked.masks[rows]).items():
+                np.testing.assert_allclose(here[test], value, atol=1e-3)
+
+
+def test_rows_of_localisation_worked_by_hand():
+    masks = np.zeros((4, 4, 4), bool)
+    masks[0, :2, :2], masks[1, 0], masks[3, 0, 0] = True, True, True  # the third is empty
+    located = pd.DataFrame(
+        dict(image=[0, 1, 2, 3], corruption="contrast", severity=1, method="gradcam", layer="layer1.0")
+        | dict(
+            energy=[0.4, 0.2, np.nan, np.nan], pointing=[1, 0, np.nan, np.nan], iou=[0.3, 0.1, np.nan, np.nan]
+        )
+    )
+    rows = trust.localisation(located, masks)
+    proper(rows)
+    assert rows["test"].tolist() == ["energy", "pointing", "iou"]
+    assert (rows["images"] == 2).all() and (
+        rows["degenerate"] == 1
+    ).all()  # the fourth; the third has no mask
+    np.testing.assert_allclose(rows["value"], [0.3, 0.5, 0.2])
+    np.testing.assert_allclose(rows["chance"], [0.25, 0.25, expected_iou(4, 16)])
+
+
+def test_rows_are_the_same_from_the_table_of_drift(network, masked):
+    """`drift.measure` keeps the clean images in columns of their own, and images without a mask too."""
+    ask = dict(seed=0, **ASK)
+    located = trust.locate(network, masked, GRID, **ask)
+    measured = drift.measure(network, masked, GRID, **ask)
+    assert measured["image"].nunique() == 12 > located["image"].nunique()
+    close(*(trust.localisation(frame, masked.masks) for frame in (located, measured)), atol=1e-3)
+
+
+def test_the_class_located_is_the_clean_prediction_or_the_label(network, masked):
+    predicted, label = (
+        trust.locate(network, masked, GRID[:1], target=t, **ASK) for t in ("predicted", "label")
+    )
+    rows = np.unique(label["image"])
+    by_hand = saliency.explain(network, masked.images[rows], targets=masked.labels[rows], **ASK)
+    values = trust.localise(by_hand["gradcam", "layer1.0"], masked.masks[rows])["energy"]
+    here = label[(label["method"] == "gradcam") & (label["layer"] == "layer1.0")]
+    np.testing.assert_allclose(here["energy"], values, atol=1e-4)
+    assert not predicted["energy"].equals(label["energy"])
+
+
+def test_without_masks_there_is_nothing_to_locate(network, masked):
+    bare = data.ImageDataset(masked.images, masked.labels, name="bare")
+    with pytest.raises(ValueError, match="bare has no masks"):
+        trust.locate(network, bare, GRID, **ASK)
+    healthy = np.flatnonzero(~masked.masks.any((1, 2)))
+    with pytest.raises(ValueError, match="empty for all images chosen"):
+        trust.locate(network, masked, GRID, images=healthy, **ASK)
+
+
+# -- scale ---------------------------------------------------------------------------------------------
+
+
+def test_floors_and_ceilings_are_those_of_explained_pictures(network, images):
+    targets = evaluation.predict(network, images).argmax(1)
+    rows = trust.scale(network, images, seed=2, **ASK)
+    proper(rows)
+    rows = rows.set_index(["test", "method", "layer"])["value"]
+    mine = saliency.explain(network, images, targets=targets, **ASK)
+    *_, (_, untrained) = trust.cascade(network, seed=2)
+    random = saliency.explain(untrained, images, targets=targets, **ASK)
+    for key, maps in mine.items():
+        another = np.nanmean(compare(maps, maps[others(10, 2)])["rmse"])
+        assert rows["floor", *key] == 0
+        assert rows["ceiling-image", *key] == pytest.approx(another, abs=1e-5)
+        assert rows["ceiling-weights", *key] == pytest.approx(
+            np.nanmean(compare(maps, random[key])["rmse"]), abs=1e-5
+        )
+
+
+def test_the_floor_of_a_stochastic_method_is_its_spread_between_seeds(network, images, monkeypatch):
+    def attribute(model, x, methods, layers, targets, *, settings, noise):
+        fields = 1 + noise.normal((8, 8), x.device).abs()
+        still = x[:, 0, ::4, ::4].float()
+        return {(m, "layer1.0"): fields if m == "smoothgradcam++" else still for m in methods}, None
+
+    monkeypatch.setattr("medrob.trust.subject.attribute", attribute)
+    rows = trust.scale(network, images, methods=["gradcam", "smoothgradcam++"], settings=Settings(seed=6))
+    floor = rows[rows["test"] == "floor"].set_index("method")["value"]
+    a, b = (1 + saliency.Noise(s, np.arange(10)).normal((8, 8), torch.device("cpu")).abs() for s in (6, 7))
+    assert floor["gradcam"] == 0
+    assert floor["smoothgradcam++"] == pytest.approx(compare(a, b)["rmse"].mean(), abs=1e-6)
+
+
+def test_one_image_has_no_ceiling_by_another(network, images):
+    with pytest.warns(UserWarning, match="one image only"):
+        rows = trust.scale(network, images[:1], **ASK)
+    by = rows.set_index("test")
+    assert by.loc["ceiling-image", "value"].isna().all() and (by.loc["ceiling-image", "images"] == 0).all()
+    assert (by.loc["floor", "value"] == 0).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 4])
+def test_scale_does_not_depend_on_the_batch(network, images, batch_size):
+    close(*(trust.scale(network, images, batch_size=b, **ASK) for b in (64, batch_size)), atol=1e-3)
+
+
+def test_normalised_drift_worked_by_hand():
+    limits = {"a": (0.1, 0.5), "b": (0.3, 0.3), "c": (0.0, np.nan)}
+    scale = pd.DataFrame(
+        [
+            dict(method="gradcam", layer=layer, test=test, value=value)
+            for layer, (floor, ceiling) in limits.items()
+            for test, value in {"floor": floor, "ceiling-image": ceiling, "ceiling-weights": 9}.items()
+        ]
+        + [dict(method="gradcam", layer="a", test="energy", value=0.7)]
+    )
+    moved = pd.DataFrame(dict(method="gradcam", layer=[*"aabacd"], rmse=[0.1, 0.3, 0.4, 0.6, 0.2, 0.2]))
+    moved.index = [5, 1, 8, 2, 9, 4]
+    found = trust.normalised(moved, scale)
+    assert found.index.tolist() == [5, 1, 8, 2, 9, 4]
+    np.testing.assert_allclose(found, [0, 0.5, np.nan, 1.25, np.nan, np.nan])
+
+
+# -- all of them ---------------------------------------------------------------------------------------
+
+ALL = {
+    "randomisation": lambda model, images, **ask: trust.randomisation(model, images, **(dict(draws=1) | ask)),
+    "faithfulness": lambda model, images, **ask: trust.faithfulness(model, images, **(dict(steps=2) | ask)),
+    "scale": trust.scale,
+}
+
+
+@pytest.mark.parametrize("test", ALL)
+def test_the_network_is_left_as_found(test, state, network, images):
+    ALL[test](network, images[:3], **ASK)
+    state()
+
+
+def test_the_network_is_left_as_found_by_locating(state, network, masked):
+    trust.locate(network, masked, GRID[:2], **ASK)
+    state()
+
+
+def test_rows_of_all_tests_make_one_table(network, images, masked, tmp_path):
+    frames = [run(network, images[:3], **ASK) for run in ALL.values()]
+    located = trust.localisation(trust.locate(network, masked, GRID[:1], **ASK), masked.masks)
+    rows = pd.concat([*(getattr(frame, "rows", frame) for frame in frames), located], ignore_index=True)
+    proper(rows)
+    rows.to_parquet(tmp_path / "trust.parquet")
+    back = pd.read_parquet(tmp_path / "trust.parquet")
+    pd.testing.assert_frame_equal(back, rows)
+    assert failed(back) == failed(frames[0])
+
+
+@pytest.mark.parametrize("test", ALL)
+@pytest.mark.parametrize(
+    "wrong, match",
+    [
+        (dict(methods=["camera"]), "unknown .*camera"),
+        (dict(layers=["layer9"]), "the network has no .*layer9"),
+        (dict(targets=np.zeros(4, int)), "targets are int64 .4,.; give a class number for each of 3"),
+        (dict(targets=7), "classes are 0 to 2"),
+        (dict(batch_size=0), "batch_size=0"),
+    ],
+)
+def test_a_wrong_question_is_refused(test, wrong, match, network, images):
+    with pytest.raises(ValueError, match=match):
+        ALL[test](network, images[:3], **(ASK | wrong))
+
+
+@pytest.mark.parametrize("test", ALL)
+def test_no_images_are_refused(test, network, images):
+    with pytest.raises(ValueError, match="images is empty"):
+        ALL[test](network, images[:0], **ASK)
+
+
+@pytest.mark.parametrize(
+    "ask, match",
+    [
+        (lambda m, d: trust.randomisation(m, d.images, draws=0, **ASK), "draws=0"),
+        (lambda m, d: trust.faithfulness(m, d.images, steps=0, **ASK), "steps=0"),
+        (lambda m, d: trust.faithfulness(m, d.images, tests=["roar"], **ASK), "unknown .*roar.*road"),
+        (lambda m, d: trust.locate(m, d, GRID, target="own", **ASK), "target='own'"),
+        (lambda m, d: trust.locate(m, d, [], **ASK), "conditions is empty"),
+        (lambda m, d: trust.locate(m, d, GRID, images=[99], **ASK), "give indices from 0 to 11"),
+        (lambda m, d: trust.localise(np.ones((2, 4, 4)), d.masks), "as many masks"),
+        (lambda m, d: trust.localise(np.ones((12, 4, 4)), d.masks.astype(int)), "masks torch.int64"),
+        (lambda m, d: trust.localisation(pd.DataFrame(dict(image=[0])), d.masks), "lacks the columns"),
+    ],
+)
+def test_wrong_choices_are_refused_in_words(ask, match, network, masked):
+    with pytest.raises(ValueError, match=match):
+        ask(network, masked)
