@@ -24,7 +24,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "01_augment": ("corruptions.parquet",),
     "02_train": ("model.safetensors", "model.json", "history.parquet"),
     "03_test": ("predictions.parquet", "scores.parquet"),
-    "04_heatmaps": ("drift.parquet",),
+    "04_heatmaps": ("drift.parquet", "trust.parquet"),
     "05_analysis": ("association.parquet", "failure.parquet", "summary.parquet"),
 }
 PACKAGES = ("medrob", "numpy", "pandas", "opencv-python", "imaug", "torch", "torchvision", "scikit-learn")

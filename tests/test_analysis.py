@@ -394,7 +394,7 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
     drift["rmse"] = drift["rmse"].round(1)  # ties
     drift.loc[drift.index % 7 == 0, "rmse"] = np.nan
     rows = analysis.failure(predictions, drift, distances, resamples=30)
-    assert len(rows) == 2 * 2 * (2 + 3)
+    assert len(rows) == 2 * 2 * (2 + 4)
     clean = predictions[predictions["severity"] == 0]["predicted"].to_numpy()
     cases = predictions.merge(distances, on=["image", "corruption", "severity"])
     p = cases[["p_no", "p_yes"]].to_numpy()
@@ -402,6 +402,7 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
         **{
             "low confidence": 1 - p.max(1),
             "entropy": -(p * np.log(p)).sum(1),
+            "small margin": -np.abs(p[:, 0] - p[:, 1]),
             "image rmse": cases["rmse"],
             "flipped": cases["predicted"] != clean[cases["image"]],
             "wrong": cases["predicted"] != cases["label"],

@@ -238,26 +238,3 @@ def test_text_width_must_be_points(width):
 def test_figure_width_is_the_text_width():
     figures.use_style(300)
     assert figures.style.sized(0.5)[0].get_size_inches()[0] * 72.27 == pytest.approx(300)
-
-
-def test_bundle_writes_the_same_bytes_twice(tmp_path, scores):
-    for folder in ("a", "b"):
-        bundle = figures.Bundle(tmp_path / folder / "run")
-        bundle.figure(figures.severity_curves(scores), "auc")
-        bundle.table(scores.head(3), "few", "A caption.")
-    for name in ("auc.pdf", "auc.png", "few.csv", "few.tex"):
-        assert (tmp_path / "a" / "run" / name).read_bytes() == (tmp_path / "b" / "run" / name).read_bytes()
-    assert not list(tmp_path.rglob("*.part"))
-
-
-def test_tables_are_escaped_rounded_and_long_ones_break(tmp_path):
-    bundle = figures.Bundle(tmp_path)
-    frame = pd.DataFrame({"a_b": ["x_y & 5 %"], "value": [0.123456], "none": [np.nan]})
-    assert bundle.table(frame, "t", "Cap") is frame
-    latex = (tmp_path / "t.tex").read_text()
-    assert r"a\_b & value & none" in latex
-    assert r"x\_y \& 5 \% & 0.123 & --" in latex
-    assert r"\toprule" in latex
-    assert (tmp_path / "t.csv").read_text().splitlines()[1] == "x_y & 5 %,0.123456,"
-    bundle.table(pd.DataFrame({"n": range(60)}), "long")
-    assert r"\begin{longtable}" in (tmp_path / "long.tex").read_text()

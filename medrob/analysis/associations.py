@@ -9,10 +9,12 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from medrob.analysis.tables import CONDITION, MAP, by_image, require_all
+from medrob.analysis.correction import WITHIN
+from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all
+from medrob.conditions import CLEAN
 from medrob.evaluation import auc, bootstrap_weights, interval
 
-KINDS = ("pooled", "within severity", "partial")
+KINDS = ("pooled", WITHIN, "partial")
 
 
 def association(
@@ -47,54 +49,61 @@ def association(
         corruptions, or constant drift, leave nothing to correlate.
 
     Raises:
-        ValueError: a table without a column or a condition that is needed.
+        ValueError: a table without a column, a condition or an image that is needed.
     """
     require_all(predictions, drift, distances, metric)
-    keys = pd.MultiIndex.from_frame(drift[CONDITION].drop_duplicates())
+    moved = cube(drift, metric)
+    keys = moved.conditions
     picture = distances.groupby(CONDITION)["rmse"].mean().reindex(keys).to_numpy()
-    drops, w = _auc_drops(predictions, keys, resamples, seed)
     images = np.unique(predictions["image"])
+    w = np.concatenate(
+        [np.ones((1, len(images)), np.float32), bootstrap_weights(len(images), resamples, seed)]
+    )
+    aucs = condition_aucs(predictions, keys, images, w)
+    drops = aucs[:, :1] - aucs[:, 1:]
+    weights = w[:, np.searchsorted(images, moved.images)]
     rows = []
-    for (method, layer), group in drift.groupby(MAP, sort=False, observed=True):
-        wide = by_image(group, metric, CONDITION).reindex(columns=keys)
-        weights = w[:, np.searchsorted(images, wide.index)]
-        known = wide.notna().to_numpy()
-        use = known.any(0)
-        with np.errstate(invalid="ignore"):
-            means = (weights @ np.nan_to_num(wide.to_numpy())) / (weights @ known)
+    for key, values in zip(moved.maps, moved.values, strict=True):
+        means, use = condition_means(values, weights), np.isfinite(values).any(1)
         for kind in KINDS:
             found = (np.nan,) * 4
             if use.any():
                 found = _link(means[:, use], drops[:, use], kind, keys[use], picture[use], permutations, seed)
-            rows.append((method, layer, kind, *found, int(use.sum())))
+            rows.append((*key, kind, *found, int(use.sum())))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
 
 
-def _auc_drops(
-    predictions: pd.DataFrame, keys: pd.MultiIndex, resamples: int, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """AUC drops (1 + resamples, conditions), all images first; and the weights (1 + resamples, images)."""
-    n = predictions["image"].nunique()
-    w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
+def condition_aucs(
+    predictions: pd.DataFrame, conditions: pd.MultiIndex, images: np.ndarray, w: np.ndarray
+) -> np.ndarray:
+    """AUC of the clean images, then of each condition: (B, 1 + conditions), for weights (B, images).
+
+    Of the positive class if there are two, else the mean over classes one-vs-rest, or over labels.
+    """
     names = [c.removeprefix("p_") for c in predictions if str(c).startswith("p_")]
+    single = "label" in predictions
+    keys = pd.MultiIndex.from_tuples([CLEAN, *conditions], names=CONDITION)
+    truth = ["label"] if single else [f"label_{name}" for name in names]
+    found = laid(predictions, [*truth, *(f"p_{name}" for name in names)], keys, images, "predictions")
+    classes = [1] if len(names) == 2 and single else range(len(names))
+    aucs = np.zeros((len(w), len(keys)))
+    for k in classes:
+        p = found[f"p_{names[k]}"]
+        positive = found["label"] == k if single else found[truth[k]].astype(bool)
+        aucs += np.stack([auc(p[c], positive[c], w) for c in range(len(keys))], 1)
+    return aucs / len(classes)
 
-    def mean_auc(group: pd.DataFrame) -> np.ndarray:
-        group = group.sort_values("image")
-        p = group[[f"p_{name}" for name in names]].to_numpy()
-        if "label" in group:
-            hot = np.eye(len(names), dtype=bool)[group["label"].to_numpy()]
-        else:
-            hot = group[[f"label_{name}" for name in names]].to_numpy(bool)
-        columns = [1] if len(names) == 2 and "label" in group else range(len(names))
-        return np.mean([auc(p[:, k], hot[:, k], w) for k in columns], axis=0)
 
-    aucs = {key: mean_auc(group) for key, group in predictions.groupby(CONDITION)}
-    return np.stack([aucs["clean", 0] - aucs[key] for key in keys], 1), w
+def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Mean over the images with a map, (B, conditions); NaN where there is none, for weights (B, images)."""
+    known = np.isfinite(values)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return (w @ np.nan_to_num(values).T) / (w @ known.T.astype(w.dtype))
 
 
 def _ranks(values: np.ndarray, kind: str, severity: np.ndarray) -> np.ndarray:
-    """Ranks of each row of (B, conditions); among those of the same severity if "within severity"."""
-    if kind != "within severity":
+    """Ranks of each row of (B, conditions); among those of the same severity if within severity."""
+    if kind != WITHIN:
         return rankdata(values, axis=1)
     ranked = np.empty(values.shape)
     for s in np.unique(severity):

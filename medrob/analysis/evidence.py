@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.tables import MAP, require
+from medrob.analysis.tables import MAP, cube
 
 SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
 
@@ -24,22 +24,21 @@ def twins(drift: pd.DataFrame) -> pd.DataFrame:
     Returns:
         A row for each method that repeats an earlier one: method, layer, same_as.
     """
-    require(drift, [*MAP, "image", "corruption", "severity", "rmse"], "drift")
+    moved = cube(drift, "rmse")
     rows = []
-    for layer, group in drift.groupby("layer", sort=False, observed=True):
-        wide = group.pivot(index=["image", "corruption", "severity"], columns="method", values="rmse")
-        first: list[str] = []
-        for method in dict.fromkeys(group["method"]):
-            x = wide[method].to_numpy()
-            same = (one for one in first if _agree(x, wide[one].to_numpy()))
-            if found := next(same, None):
+    for layer in dict.fromkeys(name for _, name in moved.maps):
+        first: dict[str, np.ndarray] = {}
+        for method in (m for m, name in moved.maps if name == layer):
+            x = moved.of(method, layer).ravel()
+            if found := next((one for one, y in first.items() if agree(x, y)), None):
                 rows.append((method, layer, found))
             else:
-                first.append(method)
+                first[method] = x
     return pd.DataFrame(rows, columns=[*MAP, "same_as"])
 
 
-def _agree(x: np.ndarray, y: np.ndarray) -> bool:
+def agree(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether two methods' drifts are those of one map; see `twins`."""
     known = np.isfinite(x) & np.isfinite(y)
     alone = np.isfinite(x) != np.isfinite(y)  # a map at the border of degenerate, judged apart by rounding
     enough = len(np.unique(x[known])) >= 4

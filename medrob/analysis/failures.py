@@ -1,14 +1,18 @@
-"""Per image: does a moved map go with a failure?"""
+"""Image by image: does a moved map warn of a failure?"""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.tables import CONDITION, MAP, require_all
-from medrob.evaluation import auc, bootstrap_weights, interval
+from medrob.analysis.cases import DOUBT, cases, chosen
+from medrob.analysis.correction import holm
+from medrob.analysis.detection import centred_ranks, detect, roc_within
+from medrob.analysis.exchange import exchange_p, exchanges
+from medrob.analysis.tables import MAP, require
+from medrob.evaluation import interval
 
-SIGNALS = ("low confidence", "entropy", "image rmse")
+ALARMS = np.linspace(0, 1, 101)
 
 
 def failure(
@@ -18,92 +22,158 @@ def failure(
     *,
     metric: str = "rmse",
     resamples: int = 500,
+    permutations: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
     """Per image: does a moved map go with a failure? AUROC within each corruption and severity.
 
     Only pictures of the same corruption and severity are compared with each other: a corruption that both
-    moves every map and flips every prediction proves nothing. The mean over the corruptions weighs each
-    by its pairs (van Elteren 1960).
+    moves every map and flips every prediction proves nothing (see `medrob.analysis.detection`).
 
     Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
     where there is one label an image). Signals: the drift of each method and layer, and what needs no
-    map: low confidence, entropy (of the corrupted image), RMSE of the image.
+    map: low confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image.
     0.5 is chance, 1 a perfect warning; intervals resample images. Pictures whose maps are degenerate have
-    no drift and are left out of its rows; `gain` is therefore taken on the same pictures.
+    no drift and are left out of its rows; `confidence` and `gain` are therefore taken on the same pictures.
+
+    p is two-sided, from exchanging whole images within a severity, all corruptions of an image together.
+
+    Args:
+        predictions, drift, distances: the tables predictions, drift and corruptions of a run.
+        metric: the column of the drift. resamples, permutations, seed: of the intervals and of p.
 
     Returns:
         severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
-        high, gain (auroc less that of low confidence), gain_low, gain_high (paired), events, cases. NaN
-        where no image fails, or all do, or every map is degenerate.
+        high, p, confidence (AUROC of low confidence on the same pictures), confidence_low,
+        confidence_high, gain (auroc less that), gain_low, gain_high (paired), precision (average
+        precision), precision_low, precision_high, chance (of precision), events, cases. NaN where no image
+        fails, or all do, or every map is degenerate.
 
     Raises:
-        ValueError: a table without a column or a condition that is needed.
+        ValueError: a table without a column, a condition or an image that is needed.
     """
-    require_all(predictions, drift, distances, metric)
-    cases = _cases(predictions, drift, distances)
-    pairs = pd.MultiIndex.from_frame(drift[MAP].drop_duplicates())
-    wide = drift.set_index(["image", *CONDITION, *MAP])[metric].unstack(MAP)
-    wide = wide.reindex(pd.MultiIndex.from_frame(cases[["image", *CONDITION]]), columns=pairs)
-    signals = {("drift", *key): wide[key].to_numpy() for key in wide}
-    signals |= {(name, "", ""): cases[name].to_numpy() for name in SIGNALS}
-    doubt, corruption = cases["low confidence"].to_numpy(), cases["corruption"].to_numpy()
-    images = cases["image"].to_numpy()
-    places = np.unique(images, return_inverse=True)[1]
-    n = places.max() + 1
-    w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
+    known = cases(predictions, drift, distances, metric)
+    w = known.weights(resamples, seed)
+    places = exchanges(len(w), permutations, seed)
+    signals = {
+        ("drift", *key): values for key, values in zip(known.drift.maps, known.drift.values, strict=True)
+    }
+    signals |= {(name, "", ""): values for name, values in known.signals.items()}
     rows = []
-    for severity in sorted(cases["severity"].unique()):
-        at = (cases["severity"] == severity).to_numpy()
-        for event in (name for name in ("flipped", "wrong") if name in cases):
-            happened = cases[event].to_numpy()
-            plain: dict[bytes, np.ndarray] = {}  # AUROC of low confidence, for each choice of pictures
-            for key, signal in signals.items():
-                use = at & np.isfinite(signal)
-                count = int(happened[use].sum())
-                value = gain = np.full(len(w), np.nan)
-                if 0 < count < use.sum():
-                    weights, same = w[:, places[use]], use.tobytes()
-                    value = _auc_within(signal[use], happened[use], weights, corruption[use])
-                    if same not in plain:
-                        plain[same] = _auc_within(doubt[use], happened[use], weights, corruption[use])
-                    gain = value - plain[same]
-                found = (value[0], *interval(value[1:]), gain[0], *interval(gain[1:]))
-                rows.append((severity, event, *key, *found, count, int(use.sum())))
-    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "gain", "gain_low", "gain_high"]
-    columns += ["events", "cases"]
-    return pd.DataFrame(rows, columns=columns)
+    for severity in np.unique(known.drift.severities):
+        at = known.drift.severities == severity
+        here = {key: values[at] for key, values in signals.items()}
+        for event, happened in known.events.items():
+            rows += [(int(severity), event, *row) for row in _judged(here, happened[at], w, places)]
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
+    for name in ("confidence", "gain", "precision"):
+        columns += [name, f"{name}_low", f"{name}_high"]
+    return pd.DataFrame(rows, columns=[*columns, "chance", "events", "cases"])
 
 
-def _auc_within(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, stratum: np.ndarray
-) -> np.ndarray:
-    """AUROC of pairs within the same stratum, for each row of weights (B, cases): (B,)."""
-    right, pairs = np.zeros(len(weights)), np.zeros(len(weights))
-    for here in (stratum == s for s in np.unique(stratum)):
-        w, event = weights[:, here], happened[here]
-        count = w[:, event].sum(1) * w[:, ~event].sum(1)
-        right += np.nan_to_num(auc(signal[here], event, w)) * count
-        pairs += count
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return right / pairs
+def _judged(
+    signals: dict[tuple[str, str, str], np.ndarray], happened: np.ndarray, w: np.ndarray, places: np.ndarray
+) -> list[tuple]:
+    """The rows of `failure` of one severity and event."""
+    doubt = signals[DOUBT, "", ""]
+    plain: dict[bytes, np.ndarray] = {}  # AUROC of low confidence, for each choice of pictures
+    rows = []
+    for key, signal in signals.items():
+        use = np.isfinite(signal)
+        auroc, precision, chance = detect(signal, happened, w)
+        p = exchange_p(centred_ranks(signal), happened.astype(float), places)
+        if (same := use.tobytes()) not in plain:
+            plain[same] = detect(np.where(use, doubt, np.nan), happened, w)[0]
+        parts = (auroc, plain[same], auroc - plain[same], precision)
+        (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
+        numbers = (*first, low, high, p if np.isfinite(auroc[0]) else np.nan, *(x for o in others for x in o))
+        rows.append((*key, *numbers, chance, int(happened[use].sum()), int(use.sum())))
+    return rows
 
 
-def _cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame) -> pd.DataFrame:
-    """A row per explained image and condition: flipped, wrong (if single-label), and the baseline signals."""
-    p = predictions.filter(regex="^p_").to_numpy()
-    frame = predictions[["image", *CONDITION]].assign(
-        **{
-            "low confidence": 1 - p.max(1),
-            "entropy": -(p * np.log(np.clip(p, 1e-12, 1))).sum(1),
-        }
-    )
-    if "label" in predictions:
-        frame["wrong"] = (predictions["predicted"] != predictions["label"]).to_numpy()
-    clean = predictions[predictions["corruption"] == "clean"].set_index("image")["predicted"]
-    frame["flipped"] = predictions["predicted"].to_numpy() != clean.loc[predictions["image"]].to_numpy()
-    frame = frame.merge(
-        distances[["image", *CONDITION, "rmse"]].rename(columns={"rmse": "image rmse"}),
-        on=["image", *CONDITION],
-    )
-    return frame.merge(drift[["image", *CONDITION]].drop_duplicates(), on=["image", *CONDITION])
+def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped") -> pd.Series:
+    """The method and layer whose drift warns best, of all that there are: chosen after looking.
+
+    Its AUROC and interval flatter it, as the best of many is partly the luckiest. p_adjusted, by Holm
+    (1979) over all maps at this severity, makes up for the choice.
+
+    Args:
+        failure: from `failure`.
+
+    Returns:
+        The row of `failure`, with p_adjusted and maps (out of how many it was chosen: 0, and NaN, where
+        nothing failed or no map is usable).
+
+    Raises:
+        ValueError: an unknown severity or event.
+    """
+    rows = warnings_at(failure, severity, event)
+    rows = rows[rows["signal"] == "drift"]
+    known = int(rows["auroc"].notna().sum())
+    rows = rows.assign(p_adjusted=holm(rows["p"]), maps=known)
+    return rows.loc[rows["auroc"].idxmax()] if known else rows.iloc[0]
+
+
+def warnings_at(failure: pd.DataFrame, severity: int, event: str) -> pd.DataFrame:
+    """The rows of `failure` at a severity for an event; a ValueError names what there is instead."""
+    require(failure, ["severity", "event", "signal", *MAP, "auroc", "low", "high"], "failure")
+    rows = failure[(failure["severity"] == severity) & (failure["event"] == event)]
+    if rows.empty:
+        known = (sorted(failure["severity"].unique().tolist()), sorted(failure["event"].unique()))
+        raise ValueError(
+            f"severity={severity!r}, event={event!r} is not in the table failure; it has the severities "
+            f"{known[0]} and the events {', '.join(known[1]) or 'none'}"
+        )
+    return rows
+
+
+def roc(
+    predictions: pd.DataFrame,
+    drift: pd.DataFrame,
+    distances: pd.DataFrame,
+    *,
+    method: str,
+    layer: str,
+    severity: int,
+    event: str = "flipped",
+    metric: str = "rmse",
+    resamples: int = 200,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """ROC curves of one map's drift and of the baselines, on the pictures that have a usable map.
+
+    Within each corruption, the mean over them weighs each by its pairs: the area is the AUROC of `failure`.
+
+    Returns:
+        signal ("drift" or a baseline), alarms (share of false alarms, 0 to 1), found (share of the events
+        found), low, high, event, severity, method, layer, events, cases. Empty where nothing can be found:
+        no event, or nothing but events.
+
+    Raises:
+        ValueError: an unknown method, layer, severity or event.
+    """
+    known = cases(predictions, drift, distances, metric)
+    signals, happened = chosen(known, method, layer, severity, event)
+    use = np.isfinite(signals["drift"])
+    w = known.weights(resamples, seed)
+    frames = []
+    for name, signal in signals.items():
+        curves = roc_within(signal, happened, w, ALARMS)
+        if np.isnan(curves[0]).any():
+            continue
+        limits = np.array([interval(column) for column in curves[1:].T])
+        frames.append(
+            pd.DataFrame(
+                {
+                    "signal": name,
+                    "alarms": ALARMS,
+                    "found": curves[0],
+                    "low": limits[:, 0],
+                    "high": limits[:, 1],
+                }
+            )
+        )
+    columns = ["signal", "alarms", "found", "low", "high"]
+    frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
+    about = dict(event=event, severity=severity, method=method, layer=layer)
+    return frame.assign(**about, events=int(happened[use].sum()), cases=int(use.sum()))

@@ -1,4 +1,4 @@
-"""Mean drift with intervals; which maps are the same one; the map that a text quotes.
+"""Mean drift with intervals, and the map that a text quotes.
 
 Intervals are 95 % percentile bootstraps over images (2,000 resamples unless said otherwise); an image
 carries all its conditions, so scores and drift are resampled together.
@@ -73,8 +73,15 @@ def strata(
 def headline(drift: pd.DataFrame) -> tuple[str, str]:
     """The method and layer that a text quotes: Grad-CAM if it is there, at the deepest usable block.
 
-    Usable: at most a tenth of its maps are degenerate. Chosen before any result is looked at.
+    Usable: at most a tenth of its maps are degenerate; if no layer is, the one with the fewest. Chosen
+    before any result is looked at.
+
+    Raises:
+        ValueError: the table lacks a column, or has no rows.
     """
+    require(drift, [*MAP, "degenerate"], "drift")
+    if not len(drift):
+        raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
     methods = list(dict.fromkeys(drift["method"]))
     method = "gradcam" if "gradcam" in methods else methods[0]
     bad = drift[drift["method"] == method].groupby("layer", sort=False, observed=True)["degenerate"].mean()

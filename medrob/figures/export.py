@@ -1,13 +1,25 @@
-"""The thesis folder: every figure as PDF and PNG, every table as CSV and LaTeX, the same bytes every time."""
+"""The thesis folder: figures, tables, captions and numbers of a run, the same bytes every time."""
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
+import re
+from collections.abc import Collection, Mapping
 from pathlib import Path
+from typing import Any
 
 import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medrob.figures import document
+from medrob.figures.latex import escape, file_name, macro
+from medrob.figures.numbers import quoted
+from medrob.figures.pgf import pgf
+from medrob.figures.style import TEXTWIDTH, failures, word
+from medrob.figures.tables import latex_table
 from medrob.runs import atomic
 
 # No dates and no versions in the files: the same figure gives the same bytes.
@@ -15,47 +27,224 @@ METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
 }
-
-
-LONG = 40  # rows; longer tables run over pages
-PLACE = {"position": "htbp", "position_float": "centering"}
+RESERVED = ("thesis", "captions", "numbers")
 
 
 class Bundle:
-    """Writes into the figures folder of a run.
+    r"""Writes into the figures folder of a run, to which every notebook adds its part.
+
+    What each call has made is noted in ``parts/``; `document` puts the parts together.
 
     Args:
         folder: usually ``Run(...).figures``; made when something is written.
+        stage: who writes, such as "03_test". What this stage wrote before and does not write again is
+            removed by `document`; without a stage nothing is removed.
+        context: said at the end of every caption: a sentence, or a mapping such as
+            ``{"data": "phantom, 64 px", "images": 600, "seed": 0, "network": "resnet18"}``.
+        prefix: how the macros begin, letters alone. Two runs in one thesis need two.
+
+    Raises:
+        ValueError: a prefix with anything but letters, or a stage that cannot be part of a file's name.
     """
 
-    def __init__(self, folder: Path) -> None:
-        self.folder = Path(folder)
+    def __init__(
+        self, folder: Path, *, stage: str = "", context: str | Mapping[str, Any] = "", prefix: str = "medrob"
+    ) -> None:
+        if not re.fullmatch("[A-Za-z]+", prefix):
+            raise ValueError(f"prefix={prefix!r}: LaTeX macros hold letters alone; give one such as 'medrob'")
+        if stage and file_name(stage) != stage:
+            raise ValueError(f"stage={stage!r}: use letters, digits, '_', '-' and '+', such as '03_test'")
+        self.folder, self.stage, self.prefix = Path(folder), stage, prefix
+        self._context = _stopped(context if isinstance(context, str) else _listed(context))
+        self._written: dict[str, str] = {}
+        self._numbers: dict[str, dict[str, Any]] = {}
 
-    def figure(self, figure: Figure, name: str) -> None:
-        """Write ``<name>.pdf`` and ``<name>.png`` (300 dots per inch), then show the figure in the notebook.
+    @property
+    def context(self) -> str:
+        """What is said at the end of every caption: the facts, and what a dagger means if there is one."""
+        return f"{self._context} {failures()}".strip()
+
+    def figure(self, figure: Figure, name: str, caption: str = "") -> None:
+        """Write the figure as PDF, PNG (300 dots per inch) and, where TeX is found, PGF; then show it.
+
+        Figures that hold pixels (pictures, colour bars) have no PGF.
+
+        Args:
+            figure: shown in the notebook, and closed.
+            name: of the files, such as "03_auc"; anything but letters, digits, ``-`` and ``+`` becomes ``_``.
+            caption: plain text, which is escaped; the context is added.
 
         Raises:
-            OSError: the folder cannot be written.
+            ValueError: another name gives the same file. OSError: the folder cannot be written.
         """
-        for kind, metadata in METADATA.items():
-            with atomic(self.folder / f"{name}.{kind}") as file:
-                figure.savefig(file, format=kind, metadata=metadata)
+        file = self._file("figure", name)
+        files = {f"{file}.{kind}": _rendered(figure, kind) for kind in METADATA}
+        drawn = pgf(figure, file)
+        if drawn is not None:
+            files[f"{file}.pgf"] = drawn
+        self._put("figure", file, files, caption=escape(f"{_caption(file, caption)} {self.context}".strip()))
         plt.show()
         plt.close(figure)
 
-    def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, digits: int = 3) -> pd.DataFrame:
-        """Write ``<name>.csv`` (all digits) and ``<name>.tex`` (booktabs, rounded); gives the frame back.
+    def table(
+        self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: pd.DataFrame | None = None,
+        digits: int | None = None,
+    ) -> pd.DataFrame:  # fmt: skip
+        r"""Write ``<name>.csv`` (all rows, all digits) and ``<name>.tex`` (booktabs, rounded).
 
-        The LaTeX needs ``\\usepackage{booktabs}``, and ``longtable`` for tables of more than 40 rows,
-        which run over pages; names are escaped.
+        In the LaTeX the names are words, and an interval stands in one column with its value. It needs
+        ``\usepackage{array,booktabs,graphicx}``, and longtable for more than 40 rows.
+
+        Args:
+            frame: a tidy table. caption: as in `figure`. name: as in `figure`.
+            keep: the rows and columns to print, where all would be too many; None: all.
+            digits: after the point; None: as many as count in each column.
+
+        Returns:
+            The frame.
+
+        Raises:
+            As in `figure`.
         """
-        with atomic(self.folder / f"{name}.csv") as file:
-            frame.to_csv(file, index=False)
-        styler = frame.style.hide(axis="index").format(precision=digits, escape="latex", na_rep="--")
-        styler = styler.format_index(escape="latex", axis=1)
-        place = {"environment": "longtable"} if len(frame) > LONG else PLACE
-        label = f"tab:{self.folder.name}:{name}"
-        latex = styler.to_latex(hrules=True, caption=caption or None, label=label, **place)
-        with atomic(self.folder / f"{name}.tex") as file:
-            file.write_text(latex)
+        file = self._file("table", name)
+        shown = frame if keep is None else keep
+        label = f"tab:{self.folder.name}:{file}"
+        latex = latex_table(shown, _caption(file, caption), label, context=self.context, digits=digits)
+        csv = frame.to_csv(index=False, lineterminator="\n")
+        self._put("table", file, {f"{file}.csv": csv.encode(), f"{file}.tex": latex.encode()})
         return frame
+
+    def numbers(self, numbers: pd.DataFrame | Mapping[str, Any]) -> None:
+        r"""Keep numbers that a text quotes: ``clean auc`` becomes ``\medrobCleanAUC`` in ``numbers.tex``.
+
+        ``\medrobCleanAUC`` prints 0.960, ``\medrobCleanAUCCI`` 0.960 (0.944 to 0.975), ``...Low`` and
+        ``...High`` its ends, ``...P`` p = .008 or p < .001. What is NaN prints as "not defined". Called
+        again, it adds to the numbers of this stage.
+
+        Args:
+            numbers: as in `medrob.figures.numbers.quoted`.
+
+        Raises:
+            ValueError: two names give the same macro, or a column is missing. OSError: as in `figure`.
+        """
+        new = quoted(numbers)
+        if len({entry["name"] for entry in new}) < len(new):
+            names = pd.Series([entry["name"] for entry in new])
+            raise ValueError(f"numbers has two rows named {names[names.duplicated()].iloc[0]!r}; rename one")
+        merged = self._numbers | {entry["name"]: entry for entry in new}
+        part = {"kind": "numbers", "file": self.stage, "entries": list(merged.values())}
+        document.check_macros([part], self.prefix)
+        self._numbers = merged
+        self._written[f"numbers-{self.stage}"] = self.stage
+        self._put("numbers", self.stage, {}, entries=part["entries"])
+
+    def document(self, *, stages: Collection[str] | None = None, textwidth: float = TEXTWIDTH) -> Path:
+        """Put the parts of all stages together: ``captions.tex``, ``numbers.tex`` and ``thesis.tex``.
+
+        Call it last in every notebook: what this stage wrote before, and has not written now, is removed.
+
+        Args:
+            stages: whose parts count besides this stage's, usually ``study.record["stages"]`` after
+                ``study.finish()``, which leaves out what is older than what it builds on; None: all.
+            textwidth: of the document, in points.
+
+        Returns:
+            The path of ``thesis.tex``.
+
+        Raises:
+            ValueError: two stages give the same macro, or a part is damaged. OSError: as in `figure`.
+        """
+        parts = [
+            p for p in self._parts() if p["stage"] != self.stage or _key(p) in self._written or not self.stage
+        ]
+        if stages is not None:
+            parts = [p for p in parts if p["stage"] in {"", self.stage, *stages}]
+        document.check_macros(parts, self.prefix)
+        run = self.folder.name
+        texts = {
+            "captions.tex": document.captions_tex(parts, run, self.prefix),
+            "numbers.tex": document.numbers_tex(parts, run, self.prefix),
+            "thesis.tex": document.thesis_tex(parts, run, self.prefix, textwidth),
+        }
+        self._write({name: text.encode() for name, text in texts.items()})
+        self._sweep()
+        return self.folder / "thesis.tex"
+
+    def _file(self, kind: str, name: str) -> str:
+        """The file's name without its ending; refuses a name that another one has taken."""
+        file = file_name(name)
+        if file in RESERVED:
+            raise ValueError(f"name={name!r} is kept for {file}.tex; give another, such as '05_{file}'")
+        macro(file)
+        taken = self._written.setdefault(f"{kind}-{file}", name)
+        if taken != name:
+            raise ValueError(f"{kind}s {taken!r} and {name!r} would both be written to {file!r}; rename one")
+        return file
+
+    def _put(self, kind: str, file: str, files: Mapping[str, bytes], **facts: Any) -> None:
+        """Write the files of a part and its note; remove what it had before and has no more."""
+        part = {"kind": kind, "file": file, "stage": self.stage, "files": sorted(files), **facts}
+        before = [p for p in self._parts() if _key(p) == _key(part)]
+        note = json.dumps(part, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+        self._write({**files, f"parts/{_key(part)}.json": note.encode()})
+        for old in before:
+            self._remove(set(old["files"]) - set(files))
+
+    def _write(self, files: Mapping[str, bytes]) -> None:
+        """Write all files or none."""
+        with contextlib.ExitStack() as stack:
+            for name, content in files.items():
+                stack.enter_context(atomic(self.folder / name)).write_bytes(content)
+
+    def _parts(self) -> list[dict[str, Any]]:
+        """The notes of all stages, by file name."""
+        return [_read(file) for file in sorted(self.folder.glob("parts/*.json"))]
+
+    def _sweep(self) -> None:
+        """Remove what this stage wrote before and has not written now."""
+        for part in self._parts():
+            if self.stage and part["stage"] == self.stage and _key(part) not in self._written:
+                self._remove([*part["files"], f"parts/{_key(part)}.json"])
+
+    def _remove(self, names: Collection[str]) -> None:
+        for name in names:
+            (self.folder / name).unlink(missing_ok=True)
+
+
+def _key(part: Mapping[str, Any]) -> str:
+    return f"{part['kind']}-{part['file']}"
+
+
+def _rendered(figure: Figure, kind: str) -> bytes:
+    stream = io.BytesIO()
+    figure.savefig(stream, format=kind, metadata=METADATA[kind])
+    return stream.getvalue()
+
+
+def _caption(file: str, caption: str) -> str:
+    """The caption as a sentence; without one, the words of the file's name."""
+    text = caption.strip() or word(file.lstrip("0123456789_")) or file
+    return _stopped(text[0].upper() + text[1:])
+
+
+def _listed(context: Mapping[str, Any]) -> str:
+    """``{"data": "phantom", "seed": 0}`` -> ``Data: phantom; seed: 0``."""
+    text = "; ".join(f"{word(key)}: {value}" for key, value in context.items())
+    return text[:1].upper() + text[1:]
+
+
+def _stopped(text: str) -> str:
+    text = text.strip()
+    return text if not text or text[-1] in ".?!" else f"{text}."
+
+
+def _read(file: Path) -> dict[str, Any]:
+    try:
+        part = json.loads(file.read_text(encoding="utf-8"))
+        kind, name = part["kind"], part["file"]
+        if f"{kind}-{name}" != file.stem or any("/" in f or "\\" in f for f in part["files"]):
+            raise ValueError("it names other files")
+        part["stage"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file} is damaged ({error}); delete it and run its notebook again") from None
+    return part

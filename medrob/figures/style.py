@@ -32,6 +32,18 @@ WORDS = {
     "xgradcam": "XGrad-CAM",
     "layercam": "LayerCAM",
     "gradcam-elementwise": "element-wise Grad-CAM",
+    "smoothgradcam++": "Smooth Grad-CAM++",
+    "eigencam": "Eigen-CAM",
+    "scorecam": "Score-CAM",
+    "sscam": "SS-CAM",
+    "iscam": "IS-CAM",
+    "ablationcam": "Ablation-CAM",
+    "saliency": "gradient",
+    "input-x-gradient": "input x gradient",
+    "integrated-gradients": "integrated gradients",
+    "smoothgrad": "SmoothGrad",
+    "guided-backprop": "guided backpropagation",
+    "deeplift": "DeepLift",
 }
 METRIC_LABELS = {
     "rmse": "drift: RMSE of maps (0-1)",
@@ -41,17 +53,25 @@ METRIC_LABELS = {
 }
 
 
-def use_style(textwidth: float = TEXTWIDTH) -> None:
+FAILED: dict[str, list[str]] = {}  # methods that are marked, and their layers; `use_style` sets it
+
+
+def use_style(textwidth: float = TEXTWIDTH, *, failed: Iterable[tuple[str, str]] = ()) -> None:
     """Set matplotlib up for a thesis.
 
     Args:
         textwidth: width of a figure in TeX points, as LaTeX's ``\\the\\textwidth`` prints it.
+        failed: the (method, layer) pairs that fail randomisation (`medrob.trust.failed`): those methods
+            are marked with a dagger in every figure and table from now on.
 
     Raises:
         ValueError: a width that is not positive.
     """
     if isinstance(textwidth, bool) or not isinstance(textwidth, (int, float)) or not 100 <= textwidth <= 2000:
         raise ValueError(f"textwidth={textwidth!r}: give points, such as 418 (100 to 2000)")
+    FAILED.clear()
+    for method, layer in failed:
+        FAILED.setdefault(method, []).append(layer)
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     mpl.rcParams.update(
         {
@@ -81,9 +101,15 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
     )
 
 
+def failures() -> str:
+    """What the dagger means, if a method has one."""
+    found = "; ".join(f"{word(method)[:-1]} at {', '.join(layers)}" for method, layers in FAILED.items())
+    return f"† fails randomisation: {found}." if FAILED else ""
+
+
 def word(name: str) -> str:
     """The words for a name of a table: ``gaussian_noise`` -> ``gaussian noise``, ``auc`` -> ``AUC``."""
-    return WORDS.get(name, name.split("/")[-1].replace("_", " "))
+    return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + "†" * (name in FAILED)
 
 
 def colours(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:

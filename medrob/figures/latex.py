@@ -1,0 +1,146 @@
+"""Words and numbers for a LaTeX text: rounding, escapes and names of macros.
+
+Numbers are first written as plain Unicode text, which `escape` turns into LaTeX.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import unicodedata
+from typing import Any
+
+from medrob.figures.style import WORDS
+
+UNDEFINED = "not defined"
+DASH = "—"  # in a table, for what is not defined
+P = "\N{MATHEMATICAL ITALIC SMALL P}"
+DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
+MACRO_WORDS = {"+": "Plus", "%": "Percent", "auroc": "AUROC", "ci": "CI"} | dict(
+    zip("0123456789", DIGITS, strict=True)
+)
+SPECIAL = {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\N{NO-BREAK SPACE}": "~",
+    "\N{THIN SPACE}": r"\,",
+} | {c: f"\\{c}" for c in "&%$#_{}"}
+LETTERS = (
+    "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho varsigma sigma tau "
+    "upsilon varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+)
+GREEK = dict(zip("αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩ", LETTERS.split(" "), strict=True))
+MATHS = {"≥": "geq", "≤": "leq", "≠": "neq", "≈": "approx", "∞": "infty", "→": "to", "←": "leftarrow"}
+SYMBOLS = {c: rf"\ensuremath{{\{name}}}" for c, name in (GREEK | MATHS).items()}
+SYMBOLS |= {"−": r"\ensuremath{-}", P: r"\ensuremath{p}"}
+# What pdflatex prints with T1 fonts and no further package, beyond ASCII.
+PRINTED = ({chr(code) for code in range(0xA1, 0x180)} - set("ĦħĸĿŀŉŦŧſ")) | set("–—‘’‚“”„…•†‡€™‰")
+
+
+def escape(text: str) -> str:
+    """LaTeX that prints `text`: special characters escaped, spaces and line breaks made one space.
+
+    Letters with accents, dashes, Greek letters and common signs are printed; what the standard fonts lack
+    loses its accents, or is printed as its code, such as U+4E2D.
+    """
+    text = unicodedata.normalize("NFC", re.sub(r"[ \t\r\n\x00-\x1f\x7f]+", " ", text))
+    text = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)
+    return "".join(_escape(character) for character in text)
+
+
+def _escape(character: str) -> str:
+    if character in SPECIAL or character in SYMBOLS:
+        return SPECIAL.get(character) or SYMBOLS[character]
+    if character.isascii() or character in PRINTED:
+        return character
+    simple = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
+    return escape(simple) if simple else rf"\texttt{{U+{ord(character):04X}}}"
+
+
+def ascii_name(name: str) -> str:
+    """`name` in ASCII: accents dropped, other letters as their code, other signs as spaces."""
+    letters = unicodedata.normalize("NFKD", name)
+    kept = (c for c in letters if not unicodedata.combining(c))
+    return "".join(c if c.isascii() else f"u{ord(c):04x}" if c.isalnum() else " " for c in kept)
+
+
+def file_name(name: str) -> str:
+    """A name that every file system and LaTeX take: letters, digits, ``_``, ``-`` and ``+``.
+
+    Raises:
+        ValueError: nothing is left of the name.
+    """
+    safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", ascii_name(str(name))).strip("_")
+    if not safe:
+        raise ValueError(f"name={name!r} holds no letter or digit; give a name such as '03_auc'")
+    return safe
+
+
+def macro(name: str, prefix: str = "medrob") -> str:
+    r"""The LaTeX macro for a name, of letters alone: ``clean auc`` -> ``\medrobCleanAUC``.
+
+    Digits are spelled out: ``drift gradcam layer4.1`` -> ``\medrobDriftGradCAMLayerFourOne``.
+
+    Raises:
+        ValueError: a name without letters or digits.
+    """
+    parts = re.findall(r"[A-Za-z]+|[0-9+%]", ascii_name(str(name)))
+    if not parts:
+        raise ValueError(f"name={name!r} holds no letter or digit; give a name such as 'clean auc'")
+    return f"\\{prefix}" + "".join(_part(part) for part in parts)
+
+
+def _part(part: str) -> str:
+    known = MACRO_WORDS.get(part.lower()) or re.sub("[^A-Za-z]", "", WORDS.get(part.lower(), ""))
+    if known and (known.lower() == part.lower() or part in MACRO_WORDS):
+        return known
+    return part[0].upper() + part[1:]
+
+
+def decimals(size: float) -> int:
+    """Digits after the point for numbers of this size: three up to 1, fewer beyond, so that three count."""
+    if not math.isfinite(size) or size == 0:
+        return 3
+    if size < 0.01:
+        return min(1 - math.floor(math.log10(size)), 6)
+    return next((3 - i for i, limit in enumerate((1, 10, 100)) if size <= limit), 0)
+
+
+def number(value: Any, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
+    """A number as plain text: 0.960, −0.031, ∞, 12 345; words stay words; None and NaN are `undefined`."""
+    if isinstance(value, str):
+        return value
+    if value is None or value != value:
+        return undefined
+    if math.isinf(value):
+        return "−∞" if value < 0 else "∞"
+    text = f"{abs(value):,.{digits}f}"
+    sign = "−" if value < 0 and text.strip("0.,") else ""
+    return sign + text.replace(",", "\N{THIN SPACE}" if abs(value) >= 10_000 else "")
+
+
+def with_interval(value: Any, low: float, high: float, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
+    """``0.960 (0.944 to 0.975)``: the zero before the point is kept, as AUC may be 1 and a drop below 0."""
+    text = number(value, digits, undefined=undefined)
+    if text == undefined:
+        return text
+    if low != low or high != high:
+        return f"{text} ({undefined if undefined != UNDEFINED else 'interval not defined'})"
+    return f"{text} ({number(low, digits)} to {number(high, digits)})"
+
+
+def p_value(p: float, *, bare: bool = False, undefined: str = UNDEFINED) -> str:
+    """``p = .008`` or ``p < .001``, without the zero, as a p value never exceeds 1; bare: ``.008``.
+
+    Raises:
+        ValueError: a p value outside 0 to 1.
+    """
+    if p is None or p != p:
+        return undefined
+    if not 0 <= p <= 1:
+        raise ValueError(f"p={p!r} is no p value: it must lie between 0 and 1")
+    sign, text = ("<", ".001") if p < 0.001 else (">", ".999") if p > 0.999 else ("=", f"{p:.3f}"[1:])
+    if bare:
+        return text if sign == "=" else f"{sign}\N{NO-BREAK SPACE}{text}"
+    return f"{P}\N{NO-BREAK SPACE}{sign}\N{NO-BREAK SPACE}{text}"

@@ -1,0 +1,193 @@
+"""Figures of trust: do maps depend on the network, does the network need them, do they lie on the lesion?"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from medrob.figures.style import band, bare, colours, letter, markers, sized, word
+
+TITLES = {
+    "insertion": "insertion (higher: better)",
+    "deletion": "deletion (lower: better)",
+    "road": "ROAD (higher: better)",
+    "energy": "energy inside the lesion",
+    "pointing": "pointing game",
+    "iou": "intersection over union",
+}
+
+
+def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
+    """(a) Similarity of maps while the network loses its weights from the head down; (b) when all are lost.
+
+    Args:
+        trust: holds the rows of `medrob.trust.randomisation`.
+        layer: of panel (a). Grey line: the map of another image. Methods marked † fail: see
+            `medrob.trust.verdicts`.
+    """
+    rows = trust[trust["test"] == "randomisation"]
+    figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
+    here = rows[(rows["layer"] == layer) & rows["value"].notna()]
+    stages = list(dict.fromkeys(rows["stage"]))
+    methods = list(dict.fromkeys(rows["method"]))
+    shades, shapes = colours(methods), markers(methods)
+    for method, group in here.groupby("method", sort=False):
+        place = [stages.index(stage) for stage in group["stage"]]
+        band(
+            axes[0][0], place, *(list(group[c]) for c in ("value", "low", "high")),
+            colour=shades[method], marker=shapes[method], label=word(str(method)),
+        )  # fmt: skip
+    ax = axes[0][0]
+    if here["chance"].notna().any():
+        chance = here["chance"].mean()
+        ax.axhline(chance, color="0.5", linestyle="--", linewidth=0.8)
+        ax.annotate("another image", (0, chance), fontsize="x-small", color="0.3", va="bottom")
+    if here.empty:
+        _nothing(ax, f"no map at {layer} can be compared")
+    ax.axhline(0, color="0.7", linewidth=0.6)
+    ax.set(title=f"maps of {layer}", ylabel="rank correlation with the map\nof the trained network")
+    ax.set_xticks(range(len(stages)), stages, rotation=45)
+    ax.set_xlabel("part of the network lost last")
+    _table(axes[0][1], rows[rows["stage"] == stages[-1]] if stages else rows, "all weights lost")
+    letter(figure, axes[0])
+    if not here.empty:
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=5)
+    return figure
+
+
+def _table(ax: Axes, rows: pd.DataFrame, title: str) -> None:
+    """Values by method and layer as a heatmap with its numbers; grey where there is none."""
+    methods, layers = (list(dict.fromkeys(rows[c])) for c in ("method", "layer"))
+    wide = rows.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
+    ax.imshow(wide.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    ax.set_facecolor("0.85")
+    for (i, j), value in np.ndenumerate(wide.to_numpy(float)):
+        text = f"{value:.2f}".replace("0.", ".") if np.isfinite(value) else "–"
+        ax.text(j, i, text, ha="center", va="center", fontsize="xx-small")
+    ax.set_yticks(range(len(methods)), [word(m) for m in methods], fontsize="x-small")
+    names = [name.removeprefix("layer") for name in layers]
+    ax.set_xticks(range(len(layers)), names, fontsize="x-small", rotation=45)
+    ax.set(title=title, xlabel="layer")
+    ax.tick_params(length=0)
+
+
+def faithfulness(trust: pd.DataFrame, *, layer: str) -> Figure:
+    """Insertion, deletion and ROAD of every method at a layer (and of maps of the input); bars: 95 %.
+
+    Args:
+        trust: holds the rows of `medrob.trust.faithfulness`. Open circles: a random map of that resolution.
+    """
+    rows = trust[trust["layer"].isin([layer, "input"])]
+    tests = [test for test in ("insertion", "deletion", "road") if test in set(rows["test"])]
+    methods = list(dict.fromkeys(rows[rows["test"].isin(tests)]["method"]))
+    figure, axes = sized(0.12 + 0.04 * max(len(methods), 4), 1, max(len(tests), 1), sharey=True)
+    for ax, test in zip(axes[0], tests, strict=False):
+        for row in rows[rows["test"] == test].itertuples():
+            y = methods.index(row.method)
+            low, high = max(row.value - row.low, 0), max(row.high - row.value, 0)
+            ax.errorbar(row.value, y, xerr=[[low], [high]], color="C0", marker="o", elinewidth=0.8)
+            ax.plot(row.chance, y, color="0.4", marker="o", markerfacecolor="none", linestyle="")
+        ax.set_title(TITLES[test])
+    axes[0][0].set_yticks(range(len(methods)), [word(m) for m in methods])
+    axes[0][0].invert_yaxis()
+    figure.supxlabel(f"area under the probability of the class explained ({layer})", fontsize="medium")
+    handles = [
+        Line2D([], [], color="C0", marker="o", label="the method"),
+        Line2D([], [], color="0.4", marker="o", markerfacecolor="none", linestyle="", label="a random map"),
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=2)
+    return figure
+
+
+def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
+    """Does the map still lie on the lesion? Against severity, a line a corruption; dashed: chance.
+
+    Args:
+        trust: holds the rows of `medrob.trust.localisation`.
+    """
+    rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
+    names = [n for n in dict.fromkeys(rows[rows["test"] == "energy"]["corruption"]) if n != "clean"]
+    shades, shapes = colours(names), markers(names)
+    figure, axes = sized(0.42, 1, 3)
+    for ax, test in zip(axes[0], ("energy", "pointing", "iou"), strict=True):
+        here = rows[rows["test"] == test]
+        clean = here[here["corruption"] == "clean"]
+        for name in names:
+            group = pd.concat([clean, here[here["corruption"] == name]]).sort_values("severity")
+            band(
+                ax, *(list(group[c]) for c in ("severity", "value", "low", "high")),
+                colour=shades[name], marker=shapes[name], label=word(name),
+            )  # fmt: skip
+        if len(here) and here["value"].notna().any():
+            ax.axhline(here["chance"].mean(), color="0.3", linestyle="--", linewidth=0.8)
+            ax.annotate("chance", (0, here["chance"].mean()), fontsize="x-small", color="0.3", va="bottom")
+            ax.set_ylim(bottom=0)
+        else:
+            _nothing(ax, "no map to compare")
+        ax.set(title=TITLES[test], xticks=sorted(set(here["severity"])))
+    axes[0][0].set_ylabel("mean over the images with a lesion")
+    figure.supxlabel(f"severity (0 = clean); {word(method)}, {layer}", fontsize="medium")
+    if names:
+        figure.legend(
+            *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 5)
+        )
+    return figure
+
+
+def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str) -> Figure:
+    """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
+
+    Args:
+        trust: holds the rows of `medrob.trust.scale`, and those of the worst case, if it was run.
+        mean: from `medrob.analysis.mean_drift` by severity, method and layer.
+    """
+    limits = {
+        "floor": ("same picture again", "|", "0.2"),
+        "max-sensitivity": ("worst of random noise", "v", "C2"),
+        "attack": ("attack", "X", "C3"),
+        "ceiling-image": ("another picture", "s", "0.35"),
+        "ceiling-weights": ("random network", "D", "0.6"),
+    }
+    here = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(limits)]
+    moved = mean[mean["layer"].isin([layer, "input"])]
+    methods = list(dict.fromkeys(here[here["test"] == "ceiling-image"]["method"]))
+    figure, axes = sized(0.16 + 0.045 * max(len(methods), 4))
+    ax = axes[0][0]
+    for test, (_, marker, colour) in limits.items():
+        for row in here[here["test"] == test].itertuples():
+            if row.method in methods and np.isfinite(row.value):
+                _point(ax, row, methods.index(row.method), marker, colour)
+    for row in moved.itertuples():
+        if row.method in methods and np.isfinite(row.value):
+            y = methods.index(row.method)
+            ax.text(row.value, y - 0.12, str(row.severity), fontsize="x-small", ha="center", va="bottom")
+            ax.plot(row.value, y, marker="o", color="C0", markersize=3)
+    ax.set_yticks(range(len(methods)), [word(m) for m in methods])
+    ax.set_ylim(len(methods) - 0.4, -0.6)
+    ax.set_xlim(left=-0.01)
+    ax.set_xlabel(f"RMSE of maps (0-1), {layer}")
+    shown = [test for test in limits if test in set(here["test"])]
+    handles = [Line2D([], [], color="C0", marker="o", linestyle="", label="corruption, severity 1-5")]
+    handles += [
+        Line2D([], [], color=limits[t][2], marker=limits[t][1], linestyle="", label=limits[t][0])
+        for t in shown
+    ]
+    figure.legend(handles=handles, loc="outside upper center", ncols=3)
+    return figure
+
+
+def _point(ax: Axes, row: object, y: float, marker: str, colour: str) -> None:
+    value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
+    ax.errorbar(
+        value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]],
+        color=colour, marker=marker, elinewidth=0.8,
+    )  # fmt: skip
+
+
+def _nothing(ax: Axes, why: str) -> None:
+    """Say in the panel why it is empty."""
+    bare(ax)
+    ax.text(0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small")
