@@ -42,12 +42,12 @@ def smear(image: NDArray[np.uint8], line: list[Piece], out: NDArray[np.uint8]) -
     last_column = max(left + kernel.shape[1] for kernel, left, _ in line)
     edges = (-first_row, last_row - 1, -first_column, last_column - 1)
     wide = cv2.copyMakeBorder(image, *edges, cv2.BORDER_REPLICATE)
-    total: NDArray | None = None
+    total = np.zeros((0, 0), np.int16)
     for kernel, left, top in line:
         rows = slice(top - first_row, top - first_row + height + len(kernel) - 1)
         columns = slice(left - first_column, left - first_column + width + kernel.shape[1] - 1)
         part = cv2.filter2D(wide[rows, columns], cv2.CV_16S, kernel * 64, anchor=(0, 0))[:height, :width]
-        total = part if total is None else cv2.add(total, part, dst=total)
+        total = np.asarray(cv2.add(total, part, dst=total) if total.size else part)
     cv2.convertScaleAbs(total, dst=out, alpha=1 / 64)
 
 
@@ -74,7 +74,7 @@ def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float = 1
 
 
 def _pieces(rows: NDArray[np.int64], columns: NDArray[np.int64], shares: NDArray) -> list[Piece]:
-    """Kernels of a line's points; four rows of shares belong to a point and its neighbours right and below."""
+    """Kernels of a line's points; four rows of shares: a point's, its neighbours' right and below."""
     spread = int(len(shares) > 1)
     length = len(rows)
     area = (abs(rows.item(-1)) + 1 + spread) * (abs(columns.item(-1)) + 1 + spread)
@@ -197,7 +197,7 @@ def shuffled(fields: Iterable[NDArray[np.uint16]], offset: int) -> NDArray[np.in
     """
     source: NDArray | None = None
     for field in fields:
-        count, height, width = field.shape
+        height, width = field.shape[1:]
         here = np.arange(field.size)
         taken = here.copy()
         inner = np.s_[:, offset + 1 : height - offset + 1, offset + 1 : width - offset + 1]
@@ -220,7 +220,7 @@ def _taken(images: Images, source: NDArray[np.int64]) -> Images:
     tall = images.reshape(-1, *images.shape[2:])
     four = np.asarray(cv2.cvtColor(tall, cv2.COLOR_RGB2RGBA))
     moved = four.reshape(-1, 4).view(np.uint32).take(source).view(np.uint8).reshape(four.shape)
-    return np.asarray(cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB)).reshape(images.shape)
+    return np.asarray(cv2.cvtColor(moved, cv2.COLOR_RGBA2RGB), np.uint8).reshape(images.shape)
 
 
 @lru_cache(maxsize=16)

@@ -42,14 +42,14 @@ def pixelate(images: Images, fraction: float, draws: Draws) -> Images:
     if channels == 3:  # a fourth byte makes a pixel one number, which is quicker to copy
         pixels = np.asarray(cv2.cvtColor(pixels, cv2.COLOR_RGB2RGBA))
     pixel = np.uint8 if channels == 1 else np.uint32
-    narrow = _shrunk(np.asarray(cv2.transpose(pixels)).reshape(1, width, -1), columns)
-    narrow = np.asarray(cv2.transpose(narrow.reshape(columns, count * height, -1)))
+    narrow = _shrunk(np.asarray(cv2.transpose(pixels), np.uint8).reshape(1, width, -1), columns)
+    narrow = np.asarray(cv2.transpose(narrow.reshape(columns, count * height, -1)), np.uint8)
     small = _shrunk(narrow.reshape(count, height, -1), rows).view(pixel)
-    out = small.take(_repeats(columns, width), axis=2).take(_repeats(rows, height), axis=1)
+    out: NDArray = small.take(_repeats(columns, width), axis=2).take(_repeats(rows, height), axis=1)
     if channels == 1:
         return out[..., None]
     four = out.reshape(count * height, width).view(np.uint8).reshape(count * height, width, 4)
-    return np.asarray(cv2.cvtColor(four, cv2.COLOR_RGBA2RGB)).reshape(images.shape)
+    return np.asarray(cv2.cvtColor(four, cv2.COLOR_RGBA2RGB), np.uint8).reshape(images.shape)
 
 
 def _shrunk(values: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
@@ -130,7 +130,7 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
     has other numbers and no affine map.
     """
     alpha, sigma, affine = (value * draws.factor for value in parameters)
-    height, width, channels = images.shape[1:]
+    height, width = images.shape[1:3]
     middle, reach = np.array([width // 2, height // 2]), min(height, width) // 3
     corners = (middle + reach * np.array([[1, 1], [1, -1], [-1, -1]])).astype(np.float32)
     moved = corners + draws.uniform((3, 2), -affine, affine).astype(np.float32)
@@ -144,7 +144,7 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
         warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
         if alpha > 0:
             places = cv2.scaleAdd(smooth(field[::-1], sigma), alpha / 32768, grid)
-            warped = cv2.remap(warped, places, None, cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
+            warped = cv2.remap(warped, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         result[:] = warped.reshape(result.shape)
     return out
 
@@ -157,11 +157,11 @@ def smooth(fields: NDArray[np.int16], sigma: float) -> NDArray[np.float32]:
     radius = int(3 * sigma + 0.5)
     if radius < 16:
         kernel = cv2.getGaussianKernel(2 * radius + 1, max(sigma, 1e-3), cv2.CV_32F)
-        merged = cv2.merge(fields.astype(np.float32))
+        merged = cv2.merge([*fields.astype(np.float32)])
         return np.asarray(cv2.sepFilter2D(merged, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT))
     down, across = (_smoothing(length, sigma) for length in fields.shape[1:])
     smoothed = down @ fields @ across.T * 2.0**-38
-    return np.asarray(cv2.merge(smoothed.astype(np.float32)))
+    return np.asarray(cv2.merge([*smoothed.astype(np.float32)]))
 
 
 @lru_cache(maxsize=32)

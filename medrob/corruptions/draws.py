@@ -72,7 +72,7 @@ class Draws:
 _own = threading.local()
 
 
-def _generator() -> tuple[np.random.SFC64, dict[str, Any]]:
+def _generator() -> tuple[np.random.SFC64, Any]:
     """This thread's generator and its state, to be overwritten: making one costs more than a small image."""
     if not hasattr(_own, "generator"):
         _own.generator = np.random.SFC64(0)

@@ -22,7 +22,9 @@ def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width))
     weights = draws.uniform((4, 4), -1, 1).astype(np.float32)  # of x^i y^j
     weights[:, np.add.outer(range(4), range(4)) > 3] = weights[:, 0, 0] = 0
-    lines = sum(weights[:, :, j, None] * y**j for j in range(4))  # (images, i, rows)
+    lines = np.zeros((len(images), 4, height), np.float32)  # (images, i, rows)
+    for j in range(4):
+        lines += weights[:, :, j, None] * y**j
     field = np.zeros((len(images), height, width), np.float32)
     for i in (3, 2, 1, 0):
         field *= x
@@ -74,14 +76,15 @@ def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
     cycles = draws.uniform((2,), 0.06, 0.25, stream=1)
     start = draws.uniform((2,), 0, 2 * np.pi, stream=2)
     out = images.astype(np.float32)
+    height, width = images.shape[1:3]
     for k in (0, 1):
         speed = 2 * np.pi * cycles[:, k, None] * np.stack([np.cos(angle[:, k]), np.sin(angle[:, k])], axis=1)
-        out += 255 * strength * waves(*images.shape[1:3], speed, start[:, k])[..., None]
+        out += 255 * strength * waves(height, width, speed, start[:, k])[..., None]
     return to_uint8(out)
 
 
 def waves(height: int, width: int, speed: NDArray, start: NDArray) -> NDArray[np.float32]:
-    """cos(start + x speed_x + y speed_y) for each image, (images, height, width); speed (images, 2) a pixel."""
+    """cos(start + x speed_x + y speed_y), (images, height, width); speed (images, 2) in radians a pixel."""
     across = np.arange(width) * speed[:, :1] + start[:, None]
     down = np.arange(height) * speed[:, 1:]
     cos_x, sin_x, cos_y, sin_y = (f(a).astype(np.float32) for a in (across, down) for f in (np.cos, np.sin))

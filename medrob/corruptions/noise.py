@@ -20,7 +20,8 @@ def gaussian_noise(images: Images, sigma: float, draws: Draws) -> Images:
     noise = draws.pairs(_scaled_normal(255 * sigma), images.shape[1:])
     up, down = cv2.split(noise.view(np.uint8).reshape(len(images), -1, 2))
     flat = images.reshape(len(images), -1)
-    return cv2.subtract(cv2.add(flat, up, dst=up), down, dst=down).reshape(images.shape)
+    noisy = cv2.subtract(cv2.add(flat, up, dst=up), down, dst=down)
+    return np.asarray(noisy, np.uint8).reshape(images.shape)
 
 
 def speckle_noise(images: Images, sigma: float, draws: Draws) -> Images:
@@ -54,7 +55,7 @@ def impulse_noise(images: Images, share: float, draws: Draws) -> Images:
     np.negative(white, out=white)  # 255 where true
     black = np.less(field, edge, out=np.empty(field.shape, bool)).view(np.uint8)
     np.negative(black, out=black)
-    return cv2.subtract(cv2.add(images, white), black)
+    return np.asarray(cv2.subtract(cv2.add(images, white), black), np.uint8)
 
 
 def _rows(values: NDArray) -> NDArray:

@@ -25,7 +25,7 @@ def brightness(images: Images, shift: float, draws: Draws) -> Images:
     gain = cv2.LUT(value, gains)
     lift = (value == 0) * np.uint8(round(raised[0]))
     planes = [cv2.add(cv2.multiply(plane, gain, dtype=cv2.CV_8U), lift) for plane in planes]
-    return cv2.merge(planes).reshape(images.shape)
+    return np.asarray(cv2.merge(planes), np.uint8).reshape(images.shape)
 
 
 def contrast(images: Images, factor: float, draws: Draws) -> Images:
@@ -56,7 +56,7 @@ def saturate(images: Images, parameters: tuple[float, float], draws: Draws) -> I
     if plus > 0:
         grey = (largest == smallest) * cv2.convertScaleAbs(largest, alpha=min(plus, 1))
         planes[1:] = [cv2.subtract(plane, grey) for plane in planes[1:]]
-    return cv2.merge(planes).reshape(images.shape)
+    return np.asarray(cv2.merge(planes), np.uint8).reshape(images.shape)
 
 
 @lru_cache(maxsize=32)

@@ -67,7 +67,7 @@ def _woven(*rows: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np
     """Twice as fine: the rows of the first pair by turns with those of the second, and so their columns."""
     count, height, width = rows[0][0].shape
     sides = [np.concatenate(side, axis=2).reshape(-1, width) for side in zip(*rows, strict=True)]
-    return np.asarray(cv2.merge(sides)).reshape(count, 2 * height, 2 * width)
+    return np.asarray(cv2.merge(sides), np.float32).reshape(count, 2 * height, 2 * width)
 
 
 def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
@@ -163,7 +163,7 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     for image, result, flakes, line in zip(images, out, field, lines, strict=True):
         near = cv2.remap(flakes, *maps, cv2.INTER_LINEAR)
         _, near = cv2.threshold(near, threshold, 0, cv2.THRESH_TOZERO)
-        smear(cv2.convertScaleAbs(near, alpha=255), line, fallen)
+        smear(np.asarray(cv2.convertScaleAbs(near, alpha=255)), line, fallen)
         snowed = cv2.add(fallen, cv2.flip(fallen, -1))
         grey = image if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         half = cv2.convertScaleAbs(grey, alpha=0.75, beta=63.75)  # half of the white, which may exceed 255
@@ -198,7 +198,7 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
             image = cv2.multiply(image, cv2.merge([1 - cover] * channels), dtype=cv2.CV_8U)
         else:
             _, liquid = cv2.threshold(liquid, threshold, 0, cv2.THRESH_TOZERO)
-            cover = cv2.min(_drops(liquid) * np.float32(strength), 1)
+            cover = np.minimum(_drops(liquid) * np.float32(strength), 1)
         layer = cv2.merge([cv2.convertScaleAbs(cover, alpha=level) for level in colour])
         cv2.add(image, layer.reshape(image.shape), dst=result)
     return out
@@ -210,7 +210,7 @@ def _soften(field: NDArray[np.float32], sigma: float) -> NDArray:
     return cv2.GaussianBlur(field, (width, width), sigma, borderType=cv2.BORDER_REPLICATE)
 
 
-def _drops(liquid: NDArray[np.float32]) -> NDArray[np.float32]:
+def _drops(liquid: NDArray) -> NDArray[np.float32]:
     """Shading 0..1 of the drops of a liquid: bright towards their lower right edges."""
     liquid = np.minimum(liquid * 255, 255).astype(np.uint8)
     distance = cv2.distanceTransform(255 - cv2.Canny(liquid, 50, 150), cv2.DIST_L2, 5)
@@ -218,4 +218,4 @@ def _drops(liquid: NDArray[np.float32]) -> NDArray[np.float32]:
     relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
     shading = cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3))
     drops = liquid * shading.astype(np.float32)
-    return drops / max(float(drops.max()), 1.0)
+    return np.divide(drops, max(float(drops.max()), 1.0), out=drops)

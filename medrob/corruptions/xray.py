@@ -34,7 +34,8 @@ def grid_lines(images: Images, depth: float, draws: Draws) -> Images:
     tilt = np.deg2rad(draws.uniform((), -4, 4, stream=1))
     start = draws.uniform((), 0, 2 * np.pi, stream=2)
     speed = 2 * np.pi / period * np.stack([np.cos(tilt), np.sin(tilt)])
-    shade = waves(*images.shape[1:3], speed.T, start)
+    height, width = images.shape[1:3]
+    shade = waves(height, width, speed.T, start)
     shade *= np.float32(-depth / 2)
     shade += np.float32(1 - depth / 2)
     return to_uint8(images * shade[..., None])
@@ -45,7 +46,7 @@ def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
 
     `ratio` is scatter to primary; the scatter's spread is 15 % of the shorter side. Boone & Seibert (1988).
     """
-    height, width, channels = images.shape[1:]
+    height, width = images.shape[1:3]
     side = min(height, width)
     finer = max(1.0, side / 32)  # so wide a blur is as good on a smaller image
     size = round(width / finer), round(height / finer)
