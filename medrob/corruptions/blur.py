@@ -204,10 +204,14 @@ def shuffled(fields: Iterable[NDArray[np.uint16]], offset: int) -> NDArray[np.in
         jumps = look_up(_jumps(offset, width), np.ascontiguousarray(field[inner]))
         taken.reshape(field.shape)[inner] += jumps
         ends = np.maximum(taken, here)  # a later neighbour was visited before and may have changed
-        for _ in range(4):
+        for _ in range(2):
             ends = ends.take(ends)  # follow it, twice as far each time
-        while ((last := taken.take(ends)) > ends).any():
-            ends = ends.take(ends)
+        last = taken.take(ends)
+        longer = np.flatnonzero(last > ends)
+        while longer.size:
+            ends[longer] = last[longer]
+            last[longer] = taken.take(ends[longer])
+            longer = longer[last[longer] > ends[longer]]
         source = last if source is None else source.take(last)
     assert source is not None
     return source

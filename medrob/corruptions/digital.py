@@ -1,5 +1,6 @@
 """Digital damage: compression, loss of resolution, warps."""
 
+from collections.abc import Iterable, Iterator
 from functools import lru_cache
 
 import cv2
@@ -135,47 +136,47 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
     corners = (middle + reach * np.array([[1, 1], [1, -1], [-1, -1]])).astype(np.float32)
     moved = corners + draws.uniform((3, 2), -affine, affine).astype(np.float32)
     grid = cv2.merge(np.meshgrid(*(np.arange(n, dtype=np.float32) for n in (width, height))))
-    fields = np.zeros((len(images), 0), np.int16)
+    shifts: Iterable[NDArray] = [np.empty(0)] * len(images)
     if alpha > 0:
         fields = (draws.bits((2, height, width), stream=1) ^ np.uint16(32768)).view(np.int16)
+        shifts = smooth(fields[:, ::-1], sigma)
     out = np.empty_like(images)
-    for image, result, corner, field in zip(images, out, moved, fields, strict=True):
+    for image, result, corner, shift in zip(images, out, moved, shifts, strict=True):
         matrix = cv2.getAffineTransform(corners, corner)
         warped = cv2.warpAffine(image, matrix, (width, height), borderMode=cv2.BORDER_REFLECT_101)
         if alpha > 0:
-            places = cv2.scaleAdd(smooth(field[::-1], sigma), alpha / 32768, grid)
+            places = cv2.scaleAdd(shift, alpha / 32768, grid)
             warped = cv2.remap(warped, places, np.empty(0), cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT)
         result[:] = warped.reshape(result.shape)
     return out
 
 
-def smooth(fields: NDArray[np.int16], sigma: float) -> NDArray[np.float32]:
-    """Gaussian smoothing of fields (F, height, width) into channels (height, width, F).
+def smooth(fields: NDArray[np.int16], sigma: float) -> Iterator[NDArray[np.float32]]:
+    """Gaussian smoothing of fields (N, F, height, width) into channels (height, width, F), one of N at a time.
 
-    Sigma in pixels, cut at 3 sigma, borders mirrored.
+    Sigma in pixels, borders mirrored. Narrow kernels are cut at 3 sigma. Wide ones leave few cosines, which
+    are all that is computed; every product is of whole numbers below 2^53 and so exact, in whatever order the
+    linear algebra library and its threads take it.
     """
-    radius = int(3 * sigma + 0.5)
-    if radius < 16:
-        kernel = cv2.getGaussianKernel(2 * radius + 1, max(sigma, 1e-3), cv2.CV_32F)
-        merged = cv2.merge([*fields.astype(np.float32)])
-        return np.asarray(cv2.sepFilter2D(merged, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT))
-    down, across = (_smoothing(length, sigma) for length in fields.shape[1:])
-    smoothed = down @ fields @ across.T * 2.0**-38
-    return np.asarray(cv2.merge([*smoothed.astype(np.float32)]))
+    if sigma < 5:
+        kernel = cv2.getGaussianKernel(2 * int(3 * sigma + 0.5) + 1, max(sigma, 1e-3), cv2.CV_32F)
+        for field in fields:
+            merged = cv2.merge([*field.astype(np.float32)])
+            yield np.asarray(cv2.sepFilter2D(merged, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT))
+        return
+    (down, fade_down), (across, fade_across) = (_cosines(length, sigma) for length in fields.shape[2:])
+    bits, fine = 2.0**-16, 2.0**10
+    waves = np.rint(down @ fields * bits) @ across.T * bits
+    waves = np.rint(waves * fade_down[:, None] * fade_across * fine)
+    for smoothed in np.rint(down.T @ waves * bits) @ across * (bits / fine):
+        yield np.asarray(cv2.merge([*smoothed.astype(np.float32)]))
 
 
 @lru_cache(maxsize=32)
-def _smoothing(length: int, sigma: float) -> NDArray[np.float64]:
-    """Wide Gaussian smoothing of a mirrored line as a matrix (length, length), times 2^19 and rounded.
-
-    With whole numbers of 16 and 19 bits the sums stay below 2^53 and are exact, in whatever order the linear
-    algebra library and its threads take them.
-    """
-    radius = int(3 * sigma + 0.5)
-    offsets = np.arange(-radius, radius + 1)
-    weights = np.exp(-0.5 * (offsets / sigma) ** 2)
-    matrix = np.zeros((length, length))
-    for row in range(length):
-        folded = (row + offsets) % (2 * length)
-        np.add.at(matrix[row], np.minimum(folded, 2 * length - 1 - folded), weights)
-    return np.rint(matrix / weights.sum() * 2**19)
+def _cosines(length: int, sigma: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Cosines of a mirrored line that smoothing leaves, (K, length), times 2^16 and rounded; their weights."""
+    order = np.arange(length)
+    fade = np.exp(-0.5 * (np.pi * sigma / length * order) ** 2)
+    kept = int((fade > 1e-4).sum())
+    waves = np.cos(np.pi / length * np.outer(order[:kept], order + 0.5))
+    return np.rint(2**16 * waves), np.minimum(order[:kept] + 1, 2) * fade[:kept] / length
