@@ -29,6 +29,7 @@ def corrupt(
     seed: int = 0,
     start: int = 0,
     scale: str | None = None,
+    workers: int | None = None,
 ) -> NDArray[np.uint8]:
     """Corrupted copies of images: a pure function of (image, name, severity, seed, index).
 
@@ -44,6 +45,7 @@ def corrupt(
         scale: severity table, "32", "64" or "224"; default by the shorter side: up to 48 pixels "32", up to
             112 "64", else "224". Where none was published at that scale, or there is only one table, lengths
             in the "224" table are multiplied by size / 224; with scale="224" they are taken as published.
+        workers: threads that share the images; by default one, or all cores for four million values or more.
 
     Returns:
         uint8, same shape: rounded and clipped to 0..255.
@@ -60,6 +62,9 @@ def corrupt(
             f"{name!r} needs RGB images, but these are grey (1 channel); "
             "names(suite, channels=1) leaves such corruptions out"
         )
+    if workers is None:
+        workers = cores() if images.size >= _PARALLEL else 1
+    workers = check_integer("workers", workers, 1)
     parameters, factor = _level(corruption, severity, scale, min(images.shape[1:3]))
     _keep_memory()
     out = np.empty(images.shape, np.uint8)
@@ -72,12 +77,12 @@ def corrupt(
     step = max(1, _CHUNK // max(1, images[:1].size))
     edges = [(i, min(i + step, len(images))) for i in range(0, len(images), step)]
     with _one_opencv_thread():
-        if images.size < _PARALLEL or len(edges) < 2 or cores() < 2:
-            for first, last in edges:
-                work(first, last)
+        if workers == 1 or len(edges) < 2:
+            for edge in edges:
+                work(*edge)
         else:
-            with ThreadPoolExecutor(cores()) as pool:
-                list(pool.map(lambda edge: work(*edge), edges))
+            with ThreadPoolExecutor(workers) as pool:
+                list(pool.map(work, *zip(*edges, strict=True)))
     return out
 
 
