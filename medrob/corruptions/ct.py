@@ -19,7 +19,7 @@ Images = NDArray[np.uint8]
 Rays = NDArray[np.float32]
 
 _WATER = 6.0  # attenuation (natural log) across the whole shorter side at white: 30 cm of water is half white
-_PHOTONS = 20000  # that leave the tube for each ray, where metal starves rays
+_PHOTONS = 20000  # that leave the tube for each ray of an image of 64 pixels, where metal starves rays
 _HARDENING = 0.02  # of what metal and the rest of a ray absorb together goes unread
 _COARSE = 32  # shorter side, in pixels, of the image that is projected
 _FINE = 4  # places in each detector cell that back-projection reads
@@ -29,11 +29,13 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     """Wrong gains of single detector cells draw rings about the centre of rotation.
 
     `strength` is the amplitude of the worst rings over the full range; one cell in six is off, and rings
-    fade with the root of their radius. Sijbers & Postnov (2004).
+    fade with the root of their radius. 160 cells see the shorter side, fewer where a cell would be narrower
+    than 4/3 of a pixel. Sijbers & Postnov (2004).
     """
     height, width = images.shape[1:3]
+    side = min(height, width)
     y, x = np.mgrid[:height, :width]
-    radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2) * (160 / min(height, width))
+    radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2) * min(160 / side, 0.75)
     cells = int(radius.max()) + 2
     wrong = draws.uniform((cells,)) < 1 / 6
     gain = np.clip(draws.normal((cells,), stream=1) * wrong, -2, 2) / 2
@@ -85,6 +87,7 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
     """
     height, width = images.shape[1:3]
     side = min(height, width)
+    flux = _PHOTONS * side / 64
     place = draws.uniform((2, 2), -0.28, 0.28) * (height, width)
     size = draws.uniform((2,), 0.035, 0.06, stream=1) * side
     noise = draws.normal(_detector(height, width), stream=2)
@@ -99,7 +102,7 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
             chords += 2 * np.sqrt(np.maximum(radius**2 - (across - middle[:, None]) ** 2, 0))
         metal = (chords * (density / (0.1 * side))).astype(np.float32)
         total = rays + metal
-        starved = np.exp(np.minimum(total, 10) / 2) / np.sqrt(np.float32(_PHOTONS))
+        starved = np.exp(np.minimum(total, 10) / 2) / np.float32(flux**0.5)
         return np.where(metal > 0, noise[index] * starved - np.float32(_HARDENING) * metal * total, 0)
 
     y, x = np.mgrid[:height, :width]
