@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -13,7 +13,8 @@ import pandas as pd
 from medrob.conditions import Condition
 from medrob.conditions import apply as corrupted
 from medrob.conditions import examples as example_images
-from medrob.corruptions import cores
+from medrob.corruptions import NOT_MONOTONE, cores, describe
+from medrob.corruptions import distances as rmse_by_severity
 from medrob.data import ImageDataset, check_images
 from medrob.progress import bar
 
@@ -79,6 +80,31 @@ def examples(
     clean = dataset.images[image : image + 1]
     away = {c: float(compare_images(clean, picture[None])["rmse"][0]) for c, picture in pictures.items()}
     return pictures, away
+
+
+def severities(sets: Mapping[str, np.ndarray], names: Iterable[str]) -> pd.DataFrame:
+    """Whether each step of severity moves pictures further: the mean RMSE at severities 1 to 5.
+
+    Args:
+        sets: uint8 (N, H, W, C) under a name each. names: corruptions.
+
+    Returns:
+        A row per corruption, a column per set: five RMSE in grey levels, with "≤" before one that is not
+        above the last; empty where a corruption needs RGB. `exception` says at which scales of its
+        published table that is known (`NOT_MONOTONE`).
+    """
+    table = {}
+    for name in names:
+        row = {}
+        for title, images in sets.items():
+            if images.shape[-1] == 3 or not describe(name).colour:
+                steps = rmse_by_severity(images, name).mean(axis=1)
+                grows = np.diff(steps, prepend=0) > 0
+                row[title] = " ".join(
+                    f"{'' if up else '≤'}{step:.1f}" for up, step in zip(grows, steps, strict=True)
+                )
+        table[name] = {**row, "exception": ", ".join(NOT_MONOTONE.get(name, ()))}
+    return pd.DataFrame.from_dict(table, orient="index").fillna("")[[*sets, "exception"]]
 
 
 def _ssim(a: np.ndarray, b: np.ndarray) -> np.ndarray:

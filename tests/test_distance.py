@@ -96,3 +96,25 @@ def test_examples(tiny):
     found = distance.distances(tiny, todo, seed=2).query("image == 37").set_index(["corruption", "severity"])
     assert list(pictures) == todo and (pictures[CLEAN] == tiny.images[37]).all()
     assert away == pytest.approx(found["rmse"].to_dict())  # the same noise as in the whole set
+
+
+def test_severities(tiny):
+    rgb = np.repeat(tiny.images[:4], 3, axis=-1)
+    rgb[..., 0] //= 2
+    found = distance.severities({"grey": tiny.images[:4], "rgb": rgb}, ["contrast", "saturate"])
+    assert list(found) == ["grey", "rgb", "exception"] and found.loc["saturate", "grey"] == ""
+    assert found.loc["contrast", "exception"] == "" and found.loc["saturate", "exception"] == "224, 32"
+    worked = [
+        compare_images(tiny.images[:4], corruptions.corrupt(tiny.images[:4], "contrast", severity))[
+            "rmse"
+        ].mean()
+        for severity in range(1, 6)
+    ]
+    assert found.loc["contrast", "grey"] == " ".join(f"{step:.1f}" for step in worked)
+    assert "≤" in found.loc["saturate", "rgb"]  # takes colour away at 1 and 2, adds at 3 to 5
+
+
+def test_threads_change_no_distance(tiny, monkeypatch):
+    monkeypatch.setattr(distance, "CHUNK", 7 * tiny.images[0].size)
+    one, three = (distance.distances(tiny, grid(["fog"])[:3], seed=1, workers=w) for w in (1, 3))
+    pd.testing.assert_frame_equal(one, three)
