@@ -152,7 +152,7 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
 
 
 def smooth(fields: NDArray[np.int16], sigma: float) -> Iterator[NDArray[np.float32]]:
-    """Gaussian smoothing of fields (N, F, height, width) into channels (height, width, F), one of N at a time.
+    """Gaussian smoothing of fields (N, F, height, width) into channels (height, width, F), N times.
 
     Sigma in pixels, borders mirrored. Narrow kernels are cut at 3 sigma. Wide ones leave few cosines, which
     are all that is computed; every product is of whole numbers below 2^53 and so exact, in whatever order the
@@ -174,7 +174,7 @@ def smooth(fields: NDArray[np.int16], sigma: float) -> Iterator[NDArray[np.float
 
 @lru_cache(maxsize=32)
 def _cosines(length: int, sigma: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Cosines of a mirrored line that smoothing leaves, (K, length), times 2^16 and rounded; their weights."""
+    """Cosines of a line that smoothing leaves, (K, length), times 2^16 and rounded; their weights."""
     order = np.arange(length)
     fade = np.exp(-0.5 * (np.pi * sigma / length * order) ** 2)
     kept = int((fade > 1e-4).sum())
