@@ -181,8 +181,8 @@ def test_chunks_and_threads_do_not_change_a_bit(name, monkeypatch):
     images = noise_images(7, 33, 31, 3)
     whole = corrupt(images, name, 3, seed=1)
     monkeypatch.setattr(apply, "_CHUNK", 2 * images[:1].size)
+    np.testing.assert_array_equal(corrupt(images, name, 3, seed=1, workers=3), whole)
     monkeypatch.setattr(apply, "_PARALLEL", 1)
-    monkeypatch.setattr(apply, "cores", lambda: 3)
     np.testing.assert_array_equal(corrupt(images, name, 3, seed=1), whole)
 
 
@@ -374,6 +374,14 @@ def test_severity_out_of_range(severity):
 def test_severity_of_a_wrong_type(severity):
     with pytest.raises(TypeError, match=r"severity is .*integer from 1 to 5"):
         corrupt(IMAGES, "contrast", severity)
+
+
+@pytest.mark.parametrize("workers", [0, -2])
+def test_wrong_workers(workers):
+    with pytest.raises(ValueError, match=f"workers is {workers}, but must be an integer, 1 or more"):
+        corrupt(IMAGES, "contrast", 1, workers=workers)
+    with pytest.raises(TypeError, match="workers is 2.0"):
+        corrupt(IMAGES, "contrast", 1, workers=2.0)
 
 
 @pytest.mark.parametrize("argument", ["seed", "start"])

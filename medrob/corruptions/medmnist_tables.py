@@ -1,4 +1,9 @@
-"""MedMNIST-C: severities 1..5 of every corruption for each data set (Di Salvo et al. 2024), at 224 pixels."""
+"""MedMNIST-C: severities 1..5 of every corruption for each data set (Di Salvo et al. 2024), at 224 pixels.
+
+Grey stays grey here. The authors' own files of grey sets were corrupted as RGB and turned into luminance
+afterwards, so that their Gaussian noise has 0.67 of the sigma that the table names. Their code has severities
+4 and 5 of black_corner the other way round.
+"""
 
 from medrob.corruptions.tables import TABLES, Levels
 
