@@ -380,7 +380,7 @@ def test_severity_of_a_wrong_type(severity):
 def test_wrong_workers(workers):
     with pytest.raises(ValueError, match=f"workers is {workers}, but must be an integer, 1 or more"):
         corrupt(IMAGES, "contrast", 1, workers=workers)
-    with pytest.raises(TypeError, match="workers is 2.0"):
+    with pytest.raises(TypeError, match=r"workers is 2\.0"):
         corrupt(IMAGES, "contrast", 1, workers=2.0)
 
 
