@@ -8,9 +8,21 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from medrob.analysis.correction import EVERY, PER_IMAGE
-from medrob.analysis.exchange import exchange_p, exchanges
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require, require_all, require_map
+from medrob.analysis.testing import (
+    EVERY,
+    NO,
+    OPEN,
+    OPPOSITE,
+    PER_IMAGE,
+    SMALL,
+    UNDEFINED,
+    YES,
+    Finding,
+    exchange_p,
+    exchanges,
+    rows_of,
+)  # fmt: skip
 from medrob.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
 
@@ -177,3 +189,33 @@ def _mean(
     with np.errstate(invalid="ignore"):
         means = np.nansum(samples[:, vary], axis=1) / kept.sum(1)
     return value, *interval(means), exchange_p(a[vary], every[vary], places), int(vary.sum())
+
+
+def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:
+    """In words: in the same condition, does the image whose map moves more lose more margin?
+
+    Args:
+        images: from `per_image`, or from `adjust`.
+    """
+    kinds = rows_of(images, method, layer, "per_image")
+    plain, partial = (Finding.of(kinds.loc[k]) for k in (PER_IMAGE, PER_IMAGE_PARTIAL))
+    found = plain.verdict(chance=0, small=SMALL["correlation"])
+    if found == UNDEFINED:
+        return "Image by image there is nothing to correlate: no usable maps, or nothing that varies."
+    told = {
+        YES: "under the same corruption, the image whose map moves more loses more margin",
+        OPPOSITE: "under the same corruption, the image whose map moves more loses less margin",
+        NO: "image by image, drift and loss of margin are not linked to any extent that matters",
+        OPEN: "image by image, no link between drift and loss of margin is shown",
+    }[found]
+    if found in (YES, OPPOSITE):
+        beyond = partial.verdict(chance=0, small=SMALL["correlation"]) == found
+        told += (
+            "; this goes beyond what the RMSE of the picture tells anyway"
+            if beyond
+            else "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
+        )
+    return (
+        f"Within a condition, the rank correlation over images is {plain};\n"
+        f"less what the pixels' own RMSE explains, {partial}.\nSo {told}."
+    )

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.associations import condition_aucs, condition_means
-from medrob.analysis.means import headline
+from medrob.analysis.maps import headline
 from medrob.analysis.tables import CONDITION, MAP, cube, require, require_map
-from medrob.analysis.verdict import OPPOSITE, UNDEFINED, YES, Finding
+from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
 from medrob.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
 

@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.associations import condition_means
-from medrob.analysis.evidence import agree
+from medrob.analysis.maps import agree
 from medrob.analysis.tables import CONDITION, MAP, Cube, cube, require
-from medrob.analysis.verdict import LEVEL, Finding
+from medrob.analysis.testing import LEVEL, Finding
 from medrob.evaluation import bootstrap_weights, interval
 
 USABLE = 0.1  # the share of maps that may be degenerate, as in `headline`
