@@ -114,8 +114,7 @@ def detect(
         known = np.isfinite(values)
         if not 0 < event[known].sum() < known.sum():
             continue
-        up, count, found = _sums(values[known], event[known], weights[known])
-        here = weights[known & event].sum(0)
+        up, count, found, here = _sums(values, event, weights, np.flatnonzero(known))
         right, pairs = right + up, pairs + count
         precise, events = precise + found, events + here
         expected += event[known].mean() * event[known].sum()
@@ -123,23 +122,24 @@ def detect(
         return right / pairs, precise / events, float(expected / events[0])
 
 
-def _sums(s: np.ndarray, event: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of one stratum, (B,) each: weight of the pairs in order, of all pairs, sum of the precisions."""
-    order = np.argsort(-s, kind="stable")  # highest signal first
-    s, event, w = s[order], event[order], w[order]
-    begin = np.flatnonzero(np.r_[True, s[1:] < s[:-1]])
-    group = np.cumsum(np.r_[True, s[1:] < s[:-1]]) - 1
+def _sums(
+    signal: np.ndarray, event: np.ndarray, weights: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of the known images of one stratum, (B,) each: pairs in order, all pairs, precisions, events."""
+    order = known[np.argsort(-signal[known], kind="stable")]  # highest signal first
+    s, event = signal[order], event[order]
+    falls = np.r_[True, s[1:] < s[:-1]]
+    begin, group = np.flatnonzero(falls), np.cumsum(falls) - 1
     at = np.flatnonzero(event)
     first, last = begin[group[at]], np.r_[begin[1:], len(s)][group[at]]  # the tied images of each event
     rank = np.r_[0, np.cumsum(event)]
-    ours = w[at]
-    seen, hits = _running(w), _running(ours)
-    hit = hits[rank[last]]
-    above = (seen[first] - hits[rank[first]] + seen[last] - hit) / 2  # no event, and a higher signal
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(seen[last] > 0, hit / seen[last], 0)
+    ours = weights[order[at]]
+    seen, hits = _running(weights[order]), _running(ours)
+    hit, all_seen = hits[rank[last]], seen[last]
+    above = (seen[first] - hits[rank[first]] + all_seen - hit) / 2  # no event, and a higher signal
+    precision = np.divide(hit, all_seen, out=np.zeros_like(hit), where=all_seen > 0)
     pairs = hits[-1] * (seen[-1] - hits[-1])
-    return pairs - (ours * above).sum(0), pairs, (ours * precision).sum(0)
+    return pairs - (ours * above).sum(0), pairs, (ours * precision).sum(0), hits[-1]
 
 
 def _running(w: np.ndarray) -> np.ndarray:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 
@@ -88,9 +91,9 @@ def _judged(
     """The rows of `failure` of one severity and event."""
     doubt = signals[DOUBT, "", ""]
     plain: dict[bytes, np.ndarray] = {}  # AUROC of low confidence, for each choice of pictures
-    rows = []
-    for key, signal in signals.items():
-        use = np.isfinite(signal)
+
+    def row(key: tuple[str, str, str]) -> tuple:
+        signal, use = signals[key], np.isfinite(signals[key])
         auroc, precision, chance = detect(signal, happened, w)
         p = exchange_p(centred_ranks(signal), happened.astype(float), places)
         if (same := use.tobytes()) not in plain:
@@ -98,8 +101,10 @@ def _judged(
         parts = (auroc, plain[same], auroc - plain[same], precision)
         (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
         numbers = (*first, low, high, p if np.isfinite(auroc[0]) else np.nan, *(x for o in others for x in o))
-        rows.append((*key, *numbers, chance, int(happened[use].sum()), int(use.sum())))
-    return rows
+        return (*key, *numbers, chance, int(happened[use].sum()), int(use.sum()))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
+        return list(pool.map(row, signals))
 
 
 def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped") -> pd.Series:
