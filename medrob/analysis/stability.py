@@ -193,5 +193,5 @@ def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
     shown = "agree" if agreed["p"] < LEVEL else "are not shown to agree"
     p = Finding(0, 0, 0, agreed["p"]).told_p()
     return "\n".join(
-        [*lines, f"The {agreed['runs']} runs {shown} on the order: Kendall's W = {agreed['w']:.2f}, {p}."]
+        [*lines, f"The {agreed['runs']:.0f} runs {shown} on the order: Kendall's W = {agreed['w']:.2f}, {p}."]
     )

@@ -99,7 +99,7 @@ def per_label(p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> dict[st
         hits, truths, guesses = w @ (hot & guess), w @ hot, w @ guess
         recall = hits / truths
         f1 = np.where(truths + guesses > 0, 2 * hits / (truths + guesses), np.nan)
-        right = (hot == guess) if multilabel else (hot & guess).any(1)
+        right = np.asarray((hot == guess) if multilabel else (hot & guess).any(1))
         specificity = (w @ (~hot & ~guess)) / (w @ ~hot)
     clipped, squares = np.clip(p, 1e-12, 1), (p - hot) ** 2
     if multilabel:
