@@ -16,7 +16,7 @@ from medrob.analysis.maps import (
     twins,
     verdicts,
 )
-from medrob.analysis.runs import compare_runs, say_runs
+from medrob.analysis.runs import compare_runs, repetitions, say_runs
 from medrob.analysis.stability import agreement, kendall_w, ranks, say_ranks
 from medrob.analysis.testing import adjust, all_tests, family, holm
 from medrob.analysis.worth import added, risk_area, risk_coverage, say_added, say_risk
@@ -41,6 +41,7 @@ __all__ = [
     "moved_and_fell",
     "per_image",
     "ranks",
+    "repetitions",
     "risk_area",
     "risk_coverage",
     "roc",

@@ -5,7 +5,7 @@ from medrob.figures.compared import method_ranks, runs_compared
 from medrob.figures.context import context
 from medrob.figures.export import Bundle
 from medrob.figures.failure import failure_curves, strata_bars, warnings
-from medrob.figures.maps import drift_by_layer, overlay_grid, row_labels
+from medrob.figures.maps import drift_by_class, drift_by_layer, overlay_grid, row_labels
 from medrob.figures.pictures import augmentations, corruption_grid, image_distance, montage
 from medrob.figures.scores import drop_heatmap, reliability, severity_curves
 from medrob.figures.style import use_style, word
@@ -18,6 +18,7 @@ __all__ = [
     "augmentations",
     "context",
     "corruption_grid",
+    "drift_by_class",
     "drift_by_layer",
     "drift_scale",
     "drop_against_drift",

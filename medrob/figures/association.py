@@ -37,7 +37,7 @@ def drop_against_drift(
     shades, shapes = colours(names), markers(names)
     severities = sorted(drops["severity"].unique())
     height = min(0.2, 1.1 / len(layers)) * len(layers) + 0.12
-    figure, axes = sized(height, len(layers), len(severities), sharex="row", sharey=True)
+    figure, axes = sized(height, len(layers), len(severities), sharex=True, sharey=True)
     for (layer, severity), group in both.groupby(["layer", "severity"], sort=False, observed=True):
         ax = axes[list(layers).index(layer)][severities.index(severity)]
         for row in group.to_dict("records"):
@@ -82,7 +82,7 @@ def image_scatter(
     names, labels = list(dict.fromkeys(rows["corruption"])), _classes(rows, classes)
     shades, shapes = colours(names), markers(labels.values())
     height = min(0.22, 1.1 / len(layers)) * len(layers) + 0.16
-    figure, axes = sized(height, len(layers), len(severities), sharex="row", sharey=True)
+    figure, axes = sized(height, len(layers), len(severities), sharex=True, sharey=True)
     for (layer, severity), group in rows.groupby(["layer", "severity"], sort=False, observed=True):
         ax = axes[layers.index(layer)][severities.index(severity)]
         known = group["label"] if "label" in group else pd.Series(-1, group.index)
@@ -94,9 +94,9 @@ def image_scatter(
         _clustered(ax, group, metric, seed)
     low, high = np.quantile(rows["drop"], [0.005, 0.995])
     axes[0][0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    left, right = np.quantile(rows[metric], [0.005, 0.995])
+    axes[0][0].set_xlim(0 if metric == "rmse" else left, right * 1.05 if right > 0 else None)
     for layer, row in zip(layers, axes, strict=True):
-        right = float(np.quantile(rows.loc[rows["layer"] == layer, metric], 0.995))
-        row[0].set_xlim(0 if metric == "rmse" else None, right * 1.05 if right > 0 else None)
         row[0].set_ylabel(str(layer).replace("layer", "layer "))
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}")
@@ -220,10 +220,10 @@ def _clustered(ax: Axes, group: pd.DataFrame, metric: str, seed: int) -> None:
 
 def _same_limits(axes: np.ndarray) -> None:
     """Limits by the points and their bars, not by the bands of the lines, which may be very wide."""
-    for row in axes:
-        if sides := [x for ax in row for bar in ax.containers for x in _reach(bar, 0)]:
-            row[0].set_xlim(*_padded(sides))
-    if tops := [y for ax in axes.flat for bar in ax.containers for y in _reach(bar, 1)]:
+    bars = [bar for ax in axes.flat for bar in ax.containers]
+    if sides := [x for bar in bars for x in _reach(bar, 0)]:
+        axes[0][0].set_xlim(*_padded(sides))
+    if tops := [y for bar in bars for y in _reach(bar, 1)]:
         axes[0][0].set_ylim(*_padded(tops))
 
 

@@ -93,8 +93,8 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Figure:
         title=f"prediction {event}", xlabel="share of false alarms", ylabel="share of events found"
     )
     _curves(axes[0][1], risk, "coverage", "risk")
-    axes[0][1].set(title="setting pictures aside", xlabel="coverage: share of pictures kept")
-    axes[0][1].set_ylabel("risk: share of the kept that is wrong")
+    axes[0][1].set(title="setting pictures aside", xlabel="coverage: share kept")
+    axes[0][1].set_ylabel("risk: share wrong of the kept")
     axes[0][1].set_ylim(bottom=0)
     for ax, rows in zip(axes[0], (roc, risk), strict=True):
         if rows.empty:

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from medrob.analysis.maps import mean_drift
 from medrob.figures.style import METRIC_LABELS, SALIENCY, band, colours, markers, picture, sized, word
 
 
@@ -109,3 +110,21 @@ def drift_by_layer(
         handles = axes.flat[0].get_legend_handles_labels()
         figure.legend(*handles, loc="outside upper center", ncols=min(len(names), 5))
     return figure
+
+
+def drift_by_class(
+    drift: pd.DataFrame, scores: pd.DataFrame, classes: Sequence[str], *, method: str, severity: int
+) -> Figure:
+    """Drift of one method from shallow to deep: a panel a corruption, a line a class, the AUC drop above.
+
+    Args:
+        drift: from `medrob.drift.measure`. scores: from `medrob.evaluation.score`.
+        classes: the names of the labels.
+    """
+    rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
+    rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).fillna("all"))
+    mean = mean_drift(rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"))
+    at = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] == severity)]
+    titles = {row.corruption: f"{word(row.corruption)}: {row.drop:+.3f}" for row in at.itertuples()}
+    note = f"{word(method)}, severity {severity}; above: AUC drop"
+    return drift_by_layer(mean, panels="corruption", lines="of", titles=titles, note=note)

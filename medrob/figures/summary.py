@@ -107,7 +107,7 @@ def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: in
         ax.text(-1, y - 0.2, f"{told}: {verdict}{p}", fontsize="x-small", va="bottom")
     ax.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
     ax.set(xlim=(-1.05, 1.05), ylim=(2.5, -0.8), yticks=[], title="the answer, declared beforehand")
-    ax.set_xlabel("rank correlation, or 2 AUROC - 1 (0 = chance)")
+    ax.set_xlabel("correlation; 2 AUROC - 1 for the warning")
 
 
 def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
