@@ -554,7 +554,7 @@ def test_summary_quotes_the_tables():
     images = analysis.per_image(predictions, drift, distances, resamples=20, permutations=20)
     warnings = analysis.failure(predictions, drift, distances, resamples=20)
     tests = analysis.all_tests(links, images, warnings)
-    rows = analysis.summary(scores_table(DROPS), drift, tests, warnings).set_index("name")
+    rows = analysis.summary(scores_table(DROPS), drift, tests, warnings, layer="deep").set_index("name")
     assert not rows.index.duplicated().any()
     assert rows.loc["clean auc", ["value", "low", "high"]].tolist() == [0.9, 0.8, 0.95]
     assert rows.loc["worst drop", "value"] == 0.75

@@ -6,7 +6,7 @@ import pandas as pd
 
 from medrob.analysis.images import PER_IMAGE_PARTIAL
 from medrob.analysis.maps import mean_drift
-from medrob.analysis.tables import MAP, require
+from medrob.analysis.tables import INPUT, MAP, require
 from medrob.analysis.testing import (
     EVERY,
     NO,
@@ -32,7 +32,7 @@ LINKS = {
 
 
 def summary(
-    scores: pd.DataFrame, drift: pd.DataFrame, tests: pd.DataFrame, failure: pd.DataFrame
+    scores: pd.DataFrame, drift: pd.DataFrame, tests: pd.DataFrame, failure: pd.DataFrame, *, layer: str
 ) -> pd.DataFrame:
     """The numbers that a text quotes.
 
@@ -40,6 +40,7 @@ def summary(
         scores: from `medrob.evaluation.score`. drift: from `medrob.drift.measure`.
         tests: from `adjust` (p is then the corrected one) or `all_tests`.
         failure: from `failure`.
+        layer: whose maps are quoted, beside those of methods that explain the input.
 
     Returns:
         name, value, low, high, p (NaN where nothing is tested), what (in words).
@@ -60,6 +61,8 @@ def summary(
         what = f"largest AUC drop: {worst['corruption']}, severity {worst['severity']}"
         rows.append(("worst drop", worst["drop"], worst["drop_low"], worst["drop_high"], None, what))
     highest = drift["severity"].max()
+    drift, tests = (table[table["layer"].isin([layer, INPUT])] for table in (drift, tests))
+    failure = failure[failure["layer"].isin([layer, INPUT, ""])]
     for row in mean_drift(drift[drift["severity"] == highest], MAP).itertuples():
         what = f"mean drift (RMSE of min-max maps), {row.method} at {row.layer}, severity {highest}"
         rows.append((f"drift {row.method} {row.layer}", row.value, row.low, row.high, None, what))

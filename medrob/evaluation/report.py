@@ -49,7 +49,8 @@ def say_calibration(scores: pd.DataFrame) -> str:
     more, less = (worst["drop_high"] < 0).sum(), (worst["drop_low"] > 0).sum()
     return (
         f"ECE: {clean['value']:.3f} clean, {worst['value'].mean():.3f} at severity "
-        f"{worst['severity'].iloc[0]} (mean over {len(worst)} corruptions); higher than clean under {more} of them, lower under {less}, "
+        f"{worst['severity'].iloc[0]} (mean over {len(worst)} corruptions); higher than clean under {more} "
+        f"of them, lower under {less}, "
         f"not shown to differ under {len(worst) - more - less}."
     )
 

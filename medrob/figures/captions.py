@@ -11,12 +11,12 @@ CAPTIONS = {
     "03_accuracy": "Accuracy against severity; of a class, the share of its images that are recognised; 95 % "
     "bootstrap intervals over images.",
     "03_drop": "AUC drop against clean; bold where the paired 95 % interval lies above 0.",
-    "03_reliability": "Share of right predictions against confidence, clean (grey) and at severity 5; area of "
-    "the markers: share of the images.",
+    "03_reliability": "Share of right predictions against confidence, clean (grey) and at severity 5; area "
+    "of the markers: share of the images.",
     "03_calibration": "Expected calibration error against severity, 15 bins, with 95 % bootstrap intervals "
     "over images.",
-    "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for each "
-    "corruption and class, with 95 % intervals; in the titles, the AUC drop.",
+    "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
+    "each corruption and class, with 95 % intervals; in the titles, the AUC drop.",
     "05_drop_against_drift": "AUC drop against mean drift of {method}, a point a corruption, bars: 95 % "
     "intervals; line and band: least squares and its 95 % interval.",
     "05_images": "Drop of the clean class's logit margin against drift of {method}, a point an image and "
@@ -26,12 +26,12 @@ CAPTIONS = {
     "the condition.",
     "05_warnings": "AUROC of drift for a flipped prediction at severity {severity}, within corruptions, by "
     "layer and method, with 95 % intervals; dashed: what needs no map.",
-    "05_failure": "{method} at {layer}: (a) ROC curves for a flipped prediction at severity {severity}, within "
-    "corruptions; (b) risk against coverage; bands: 95 % intervals of drift.",
+    "05_failure": "{method} at {layer}: (a) ROC curves for a flipped prediction at severity {severity}, "
+    "within corruptions; (b) risk against coverage; bands: 95 % intervals of drift.",
     "05_strata": "Mean drift at {layer} of pictures whose prediction is preserved and of those whose "
     "prediction has flipped, with 95 % intervals.",
-    "05_runs": "Runs side by side, means over corruptions: (a) AUC, (b) drift of {method}, (c) differences to "
-    "the first run; bands and bars: 95 % intervals.",
+    "05_runs": "Runs side by side, means over corruptions: (a) AUC, (b) drift of {method}, (c) differences "
+    "to the first run; bands and bars: 95 % intervals.",
     "05_ranks": "Mean drift of every method at its deepest usable layer, the steadiest first; bars: 95 % "
     "intervals.",
     "summary": "The whole story. (a) AUC and (b) drift against severity; (c) drop against drift, with a line "

@@ -26,6 +26,7 @@ WORDS = {
     "rmse": "RMSE",
     "ssim": "SSIM",
     "psnr": "PSNR",
+    "image rmse": "image RMSE",
     "iou10": "top-10 % overlap",
     "spearman": "Spearman correlation",
     "gradcam": "Grad-CAM",
