@@ -11,7 +11,7 @@ CONDITIONS = [("clean", 0), ("fog", 1), ("fog", 2), ("snow", 1), ("snow", 2)]
 
 
 def run(hurt=0.5, move=0.1, seed=0, images=40, conditions=CONDITIONS, method="gradcam", labels=None):
-    """(predictions, drift) of a network that loses `hurt` of its margin a step and moves its maps by `move`."""
+    """(predictions, drift) of a network that loses `hurt` of its margin a step; its maps move by `move`."""
     rng = np.random.default_rng(seed)
     label = np.arange(images) % 2 if labels is None else labels
     skill = np.random.default_rng(7).normal(1, 1, images)

@@ -130,7 +130,7 @@ def image_boxes(
     labels = _classes(rows, classes)
     rows = rows.assign(of=rows["label"].map(labels).fillna("all") if "label" in rows else "all")
     names, severities = list(dict.fromkeys(rows["corruption"])), sorted(rows["severity"].unique())
-    of = [name for name in labels.values() if name in set(rows["of"])]
+    of = [name for name in dict.fromkeys(labels.values()) if name in set(rows["of"])]
     drops = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
     drops = drops.set_index(["corruption", "severity"])["drop"]
     figure, axes = sized(0.19 * len(severities) + 0.14, len(severities), sharex=True, sharey=True)
