@@ -3,7 +3,9 @@
 Run: python tests/benchmarks/bench_analysis.py
 """
 
+import tempfile
 import time
+from pathlib import Path
 
 import matplotlib
 
@@ -12,7 +14,7 @@ matplotlib.use("agg")
 import numpy as np
 import pandas as pd
 
-from medrob import analysis, evaluation
+from medrob import analysis, evaluation, figures
 from medrob.runs import peak_memory_mb
 
 IMAGES, CORRUPTIONS, SEVERITIES = 624, ("noise", "speckle", "blur", "contrast", "brightness"), (1, 2, 3, 4, 5)
@@ -63,25 +65,50 @@ def main():
     method, layer = analysis.headline(drift)
     tables, one = (predictions, drift, distances), dict(method=method, layer=layer, severity=5)
     print(f"{len(drift)} rows of drift; {peak_memory_mb():.0f} MB before the start")
-    began = time.perf_counter()
+    began, worked = time.perf_counter(), time.process_time()
     scores = timed("score", lambda: evaluation.score(predictions, "binary"))
     mean = timed("mean_drift", lambda: analysis.mean_drift(drift))
     strata = timed("strata", lambda: analysis.strata(drift))
     links = timed("association", lambda: analysis.association(*tables))
     images = timed("per_image", lambda: analysis.per_image(*tables))
     failure = timed("failure", lambda: analysis.failure(*tables))
-    added = timed("added", lambda: analysis.added(*tables, layer=layer))
+    timed("added", lambda: analysis.added(*tables, layer=layer))
     roc = timed("roc", lambda: analysis.roc(*tables, **one))
     risk = timed("risk_coverage", lambda: analysis.risk_coverage(*tables, **one))
     timed("risk_area", lambda: analysis.risk_area(*tables, **one))
     timed("twins", lambda: analysis.twins(drift))
-    timed("ranks", lambda: analysis.ranks({"run": drift}))
-    timed("compare_runs", lambda: analysis.compare_runs({"run": (predictions, drift)}))
+    ranked = timed("ranks", lambda: analysis.ranks({"run": drift}))
     tests = analysis.all_tests(links, images, failure)
     tests = analysis.adjust(tests, method=method, layer=layer, kinds=analysis.family(5))
-    print(analysis.say_answer(tests, method=method, layer=layer, severity=5))
-    print(f"tables: {time.perf_counter() - began:.1f} s")
-    return scores, mean, strata, links, images, failure, added, roc, risk, tests, drift, predictions
+    compared = timed("compare_runs", lambda: analysis.compare_runs({"run": (predictions, drift)}))
+    bundle = figures.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one)
+    layers, classes = list(LAYERS), ["no", "yes"]
+    points = analysis.moved_and_fell(predictions, drift, method=method, layers=layers)
+    at = points[points["layer"] == layer]
+    drawings = {
+        "03_auc": lambda: figures.severity_curves(scores),
+        "03_drop": lambda: figures.drop_heatmap(scores),
+        "05_drift_by_class": lambda: figures.drift_by_class(
+            drift, scores, classes, method=method, severity=5
+        ),
+        "05_drop_against_drift": lambda: figures.drop_against_drift(
+            scores, mean, method=method, layers=layers
+        ),
+        "05_images": lambda: figures.image_scatter(points, classes=classes),
+        "05_boxes": lambda: figures.image_boxes(at, scores, classes=classes),
+        "05_warnings": lambda: figures.warnings(failure),
+        "05_failure": lambda: figures.failure_curves(roc, risk),
+        "05_strata": lambda: figures.strata_bars(strata, layer=layer),
+        "05_runs": lambda: figures.runs_compared(compared),
+        "05_ranks": lambda: figures.method_ranks(ranked),
+        "summary": lambda: figures.summary(scores, mean, tests, failure, **one),
+    }
+    figures.use_style()
+    for name, draw in drawings.items():
+        timed(name, lambda draw=draw, name=name: bundle.figure(draw(), name))
+    print(analysis.say_answer(tests, **one))
+    wall, work = time.perf_counter() - began, time.process_time() - worked
+    print(f"tables to figures: {wall:.1f} s, {work:.1f} s of work, peak {peak_memory_mb():.0f} MB")
 
 
 if __name__ == "__main__":
