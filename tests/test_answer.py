@@ -242,3 +242,18 @@ def test_columns_beyond_those_needed_change_nothing():
     few = dict(resamples=20, permutations=20)
     pd.testing.assert_frame_equal(analysis.per_image(*tables, **few), analysis.per_image(*more, **few))
     pd.testing.assert_frame_equal(analysis.failure(*tables, **few), analysis.failure(*more, **few))
+
+
+def test_an_image_that_a_table_lacks_is_named():
+    predictions, drift, distances = world(WORLDS["strong"], images=30)
+    for lost, name in ((predictions["image"] != 3, "predictions"), (distances["image"] != 3, "corruptions")):
+        tables = dict(predictions=predictions, drift=drift, distances=distances)
+        key = "distances" if name == "corruptions" else name
+        tables[key] = tables[key][lost]
+        with pytest.raises(
+            ValueError, match=f"{name} holds image 3 0 times for a, severity 1; it needs every"
+        ):
+            analysis.failure(**tables, resamples=5, permutations=5)
+    twice = pd.concat([drift, drift.head(1)])
+    with pytest.raises(ValueError, match="two rows of the same image, condition, method and layer"):
+        analysis.per_image(predictions, twice, distances)
