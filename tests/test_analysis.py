@@ -58,14 +58,18 @@ def tables(
 
 def found(predictions, drift, distances, **options):
     options = {"resamples": 100, **options}
-    return analysis.association(predictions, drift, distances, **options).set_index("kind")
+    return analysis.association(predictions, drift, distances, **options).set_index("kind", drop=False)
+
+
+def said(kinds):
+    return analysis.say_association(kinds, method="gradcam", layer="deep")
 
 
 def test_association_is_found_where_the_same_corruption_hurts_and_moves():
     kinds = found(*tables(lambda c, s: 0.1 * (c + 1) + 0.02 * s, lambda c, s: 0.03 * s * (c + 1)))
     assert kinds.loc["within severity", "value"] > 0.8
     assert kinds.loc["within severity", "p"] < 0.05
-    assert "costs more AUC" in analysis.say_association(kinds)
+    assert "the corruption that moves the map more costs more AUC" in said(kinds)
 
 
 def test_severity_alone_makes_the_pooled_correlation_only():
@@ -78,7 +82,7 @@ def test_severity_alone_makes_the_pooled_correlation_only():
     assert kinds.loc["pooled", "value"] > 0.8
     assert kinds.loc["within severity", "value"] < 0.5
     assert kinds.loc["within severity", "p"] > 0.1
-    assert "no link" in analysis.say_association(kinds)
+    assert "no link" in said(kinds)
 
 
 def test_no_association_is_said():
@@ -86,7 +90,7 @@ def test_no_association_is_said():
     random = rng.random((5, 6))
     kinds = found(*tables(lambda c, s: 0.1 * (c + 1), lambda c, s: random[c, s]))
     assert kinds.loc["within severity", "p"] > 0.05
-    assert "no link" in analysis.say_association(kinds)
+    assert "no link" in said(kinds)
 
 
 def test_pooled_is_spearmans_correlation():
@@ -124,7 +128,7 @@ def test_permutations_of_an_uneven_grid_stay_within_severity():
 def test_one_corruption_leaves_nothing_to_correlate():
     kinds = found(*tables(lambda c, s: 0.1 * s, lambda c, s: 0.1 * s, corruptions=("a",)))
     assert np.isnan(kinds.loc["within severity", "value"])
-    assert "nothing to correlate" in analysis.say_association(kinds)
+    assert "nothing to correlate" in said(kinds)
 
 
 def test_one_severity_is_enough():
@@ -214,7 +218,8 @@ def test_what_drift_adds_is_said(sign, verdict):
     rows = analysis.failure(predictions, drift, distances, resamples=200)
     words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
     assert f"drift is {verdict} it" in words
-    assert ("not shown to warn" in words) == (sign < 0)
+    assert ("warns of a flip" in words) == (sign > 0)
+    assert ("is smaller where the prediction flips" in words) == (sign < 0)
 
 
 def test_nothing_to_detect_is_said():
@@ -466,47 +471,49 @@ def test_conditions_that_a_table_lacks_are_named():
 def kinds(within, low, high, p):
     rows = {"pooled": (0.9, 0.8, 0.95, 0.001), "within severity": (within, low, high, p)}
     rows["partial"] = (np.nan,) * 4
-    return pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "p"])
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high", "p"])
+    return frame.rename_axis("kind").reset_index().assign(method="gradcam", layer="deep")
 
 
 @pytest.mark.parametrize(
-    ("row", "said"),
+    ("row", "told"),
     [
         ((0.7, 0.4, 0.9, 0.01), "the corruption that moves the map more costs more AUC"),
         ((-0.7, -0.9, -0.4, 0.01), "the corruption that moves the map more costs less AUC"),
         ((0.7, 0.4, 0.9, 0.06), "no link between drift and loss of AUC is shown"),
         ((0.7, -0.1, 0.9, 0.01), "no link between drift and loss of AUC is shown"),
+        ((0.01, -0.08, 0.09, 0.8), "drift and loss of AUC are not linked"),
         ((np.nan, np.nan, np.nan, np.nan), "nothing to correlate"),
     ],
 )
-def test_say_association(row, said):
-    words = analysis.say_association(kinds(*row))
-    assert said in words and "nan" not in words
+def test_say_association(row, told):
+    words = said(kinds(*row))
+    assert told in words and "nan" not in words
     if np.isfinite(row[0]):
         assert f"Within severity it is {row[0]:+.2f}" in words and "not defined" in words
 
 
 @pytest.mark.parametrize(
-    ("low", "gain", "said"),
+    ("low", "gain", "told"),
     [
         (0.6, (0.1, 0.02, 0.2), ("warns of a flip: AUROC 0.70", "drift is better than it, by +0.10")),
         (0.6, (-0.1, -0.2, -0.02), ("warns of a flip", "drift is worse than it, by -0.10")),
         (0.4, (0.1, -0.1, 0.2), ("is not shown to warn of a flip", "not distinguishable from it")),
     ],
 )
-def test_say_failure(low, gain, said):
-    columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high"]
+def test_say_failure(low, gain, told):
+    columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high", "p"]
     columns += ["gain", "gain_low", "gain_high", "events", "cases"]
     rows = pd.DataFrame(
         [
-            (5, "flipped", "drift", "gradcam", "deep", 0.7, low, 0.8, *gain, 30, 100),
-            (5, "flipped", "low confidence", "", "", 0.6, 0.5, 0.7, 0, 0, 0, 30, 100),
-            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0, 0, 0, 30, 100),
+            (5, "flipped", "drift", "gradcam", "deep", 0.7, low, 0.8, 0.01, *gain, 30, 100),
+            (5, "flipped", "low confidence", "", "", 0.6, 0.5, 0.7, 0.2, 0, 0, 0, 30, 100),
+            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 30, 100),
         ],
         columns=columns,
     )
     words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
-    assert all(part in words for part in said) and "30 of 100 predictions flipped" in words
+    assert all(part in words for part in told) and "30 of 100 predictions flipped" in words
 
 
 @pytest.mark.parametrize(
@@ -544,8 +551,10 @@ DROPS = {c: 1 - quality for c, (quality, *_) in SMALL.items()}
 def test_summary_quotes_the_tables():
     predictions, drift, distances = small_tables()
     links = analysis.association(predictions, drift, distances, resamples=20)
+    images = analysis.per_image(predictions, drift, distances, resamples=20, permutations=20)
     warnings = analysis.failure(predictions, drift, distances, resamples=20)
-    rows = analysis.summary(scores_table(DROPS), drift, links, warnings).set_index("name")
+    tests = analysis.all_tests(links, images, warnings)
+    rows = analysis.summary(scores_table(DROPS), drift, tests, warnings, layer="deep").set_index("name")
     assert not rows.index.duplicated().any()
     assert rows.loc["clean auc", ["value", "low", "high"]].tolist() == [0.9, 0.8, 0.95]
     assert rows.loc["worst drop", "value"] == 0.75
@@ -555,19 +564,6 @@ def test_summary_quotes_the_tables():
     quoted = warnings.query("severity == 2 and event == 'flipped' and signal == 'entropy'").iloc[0]
     assert rows.loc["warning entropy", "value"] == quoted["auroc"]
     assert "severity 2" in rows.loc["warning drift gradcam deep", "what"]
-
-
-def test_runs_side_by_side():
-    _, drift, _ = small_tables()
-    half = drift.assign(rmse=drift["rmse"] / 2, method="layercam")
-    both = analysis.compare_runs({"one": (scores_table(DROPS), drift), "two": (scores_table(DROPS), half)})
-    assert both["run"].tolist() == ["one"] * 3 + ["two"] * 3
-    assert both["severity"].tolist() == [0, 1, 2] * 2
-    assert both["drop"].tolist() == pytest.approx([0, 0.25, 0.5] * 2)
-    assert both["auc"].tolist() == pytest.approx([0.9, 0.65, 0.4] * 2)
-    assert both["drift"].tolist() == pytest.approx([0, 0.2, 0.5, 0, 0.1, 0.25])
-    assert both["method"].tolist() == ["gradcam"] * 3 + ["layercam"] * 3
-    assert (both["images"] == 4).all()
 
 
 # -- Evidence --------------------------------------------------------------------------------------

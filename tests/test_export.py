@@ -24,20 +24,44 @@ from medrob.figures.numbers import quoted
 from medrob.figures.pgf import engine, pgf
 from medrob.figures.tables import latex_table, readable
 
-needs_pdflatex = pytest.mark.skipif(
+WITH_TEX = pytest.mark.usefixtures("tex")
+PDFLATEX = pytest.mark.skipif(
     shutil.which("pdflatex") is None,
     reason="needs pdflatex (Debian: texlive-latex-base texlive-latex-recommended texlive-pictures lmodern)",
 )
-needs_tex = pytest.mark.skipif(engine() is None, reason="needs pdflatex, xelatex or lualatex")
+TEX = pytest.mark.skipif(engine() is None, reason="needs pdflatex, xelatex or lualatex")
+
+
+def needs_pdflatex(test):
+    return WITH_TEX(PDFLATEX(test))
+
+
+def needs_tex(test):
+    return WITH_TEX(TEX(test))
+
+
 NAN = float("nan")
 NASTY = "5 % œdème_ & #1 ~ {x} \\ ^ $ – ≥ 3 <µm> 文"
 
 
+@pytest.fixture
+def tex():
+    """For tests that write PGF where TeX is: it costs seconds, so all others do without."""
+
+
 @pytest.fixture(autouse=True)
-def _style():
-    figures.use_style()
+def _style(request, monkeypatch):
+    if "tex" not in request.fixturenames:
+        monkeypatch.setattr("medrob.figures.pgf.engine", lambda: None)
+    style()
     yield
     plt.close("all")
+
+
+def style():
+    """The style of the thesis, in few dots, as these tests do not look at the pictures."""
+    figures.use_style()
+    plt.rcParams["savefig.dpi"] = 40
 
 
 def line(title="a line"):
@@ -383,7 +407,7 @@ SCRIPT = """
 import sys
 sys.path.insert(0, sys.argv[1])
 import test_export as t
-t.figures.use_style()
+t.style()
 t.write_all(t.Path(sys.argv[2]))
 """
 
@@ -412,8 +436,8 @@ def write_all(folder):
     return bundle.document()
 
 
+@WITH_TEX
 def test_the_same_bytes_in_another_process(tmp_path):
-    write_all(tmp_path / "a" / "demo")
     write_all(tmp_path / "a" / "demo")
     subprocess.run(
         [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path / "b" / "demo")],

@@ -184,11 +184,130 @@ def test_strata_of_degenerate_maps_alone_are_said_in_words():
     assert texts == ["every map of layer4.1 is degenerate"]
 
 
-def test_warnings_and_summary_use_every_panel(scores, mean, association, failure):
+@pytest.fixture(scope="module")
+def tests_of(association):
+    kinds = {"within severity": 0.6, "per image": 0.2, "flipped, severity 5": 0.7}
+    rows = [("gradcam", "layer4.0", k, v, v - 0.1, v + 0.1, 0.01, 0.03) for k, v in kinds.items()]
+    columns = ["method", "layer", "kind", "value", "low", "high", "p", "p_adjusted"]
+    more = association[(association["kind"] != "within severity") | (association["layer"] != "layer4.0")]
+    return pd.concat([more, pd.DataFrame(rows, columns=columns)]).assign(corruption="all")
+
+
+def test_warnings_and_summary_use_every_panel(scores, mean, tests_of, failure):
     drawn(figures.warnings(failure))
-    figure = figures.summary(scores, mean, association, failure, method="gradcam", layer="layer4.0")
-    assert len(drawn(figure)) == 4
+    options = dict(method="gradcam", layer="layer4.0", severity=5)
+    figure = figures.summary(scores, mean, tests_of, failure, **options)
+    panels = drawn(figure)
+    assert len(panels) == 6
+    said = [text.get_text() for text in panels[-1].texts]
+    assert said == [
+        "between conditions: yes, corrected p = .030",
+        "image by image: yes, corrected p = .030",
+        "warning of a flip: yes, corrected p = .030",
+    ]
     no_text_on_text(figure)
+
+
+def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
+    lost = tests_of.assign(value=np.nan, low=np.nan, high=np.nan, p=np.nan, p_adjusted=np.nan)
+    gone = mean.assign(value=np.nan, low=np.nan, high=np.nan)
+    none = failure.assign(auroc=np.nan, low=np.nan, high=np.nan)
+    figure = figures.summary(scores, gone, lost, none, method="gradcam", layer="layer4.0", severity=5)
+    figure.canvas.draw()
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    assert "no usable map" in texts and "image by image: not defined" in texts
+    assert "nothing to detect" in figures.warnings(none).axes[0].texts[0].get_text()
+
+
+@pytest.fixture(scope="module")
+def points():
+    """Drift and loss of margin of 30 images."""
+    rng = np.random.default_rng(0)
+    keys = [(i, i % 2, n, s, layer) for i in range(30) for n in NAMES for s in (1, 3) for layer in LAYERS[:2]]
+    rows = pd.DataFrame(keys, columns=["image", "label", "corruption", "severity", "layer"])
+    rmse = 0.1 * rows["severity"] * rng.random(len(rows))
+    return rows.assign(method="gradcam", rmse=rmse, drop=2 * rmse + rng.normal(0, 0.01, len(rows)))
+
+
+def test_image_scatter_fits_the_line_of_least_squares(points):
+    figure = figures.image_scatter(points, classes=["healthy", "ill"])
+    panels = drawn(figure)
+    assert len(panels) == 4
+    assert legend_texts(figure) == ["gaussian noise", "motion blur", "contrast", "healthy", "ill"]
+    here = points[(points["layer"] == LAYERS[1]) & (points["severity"] == 3)]
+    slope, cut = np.polyfit(here["rmse"], here["drop"], 1)
+    line = panels[3].get_lines()[0]
+    assert line.get_ydata() == pytest.approx(cut + slope * line.get_xdata())
+    no_text_on_text(figure)
+
+
+def test_image_boxes_are_hatched_by_class_and_say_the_drop(points, scores):
+    figure = figures.image_boxes(points[points["layer"] == LAYERS[0]], scores, classes=["healthy", "ill"])
+    panels = drawn(figure)
+    assert [ax.get_ylabel() for ax in panels] == ["severity 1", "severity 3"]
+    assert [text.get_text() for text in panels[0].texts] == ["+0.030", "+0.060", "+0.090"]
+    hatches = {box.get_hatch() for group in panels[0].containers for box in group.boxes}
+    assert hatches == {"", "////"} or hatches == {None, "////"}
+    assert legend_texts(figure) == ["healthy", "ill"]
+
+
+@pytest.mark.parametrize("labels", [None, -1, "many"])
+def test_labels_that_cannot_be_shown_are_drawn_as_one(points, scores, labels):
+    if labels is None:
+        rows = points.drop(columns="label")
+    else:
+        rows = points.assign(label=points["image"] % 9 if labels == "many" else labels)
+    assert len(drawn(figures.image_scatter(rows))) == 4
+    assert not figures.image_boxes(rows[rows["layer"] == LAYERS[0]], scores).legends
+
+
+def test_images_without_a_usable_map_are_said_in_words(points, scores):
+    lost = points.assign(rmse=np.nan)
+    for figure in (figures.image_scatter(lost), figures.image_boxes(lost, scores)):
+        assert figure.axes[0].texts[0].get_text() == "no picture has a usable map"
+
+
+def test_failure_curves_and_their_absence():
+    x = np.linspace(0, 1, 5)
+    curve = pd.DataFrame({"x": x, "y": x, "low": x - 0.1, "high": x + 0.1})
+    parts = [curve.assign(signal=s, event="flipped") for s in ("drift", "entropy")]
+    roc = pd.concat(parts).rename(columns={"x": "alarms", "y": "found"})
+    parts.append(curve.assign(signal="best possible"))
+    risk = pd.concat(parts).rename(columns={"x": "coverage", "y": "risk"})
+    figure = figures.failure_curves(roc, risk)
+    assert [ax.get_title() for ax in drawn(figure)] == [
+        "(a) prediction flipped",
+        "(b) setting pictures aside",
+    ]
+    assert legend_texts(figure) == ["drift", "entropy", "best possible"]
+    empty = figures.failure_curves(roc.iloc[:0], risk.iloc[:0])
+    assert [ax.texts[0].get_text() for ax in empty.axes] == ["nothing to detect"] * 2
+
+
+def test_runs_and_ranks():
+    rows = [
+        (m, r, s, 0.5 + k, 0.4 + k, 0.6 + k, k, k - 0.1, k + 0.1)
+        for m in ("auc", "drop", "drift")
+        for r, k in (("plain", 0.0), ("robust", 0.2))
+        for s in ("clean", "1", "2", "all")
+        if s != "clean" or m == "auc"
+    ]
+    columns = ["measure", "run", "severity", "value", "low", "high"]
+    columns += ["difference", "difference_low", "difference_high"]
+    compared = pd.DataFrame(rows, columns=columns)
+    figure = figures.runs_compared(compared)
+    assert len(drawn(figure)) == 3 and legend_texts(figure) == ["plain", "robust"]
+    alone = figures.runs_compared(compared[compared["run"] == "plain"])
+    assert "nothing to compare" in alone.axes[2].texts[0].get_text()
+    ranked = pd.DataFrame(
+        [(r, m, "layer4.1", "rmse", 0.1 * k, 0.1 * k - 0.01, 0.1 * k + 0.01, k)
+         for r in ("plain", "robust") for k, m in enumerate(("gradcam", "layercam"), 1)],
+        columns=["run", "method", "layer", "metric", "value", "low", "high", "rank"],
+    )  # fmt: skip
+    ax = drawn(figures.method_ranks(ranked))[0]
+    assert [text.get_text() for text in ax.get_yticklabels()] == ["Grad-CAM, layer4.1", "LayerCAM, layer4.1"]
+    none = figures.method_ranks(ranked.assign(rank=np.nan))
+    assert none.axes[0].texts[0].get_text() == "no method has usable maps in every run"
 
 
 def test_pictures(scores):

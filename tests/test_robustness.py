@@ -1,11 +1,12 @@
-"""Corruption errors and temperature scaling."""
+"""Corruption errors, temperature scaling, and what the scores say in words."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from medrob.evaluation import ALEXNET, corruption_errors, fit_temperature, scale
+from medrob import evaluation
+from medrob.evaluation import ALEXNET, corruption_errors, fit_temperature, rescaled, scale
 
 
 def predictions(right, labels=(0, 0, 0, 1)):
@@ -156,3 +157,54 @@ def test_temperature_of_two_classes_is_that_of_one_label():
 def test_a_temperature_that_is_none(temperature):
     with pytest.raises(ValueError, match="temperature"):
         scale(np.full((2, 2), 0.5), temperature, "binary")
+
+
+def test_rescaled_predictions_keep_everything_but_the_probabilities():
+    p = softmax(np.random.default_rng(0).normal(size=(5, 3)))
+    table = pd.DataFrame(p, columns=["p_a", "p_b", "p_c"]).assign(image=range(5), predicted=p.argmax(1))
+    found = rescaled(table, 2.0, "multiclass")
+    np.testing.assert_allclose(found[["p_a", "p_b", "p_c"]], scale(p, 2.0, "multiclass"), rtol=1e-5)
+    assert list(found) == list(table) and (found["predicted"] == table["predicted"]).all()
+
+
+# -- In words ----------------------------------------------------------------------------------------
+
+
+def scored(clean=(0.9, 0.85, 0.95), drops=((0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05))):
+    """AUC and ECE, clean and under a corruption for each drop."""
+    rows = []
+    for metric in ("auc", "ece"):
+        rows.append(("clean", 0, "all", metric, *clean, 0.0, 0.0, 0.0))
+        rows += [
+            (f"c{i}", 5, "all", metric, clean[0] - drop[0], 0.0, 1.0, *drop) for i, drop in enumerate(drops)
+        ]
+    columns = ["corruption", "severity", "class", "metric", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
+
+
+def test_what_the_scores_say():
+    words = evaluation.say_scores(scored())
+    assert "Clean AUC 0.900 (95 % interval 0.850 to 0.950)." in words
+    assert "Largest drop: c0 at severity 5, 0.300 (0.200 to 0.400)." in words
+    assert "1 of 3 conditions lower the AUC" in words and "1 raise it" in words
+    assert "no skill to lose" in evaluation.say_scores(scored(clean=(0.55, 0.45, 0.65)))
+    assert "not defined" in evaluation.say_scores(scored(clean=(np.nan,) * 3))
+    words = evaluation.say_calibration(scored())
+    assert "higher than clean under 1 of them, lower under 1, not shown to differ under 1" in words
+
+
+def test_what_the_errors_say():
+    words = evaluation.say_errors(corruption_errors(OURS, THEIRS, resamples=50), "theirs")
+    assert "mCE 0.750" in words and "rBE 4.000" in words and "without snow" in words
+    assert "theirs has no figures" in evaluation.say_errors(corruption_errors(OURS, resamples=5), "theirs")
+    assert "several labels" in evaluation.say_errors(None, "theirs")
+    better = corruption_errors(OURS, OURS, resamples=5).assign(low=0.5, high=0.9)
+    assert "better than the reference" in evaluation.say_errors(better, "theirs")
+
+
+def test_the_numbers_of_the_scores():
+    errors = corruption_errors(OURS, THEIRS, resamples=5)
+    found = evaluation.numbers(scored(), errors).set_index("name")["value"]
+    assert found["clean ece"] == 0.9 and found["auc c0 5"] == pytest.approx(0.6)
+    assert found["drop c2 5"] == -0.1 and found["mCE"] == pytest.approx(0.75)
+    assert not found.index.duplicated().any() and "clean auc" not in found

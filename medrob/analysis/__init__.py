@@ -1,18 +1,25 @@
 """From scores and drift to the answer: does the map move where the network fails?"""
 
-from medrob.analysis.added import added, say_added
-from medrob.analysis.answer import summary
-from medrob.analysis.associations import association
-from medrob.analysis.correction import adjust, all_tests, family, holm
-from medrob.analysis.evidence import distinct, say_twins, twins
-from medrob.analysis.failures import best_warning, failure, roc
-from medrob.analysis.images import margin_drop, moved_and_fell, per_image
-from medrob.analysis.means import headline, mean_drift, strata
-from medrob.analysis.runs import compare_runs, say_runs
-from medrob.analysis.sanity import failed, say_localisation, say_randomisation, verdicts
-from medrob.analysis.selective import risk_area, risk_coverage, say_risk
+from medrob.analysis.answer import say_answer, summary
+from medrob.analysis.associations import association, say_association
+from medrob.analysis.failures import best_warning, failure, roc, say_best, say_failure
+from medrob.analysis.images import margin_drop, moved_and_fell, per_image, say_per_image
+from medrob.analysis.maps import (
+    distinct,
+    failed,
+    headline,
+    mean_drift,
+    say_localisation,
+    say_randomisation,
+    say_twins,
+    strata,
+    twins,
+    verdicts,
+)
+from medrob.analysis.runs import compare_runs, repetitions, say_runs
 from medrob.analysis.stability import agreement, kendall_w, ranks, say_ranks
-from medrob.analysis.words import say_answer, say_association, say_best, say_failure, say_per_image
+from medrob.analysis.testing import adjust, all_tests, family, holm
+from medrob.analysis.worth import added, risk_area, risk_coverage, say_added, say_risk
 
 __all__ = [
     "added",
@@ -34,6 +41,7 @@ __all__ = [
     "moved_and_fell",
     "per_image",
     "ranks",
+    "repetitions",
     "risk_area",
     "risk_coverage",
     "roc",

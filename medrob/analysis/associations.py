@@ -9,8 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from medrob.analysis.correction import WITHIN
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all
+from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, WITHIN, YES, Finding, rows_of
 from medrob.conditions import CLEAN
 from medrob.evaluation import auc, bootstrap_weights, interval
 
@@ -174,3 +174,35 @@ def _link(
         null = _standard(fell[0][orders] @ m) @ moved[0]
         p = (np.abs(null) >= abs(value[0]) - 1e-12).mean()
     return value[0], *interval(value[1:]), p
+
+
+def say_association(association: pd.DataFrame, *, method: str, layer: str) -> str:
+    """In words: does the corruption that moves the map more cost more AUC, at the same severity?
+
+    Args:
+        association: from `association`, or from `adjust`: p is then the corrected one.
+    """
+    kinds = rows_of(association, method, layer, "association")
+    pooled, within, partial = (Finding.of(kinds.loc[k]) for k in ("pooled", WITHIN, "partial"))
+    found = within.verdict(chance=0, small=SMALL["correlation"])
+    if found == UNDEFINED:
+        return (
+            "Within severity there is nothing to correlate: too few corruptions, or drift that does not vary."
+        )
+    told = {
+        YES: "at the same severity, the corruption that moves the map more costs more AUC",
+        OPPOSITE: "at the same severity, the corruption that moves the map more costs less AUC",
+        NO: "at the same severity, drift and loss of AUC are not linked under these corruptions",
+        OPEN: "at the same severity, no link between drift and loss of AUC is shown",
+    }[found]
+    if found in (YES, OPPOSITE) and partial.verdict(chance=0, small=SMALL["correlation"]) != found:
+        told += "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
+    return (
+        f"Pooled over severities the rank correlation is {pooled.plain()}; severity alone makes it high.\n"
+        f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\nSo {told}."
+    )
+
+
+def _plain(found: Finding) -> str:
+    """Without p: it is described, not tested."""
+    return str(Finding(found.value, found.low, found.high, float("nan")))

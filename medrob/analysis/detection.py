@@ -1,13 +1,97 @@
-"""How well a signal finds events: AUROC, average precision and ROC curves within strata, for many resamples.
+"""What happened to every explained image, and how well a signal finds it: AUROC, precision and ROC curves.
 
-Everywhere: signal (strata, images), NaN where there is none; happened bool (strata, images); weights
-(images, B), a column a resample. Only images of the same stratum are compared with each other.
+Of signals within strata: signal (strata, images), NaN where there is none; happened bool (strata, images);
+weights (images, B), a column a resample. Only images of the same stratum are compared with each other.
 """
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
+import pandas as pd
 from scipy.stats import rankdata
+
+from medrob.analysis.tables import CONDITION, MAP, Cube, cube, laid, require_all, require_map
+from medrob.conditions import CLEAN
+from medrob.evaluation import bootstrap_weights
+
+SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")
+DOUBT = SIGNALS[0]  # the standard to beat
+
+
+@dataclass(frozen=True)
+class Cases:
+    """The explained images under every condition.
+
+    Attributes:
+        drift: see `Cube`.
+        events: "flipped" and, where there is one label an image, "wrong": bool (conditions, images).
+        signals: the warnings that need no map, of `SIGNALS`: float (conditions, images).
+    """
+
+    drift: Cube
+    events: dict[str, np.ndarray]
+    signals: dict[str, np.ndarray]
+
+    def weights(self, resamples: int, seed: int) -> np.ndarray:
+        """Columns (images, 1 + resamples): all images as they are, then the bootstrap."""
+        n = len(self.drift.images)
+        return np.concatenate(
+            [np.ones((n, 1), np.float32), np.ascontiguousarray(bootstrap_weights(n, resamples, seed).T)], 1
+        )
+
+
+def cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame, metric: str) -> Cases:
+    """Events and signals of every explained image under every condition; see `failure`."""
+    require_all(predictions, drift, distances, metric)
+    moved = cube(drift, metric)
+    keys, images = moved.conditions, moved.images
+    names = [c for c in predictions if str(c).startswith("p_")]
+    single = "label" in predictions
+    found = laid(predictions, [*names, "predicted", *["label"] * single], keys, images, "predictions")
+    clean = laid(
+        predictions, ["predicted"], pd.MultiIndex.from_tuples([CLEAN], names=CONDITION), images, "predictions"
+    )
+    p = np.stack([found[name] for name in names], -1).astype(float)
+    events = {"flipped": found["predicted"] != clean["predicted"]}
+    if single:
+        events["wrong"] = found["predicted"] != found["label"]
+    away = laid(distances, ["rmse"], keys, images, "corruptions")["rmse"].astype(float)
+    values = (1 - p.max(-1), _entropy(p, single), -_margin(p), away)
+    return Cases(moved, events, dict(zip(SIGNALS, values, strict=True)))
+
+
+def _entropy(p: np.ndarray, single: bool) -> np.ndarray:
+    """Of the classes (..., K); the sum over the labels, each there or not, if an image has several."""
+    parts = (p,) if single else (p, 1 - p)
+    return -sum((q * np.log(np.clip(q, 1e-12, 1))).sum(-1) for q in parts)
+
+
+def _margin(p: np.ndarray) -> np.ndarray:
+    """The highest probability less the second, (...)."""
+    top = np.sort(p, axis=-1)
+    return top[..., -1] - top[..., -2] if p.shape[-1] > 1 else np.abs(2 * top[..., -1] - 1)
+
+
+def chosen(
+    known: Cases, method: str, layer: str, severity: int, event: str
+) -> tuple[dict[str, np.ndarray], np.ndarray]:
+    """Drift and baselines at one severity, NaN where there is no usable map, and what happened.
+
+    Raises:
+        ValueError: an unknown method, layer, severity or event.
+    """
+    require_map(pd.DataFrame(known.drift.maps, columns=MAP), method, layer, "drift")
+    at = known.drift.severities == severity
+    if not at.any():
+        there = ", ".join(map(str, np.unique(known.drift.severities)))
+        raise ValueError(f"severity={severity!r} is not in the table drift; it has {there}")
+    if event not in known.events:
+        raise ValueError(f"event={event!r} is not known here; the events are {', '.join(known.events)}")
+    moved = known.drift.of(method, layer)[at]
+    others = {name: np.where(np.isfinite(moved), v[at], np.nan) for name, v in known.signals.items()}
+    return {"drift": moved, **others}, known.events[event][at]
 
 
 def detect(
@@ -30,8 +114,7 @@ def detect(
         known = np.isfinite(values)
         if not 0 < event[known].sum() < known.sum():
             continue
-        up, count, found = _sums(values[known], event[known], weights[known])
-        here = weights[known & event].sum(0)
+        up, count, found, here = _sums(values, event, weights, np.flatnonzero(known))
         right, pairs = right + up, pairs + count
         precise, events = precise + found, events + here
         expected += event[known].mean() * event[known].sum()
@@ -39,23 +122,24 @@ def detect(
         return right / pairs, precise / events, float(expected / events[0])
 
 
-def _sums(s: np.ndarray, event: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of one stratum, (B,) each: weight of the pairs in order, of all pairs, sum of the precisions."""
-    order = np.argsort(-s, kind="stable")  # highest signal first
-    s, event, w = s[order], event[order], w[order]
-    begin = np.flatnonzero(np.r_[True, s[1:] < s[:-1]])
-    group = np.cumsum(np.r_[True, s[1:] < s[:-1]]) - 1
+def _sums(
+    signal: np.ndarray, event: np.ndarray, weights: np.ndarray, known: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Of the known images of one stratum, (B,) each: pairs in order, all pairs, precisions, events."""
+    order = known[np.argsort(-signal[known], kind="stable")]  # highest signal first
+    s, event = signal[order], event[order]
+    falls = np.r_[True, s[1:] < s[:-1]]
+    begin, group = np.flatnonzero(falls), np.cumsum(falls) - 1
     at = np.flatnonzero(event)
     first, last = begin[group[at]], np.r_[begin[1:], len(s)][group[at]]  # the tied images of each event
     rank = np.r_[0, np.cumsum(event)]
-    ours = w[at]
-    seen, hits = _running(w), _running(ours)
-    hit = hits[rank[last]]
-    above = (seen[first] - hits[rank[first]] + seen[last] - hit) / 2  # no event, and a higher signal
-    with np.errstate(invalid="ignore", divide="ignore"):
-        precision = np.where(seen[last] > 0, hit / seen[last], 0)
+    ours = weights[order[at]]
+    seen, hits = _running(weights[order]), _running(ours)
+    hit, all_seen = hits[rank[last]], seen[last]
+    above = (seen[first] - hits[rank[first]] + all_seen - hit) / 2  # no event, and a higher signal
+    precision = np.divide(hit, all_seen, out=np.zeros_like(hit), where=all_seen > 0)
     pairs = hits[-1] * (seen[-1] - hits[-1])
-    return pairs - (ours * above).sum(0), pairs, (ours * precision).sum(0)
+    return pairs - (ours * above).sum(0), pairs, (ours * precision).sum(0), hits[-1]
 
 
 def _running(w: np.ndarray) -> np.ndarray:

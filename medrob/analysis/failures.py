@@ -2,14 +2,28 @@
 
 from __future__ import annotations
 
+import os
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.cases import DOUBT, cases, chosen
-from medrob.analysis.correction import holm
-from medrob.analysis.detection import centred_ranks, detect, roc_within
-from medrob.analysis.exchange import exchange_p, exchanges
-from medrob.analysis.tables import MAP, require
+from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, detect, roc_within
+from medrob.analysis.tables import MAP, require, require_map
+from medrob.analysis.testing import (
+    NO,
+    OPEN,
+    OPPOSITE,
+    SMALL,
+    UNDEFINED,
+    YES,
+    Finding,
+    exchange_p,
+    exchanges,
+    holm,
+    rows_of,
+    warning,
+)  # fmt: skip
 from medrob.evaluation import interval
 
 ALARMS = np.linspace(0, 1, 101)
@@ -77,9 +91,9 @@ def _judged(
     """The rows of `failure` of one severity and event."""
     doubt = signals[DOUBT, "", ""]
     plain: dict[bytes, np.ndarray] = {}  # AUROC of low confidence, for each choice of pictures
-    rows = []
-    for key, signal in signals.items():
-        use = np.isfinite(signal)
+
+    def row(key: tuple[str, str, str]) -> tuple:
+        signal, use = signals[key], np.isfinite(signals[key])
         auroc, precision, chance = detect(signal, happened, w)
         p = exchange_p(centred_ranks(signal), happened.astype(float), places)
         if (same := use.tobytes()) not in plain:
@@ -87,8 +101,10 @@ def _judged(
         parts = (auroc, plain[same], auroc - plain[same], precision)
         (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
         numbers = (*first, low, high, p if np.isfinite(auroc[0]) else np.nan, *(x for o in others for x in o))
-        rows.append((*key, *numbers, chance, int(happened[use].sum()), int(use.sum())))
-    return rows
+        return (*key, *numbers, chance, int(happened[use].sum()), int(use.sum()))
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
+        return list(pool.map(row, signals))
 
 
 def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped") -> pd.Series:
@@ -177,3 +193,81 @@ def roc(
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     about = dict(event=event, severity=severity, method=method, layer=layer)
     return frame.assign(**about, events=int(happened[use].sum()), cases=int(use.sum()))
+
+
+def say_failure(
+    failure: pd.DataFrame, *, method: str, layer: str, severity: int, tests: pd.DataFrame | None = None
+) -> str:
+    """In words: how drift compares with low confidence as a warning of a flipped prediction.
+
+    Args:
+        failure: from `failure`.
+        tests: from `adjust`: p is then the corrected one.
+
+    Raises:
+        ValueError: a method, layer or severity that `failure` does not hold.
+    """
+    rows = warnings_at(failure, severity, "flipped")
+    require_map(rows, method, layer, "failure")
+    drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
+    every = rows[rows["signal"] == DOUBT].iloc[0]
+    begin = f"Severity {severity}: {every['events']} of {every['cases']} predictions flipped."
+    lost = every["cases"] - drift["cases"]
+    if lost:
+        begin += (
+            f" {lost} pictures, {every['events'] - drift['events']} of them flipped, have a degenerate "
+            "map and no drift; they are left out below."
+        )
+    if tests is not None:
+        kinds = rows_of(tests, method, layer, "tests")
+        drift = pd.concat([drift, kinds.loc[warning("flipped", severity)][["p_adjusted"]]])
+    found = Finding.of(drift, ("auroc", "low", "high"))
+    verdict = found.verdict(chance=0.5, small=SMALL["auroc"])
+    if verdict == UNDEFINED:
+        return f"{begin}\nNothing to detect: no picture with a drift has flipped, or all have."
+    told = {
+        YES: "warns of a flip",
+        OPPOSITE: "is smaller where the prediction flips",
+        NO: "does not warn of a flip",
+        OPEN: "is not shown to warn of a flip",
+    }[verdict]
+    gain = Finding.of(drift, ("gain", "gain_low", "gain_high")).verdict(chance=0, small=0, tested=False)
+    against = {YES: "better than", OPPOSITE: "worse than"}.get(gain, "not distinguishable from")
+    return (
+        f"{begin}\nDrift {told}: AUROC {found.unsigned()}. "
+        f"Low confidence reaches {drift['auroc'] - drift['gain']:.2f} on the same pictures:\n"
+        f"drift is {against} it, by {drift['gain']:+.2f} "
+        f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f})."
+    )
+
+
+def _unsigned(found: Finding) -> str:
+    return str(found).replace("+", "")
+
+
+def say_best(best: pd.Series, failure: pd.DataFrame, *, method: str, layer: str) -> str:
+    """In words: which map warns best, chosen after looking, beside the one fixed beforehand.
+
+    Args:
+        best: from `best_warning`.
+        failure: from `failure`. method, layer: fixed beforehand, see `headline`.
+    """
+    if not best["maps"]:
+        return f"Severity {best['severity']}: no map can be chosen; nothing failed, or none is usable."
+    rows = warnings_at(failure, best["severity"], best["event"])
+    require_map(rows, method, layer, "failure")
+    own = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
+    top, found = Finding.of(best, ("auroc", "low", "high")), Finding.of(own, ("auroc", "low", "high"))
+    if (best["method"], best["layer"]) == (method, layer):
+        return f"Of {best['maps']} maps, the one fixed beforehand warns best: AUROC {top.unsigned()}."
+    holds = top.verdict(chance=0.5, small=SMALL["auroc"]) == YES
+    return (
+        f"Chosen after looking, as the highest of {best['maps']}: {best['method']} at {best['layer']}, "
+        f"AUROC {top.unsigned()}.\n"
+        f"Fixed beforehand: {method} at {layer}, AUROC {found.unsigned()}. "
+        + (
+            "The first is flattered by the choice; that it warns at all holds after correction for it."
+            if holds
+            else "That the first warns at all is not shown, once the choice is corrected for."
+        )
+    )

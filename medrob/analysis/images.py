@@ -2,15 +2,29 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from medrob.analysis.correction import EVERY, PER_IMAGE
-from medrob.analysis.exchange import exchange_p, exchanges
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require, require_all, require_map
+from medrob.analysis.testing import (
+    EVERY,
+    NO,
+    OPEN,
+    OPPOSITE,
+    PER_IMAGE,
+    SMALL,
+    UNDEFINED,
+    YES,
+    Finding,
+    exchange_p,
+    exchanges,
+    rows_of,
+)  # fmt: skip
 from medrob.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
 
@@ -115,9 +129,9 @@ def per_image(
     places = exchanges(len(images), permutations, seed)
     groups = {EVERY: np.ones(len(keys), bool)}
     groups |= {name: moved.corruptions == name for name in dict.fromkeys(moved.corruptions)}
-    rows = []
-    for key, values in zip(moved.maps, moved.values, strict=True):
-        known = np.isfinite(values)
+
+    def of_map(key: tuple[str, str], values: np.ndarray) -> list[tuple]:
+        known, rows = np.isfinite(values), []
         known &= known.sum(1, keepdims=True) > 2
         for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
             a, b = _standard(values, known, held), _standard(fell, known, held)
@@ -127,6 +141,10 @@ def per_image(
             for name, use in groups.items():
                 numbers = _mean(a[use], b[use], samples[:, use], every[use], places)
                 rows.append((*key, kind, name, *numbers))
+        return rows
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
+        rows = [row for part in pool.map(of_map, moved.maps, moved.values) for row in part]
     return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", "value", "low", "high", "p", "conditions"])
 
 
@@ -177,3 +195,33 @@ def _mean(
     with np.errstate(invalid="ignore"):
         means = np.nansum(samples[:, vary], axis=1) / kept.sum(1)
     return value, *interval(means), exchange_p(a[vary], every[vary], places), int(vary.sum())
+
+
+def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:
+    """In words: in the same condition, does the image whose map moves more lose more margin?
+
+    Args:
+        images: from `per_image`, or from `adjust`.
+    """
+    kinds = rows_of(images, method, layer, "per_image")
+    plain, partial = (Finding.of(kinds.loc[k]) for k in (PER_IMAGE, PER_IMAGE_PARTIAL))
+    found = plain.verdict(chance=0, small=SMALL["correlation"])
+    if found == UNDEFINED:
+        return "Image by image there is nothing to correlate: no usable maps, or nothing that varies."
+    told = {
+        YES: "under the same corruption, the image whose map moves more loses more margin",
+        OPPOSITE: "under the same corruption, the image whose map moves more loses less margin",
+        NO: "image by image, drift and loss of margin are not linked to any extent that matters",
+        OPEN: "image by image, no link between drift and loss of margin is shown",
+    }[found]
+    if found in (YES, OPPOSITE):
+        beyond = partial.verdict(chance=0, small=SMALL["correlation"]) == found
+        told += (
+            "; this goes beyond what the RMSE of the picture tells anyway"
+            if beyond
+            else "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
+        )
+    return (
+        f"Within a condition, the rank correlation over images is {plain};\n"
+        f"less what the pixels' own RMSE explains, {partial}.\nSo {told}."
+    )

@@ -9,9 +9,9 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.associations import condition_aucs, condition_means
-from medrob.analysis.means import headline
+from medrob.analysis.maps import headline
 from medrob.analysis.tables import CONDITION, MAP, cube, require, require_map
-from medrob.analysis.verdict import OPPOSITE, UNDEFINED, YES, Finding
+from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
 from medrob.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
 
@@ -19,6 +19,8 @@ Tables = tuple[pd.DataFrame, pd.DataFrame]
 MEASURES = ("auc", "drop", "drift")
 OVERALL, AT_CLEAN = "all", "clean"
 PAIRED, INDEPENDENT = "same images", "independent"
+STAGES = ("01_augment", "02_train", "04_heatmaps")  # whose parameters change the numbers that are compared
+IDLE = ("run", "device", "batch_size", "export")  # but for these ("batch_size" of the training apart)
 COLUMNS = [
     "measure", "run", "severity", "value", "low", "high", "difference", "difference_low", "difference_high",
     "pairing", "seeds", "images", "explained", *MAP, "conditions", "left_out",
@@ -83,6 +85,24 @@ def compare_runs(
             rows.append((measure, name, severity, *numbers, pairing, len(tables), *counts, *known.values()))
     frame = pd.DataFrame(rows, columns=COLUMNS)
     return frame.sort_values("measure", key=lambda m: m.map(MEASURES.index), kind="stable", ignore_index=True)
+
+
+def repetitions(parameters: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[str]]:
+    """Runs that differ in nothing but the seed of the training, together under the name of the first.
+
+    Args:
+        parameters: run -> stage -> its parameters (``Run(...).params``).
+    """
+    groups: dict[str, tuple[dict, list[str]]] = {}
+    for run, stages in parameters.items():
+        same = {stage: {k: v for k, v in stages.get(stage, {}).items() if k not in IDLE} for stage in STAGES}
+        same["02_train"] |= {"batch_size": stages.get("02_train", {}).get("batch_size"), "seed": None}
+        found = next((members for known, members in groups.values() if known == same), None)
+        if found is None:
+            groups[run] = (same, [run])
+        else:
+            found.append(run)
+    return {name: members for name, (_, members) in groups.items()}
 
 
 def _listed(name: str, given: Tables | Sequence[Tables]) -> list[Tables]:

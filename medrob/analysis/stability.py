@@ -9,9 +9,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.associations import condition_means
-from medrob.analysis.evidence import agree
+from medrob.analysis.maps import agree
 from medrob.analysis.tables import CONDITION, MAP, Cube, cube, require
-from medrob.analysis.verdict import LEVEL, Finding
+from medrob.analysis.testing import LEVEL, Finding
 from medrob.evaluation import bootstrap_weights, interval
 
 USABLE = 0.1  # the share of maps that may be degenerate, as in `headline`
@@ -193,5 +193,5 @@ def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
     shown = "agree" if agreed["p"] < LEVEL else "are not shown to agree"
     p = Finding(0, 0, 0, agreed["p"]).told_p()
     return "\n".join(
-        [*lines, f"The {agreed['runs']} runs {shown} on the order: Kendall's W = {agreed['w']:.2f}, {p}."]
+        [*lines, f"The {agreed['runs']:.0f} runs {shown} on the order: Kendall's W = {agreed['w']:.2f}, {p}."]
     )

@@ -135,9 +135,10 @@ def laid(
     count = np.bincount(at, minlength=len(conditions) * len(images)).reshape(len(conditions), -1)
     if (count != 1).any():
         c, i = np.argwhere(count != 1)[0]
+        corruption, severity = conditions[c]
         raise ValueError(
-            f"the table {name} holds image {images[i]} {count[c, i]} times for {conditions[c]}; "
-            "it needs every image that drift holds once in each condition"
+            f"the table {name} holds image {images[i]} {count[c, i]} times for {corruption}, severity "
+            f"{severity}; it needs every image that drift holds once in each condition"
         )
     found = {}
     for column in columns:

@@ -3,8 +3,9 @@
 from typing import Any
 
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
-from medrob.evaluation.calibration import fit_temperature, scale
+from medrob.evaluation.calibration import fit_temperature, rescaled, scale
 from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
+from medrob.evaluation.report import numbers, say_calibration, say_errors, say_scores
 from medrob.evaluation.robustness import ALEXNET, corruption_errors
 from medrob.evaluation.scores import reliability, score
 
@@ -18,9 +19,14 @@ __all__ = [
     "fit_temperature",
     "interval",
     "metrics",
+    "numbers",
     "predict",
     "predict_conditions",
     "reliability",
+    "rescaled",
+    "say_calibration",
+    "say_errors",
+    "say_scores",
     "scale",
     "score",
 ]

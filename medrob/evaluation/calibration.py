@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 from scipy.optimize import minimize_scalar
 
 from medrob.evaluation.metrics import check_scores
@@ -48,3 +49,14 @@ def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarra
     z = np.log(np.clip(p, 1e-30, 1)) / temperature
     q = np.exp(z - z.max(1, keepdims=True))
     return q / q.sum(1, keepdims=True)
+
+
+def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
+    """The table of predictions with its probabilities at another temperature.
+
+    Raises:
+        ValueError: a temperature that is not above 0.
+    """
+    names = [c for c in predictions if str(c).startswith("p_")]
+    found = scale(predictions[names].to_numpy(), temperature, task)
+    return predictions.assign(**dict(zip(names, found.T.astype(np.float32), strict=True)))

@@ -99,15 +99,20 @@ def per_label(p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> dict[st
         hits, truths, guesses = w @ (hot & guess), w @ hot, w @ guess
         recall = hits / truths
         f1 = np.where(truths + guesses > 0, 2 * hits / (truths + guesses), np.nan)
-        right = (hot == guess) if multilabel else (hot & guess).any(1)
+        right = np.asarray((hot == guess) if multilabel else (hot & guess).any(1))
         specificity = (w @ (~hot & ~guess)) / (w @ ~hot)
-    clipped = np.clip(p, 1e-12, 1)
+    clipped, squares = np.clip(p, 1e-12, 1), (p - hot) ** 2
     if multilabel:
-        nll = -np.log(np.where(hot, clipped, np.clip(1 - p, 1e-12, 1))).mean(1)
-        sure, correct = np.maximum(p, 1 - p), right
+        losses = -np.log(np.where(hot, clipped, np.clip(1 - p, 1e-12, 1)))
+        nll, class_nll = losses.mean(1), w @ losses / total[:, None]
+        class_ece = np.stack([_ece(s, c, w) for s, c in zip(np.maximum(p, 1 - p).T, right.T, strict=True)], 1)
+        ece = class_ece.mean(1)
     else:
         nll = -np.log(clipped[np.arange(len(p)), y])
-        sure, correct = p.max(1), right
+        with np.errstate(invalid="ignore", divide="ignore"):
+            class_nll = w @ (-np.log(clipped) * hot) / truths
+        class_ece = np.stack([_ece(s, h, w) for s, h in zip(p.T, hot.T, strict=True)], 1)
+        ece = _ece(p.max(1), right, w)
     return {
         "auc": np.stack([auc(p[:, k], hot[:, k], w) for k in range(p.shape[1])], 1),
         "accuracy": w @ right.reshape(len(p), -1).mean(1) / total,
@@ -115,16 +120,17 @@ def per_label(p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> dict[st
         "class_accuracy": (w @ right) / total[:, None] if multilabel else recall,
         "class_balanced": (recall + specificity) / 2,
         "f1": f1,
-        "ece": _ece(sure, np.asarray(correct), w),
-        "brier": w @ ((p - hot) ** 2).sum(1) / total,
+        "ece": ece,
+        "class_ece": class_ece,
+        "brier": w @ squares.sum(1) / total,
+        "class_brier": w @ squares / total[:, None],
         "nll": w @ nll / total,
+        "class_nll": class_nll,
     }
 
 
 def _ece(sure: np.ndarray, correct: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Expected calibration error of (N,), or of the mean over the labels of (N, L): (B,)."""
-    if sure.ndim == 2:
-        return np.mean([_ece(s, c, w) for s, c in zip(sure.T, correct.T, strict=True)], axis=0)
+    """Expected calibration error of probabilities (N,) that something is so, and whether it was: (B,)."""
     bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = (correct - sure)[:, None] * np.eye(BINS)[bins]
     return np.abs(w @ gaps).sum(1) / w.sum(1)
@@ -141,4 +147,17 @@ def overall(rows: dict[str, Any], task: str) -> dict[str, np.ndarray]:
         "ece": rows["ece"],
         "brier": rows["brier"],
         "nll": rows["nll"],
+    }
+
+
+def by_class(rows: dict[str, Any]) -> dict[str, np.ndarray]:
+    """The same scores for each class, (B, K) each; see `medrob.evaluation.score`."""
+    return {
+        "auc": rows["auc"],
+        "accuracy": rows["class_accuracy"],
+        "balanced_accuracy": rows["class_balanced"],
+        "f1": rows["f1"],
+        "ece": rows["class_ece"],
+        "brier": rows["class_brier"],
+        "nll": rows["class_nll"],
     }

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medrob.conditions import CLEAN
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
-from medrob.evaluation.metrics import check_scores, overall, per_label
+from medrob.evaluation.metrics import by_class, check_scores, overall, per_label
 from medrob.progress import bar
 
 
@@ -27,8 +27,11 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000, seed: 
 
     Returns:
         A row per condition, class and metric: corruption, severity, class ("all" or a name), metric,
-        value, low, high, drop (clean value - value), drop_low, drop_high: 95 % intervals. For a class,
-        "auc" is one-vs-rest and "accuracy" the share of its images that are recognised (recall).
+        value, low, high, drop (clean value - value), drop_low, drop_high: 95 % intervals. For a class: AUC
+        and F1 one-vs-rest; accuracy, the share of its images that are recognised (recall); balanced
+        accuracy, the mean of that and of the share of the others that are not taken for it; Brier, its term
+        of the sum; NLL, the mean over its images; ECE, how far its probability is from how often it is so
+        (Kull et al. 2019). Of several labels an image: each as a decision of its own.
     """
     names = tuple(c.removeprefix("p_") for c in predictions if str(c).startswith("p_"))
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
@@ -76,9 +79,9 @@ def _samples(
     rows = per_label(p, labels, w, task)
     for metric, value in overall(rows, task).items():
         yield ("all", metric), value
-    for k, name in enumerate(names):
-        yield (name, "auc"), rows["auc"][:, k]
-        yield (name, "accuracy"), rows["class_accuracy"][:, k]
+    for metric, values in by_class(rows).items():
+        for k, name in enumerate(names):
+            yield (name, metric), values[:, k]
 
 
 def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:

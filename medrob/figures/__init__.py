@@ -1,19 +1,15 @@
 """One function per figure: tidy tables or images in, a Figure out; nothing is read, saved or shown."""
 
+from medrob.figures.association import drop_against_drift, image_boxes, image_scatter
+from medrob.figures.compared import method_ranks, runs_compared
 from medrob.figures.context import context
 from medrob.figures.export import Bundle
-from medrob.figures.maps import (
-    drift_by_layer,
-    drop_against_drift,
-    overlay_grid,
-    row_labels,
-    strata_bars,
-    warnings,
-)
+from medrob.figures.failure import failure_curves, strata_bars, warnings
+from medrob.figures.maps import drift_by_class, drift_by_layer, overlay_grid, row_labels
 from medrob.figures.pictures import augmentations, corruption_grid, image_distance, montage
 from medrob.figures.scores import drop_heatmap, reliability, severity_curves
 from medrob.figures.style import use_style, word
-from medrob.figures.summary import runs_compared, summary
+from medrob.figures.summary import summary
 from medrob.figures.training import learning_curves, performance
 from medrob.figures.trust import drift_scale, faithfulness, localisation, randomisation
 
@@ -22,14 +18,19 @@ __all__ = [
     "augmentations",
     "context",
     "corruption_grid",
+    "drift_by_class",
     "drift_by_layer",
     "drift_scale",
     "drop_against_drift",
     "drop_heatmap",
+    "failure_curves",
     "faithfulness",
+    "image_boxes",
     "image_distance",
+    "image_scatter",
     "learning_curves",
     "localisation",
+    "method_ranks",
     "montage",
     "overlay_grid",
     "performance",

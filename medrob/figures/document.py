@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
-from medrob.figures.latex import escape, macro
+from medrob.figures.latex import UNDEFINED, escape, macro
 from medrob.figures.style import TEXTWIDTH, word
 
 Part = Mapping[str, Any]
@@ -149,7 +149,7 @@ def _index(numbers: list[dict[str, Any]], prefix: str) -> list[str]:
     for entry in numbers:
         shown = macro(entry["name"], prefix) + ("CI" if "CI" in entry["macros"] else "")
         letters = re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", shown[1:])
-        p = rf", {macro(entry['name'], prefix)}P" if "P" in entry["macros"] else ""
+        p = rf", {macro(entry['name'], prefix)}P" if entry["macros"].get("P", UNDEFINED) != UNDEFINED else ""
         what = escape(entry["what"] or word(entry["name"]))
         lines.append(rf"\textbackslash {letters} & {shown}{p} & {what} \\")
     return [*lines, r"\end{longtable}}"]

@@ -1,4 +1,4 @@
-"""Figures of saliency: the maps themselves, how far they move, and whether that goes with the loss."""
+"""Figures of saliency: the maps themselves, and how far they move."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 
-from medrob.figures.style import METRIC_LABELS, SALIENCY, band, bare, colours, markers, picture, sized, word
+from medrob.analysis.maps import mean_drift
+from medrob.figures.style import METRIC_LABELS, SALIENCY, band, colours, markers, picture, sized, word
 
 
 def overlay_grid(
@@ -112,103 +112,19 @@ def drift_by_layer(
     return figure
 
 
-def drop_against_drift(
-    scores: pd.DataFrame, mean: pd.DataFrame, *, method: str, layers: Sequence[str], metric: str = "rmse"
+def drift_by_class(
+    drift: pd.DataFrame, scores: pd.DataFrame, classes: Sequence[str], *, method: str, severity: int
 ) -> Figure:
-    """AUC drop against mean drift: a row a layer, a column a severity, a point a corruption, bars: 95 %.
+    """Drift of one method from shallow to deep: a panel a corruption, a line a class, the AUC drop above.
 
     Args:
-        scores: from `medrob.evaluation.score`. mean: from `medrob.analysis.mean_drift`.
+        drift: from `medrob.drift.measure`. scores: from `medrob.evaluation.score`.
+        classes: the names of the labels.
     """
-    drops = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
-    moved = mean[(mean["method"] == method) & mean["layer"].isin(layers)]
-    both = drops.merge(moved, on=["corruption", "severity"], suffixes=("_score", ""))
-    names = list(dict.fromkeys(drops["corruption"]))
-    shades, shapes = colours(names), markers(names)
-    severities = sorted(drops["severity"].unique())
-    figure, axes = sized(0.2 * len(layers) + 0.1, len(layers), len(severities), sharex="row", sharey=True)
-    for (layer, severity), group in both.groupby(["layer", "severity"], sort=False, observed=True):
-        ax = axes[list(layers).index(layer)][severities.index(severity)]
-        for row in group.to_dict("records"):
-            x, y = row["value"], row["drop"]
-            ax.errorbar(
-                x, y, xerr=[[max(x - row["low"], 0)], [max(row["high"] - x, 0)]],
-                yerr=[[max(y - row["drop_low"], 0)], [max(row["drop_high"] - y, 0)]],
-                color=shades[row["corruption"]], marker=shapes[row["corruption"]],
-                linestyle="", elinewidth=0.8,
-            )  # fmt: skip
-    for ax in axes.flat:
-        ax.axhline(0, color="0.6", linewidth=0.6)
-    for layer, row in zip(layers, axes, strict=True):
-        row[0].set_ylabel(layer.replace("layer", "layer "))
-    for severity, ax in zip(severities, axes[0], strict=True):
-        ax.set_title(f"severity {severity}")
-    figure.supylabel("AUC drop against clean", fontsize="medium")
-    figure.supxlabel(f"{METRIC_LABELS.get(metric, metric)}, {word(method)}", fontsize="medium")
-    points = [Line2D([], [], color=shades[n], marker=shapes[n], linestyle="", label=word(n)) for n in names]
-    figure.legend(handles=points, loc="outside upper center", ncols=min(len(names), 5))
-    return figure
-
-
-def strata_bars(strata: pd.DataFrame, *, layer: str, metric: str = "rmse") -> Figure:
-    """Drift of prediction-preserved and of flipped images against severity, a panel a method.
-
-    Args:
-        strata: from `medrob.analysis.strata`.
-    """
-    rows = strata[(strata["layer"] == layer) & strata["value"].notna()]
-    methods = list(dict.fromkeys(rows["method"]))
-    kinds = {"preserved": ("C0", "o"), "flipped": ("C3", "X")}
-    figure, axes = sized(0.4, 1, max(len(methods), 1), sharey=True)
-    for ax, method in zip(axes[0], methods, strict=False):
-        for kind, (colour, marker) in kinds.items():
-            group = rows[(rows["method"] == method) & (rows["stratum"] == kind)].sort_values("severity")
-            shift = -0.08 if kind == "preserved" else 0.08
-            ax.errorbar(
-                group["severity"] + shift, group["value"],
-                yerr=[group["value"] - group["low"], group["high"] - group["value"]],
-                color=colour, marker=marker, label=f"prediction {kind}", elinewidth=0.8,
-            )  # fmt: skip
-        ax.set(title=word(method), xticks=sorted(rows["severity"].unique()))
-    if not methods:
-        bare(axes[0][0])
-        axes[0][0].text(0.5, 0.5, f"every map of {layer} is degenerate", ha="center")
-        return figure
-    axes[0][0].set_ylabel(METRIC_LABELS.get(metric, metric), fontsize="small")
-    figure.supxlabel(f"severity ({layer})", fontsize="medium")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return figure
-
-
-def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped") -> Figure:
-    """How well drift warns of a failure: AUROC by layer, a line a method; dashed: what needs no map.
-
-    Args:
-        failure: from `medrob.analysis.failure`.
-    """
-    rows = failure[(failure["severity"] == severity) & (failure["event"] == event)]
-    maps = rows[rows["signal"] == "drift"]
-    layers, methods = list(dict.fromkeys(maps["layer"])), list(dict.fromkeys(maps["method"]))
-    shades, shapes = colours(methods), markers(methods)
-    figure, axes = sized(0.5)
-    ax = axes[0][0]
-    for method, group in maps.groupby("method", sort=False):
-        place = [layers.index(layer) for layer in group["layer"]]
-        band(
-            ax, place, list(group["auroc"]), list(group["low"]), list(group["high"]),
-            colour=shades[method], marker=shapes[method], label=word(str(method)),
-        )  # fmt: skip
-    for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), ("--", "-.", ":"), strict=False):
-        ax.axhline(
-            row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=row.signal.replace("rmse", "RMSE")
-        )
-    ax.axhline(0.5, color="0.7", linewidth=0.8)
-    ax.annotate("chance", (len(layers) - 0.55, 0.5), fontsize="x-small", color="0.4", va="bottom", ha="right")
-    count, cases = (int(rows[c].max()) if len(rows) else 0 for c in ("events", "cases"))
-    ax.set(
-        xticks=range(len(layers)), xlabel=f"layer, shallow to deep (severity {severity})",
-        ylabel=f"AUROC for: prediction {event}", title=f"{count} of {cases} predictions {event}",
-    )  # fmt: skip
-    ax.set_xticklabels([layer.removeprefix("layer") for layer in layers])
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
-    return figure
+    rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
+    rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).fillna("all"))
+    mean = mean_drift(rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"))
+    at = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] == severity)]
+    titles = {row.corruption: f"{word(row.corruption)}: {row.drop:+.3f}" for row in at.itertuples()}
+    note = f"{word(method)}, severity {severity}; above: AUC drop"
+    return drift_by_layer(mean, panels="corruption", lines="of", titles=titles, note=note)

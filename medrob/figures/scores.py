@@ -14,7 +14,7 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     """A score against severity: a panel a class and one for all, a line a corruption, bands: 95 % intervals.
 
     Args:
-        scores: from `medrob.evaluation.score`. metric: "auc" or "accuracy" (recall, for a class).
+        scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
     """
     rows = scores[scores["metric"] == metric]
     classes = list(dict.fromkeys(rows["class"]))
@@ -23,7 +23,7 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     shades, shapes = colours(names), markers(names)
     columns = min(len(classes), 4)
     lines = -(-len(classes) // columns)
-    figure, axes = sized(0.42 * lines, lines, columns, sharey=True, sharex=True)
+    figure, axes = sized(min(0.42, 1.2 / lines) * lines, lines, columns, sharey=True, sharex=True)
     for ax, name in zip(axes.flat, classes, strict=False):
         at_clean = clean.loc[name]
         for corruption, group in rows[rows["class"] == name].groupby("corruption", sort=False):

@@ -21,9 +21,12 @@ WORDS = {
     "ece": "ECE",
     "nll": "NLL",
     "f1": "F1",
+    "balanced_accuracy": "balanced accuracy",
+    "brier": "Brier score",
     "rmse": "RMSE",
     "ssim": "SSIM",
     "psnr": "PSNR",
+    "image rmse": "image RMSE",
     "iou10": "top-10 % overlap",
     "spearman": "Spearman correlation",
     "gradcam": "Grad-CAM",
@@ -158,3 +161,16 @@ def letter(figure: Figure, axes: Iterable[Axes]) -> None:
     """Put (a), (b), ... before the titles of the panels."""
     for ax, name in zip(axes, "abcdefghijklmnopqrstuvwxyz", strict=False):
         ax.set_title(f"({name}) {ax.get_title()}", loc="center")
+
+
+def said(ax: Axes, why: str) -> None:
+    """Say in an empty panel why it is empty."""
+    ax.text(0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small")
+
+
+def nothing(why: str) -> Figure:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = sized(0.2)
+    bare(axes[0][0])
+    said(axes[0][0], why)
+    return figure

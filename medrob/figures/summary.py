@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -9,20 +10,22 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.figures.style import band, colours, letter, markers, sized, word
+from medrob.analysis.testing import SMALL, Finding, family
+from medrob.figures.style import Colour, band, colours, letter, markers, said, sized, word
 
 
 def summary(
-    scores: pd.DataFrame, mean: pd.DataFrame, association: pd.DataFrame, failure: pd.DataFrame,
-    *, method: str, layer: str,
+    scores: pd.DataFrame, mean: pd.DataFrame, tests: pd.DataFrame, failure: pd.DataFrame,
+    *, method: str, layer: str, severity: int,
 ) -> Figure:  # fmt: skip
-    """Four panels: AUC and drift against severity, their association, and drift as a warning.
+    """Six panels: AUC and drift against severity, how they go together, drift as a warning, the answer.
 
     Args:
-        scores, mean, association, failure: from `medrob.evaluation.score` and `medrob.analysis`.
-        method, layer: the maps of panels (b) and (d).
+        scores, mean, failure: from `medrob.evaluation.score` and `medrob.analysis`.
+        tests: from `medrob.analysis.adjust`, whose family was declared for this method, layer and severity.
+        method, layer, severity: what the answer is about.
     """
-    figure, axes = sized(0.8, 2, 2)
+    figure, axes = sized(1.16, 3, 2)
     rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
     names = [n for n in dict.fromkeys(rows["corruption"]) if n != "clean"]
     shades, shapes = colours(names), markers(names)
@@ -39,42 +42,83 @@ def summary(
     axes[0][0].set(title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
     axes[0][1].set(title="does it still look there?", xlabel="severity (0 = clean)")
     axes[0][1].set_ylabel(f"RMSE of maps\n{word(method)}, {layer}")
-    _association(axes[1][0], association, method)
-    _warning(axes[1][1], failure, method, layer)
+    _drop_and_drift(axes[1][0], rows, moved, shades, shapes)
+    axes[1][0].set(title="do drop and drift go together?", ylabel="AUC drop against clean")
+    axes[1][0].set_xlabel("RMSE of maps (the number is the severity)")
+    _association(axes[1][1], tests, method)
+    _warning(axes[2][0], failure, method, layer)
+    _answer(axes[2][1], tests, method, layer, severity)
     letter(figure, axes.flat)
     handles = axes[0][0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(len(names), 5))
     return figure
 
 
-def runs_compared(runs: pd.DataFrame) -> Figure:
-    """AUC and drift against severity, the mean over the corruptions, a line a run.
+def _drop_and_drift(
+    ax: Axes,
+    scores: pd.DataFrame,
+    moved: pd.DataFrame,
+    shades: Mapping[str, Colour],
+    shapes: Mapping[str, str],
+) -> None:
+    """A point a condition; a grey line through those of each severity, as severity alone must fool nobody."""
+    both = scores.merge(moved, on=["corruption", "severity"], suffixes=("_score", "")).dropna(
+        subset=["value", "drop"]
+    )
+    for row in both.to_dict("records"):
+        name = row["corruption"]
+        ax.plot(
+            row["value"], row["drop"], color=shades[name], marker=shapes[name], linestyle="", markersize=5.5
+        )
+        ax.annotate(
+            row["severity"],
+            (row["value"], row["drop"]),
+            ha="center",
+            va="center",
+            fontsize=4.5,
+            color="white",
+        )
+    for _, group in both.groupby("severity"):
+        x, y = group["value"].to_numpy(float), group["drop"].to_numpy(float)
+        if len(x) > 2 and np.ptp(x) > 1e-9:
+            slope, cut = np.polyfit(x, y, 1)
+            ends = np.array([x.min(), x.max()])
+            ax.plot(ends, cut + slope * ends, color="0.55", linewidth=0.8, zorder=1)
+    ax.axhline(0, color="0.6", linewidth=0.6)
+    if both.empty:
+        said(ax, "no usable map")
 
-    Args:
-        runs: from `medrob.analysis.compare_runs`.
-    """
-    figure, axes = sized(0.42, 1, 2)
-    names = list(dict.fromkeys(runs["run"]))
-    shades, shapes = colours(names), markers(names)
-    for name, group in runs.groupby("run", sort=False):
-        for ax, column in zip(axes[0], ("auc", "drift"), strict=True):
-            ax.plot(group["severity"], group[column], color=shades[name], marker=shapes[name], label=name)
-    axes[0][0].set(xlabel="severity (0 = clean)", ylabel="AUC, mean over corruptions")
-    axes[0][1].set(xlabel="severity (0 = clean)", ylabel="RMSE of maps, mean over corruptions")
-    axes[0][0].legend(fontsize="x-small")
-    letter(figure, axes[0])
-    return figure
+
+def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: int) -> None:
+    """The three tests declared beforehand, each from chance to perfect, with its verdict."""
+    rows = tests[(tests["method"] == method) & (tests["layer"] == layer) & (tests["corruption"] == "all")]
+    rows = rows.set_index("kind")
+    kinds = family(severity)
+    words = ("between conditions", "image by image", "warning of a flip")
+    for y, (kind, told) in enumerate(zip(kinds, words, strict=True)):
+        found = Finding.of(rows.loc[kind])
+        scale, chance = ("auroc", 0.5) if y == 2 else ("correlation", 0.0)
+        verdict = found.verdict(chance=chance, small=SMALL[scale])
+        value, low, high = (2 * v - 1 if y == 2 else v for v in (found.value, found.low, found.high))
+        if np.isfinite(value):
+            errors = [[max(value - low, 0)], [max(high - value, 0)]]
+            ax.errorbar(value, y, xerr=errors, color="0.1", marker="o", elinewidth=1)
+        p = f", {found.told_p()}" if np.isfinite(found.p) else ""
+        ax.text(-1, y - 0.2, f"{told}: {verdict}{p}", fontsize="x-small", va="bottom")
+    ax.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+    ax.set(xlim=(-1.05, 1.05), ylim=(2.5, -0.8), yticks=[], title="the answer, declared beforehand")
+    ax.set_xlabel("correlation; 2 AUROC - 1 for the warning")
 
 
 def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
     """Rank correlation of drop and drift by layer: pooled looks strong, within severity is the evidence."""
-    rows = association[association["method"] == method]
-    layers = list(dict.fromkeys(rows["layer"]))
     kinds = {
         "pooled": ("0.65", "s", -0.15),
         "within severity": ("0.1", "o", 0.0),
         "partial": ("0.4", "^", 0.15),
     }
+    rows = association[(association["method"] == method) & association["kind"].isin(kinds)]
+    layers = list(dict.fromkeys(rows["layer"]))
     for kind, (colour, marker, shift) in kinds.items():
         group = rows[rows["kind"] == kind]
         place = np.array([layers.index(layer) for layer in group["layer"]], float) + shift
@@ -95,7 +139,7 @@ def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
     ax.axhline(0, color="0.6", linewidth=0.6)
     ax.set(ylim=(-1.05, 1.05), xticks=range(len(layers)), xlabel=f"layer ({word(method)})")
     ax.set_xticklabels([layer.removeprefix("layer") for layer in layers], fontsize="x-small")
-    ax.set(title="do drop and drift go together?", ylabel="rank correlation")
+    ax.set(title="the same, in ranks", ylabel="rank correlation")
     ax.legend(loc="lower right", fontsize="x-small", ncols=3, columnspacing=0.8, handletextpad=0.1)
 
 

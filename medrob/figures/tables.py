@@ -29,8 +29,9 @@ COLUMNS = {
     "p": P,
     "p_holm": f"{P} (Holm)",
     "p_bh": f"{P} (Benjamini-Hochberg)",
+    "p_adjusted": f"{P} (corrected)",
 }
-P_VALUES = ("p", "p_holm", "p_bh")
+P_VALUES = ("p", "p_holm", "p_bh", "p_adjusted")
 NAMED = ("corruption", "method", "metric", "signal")  # columns whose cells are names of medrob
 EMPTY = "no rows"
 # Shrinks what is wider than the text even in the smallest font, and leaves the rest alone.

@@ -1,0 +1,243 @@
+"""The maps of a run: how far they move, which one a text quotes, which are the same, which fail a check.
+
+Intervals are 95 % percentile bootstraps over images (2,000 resamples unless said otherwise); an image
+carries all its conditions, so scores and drift are resampled together.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from medrob.analysis.tables import CONDITION, MAP, by_image, cube, require
+from medrob.evaluation import bootstrap_weights, interval
+
+STRATA = ("all", "preserved", "flipped")
+SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
+EVERYTHING = "all"  # the last stage of `medrob.trust.randomisation`
+# Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
+# one half a quarter of the variance of the ranks is shared.
+THRESHOLD = 0.5
+
+
+def mean_drift(
+    drift: pd.DataFrame,
+    by: Sequence[str] = (*CONDITION, *MAP),
+    *,
+    metric: str = "rmse",
+    stratum: str = "all",
+    resamples: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Mean drift of each group of maps, over the images whose maps are not degenerate.
+
+    Args:
+        drift: from `medrob.drift.measure`.
+        by: the columns that make a group; within it, an image's values are averaged first.
+        metric: the column of the drift.
+        stratum: "all", "preserved" or "flipped": by whether the network still predicts the same class.
+        resamples, seed: of the bootstrap.
+
+    Returns:
+        The columns of `by`, then stratum, value, low, high, images (that count), degenerate (share).
+    """
+    require(drift, [*by, "image", "preserved", "degenerate", metric], "drift")
+    if stratum not in STRATA:
+        raise ValueError(f"stratum={stratum!r}; the strata are {', '.join(STRATA)}")
+    if stratum != "all":
+        drift = drift[drift["preserved"] == (stratum == "preserved")]
+    by = list(by)
+    columns = [*by, "stratum", "value", "low", "high", "images", "degenerate"]
+    if not len(drift):
+        return pd.DataFrame(columns=columns)
+    flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
+    wide = by_image(drift, metric, by).reindex(columns=flat.index)
+    x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
+    w = bootstrap_weights(len(wide), resamples, seed)
+    with np.errstate(invalid="ignore"):
+        samples = (w @ x) / (w @ known)
+        value = x.sum(0) / known.sum(0)
+    limits = np.array([interval(column) for column in samples.T]).reshape(-1, 2)
+    frame = flat.index.to_frame(index=False).assign(
+        stratum=stratum, value=value, low=limits[:, 0], high=limits[:, 1], images=known.sum(0)
+    )
+    return frame.assign(degenerate=flat.to_numpy())[columns]
+
+
+def strata(
+    drift: pd.DataFrame, *, metric: str = "rmse", resamples: int = 2000, seed: int = 0
+) -> pd.DataFrame:
+    """`mean_drift` by severity, method and layer for all, prediction-preserved and flipped images."""
+    by = ("severity", *MAP)
+    parts = [mean_drift(drift, by, metric=metric, stratum=s, resamples=resamples, seed=seed) for s in STRATA]
+    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+
+
+def headline(drift: pd.DataFrame) -> tuple[str, str]:
+    """The method and layer that a text quotes: Grad-CAM if it is there, at the deepest usable block.
+
+    Usable: at most a tenth of its maps are degenerate; if no layer is, the one with the fewest. Chosen
+    before any result is looked at.
+
+    Raises:
+        ValueError: the table lacks a column, or has no rows.
+    """
+    require(drift, [*MAP, "degenerate"], "drift")
+    if not len(drift):
+        raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
+    methods = list(dict.fromkeys(drift["method"]))
+    method = "gradcam" if "gradcam" in methods else methods[0]
+    bad = drift[drift["method"] == method].groupby("layer", sort=False, observed=True)["degenerate"].mean()
+    usable = bad[bad <= 0.1] if (bad <= 0.1).any() else bad[bad == bad.min()]
+    return method, str(usable.index[-1])
+
+
+def twins(drift: pd.DataFrame) -> pd.DataFrame:
+    """Methods whose maps are the same one at a layer: one piece of evidence, not several.
+
+    At the last block of a network that ends in average pooling and one linear layer, Grad-CAM, HiResCAM
+    and XGrad-CAM are identical; LayerCAM is element-wise Grad-CAM at every layer with activations >= 0.
+    Two methods count as twins where all their drifts (RMSE) agree within 1e-4, over at least four
+    comparisons that differ.
+
+    Args:
+        drift: from `medrob.drift.measure`.
+
+    Returns:
+        A row for each method that repeats an earlier one: method, layer, same_as.
+    """
+    moved = cube(drift, "rmse")
+    rows = []
+    for layer in dict.fromkeys(name for _, name in moved.maps):
+        first: dict[str, np.ndarray] = {}
+        for method in (m for m, name in moved.maps if name == layer):
+            x = moved.of(method, layer).ravel()
+            if found := next((one for one, y in first.items() if agree(x, y)), None):
+                rows.append((method, layer, found))
+            else:
+                first[method] = x
+    return pd.DataFrame(rows, columns=[*MAP, "same_as"])
+
+
+def agree(x: np.ndarray, y: np.ndarray) -> bool:
+    """Whether two methods' drifts are those of one map; see `twins`."""
+    known = np.isfinite(x) & np.isfinite(y)
+    alone = np.isfinite(x) != np.isfinite(y)  # a map at the border of degenerate, judged apart by rounding
+    enough = len(np.unique(x[known])) >= 4
+    return enough and alone.mean() <= 0.01 and bool((np.abs(x - y)[known] <= SAME).all())
+
+
+def distinct(drift: pd.DataFrame) -> pd.DataFrame:
+    """The drift without the rows of methods that repeat an earlier one at that layer (`twins`)."""
+    repeated = pd.MultiIndex.from_frame(twins(drift)[MAP])
+    return drift[~pd.MultiIndex.from_frame(drift[MAP]).isin(repeated)].reset_index(drop=True)
+
+
+def say_twins(drift: pd.DataFrame) -> str:
+    """In words: which methods are the same map, and where."""
+    found = twins(drift)
+    if found.empty:
+        return "No two methods give the same map: each is evidence of its own."
+    lines = []
+    for (layer, one), group in found.groupby(["layer", "same_as"], sort=False):
+        lines.append(f"{layer}: {' = '.join([one, *group['method']])} are one map, one piece of evidence.")
+    return "\n".join(lines)
+
+
+def verdicts(trust: pd.DataFrame) -> pd.DataFrame:
+    """What randomisation says of each method and layer, by a rule fixed beforehand.
+
+    Judged is the network without any trained weight: while lower layers are kept, their activations hold
+    a map in place whatever the method (Sixt et al. 2020; Binder et al. 2023; Hedstrom et al. 2024).
+
+    Args:
+        trust: holds the rows of `randomisation`.
+
+    Returns:
+        method, layer, value, low, high, images, verdict: "failed" = the interval of the rank correlation
+        lies wholly above 0.5, "passed" = wholly at or below, "unclear" = across, "not testable" = every
+        map by the random networks, or by the trained one, is degenerate.
+    """
+    require(trust, [*MAP, "test", "stage", "value", "low", "high", "images"], "trust")
+    rows = trust[(trust["test"] == "randomisation") & (trust["stage"] == EVERYTHING)]
+    verdict = np.select(
+        [rows["images"] == 0, rows["low"] > THRESHOLD, rows["high"] <= THRESHOLD],
+        ["not testable", "failed", "passed"],
+        "unclear",
+    )
+    columns = ["method", "layer", "value", "low", "high", "images"]
+    return rows[columns].assign(verdict=verdict).reset_index(drop=True)
+
+
+def failed(trust: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """The (method, layer) pairs that fail randomisation (`verdicts`): they have no claim to stability."""
+    rows = verdicts(trust)
+    rows = rows[rows["verdict"] == "failed"]
+    return tuple(zip(rows["method"], rows["layer"], strict=True))
+
+
+def say_randomisation(trust: pd.DataFrame) -> str:
+    """In words: which methods at which layers fail, are unclear or cannot be tested."""
+    rows = verdicts(trust)
+    lines = []
+    for verdict, words in (
+        ("failed", "fail randomisation (their maps stay much the same by a network that has learnt nothing)"),
+        ("unclear", "are unclear (the interval lies across the limit)"),
+        ("not testable", "cannot be tested (every map of one of the networks is degenerate)"),
+    ):
+        found = rows[rows["verdict"] == verdict]
+        if len(found):
+            where = "; ".join(
+                f"{method} at {', '.join(group['layer'])}"
+                for method, group in found.groupby("method", sort=False)
+            )
+            lines.append(f"{len(found)} of {len(rows)} maps {words}: {where}.")
+    passed = (rows["verdict"] == "passed").sum()
+    lines.append(f"{passed} of {len(rows)} depend on what the network has learnt.")
+    return "\n".join(lines)
+
+
+def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
+    """In words: does the map lie on the lesion when clean, and does it still at the highest severity?
+
+    Args:
+        trust: holds the rows of `medrob.trust.localisation`.
+        method, layer: of the map.
+    """
+    require(trust, [*MAP, "test", "corruption", "severity", "value", "low", "high", "chance"], "trust")
+    rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["test"] == "energy")]
+    clean = rows[rows["corruption"] == "clean"]
+    if clean.empty or not np.isfinite(clean["value"].iloc[0]):
+        return f"{method} at {layer}: no clean map of an image with a lesion can be compared."
+    first = clean.iloc[0]
+    above = first["low"] > first["chance"]
+    begin = (
+        f"Clean: {first['value']:.0%} of the map lies inside the lesion ({first['low']:.0%} to "
+        f"{first['high']:.0%}); chance is {first['chance']:.0%}, so it "
+        f"{'looks at the lesion' if above else 'is not shown to look at the lesion'}."
+    )
+    dirty = rows[rows["severity"] == rows["severity"].max()]
+    if not above or not len(dirty) or dirty["severity"].iloc[0] == 0:
+        return begin
+    names = {verdict: list(part["corruption"]) for verdict, part in dirty.groupby(_place(dirty))}
+    severity = dirty["severity"].iloc[0]
+    parts = [
+        f"{words} under {', '.join(names[verdict])}"
+        for verdict, words in (
+            ("above", "it still does"),
+            ("not above", "it is no longer shown to"),
+            ("nothing", "no map is left to judge"),
+        )
+        if verdict in names
+    ]
+    return f"{begin}\nAt severity {severity} {'; '.join(parts)}."
+
+
+def _place(rows: pd.DataFrame) -> pd.Series:
+    """Where the interval of each row lies: above chance, not above, or there is nothing."""
+    return pd.Series(
+        np.select([rows["value"].isna(), rows["low"] > rows["chance"]], ["nothing", "above"], "not above"),
+        rows.index,
+    )

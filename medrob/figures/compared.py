@@ -1,0 +1,104 @@
+"""Figures of several runs: how far they differ, and whether they agree on the steadiest method."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from medrob.figures.style import band, colours, letter, markers, nothing, said, sized, word
+
+MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
+
+
+def runs_compared(compared: pd.DataFrame) -> Figure:
+    """(a) AUC and (b) drift against severity, a line a run; (c) differences to the first run; bands: 95 %.
+
+    Args:
+        compared: from `medrob.analysis.compare_runs`.
+    """
+    figure, axes = sized(0.42, 1, 3, width_ratios=[1, 1, 1.1])
+    names = list(dict.fromkeys(compared["run"]))
+    shades, shapes = colours(names), markers(names)
+    for (name, measure), group in compared.groupby(["run", "measure"], sort=False):
+        if measure == "drop":
+            continue
+        rows = group[group["severity"] != "all"]
+        place = [0 if s == "clean" else int(s) for s in rows["severity"]]
+        band(
+            axes[0][int(measure == "drift")], place, *(list(rows[c]) for c in ("value", "low", "high")),
+            colour=shades[name], marker=shapes[name], label=name,
+        )  # fmt: skip
+    for ax, label in zip(axes[0], ("AUC", "RMSE of maps"), strict=False):
+        ax.set(xlabel="severity (0 = clean)", ylabel=label, title="mean over corruptions")
+        ax.xaxis.get_major_locator().set_params(integer=True)
+    axes[0][1].set_ylim(bottom=0)
+    _differences(axes[0][2], compared[compared["severity"] == "all"], names)
+    letter(figure, axes[0])
+    figure.legend(
+        *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 4)
+    )
+    return figure
+
+
+def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
+    """Each run less the first, over all severities, with the interval of the difference."""
+    ax.set(title=f"less {names[0]}", xlabel="difference, over all severities")
+    ax.axvline(0, color="0.6", linewidth=0.8)
+    ax.set_yticks(range(len(MEASURES)), MEASURES.values())
+    ax.set_ylim(len(MEASURES) - 0.5, -0.5)
+    if len(names) == 1:
+        said(ax, "one run:\nnothing to compare")
+        return
+    shades, shapes = colours(names), markers(names)
+    others = rows[rows["run"] != names[0]]
+    for row in others[others["difference"].notna()].to_dict("records"):
+        shift = 0.5 * (names.index(row["run"]) / len(names) - 0.5)
+        value, low, high = (row[f"difference{end}"] for end in ("", "_low", "_high"))
+        ax.errorbar(
+            value, list(MEASURES).index(row["measure"]) + shift,
+            xerr=[[max(value - low, 0)], [max(high - value, 0)]],
+            color=shades[row["run"]], marker=shapes[row["run"]], elinewidth=0.9,
+        )  # fmt: skip
+
+
+def method_ranks(ranked: pd.DataFrame) -> Figure:
+    """Mean drift of every method in every run, the steadiest first; bars: 95 %, numbers: the rank.
+
+    Args:
+        ranked: from `medrob.analysis.ranks`.
+    """
+    rows = ranked[ranked["rank"].notna()]
+    if rows.empty:
+        return nothing("no method has usable maps in every run")
+    order = list(rows.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable").index)
+    runs = list(dict.fromkeys(rows["run"]))
+    shades, shapes = colours(runs), markers(runs)
+    figure, axes = sized(0.14 + 0.05 * max(len(order), 3))
+    ax = axes[0][0]
+    for run, group in rows.groupby("run", sort=False):
+        y = np.array([order.index(m) for m in group["method"]]) + 0.5 * (runs.index(run) / len(runs) - 0.25)
+        errors = [
+            (group["value"] - group["low"]).clip(lower=0),
+            (group["high"] - group["value"]).clip(lower=0),
+        ]
+        ax.errorbar(
+            group["value"], y, xerr=errors, color=shades[run], marker=shapes[run], linestyle="",
+            elinewidth=0.9, label=run,
+        )  # fmt: skip
+        for place, row in zip(y, group.to_dict("records"), strict=True):
+            ax.annotate(
+                f"{row['rank']:g}", (row["high"], place), xytext=(4, 0), textcoords="offset points",
+                va="center", fontsize="x-small",
+            )  # fmt: skip
+    where = rows.drop_duplicates("method").set_index("method")["layer"]
+    ax.set_yticks(range(len(order)), [f"{word(m)}, {where[m]}" for m in order])
+    ax.set_ylim(len(order) - 0.4, -0.6)
+    kind = (
+        "normalised drift (1: the map of another picture)" if rows["metric"].iloc[0] == "normalised" else ""
+    )
+    ax.set_xlabel(f"mean {kind or 'RMSE of maps (0-1)'}; the number is the rank")
+    if len(runs) > 1:
+        figure.legend(loc="outside upper center", ncols=min(len(runs), 4))
+    return figure

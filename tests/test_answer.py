@@ -1,0 +1,259 @@
+"""Three made-up worlds that the analysis must tell apart, and the corrections and words of the answer."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import false_discovery_control, kstest, spearmanr
+
+from medrob import analysis
+from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanges
+
+CORRUPTIONS, SEVERITIES, IMAGES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5), 120
+HEAD = dict(method="gradcam", layer="deep")
+
+
+def world(drift_of, seed=0, images=IMAGES, classes=2):
+    """Tables in which harm grows with severity and corruption, and drift is what `drift_of` makes of it."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(images) % classes
+    skill = rng.normal(1.5, 0.7, images)
+    parts = {"predictions": [], "drift": [], "distances": []}
+    first = None
+    for c, s in [(0, 0), *((c, s) for c in range(5) for s in SEVERITIES)]:
+        harm = s * (1 + c) * rng.gamma(4, 0.03, images)
+        logits = rng.normal(0, 0.1, (images, classes))
+        logits[np.arange(images), label] += skill - harm
+        p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        predicted = p.argmax(1)
+        first = predicted if first is None else first
+        known = {
+            "image": np.arange(images),
+            "corruption": CORRUPTIONS[c] if s else "clean",
+            "severity": s,
+        }
+        columns = {f"p_{k}": p[:, k] for k in range(classes)}
+        parts["predictions"].append(
+            pd.DataFrame({**known, "label": label, "predicted": predicted, **columns})
+        )
+        parts["distances"].append(pd.DataFrame({**known, "rmse": 8.0 * s + rng.normal(0, 1, images)}))
+        if s:
+            moved = np.clip(drift_of(rng, c, s, harm), 0, 1)
+            more = {**HEAD, "label": label, "preserved": predicted == first, "degenerate": False}
+            parts["drift"].append(pd.DataFrame({**known, **more, "rmse": moved}))
+    return tuple(pd.concat(frames, ignore_index=True) for frames in parts.values())
+
+
+WORLDS = {
+    "strong": lambda rng, c, s, harm: 0.05 + 0.2 * harm + rng.normal(0, 0.01, len(harm)),
+    # Drift rises with severity alone; among corruptions its order has nothing to do with theirs.
+    "severity": lambda rng, c, s, harm: 0.1 * s + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.05, len(harm)),
+    "none": lambda rng, c, s, harm: 0.3 + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.1, len(harm)),
+}
+
+
+def analysed(tables):
+    few = dict(resamples=200, permutations=500)
+    found = [f(*tables, **few) for f in (analysis.association, analysis.per_image, analysis.failure)]
+    tests = analysis.adjust(analysis.all_tests(*found), **HEAD, kinds=analysis.family(5))
+    return tests, found[2]
+
+
+@pytest.fixture(scope="module")
+def worlds():
+    return {name: analysed(world(drift_of)) for name, drift_of in WORLDS.items()}
+
+
+def value(tests, kind):
+    return tests[(tests["kind"] == kind) & (tests["corruption"] == "all")]["value"].iloc[0]
+
+
+def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_does(worlds):
+    pooled = {name: value(tests, "pooled") for name, (tests, _) in worlds.items()}
+    assert pooled["strong"] > 0.7 and pooled["severity"] > 0.5 and abs(pooled["none"]) < 0.4
+    said = {name: analysis.say_answer(tests, **HEAD, severity=5) for name, (tests, _) in worlds.items()}
+    assert said["strong"].count("? Yes:") == 3 and "in all three ways" in said["strong"]
+    for name in ("severity", "none"):
+        assert "Yes" not in said[name]
+        assert "is not shown here" in said[name] or "does not go with" in said[name]
+    words = {name: analysis.say_association(tests, **HEAD) for name, (tests, _) in worlds.items()}
+    assert "severity alone makes it high" in words["severity"]
+    assert "costs more AUC" in words["strong"] and "costs more AUC" not in words["severity"]
+
+
+def test_each_world_in_the_words_of_every_step(worlds):
+    for name, (tests, failure) in worlds.items():
+        linked = name == "strong"
+        image = analysis.say_per_image(tests, **HEAD)
+        assert ("loses more margin" in image) == linked
+        warns = analysis.say_failure(failure, **HEAD, severity=5, tests=tests)
+        assert ("Drift warns of a flip" in warns) == linked
+        best = analysis.say_best(analysis.best_warning(failure, 5), failure, **HEAD)
+        assert "Of 1 maps, the one fixed beforehand" in best
+
+
+@pytest.mark.parametrize("name", WORLDS)
+def test_what_drift_adds_and_what_setting_aside_saves(name):
+    tables = world(WORLDS[name])
+    added = analysis.added(*tables, layer="deep", resamples=100)
+    assert set(added["event"]) == {"flipped", "wrong"}
+    words = analysis.say_added(added, **HEAD)
+    assert ("drift adds to" in words) == (name == "strong")
+    assert name == "strong" or "not shown to add" in words or "adds nothing" in words or "noise" in words
+    risk = analysis.say_risk(analysis.risk_area(*tables, **HEAD, severity=5, resamples=100))
+    assert "% of the predictions are wrong" in risk
+
+
+# Corrections
+
+
+def test_holm_by_hand():
+    assert analysis.holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
+    assert analysis.holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(worlds):
+    tests, _ = worlds["strong"]
+    mine = tests[tests["family"] == "declared"]
+    assert set(mine["kind"]) == set(analysis.family(5)) and set(mine["corruption"]) == {"all"}
+    assert mine["p_adjusted"].to_numpy() == pytest.approx(analysis.holm(mine["p"]))
+    rest = tests[(tests["family"] == "exploration") & tests["p"].notna() & (tests["kind"] != "pooled")]
+    assert rest["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(rest["p"]))
+    assert tests[tests["kind"] == "pooled"]["p_adjusted"].isna().all()
+
+
+def test_a_test_that_was_not_declared_is_refused(worlds):
+    tests, _ = worlds["strong"]
+    with pytest.raises(ValueError, match="are declared but not in the table tests; it has pooled"):
+        analysis.adjust(tests, **HEAD, kinds=analysis.family(9))
+    with pytest.raises(ValueError, match="was not declared; give family"):
+        analysis.say_answer(tests, **HEAD, severity=4)
+    with pytest.raises(
+        ValueError, match=r"layer='shallow' is not in the table tests; it has gradcam at deep"
+    ):
+        analysis.say_answer(tests, method="gradcam", layer="shallow", severity=5)
+
+
+@pytest.mark.parametrize(
+    ("value", "low", "high", "p", "verdict"),
+    [
+        (0.5, 0.3, 0.7, 0.01, "yes"),
+        (0.5, 0.3, 0.7, 0.06, "not shown"),
+        (0.5, -0.1, 0.9, 0.01, "not shown"),
+        (-0.5, -0.7, -0.3, 0.01, "the other way round"),
+        (0.02, -0.05, 0.09, 0.6, "no"),
+        (np.nan, np.nan, np.nan, np.nan, "not defined"),
+    ],
+)
+def test_verdicts(value, low, high, p, verdict):
+    assert Finding(value, low, high, p).verdict(chance=0, small=SMALL["correlation"]) == verdict
+
+
+def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_where_there_is():
+    rng = np.random.default_rng(0)
+    places = exchanges(40, 300, 0)
+    p = []
+    for _ in range(200):  # conditions of an image depend on each other
+        a, b = (rng.normal(size=(5, 40)) + 2 * rng.normal(size=40) for _ in range(2))
+        p.append(exchange_p(a - a.mean(1, keepdims=True), b, places))
+    assert kstest(p, "uniform").pvalue > 0.01
+    assert exchange_p(a - a.mean(1, keepdims=True), a, places) == pytest.approx(1 / 301)
+    assert np.isnan(exchange_p(a, b, places[:0]))
+
+
+# Image by image
+
+
+def test_margin_drop_by_hand():
+    rows = [
+        (0, "clean", 0, 0, 0.7, 0.2, 0.1),
+        (0, "fog", 1, 1, 0.3, 0.6, 0.1),
+        (0, "fog", 2, 0, 0.5, 0.1, 0.4),
+    ]
+    columns = ["image", "corruption", "severity", "predicted", "p_a", "p_b", "p_c"]
+    predictions = pd.DataFrame(rows, columns=columns).assign(label=0)
+    found = analysis.margin_drop(predictions)["drop"].tolist()
+    clean = np.log(0.7 / 0.2)
+    assert found == pytest.approx([clean - np.log(0.3 / 0.6), clean - np.log(0.5 / 0.4)])
+    several = predictions.drop(columns="label").assign(label_a=1, label_b=0, label_c=0)
+    odds = [np.log(q / (1 - q)) for q in (0.7, 0.3, 0.5)]
+    assert analysis.margin_drop(several)["drop"].tolist() == pytest.approx(
+        [odds[0] - odds[1], odds[0] - odds[2]]
+    )
+    with pytest.raises(ValueError, match="no clean prediction of image 0"):
+        analysis.margin_drop(predictions[predictions["severity"] > 0])
+
+
+def test_per_image_is_the_mean_of_spearmans_correlations_and_partial_takes_the_picture_out():
+    predictions, drift, distances = world(WORLDS["strong"], images=40)
+    rows = analysis.per_image(predictions, drift, distances, resamples=50, permutations=50)
+    rows = rows[rows["corruption"] == "all"].set_index("kind")["value"]
+    both = drift.merge(analysis.margin_drop(predictions), on=["image", "corruption", "severity"])
+    both = both.merge(distances.rename(columns={"rmse": "away"}), on=["image", "corruption", "severity"])
+    plain, partial = [], []
+    for _, group in both.groupby(["corruption", "severity"]):
+        x, y, z = (group[c] for c in ("rmse", "drop", "away"))
+        xy, xz, yz = spearmanr(x, y)[0], spearmanr(x, z)[0], spearmanr(y, z)[0]
+        plain.append(xy)
+        partial.append((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+    assert rows["per image"] == pytest.approx(np.mean(plain))
+    assert rows["per image, partial"] == pytest.approx(np.mean(partial))
+
+
+# Bad input
+
+
+def test_all_predictions_right_and_kept_is_said_everywhere():
+    predictions, drift, distances = world(WORLDS["none"], images=30)
+    p = np.stack([0.9 - 0.8 * predictions["label"], 0.1 + 0.8 * predictions["label"]], 1)
+    noise = 0.01 * np.random.default_rng(0).random(len(p))
+    predictions = predictions.assign(predicted=predictions["label"], p_0=p[:, 0] - noise, p_1=p[:, 1] + noise)
+    tables = (predictions, drift.assign(preserved=True), distances)
+    tests, failure = analysed(tables)
+    assert "Nothing to detect" in analysis.say_failure(failure, **HEAD, severity=5, tests=tests)
+    assert "no map can be chosen" in analysis.say_best(analysis.best_warning(failure, 5), failure, **HEAD)
+    assert "Not defined" in analysis.say_answer(tests, **HEAD, severity=5)
+    added = analysis.added(*tables, layer="deep", resamples=10)
+    assert "cannot be judged" in analysis.say_added(added, **HEAD)
+    risk = analysis.risk_area(*tables, **HEAD, severity=5, resamples=10)
+    assert analysis.say_risk(risk).endswith("no prediction is wrong.")
+    assert analysis.roc(*tables, **HEAD, severity=5).empty
+
+
+def test_one_class_only_one_severity_and_maps_all_degenerate_are_said():
+    tables = world(WORLDS["strong"], images=30)
+    alone = tables[0].assign(label=0), *tables[1:]
+    tests, _ = analysed(alone)
+    assert "nothing to correlate" in analysis.say_association(tests, **HEAD)
+    single = [t[t["severity"].isin([0, 5])] for t in tables]
+    tests, _ = analysed(single)
+    assert "nan" not in analysis.say_answer(tests, **HEAD, severity=5)
+    flat = tables[0], tables[1].assign(degenerate=True, rmse=np.nan), tables[2]
+    tests, _ = analysed(flat)
+    said = analysis.say_answer(tests, **HEAD, severity=5)
+    assert said.count("Not defined") == 3 and "nan" not in said
+    assert "nothing to correlate" in analysis.say_per_image(tests, **HEAD)
+    assert analysis.risk_coverage(*flat, **HEAD, severity=5).empty
+    assert "no map is usable" in analysis.say_risk(analysis.risk_area(*flat, **HEAD, severity=5))
+
+
+def test_columns_beyond_those_needed_change_nothing():
+    tables = world(WORLDS["strong"], images=30)
+    more = [t.assign(extra="x", another=np.nan) for t in tables]
+    few = dict(resamples=20, permutations=20)
+    pd.testing.assert_frame_equal(analysis.per_image(*tables, **few), analysis.per_image(*more, **few))
+    pd.testing.assert_frame_equal(analysis.failure(*tables, **few), analysis.failure(*more, **few))
+
+
+def test_an_image_that_a_table_lacks_is_named():
+    predictions, drift, distances = world(WORLDS["strong"], images=30)
+    for lost, name in ((predictions["image"] != 3, "predictions"), (distances["image"] != 3, "corruptions")):
+        tables = dict(predictions=predictions, drift=drift, distances=distances)
+        key = "distances" if name == "corruptions" else name
+        tables[key] = tables[key][lost]
+        with pytest.raises(
+            ValueError, match=f"{name} holds image 3 0 times for a, severity 1; it needs every"
+        ):
+            analysis.failure(**tables, resamples=5, permutations=5)
+    twice = pd.concat([drift, drift.head(1)])
+    with pytest.raises(ValueError, match="two rows of the same image, condition, method and layer"):
+        analysis.per_image(predictions, twice, distances)

@@ -1,0 +1,169 @@
+"""Runs beside each other: paired differences, repetitions, ranks of methods and their agreement."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import friedmanchisquare, rankdata
+
+from medrob import analysis
+
+CONDITIONS = [("clean", 0), ("fog", 1), ("fog", 2), ("snow", 1), ("snow", 2)]
+
+
+def run(hurt=0.5, move=0.1, seed=0, images=40, conditions=CONDITIONS, method="gradcam", labels=None):
+    """(predictions, drift) of a network that loses `hurt` of its margin a step; its maps move by `move`."""
+    rng = np.random.default_rng(seed)
+    label = np.arange(images) % 2 if labels is None else labels
+    skill = np.random.default_rng(7).normal(1, 1, images)
+    predictions, drift = [], []
+    for c, s in conditions:
+        p = 1 / (1 + np.exp(-(skill - hurt * s + rng.normal(0, 0.3, images)) * (2 * label - 1)))
+        known = {"image": np.arange(images), "corruption": c, "severity": s}
+        guess = (p > 0.5).astype(int)
+        predictions.append(
+            pd.DataFrame({**known, "label": label, "predicted": guess, "p_a": 1 - p, "p_b": p})
+        )
+        if s:
+            value = move * s + rng.normal(0, 0.01, images)
+            more = {"method": method, "layer": "deep", "degenerate": False, "preserved": True, "rmse": value}
+            drift.append(pd.DataFrame({**known, **more}))
+    return pd.concat(predictions, ignore_index=True), pd.concat(drift, ignore_index=True)
+
+
+def over_all(compared, name, measure):
+    rows = compared[(compared["run"] == name) & (compared["measure"] == measure)]
+    return rows[rows["severity"] == "all"].iloc[0]
+
+
+def test_a_run_beside_itself_differs_by_nothing():
+    compared = analysis.compare_runs({"one": run(), "two": run()}, resamples=50)
+    second = compared[compared["run"] == "two"]
+    assert (second[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
+    assert set(second["pairing"]) == {"same images"}
+    assert set(compared["severity"]) == {"clean", "1", "2", "all"}
+    assert "AUC under corruption not shown to differ" in analysis.say_runs(compared)
+
+
+def test_differences_are_those_of_the_values_and_paired():
+    runs = {"plain": run(1.0, 0.2), "robust": run(0.2, 0.05, seed=1)}
+    compared = analysis.compare_runs(runs, resamples=300)
+    for measure in ("auc", "drop", "drift"):
+        first, second = (over_all(compared, name, measure) for name in runs)
+        assert second["difference"] == pytest.approx(second["value"] - first["value"])
+        assert second["difference_low"] <= second["difference"] <= second["difference_high"]
+    words = analysis.say_runs(compared)
+    assert "AUC under corruption higher" in words and "AUC drop lower" in words and "drift lower" in words
+    drift = over_all(compared, "plain", "drift")
+    assert drift["value"] == pytest.approx(
+        runs["plain"][1].groupby("severity")["rmse"].mean().mean(), rel=1e-5
+    )
+
+
+def test_other_images_are_not_paired():
+    other = run(labels=(np.arange(40) // 2) % 2)
+    compared = analysis.compare_runs({"one": run(), "two": other}, resamples=50)
+    assert over_all(compared, "two", "auc")["pairing"] == "independent"
+    assert "on other images" in analysis.say_runs(compared)
+    marked = analysis.compare_runs(
+        {"one": run(), "two": run()}, fingerprints={"one": "a", "two": "b"}, resamples=9
+    )
+    assert over_all(marked, "two", "auc")["pairing"] == "independent"
+
+
+def test_seeds_are_averaged_and_widen_the_interval():
+    seeds = [run(0.2), run(1.5, seed=1)]
+    alone, both = (analysis.compare_runs({"net": tables}, resamples=300) for tables in (seeds[0], seeds))
+    values = [over_all(analysis.compare_runs({"n": t}, resamples=5), "n", "auc")["value"] for t in seeds]
+    row = over_all(both, "net", "auc")
+    assert row["value"] == pytest.approx(np.mean(values)) and row["seeds"] == 2
+    narrow = over_all(alone, "net", "auc")
+    assert row["high"] - row["low"] > narrow["high"] - narrow["low"]
+
+
+def test_runs_that_do_not_match_are_compared_on_what_they_share_and_it_is_said():
+    less = run(conditions=[c for c in CONDITIONS if c != ("snow", 2)])
+    compared = analysis.compare_runs({"one": run(), "two": less}, resamples=20)
+    assert set(compared["conditions"]) == {3}
+    assert "Left out, as not every run has it: of one, snow 2." in analysis.say_runs(compared)
+    nothing = run(conditions=[("clean", 0), ("rain", 1)])
+    with pytest.raises(
+        ValueError, match=r"no condition in common.*one holds fog 1, 2; snow 1, 2; two holds rain 1"
+    ):
+        analysis.compare_runs({"one": run(), "two": nothing})
+    with pytest.raises(ValueError, match="there are no runs to compare"):
+        analysis.compare_runs({})
+    with pytest.raises(ValueError, match="predictions of run 'one' lacks predicted"):
+        analysis.compare_runs({"one": (run()[0].drop(columns="predicted"), run()[1])})
+
+
+def test_other_methods_make_the_drift_undefined():
+    compared = analysis.compare_runs({"one": run(), "two": run(method="layercam")}, resamples=20)
+    assert np.isnan(over_all(compared, "two", "drift")["difference"])
+    assert "drift cannot be compared" in analysis.say_runs(compared)
+    alone = analysis.compare_runs({"one": run()}, resamples=20)
+    assert analysis.say_runs(alone) == "There is one run: nothing to compare."
+
+
+def test_repetitions_are_runs_that_differ_in_the_seed_of_training_alone():
+    def params(name, width=16, seed=0, data=0):
+        return {
+            "01_augment": {"run": name, "dataset": "phantom", "seed": data},
+            "02_train": {"run": name, "width": width, "seed": seed, "device": "auto", "batch_size": 64},
+            "04_heatmaps": {"run": name, "images": 40, "batch_size": 64},
+        }
+
+    runs = {"a": params("a"), "b": params("b", seed=1), "c": params("c", width=64), "d": params("d", data=1)}
+    assert analysis.repetitions(runs) == {"a": ["a", "b"], "c": ["c"], "d": ["d"]}
+    runs["b"]["02_train"]["batch_size"] = 32
+    assert analysis.repetitions(runs)["a"] == ["a"]
+
+
+# Ranks
+
+
+def methods(order, seed=0):
+    """The drift of methods whose mean is their place in the order."""
+    parts = [
+        run(move=0.1 * (1 + place), seed=seed + place, method=name)[1] for place, name in enumerate(order)
+    ]
+    return pd.concat(parts, ignore_index=True)
+
+
+def test_ranks_follow_the_mean_drift():
+    ranked = analysis.ranks({"one": methods("abc"), "two": methods("bac", 9)}, resamples=50)
+    assert ranked[ranked["run"] == "one"]["rank"].tolist() == [1, 2, 3]
+    assert ranked[ranked["run"] == "two"].set_index("method")["rank"].to_dict() == {"b": 1, "a": 2, "c": 3}
+    assert (ranked["rank_low"] <= ranked["rank"]).all() and (ranked["rank"] <= ranked["rank_high"]).all()
+    words = analysis.say_ranks(ranked, analysis.agreement(ranked, permutations=200))
+    assert words.startswith("From the steadiest map to the least steady: ") and "Kendall's W = 0.75" in words
+    assert "are not shown to agree" in words
+
+
+def test_methods_that_repeat_or_fail_or_have_no_map_are_told_apart():
+    drift = methods("abc")
+    twin = drift[drift["method"] == "a"].assign(method="twin")
+    flat = drift[drift["method"] == "c"].assign(method="flat", degenerate=True, rmse=np.nan)
+    ranked = analysis.ranks(
+        {"one": pd.concat([drift, twin, flat])}, failed={"one": [("b", "deep")]}, resamples=20
+    )
+    rows = ranked.set_index("method")
+    assert rows.loc["twin", "same_as"] == "a" and rows.loc[["twin", "flat"], "rank"].isna().all()
+    assert rows["fails"].to_dict() == {"a": False, "b": True, "c": False, "twin": False, "flat": False}
+    words = analysis.say_ranks(ranked, analysis.agreement(ranked))
+    assert "b failed randomisation" in words and "There is one run" in words
+    none = analysis.ranks({"one": flat}, resamples=5)
+    assert "No method can be ranked" in analysis.say_ranks(none, analysis.agreement(none))
+    with pytest.raises(ValueError, match="no runs to rank"):
+        analysis.ranks({})
+
+
+def test_kendalls_w_is_that_of_friedman():
+    x = np.random.default_rng(0).normal(size=(6, 5)) + np.arange(5)
+    chi = friedmanchisquare(*x.T).statistic
+    assert analysis.kendall_w(rankdata(x, axis=1)) == pytest.approx(chi / (6 * 4))
+    ties = np.round(x)
+    assert analysis.kendall_w(rankdata(ties, axis=1)) == pytest.approx(
+        friedmanchisquare(*ties.T).statistic / 24
+    )
+    assert analysis.kendall_w(np.array([[1, 2, 3], [1, 2, 3]])) == 1
+    assert analysis.kendall_w(np.array([[1, 2, 3], [3, 2, 1]])) == 0
