@@ -1,61 +1,153 @@
-# Which notebook needs which: `make run`, or `snakemake --cores all`.
-# A stage runs again when its parameters, its code or its inputs change, and at no other time.
-# Another study: --config study=my.yaml. Several runs side by side: --config threads=1.
-import base64
-import json
+# Which notebook needs which: `make run`, or `snakemake --cores all`. On a cluster: `--profile profiles/slurm`.
+# A stage runs again when its parameters, its code or its data change, and at no other time.
+# Another study: --config study=my.yaml. Other numbers: threads=2 (a notebook), gpu=1 (a notebook with a network).
+import re
+import yaml
 from pathlib import Path
 
 from medrob import runs, study
+from medrob.study import session
 
-NOTEBOOKS = Path(workflow.basedir) / "notebooks"
-STUDY = study.load(Path(config.get("study", Path(workflow.basedir) / "study.yaml")), NOTEBOOKS)
+NOTEBOOKS = Path(config.get("notebooks", Path(workflow.basedir) / "notebooks"))
+FILE = Path(config.get("study", Path(workflow.basedir) / "study.yaml"))
+STUDY = study.load(FILE, NOTEBOOKS, choices=workflow.is_main_process)
+SESSION = session.Session([*STUDY.runs, *STUDY.compare])
 STAGES = list(runs.STAGES)
+NETWORK = ("02_train", "03_test", "04_heatmaps")
+GPU = int(config.get("gpu", 0))
 
 
-def executed(stage):
-    return str(runs.home() / "data/runs/{run}/notebooks" / f"{stage}.ipynb")
+def threads():
+    """As many as were asked for, or the cores shared among the runs that can go side by side."""
+    if "threads" in config:
+        return int(config["threads"])
+    cores = workflow.cores or 1
+    return max(1, cores // max(1, min(len(STUDY.runs), cores)))
+
+
+def folder(run):
+    return runs.home() / "data" / "runs" / run
+
+
+def executed(stage, run="{run}"):
+    return str(folder(run) / "notebooks" / f"{stage}.ipynb")
+
+
+def beside(stage, ending, run="{run}"):
+    return executed(stage, run).replace(".ipynb", ending)
+
+
+def written(stage, run="{run}"):
+    return [str(folder(run) / file) for file in runs.STAGES[stage]]
+
+
+def as_yaml(given):
+    return yaml.safe_dump(given, default_flow_style=True, width=float("inf")).strip()
 
 
 def parameters(stage):
-    """The notebook's parameters for a run, as papermill takes them: YAML in base64."""
+    """The notebook's parameters for a run, as papermill takes them."""
 
     def of(wildcards):
         own = {"runs": [wildcards.run]} if stage == "05_analysis" else {"run": wildcards.run}
-        return base64.b64encode(json.dumps(own | STUDY[wildcards.run][stage]).encode()).decode()
+        return as_yaml(own | STUDY.runs[wildcards.run][stage])
 
     return of
 
 
+def key(stage):
+    return lambda wildcards: study.own_key(stage, STUDY.runs[wildcards.run], NOTEBOOKS)
+
+
 wildcard_constraints:
-    run="[A-Za-z0-9][A-Za-z0-9._-]*",
+    run="|".join(map(re.escape, STUDY.runs)),
+
+
+localrules:
+    all,
+
+
+# A notebook that fails keeps its traceback in <stage>.partial.ipynb; its end is shown here.
+EXECUTE = (
+    "MEDROB_PROGRESS=${{MEDROB_PROGRESS:-{params.progress:q}}}"
+    " papermill --no-progress-bar --log-level WARNING -k python3 -y {params.parameters:q}"
+    " {input.notebook:q} {params.partial:q} > {log:q} 2>&1"
+    " || {{ tail -n 20 {log:q} >&2; echo failed: {params.partial:q} {log:q} >&2; exit 1; }};"
+    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}"
+)
 
 
 rule all:
     input:
-        expand(executed("05_analysis"), run=STUDY),
+        expand(executed("05_analysis"), run=STUDY.runs),
+        [executed("05_analysis", name) for name in STUDY.compare],
 
 
-for stage, before in zip(STAGES, [None, *STAGES]):
+for stage in STAGES:
 
     rule:
         name:
             f"notebook_{stage}"
         input:
-            before=[executed(before)] if before else [],
+            before=[ancient(executed(one)) for one in runs.stages.before(stage)],
             notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
         output:
-            executed(stage),
+            notebook=executed(stage),
+            files=written(stage),
         log:
-            executed(stage).replace(".ipynb", ".log"),
+            beside(stage, ".log"),
         params:
             parameters=parameters(stage),
-            code=study.fingerprint(stage, NOTEBOOKS / f"{stage}.ipynb"),
-        threads: int(config.get("threads", workflow.cores))
+            key=key(stage),
+            partial=beside(stage, ".partial.ipynb"),
+            progress=beside(stage, ".progress"),
+        threads: threads()
+        resources:
+            mem_mb=4000 if stage in NETWORK else 2000,
+            gpu=GPU if stage in NETWORK else 0,
         message:
             f"{stage} of run {{wildcards.run}}"
-        # A notebook that fails keeps its traceback in <stage>.ipynb.partial.ipynb; its end is shown here.
         shell:
-            "papermill --no-progress-bar --log-level WARNING -k python3 -b {params.parameters}"
-            " {input.notebook} {output}.partial.ipynb > {log} 2>&1"
-            " || {{ tail -n 20 {log} >&2; exit 1; }};"
-            " mv {output}.partial.ipynb {output}"
+            EXECUTE
+
+
+for comparison, members in STUDY.compare.items():
+
+    rule:
+        name:
+            f"compare_{comparison}"
+        input:
+            before=[ancient(executed("04_heatmaps", run)) for run in members],
+            notebook=ancient(NOTEBOOKS / "05_analysis.ipynb"),
+        output:
+            notebook=executed("05_analysis", comparison),
+            files=written("05_analysis", comparison),
+        log:
+            beside("05_analysis", ".log", comparison),
+        params:
+            parameters=as_yaml(
+                STUDY.runs[members[0]]["05_analysis"] | {"runs": members, "results": comparison}
+            ),
+            key=[study.own_key("05_analysis", STUDY.runs[run], NOTEBOOKS) for run in members],
+            partial=beside("05_analysis", ".partial.ipynb", comparison),
+            progress=beside("05_analysis", ".progress", comparison),
+        threads: threads()
+        resources:
+            mem_mb=2000,
+            gpu=0,
+        message:
+            f"{comparison}: {len(members)} runs side by side"
+        shell:
+            EXECUTE
+
+
+onstart:
+    SESSION.begin()
+
+
+onsuccess:
+    SESSION.end()
+
+
+onerror:
+    SESSION.end()
