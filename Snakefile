@@ -1,6 +1,7 @@
 # Which notebook needs which: `make run`, or `snakemake --cores all`. On a cluster: `--profile profiles/slurm`.
 # A stage runs again when its parameters, its code or its data change, and at no other time.
-# Another study: --config study=my.yaml. Other numbers: threads=2 (a notebook), gpu=1 (a notebook with a network).
+# Another study: --config study=my.yaml. Other numbers: threads=2 (a notebook), gpu=1 (a notebook with a network),
+# split=4 (the test and the maps of a run are made by so many jobs, and gathered: the same tables).
 import re
 import yaml
 from pathlib import Path
@@ -15,6 +16,8 @@ SESSION = session.Session([*STUDY.runs, *STUDY.compare])
 STAGES = list(runs.STAGES)
 NETWORK = ("02_train", "03_test", "04_heatmaps")
 GPU = int(config.get("gpu", 0))
+SPLIT = int(config.get("split", 1))
+SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
 
 def threads():
@@ -41,15 +44,25 @@ def written(stage, run="{run}"):
     return [str(folder(run) / file) for file in runs.STAGES[stage]]
 
 
+def share(stage, number):
+    """The file of a share, which is gone once the shares are gathered."""
+    return str(folder("{run}") / "shares" / f"{SHARED[stage]}.{number}of{SPLIT}.parquet")
+
+
+def shares(stage):
+    numbers = range(1, SPLIT + 1) if SPLIT > 1 and stage in SHARED else []
+    return [ancient(share(stage, number)) for number in numbers]
+
+
 def as_yaml(given):
     return yaml.safe_dump(given, default_flow_style=True, width=float("inf")).strip()
 
 
-def parameters(stage):
+def parameters(stage, **more):
     """The notebook's parameters for a run, as papermill takes them."""
 
     def of(wildcards):
-        own = {"runs": [wildcards.run]} if stage == "05_analysis" else {"run": wildcards.run}
+        own = {"runs": [wildcards.run]} if stage == "05_analysis" else {"run": wildcards.run} | more
         return as_yaml(own | STUDY.runs[wildcards.run][stage])
 
     return of
@@ -90,6 +103,7 @@ for stage in STAGES:
             f"notebook_{stage}"
         input:
             before=[ancient(executed(one)) for one in runs.stages.before(stage)],
+            shares=shares(stage),
             notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
         output:
             notebook=executed(stage),
@@ -109,6 +123,38 @@ for stage in STAGES:
             f"{stage} of run {{wildcards.run}}"
         shell:
             EXECUTE
+
+
+for stage in SHARED if SPLIT > 1 else ():
+    for number in range(1, SPLIT + 1):
+
+        rule:
+            name:
+                f"share_{stage}_{number}"
+            input:
+                before=[ancient(executed(one)) for one in runs.stages.before(stage)],
+                notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
+            output:
+                notebook=temp(share(stage, number)),
+            log:
+                beside(stage, f".share{number}.log"),
+            params:
+                parameters=parameters(stage, share=f"{number}/{SPLIT}"),
+                key=key(stage),
+                source=beside(stage, f".share{number}.ipynb"),
+                partial=beside(stage, f".share{number}.partial.ipynb"),
+                progress=beside(stage, f".share{number}.progress"),
+            threads: threads()
+            resources:
+                mem_mb=4000,
+                gpu=GPU,
+            message:
+                f"{stage} of run {{wildcards.run}}, share {number} of {SPLIT}"
+            shell:
+                "python -m medrob share {input.notebook:q} {params.source:q} && "
+                + EXECUTE.replace("{input.notebook:q}", "{params.source:q}").replace(
+                    "mv {params.partial:q} {output.notebook:q}", "rm -f {params.partial:q} {params.source:q}"
+                )
 
 
 for comparison, members in STUDY.compare.items():

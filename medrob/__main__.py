@@ -21,6 +21,9 @@ def main(arguments: list[str] | None = None) -> int:
     one = commands.add_parser("report", help="write a folder of HTML that opens from disk")
     one.add_argument("--folder", type=Path, default=None, help="where to; default report/")
     one.add_argument("--title", default="Study")
+    one = commands.add_parser("share", help="write the notebook that makes one share of a stage's table")
+    one.add_argument("notebook", type=Path)
+    one.add_argument("target", type=Path)
     given = parser.parse_args(arguments)
     try:
         return COMMANDS[given.command](given)
@@ -35,7 +38,7 @@ def _runs(given: argparse.Namespace) -> int:
 
     table = overview()
     print(
-        table.fillna("").to_string(index=False)
+        table.astype(object).fillna("").to_string(index=False)
         if len(table)
         else f"There are no runs in {home()}/data/runs; `make run` makes them."
     )
@@ -76,7 +79,14 @@ def _report(given: argparse.Namespace) -> int:
     return 0
 
 
-COMMANDS = {"runs": _runs, "verify": _verify, "parameters": _parameters, "report": _report}
+def _share(given: argparse.Namespace) -> int:
+    from medrob import study
+
+    study.write_share(given.notebook, given.target)
+    return 0
+
+
+COMMANDS = {"runs": _runs, "verify": _verify, "parameters": _parameters, "report": _report, "share": _share}
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import re
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from medrob.runs.facts import machine_facts, peak_memory_mb
 from medrob.runs.files import atomic, checksum, home
 from medrob.runs.parameters import check_injected
+from medrob.runs.shares import made
 from medrob.runs.stages import BUILDS_ON, STAGES, TIMED, after, before
 
 if TYPE_CHECKING:
@@ -105,7 +106,11 @@ class Run:
         for other in dict.fromkeys(parameters.get("runs", [])):
             if Run(other).folder != self.folder:
                 made_from |= {f"{other}/{file}": sum_ for file, sum_ in Run(other)._ready(stage).items()}
-        self.results = Run(parameters["results"]) if parameters.get("results") else self
+        if parameters.get("results"):
+            self.results = Run(parameters["results"])
+            made_from = {f if "/" in f else f"{self.name}/{f}": sum_ for f, sum_ in made_from.items()}
+        else:
+            self.results = self
         if self.results is not self and set(self.results.record["stages"]) - {stage}:
             raise ValueError(
                 f"results={self.results.name!r} is a run with stages of its own; choose another name"
@@ -233,6 +238,34 @@ class Run:
         with atomic(path) as file:
             frame.to_parquet(file, index=False)
         return path
+
+    def shared(
+        self, name: str, function: Callable[..., pd.DataFrame], model: Any, dataset: Any,
+        conditions: Iterable[Any], **options: Any,
+    ) -> pd.DataFrame:  # fmt: skip
+        """What ``function(model, dataset, conditions, **options)`` gives, perhaps in shares.
+
+        A notebook started with ``share="2/4"`` computes and keeps the second quarter of the conditions; one
+        started without gathers the shares, if all are there and were made from the same files with the same
+        parameters, and computes else. The rows are the same, bit for bit: batches are not cut differently.
+
+        Args:
+            name: of the table, such as "predictions".
+            function: whose rows go through the conditions, slowest.
+            model, dataset, conditions: its first three arguments. **options: the others.
+
+        Raises:
+            ValueError: a share that is none. OSError: the run folder cannot be written.
+        """
+        assert self._stage is not None, "call start() first"
+        stage, parameters, _ = self._stage
+        same = {k: v for k, v in parameters.items() if k not in ("share", "device")}
+        key = {"stage": stage, "parameters": same, "made_from": self._made_from}
+
+        def of(part: list[Any]) -> pd.DataFrame:
+            return function(model, dataset, part, **options)
+
+        return made(self.path("shares"), name, parameters.get("share", ""), key, conditions, of)
 
 
 def _advice(stage: str, run: str) -> str:
