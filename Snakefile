@@ -2,9 +2,11 @@
 # A stage runs again when its parameters, its code or its data change, and at no other time.
 # Another study: --config study=my.yaml. Other numbers: threads=2 (a notebook), gpu=1 (a notebook with a network),
 # split=4 (the test and the maps of a run are made by so many jobs, and gathered: the same tables).
+import functools
 import re
-import yaml
 from pathlib import Path
+
+import yaml
 
 from medrob import runs, study
 from medrob.study import session
@@ -68,8 +70,13 @@ def parameters(stage, **more):
     return of
 
 
+@functools.cache
+def key_of(stage, run):
+    return study.own_key(stage, STUDY.runs[run], NOTEBOOKS)
+
+
 def key(stage):
-    return lambda wildcards: study.own_key(stage, STUDY.runs[wildcards.run], NOTEBOOKS)
+    return lambda wildcards: key_of(stage, wildcards.run)
 
 
 wildcard_constraints:
@@ -174,7 +181,7 @@ for comparison, members in STUDY.compare.items():
             parameters=as_yaml(
                 STUDY.runs[members[0]]["05_analysis"] | {"runs": members, "results": comparison}
             ),
-            key=[study.own_key("05_analysis", STUDY.runs[run], NOTEBOOKS) for run in members],
+            key=lambda _, members=members: [key_of("05_analysis", run) for run in members],
             partial=beside("05_analysis", ".partial.ipynb", comparison),
             progress=beside("05_analysis", ".progress", comparison),
         threads: threads()

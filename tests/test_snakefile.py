@@ -1,5 +1,6 @@
-"""Studies through Snakemake, with notebooks that compute nothing: what runs, fails, is killed and taken up."""
+"""Studies through Snakemake, with notebooks that compute nothing: what runs, fails, is killed, taken up."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -19,9 +20,10 @@ ROOT = Path(__file__).parents[1]
 
 
 class Home:
-    """A folder with a study, and the command that runs it as far as 03_test."""
+    """A folder with a study, and the command that runs it as far as 03_test of its runs."""
 
-    def __init__(self, folder):
+    def __init__(self, folder, *runs):
+        self.targets = [folder / "data" / "runs" / run / "notebooks" / "03_test.ipynb" for run in runs]
         self.folder = folder
         self.notebooks = stub_notebooks.write(folder / "notebooks")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
@@ -31,7 +33,7 @@ class Home:
     def command(self):
         where = ["--directory", self.folder, "--snakefile", ROOT / "Snakefile"]
         given = [f"study={self.folder / 'study.yaml'}", f"notebooks={self.notebooks}"]
-        return ["snakemake", "--cores", "2", *where, "--until", "notebook_03_test", "--config", *given]
+        return ["snakemake", "--cores", "2", *where, *self.targets, "--config", *given]
 
     def run(self):
         options = {"capture_output": True, "text": True, "env": self.environment, "cwd": ROOT}
@@ -48,31 +50,21 @@ class Home:
         return pd.read_parquet(self.file(run, "scores.parquet"))
 
 
-def wait_for(found, seconds=240):
-    """What `found` gives as soon as it gives something."""
-    end = time.monotonic() + seconds
-    while time.monotonic() < end:
-        if result := found():
-            return result
+def kernel(study, partial):
+    """The kernel of the notebook that a study writes to a file, as soon as there is one."""
+    while study.poll() is None:
+        for process in psutil.Process(study.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                if "ipykernel_launcher" in process.cmdline() and str(partial) in process.parent().cmdline():
+                    return process
         time.sleep(0.05)
-    raise TimeoutError(found)
-
-
-def kernel_of(partial):
-    """The kernel of the papermill that writes to a file."""
-    for process in psutil.process_iter(["cmdline"]):
-        words = process.info["cmdline"] or []
-        if str(partial) in words:
-            for child in process.children():
-                if "ipykernel_launcher" in " ".join(child.cmdline()):
-                    return child
-    return None
+    raise AssertionError(f"the study ended without {partial}")
 
 
 @pytest.fixture(scope="module")
 def failed(tmp_path_factory):
     """A study one of whose two runs fails in 02_train."""
-    home = Home(tmp_path_factory.mktemp("study"))
+    home = Home(tmp_path_factory.mktemp("study"), "good", "bad")
     (home.folder / "study.yaml").write_text("runs: {good: {}, bad: {02_train: {fail: true}}}")
     return home, home.run()
 
@@ -95,18 +87,17 @@ def test_a_failed_run_keeps_its_traceback_and_the_others_go_on(failed, monkeypat
 
 def test_killed_anywhere_the_same_command_completes_with_the_same_tables(failed, tmp_path):
     whole, _ = failed
-    home = Home(tmp_path)
+    home = Home(tmp_path, "good")
     (tmp_path / "study.yaml").write_text("runs: {good: {02_train: {wait: 0.5}}}")
     # The submitting process, while a notebook is running: its lock goes with it, the notebook does not.
     partial = home.file("good", "notebooks/02_train.partial.ipynb")
     study = home.start()
-    wait_for(lambda: kernel_of(partial))
+    kernel(study, partial)
     study.kill()
     study.wait()
     # A kernel.
     study = home.start()
-    kernel = wait_for(lambda: kernel_of(home.file("good", "notebooks/03_test.partial.ipynb")))
-    kernel.kill()
+    kernel(study, home.file("good", "notebooks/03_test.partial.ipynb")).kill()
     assert study.wait(timeout=240) != 0
     done = home.run()
     assert done.returncode == 0, done.stdout + done.stderr

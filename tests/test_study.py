@@ -166,7 +166,7 @@ MANY = list(range(1, 122))
         ("grids: {g: {02_train: {seed: []}}}", "seed must be a list of values to try"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "'g-seed0' would be the name of several"),
         ("grids: {g: {02_train: {seed: [0, fast]}}}", "seed='fast' is not like its default"),
-        (f"grids: {{g: {{02_train: {{seed: {MANY}, epochs: {MANY}}}}}}}", "would be 14641 runs; at most 10000"),
+        (f"grids: {{g: {{02_train: {{seed: {MANY}, epochs: {MANY}}}}}}}", "would be 14641 runs; at most 10"),
         ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "is also one of grid g"),
         ("runs: {comparison: {}, b: {}}", "this name is kept for the comparison"),
         ("{runs: {a: {}, b: {}}, compare: {a: [a, b]}}", "'a' is also a run"),

@@ -35,7 +35,7 @@ def key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path) -> str:
         stages before it, and the keys of those it builds on.
     """
     upto = [*before(stage), stage]
-    full = {name: parameters(notebooks / f"{name}.ipynb") | stages[name] for name in upto}
+    full = {name: _defaults(notebooks / f"{name}.ipynb") | stages[name] for name in upto}
     return _hash(
         [
             _code(notebooks / f"{stage}.ipynb", drawing=False),
@@ -44,6 +44,12 @@ def key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path) -> str:
             [key(name, stages, notebooks) for name in BUILDS_ON[stage]],
         ]
     )
+
+
+@cache
+def _defaults(notebook: Path) -> dict[str, Any]:
+    """The parameters of a notebook, read once a process."""
+    return parameters(notebook)
 
 
 @cache
