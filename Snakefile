@@ -79,6 +79,34 @@ def key(stage):
     return lambda wildcards: key_of(stage, wildcards.run)
 
 
+def comparison_key(members):
+    return " ".join(key_of("05_analysis", run) for run in members)
+
+
+def done(stage, run, key):
+    """Whether a stage has been finished with this key, and its files are there."""
+    file = Path(beside(stage, ".key", run))
+    there = all(Path(one).exists() for one in [executed(stage, run), *written(stage, run)])
+    return there and file.exists() and file.read_text().strip() == key
+
+
+def after(inputs, finished):
+    """Inputs to wait for. What is finished waits for them without being run again because of them.
+
+    What is not must not be hidden behind ancient(): Snakemake looks no further than to the first job that
+    is run, if what follows it has ancient inputs alone.
+    """
+    return [ancient(one) if finished else one for one in inputs]
+
+
+def before(stage):
+    def of(wildcards):
+        finished = done(stage, wildcards.run, key_of(stage, wildcards.run))
+        return after([executed(one, wildcards.run) for one in runs.stages.before(stage)], finished)
+
+    return of
+
+
 wildcard_constraints:
     run="|".join(map(re.escape, STUDY.runs)),
 
@@ -89,11 +117,12 @@ localrules:
 
 # A notebook that fails keeps its traceback in <stage>.partial.ipynb; its end is shown here.
 EXECUTE = (
-    "MEDROB_PROGRESS=${{MEDROB_PROGRESS:-{params.progress:q}}}"
+    "rm -f {params.done:q};"
+    " MEDROB_PROGRESS=${{MEDROB_PROGRESS:-{params.progress:q}}}"
     " papermill --no-progress-bar --log-level WARNING -k python3 -y {params.parameters:q}"
     " {input.notebook:q} {params.partial:q} > {log:q} 2>&1"
     " || {{ tail -n 20 {log:q} >&2; echo failed: {params.partial:q} {log:q} >&2; exit 1; }};"
-    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}"
+    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}; echo {params.key:q} > {params.done:q}"
 )
 
 
@@ -109,7 +138,7 @@ for stage in STAGES:
         name:
             f"notebook_{stage}"
         input:
-            before=[ancient(executed(one)) for one in runs.stages.before(stage)],
+            before=before(stage),
             shares=shares(stage),
             notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
         output:
@@ -120,6 +149,7 @@ for stage in STAGES:
         params:
             parameters=parameters(stage),
             key=key(stage),
+            done=beside(stage, ".key"),
             partial=beside(stage, ".partial.ipynb"),
             progress=beside(stage, ".progress"),
         threads: threads()
@@ -139,7 +169,7 @@ for stage in SHARED if SPLIT > 1 else ():
             name:
                 f"share_{stage}_{number}"
             input:
-                before=[ancient(executed(one)) for one in runs.stages.before(stage)],
+                before=before(stage),
                 notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
             output:
                 notebook=temp(share(stage, number)),
@@ -148,6 +178,7 @@ for stage in SHARED if SPLIT > 1 else ():
             params:
                 parameters=parameters(stage, share=f"{number}/{SPLIT}"),
                 key=key(stage),
+                done=beside(stage, f".share{number}.key"),
                 source=beside(stage, f".share{number}.ipynb"),
                 partial=beside(stage, f".share{number}.partial.ipynb"),
                 progress=beside(stage, f".share{number}.progress"),
@@ -160,7 +191,8 @@ for stage in SHARED if SPLIT > 1 else ():
             shell:
                 "python -m medrob share {input.notebook:q} {params.source:q} && "
                 + EXECUTE.replace("{input.notebook:q}", "{params.source:q}").replace(
-                    "mv {params.partial:q} {output.notebook:q}", "rm -f {params.partial:q} {params.source:q}"
+                    "mv {params.partial:q} {output.notebook:q}; echo {params.key:q} > {params.done:q}",
+                    "rm -f {params.partial:q} {params.source:q}",
                 )
 
 
@@ -170,7 +202,10 @@ for comparison, members in STUDY.compare.items():
         name:
             f"compare_{comparison}"
         input:
-            before=[ancient(executed("04_heatmaps", run)) for run in members],
+            before=lambda _, comparison=comparison, members=members: after(
+                [executed(stage, run) for run in members for stage in ("01_augment", "04_heatmaps")],
+                done("05_analysis", comparison, comparison_key(members)),
+            ),
             notebook=ancient(NOTEBOOKS / "05_analysis.ipynb"),
         output:
             notebook=executed("05_analysis", comparison),
@@ -181,7 +216,8 @@ for comparison, members in STUDY.compare.items():
             parameters=as_yaml(
                 STUDY.runs[members[0]]["05_analysis"] | {"runs": members, "results": comparison}
             ),
-            key=lambda _, members=members: [key_of("05_analysis", run) for run in members],
+            key=lambda _, members=members: comparison_key(members),
+            done=beside("05_analysis", ".key", comparison),
             partial=beside("05_analysis", ".partial.ipynb", comparison),
             progress=beside("05_analysis", ".progress", comparison),
         threads: threads()

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import re
 import subprocess
 import sys
 import time
@@ -83,6 +84,29 @@ def test_a_failed_run_keeps_its_traceback_and_the_others_go_on(failed, monkeypat
     assert home.file("good", "notebooks/03_test.ipynb").exists()
     assert not home.file("bad", "model.safetensors").exists()
     assert "01_augment     2 done" in done.stderr and "02_train       1 done" in done.stderr
+
+
+def planned(home):
+    """The notebooks that would be run: {"good 02_train", ...}."""
+    done = subprocess.run(
+        [*map(str, home.command()), "-n"], env=home.environment, cwd=ROOT, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return set(re.findall(r"^(notebook_\w+) ", done.stdout + done.stderr, re.MULTILINE))
+
+
+def test_what_is_run_again(failed):
+    home, _ = failed
+    study, text = home.folder / "study.yaml", home.notebooks / "01_augment.ipynb"
+    home = Home(home.folder, "good")
+    assert planned(home) == set()
+    study.write_text("runs: {good: {02_train: {epochs: 2}}}")
+    assert planned(home) == {"notebook_02_train", "notebook_03_test"}
+    study.write_text("runs: {good: {}}")
+    before = text.read_text()
+    text.write_text(before.replace("study.finish()", "study.finish(), 1"))
+    assert planned(home) == {"notebook_01_augment"}
+    text.write_text(before)
 
 
 def test_killed_anywhere_the_same_command_completes_with_the_same_tables(failed, tmp_path):
