@@ -3,13 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
-# Where the notebooks show their progress: this terminal, if there is one.
-TERMINAL := $(shell tty 2>/dev/null | grep '^/dev/' || echo off)
 
-.PHONY: help env run test bench lint notebooks lock clean
+.PHONY: help env run report test test-slurm bench lint notebooks lock clean
 
 help:  ## print this help
-	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 env: $(VENV)/.ready  ## install everything into .venv (about 6 GB with CUDA libraries)
 
@@ -23,11 +21,17 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 	@touch $@
 
 run: env  ## run the study of study.yaml: data/runs/, figures/
-	MEDROB_PROGRESS=$(TERMINAL) snakemake --cores all --rerun-incomplete --quiet host
+	snakemake --cores all
 	@echo "Tables and executed notebooks: data/runs/   Figures and tables for the thesis: figures/<run>/, first summary.png"
+
+report: env  ## what the study found, as a folder of HTML: report/index.html
+	python -m medrob report
 
 test: env  ## run all tests (unit tests, then the notebooks)
 	OMP_WAIT_POLICY=passive pytest
+
+test-slurm: env  ## a study through SLURM on this machine (root, Debian), and the same tables as without
+	tests/slurm/run
 
 bench: env  ## compare the speed with other libraries, single thread
 	OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py

@@ -1,61 +1,242 @@
-# Which notebook needs which: `make run`, or `snakemake --cores all`.
-# A stage runs again when its parameters, its code or its inputs change, and at no other time.
-# Another study: --config study=my.yaml. Several runs side by side: --config threads=1.
-import base64
-import json
+# Which notebook needs which: `make run`, or `snakemake --cores all`. On a cluster: `--profile profiles/slurm`.
+# A stage runs again when its parameters, its code or its data change, and at no other time.
+# Another study: --config study=my.yaml. Other numbers: threads=2 (a notebook), gpu=1 (a notebook with a network),
+# split=4 (the test and the maps of a run are made by so many jobs, and gathered: the same tables).
+import functools
+import re
 from pathlib import Path
 
+import yaml
+
 from medrob import runs, study
+from medrob.study import session
 
-NOTEBOOKS = Path(workflow.basedir) / "notebooks"
-STUDY = study.load(Path(config.get("study", Path(workflow.basedir) / "study.yaml")), NOTEBOOKS)
+NOTEBOOKS = Path(config.get("notebooks", Path(workflow.basedir) / "notebooks"))
+FILE = Path(config.get("study", Path(workflow.basedir) / "study.yaml"))
+STUDY = study.load(FILE, NOTEBOOKS, choices=workflow.is_main_process)
+SESSION = session.Session([*STUDY.runs, *STUDY.compare])
 STAGES = list(runs.STAGES)
+NETWORK = ("02_train", "03_test", "04_heatmaps")
+GPU = int(config.get("gpu", 0))
+SPLIT = int(config.get("split", 1))
+SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
 
-def executed(stage):
-    return str(runs.home() / "data/runs/{run}/notebooks" / f"{stage}.ipynb")
+def threads():
+    """As many as were asked for, or the cores shared among the runs that can go side by side."""
+    if "threads" in config:
+        return int(config["threads"])
+    cores = workflow.cores or 1
+    return max(1, cores // max(1, min(len(STUDY.runs), cores)))
 
 
-def parameters(stage):
-    """The notebook's parameters for a run, as papermill takes them: YAML in base64."""
+def folder(run):
+    return runs.home() / "data" / "runs" / run
+
+
+def executed(stage, run="{run}"):
+    return str(folder(run) / "notebooks" / f"{stage}.ipynb")
+
+
+def beside(stage, ending, run="{run}"):
+    return executed(stage, run).replace(".ipynb", ending)
+
+
+def written(stage, run="{run}"):
+    return [str(folder(run) / file) for file in runs.STAGES[stage]]
+
+
+def share(stage, number):
+    """The file of a share, which is gone once the shares are gathered."""
+    return str(folder("{run}") / "shares" / f"{SHARED[stage]}.{number}of{SPLIT}.parquet")
+
+
+def shares(stage):
+    numbers = range(1, SPLIT + 1) if SPLIT > 1 and stage in SHARED else []
+    return [ancient(share(stage, number)) for number in numbers]
+
+
+def as_yaml(given):
+    return yaml.safe_dump(given, default_flow_style=True, width=float("inf")).strip()
+
+
+def parameters(stage, **more):
+    """The notebook's parameters for a run, as papermill takes them."""
 
     def of(wildcards):
-        own = {"runs": [wildcards.run]} if stage == "05_analysis" else {"run": wildcards.run}
-        return base64.b64encode(json.dumps(own | STUDY[wildcards.run][stage]).encode()).decode()
+        own = {"runs": [wildcards.run]} if stage == "05_analysis" else {"run": wildcards.run} | more
+        return as_yaml(own | STUDY.runs[wildcards.run][stage])
+
+    return of
+
+
+@functools.cache
+def key_of(stage, run):
+    return study.own_key(stage, STUDY.runs[run], NOTEBOOKS)
+
+
+def key(stage):
+    return lambda wildcards: key_of(stage, wildcards.run)
+
+
+def comparison_key(members):
+    return " ".join(key_of("05_analysis", run) for run in members)
+
+
+def done(stage, run, key):
+    """Whether a stage has been finished with this key, and its files are there."""
+    file = Path(beside(stage, ".key", run))
+    there = all(Path(one).exists() for one in [executed(stage, run), *written(stage, run)])
+    return there and file.exists() and file.read_text().strip() == key
+
+
+def after(inputs, finished):
+    """Inputs to wait for. What is finished waits for them without being run again because of them.
+
+    What is not must not be hidden behind ancient(): Snakemake looks no further than to the first job that
+    is run, if what follows it has ancient inputs alone.
+    """
+    return [ancient(one) if finished else one for one in inputs]
+
+
+def before(stage):
+    def of(wildcards):
+        finished = done(stage, wildcards.run, key_of(stage, wildcards.run))
+        return after([executed(one, wildcards.run) for one in runs.stages.before(stage)], finished)
 
     return of
 
 
 wildcard_constraints:
-    run="[A-Za-z0-9][A-Za-z0-9._-]*",
+    run="|".join(map(re.escape, STUDY.runs)),
+
+
+localrules:
+    all,
+
+
+# A notebook that fails keeps its traceback in <stage>.partial.ipynb; its end is shown here.
+EXECUTE = (
+    "rm -f {params.done:q};"
+    " MEDROB_PROGRESS=${{MEDROB_PROGRESS:-{params.progress:q}}}"
+    " papermill --no-progress-bar --log-level WARNING -k python3 -y {params.parameters:q}"
+    " {input.notebook:q} {params.partial:q} > {log:q} 2>&1"
+    " || {{ tail -n 20 {log:q} >&2; echo failed: {params.partial:q} {log:q} >&2; exit 1; }};"
+    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}; echo {params.key:q} > {params.done:q}"
+)
 
 
 rule all:
     input:
-        expand(executed("05_analysis"), run=STUDY),
+        expand(executed("05_analysis"), run=STUDY.runs),
+        [executed("05_analysis", name) for name in STUDY.compare],
 
 
-for stage, before in zip(STAGES, [None, *STAGES]):
+for stage in STAGES:
 
     rule:
         name:
             f"notebook_{stage}"
         input:
-            before=[executed(before)] if before else [],
+            before=before(stage),
+            shares=shares(stage),
             notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
         output:
-            executed(stage),
+            notebook=executed(stage),
+            files=written(stage),
         log:
-            executed(stage).replace(".ipynb", ".log"),
+            beside(stage, ".log"),
         params:
             parameters=parameters(stage),
-            code=study.fingerprint(stage, NOTEBOOKS / f"{stage}.ipynb"),
-        threads: int(config.get("threads", workflow.cores))
+            key=key(stage),
+            done=beside(stage, ".key"),
+            partial=beside(stage, ".partial.ipynb"),
+            progress=beside(stage, ".progress"),
+        threads: threads()
+        resources:
+            mem_mb=4000 if stage in NETWORK else 2000,
+            gpu=GPU if stage in NETWORK else 0,
         message:
             f"{stage} of run {{wildcards.run}}"
-        # A notebook that fails keeps its traceback in <stage>.ipynb.partial.ipynb; its end is shown here.
         shell:
-            "papermill --no-progress-bar --log-level WARNING -k python3 -b {params.parameters}"
-            " {input.notebook} {output}.partial.ipynb > {log} 2>&1"
-            " || {{ tail -n 20 {log} >&2; exit 1; }};"
-            " mv {output}.partial.ipynb {output}"
+            EXECUTE
+
+
+for stage in SHARED if SPLIT > 1 else ():
+    for number in range(1, SPLIT + 1):
+
+        rule:
+            name:
+                f"share_{stage}_{number}"
+            input:
+                before=before(stage),
+                notebook=ancient(NOTEBOOKS / f"{stage}.ipynb"),
+            output:
+                notebook=temp(share(stage, number)),
+            log:
+                beside(stage, f".share{number}.log"),
+            params:
+                parameters=parameters(stage, share=f"{number}/{SPLIT}"),
+                key=key(stage),
+                done=beside(stage, f".share{number}.key"),
+                source=beside(stage, f".share{number}.ipynb"),
+                partial=beside(stage, f".share{number}.partial.ipynb"),
+                progress=beside(stage, f".share{number}.progress"),
+            threads: threads()
+            resources:
+                mem_mb=4000,
+                gpu=GPU,
+            message:
+                f"{stage} of run {{wildcards.run}}, share {number} of {SPLIT}"
+            shell:
+                "python -m medrob share {input.notebook:q} {params.source:q} && "
+                + EXECUTE.replace("{input.notebook:q}", "{params.source:q}").replace(
+                    "mv {params.partial:q} {output.notebook:q}; echo {params.key:q} > {params.done:q}",
+                    "rm -f {params.partial:q} {params.source:q}",
+                )
+
+
+for comparison, members in STUDY.compare.items():
+
+    rule:
+        name:
+            f"compare_{comparison}"
+        input:
+            before=lambda _, comparison=comparison, members=members: after(
+                [executed(stage, run) for run in members for stage in ("01_augment", "04_heatmaps")],
+                done("05_analysis", comparison, comparison_key(members)),
+            ),
+            notebook=ancient(NOTEBOOKS / "05_analysis.ipynb"),
+        output:
+            notebook=executed("05_analysis", comparison),
+            files=written("05_analysis", comparison),
+        log:
+            beside("05_analysis", ".log", comparison),
+        params:
+            parameters=as_yaml(
+                STUDY.runs[members[0]]["05_analysis"] | {"runs": members, "results": comparison}
+            ),
+            key=lambda _, members=members: comparison_key(members),
+            done=beside("05_analysis", ".key", comparison),
+            partial=beside("05_analysis", ".partial.ipynb", comparison),
+            progress=beside("05_analysis", ".progress", comparison),
+        threads: threads()
+        resources:
+            mem_mb=2000,
+            gpu=0,
+        message:
+            f"{comparison}: {len(members)} runs side by side"
+        shell:
+            EXECUTE
+
+
+onstart:
+    SESSION.begin()
+
+
+onsuccess:
+    SESSION.end()
+
+
+onerror:
+    SESSION.end()

@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 
 from medrob.runs import STAGES, Run
+from medrob.runs.overview import verify
 
 ROOT = Path(__file__).parents[1]
 TIMES = {"seconds", "images_per_second", "memory_mb"}
@@ -101,6 +102,15 @@ def test_the_tables_are_whole(study, monkeypatch):
     assert not drift.duplicated(["image", "corruption", "severity", "method", "layer"]).any()
     scores = made.table("scores")
     assert set(scores["class"]) == {"all", "normal", "nodule", "consolidation"}
+
+
+def test_the_runs_are_compared_beside_them(study, monkeypatch):
+    home, _ = study
+    monkeypatch.setenv("MEDROB_HOME", str(home))
+    assert list(Run("comparison").record["stages"]) == ["05_analysis"]
+    assert Run("comparison").params["05_analysis"]["runs"] == ["first", "second"]
+    assert (home / "figures" / "comparison" / "05_runs.pdf").exists()
+    assert all(verify(Run(name)) == [] for name in ("first", "second", "comparison"))
 
 
 def test_a_finished_study_is_not_run_again(study):

@@ -1,6 +1,6 @@
 import ast
 import json
-import shutil
+import os
 from pathlib import Path
 
 import papermill
@@ -20,7 +20,7 @@ def load(tmp_path, text):
 
 
 def test_every_stage_of_every_run_is_there(tmp_path):
-    runs = load(tmp_path, "runs: {one: {02_train: {epochs: 3}}, two: }")
+    runs = load(tmp_path, "runs: {one: {02_train: {epochs: 3}}, two: }").runs
     assert list(runs) == ["one", "two"]
     assert runs["one"]["02_train"] == {"epochs": 3}
     assert runs["two"] == {stage: {} for stage in STAGES}
@@ -38,7 +38,7 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
     assert "run y, 01_augment: no parameter 'run'" in message
 
 
-@pytest.mark.parametrize("text", ["", "runs:", "[1, 2]", "runs: [a]", "runs: {a: {b"])
+@pytest.mark.parametrize("text", ["", "runs:", "[1, 2]", "runs: {a: {b"])
 def test_what_is_no_study_is_refused(tmp_path, text):
     with pytest.raises(ValueError, match=r"is not a study|names no runs"):
         load(tmp_path, text)
@@ -51,20 +51,6 @@ def test_papermill_sees_the_same_parameters(stage):
     assert list(study.parameters(path)) == list(theirs)
     assert study.parameters(path) == {name: ast.literal_eval(p["default"]) for name, p in theirs.items()}
     assert all(p["help"] for p in theirs.values())  # every parameter says what it means
-
-
-def test_the_fingerprint_sees_code_and_nothing_else(tmp_path):
-    path = tmp_path / "01_augment.ipynb"
-
-    def fingerprint(source, outputs=(), prose="a"):
-        code = {"cell_type": "code", "source": [source], "outputs": list(outputs), "metadata": {}}
-        cells = [{"cell_type": "markdown", "source": [prose], "metadata": {}}, code]
-        path.write_text(json.dumps({"cells": cells}))
-        return study.fingerprint("01_augment", path)
-
-    first = fingerprint("a = 1")
-    assert fingerprint("a = 1  # why", [{"output_type": "stream"}], "b") == first
-    assert fingerprint("a = 2") != first
 
 
 def code_of(stage):
@@ -81,11 +67,11 @@ def test_a_notebook_hands_every_parameter_to_start(stage):
 
 
 def test_the_projects_own_study():
-    assert "demo" in study.load(PROJECT / "study.yaml", NOTEBOOKS)
+    assert "demo" in study.load(PROJECT / "study.yaml", NOTEBOOKS).runs
 
 
 def test_a_list_of_layers_instead_of_all(tmp_path):
-    runs = load(tmp_path, "runs: {one: {04_heatmaps: {layers: [layer4.1], images: [3]}}}")
+    runs = load(tmp_path, "runs: {one: {04_heatmaps: {layers: [layer4.1], images: [3]}}}").runs
     assert runs["one"]["04_heatmaps"] == {"layers": ["layer4.1"], "images": [3]}
 
 
@@ -112,55 +98,250 @@ def test_a_notebook_without_parameters(tmp_path):
         study.parameters(tmp_path / "a.ipynb")
 
 
-def test_the_fingerprint_sees_the_package(tmp_path, monkeypatch):
-    notebook = NOTEBOOKS / "02_train.ipynb"
-    here = study.fingerprint("02_train", notebook)
-    package = Path(shutil.copytree(PROJECT / "medrob", tmp_path / "medrob"))
-    monkeypatch.setattr(study, "__file__", str(package / "study.py"))
-
-    def after(file, text):
-        with (package / file).open("a") as stream:
-            stream.write(text)
-        return study.fingerprint("02_train", notebook)
-
-    assert after("training.py", "\n# a comment\n") == here  # another place, the same code
-    assert after("figures/style.py", "\nX = 1\n") == here  # a figure does not ask for a new training
-    changed = after("training.py", "\nX = 1\n")
-    assert changed != here
-    assert after("corruptions/noise.py", "\nX = 1\n") != changed
+# Lines, defaults, grids, comparisons
 
 
-def imported(source):
-    """The modules of the package, and names in them, that code imports."""
-    found = set()
-    for node in ast.walk(ast.parse(source)):
-        if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "medrob":
-            module = node.module.removeprefix("medrob").removeprefix(".")
-            found |= {module, *(f"{module}.{alias.name}".removeprefix(".") for alias in node.names)}
-    return found
+def test_mistakes_stand_with_their_lines(tmp_path):
+    text = """
+defaults:
+  02_train: {epochs: many}
+runs:
+  one:
+    02_train:
+      lr: 1e-3
+      epoch: 3
+  one: {}
+grid: {}
+compare: {both: [one, two]}
+"""
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path, text)
+    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    assert [line.split(":")[0] for line in lines] == ["line 3", "line 9", "line 10", "line 11"]
+    assert "epochs='many' is not like its default" in lines[0]
+    assert "'one' stands here a second time, first in line 5" in lines[1]
+    assert "unknown key 'grid'; a study has defaults, runs, grids, compare" in lines[2]
+    assert "no run two; the runs are one" in lines[3]
+
+
+def test_defaults_a_grid_and_an_override(tmp_path):
+    text = """
+defaults: {02_train: {epochs: 5, lr: 1e-3}}
+runs:
+  plain: {02_train: {epochs: 6}}
+  seeds-mixed-seed1: {02_train: {epochs: 7}}
+grids:
+  seeds: {02_train: {augment: [none, mixed], seed: [0, 1]}, 01_augment: {size: [28]}}
+"""
+    given = load(tmp_path, text)
+    assert list(given.runs) == [
+        *("plain", "seeds-mixed-seed1", "seeds-none-seed0", "seeds-none-seed1", "seeds-mixed-seed0")
+    ]
+    assert given.runs["plain"]["02_train"] == {"epochs": 6, "lr": 0.001}
+    assert given.runs["seeds-none-seed1"]["02_train"] == dict(epochs=5, lr=0.001, augment="none", seed=1)
+    assert given.runs["seeds-mixed-seed1"]["02_train"] == dict(epochs=7, lr=0.001, augment="mixed", seed=1)
+    assert given.runs["seeds-none-seed0"]["01_augment"] == {"size": 28}
+    assert given.runs["plain"]["01_augment"] == {}
+    assert given.compare == {"comparison": list(given.runs)}
+
+
+def test_a_path_and_a_list_become_words_of_a_name(tmp_path):
+    data, methods = (
+        "01_augment: {dataset: [phantom, a/b c.npz]}",
+        "04_heatmaps: {methods: [[gradcam], [layercam]]}",
+    )
+    text = f"grids: {{g: {{{data}, {methods}}}}}"
+    runs = load(tmp_path, text).runs
+    assert next(iter(runs)) == "g-phantom-methods1" and list(runs)[-1] == "g-b_c-methods2"
+
+
+MANY = list(range(1, 122))
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("runs: [a]", "line 1: runs: give names of runs"),
+        ("grids: {g: {02_train: {seed: 3}}}", "seed must be a list of values to try"),
+        ("grids: {g: {02_train: {seed: []}}}", "seed must be a list of values to try"),
+        ("grids: {g: {02_train: {seed: [0, 0]}}}", "'g-seed0' would be the name of several"),
+        ("grids: {g: {02_train: {seed: [0, fast]}}}", "seed='fast' is not like its default"),
+        (f"grids: {{g: {{02_train: {{seed: {MANY}, epochs: {MANY}}}}}}}", "would be 14641 runs; at most 10"),
+        ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "is also one of grid g"),
+        ("runs: {comparison: {}, b: {}}", "this name is kept for the comparison"),
+        ("{runs: {a: {}, b: {}}, compare: {a: [a, b]}}", "'a' is also a run"),
+        ("{runs: {a: {}, b: {}}, compare: {c: a}}", "give a list of runs"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more"),
+        ("runs: {a: {01_augment: {suite: thesus}}}", "suite='thesus' is unknown; give one of thesis"),
+        ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0 is too small; give at least 1"),
+        ("runs: {a: {01_augment: {limit: -1}}}", "limit=-1 is too small; give at least 0"),
+        ("runs: {a: {04_heatmaps: {methods: [gradcam, magic]}}}", "methods='magic' is unknown"),
+        ("runs: {a: {04_heatmaps: {methods: []}}}", "methods is empty"),
+        ("runs: {a: {02_train: {arch: resnet19}}}", "arch='resnet19' is unknown"),
+        ("runs: {a: {01_augment: {size: 4}, 02_train: {width: 8}}}", "02_train: "),
+    ],
+)  # fmt: skip
+def test_what_cannot_work_is_refused(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        load(tmp_path, text)
+
+
+def test_runs_may_share_parameters_by_anchors(tmp_path):
+    text = "runs: {a: &a {02_train: {epochs: 3}}, b: {<<: *a, 03_test: {resamples: 9}}}"
+    runs = load(tmp_path, text).runs
+    assert runs["b"]["02_train"] == {"epochs": 3} and runs["b"]["03_test"] == {"resamples": 9}
+
+
+# What results depend on
+
+
+@pytest.fixture
+def package(tmp_path):
+    """A package of which a notebook uses a part."""
+    folder = tmp_path / "medrob"
+    files = {
+        "__init__.py": "",
+        "a.py": """
+from medrob.b import used
+LIMIT = 3
+def f():
+    return used() + LIMIT
+def g():
+    return 1
+""",
+        "b.py": """
+import math
+TABLE = {"x": lambda: helper()}
+def used():
+    return TABLE
+def helper(): return 0
+def idle(): return 1
+""",
+        "c/__init__.py": """
+from medrob.c.d import h
+def __getattr__(name):
+    return __import__("medrob.c.e")
+""",
+        "c/d.py": "def h(): return 2\ndef i(): return 3",
+        "c/e.py": "def lazy(): return 4\ndef other(): return 5",
+        "figures/__init__.py": "from medrob.figures.x import draw",
+        "figures/x.py": "from medrob.a import g\ndef draw(): return g()",
+    }
+    for name, text in files.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text)
+    return folder
+
+
+CELLS = ["from medrob import a, c, figures", "a.f(); c.h(); c.lazy(); figures.draw()"]
+
+
+def test_what_code_reaches(package):
+    from medrob.study.dependencies import reached
+
+    computed = {"medrob.a:f", "medrob.a:LIMIT", "medrob.b:used", "medrob.b:TABLE", "medrob.b:helper"}
+    computed |= {"medrob.c.d:h", "medrob.c.e:lazy"}
+    assert reached(CELLS, drawing=False, package=package) == computed
+    drawn = {"medrob.figures.x:draw", "medrob.a:g"}
+    assert reached(CELLS, drawing=True, package=package) == computed | drawn
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "computes", "draws"),
+    [
+        ("b.py", "return 0", "return 9", True, True),  # reached through a table
+        ("a.py", "LIMIT = 3", "LIMIT = 4", True, True),
+        ("c/e.py", "return 4", "return 9", True, True),  # imported when first named
+        ("b.py", "def idle(): return 1", "def idle(): return 9", False, False),
+        ("c/d.py", "return 3", "return 9", False, False),
+        ("a.py", "return used()", '"""A docstring."""  # a comment\n    return used()', False, False),
+        ("figures/x.py", "return g()", "return -g()", False, True),
+        ("a.py", "    return 1", "    return 9", False, True),  # used by a figure alone
+        ("b.py", "import math", "import math\nprint()", True, True),  # runs on import
+    ],
+)
+def test_touching_a_definition_counts_where_it_is_reached(package, file, old, new, computes, draws):
+    def both():
+        return [study.fingerprint(CELLS, drawing=drawing, package=package) for drawing in (False, True)]
+
+    before = both()
+    text = (package / file).read_text()
+    assert old in text
+    (package / file).write_text(text.replace(old, new))
+    os.utime(package / file, ns=(1, 1))  # the clock of the disk may be coarse
+    after = both()
+    assert [a != b for a, b in zip(before, after, strict=True)] == [computes, draws]
+
+
+def test_the_notebooks_own_text_counts_but_for_comments():
+    first = study.fingerprint(["a = 1"], drawing=False)
+    assert study.fingerprint(["a = 1  # why"], drawing=False) == first
+    assert study.fingerprint(["a = 2"], drawing=False) != first
+    assert study.fingerprint(["%matplotlib inline"], drawing=False) != first
 
 
 @pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_depends_on_all_that_its_notebook_imports(stage):
-    package, files = PROJECT / "medrob", {}
-    for path in package.rglob("*.py"):
-        parts = path.relative_to(package).with_suffix("").parts
-        files[".".join(part for part in parts if part != "__init__")] = path
-    # What draws, reports and keeps, but computes no table of the stage.
-    left_out = {"", "figures", "runs", "progress"} | ({"analysis"} if stage == "04_heatmaps" else set())
-    todo, reached = imported(code_of(stage)), set()
-    while todo:
-        name = todo.pop()
-        if name in files and name not in reached and name.split(".")[0] not in left_out:
-            reached.add(name)
-            todo |= imported(files[name].read_text())
-    # What an earlier stage depends on runs this one again, too.
-    stages = list(STAGES)[: list(STAGES).index(stage) + 1]
-    counted = {path for s in stages for pattern in study.DEPENDS[s] for path in package.glob(pattern)}
-    assert reached and {files[name] for name in reached} <= counted
+def test_a_stage_reaches_what_it_computes_with(stage):
+    from medrob.study.dependencies import reached
+
+    found = {
+        item.split(":")[0] for item in reached(study.code_cells(NOTEBOOKS / f"{stage}.ipynb"), drawing=False)
+    }
+    wanted = {
+        "01_augment": {"medrob.data", "medrob.phantom", "medrob.distance", "medrob.corruptions.noise"},
+        "02_train": {"medrob.data", "medrob.models", "medrob.evaluation.metrics", "medrob.augment"},
+        "03_test": {"medrob.evaluation.prediction", "medrob.evaluation.bootstrap", "medrob.corruptions.blur"},
+        "04_heatmaps": {
+            "medrob.drift",
+            "medrob.saliency.gradient",
+            "medrob.similarity",
+            "medrob.saliency.score",
+        },
+        "05_analysis": {"medrob.analysis.associations", "medrob.analysis.failures"},
+    }[stage]
+    assert wanted <= found
+    assert not any(module.startswith(("medrob.figures", "medrob.runs", "medrob.study")) for module in found)
 
 
-def test_what_a_stage_depends_on_is_there():
-    assert list(study.DEPENDS) == list(STAGES)
-    for pattern in {pattern for patterns in study.DEPENDS.values() for pattern in patterns}:
-        assert list((PROJECT / "medrob").glob(pattern)), pattern
+def keys(**given):
+    stages = {stage: given.get(stage, {}) for stage in STAGES}
+    return {stage: study.own_key(stage, stages, NOTEBOOKS) for stage in STAGES}
+
+
+def changed(**given):
+    before, after = keys(), keys(**given)
+    return [stage for stage in STAGES if before[stage] != after[stage]]
+
+
+def test_a_parameter_reruns_its_stage_and_what_follows():
+    assert changed(**{"01_augment": {"size": 32}}) == list(STAGES)
+    assert changed(**{"02_train": {"epochs": 99}}) == list(STAGES)[1:]
+    assert changed(**{"05_analysis": {"textwidth": 300}}) == ["05_analysis"]
+    assert (
+        changed(**{"03_test": study.parameters(NOTEBOOKS / "03_test.ipynb")}) == []
+    )  # the defaults, said aloud
+
+
+def test_data_replaced_under_the_same_path_count(tmp_path):
+    file = tmp_path / "mine.npz"
+    assert study.content(str(file)) == "absent" and study.content("pneumoniamnist") == ""
+    file.write_bytes(b"one")
+    first = keys(**{"01_augment": {"dataset": str(file)}})
+    file.touch()
+    assert keys(**{"01_augment": {"dataset": str(file)}}) == first
+    file.write_bytes(b"two")
+    second = keys(**{"01_augment": {"dataset": str(file)}})
+    assert all(second[stage] != first[stage] for stage in STAGES)
+
+
+def test_a_folder_and_a_table_count_with_their_files(tmp_path):
+    (tmp_path / "a" / "x").mkdir(parents=True)
+    (tmp_path / "a" / "x" / "1.png").write_bytes(b"1")
+    table = tmp_path / "t.csv"
+    table.write_text("file,label\na/x/1.png,0\nabsent.png,1\n")
+    before = study.content(str(tmp_path / "a")), study.content(str(table))
+    (tmp_path / "a" / "x" / "1.png").write_bytes(b"22")
+    after = study.content(str(tmp_path / "a")), study.content(str(table))
+    assert all(x != y for x, y in zip(before, after, strict=True))
+    (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "x" / "2.png")
+    assert study.content(str(tmp_path / "a")) not in (before[0], after[0])

@@ -1,0 +1,115 @@
+"""The report of a study: a folder of plain HTML that opens from disk, without a server or a network."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import jinja2
+
+from medrob.report.notebooks import body, said
+from medrob.runs import STAGES, Run, home
+from medrob.runs.overview import COLUMNS, overview
+
+HERE = Path(__file__).parent
+# What the record shows of a stage, and what it is called there.
+RECORDED = {
+    **{"seconds": "seconds", "peak_memory_mb": "peak memory, MB", "finished": "finished"},
+    **{"device": "device", "git": "commit", "python": "Python", "machine": "machine"},
+}
+
+
+def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = None) -> Path:
+    """Write the report.
+
+    Args:
+        folder: made anew; a report that lies there is replaced once the new one is whole.
+        title: of the study.
+        runs: which runs; None = all that there are.
+
+    Returns:
+        The path of its ``index.html``: the summary of the study first, then a page for each executed
+        notebook, then the record of each run.
+
+    Raises:
+        FileNotFoundError: there are no runs. ValueError: the folder holds something else than a report.
+    """
+    table = overview()
+    if runs is not None:
+        table = table[table["run"].isin(list(runs))]
+    if table.empty:
+        raise FileNotFoundError(f"there are no runs in {home() / 'data' / 'runs'}; `make run` makes them")
+    if folder.exists() and any(folder.iterdir()) and not (folder / "index.html").exists():
+        raise ValueError(f"{folder} holds something else than a report; give another folder")
+    part = folder.with_name(f".{folder.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    shutil.copy(HERE / "style.css", part)
+    sections = [_run(part, name, title) for name in table["run"]]
+    shown = table.astype(object).where(table.notna(), "")
+    rows = [{**row, "pages": s["pages"]} for row, s in zip(shown.to_dict("records"), sections, strict=True)]
+    sections.sort(key=lambda section: not section["comparison"])
+    _page(part / "index.html", "index.html", title=title, rows=rows, columns=COLUMNS, sections=sections)
+    if folder.exists():
+        shutil.rmtree(folder)
+    part.rename(folder)
+    return folder / "index.html"
+
+
+def _run(folder: Path, name: str, title: str) -> dict[str, Any]:
+    """Write the pages of a run; what the summary shows of it."""
+    run = Run(name)
+    (folder / name).mkdir()
+    try:
+        stages = run.record["stages"]
+    except ValueError:
+        stages = {}
+    executed = {stage: run.path("notebooks", f"{stage}.ipynb") for stage in STAGES}
+    failed = {stage: run.path("notebooks", f"{stage}.partial.ipynb") for stage in STAGES}
+    books = {stage: path for stage, path in executed.items() if path.exists()}
+    books |= {stage: path for stage, path in failed.items() if path.exists()}
+    pages = [(stage, f"{name}/{stage}.html") for stage in STAGES if stage in books]
+    pages += [("record", f"{name}/record.html")]
+    for stage, path in books.items():
+        text, broken = body(path), path == failed[stage]
+        about = {"run": name, "here": stage, "pages": pages, "title": f"{name}: {stage}", "study": title}
+        _page(folder / name / f"{stage}.html", "notebook.html", body=text, broken=broken, **about)
+    about = {"run": name, "here": "record", "pages": pages, "title": f"{name}: record", "study": title}
+    _page(folder / name / "record.html", "record.html", stages=_entries(stages), **about)
+    comparison = list(stages) == ["05_analysis"]
+    picture = run.figures / ("05_runs.png" if comparison else "summary.png")
+    if picture.exists():
+        shutil.copy(picture, folder / name / picture.name)
+    return {
+        "run": name,
+        "pages": pages,
+        "comparison": comparison,
+        "picture": f"{name}/{picture.name}" if picture.exists() else "",
+        "said": said(books["05_analysis"]) if "05_analysis" in books else [],
+    }
+
+
+def _entries(stages: dict[str, Any]) -> list[dict[str, Any]]:
+    """The record as rows: what, and its value as text."""
+    found = []
+    for stage, entry in stages.items():
+        facts = [(word, entry[key]) for key, word in RECORDED.items() if entry.get(key) is not None]
+        found.append(
+            {
+                "stage": stage,
+                "facts": facts,
+                "parameters": [(k, json.dumps(v)) for k, v in entry["parameters"].items()],
+                "packages": [(k, v) for k, v in entry.get("packages", {}).items() if v],
+                "files": list(entry.get("files", {}).items()),
+            }
+        )
+    return found
+
+
+def _page(file: Path, template: str, **values: Any) -> None:
+    loader = jinja2.FileSystemLoader(HERE)
+    pages = jinja2.Environment(loader=loader, autoescape=True, trim_blocks=True, lstrip_blocks=True)
+    file.write_text(pages.get_template(template).render(**values), encoding="utf-8")

@@ -1,0 +1,56 @@
+"""Executed notebooks as HTML that needs nothing else: pictures inside, formulas as MathML."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import nbformat
+from latex2mathml.converter import convert
+from nbconvert import HTMLExporter
+
+FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
+CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
+
+
+def body(notebook: Path) -> str:
+    """The notebook as the body of a page."""
+    book = nbformat.read(notebook, as_version=4)
+    for cell in book.cells:
+        if cell.cell_type == "markdown":
+            cell.source = with_formulas(cell.source)
+    exporter = HTMLExporter(
+        template_name="basic",
+        exclude_input_prompt=True,
+        exclude_output_prompt=True,
+        exclude_anchor_links=True,
+    )
+    text, _ = exporter.from_notebook_node(book)
+    # A picture says what it is to who cannot see it; the words stand in the cells around it.
+    return re.sub(r"<img (?![^>]*alt=)", '<img alt="figure of this notebook" ', text)
+
+
+def with_formulas(markdown: str) -> str:
+    """TeX between dollar signs as MathML, which browsers draw themselves; code is left alone."""
+    parts = CODE.split(markdown)
+    return "".join(part if i % 2 else FORMULA.sub(_mathml, part) for i, part in enumerate(parts))
+
+
+def said(notebook: Path) -> list[str]:
+    """What the cells of a notebook print: its results in words."""
+    book = nbformat.read(notebook, as_version=4)
+    texts = [
+        output.text.strip()
+        for cell in book.cells
+        for output in cell.get("outputs", [])
+        if output.output_type == "stream" and output.name == "stdout"
+    ]
+    return [text for text in texts if text]
+
+
+def _mathml(found: re.Match[str]) -> str:
+    formula, display = (found[1], "block") if found[1] else (found[2], "inline")
+    try:
+        return convert(formula.strip(), display=display)
+    except Exception:  # a formula that the library does not know is shown as it was written
+        return f"<code>{found[0]}</code>"

@@ -1,0 +1,61 @@
+"""What a record says of the computer: versions, commit, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import platform
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+PACKAGES = ("medrob", "numpy", "pandas", "opencv-python", "imaug", "torch", "torchvision", "scikit-learn")
+
+
+def machine_facts() -> dict[str, Any]:
+    """Python, machine, commit and packages, as `Run.finish` records them."""
+    return {
+        "python": platform.python_version(),
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "git": _git_commit(),
+        "packages": {name: _version(name) for name in PACKAGES},
+    }
+
+
+def peak_memory_mb() -> float:
+    """Largest resident memory of this process so far, in MB (10^6 bytes)."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        import psutil
+
+        return float(getattr(psutil.Process().memory_info(), "peak_wset", 0) / 1e6)
+    unit = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
+
+
+def _version(package: str) -> str | None:
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        return metadata.version(package)
+    return None
+
+
+def _git_commit() -> str | None:
+    """The project's commit, with ``+changes`` when files differ from it; None outside git."""
+    project = Path(__file__).resolve().parents[2]
+    command = [
+        "git",
+        "-C",
+        str(project),
+        "describe",
+        "--always",
+        "--abbrev=40",
+        "--exclude=*",
+        "--dirty=+changes",
+    ]
+    try:
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,46 @@
+"""Where runs lie, and files that appear whole or not at all."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+
+def home() -> Path:
+    """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, or the project's own folder."""
+    return Path(os.environ.get("MEDROB_HOME") or Path(__file__).resolve().parents[2])
+
+
+@contextlib.contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Give a temporary name beside `path`; on success make it durable and rename it to `path`.
+
+    An error inside leaves what stood at `path` untouched and removes the temporary file.
+
+    Raises:
+        OSError: the folder cannot be written; the message says so.
+    """
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        yield temporary
+        with temporary.open("rb+") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except OSError as error:
+        raise type(error)(
+            f"could not write {path}: {error.strerror or error}; nothing was changed. "
+            "Check the free space and the permissions, or set MEDROB_HOME to another folder"
+        ) from error
+    finally:
+        with contextlib.suppress(OSError):
+            temporary.unlink()
+
+
+def checksum(path: Path) -> str:
+    """SHA-256 of a file; 64 hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

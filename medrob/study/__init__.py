@@ -1,0 +1,19 @@
+"""The study: which runs exist, with which parameters, and what each of their results depends on."""
+
+from medrob.study.dependencies import fingerprint
+from medrob.study.inputs import content
+from medrob.study.keys import key, own_key
+from medrob.study.load import Study, load
+from medrob.study.notebooks import code_cells, parameters, write_share
+
+__all__ = [
+    "Study",
+    "code_cells",
+    "content",
+    "fingerprint",
+    "key",
+    "load",
+    "own_key",
+    "parameters",
+    "write_share",
+]

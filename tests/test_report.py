@@ -1,0 +1,180 @@
+import re
+
+import nbformat
+import pandas as pd
+import pytest
+
+from medrob import report
+from medrob.__main__ import main
+from medrob.report.notebooks import said, with_formulas
+from medrob.runs import STAGES, Run, home
+from medrob.runs.overview import overview, verify
+
+
+def make(name="one", stages=STAGES, seed=0):
+    """A run with small tables and executed notebooks."""
+    run = Run(name)
+    for stage in stages:
+        run.start(stage, run=name, dataset="none-such.npz", seed=seed)
+        for file in STAGES[stage]:
+            run.path(file).write_text(f"{file} {seed}")
+        if stage == "03_test":
+            clean = {"corruption": ["clean"], "metric": ["auc"], "class": ["all"], "value": [0.9123]}
+            run.save_table("scores", pd.DataFrame(clean))
+        run.finish()
+        notebook(run.path("notebooks", f"{stage}.ipynb"), f"What {stage} says & thinks.")
+    return run
+
+
+def notebook(path, text):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    prose = nbformat.v4.new_markdown_cell("# Title\n\nWeights $w_k$ and `$code$`:\n\n$$L = \\frac{1}{Z}$$")
+    picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
+    told = nbformat.v4.new_output("stream", name="stdout", text=text + "\n")
+    cell = nbformat.v4.new_code_cell("print(1)", outputs=[told, picture])
+    nbformat.write(nbformat.v4.new_notebook(cells=[prose, cell]), path)
+
+
+def test_the_report_is_whole_and_needs_no_network():
+    make("one")
+    make("two", seed=1)
+    (home() / "figures" / "one").mkdir(parents=True)
+    (home() / "figures" / "one" / "summary.png").write_bytes(b"png")
+    folder = home() / "report"
+    index = report.write(folder, title="A <study>")
+    pages = {str(file.relative_to(folder)) for file in folder.rglob("*.html")}
+    assert pages == {"index.html", *(f"{r}/{p}.html" for r in ("one", "two") for p in (*STAGES, "record"))}
+    for page in folder.rglob("*.html"):
+        text = page.read_text()
+        assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", text) and "<script" not in text, page
+        for link in re.findall(r"""(?:src|href)="([^"#:]+)["#]""", text):
+            assert (page.parent / link).exists(), (page, link)
+    text = index.read_text()
+    assert "A &lt;study&gt;" in text and "What 05_analysis says &amp; thinks." in text
+    assert "0.912" in text and "complete" in text and "one/summary.png" in text
+    assert text.index("<table") < text.index("What the analysis says")
+    record = (folder / "one" / "record.html").read_text()
+    assert "peak memory, MB" in record and "numpy" in record and "none-such.npz" in record
+    assert "<math" in (folder / "one" / "01_augment.html").read_text()
+
+
+def test_a_report_replaces_a_report_and_nothing_else():
+    make("one", ["01_augment"])
+    folder = home() / "report"
+    report.write(folder)
+    (folder / "old.html").touch()
+    report.write(folder)
+    assert not (folder / "old.html").exists()
+    (home() / "mine").mkdir()
+    (home() / "mine" / "thesis.tex").touch()
+    with pytest.raises(ValueError, match="holds something else than a report"):
+        report.write(home() / "mine")
+
+
+def test_no_runs_no_report():
+    with pytest.raises(FileNotFoundError, match=r"there are no runs in .* `make run` makes them"):
+        report.write(home() / "report")
+
+
+def test_a_failed_notebook_is_shown_as_such():
+    run = make("one", ["01_augment"])
+    notebook(run.path("notebooks", "02_train.partial.ipynb"), "half")
+    report.write(home() / "report")
+    assert "was not finished" in (home() / "report" / "one" / "02_train.html").read_text()
+    assert overview().loc[0, "state"] == "failed or running in 02_train"
+
+
+def test_formulas_become_mathml_and_code_does_not():
+    text = with_formulas("a $x^2$ `$y$` costs 3 \\$ and $$z$$\n```\n$q$\n```")
+    assert text.count("<math") == 2 and "`$y$`" in text and "$q$" in text and 'display="block"' in text
+    assert "costs 3 \\$ and" in text
+
+
+def test_what_a_notebook_says():
+    run = make("one", ["01_augment"])
+    assert said(run.path("notebooks", "01_augment.ipynb")) == ["What 01_augment says & thinks."]
+
+
+# The records
+
+
+def test_a_run_as_it_was_made_is_verified(monkeypatch, capsys):
+    make("one")
+    assert verify(Run("one")) == []
+    assert main(["verify", "one"]) == 0 and main(["verify", str(Run("one").folder)]) == 0
+    assert "all files are those that were made" in capsys.readouterr().out
+
+
+def test_verify_names_what_is_missing_altered_or_mixed(capsys):
+    run = make("one")
+    run.path("drift.parquet").write_text("another")
+    run.path("model.json").unlink()
+    told = "\n".join(verify(run))
+    assert "drift.parquet is not the one that 04_heatmaps made" in told
+    assert "model.json is missing; notebook 02_train makes it" in told
+    assert main(["verify", "one"]) == 1
+    assert "model.json is missing" in capsys.readouterr().out
+    assert verify(Run("none")) == [f"{Run('none').path('run.json')} records no finished stage"]
+
+
+def test_a_stage_refuses_files_that_do_not_belong_together():
+    run = make("one", ["01_augment", "02_train", "03_test"])
+    run.path("model.safetensors").write_text("another")
+    with pytest.raises(ValueError, match=r"is mixed: model.safetensors is not the one that 02_train made"):
+        run.start("04_heatmaps")
+    # Trained again with the same parameters, to other weights: the test is of a network that is no more.
+    run.start("02_train", run="one", dataset="none-such.npz", seed=0)
+    run.path("model.safetensors").write_text("a third")
+    run.finish()
+    with pytest.raises(ValueError, match=r"is mixed: 03_test was made from another model.safetensors"):
+        run.start("04_heatmaps")
+
+
+def test_a_comparison_is_a_run_of_its_own():
+    one, two = make("one"), make("two", seed=1)
+    before = one.record
+    study = Run("one").start("05_analysis", runs=["one", "two"], results="both")
+    assert study.figures == home() / "figures" / "both"
+    for name in ("association", "failure", "summary"):
+        study.save_table(name, pd.DataFrame({"a": [1]}))
+    study.finish()
+    both = Run("both")
+    assert one.record == before and list(both.record["stages"]) == ["05_analysis"]
+    assert both.table("summary")["a"].tolist() == [1]
+    assert verify(both) == []
+    assert overview().set_index("run").loc["both", "state"] == "comparison"
+    make("two", seed=2)
+    assert any("made from another two/drift.parquet" in problem for problem in verify(both))
+    with pytest.raises(ValueError, match="results='two' is a run with stages of its own"):
+        Run("one").start("05_analysis", runs=["one", "two"], results="two")
+    two.path("drift.parquet").unlink()
+    with pytest.raises(FileNotFoundError, match=r"run 'two' has no drift.parquet"):
+        Run("one").start("05_analysis", runs=["one", "two"], results="both")
+
+
+def test_all_runs_are_listed(capsys):
+    make("one")
+    make("two", ["01_augment", "02_train"])
+    (home() / "data/runs/three").mkdir()
+    (home() / "data/runs/four").mkdir()
+    (home() / "data/runs/four/run.json").write_text("{")
+    table = overview().set_index("run")
+    assert table["state"].to_dict()["one"] == "complete" and table.loc["one", "auc"] == 0.912
+    assert table.loc["two", "state"] == "done to 02_train" and table.loc["three", "state"] == "begun"
+    assert "damaged" in table.loc["four", "state"]
+    assert main(["runs"]) == 0
+    assert "complete" in capsys.readouterr().out
+
+
+def test_no_runs_are_no_error(capsys):
+    assert main(["runs"]) == 0
+    assert "There are no runs" in capsys.readouterr().out
+
+
+def test_parameters_for_papermill(capsys, tmp_path):
+    file = tmp_path / "study.yaml"
+    file.write_text("runs: {mine: {02_train: {epochs: 3}}}")
+    assert main(["parameters", "mine", "02_train", "--study", str(file)]) == 0
+    assert capsys.readouterr().out == "run: mine\nepochs: 3\n"
+    assert main(["parameters", "mine", "2", "--study", str(file)]) == 1
+    assert "the stages 01_augment" in capsys.readouterr().err
