@@ -6,7 +6,7 @@ import torch
 from medrob import conditions, data, evaluation, models, saliency
 from medrob.drift import measure, select
 from medrob.similarity import METRICS, compare
-from medrob.trust import LOCALISATION, localise
+from medrob.trust import LOCALISATION
 
 METHODS = ["gradcam", "layercam"]
 LAYERS = ["layer1.0", "layer3.1"]
