@@ -15,6 +15,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medrob.figures import document
+from medrob.figures.captions import CAPTIONS
 from medrob.figures.latex import escape, file_name, macro
 from medrob.figures.numbers import quoted
 from medrob.figures.pgf import pgf
@@ -41,6 +42,7 @@ class Bundle:
             removed by `document`; without a stage nothing is removed.
         context: said at the end of every caption: a sentence, or a mapping such as
             ``{"data": "phantom, 64 px", "images": 600, "seed": 0, "network": "resnet18"}``.
+        facts: what the captions of `medrob.figures.captions` leave open, such as ``{"layer": "layer4.1"}``.
         prefix: how the macros begin, letters alone. Two runs in one thesis need two.
 
     Raises:
@@ -48,7 +50,13 @@ class Bundle:
     """
 
     def __init__(
-        self, folder: Path, *, stage: str = "", context: str | Mapping[str, Any] = "", prefix: str = "medrob"
+        self,
+        folder: Path,
+        *,
+        stage: str = "",
+        context: str | Mapping[str, Any] = "",
+        facts: Mapping[str, Any] | None = None,
+        prefix: str = "medrob",
     ) -> None:
         if not re.fullmatch("[A-Za-z]+", prefix):
             raise ValueError(f"prefix={prefix!r}: LaTeX macros hold letters alone; give one such as 'medrob'")
@@ -56,6 +64,7 @@ class Bundle:
             raise ValueError(f"stage={stage!r}: use letters, digits, '_', '-' and '+', such as '03_test'")
         self.folder, self.stage, self.prefix = Path(folder), stage, prefix
         self._context = _stopped(context if isinstance(context, str) else _listed(context))
+        self._facts = dict(facts or {})
         self._written: dict[str, str] = {}
         self._numbers: dict[str, dict[str, Any]] = {}
 
@@ -72,7 +81,8 @@ class Bundle:
         Args:
             figure: shown in the notebook, and closed.
             name: of the files, such as "03_auc"; anything but letters, digits, ``-`` and ``+`` becomes ``_``.
-            caption: plain text, which is escaped; the context is added.
+            caption: plain text, which is escaped; the context is added. Without one, that of
+                `medrob.figures.captions`, or the name in words.
 
         Raises:
             ValueError: another name gives the same file. OSError: the folder cannot be written.
@@ -82,6 +92,8 @@ class Bundle:
         drawn = pgf(figure, file)
         if drawn is not None:
             files[f"{file}.pgf"] = drawn
+        if not caption.strip() and file in CAPTIONS:
+            caption = CAPTIONS[file].format(**self._facts)
         self._put("figure", file, files, caption=escape(f"{_caption(file, caption)} {self.context}".strip()))
         plt.show()
         plt.close(figure)

@@ -84,7 +84,7 @@ def expected_iou(area: int, pixels: int) -> float:
     return float((hypergeom(pixels, area, area).pmf(shared) * shared / (2 * area - shared)).sum())
 
 
-def localisation(located: pd.DataFrame, masks: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0) -> pd.DataFrame:
     """Mean energy, pointing and IoU under each condition, beside chance.
 
     Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`,
@@ -93,7 +93,7 @@ def localisation(located: pd.DataFrame, masks: np.ndarray, *, seed: int = 0) -> 
     Args:
         located: from `medrob.drift.measure`, whose columns ``energy_clean`` ... become the rows of the
             clean images. Images whose mask is empty are left out.
-        masks: bool (N, H, W) of the data set; `image` is an index into it.
+        masks: bool (N, H, W) of the data set; `image` is an index into it. None = not known: no rows.
         seed: of the bootstrap.
 
     Returns:
@@ -103,6 +103,8 @@ def localisation(located: pd.DataFrame, masks: np.ndarray, *, seed: int = 0) -> 
     Raises:
         ValueError: a column is missing.
     """
+    if masks is None:
+        return table([])
     missing = [column for column in ("image", *GROUP, *LOCALISATION) if column not in located]
     if missing:
         raise ValueError(f"located lacks the columns {missing}; take the frame from medrob.drift.measure")

@@ -1,0 +1,53 @@
+"""The captions of the figures of testing and analysis, by the figure's name.
+
+In braces: facts that `medrob.figures.Bundle` is given. Data, images, seeds and network are added to each.
+"""
+
+from __future__ import annotations
+
+CAPTIONS = {
+    "03_auc": "AUC against severity, of all classes and of each against the rest, with 95 % bootstrap "
+    "intervals over images; dotted: chance.",
+    "03_accuracy": "Accuracy against severity; of a class, the share of its images that are recognised; 95 % "
+    "bootstrap intervals over images.",
+    "03_drop": "AUC drop against clean; bold where the paired 95 % interval lies above 0.",
+    "03_reliability": "Share of right predictions against confidence, clean (grey) and at severity 5; area "
+    "of the markers: share of the images.",
+    "03_calibration": "Expected calibration error against severity, 15 bins, with 95 % bootstrap intervals "
+    "over images.",
+    "04_overlays": "One picture, clean and at severity 3, and its maps from shallow to deep layers; each map "
+    "from 0 to its own maximum.",
+    "04_methods": "The methods side by side on one clean picture, each at its deepest layer.",
+    "04_randomisation": "Rank correlation of the maps with those of the same network when its weights are "
+    "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left.",
+    "04_drift_by_layer": "Mean drift (RMSE of maps, 0-1) at severity 5 from shallow to deep layers, with "
+    "95 % intervals.",
+    "04_scale": "Mean drift by severity, between the same picture explained again and the map of another "
+    "picture or of a random network; bars: 95 % intervals.",
+    "04_faithfulness": "Insertion, deletion and ROAD at the deepest layer, with 95 % intervals; open "
+    "circles: a random map of that resolution.",
+    "04_localisation": "Does the map lie on the lesion? Mean over images with a lesion, 95 % intervals; "
+    "dashed: chance.",
+    "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
+    "each corruption and class, with 95 % intervals; in the titles, the AUC drop.",
+    "05_drop_against_drift": "AUC drop against mean drift of {method}, a point a corruption, bars: 95 % "
+    "intervals; line and band: least squares and its 95 % interval.",
+    "05_images": "Drop of the clean class's logit margin against drift of {method}, a point an image and "
+    "corruption; line and band: least squares and its 95 % interval over images. The outermost half per cent "
+    "at either end is not shown.",
+    "05_boxes": "Drift of {method} at {layer} of the images of each class; above the boxes, the AUC drop of "
+    "the condition.",
+    "05_warnings": "AUROC of drift for a flipped prediction at severity {severity}, within corruptions, by "
+    "layer and method, with 95 % intervals; dashed: what needs no map.",
+    "05_failure": "{method} at {layer}: (a) ROC curves for a flipped prediction at severity {severity}, "
+    "within corruptions; (b) risk against coverage; bands: 95 % intervals of drift.",
+    "05_strata": "Mean drift at {layer} of pictures whose prediction is preserved and of those whose "
+    "prediction has flipped, with 95 % intervals.",
+    "05_runs": "Runs side by side, means over corruptions: (a) AUC, (b) drift of {method}, (c) differences "
+    "to the first run; bands and bars: 95 % intervals.",
+    "05_ranks": "Mean drift of every method at its deepest usable layer, the steadiest first; bars: 95 % "
+    "intervals.",
+    "summary": "The whole story. (a) AUC and (b) drift against severity; (c) drop against drift, with a line "
+    "for each severity; (d) rank correlations by layer; (e) AUROC for a flipped prediction; (f) the three "
+    "tests declared beforehand, at severity {severity}. {method} at {layer}; bands and bars: 95 % intervals.",
+}
