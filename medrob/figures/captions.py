@@ -19,7 +19,8 @@ CAPTIONS = {
     "from 0 to its own maximum.",
     "04_methods": "The methods side by side on one clean picture, each at its deepest layer.",
     "04_randomisation": "Rank correlation of the maps with those of the same network when its weights are "
-    "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left.",
+    "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left. Methods that "
+    "are one map lie on each other.",
     "04_drift_by_layer": "Mean drift (RMSE of maps, 0-1) at severity 5 from shallow to deep layers, with "
     "95 % intervals.",
     "04_scale": "Mean drift by severity, between the same picture explained again and the map of another "

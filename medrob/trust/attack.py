@@ -7,7 +7,6 @@ whole grey levels only, so that what they find is a picture like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, TypedDict, Unpack
 
@@ -24,12 +23,12 @@ from medrob.distance import compare_images
 from medrob.evaluation import predict
 from medrob.layers import evaluating
 from medrob.progress import bar
-from medrob.saliency.explain import ONE_PASS, pick_layers
+from medrob.saliency.explain import ONE_PASS, check_methods, pick_layers
 from medrob.saliency.gradient import _formulas, as_input, cams, forward
 from medrob.saliency.maps import normalise
 from medrob.saliency.tokens import to_maps
 from medrob.similarity import Maps, rmse
-from medrob.trust.subject import subject
+from medrob.trust.subject import Asked, subject
 from medrob.trust.table import Entry, table
 
 ATTACKABLE = ONE_PASS  # their maps are formulas of one pass: what autograd can differentiate again
@@ -107,18 +106,19 @@ def worst_case(
     model: nn.Module,
     images: np.ndarray,
     *,
-    methods: Sequence[str] = ("gradcam",),
-    layers: Sequence[str] | str | None = None,
+    epsilon: float = 2,
     steps: int = 20,
     samples: int = 20,
-    **ask: Unpack[Ask],
+    seed: int = 0,
+    **asked: Unpack[Asked],
 ) -> pd.DataFrame:
     """Mean drift under attack and under random changes in the same ball, for each method and layer.
 
     Args:
-        methods: of `ATTACKABLE`; without any, the table is empty.
-        layers: None = the deepest alone; "all" = all of `cam_layers`.
-        steps, samples, ask: of `attack` and of `max_sensitivity`.
+        model: left as found.
+        images: uint8 (N, H, W, C). asked: as of the other checks; methods that are not of `ATTACKABLE` are
+            left out, layers=None stands for the deepest alone, and no settings are used.
+        epsilon, steps, samples, seed: of `attack` and of `max_sensitivity`.
 
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`. Tests ``attack`` and ``max-sensitivity``: mean drift
@@ -126,26 +126,32 @@ def worst_case(
         itself, in grey levels, and ``...-kept``: the share of pictures still predicted as the clean ones.
 
     Raises:
-        TypeError, ValueError: as `attack`.
+        TypeError, ValueError: as `attack`; none of the methods can be attacked.
     """
-    methods = [methods] if isinstance(methods, str) else list(methods)
-    names = list(pick_layers(model, layers))[-1 if layers is None else 0 :] if methods else []
-    batch = {key: ask[key] for key in ("batch_size", "device") if key in ask}
+    methods = check_methods(asked.get("methods", ("gradcam",)))
+    layers = asked.get("layers")
+    names = list(pick_layers(model, layers))[-1 if layers is None else 0 :]
+    pairs = [(method, layer) for method in methods if method in ATTACKABLE for layer in names]
+    if not pairs:
+        raise ValueError(f"none of methods={methods} can be attacked; give some of {', '.join(ATTACKABLE)}")
+    batch: dict[str, Any] = {key: asked[key] for key in ("batch_size", "device") if key in asked}
     before = predict(model, images, **batch).argmax(1)
     entries = []
-    for key in [(method, layer) for method in methods for layer in names]:
-        asked = Ask(**ask | {"method": key[0], "layer": key[1]})
+    for method, layer in pairs:
+        ask = dict(
+            method=method, layer=layer, targets=asked.get("targets"), epsilon=epsilon, seed=seed, **batch
+        )
         tests = {
-            "attack": attack(model, images, steps=steps, **asked),
-            "max-sensitivity": max_sensitivity(model, images, samples=samples, **asked),
+            "attack": attack(model, images, steps=steps, **ask),
+            "max-sensitivity": max_sensitivity(model, images, samples=samples, **ask),
         }
         for test, worst in tests.items():
             counts = np.where(np.isnan(worst.drift), np.nan, 1)
             picture = compare_images(images, worst.images)["rmse"]
             kept = predict(model, worst.images, **batch).argmax(1) == before
             for name, values in {"": worst.drift, "-picture": picture, "-kept": kept}.items():
-                entries.append(Entry(*key, test + name, values * counts))
-    return table(entries, seed=ask.get("seed", 0))
+                entries.append(Entry(method, layer, test + name, values * counts))
+    return table(entries, seed=seed)
 
 
 @dataclass(frozen=True)
