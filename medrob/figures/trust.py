@@ -26,7 +26,7 @@ def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
     Args:
         trust: holds the rows of `medrob.trust.randomisation`.
         layer: of panel (a). Grey line: the map of another image. Methods marked † fail: see
-            `medrob.trust.verdicts`.
+            `medrob.analysis.verdicts`.
     """
     rows = trust[trust["test"] == "randomisation"]
     figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
