@@ -260,6 +260,21 @@ def _check_rows(images: np.ndarray | None, n: int) -> np.ndarray:
     return rows
 
 
+def example(dataset: ImageDataset, chosen: np.ndarray) -> int:
+    """One of the chosen images to be shown: the first that is not of the first class, if there is one."""
+    other = chosen[dataset.labels[chosen] > 0] if dataset.labels.ndim == 1 else chosen
+    return int(other[0] if len(other) else chosen[0])
+
+
+def explained(target: str, dataset: ImageDataset, predictions: pd.DataFrame, image: int) -> int:
+    """The class explained in one clean image: that of `targets`, or the one predicted in the table."""
+    asked = targets(target, dataset, np.array([image]))
+    if asked is not None:
+        return int(asked[0])
+    here = (predictions["corruption"] == "clean") & (predictions["image"] == image)
+    return int(predictions.loc[here, "predicted"].iloc[0])
+
+
 def targets(target: str, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:
     """The class to explain in each image.
 

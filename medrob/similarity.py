@@ -157,7 +157,7 @@ def _ssim(a: Tensor, b: Tensor, of_a: Windows, of_b: Windows) -> Tensor:
 
 
 def _rmse(a: Tensor, b: Tensor) -> Tensor:
-    return _length(a - b) / a[0].numel() ** 0.5
+    return _length(a - b) / math.sqrt(math.prod(a.shape[1:]))
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:

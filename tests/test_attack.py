@@ -10,11 +10,11 @@ from torchvision.models import VisionTransformer
 from medrob import models, trust
 from medrob.distance import compare_images
 from medrob.evaluation import predict
-from medrob.saliency.attack import ATTACKABLE, _Search, _SmoothReLU, attack, max_sensitivity, worst_case
 from medrob.saliency.explain import explain
 from medrob.saliency.gradient import cams
 from medrob.saliency.maps import normalise
 from medrob.similarity import Maps, compare
+from medrob.trust.attack import ATTACKABLE, _Search, _SmoothReLU, attack, max_sensitivity, worst_case
 
 FEW = dict(layer="layer3.1", steps=6)
 
@@ -287,12 +287,12 @@ def test_the_same_seed_gives_the_same_and_another_does_not(model, found):
 @pytest.mark.parametrize("function", [attack, max_sensitivity])
 def test_neither_batch_size_nor_company_matters(function):
     """In float64, where the rounding of sums cannot decide the sign of a slope."""
-    model, images = network().double(), pictures(5)
-    whole = function(model, images, layer="layer2.1")
-    same(function(model, images, layer="layer2.1", batch_size=2), whole)
-    for i in (0, 3):
-        same(function(model, images[i : i + 1], layer="layer2.1", start=i), whole, [i])
-    shifted = function(model, images, layer="layer2.1", start=1)
+    model, images = network().double(), pictures(3)
+    ask = {"layer": "layer2.1", "steps" if function is attack else "samples": 6}
+    whole = function(model, images, **ask)
+    same(function(model, images, batch_size=2, **ask), whole)
+    same(function(model, images[2:], start=2, **ask), whole, [2])
+    shifted = function(model, images, start=1, **ask)
     assert (shifted.images != whole.images).any()
 
 
@@ -319,15 +319,12 @@ def test_targets_are_explained_and_the_prediction_is_kept_all_the_same(model):
     np.testing.assert_allclose(worst.drift, compare(a, b, ["rmse"])["rmse"], atol=1e-5)
 
 
-def test_rgb_no_images_and_images_untouched():
+def test_rgb_and_images_untouched():
     model, images = network(3), pictures(2, channels=3)
     before = images.copy()
     worst = attack(model, images, steps=2)
     assert worst.images.shape == images.shape and (worst.drift > 0).any()
     np.testing.assert_array_equal(images, before)
-    none = attack(model, images[:0], steps=2)
-    assert none.images.shape == (0, 32, 32, 3) and none.images.dtype == np.uint8
-    assert none.drift.shape == none.targets.shape == (0,)
 
 
 # -- Maps without content ------------------------------------------------------------------------------
@@ -464,7 +461,7 @@ ONE = "steps is 0, but must be an integer, 1 or more"
         ({"layer": "layer9"}, ValueError, r"the network has no \['layer9'\]"),
         ({"layer": "fc"}, ValueError, "'fc'"),
         ({"targets": 3}, ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
-        ({"targets": [0]}, ValueError, "give a class number from 0 for each of 6 images"),
+        ({"targets": [0]}, ValueError, "give a class number for each of 6 images"),
     ],
 )
 def test_bad_arguments_are_refused_in_words(model, wrong, error, match):
@@ -475,7 +472,13 @@ def test_bad_arguments_are_refused_in_words(model, wrong, error, match):
 def test_bad_arguments_of_the_others(model):
     with pytest.raises(ValueError, match="samples is 0, but must be an integer, 1 or more"):
         max_sensitivity(model, pictures(), samples=0)
+    with pytest.raises(ValueError, match="images is empty; give at least one image"):
+        attack(model, pictures()[:0])
+    with pytest.raises(TypeError, match="steeps"):
+        attack(model, pictures(), steeps=2)
     with pytest.raises(TypeError, match="give a uint8 array"):
         attack(model, pictures().astype(float))
-    with pytest.raises(ValueError, match="method='smoothgrad' cannot be attacked"):
+    with pytest.raises(
+        ValueError, match=r"none of methods=\['smoothgrad'\] can be attacked; give some of gradcam"
+    ):
         worst_case(model, pictures(2), methods=["smoothgrad"])

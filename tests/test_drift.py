@@ -6,12 +6,14 @@ import torch
 from medrob import conditions, data, evaluation, models, saliency
 from medrob.drift import measure, select
 from medrob.similarity import METRICS, compare
+from medrob.trust import LOCALISATION
 
 METHODS = ["gradcam", "layercam"]
 LAYERS = ["layer1.0", "layer3.1"]
 CONDITIONS = [("clean", 0), ("contrast", 5), ("gaussian_noise", 1), ("gaussian_noise", 5)]
 COLUMNS = ["image", "label", "corruption", "severity", "method", "layer", "size"]
 COLUMNS += ["target", "preserved", "degenerate"]
+PLACES = [*LOCALISATION, *(f"{test}_clean" for test in LOCALISATION), "area"]
 KEY = ["image", "corruption", "severity", "method", "layer"]
 
 
@@ -44,7 +46,7 @@ def predictions(model, dataset):
 
 
 def test_a_row_for_each_image_condition_method_and_layer(moved, dataset):
-    assert list(moved.columns) == [*COLUMNS, *METRICS]
+    assert list(moved.columns) == [*COLUMNS, *METRICS, *PLACES]
     assert len(moved) == 12 * 3 * 2 * 2 and not moved.duplicated(KEY).any()
     expected = pd.MultiIndex.from_product([range(12), CONDITIONS[1:], METHODS, LAYERS])
     rows = {(r.image, (r.corruption, r.severity), r.method, r.layer) for r in moved.itertuples()}
@@ -157,9 +159,8 @@ def test_chosen_metrics_one_method_by_name_all_layers(model, dataset):
         metrics=["spearman"],
         images=[1],
     )
-    assert list(rows.columns) == [*COLUMNS, "spearman"] and rows["layer"].tolist() == [
-        *models.cam_layers(model)
-    ]
+    assert list(rows.columns) == [*COLUMNS, "spearman", *PLACES]
+    assert rows["layer"].tolist() == [*models.cam_layers(model)]
 
 
 def test_1x1_maps_are_degenerate_not_still():

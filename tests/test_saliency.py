@@ -55,7 +55,7 @@ BY_HAND = {
 }
 
 
-def network(seed=0, *, width=4, channels=1, stem="small"):
+def network(seed=0, *, width=8, channels=1, stem="small"):
     """A small residual network with random weights, and random statistics in its batch normalisation."""
     model = models.build(in_channels=channels, num_classes=3, width=width, stem=stem, seed=seed)
     rng = torch.Generator().manual_seed(seed)
@@ -259,7 +259,7 @@ def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
 
 
 def test_shapes_types_and_order(model, found):
-    assert list(found) == list(itertools.chain.from_iterable([(m, b) for m in ALL] for b in BLOCKS))
+    assert list(found) == [*itertools.product(ALL, BLOCKS)]
     sizes = {1: 32, 2: 16, 3: 8, 4: 4}
     for (_, layer), maps in found.items():
         side = sizes[int(layer[5])]
@@ -473,8 +473,8 @@ def test_layers_that_do_not_take_part_are_named():
         explain(Side(), PICTURE, methods=["gradcam"], layers=["relu", "unused"])
 
 
-def test_a_network_without_residual_blocks_needs_named_layers():
-    with pytest.raises(ValueError, match="no residual blocks to explain; name layers of your own"):
+def test_a_network_without_known_blocks_needs_named_layers():
+    with pytest.raises(ValueError, match="no layers that are known to give maps; name layers of your own"):
         explain(Toy(), PICTURE, methods=["gradcam"])
     with pytest.raises(ValueError, match="it has conv, relu, fc"):
         explain(Toy(), PICTURE, methods=["gradcam"], layers=["layer1"])

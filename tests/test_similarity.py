@@ -4,13 +4,15 @@ import torch
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
-from scipy.stats import spearmanr
+from scipy.ndimage import center_of_mass
+from scipy.spatial.distance import jensenshannon
+from scipy.stats import pearsonr, rankdata, spearmanr
 from skimage.metrics import structural_similarity
 
 from medrob.saliency import normalise
-from medrob.similarity import METRICS, Maps, compare
+from medrob.similarity import DIRECTION, HEADLINE, METRICS, Maps, apart, compare
 
-PERFECT = {"rmse": 0, "ssim": 1, "spearman": 1, "iou10": 1}
+PERFECT = {metric: float(way == "alike") for metric, way in DIRECTION.items()}
 sizes = pytest.mark.parametrize("size", [(7, 7), (8, 8), (9, 14), (32, 32)])
 
 
@@ -58,6 +60,41 @@ def test_spearman_is_that_of_scipy(size):
     np.testing.assert_allclose(compare(a, b, ["spearman"])["spearman"], expected, atol=1e-5)
 
 
+SIGNED = ("ssim", "ssim_rank", "spearman", "pearson")
+
+
+@sizes
+def test_the_other_metrics_are_those_of_scipy_and_scikit_image(size):
+    """Pearson, SSIM of ranks, Jensen-Shannon and the centre of mass."""
+    a, b = maps(size=size), maps(size=size, seed=1) + maps(size=size)
+    found = compare(a, b, "all")
+    for i, (x, y) in enumerate(zip(np.maximum(a, 0), np.maximum(b, 0), strict=True)):
+        ranked = [rankdata(m).reshape(size) for m in (x, y)]
+        way = np.subtract(center_of_mass(x), center_of_mass(y))
+        expected = {
+            "pearson": pearsonr(x.ravel(), y.ravel()).statistic,
+            "ssim_rank": structural_similarity(*ranked, data_range=x.size, win_size=7),
+            "rmse_rank": np.sqrt(np.mean((ranked[0] - ranked[1]) ** 2)) / x.size,
+            "rmse_sum": np.sqrt(np.mean((x / x.sum() - y / y.sum()) ** 2)),
+            "jsd": jensenshannon(x.ravel(), y.ravel(), base=2) ** 2,
+            "shift": np.hypot(*way) / np.hypot(*size),
+            "energy_ratio": np.log2(y.sum() / x.sum()),
+        }
+        for metric, value in expected.items():
+            np.testing.assert_allclose(found[metric][i], value, atol=1e-5, err_msg=metric)
+
+
+def test_extremes_by_hand():
+    """All mass in one corner, and in the opposite one."""
+    a, b = one([4, 0], [0, 0]), one([0, 0], [0, 8])
+    found = {metric: value[0] for metric, value in compare(a, b, "all").items()}
+    expected = {"jsd": 1, "shift": 0.5, "energy_ratio": 1, "iou20": 0, "pearson": -1 / 3}
+    expected |= {"rmse_sum": np.sqrt(2 / 4), "rmse": np.sqrt(2 / 4), "spearman": -1 / 3}
+    assert {metric: found[metric] for metric in expected} == pytest.approx(expected, abs=1e-6)
+    assert apart("energy_ratio", np.array([-2.0, 1])).tolist() == [2, 1]
+    assert apart("ssim", np.array([0.5])).tolist() == [-0.5]
+
+
 coarse = arrays(np.float32, (2, 1, 4, 5), elements=st.integers(-1, 3).map(float))
 
 
@@ -101,7 +138,7 @@ def test_iou10_leaves_out_positions_of_value_zero():
 
 def test_identical_maps_are_perfectly_alike():
     a = maps(20)
-    for metric, value in compare(a, a.copy()).items():
+    for metric, value in compare(a, a.copy(), "all").items():
         np.testing.assert_allclose(value, PERFECT[metric], atol=1e-5)
 
 
@@ -112,45 +149,52 @@ finite = st.floats(-100, 100, width=32).filter(lambda v: v == 0 or abs(v) > 1e-3
 @settings(max_examples=80, deadline=None)
 def test_symmetric_bounded_and_blind_to_scale(pair, scale):
     a, b = pair
-    first, second = compare(a, b), compare(b, a)
-    scaled = compare(a, b * np.float32(scale))
+    first, second = compare(a, b, "all"), compare(b, a, "all")
+    scaled = compare(a, b * np.float32(scale), "all")
+    sign, more = first.pop("energy_ratio"), scaled.pop("energy_ratio")
+    np.testing.assert_allclose(second["energy_ratio"], -sign, atol=1e-5)
+    np.testing.assert_allclose(more, sign + np.log2(scale), atol=1e-3)
     for metric, (value,) in first.items():
-        np.testing.assert_allclose(second[metric], value, atol=1e-6)
-        if metric != "iou10":  # positions that rounding makes tied may enter it
+        np.testing.assert_allclose(second[metric], value, atol=2e-6)
+        if not metric.startswith("iou"):  # positions that rounding makes tied may enter it
             np.testing.assert_allclose(scaled[metric], value, atol=2e-3)
-        low = 0 if metric in ("rmse", "iou10") else -1
+        low = -1 if metric in SIGNED else 0
         assert np.isnan(value) or low - 1e-5 <= value <= 1 + 1e-5
 
 
 def test_scale_does_not_matter_for_any_metric():
     a, b = maps(), maps(seed=1)
-    for metric, value in compare(a, b * 1e4).items():
-        np.testing.assert_allclose(value, compare(a, b)[metric], atol=1e-5)
+    for metric, value in compare(a, b * 1e4, "all").items():
+        expected = compare(a, b, metric)[metric] + np.log2(1e4) * (metric == "energy_ratio")
+        np.testing.assert_allclose(value, expected, atol=1e-5)
 
 
 def test_negative_values_do_not_matter():
     a, b = maps(), maps(seed=1)
-    for metric, value in compare(a, np.where(b < 0, b * 50, b)).items():
-        np.testing.assert_array_equal(value, compare(a, b)[metric])
+    for metric, value in compare(a, np.where(b < 0, b * 50, b), "all").items():
+        np.testing.assert_array_equal(value, compare(a, b, metric)[metric])
 
 
 def test_each_pair_is_compared_for_itself():
     a, b = maps(6), maps(6, seed=1)
-    whole = compare(a, b)
+    whole = compare(a, b, "all")
     for metric, value in whole.items():
-        alone = [compare(a[i : i + 1], b[i : i + 1])[metric][0] for i in range(6)]
+        alone = [compare(a[i : i + 1], b[i : i + 1], metric)[metric][0] for i in range(6)]
         np.testing.assert_allclose(value, alone, atol=1e-6)
 
 
 def test_more_noise_is_less_alike():
     a = np.maximum(maps(30, (16, 16)), 0)
     mean = [
-        {metric: value.mean() for metric, value in compare(a, a + s * maps(30, (16, 16), 1)).items()}
+        {
+            metric: apart(metric, value).mean()
+            for metric, value in compare(a, a + s * maps(30, (16, 16), 1), "all").items()
+        }
         for s in (0.05, 0.2, 0.8)
     ]
     for metric in METRICS:
         values = [m[metric] for m in mean]
-        assert values == sorted(values, reverse=metric != "rmse")
+        assert values == sorted(values), metric
 
 
 @pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: Maps(torch.from_numpy(x))])
@@ -158,7 +202,7 @@ def test_more_noise_is_less_alike():
 def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
     a, b = maps(dtype=dtype), maps(seed=1, dtype=dtype)
     expected, found = compare(a, b), compare(kind(a), kind(b))
-    assert list(found) == list(METRICS)
+    assert list(found) == list(HEADLINE)
     for metric, value in found.items():
         assert isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape == (5,)
         np.testing.assert_array_equal(value, expected[metric])
@@ -185,7 +229,7 @@ def test_a_degenerate_map_is_nan_in_every_metric_never_0_or_1(fill):
     a, b = maps(3), maps(3, seed=1)
     a[1] = fill
     for x, y in ((a, b), (b, a), (a, a)):
-        for value in compare(x, y).values():
+        for value in compare(x, y, "all").values():
             assert np.isnan(value).tolist() == [False, True, False]
 
 
@@ -213,9 +257,8 @@ def test_ssim_needs_a_whole_window(size):
 
 def test_no_maps_at_all():
     none = np.empty((0, 8, 8), np.float32)
-    assert {m: (v.shape, v.dtype) for m, v in compare(none, none).items()} == dict.fromkeys(
-        METRICS, ((0,), np.float32)
-    )
+    found = compare(none, none, "all")
+    assert {m: (v.shape, v.dtype) for m, v in found.items()} == dict.fromkeys(METRICS, ((0,), np.float32))
 
 
 # -- Bad input -----------------------------------------------------------------------------------------

@@ -505,18 +505,18 @@ GRID = [("clean", 0), ("contrast", 5), ("gaussian_noise", 2)]
 
 
 def test_locating_is_the_comparison_of_explained_pictures(network, masked):
-    rows = np.flatnonzero(masked.masks.any((1, 2)))
-    targets = evaluation.predict(network, masked.images[rows]).argmax(1)
-    found = trust.locate(network, masked, GRID, batch_size=5, **ASK)
-    assert len(found) == len(rows) * 3 * 2 * 2
+    """In the table of drift: corrupted maps, and the clean ones in columns of their own."""
+    targets = evaluation.predict(network, masked.images).argmax(1)
+    found = drift.measure(network, masked, GRID, batch_size=5, **ASK)
     by = found.set_index(["corruption", "severity", "method", "layer"]).sort_index()
     for condition in GRID:
-        pictures = conditions.apply(masked.images[rows], condition, seed=0, index=rows)
+        pictures = conditions.apply(masked.images, condition, seed=0, index=np.arange(12))
+        suffix = "_clean" if condition[0] == "clean" else ""
         for key, maps in saliency.explain(network, pictures, targets=targets, **ASK).items():
-            here = by.loc[(*condition, *key)]
-            assert here["image"].tolist() == rows.tolist()
-            for test, value in trust.localise(maps, masked.masks[rows]).items():
-                np.testing.assert_allclose(here[test], value, atol=1e-3)
+            here = by.loc[(*(GRID[1] if suffix else condition), *key)]
+            for test, value in trust.localise(maps, masked.masks).items():
+                np.testing.assert_allclose(here[test + suffix], value, atol=1e-3)
+    np.testing.assert_allclose(here["area"], masked.masks.mean((1, 2)), rtol=1e-6)
 
 
 def test_rows_of_localisation_worked_by_hand():
@@ -538,34 +538,16 @@ def test_rows_of_localisation_worked_by_hand():
     np.testing.assert_allclose(rows["chance"], [0.25, 0.25, expected_iou(4, 16)])
 
 
-def test_rows_are_the_same_from_the_table_of_drift(network, masked):
-    """`drift.measure` keeps the clean images in columns of their own, and images without a mask too."""
-    ask = dict(seed=0, **ASK)
-    located = trust.locate(network, masked, GRID, **ask)
-    measured = drift.measure(network, masked, GRID, **ask)
-    assert measured["image"].nunique() == 12 > located["image"].nunique()
-    close(*(trust.localisation(frame, masked.masks) for frame in (located, measured)), atol=1e-3)
-
-
-def test_the_class_located_is_the_clean_prediction_or_the_label(network, masked):
-    predicted, label = (
-        trust.locate(network, masked, GRID[:1], target=t, **ASK) for t in ("predicted", "label")
-    )
-    rows = np.unique(label["image"])
-    by_hand = saliency.explain(network, masked.images[rows], targets=masked.labels[rows], **ASK)
-    values = trust.localise(by_hand["gradcam", "layer1.0"], masked.masks[rows])["energy"]
-    here = label[(label["method"] == "gradcam") & (label["layer"] == "layer1.0")]
-    np.testing.assert_allclose(here["energy"], values, atol=1e-4)
-    assert not predicted["energy"].equals(label["energy"])
-
-
-def test_without_masks_there_is_nothing_to_locate(network, masked):
-    bare = data.ImageDataset(masked.images, masked.labels, name="bare")
-    with pytest.raises(ValueError, match="bare has no masks"):
-        trust.locate(network, bare, GRID, **ASK)
-    healthy = np.flatnonzero(~masked.masks.any((1, 2)))
-    with pytest.raises(ValueError, match="empty for all images chosen"):
-        trust.locate(network, masked, GRID, images=healthy, **ASK)
+def test_rows_of_clean_images_come_from_their_own_columns(network, masked):
+    measured = drift.measure(network, masked, GRID, **ASK)
+    rows = trust.localisation(measured, masked.masks)
+    proper(rows)
+    assert set(rows[["corruption", "severity"]].itertuples(index=False, name=None)) == {*GRID}
+    assert (rows["images"] + rows["degenerate"] == masked.masks.any((1, 2)).sum()).all()
+    here = measured[(measured["corruption"] == "contrast") & (measured["method"] == ASK["methods"][0])]
+    here = here[here["layer"] == ASK["layers"][0]]
+    first = rows[(rows["corruption"] == "clean") & (rows["test"] == "energy")].iloc[0]
+    assert first["value"] == pytest.approx(here["energy_clean"].mean())
 
 
 # -- scale ---------------------------------------------------------------------------------------------
@@ -647,14 +629,9 @@ def test_the_network_is_left_as_found(test, state, network, images):
     state()
 
 
-def test_the_network_is_left_as_found_by_locating(state, network, masked):
-    trust.locate(network, masked, GRID[:2], **ASK)
-    state()
-
-
 def test_rows_of_all_tests_make_one_table(network, images, masked, tmp_path):
     frames = [run(network, images[:3], **ASK) for run in ALL.values()]
-    located = trust.localisation(trust.locate(network, masked, GRID[:1], **ASK), masked.masks)
+    located = trust.localisation(drift.measure(network, masked, GRID[:2], **ASK), masked.masks)
     rows = pd.concat([*(getattr(frame, "rows", frame) for frame in frames), located], ignore_index=True)
     proper(rows)
     rows.to_parquet(tmp_path / "trust.parquet")
@@ -691,9 +668,6 @@ def test_no_images_are_refused(test, network, images):
         (lambda m, d: trust.randomisation(m, d.images, draws=0, **ASK), "draws=0"),
         (lambda m, d: trust.faithfulness(m, d.images, steps=0, **ASK), "steps=0"),
         (lambda m, d: trust.faithfulness(m, d.images, tests=["roar"], **ASK), "unknown .*roar.*road"),
-        (lambda m, d: trust.locate(m, d, GRID, target="own", **ASK), "target='own'"),
-        (lambda m, d: trust.locate(m, d, [], **ASK), "conditions is empty"),
-        (lambda m, d: trust.locate(m, d, GRID, images=[99], **ASK), "give indices from 0 to 11"),
         (lambda m, d: trust.localise(np.ones((2, 4, 4)), d.masks), "as many masks"),
         (lambda m, d: trust.localise(np.ones((12, 4, 4)), d.masks.astype(int)), "masks torch.int64"),
         (lambda m, d: trust.localisation(pd.DataFrame(dict(image=[0])), d.masks), "lacks the columns"),

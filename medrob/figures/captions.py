@@ -15,6 +15,20 @@ CAPTIONS = {
     "of the markers: share of the images.",
     "03_calibration": "Expected calibration error against severity, 15 bins, with 95 % bootstrap intervals "
     "over images.",
+    "04_overlays": "One picture, clean and at severity 3, and its maps from shallow to deep layers; each map "
+    "from 0 to its own maximum.",
+    "04_methods": "The methods side by side on one clean picture, each at its deepest layer.",
+    "04_randomisation": "Rank correlation of the maps with those of the same network when its weights are "
+    "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left. Methods that "
+    "are one map lie on each other.",
+    "04_drift_by_layer": "Mean drift (RMSE of maps, 0-1) at severity 5 from shallow to deep layers, with "
+    "95 % intervals.",
+    "04_scale": "Mean drift by severity, between the same picture explained again and the map of another "
+    "picture or of a random network; bars: 95 % intervals.",
+    "04_faithfulness": "Insertion, deletion and ROAD at the deepest layer, with 95 % intervals; open "
+    "circles: a random map of that resolution.",
+    "04_localisation": "Does the map lie on the lesion? Mean over images with a lesion, 95 % intervals; "
+    "dashed: chance.",
     "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
     "each corruption and class, with 95 % intervals; in the titles, the AUC drop.",
     "05_drop_against_drift": "AUC drop against mean drift of {method}, a point a corruption, bars: 95 % "

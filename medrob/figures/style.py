@@ -64,7 +64,7 @@ def use_style(textwidth: float = TEXTWIDTH, *, failed: Iterable[tuple[str, str]]
 
     Args:
         textwidth: width of a figure in TeX points, as LaTeX's ``\\the\\textwidth`` prints it.
-        failed: the (method, layer) pairs that fail randomisation (`medrob.trust.failed`): those methods
+        failed: the (method, layer) pairs that fail randomisation (`medrob.analysis.failed`): those methods
             are marked with a dagger in every figure and table from now on.
 
     Raises:

@@ -26,7 +26,7 @@ def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
     Args:
         trust: holds the rows of `medrob.trust.randomisation`.
         layer: of panel (a). Grey line: the map of another image. Methods marked † fail: see
-            `medrob.trust.verdicts`.
+            `medrob.analysis.verdicts`.
     """
     rows = trust[trust["test"] == "randomisation"]
     figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
@@ -44,7 +44,10 @@ def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
     if here["chance"].notna().any():
         chance = here["chance"].mean()
         ax.axhline(chance, color="0.5", linestyle="--", linewidth=0.8)
-        ax.annotate("another image", (0, chance), fontsize="x-small", color="0.3", va="bottom")
+        ax.annotate(
+            "another image", (1, chance), xycoords=("axes fraction", "data"),
+            fontsize="x-small", color="0.3", va="bottom", ha="right",
+        )  # fmt: skip
     if here.empty:
         _nothing(ax, f"no map at {layer} can be compared")
     ax.axhline(0, color="0.7", linewidth=0.6)
@@ -65,7 +68,7 @@ def _table(ax: Axes, rows: pd.DataFrame, title: str) -> None:
     ax.imshow(wide.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     ax.set_facecolor("0.85")
     for (i, j), value in np.ndenumerate(wide.to_numpy(float)):
-        text = f"{value:.2f}".replace("0.", ".") if np.isfinite(value) else "–"
+        text = f"{round(value, 2) + 0:.2f}".replace("0.", ".") if np.isfinite(value) else "–"
         ax.text(j, i, text, ha="center", va="center", fontsize="xx-small")
     ax.set_yticks(range(len(methods)), [word(m) for m in methods], fontsize="x-small")
     names = [name.removeprefix("layer") for name in layers]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -15,9 +16,9 @@ from medrob.layers import evaluating
 from medrob.models import activate
 from medrob.progress import bar
 from medrob.saliency.maps import degenerate, upsample
-from medrob.saliency.settings import Noise, Settings
+from medrob.saliency.settings import Noise
 from medrob.trust.imputation import impute
-from medrob.trust.subject import Key, Subject, subject
+from medrob.trust.subject import Asked, Key, Subject, subject
 from medrob.trust.table import Entry, table
 
 GREY = 127.5  # what is deleted becomes the middle of the grey levels, which `Normalise` takes to 0
@@ -80,15 +81,10 @@ def faithfulness(
     model: nn.Module,
     images: np.ndarray,
     *,
-    methods: Sequence[str],
-    layers: Sequence[str] | str | None = None,
-    targets: np.ndarray | int | None = None,
     tests: Sequence[str] = tuple(TESTS),
     steps: int = 10,
     seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
-    settings: Settings = Settings(),
+    **asked: Unpack[Asked],
 ) -> Faithfulness:
     """How the probability of the explained class follows the pixels that a map ranks first.
 
@@ -105,7 +101,8 @@ def faithfulness(
 
     Args:
         model: left as found.
-        images, methods, layers, targets, batch_size, device, settings: see `medrob.saliency.explain`.
+        images: uint8 (N, H, W, C). asked: methods, layers, targets, batch_size, device and settings, as of
+            `medrob.saliency.explain`.
         tests: of insertion, deletion, road.
         steps: in which insertion and deletion go from nothing to all pixels.
         seed: of ties, of random maps, of the imputation's noise and of the bootstrap.
@@ -118,26 +115,17 @@ def faithfulness(
         raise ValueError(f"tests={list(tests)!r}: unknown {unknown}; the tests are {', '.join(TESTS)}")
     if steps < 1:
         raise ValueError(f"steps={steps!r}: give a whole number of at least 1")
-    asked = subject(
-        model,
-        images,
-        methods=methods,
-        layers=layers,
-        targets=targets,
-        batch_size=batch_size,
-        device=device,
-        settings=settings,
-    )
+    what = subject(model, images, **asked)
     kinds = [kind for test in tests for kind in TESTS[test]]
     shares = {kind: ROAD_SHARES if "road" in kind else np.linspace(0, 1, steps + 1) for kind in kinds}
     batches: list[dict[tuple[Key, str], np.ndarray]] = []
     sizes: dict[Key, tuple[int, int]] = {}
-    progress = bar(total=len(asked), desc="removing pixels", unit="image")
-    with evaluating(model.to(asked.device)):
-        for rows in asked.batches():
-            maps = asked.maps(model, rows)
+    progress = bar(total=len(what), desc="removing pixels", unit="image")
+    with evaluating(model.to(what.device)):
+        for rows in what.batches():
+            maps = what.maps(model, rows)
             sizes = {key: (m.shape[1], m.shape[2]) for key, m in maps.items()}
-            batches.append(_curves(model, asked, rows, maps, shares, seed))
+            batches.append(_curves(model, what, rows, maps, shares, seed))
             progress.update(len(rows))
     progress.close()
     curves = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 import torch
 from scipy.stats import hypergeom
-from torch import Tensor, nn
+from torch import Tensor
 
-from medrob.conditions import Condition
-from medrob.conditions import apply as corrupted
-from medrob.data import ImageDataset
-from medrob.progress import bar
 from medrob.saliency.maps import Array, degenerate, upsample
-from medrob.saliency.settings import Settings
-from medrob.trust.subject import Key, subject
 from medrob.trust.table import Entry, table
 
 LOCALISATION = ("energy", "pointing", "iou")
@@ -91,102 +84,16 @@ def expected_iou(area: int, pixels: int) -> float:
     return float((hypergeom(pixels, area, area).pmf(shared) * shared / (2 * area - shared)).sum())
 
 
-def locate(
-    model: nn.Module,
-    dataset: ImageDataset,
-    conditions: Iterable[Condition],
-    *,
-    methods: Sequence[str],
-    layers: Sequence[str] | str | None = None,
-    images: np.ndarray | None = None,
-    target: str = "predicted",
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
-    settings: Settings = Settings(),
-) -> pd.DataFrame:
-    """Explain every image that has a mask, under every condition, and compare map and mask.
-
-    Args:
-        model: left as found. dataset: with masks.
-        conditions: from `medrob.conditions.grid`; ``("clean", 0)`` is one like the others.
-        methods, layers, batch_size, device, settings: see `medrob.saliency.explain`.
-        images: indices of the images; None = all. Those whose mask is empty are left out.
-        target: the class explained at every severity: "predicted" (for the clean image) or "label".
-        seed: of the corruptions.
-
-    Returns:
-        A row per image, condition, method and layer: image, corruption, severity, method, layer, energy,
-        pointing, iou (see `localise`).
-
-    Raises:
-        ValueError: no masks, or none that is not empty; no conditions; an unknown target, method or layer;
-            indices outside the images.
-    """
-    rows, known = _masked(dataset, images)
-    if target not in ("predicted", "label") or (target == "label" and dataset.labels.ndim != 1):
-        raise ValueError(f'target={target!r}: give "predicted", or "label" where an image has one label')
-    todo = list(conditions)
-    if not todo:
-        raise ValueError("conditions is empty; give some, such as medrob.conditions.grid(['contrast'])")
-    asked = subject(
-        model,
-        dataset.images[rows],
-        methods=methods,
-        layers=layers,
-        targets=dataset.labels[rows] if target == "label" else None,
-        batch_size=batch_size,
-        device=device,
-        settings=settings,
-    )
-    found: dict[tuple[Condition, Key], dict[str, list[np.ndarray]]] = {}
-    progress = bar(total=len(rows) * len(todo), desc="locating", unit="image")
-    for part in asked.batches():
-        masks = torch.from_numpy(known[rows[part]]).to(asked.device)
-        for condition in todo:
-            moved = corrupted(dataset.images[rows[part]], condition, seed=seed, index=rows[part])
-            for key, maps in asked.maps(model, part, images=moved).items():
-                tests = found.setdefault((condition, key), {test: [] for test in LOCALISATION})
-                for test, value in localise(maps, masks).items():
-                    tests[test].append(value.cpu().numpy())
-            progress.update(len(part))
-    progress.close()
-    return pd.concat(
-        [
-            pd.DataFrame(
-                {"image": rows}
-                | dict(zip(GROUP, (*condition, *key), strict=True))
-                | {test: np.concatenate(value) for test, value in tests.items()}
-            )
-            for (condition, key), tests in found.items()
-        ],
-        ignore_index=True,
-    )
-
-
-def _masked(dataset: ImageDataset, images: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
-    """The indices of those images that have a mask, and the masks of the data set."""
-    rows = np.arange(len(dataset)) if images is None else np.asarray(images)
-    if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(len(dataset))).all():
-        raise ValueError(f"images={images!r}: give indices from 0 to {len(dataset) - 1}")
-    if dataset.masks is None:
-        raise ValueError(f"{dataset.name} has no masks; localisation needs to know where the lesion is")
-    rows = rows[dataset.masks[rows].any((1, 2))]
-    if not len(rows):
-        raise ValueError(f"the masks of {dataset.name} are empty for all images chosen; choose others")
-    return rows, dataset.masks
-
-
-def localisation(located: pd.DataFrame, masks: np.ndarray, *, seed: int = 0) -> pd.DataFrame:
+def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0) -> pd.DataFrame:
     """Mean energy, pointing and IoU under each condition, beside chance.
 
     Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`,
     over the images that count.
 
     Args:
-        located: from `locate`, or from `medrob.drift.measure`, whose columns ``energy_clean`` ... become
-            the rows of the clean images. Images whose mask is empty are left out.
-        masks: bool (N, H, W) of the data set; `image` is an index into it.
+        located: from `medrob.drift.measure`, whose columns ``energy_clean`` ... become the rows of the
+            clean images. Images whose mask is empty are left out.
+        masks: bool (N, H, W) of the data set; `image` is an index into it. None = not known: no rows.
         seed: of the bootstrap.
 
     Returns:
@@ -196,9 +103,11 @@ def localisation(located: pd.DataFrame, masks: np.ndarray, *, seed: int = 0) -> 
     Raises:
         ValueError: a column is missing.
     """
+    if masks is None:
+        return table([])
     missing = [column for column in ("image", *GROUP, *LOCALISATION) if column not in located]
     if missing:
-        raise ValueError(f"located lacks the columns {missing}; take the frame from `locate` or `measure`")
+        raise ValueError(f"located lacks the columns {missing}; take the frame from medrob.drift.measure")
     located = pd.concat([_clean(located), located[["image", *GROUP, *LOCALISATION]]])
     pixels, area = masks[0].size, masks.sum((1, 2))
     images = np.unique(located["image"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -11,9 +12,8 @@ import torch
 from torch import nn
 
 from medrob.progress import bar
-from medrob.saliency.settings import Settings
 from medrob.similarity import SSIM_WINDOW, Maps, compare
-from medrob.trust.subject import Key, others, subject
+from medrob.trust.subject import Asked, Key, others, subject
 from medrob.trust.table import Entry, table
 
 EVERYTHING = "all"  # the last stage: no trained weight is left
@@ -25,14 +25,9 @@ def randomisation(
     model: nn.Module,
     images: np.ndarray,
     *,
-    methods: Sequence[str],
-    layers: Sequence[str] | str | None = None,
-    targets: np.ndarray | int | None = None,
     draws: int = 5,
     seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
-    settings: Settings = Settings(),
+    **asked: Unpack[Asked],
 ) -> pd.DataFrame:
     """Similarity of each image's map to the map by the same network with its weights lost, part by part.
 
@@ -41,7 +36,8 @@ def randomisation(
 
     Args:
         model: left as found; copies are randomised, see `cascade`.
-        images, methods, layers, targets, batch_size, device, settings: see `medrob.saliency.explain`.
+        images: uint8 (N, H, W, C). asked: methods, layers, targets, batch_size, device and settings, as of
+            `medrob.saliency.explain`.
         draws: networks without any trained weight; an image's value is the mean over those whose map is
             not degenerate. The stages before are those of the first network alone. The interval is over
             images, for these networks.
@@ -55,39 +51,30 @@ def randomisation(
     Raises:
         TypeError, ValueError: as `medrob.saliency.explain`; draws below 1.
     """
-    asked = subject(
-        model,
-        images,
-        methods=methods,
-        layers=layers,
-        targets=targets,
-        batch_size=batch_size,
-        device=device,
-        settings=settings,
-    )
+    what = subject(model, images, **asked)
     if draws < 1:
         raise ValueError(f"draws={draws!r}: give a whole number of at least 1")
-    other = others(len(asked), seed)
+    other = others(len(what), seed)
     similar: dict[tuple[str, Key, str], np.ndarray] = {}  # (draws, images); stage "" = another image
-    shape, metrics = (draws, len(asked)), list(TESTS.values())
+    shape, metrics = (draws, len(what)), list(TESTS.values())
 
     def note(stage: str, draw: int | slice, rows: np.ndarray, a: dict[Key, Maps], b: dict[Key, Maps]) -> None:
         for key in a:
             for metric, value in compare(a[key], b[key], metrics).items():
                 similar.setdefault((metric, key, stage), np.full(shape, np.nan))[draw, rows] = value
 
-    steps = bar(total=len(asked) * (1 + draws + len(parts(model))), desc="randomising", unit="image")
-    for rows in asked.batches():
-        mine = {key: Maps(maps) for key, maps in asked.maps(model, rows).items()}
-        if len(asked) > 1:
-            theirs = {key: Maps(maps) for key, maps in asked.maps(model, other[rows]).items()}
+    steps = bar(total=len(what) * (1 + draws + len(parts(model))), desc="randomising", unit="image")
+    for rows in what.batches():
+        mine = {key: Maps(maps) for key, maps in what.maps(model, rows).items()}
+        if len(what) > 1:
+            theirs = {key: Maps(maps) for key, maps in what.maps(model, other[rows]).items()}
             note("", slice(None), rows, mine, theirs)
         steps.update(2 * len(rows))
         for draw in range(draws):
             for stage, network in cascade(model, seed=(seed, draw)):
                 if draw > 0 and stage != EVERYTHING:
                     continue
-                lost = {key: Maps(maps) for key, maps in asked.maps(network, rows).items()}
+                lost = {key: Maps(maps) for key, maps in what.maps(network, rows).items()}
                 note(stage, draw, rows, mine, lost)
                 steps.update(len(rows))
         sizes = {key: min(maps.values.shape[1:]) for key, maps in mine.items()}

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
 from dataclasses import replace
+from typing import Unpack
 
 import numpy as np
 import pandas as pd
@@ -12,10 +12,9 @@ from torch import nn
 
 from medrob.progress import bar
 from medrob.saliency.explain import STOCHASTIC
-from medrob.saliency.settings import Settings
 from medrob.similarity import Maps, compare
 from medrob.trust.randomisation import cascade
-from medrob.trust.subject import Key, others, subject
+from medrob.trust.subject import Asked, Key, others, subject
 from medrob.trust.table import Entry, table
 
 TESTS = ("floor", "ceiling-image", "ceiling-weights")
@@ -25,13 +24,8 @@ def scale(
     model: nn.Module,
     images: np.ndarray,
     *,
-    methods: Sequence[str],
-    layers: Sequence[str] | str | None = None,
-    targets: np.ndarray | int | None = None,
     seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
-    settings: Settings = Settings(),
+    **asked: Unpack[Asked],
 ) -> pd.DataFrame:
     """RMSE between min-max maps where nothing has changed, and where everything has.
 
@@ -41,7 +35,8 @@ def scale(
 
     Args:
         model: left as found.
-        images, methods, layers, targets, batch_size, device, settings: see `medrob.saliency.explain`.
+        images: uint8 (N, H, W, C). asked: methods, layers, targets, batch_size, device and settings, as of
+            `medrob.saliency.explain`.
         seed: of the other image, of the random weights and of the bootstrap.
 
     Returns:
@@ -51,31 +46,22 @@ def scale(
     Raises:
         TypeError, ValueError: as `medrob.saliency.explain`.
     """
-    asked = subject(
-        model,
-        images,
-        methods=methods,
-        layers=layers,
-        targets=targets,
-        batch_size=batch_size,
-        device=device,
-        settings=settings,
-    )
-    if len(asked) == 1:
+    what = subject(model, images, **asked)
+    if len(what) == 1:
         warnings.warn("there is one image only: ceiling-image, the map of another, is NaN", stacklevel=2)
-    other, again = others(len(asked), seed), replace(settings, seed=settings.seed + 1)
+    other, again = others(len(what), seed), replace(what.settings, seed=what.settings.seed + 1)
     *_, (_, untrained) = cascade(model, seed=seed)
-    noisy = replace(asked, methods=[method for method in asked.methods if method in STOCHASTIC])
+    noisy = replace(what, methods=[method for method in what.methods if method in STOCHASTIC])
     found: dict[tuple[str, Key], list[np.ndarray]] = {}
-    for rows in bar(list(asked.batches()), desc="scaling", unit="batch"):
-        mine = {key: Maps(maps) for key, maps in asked.maps(model, rows).items()}
+    for rows in bar(list(what.batches()), desc="scaling", unit="batch"):
+        mine = {key: Maps(maps) for key, maps in what.maps(model, rows).items()}
         second = (
             {key: Maps(maps) for key, maps in noisy.maps(model, rows, settings=again).items()}
             if noisy.methods
             else {}
         )
-        theirs = asked.maps(model, other[rows]) if len(asked) > 1 else {}
-        random = asked.maps(untrained, rows)
+        theirs = what.maps(model, other[rows]) if len(what) > 1 else {}
+        random = what.maps(untrained, rows)
         for key, maps in mine.items():
             nothing = np.full(len(rows), np.nan)
             pairs = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TypedDict
 
 import numpy as np
 import torch
@@ -17,6 +18,17 @@ from medrob.saliency.explain import attribute, check_batch_size, check_methods, 
 from medrob.saliency.settings import Noise, Settings
 
 Key = tuple[str, str]  # method, layer
+
+
+class Asked(TypedDict, total=False):
+    """What the checks are asked of a network; what each means, see `medrob.saliency.explain`."""
+
+    methods: Sequence[str]
+    layers: Sequence[str] | str | None
+    targets: np.ndarray | int | None
+    batch_size: int
+    device: str | None
+    settings: Settings
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ as a thesis script would (an image, a layer, a method at a time) and at its best
 pass a method; it lacks HiResCAM, so that its four methods count as five). pytorch-grad-cam gives the mean of
 the layers it is given, so that each layer needs a call. Both normalise their maps; ours are raw, and
 `compare` prepares them: the cost of all similarity metrics is printed beside. Score-CAM is compared at the
-last layer. Times are the best of three rounds, by the clock: run it on a quiet machine.
+last layer. Times are the best of three rounds: of the processor with one thread, else by the clock.
 """
 
 import argparse
@@ -36,19 +36,16 @@ PEERS = (GradCAM, GradCAMPlusPlus, HiResCAM, XGradCAM, LayerCAM)
 
 
 def seconds(call: Callable[[], object], device: torch.device, rounds: int = 3) -> float:
-    """Best of some rounds, after one to warm up."""
+    """Best of some rounds."""
+    alone = device.type == "cpu" and torch.get_num_threads() == 1
+    clock = time.process_time if alone else time.perf_counter
     best = float("inf")
-    for i in range(rounds + 1):
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        start = time.perf_counter()
+    for _ in range(rounds):
+        start = clock()
         call()
         if device.type == "cuda":
             torch.cuda.synchronize()
-        if i or rounds == 1:
-            best = min(best, time.perf_counter() - start)
-        if rounds == 1:
-            break
+        best = min(best, clock() - start)
     return best
 
 

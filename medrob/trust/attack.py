@@ -7,9 +7,8 @@ whole grey levels only, so that what they find is a picture like any other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypedDict, Unpack
 
 import numpy as np
 import pandas as pd
@@ -20,23 +19,16 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
 from medrob.corruptions.apply import check_integer
-from medrob.data import check_images
 from medrob.distance import compare_images
 from medrob.evaluation import predict
-from medrob.models import pick_device
+from medrob.layers import evaluating
 from medrob.progress import bar
-from medrob.saliency.explain import (
-    ONE_PASS,
-    _check_targets,
-    check_batch_size,
-    device_of,
-    evaluating,
-    pick_layers,
-)
+from medrob.saliency.explain import ONE_PASS, check_methods, pick_layers
 from medrob.saliency.gradient import _formulas, as_input, cams, forward
 from medrob.saliency.maps import normalise
 from medrob.saliency.tokens import to_maps
 from medrob.similarity import Maps, rmse
+from medrob.trust.subject import Asked, subject
 from medrob.trust.table import Entry, table
 
 ATTACKABLE = ONE_PASS  # their maps are formulas of one pass: what autograd can differentiate again
@@ -59,20 +51,29 @@ class Worst:
     targets: np.ndarray
 
 
-def attack(
-    model: nn.Module,
-    images: np.ndarray,
-    *,
-    method: str = "gradcam",
-    layer: str | None = None,
-    targets: np.ndarray | int | None = None,
-    epsilon: float = 2,
-    steps: int = 20,
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
-    start: int = 0,
-) -> Worst:
+class Ask(TypedDict, total=False):
+    """What `attack` and `max_sensitivity` are asked; in brackets what is taken where nothing is said.
+
+    Attributes:
+        method: of `ATTACKABLE` (gradcam). layer: the name of a module (the deepest of `cam_layers`).
+        targets: the class explained: int (N,), or one for all (each clean image's predicted class).
+        epsilon: the most that a pixel may change, whole grey levels (2, which is 2/255 of the range).
+        seed: of the random places (0). start: index of the first image in its data set, which keys them (0).
+        batch_size: images a pass (64); up to the rounding of sums it does not matter.
+        device: where to compute (where the model is).
+    """
+
+    method: str
+    layer: str | None
+    targets: np.ndarray | int | None
+    epsilon: float
+    seed: int
+    start: int
+    batch_size: int
+    device: str | None
+
+
+def attack(model: nn.Module, images: np.ndarray, *, steps: int = 20, **ask: Unpack[Ask]) -> Worst:
     """Move the map of each image as far as a small change can, by projected gradient ascent.
 
     From a random place in the ball, steps along the sign of the slope (Madry et al. 2018) of the drift; the
@@ -81,66 +82,43 @@ def attack(
 
     Args:
         model: left as found; see `medrob.saliency.explain`.
-        images: uint8 (N, H, W, C).
-        method: of `ATTACKABLE`. layer: the name of a module; None = the deepest of `cam_layers`.
-        targets: the class explained: int (N,), or one for all; None = each clean image's predicted class.
-        epsilon: the most that a pixel may change, whole grey levels of 0-255; 2 is 2/255 of the range.
+        images: uint8 (N, H, W, C), at least one.
         steps: uphill, at least 1.
-        seed: of the random place. start: index of the first image in its data set, which keys it too.
-        batch_size: images a pass; up to the rounding of sums it does not matter.
-        device: where to compute; None = where the model is.
+        ask: see `Ask`.
 
     Raises:
         TypeError, ValueError: a method that cannot be differentiated in one pass, an unknown layer,
             arguments out of range, images of another shape, classes that do not exist.
     """
-    tries = 1 + check_integer("steps", steps, 1)
-    search = _search(model, method, layer, epsilon, tries, seed, climb=True)
-    return _worst(search, model, images, targets, batch_size, device, start)
+    return _worst(model, images, 1 + check_integer("steps", steps, 1), climb=True, **ask)
 
 
-def max_sensitivity(
-    model: nn.Module,
-    images: np.ndarray,
-    *,
-    method: str = "gradcam",
-    layer: str | None = None,
-    targets: np.ndarray | int | None = None,
-    epsilon: float = 2,
-    samples: int = 20,
-    seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
-    start: int = 0,
-) -> Worst:
+def max_sensitivity(model: nn.Module, images: np.ndarray, *, samples: int = 20, **ask: Unpack[Ask]) -> Worst:
     """The largest drift of each map under `samples` random changes in the ball (Yeh et al. 2019).
 
     Whole grey levels, uniform, each pixel for itself. As in `attack`, whose other arguments and errors
     these are, a change counts only if the class predicted is still that of the clean image.
     """
-    search = _search(model, method, layer, epsilon, check_integer("samples", samples, 1), seed, climb=False)
-    return _worst(search, model, images, targets, batch_size, device, start)
+    return _worst(model, images, check_integer("samples", samples, 1), climb=False, **ask)
 
 
 def worst_case(
     model: nn.Module,
     images: np.ndarray,
     *,
-    methods: Sequence[str] = ("gradcam",),
-    layers: Sequence[str] | str | None = None,
-    targets: np.ndarray | int | None = None,
     epsilon: float = 2,
     steps: int = 20,
     samples: int = 20,
     seed: int = 0,
-    batch_size: int = 64,
-    device: str | None = None,
+    **asked: Unpack[Asked],
 ) -> pd.DataFrame:
     """Mean drift under attack and under random changes in the same ball, for each method and layer.
 
     Args:
-        methods: of `ATTACKABLE`. layers: None = the deepest alone; "all" = all of `cam_layers`.
-        steps, samples: of `attack` and of `max_sensitivity`; for the others see there.
+        model: left as found.
+        images: uint8 (N, H, W, C). asked: as of the other checks; methods that are not of `ATTACKABLE` are
+            left out, layers=None stands for the deepest alone, and no settings are used.
+        epsilon, steps, samples, seed: of `attack` and of `max_sensitivity`.
 
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`. Tests ``attack`` and ``max-sensitivity``: mean drift
@@ -148,26 +126,31 @@ def worst_case(
         itself, in grey levels, and ``...-kept``: the share of pictures still predicted as the clean ones.
 
     Raises:
-        TypeError, ValueError: as `attack`.
+        TypeError, ValueError: as `attack`; none of the methods can be attacked.
     """
-    methods = [methods] if isinstance(methods, str) else methods
+    methods = check_methods(asked.get("methods", ("gradcam",)))
+    layers = asked.get("layers")
     names = list(pick_layers(model, layers))[-1 if layers is None else 0 :]
-    common: dict[str, Any] = dict(batch_size=batch_size, device=device)
-    before = predict(model, images, **common).argmax(1)
+    pairs = [(method, layer) for method in methods if method in ATTACKABLE for layer in names]
+    if not pairs:
+        raise ValueError(f"none of methods={methods} can be attacked; give some of {', '.join(ATTACKABLE)}")
+    batch: dict[str, Any] = {key: asked[key] for key in ("batch_size", "device") if key in asked}
+    before = predict(model, images, **batch).argmax(1)
     entries = []
-    for method, layer in [(method, layer) for method in methods for layer in names]:
-        asked = dict(method=method, layer=layer, targets=targets, epsilon=epsilon, seed=seed, **common)
+    for method, layer in pairs:
+        ask = dict(
+            method=method, layer=layer, targets=asked.get("targets"), epsilon=epsilon, seed=seed, **batch
+        )
         tests = {
-            "attack": attack(model, images, steps=steps, **asked),
-            "max-sensitivity": max_sensitivity(model, images, samples=samples, **asked),
+            "attack": attack(model, images, steps=steps, **ask),
+            "max-sensitivity": max_sensitivity(model, images, samples=samples, **ask),
         }
         for test, worst in tests.items():
             counts = np.where(np.isnan(worst.drift), np.nan, 1)
             picture = compare_images(images, worst.images)["rmse"]
-            kept = predict(model, worst.images, **common).argmax(1) == before
-            entries.append(Entry(method, layer, test, worst.drift))
-            entries.append(Entry(method, layer, f"{test}-picture", picture * counts))
-            entries.append(Entry(method, layer, f"{test}-kept", kept * counts))
+            kept = predict(model, worst.images, **batch).argmax(1) == before
+            for name, values in {"": worst.drift, "-picture": picture, "-kept": kept}.items():
+                entries.append(Entry(method, layer, test + name, values * counts))
     return table(entries, seed=seed)
 
 
@@ -183,12 +166,11 @@ class _Search:
     climb: bool
 
     def __call__(
-        self, model: nn.Module, images: Tensor, targets: Tensor | None, index: np.ndarray
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """The best of the tries: images (n, C, H, W), whole grey levels as they came; drift, targets (n,)."""
+        self, model: nn.Module, images: Tensor, targets: Tensor, index: np.ndarray
+    ) -> tuple[Tensor, Tensor]:
+        """The best of the tries: images (n, C, H, W), whole grey levels as they came, and drift (n,)."""
         raw, logits = self._map(model, images, targets)
         clean, predicted = Maps(raw), logits.argmax(1)
-        targets = predicted if targets is None else targets
         best, drift, x = images, torch.zeros_like(raw[:, 0, 0]), self._draw(images, index, 0)
         for attempt in range(1, self.tries + 1):
             raw, logits = self._map(model, x, targets)
@@ -205,9 +187,9 @@ class _Search:
                     lost = moved.degenerate | (slope == 0).flatten(1).all(1)
                     fresh = torch.where(_each(lost), fresh, self._project(step, images))
                 x = fresh
-        return best, drift.masked_fill(clean.degenerate, torch.nan), targets
+        return best, drift.masked_fill(clean.degenerate, torch.nan)
 
-    def _map(self, model: nn.Module, x: Tensor, targets: Tensor | None) -> tuple[Tensor, Tensor]:
+    def _map(self, model: nn.Module, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
         maps, logits = cams(model, x, [self.method], self.layers, targets)
         return maps[self.method, next(iter(self.layers))], logits
 
@@ -266,40 +248,36 @@ def _each(flags: Tensor) -> Tensor:
     return flags[:, None, None, None]
 
 
-def _search(
-    model: nn.Module, method: str, layer: str | None, epsilon: float, tries: int, seed: int, *, climb: bool
-) -> _Search:
-    """The search, its arguments checked."""
+def _worst(
+    model: nn.Module,
+    images: np.ndarray,
+    tries: int,
+    *,
+    climb: bool,
+    method: str = "gradcam",
+    layer: str | None = None,
+    epsilon: float = 2,
+    seed: int = 0,
+    start: int = 0,
+    **asked: Any,
+) -> Worst:
+    """Check the arguments, and search a batch at a time."""
     if method not in ATTACKABLE:
         raise ValueError(
             f"method={method!r} cannot be attacked: that takes a map from a single pass; "
             f"give one of {', '.join(ATTACKABLE)}"
         )
-    name, module = list(pick_layers(model, layer).items())[-1]
     whole = int(epsilon) if isinstance(epsilon, float) and epsilon.is_integer() else epsilon
     levels = check_integer("epsilon", whole, 0, 255)
-    return _Search(method, {name: module}, levels, tries, check_integer("seed", seed, 0), climb)
-
-
-def _worst(
-    search: _Search,
-    model: nn.Module,
-    images: np.ndarray,
-    targets: np.ndarray | int | None,
-    batch_size: int,
-    device: str | None,
-    start: int,
-) -> Worst:
-    """Search a batch at a time."""
-    images, size, start = check_images(images), check_batch_size(batch_size), check_integer("start", start, 0)
-    wanted, where = _check_targets(targets, len(images)), pick_device(device) if device else device_of(model)
-    parts: list[tuple[Tensor, ...]] = []
-    desc = "attacking" if search.climb else "shaking"
-    with torch.inference_mode(False), evaluating(model.to(where)):
-        for i in bar(range(0, max(len(images), 1), size), desc=desc, unit="batch"):
-            x = torch.from_numpy(images[i : i + size]).to(where).permute(0, 3, 1, 2).float()
-            target = None if wanted is None else wanted[i : i + size].to(where)
-            parts.append(search(model, x, target, np.arange(start + i, start + i + len(x))))
-    found, drift, explained = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
+    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0)
+    layers = dict([list(pick_layers(model, layer).items())[-1]])
+    search = _Search(method, layers, levels, tries, seed, climb)
+    what = subject(model, images, methods=method, layers=list(layers), **asked)
+    targets = torch.from_numpy(what.targets).to(what.device)
+    parts = []
+    with torch.inference_mode(False), evaluating(model.to(what.device)):
+        for rows in bar(list(what.batches()), desc="attacking" if climb else "shaking", unit="batch"):
+            parts.append(search(model, what.input(rows).float(), targets[rows], start + rows))
+    found, drift = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
     pictures = found.permute(0, 2, 3, 1).contiguous().to(torch.uint8)
-    return Worst(pictures.numpy(), drift.float().numpy(), explained.numpy())
+    return Worst(pictures.numpy(), drift.float().numpy(), what.targets)
