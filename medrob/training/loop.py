@@ -10,8 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import torch
-import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import nn
 
 from medrob import augment as augmentation
 from medrob.data import ImageDataset
@@ -19,6 +18,10 @@ from medrob.evaluation import metrics
 from medrob.models import Classifier, activate, pick_device, save
 from medrob.progress import bar
 from medrob.runs import Run, atomic, peak_memory_mb
+from medrob.training.recipe import Objective, Recipe
+from medrob.training.recipe import optimizer as make_optimizer
+from medrob.training.recipe import recipe as make_recipe
+from medrob.training.recipe import schedule as make_schedule
 
 HISTORY = (
     *("epoch", "split", "loss", "accuracy", "auc", "lr"),
@@ -31,16 +34,12 @@ def fit(
     train: ImageDataset,
     val: ImageDataset,
     *,
-    epochs: int = 10,
-    lr: float = 1e-3,
-    batch_size: int = 128,
-    augment: str = "none",
-    patience: int = 5,
     seed: int = 0,
     device: str | None = "auto",
     run: Run | None = None,
+    **settings: Any,
 ) -> pd.DataFrame:
-    """Train with AdamW and a cosine schedule; keep the weights of the best validation AUC.
+    """Train, and keep the weights that did best on the validation images.
 
     Every epoch draws its order and its augmentation from (seed, epoch), so that a resumed
     training goes on exactly as an uninterrupted one.
@@ -49,15 +48,11 @@ def fit(
         model: from `medrob.models.build`; trained in place, left in eval mode on the CPU with
             the best weights.
         train, val: data of the same channels and classes.
-        epochs: at most so many passes over the training images.
-        lr: the highest learning rate; it falls to zero along a cosine.
-        batch_size: images a step.
-        augment: one of `medrob.augment.names()`.
-        patience: stop after so many epochs without a better validation AUC; 0 = never.
         seed: of order and augmentation.
         device: see `medrob.models.pick_device`.
         run: where to keep the checkpoint and the weights; a training that was cut off with the
             same arguments goes on from its last whole epoch. None = nothing is written.
+        **settings: ``recipe="medmnist"``, a preset of `RECIPES`, and the attributes of `Recipe`.
 
     Returns:
         The history: a row per epoch and split (``train``: in training mode, augmented; ``val``:
@@ -65,43 +60,40 @@ def fit(
         GPU if there is one, else of the process).
 
     Raises:
-        ValueError: arguments out of range, data that do not fit the network, a class without
+        ValueError: settings out of range, data that do not fit the network, a class without
             training or validation images, a loss that is not finite.
     """
-    for name, value in {"epochs": epochs, "batch_size": batch_size}.items():
-        if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-            raise ValueError(f"{name}={value!r}: give a whole number of at least 1")
-    if not isinstance(patience, int) or isinstance(patience, bool) or patience < 0:
-        raise ValueError(f"patience={patience!r}: give a number of epochs, 0 = never stop early")
-    if isinstance(lr, bool) or not isinstance(lr, (int, float)) or not 0 < lr < float("inf"):
-        raise ValueError(f"lr={lr!r}: give a learning rate above 0, such as 0.001")
+    recipe = make_recipe(settings.pop("recipe", "own"), **settings)
     for data in (train, val):
         _check_fits(model, data)
-    policy = augmentation.policy(augment)
+    policy = augmentation.policy(recipe.augment)
     where = pick_device(device)
     model.to(where)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=lr, weight_decay=1e-4)
-    steps = epochs * len(_starts(len(train), batch_size))
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, steps)
+    objective = Objective(recipe, train).to(where)
+    steps = len(_starts(len(train), recipe.batch_size))
+    optimizer = make_optimizer(model.parameters(), recipe)
+    schedule = make_schedule(optimizer, recipe, steps)
     arguments = {
         **model.config,
         "weights": _fingerprint(model),
         "train": train.fingerprint,
         "val": val.fingerprint,
-        **dict(epochs=epochs, lr=lr, batch_size=batch_size, augment=augment, patience=patience, seed=seed),
+        "seed": seed,
+        **recipe.settings(),
     }
     checkpoint = run.path("checkpoint.pt") if run else None
     state = _resume(checkpoint, arguments, model, optimizer, schedule)
-    progress = bar(total=epochs, initial=state["epoch"], desc="training", unit="epoch")
-    while not _finished(state, epochs, patience):
+    progress = bar(total=recipe.epochs, initial=state["epoch"], desc="training", unit="epoch")
+    while not _finished(state, recipe.epochs, recipe.patience):
         state["epoch"] += 1
-        rows = _epoch(model, train, val, optimizer, schedule, policy, batch_size, seed, state["epoch"])
+        rows = _epoch(model, train, val, optimizer, schedule, objective, policy, recipe, seed, state["epoch"])
         state["history"] += rows
         auc = rows[1]["auc"]
+        good = auc if recipe.monitor == "auc" else -rows[1]["loss"]
         state["stale"] += 1
-        if auc > state["best_auc"]:
+        if good > state["best_value"]:
             best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-            state.update(best_auc=auc, best_epoch=state["epoch"], stale=0, best=best)
+            state.update(best_value=good, best_epoch=state["epoch"], stale=0, best=best)
         progress.update()
         progress.set_postfix(loss=f"{rows[0]['loss']:.3f}", val_auc=f"{auc:.3f}")
         if checkpoint:
@@ -161,7 +153,7 @@ def _resume(
     schedule: torch.optim.lr_scheduler.LRScheduler,
 ) -> dict[str, Any]:
     """The state after the last whole epoch of the same training if it was cut off, or that of a new one."""
-    fresh = dict(epoch=0, best_auc=-1.0, best_epoch=0, stale=0, best={}, history=[])
+    fresh = dict(epoch=0, best_value=-float("inf"), best_epoch=0, stale=0, best={}, history=[])
     if checkpoint is None or not checkpoint.exists():
         return fresh
     try:
@@ -185,13 +177,14 @@ def _epoch(
     val: ImageDataset,
     optimizer: torch.optim.Optimizer,
     schedule: torch.optim.lr_scheduler.LRScheduler,
+    objective: Objective,
     policy: augmentation.Policy,
-    batch_size: int,
+    recipe: Recipe,
     seed: int,
     epoch: int,
 ) -> list[dict[str, Any]]:
     """One pass over the training images, one over the validation images: two rows of history."""
-    began = time.perf_counter()
+    began, batch_size = time.perf_counter(), recipe.batch_size
     rate = optimizer.param_groups[0]["lr"]
     order = np.random.default_rng([seed, epoch]).permutation(len(train))
     torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))
@@ -208,6 +201,8 @@ def _epoch(
             raise ValueError(f"the loss became {loss.item()} in epoch {epoch}: give a smaller lr")
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if recipe.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), recipe.clip)
         optimizer.step()
         schedule.step()
         outputs.append(logits.detach())
@@ -239,10 +234,3 @@ def _epoch(
             )
         )
     return result
-
-
-def objective(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy in nats: (N, K) logits against (N,) classes, or against (N, K) zeros and ones."""
-    if labels.ndim == 2:
-        return F.binary_cross_entropy_with_logits(logits, labels.to(logits.dtype))
-    return F.cross_entropy(logits, labels)
