@@ -14,12 +14,20 @@ from medrob.runs import STAGES, Run, assignments, fits
 
 # The files of the package that each notebook's results depend on (figures left out on purpose:
 # redrawing is cheap, training is not).
-_DATA = ("conditions.py", "corruptions/*.py", "data.py", "phantom.py")
+_DATA = ("conditions.py", "corruptions/*.py", "data/*.py", "phantom.py")
 DEPENDS = {
     "01_augment": (*_DATA, "augment.py", "distance.py"),
     "02_train": (*_DATA, "augment.py", "evaluation/*.py", "models.py", "training/*.py"),
     "03_test": (*_DATA, "evaluation/*.py", "models.py"),
-    "04_heatmaps": (*_DATA, "drift.py", "layers.py", "models.py", "saliency/*.py", "similarity.py", "trust/*.py"),
+    "04_heatmaps": (
+        *_DATA,
+        "drift.py",
+        "layers.py",
+        "models.py",
+        "saliency/*.py",
+        "similarity.py",
+        "trust/*.py",
+    ),
     "05_analysis": ("analysis/*.py", "figures/*.py"),
 }
 
