@@ -17,13 +17,13 @@ from medrob.runs import STAGES, Run, assignments, fits
 _DATA = ("conditions.py", "corruptions/*.py", "data/*.py", "phantom.py")
 DEPENDS = {
     "01_augment": (*_DATA, "augment.py", "distance.py"),
-    "02_train": (*_DATA, "augment.py", "evaluation/*.py", "models.py", "training/*.py"),
-    "03_test": (*_DATA, "evaluation/*.py", "models.py"),
+    "02_train": (*_DATA, "augment.py", "evaluation/*.py", "models/*.py", "training/*.py"),
+    "03_test": (*_DATA, "evaluation/*.py", "models/*.py"),
     "04_heatmaps": (
         *_DATA,
         "drift.py",
         "layers.py",
-        "models.py",
+        "models/*.py",
         "saliency/*.py",
         "similarity.py",
         "trust/*.py",
