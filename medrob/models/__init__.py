@@ -2,7 +2,7 @@
 
 from medrob.layers import cam_layers, layer_shapes
 from medrob.models.build import architectures, build, form, wrap
-from medrob.models.device import pick_device
+from medrob.models.device import pick_device, place
 from medrob.models.files import load, save
 from medrob.models.network import RESNETS, STEMS, Classifier, Normalise, ResNet, activate
 
@@ -20,6 +20,7 @@ __all__ = [
     "layer_shapes",
     "load",
     "pick_device",
+    "place",
     "save",
     "wrap",
 ]

@@ -100,8 +100,7 @@ def build(
         backbone = _backbone(arch, in_channels, num_classes, form)
     origin = "random weights" if found is None else _weights.adopt(backbone, found, _called(arch, form))
     normalise = Normalise(scale.get("mean", 0.5), scale.get("std", 0.5))
-    model = Classifier(backbone, config, normalise, _smallest(arch), origin)
-    return model.to(memory_format=torch.channels_last)
+    return Classifier(backbone, config, normalise, _smallest(arch), origin)
 
 
 def form(arch: str, *, stem: str, width: int) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from torch import nn
 
 
 def pick_device(device: str | torch.device | None = "auto") -> torch.device:
@@ -24,3 +25,9 @@ def pick_device(device: str | torch.device | None = "auto") -> torch.device:
             f"device={device!r} cannot be used here ({reason}); give 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'"
         )
     return found
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device, its weights in the order that is fast there: channels last on CUDA."""
+    order = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return model.to(device, memory_format=order)  # type: ignore[call-overload]

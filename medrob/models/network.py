@@ -109,8 +109,13 @@ class Classifier(nn.Module):
         fits = sides == (size, size) if size else min(sides, default=0) >= self.smallest
         if x.ndim != 4 or x.shape[1] != channels or not fits:
             raise ValueError(f"the network takes (N, {channels}, H, W) with {allowed}; got {tuple(x.shape)}")
+        dtype = x.dtype
         if not x.is_floating_point():
-            x = x.to(next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32))
+            dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
+        # Channels last is faster on GPUs, slower on CPUs, where PyTorch 2.15 even corrupts memory with it if
+        # layers have 4 channels.
+        order = torch.contiguous_format if x.device.type == "cpu" else torch.preserve_format
+        x = x.to(dtype, memory_format=order)
         return self.backbone(self.normalise(x))
 
 

@@ -16,7 +16,7 @@ from medrob.data import ImageDataset
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "step", "constant")
 CLASS_WEIGHTS = ("none", "balanced")
-PRECISIONS = ("auto", "float32", "mixed")
+PRECISIONS = ("mixed", "float32")
 MONITORS = ("auc", "loss")
 STEPS = (0.5, 0.75)  # shares of the epochs after which the schedule "step" takes a tenth of the rate
 
@@ -26,7 +26,8 @@ RECIPES: dict[str, dict[str, Any]] = {
     # MedMNIST v2 (Yang et al. 2023): 100 epochs, the weights of the best validation AUC are kept.
     "medmnist": dict(
         **dict(optimizer="adam", lr=1e-3, schedule="step", warmup=0.0, weight_decay=0.0, batch_size=128),
-        **dict(label_smoothing=0.0, class_weights="none", clip=0.0, monitor="auc", patience=0),
+        **dict(label_smoothing=0.0, class_weights="none", clip=0.0, precision="float32"),
+        **dict(monitor="auc", patience=0),
     ),
 }
 
@@ -48,8 +49,8 @@ class Recipe:
         class_weights: "balanced" weighs the loss of a class by N / (K n_class), of a label's presence by
             n_absent / n_present; "none" leaves it.
         clip: largest norm of the gradient; 0 = not clipped.
-        precision: "auto" and "mixed" compute in half precision on GPUs (bfloat16 where it is there),
-            "float32" nowhere; on the CPU all is float32.
+        precision: "mixed" computes in half precision on GPUs (bfloat16 where it is there), "float32" never;
+            other devices compute in float32 either way.
         augment: one of `medrob.augment.names()`, or an imgaug expression (see `medrob.augment.policy`).
         monitor: what is judged on the validation images: the highest "auc" or the lowest "loss" is kept.
         patience: stop after so many epochs without a better one; 0 = never.
@@ -68,7 +69,7 @@ class Recipe:
     label_smoothing: float = 0.0
     class_weights: str = "none"
     clip: float = 0.0
-    precision: str = "auto"
+    precision: str = "mixed"
     augment: str = "none"
     monitor: str = "auc"
     patience: int = 5
@@ -158,13 +159,25 @@ class Objective(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of the images."""
+        return self.total(logits, labels) / self.weight_of(labels)
+
+    def total(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The weighted sum of the losses."""
         logits = logits.float()
         if labels.ndim == 1:
             return nn.functional.cross_entropy(
-                logits, labels, weight=self.weight, label_smoothing=self.smoothing
+                logits, labels, weight=self.weight, label_smoothing=self.smoothing, reduction="sum"
             )
         targets = labels.to(logits.dtype) * (1 - self.smoothing) + self.smoothing / 2
-        return nn.functional.binary_cross_entropy_with_logits(logits, targets, pos_weight=self.weight)
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits, targets, pos_weight=self.weight, reduction="sum"
+        )
+
+    def weight_of(self, labels: Tensor) -> Tensor:
+        """What the sum is divided by: the weights of the images' classes, or how many labels there are."""
+        if labels.ndim == 1 and self.weight is not None:
+            return self.weight[labels].sum()
+        return labels.new_tensor(labels.numel(), dtype=torch.float32)
 
 
 def _balanced(train: ImageDataset) -> np.ndarray:
