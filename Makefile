@@ -32,6 +32,7 @@ test: env  ## run all tests (unit tests, then the notebooks)
 bench: env  ## compare the speed with other libraries, single thread
 	OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_saliency.py
+	OMP_WAIT_POLICY=passive python tests/benchmarks/bench_training.py
 
 lint: env  ## check style and types
 	ruff format --check .
