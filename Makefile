@@ -36,6 +36,7 @@ test-slurm: env  ## a study through SLURM on this machine (root, Debian), and th
 bench: env  ## compare the speed with other libraries, single thread
 	OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_saliency.py
+	OMP_WAIT_POLICY=passive python tests/benchmarks/bench_training.py
 
 lint: env  ## check style and types
 	ruff format --check .

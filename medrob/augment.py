@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from collections.abc import Callable
 from functools import cache
 from typing import Any
@@ -9,9 +10,6 @@ from typing import Any
 import numpy as np
 
 from medrob import corruptions
-
-# A policy takes images uint8 (N, H, W, C) and a generator, and gives new images of the same shape.
-Policy = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 
 
 def _none(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -48,12 +46,60 @@ def _mixed(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     return _corruptions(_photometric(_geometric(images, rng), rng), rng)
 
 
-POLICIES: dict[str, Policy] = {
-    "none": _none,
-    "geometric": _geometric,
-    "photometric": _photometric,
-    "corruptions": _corruptions,
-    "mixed": _mixed,
+def _augmix(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+    """AugMix (Hendrycks et al. 2020), severity 3: a random mean of three chains, mixed with the image.
+
+    The chains are those of the paper (nothing that is a corruption of the test); its consistency loss is not
+    part of it.
+    """
+    weights = rng.dirichlet([1, 1, 1], len(images))
+    share = rng.beta(1, 1, len(images))[:, None, None, None]
+    chains = [_imgaug(_augmix_augmenter(), images, rng) for _ in range(3)]
+    mixed = np.einsum("nk,knhwc->nhwc", weights, np.stack(chains), dtype=float)
+    return np.rint((1 - share) * images + share * mixed).astype(np.uint8)
+
+
+def _exhaustive(images: np.ndarray, rng: np.random.Generator, views: np.ndarray) -> np.ndarray:
+    """View 0 is the image; views 1 to 25 are the corruptions of the suite "thesis" at severities 1 to 5."""
+    choices = corruptions.names("thesis")
+    seed = int(rng.integers(2**31))
+    result = images.copy()
+    for view in np.unique(views[views > 0]).tolist():
+        rows = np.flatnonzero(views == view)
+        kind, severity = divmod(view - 1, 5)
+        result[rows] = corruptions.corrupt(images[rows], choices[kind], severity + 1, seed=seed)
+    return result
+
+
+class Policy:
+    """What is done to the training images of a batch.
+
+    Attributes:
+        name: how it was asked for.
+        views: how many pictures an epoch makes of every image; 1 but for "exhaustive".
+    """
+
+    def __init__(self, name: str, apply: Callable[..., np.ndarray], views: int = 1) -> None:
+        self.name, self.views, self._apply = name, views, apply
+
+    def __call__(
+        self, images: np.ndarray, rng: np.random.Generator, views: np.ndarray | None = None
+    ) -> np.ndarray:
+        """New images of the same shape, uint8 (N, H, W, C); `views` (N,) says which, None = any."""
+        if self.views == 1:
+            return self._apply(images, rng)
+        views = rng.integers(self.views, size=len(images)) if views is None else views
+        return self._apply(images, rng, views)
+
+
+POLICIES: dict[str, tuple[Callable[..., np.ndarray], int]] = {
+    "none": (_none, 1),
+    "geometric": (_geometric, 1),
+    "photometric": (_photometric, 1),
+    "corruptions": (_corruptions, 1),
+    "mixed": (_mixed, 1),
+    "augmix": (_augmix, 1),
+    "exhaustive": (_exhaustive, 26),  # the image, and 5 corruptions x 5 severities of it
 }
 
 
@@ -65,12 +111,57 @@ def names() -> tuple[str, ...]:
 def policy(name: str) -> Policy:
     """The policy of that name: ``policy("mixed")(images, np.random.default_rng(0))``.
 
+    Args:
+        name: one of `names()`, or an expression of imgaug's augmenters (``iaa``) and parameters (``iap``),
+            such as ``"iaa.Sequential([iaa.Fliplr(0.5), iaa.GaussianBlur((0, 1.5))])"``.
+
     Raises:
-        ValueError: an unknown name.
+        ValueError: an unknown name, or an expression that is anything but augmenters and numbers.
     """
-    if name not in POLICIES:
-        raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}")
-    return POLICIES[name]
+    if name in POLICIES:
+        return Policy(name, *POLICIES[name])
+    if not isinstance(name, str) or not name.strip().startswith("iaa."):
+        raise ValueError(
+            f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; or give an imgaug "
+            "expression such as 'iaa.Fliplr(0.5)'"
+        )
+    augmenter = _expression(name.strip())
+    return Policy(name, lambda images, rng: _imgaug(augmenter, images, rng))
+
+
+def _expression(text: str) -> Any:
+    """The augmenter that an expression makes; it can call nothing but what imgaug defines."""
+    import imgaug.augmenters as iaa
+    from imgaug import parameters as iap
+
+    known = {"iaa": (iaa, iaa.Augmenter), "iap": (iap, iap.StochasticParameter)}
+
+    def value(node: ast.AST) -> Any:
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name)) if module in known:
+                kind = getattr(known[module][0], name, None)
+                if not (isinstance(kind, type) and issubclass(kind, known[module][1])):
+                    raise ValueError(f"{module}.{name} is none of imgaug's")
+                options = {k.arg: value(k.value) for k in node.keywords if k.arg}
+                return kind(*map(value, node.args), **options)
+            case ast.List(elts=items):
+                return [value(item) for item in items]
+            case ast.Dict(keys=keys, values=values) if all(keys):
+                return {value(k): value(v) for k, v in zip(keys, values, strict=True) if k}
+            case ast.Tuple(elts=items):
+                return tuple(value(item) for item in items)
+        try:
+            return ast.literal_eval(ast.unparse(node))
+        except ValueError:
+            raise ValueError(f"{ast.unparse(node)} is neither an augmenter nor a number") from None
+
+    try:
+        augmenter = value(ast.parse(text, mode="eval").body)
+    except Exception as error:  # imgaug raises many kinds on arguments that it does not know
+        raise ValueError(f"augment={text!r} is no imgaug expression ({error})") from None
+    if not isinstance(augmenter, iaa.Augmenter):
+        raise ValueError(f"augment={text!r} gives a {type(augmenter).__name__}, not an augmenter")
+    return augmenter
 
 
 @cache
@@ -90,8 +181,34 @@ def _photometric_augmenter() -> Any:
     )
 
 
+@cache
+def _augmix_augmenter() -> Any:
+    """A chain of one to three operations (AugMix at severity 3), drawn for each image."""
+    import imgaug.augmenters as iaa
+
+    move = {"percent": (-0.1, 0.1)}
+    kinds = (
+        *(iaa.pillike.Autocontrast, iaa.pillike.Equalize, lambda: iaa.Posterize(nb_bits=(3, 4))),
+        *(lambda: iaa.Rotate((-9, 9)), lambda: iaa.Solarize(1.0, threshold=(179, 255))),
+        *(lambda: iaa.ShearX((-5, 5)), lambda: iaa.ShearY((-5, 5))),
+        *(lambda: iaa.TranslateX(**move), lambda: iaa.TranslateY(**move)),
+    )
+
+    def one() -> Any:
+        return iaa.OneOf([kind() for kind in kinds])
+
+    deeper = iaa.Sometimes(1 / 2, one())
+    return iaa.Sequential([one(), iaa.Sometimes(2 / 3, iaa.Sequential([one(), deeper]))])
+
+
 def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Run an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
     seeded = augmenter.deepcopy()
     seeded.seed_(int(rng.integers(2**31)))
-    return np.stack(seeded.augment_images(images))
+    changed = seeded.augment_images(images)
+    other = next((image.shape for image in changed if image.shape != images.shape[1:]), None)
+    if other:
+        raise ValueError(
+            f"the augmentation makes images of {other} of {images.shape[1:]}; keep their size, keep_size=True"
+        )
+    return np.stack(list(changed))

@@ -37,7 +37,7 @@ def test_none_is_the_identity():
     assert (policy("none")(images, np.random.default_rng(0)) == images).all()
 
 
-@pytest.mark.parametrize("name", ["geometric", "photometric", "mixed"])
+@pytest.mark.parametrize("name", ["geometric", "photometric", "mixed", "augmix", "exhaustive"])
 def test_every_image_has_its_own_draw(name):
     same = np.repeat(pictures()[:1], 8, 0)
     changed = policy(name)(same, np.random.default_rng(0))
@@ -85,3 +85,61 @@ def test_corruptions_are_those_of_the_thesis():
 def test_unknown_policy():
     with pytest.raises(ValueError, match=r"augment='mirror' is unknown; the policies are none, geometric"):
         policy("mirror")
+
+
+def test_exhaustive_is_every_corruption_at_every_severity():
+    images, exhaustive = np.repeat(pictures()[:1], 26, 0), policy("exhaustive")
+    assert exhaustive.views == 26 and policy("mixed").views == 1
+    made = exhaustive(images, np.random.default_rng(0), np.arange(26))
+    seed = int(np.random.default_rng(0).integers(2**31))
+    assert (made[0] == images[0]).all()
+    for view, (name, severity) in enumerate(
+        ((n, s) for n in corruptions.names("thesis") for s in range(1, 6)), start=1
+    ):
+        assert (made[view] == corruptions.corrupt(images[:1], name, severity, seed=seed)[0]).all()
+
+
+def test_augmix_is_the_formula_of_its_paper(monkeypatch):
+    images = pictures(3)
+    levels = iter((0, 100, 200))  # what the three chains make of any image
+    monkeypatch.setattr(augment, "_imgaug", lambda a, x, rng: np.full_like(x, next(levels)))
+    mixed = policy("augmix")(images, np.random.default_rng(5))
+    rng = np.random.default_rng(5)
+    w, m = rng.dirichlet([1, 1, 1], 6), rng.beta(1, 1, 6)
+    worked = [(1 - m[n]) * images[n] + m[n] * (100 * w[n, 1] + 200 * w[n, 2]) for n in range(6)]
+    assert np.abs(mixed - np.array(worked)).max() <= 0.5 + 1e-9
+
+
+def test_an_imgaug_expression_is_what_imgaug_does():
+    import imgaug.augmenters as iaa
+
+    images = pictures(3)
+    flipped = policy("iaa.Sequential([iaa.Fliplr(1.0), iaa.Add(value=-7)])")(images, np.random.default_rng(0))
+    assert (flipped == iaa.Add(-7).augment_images(images[:, :, ::-1])).all()
+    varied = policy(" iaa.Affine(rotate=iap.Normal(0, 5), translate_px={'x': (-2, 2)}, mode='edge')")
+    assert varied(images, np.random.default_rng(0)).shape == images.shape
+    assert varied.name.strip().startswith("iaa.Affine")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "iaa.Nothing(1)",
+        "iaa.Fliplr(",
+        "iaa.Fliplr",
+        "iaa.Fliplr(0.5).augment_images",
+        "iaa.Add(__import__('os').getpid())",
+        "iaa.np.zeros(3)",
+        "iaa.Lambda(lambda *a: a)",
+        "iaa.Add([x for x in (1, 2)])",
+        "iaa.Add(value=1, wrong=2)",
+    ],
+)
+def test_what_is_no_imgaug_expression(text):
+    with pytest.raises(ValueError, match="is no imgaug expression"):
+        policy(text)
+
+
+def test_an_augmentation_that_changes_the_size_is_refused():
+    with pytest.raises(ValueError, match=r"makes images of \(26, 26, 1\) of \(28, 28, 1\); keep their size"):
+        policy("iaa.Crop(px=1, keep_size=False)")(pictures(), np.random.default_rng(0))

@@ -121,7 +121,7 @@ def test_paths_start_here_or_at_home(npz, home, monkeypatch):
     assert len(load("data/far.npz")) == 12
     monkeypatch.chdir(Path(npz()).parent)
     assert len(load("own.npz")) == 12
-    with pytest.raises(FileNotFoundError, match=r"no file 'none.npz', neither in .* nor in"):
+    with pytest.raises(FileNotFoundError, match=r"no file or folder 'none.npz', neither in .* nor in"):
         load("none.npz")
 
 
@@ -330,7 +330,7 @@ def test_limit_is_stratified_seeded_and_keeps_the_order(npz):
 @given(st.lists(st.integers(0, 4), min_size=1, max_size=40), st.integers(1, 50), st.integers(0, 5))
 def test_limit_keeps_proportions(labels, limit, seed):
     ds = ImageDataset(np.zeros((len(labels), 2, 2, 1), np.uint8), np.array(labels), tuple("abcde"))
-    kept = data._subset(ds, limit, seed)
+    kept = data.subset(ds, limit, seed)
     assert len(kept) == min(limit, len(labels))
     for name, count in ds.counts.items():
         assert abs(kept.counts[name] - count * len(kept) / len(ds)) <= len(set(labels))

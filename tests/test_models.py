@@ -86,7 +86,7 @@ def test_seed():
     ("changes", "message"),
     [
         ({"arch": "resnet19"}, "arch='resnet19' is unknown; the networks are resnet18, resnet34"),
-        ({"arch": "densenet12"}, r"architectures\(\) lists them\); like it: densenet121"),
+        ({"arch": "densenet12"}, r"architectures\(\) lists them\) and your own .*; like it: densenet121"),
         (
             {"task": "regression"},
             "task='regression' is unknown; the tasks are binary, multiclass, multilabel",
@@ -99,7 +99,14 @@ def test_seed():
         ({"width": True}, "width=True"),
         ({"num_classes": 0}, "num_classes=0"),
         ({"in_channels": -1}, "in_channels=-1"),
-        ({"weights": "none.safetensors"}, "weights='none.safetensors'"),
+        (
+            {"arch": "none.here:net", "width": None},
+            r"arch='none.here:net' cannot be imported \(No module named",
+        ),
+        ({"arch": "os:nothing", "width": None}, r"arch='os:nothing' cannot be imported"),
+        ({"arch": "os:getcwd", "width": None}, r"arch='os:getcwd' must take in_channels= and num_classes="),
+        ({"arch": "builtins:dict", "width": None}, r"gave a dict; it must give a torch.nn.Module"),
+        ({"arch": "os:getcwd"}, r"width=4: os:getcwd is your own; leave them out"),
     ],
 )
 def test_bad_arguments(changes, message):
@@ -202,7 +209,7 @@ def test_a_saved_network_of_torchvision_predicts_the_same(arch, size, tmp_path, 
     images = torch.randint(0, 256, (2, 1, size, size), dtype=torch.uint8)
     with torch.inference_mode():
         assert torch.equal(again(images), model(images)) and model(images).std() > 0
-    with pytest.raises(ValueError, match=rf"model.safetensors' do not fit {arch}: "):
+    with pytest.raises(ValueError, match=rf"model.safetensors' do not fit {arch}"):
         build(arch, in_channels=3, num_classes=3, size=size, weights=tmp_path / "model.safetensors")
 
 
@@ -336,13 +343,131 @@ def test_truncated_weights(tmp_path, keep):
         models.load(tmp_path)
 
 
-@pytest.mark.parametrize(
-    "changes", [{"width": 8}, {"num_classes": 2}, {"arch": "resnet34"}, {"in_channels": 3}]
-)
+@pytest.mark.parametrize("changes", [{"width": 8}, {"arch": "resnet34"}, {"in_channels": 3}])
 def test_weights_of_another_network(tmp_path, changes):
     models.save(small(), tmp_path)
-    with pytest.raises(ValueError, match=r"model.safetensors' do not fit"):
+    with pytest.raises(
+        ValueError, match=r"model.safetensors' do not fit .* of another network, stem or width"
+    ):
         small(weights=tmp_path / "model.safetensors", **changes)
+
+
+# Weights from elsewhere
+
+
+@pytest.mark.parametrize("wrapper", ["bare", "state_dict", "parallel"])
+def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path, wrapper):
+    theirs = torchvision.models.resnet18(num_classes=1000).eval()
+    arrays = theirs.state_dict()
+    arrays = {"module." + k: v for k, v in arrays.items()} if wrapper == "parallel" else arrays
+    torch.save({"state_dict": arrays, "epoch": 3} if wrapper == "state_dict" else arrays, tmp_path / "w.pth")
+    ours = small(width=64, stem="torchvision", weights=tmp_path / "w.pth", mean=0.449, std=0.226).eval()
+    assert ours.origin == (
+        "120 of 122 arrays from w.pth; first filters (conv1) summed over red, green, blue; "
+        "head (fc) new: 3 outputs instead of 1000 outputs"
+    )
+    theirs.fc = ours.backbone.fc
+    images = torch.randint(0, 256, (2, 1, 64, 64), dtype=torch.uint8)
+    with torch.inference_mode():
+        logits = theirs(((images / 255 - 0.449) / 0.226).repeat(1, 3, 1, 1))
+        torch.testing.assert_close(ours(images), logits, rtol=1e-3, atol=1e-4)
+    models.save(ours, tmp_path)
+    again = models.load(tmp_path)
+    assert (again.normalise.mean, again.normalise.std) == (0.449, 0.226)
+
+
+def test_our_own_weights_start_another_training(tmp_path):
+    models.save(small(mean=0.3, std=0.2), tmp_path)
+    ours = small(num_classes=5, seed=1, weights=tmp_path / "model.safetensors")
+    assert ours.origin.endswith("head (fc) new: 5 outputs instead of 3 outputs")
+    assert (ours.normalise.mean, ours.normalise.std) == (0.3, 0.2)
+    assert torch.equal(ours.backbone.layer4[1].conv2.weight, small().backbone.layer4[1].conv2.weight)
+    same = small(seed=1, weights=tmp_path / "model.safetensors")
+    assert same.origin == "122 of 122 arrays from model.safetensors"
+
+
+def test_torchvisions_weights_by_name(monkeypatch):
+    theirs = torchvision.models.resnet18(num_classes=1000)
+    asked = []
+
+    def fetch(self, **options):
+        asked.append((self.name, options))
+        return theirs.state_dict()
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fetch)
+    for name in ("DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.DEFAULT"):
+        rgb = build("resnet18", in_channels=3, num_classes=2, weights=name)
+    assert asked == [("IMAGENET1K_V1", dict(progress=False, check_hash=True, weights_only=True))] * 3
+    assert rgb.config["stem"] == "torchvision" and rgb.config["mean"] == [0.485, 0.456, 0.406]
+    assert torch.equal(rgb.backbone.conv1.weight, theirs.conv1.weight)
+    grey = build("resnet18", in_channels=1, num_classes=2, weights="DEFAULT")
+    torch.testing.assert_close(grey.backbone.conv1.weight, theirs.conv1.weight.sum(1, keepdim=True))
+    assert grey.config["mean"] == pytest.approx(0.449) and grey.config["std"] == pytest.approx(0.226)
+    with pytest.raises(
+        ValueError, match=r"1 of 122 arrays differ.*conv1.weight 64x3x7x7 instead of 64x3x3x3"
+    ):
+        build("resnet18", in_channels=3, num_classes=2, stem="small", weights="DEFAULT")
+    with pytest.raises(
+        ValueError, match="'IMAGENET21K' are not torchvision's for resnet18; give IMAGENET1K_V1"
+    ):
+        build("resnet18", in_channels=3, num_classes=2, weights="IMAGENET21K")
+
+
+def test_a_download_that_fails_says_what_to_do(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", refuse)
+    with pytest.raises(
+        FileNotFoundError, match=r"download https://.*resnet18-f37072fd.pth .* and put it at .*"
+    ):
+        build("resnet18", in_channels=3, num_classes=2, weights="DEFAULT")
+
+
+def test_bad_weight_files(tmp_path):
+    file, trap = tmp_path / "w.pth", tmp_path / "sprung"
+    with pytest.raises(
+        FileNotFoundError, match=r"no such file; give a .safetensors, .*: IMAGENET1K_V1, DEFAULT"
+    ):
+        small(weights=file)
+    for content, match in (
+        ({"fc.weight": Evil(trap)}, "hold more than arrays"),
+        (torch.nn.Linear(1, 1), "hold more than arrays"),
+        ([1, 2], "hold no state_dict .* but list"),
+        ({"epoch": 3}, "hold no state_dict"),
+        ({}, "hold no state_dict"),
+        (torchvision.models.resnet34().state_dict(), "do not fit resnet18, stem small, width 4: "),
+    ):
+        torch.save(content, file)
+        with pytest.raises(ValueError, match=match):
+            small(weights=file)
+    for content in (pickle.dumps(Evil(trap)), b"", b"PK\x03\x04 broken"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"hold more than arrays|are damaged"):
+            small(weights=str(file))
+    assert not trap.exists()
+
+
+def test_a_function_of_your_own_builds_the_network(tmp_path, monkeypatch):
+    (tmp_path / "my_nets.py").write_text(
+        "from torch import nn\n\n\n"
+        "def tiny(in_channels, num_classes):\n"
+        "    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),\n"
+        "                         nn.Linear(4, num_classes))\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    model = build(
+        "my_nets:tiny",
+        in_channels=1,
+        num_classes=3,
+        seed=0,
+        **models.form("my_nets:tiny", stem="small", width=16),
+    )
+    models.save(model.eval(), tmp_path)
+    images = torch.randint(0, 256, (2, 1, 16, 16), dtype=torch.uint8)
+    assert torch.equal(models.load(tmp_path)(images), model(images))
+    assert models.form("resnet18", stem="auto", width=0) == {"stem": None, "width": None}
+    assert models.form("vgg11", stem="small", width=16) == {}
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"arch": "resnet18"}', '{"depth": 3}', "\xff"])

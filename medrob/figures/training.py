@@ -10,10 +10,13 @@ from medrob.figures.style import letter, sized
 SPLITS = {"train": ("C0", "o"), "val": ("C1", "s")}
 
 
-def learning_curves(history: pd.DataFrame) -> Figure:
-    """Loss and AUC against the epoch, training and validation; a line marks the weights that were kept."""
+def learning_curves(history: pd.DataFrame, *, monitor: str = "auc") -> Figure:
+    """Loss and AUC against the epoch, training and validation; a line marks the weights that were kept.
+
+    Those are of the highest validation AUC, or with ``monitor="loss"`` of the lowest validation loss.
+    """
     val = history[history["split"] == "val"]
-    best = int(val.loc[val["auc"].idxmax(), "epoch"])
+    best = int(val.loc[val["loss"].idxmin() if monitor == "loss" else val["auc"].idxmax(), "epoch"])
     figure, axes = sized(0.42, 1, 2)
     for ax, metric, label in zip(axes[0], ("loss", "auc"), ("loss (nats)", "AUC"), strict=True):
         for split, (colour, marker) in SPLITS.items():
@@ -30,8 +33,10 @@ def learning_curves(history: pd.DataFrame) -> Figure:
 
 
 def performance(history: pd.DataFrame) -> Figure:
-    """Seconds, images a second and peak memory against the epoch."""
+    """Seconds, images a second and peak memory against the epoch; that of the GPU if one was used."""
     panels = {"seconds": "seconds", "images_per_second": "images / s", "memory_mb": "peak memory (MB)"}
+    if history["gpu_memory_mb"].any():
+        panels["gpu_memory_mb"] = "peak GPU memory (MB)"
     figure, axes = sized(0.32, 1, len(panels))
     for ax, (column, label) in zip(axes[0], panels.items(), strict=True):
         for split, (colour, marker) in SPLITS.items():

@@ -1,0 +1,21 @@
+"""Data sets: the phantom, MedMNIST by name, one's own files, folders and tables."""
+
+from medrob.data.dataset import SPLITS, TASKS, ImageDataset, check_images
+from medrob.data.downloads import MEDMNIST, MEDMNIST_SIZES
+from medrob.data.load import load, load_run
+from medrob.data.splits import check_splits, describe, duplicates, subset
+
+__all__ = [
+    "MEDMNIST",
+    "MEDMNIST_SIZES",
+    "SPLITS",
+    "TASKS",
+    "ImageDataset",
+    "check_images",
+    "check_splits",
+    "describe",
+    "duplicates",
+    "load",
+    "load_run",
+    "subset",
+]

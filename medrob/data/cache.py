@@ -1,0 +1,207 @@
+"""Decoded images in memory-mapped files below ``data/cache``, named by what they were made of.
+
+A set is decoded once, on all cores; sets larger than the memory are read from the disk page by page.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import os
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from medrob.data import decode
+from medrob.data.listing import Listing
+from medrob.progress import bar
+from medrob.runs import atomic, home
+
+VERSION = 1  # of the decoding: another number makes every set be decoded again
+DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
+
+
+def folder() -> Path:
+    """Where the decoded sets are; it may be removed at any time."""
+    return home() / "data" / "cache"
+
+
+def decoded(
+    listing: Listing, *, size: int, channels: int, skip_unreadable: bool
+) -> tuple[Listing, np.ndarray, np.ndarray | None]:
+    """The images of a listing: from the cache, or decoded in parallel into it.
+
+    Returns:
+        the listing, less unreadable rows if they are to be skipped; its images, uint8 (N, H, W, C); its
+        masks, bool (N, H, W), or None.
+
+    Raises:
+        ValueError: unreadable files, unless skipped; images of different sizes or channels where `size` or
+            `channels` do not say what to make of them.
+    """
+    masks = [] if listing.masks is None else [m for m in listing.masks if m]
+    digests = file_digests([*listing.files, *masks])
+    where = [] if listing.masks is None else [m is not None for m in listing.masks]
+    key = hashlib.sha256(repr((VERSION, digests, where, size, channels)).encode()).hexdigest()[:16]
+    base = folder() / f"{listing.source.stem}-{key}"
+    if not _file(base, "json").exists():
+        _decode(listing, base, size, channels, bool(masks))
+    unreadable = {int(i): why for i, why in json.loads(_file(base, "json").read_text()).items()}
+    if not unreadable:
+        stored = [mapped(_file(base, kind)) for kind in ("images.npy", "masks.npy")[: 2 if masks else 1]]
+        return listing, stored[0], stored[1] if masks else None
+    if not skip_unreadable:
+        shown = "; ".join(f"{listing.files[i]} ({why})" for i, why in list(unreadable.items())[:5])
+        raise ValueError(
+            f"{listing.source}: {len(unreadable)} of {len(listing)} images cannot be used: {shown}"
+            f"{'; ...' if len(unreadable) > 5 else ''}. Repair or remove them, or give skip_unreadable=True"
+        )
+    rest = np.delete(np.arange(len(listing)), list(unreadable))
+    if not len(rest):
+        raise ValueError(f"{listing.source}: none of {len(listing)} images can be read")
+    return decoded(listing[rest], size=size, channels=channels, skip_unreadable=True)
+
+
+def mapped(file: Path) -> np.ndarray:
+    """An array read page by page as it is used; what is written to it never reaches the file."""
+    return np.load(file, mmap_mode="c", allow_pickle=False)
+
+
+@contextlib.contextmanager
+def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
+    """A memory-mapped array to be filled, which becomes `file`, whole or not at all.
+
+    Raises:
+        OSError: the disk has no room for it.
+    """
+    with atomic(file) as part:
+        array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
+        if hasattr(os, "posix_fallocate") and array.nbytes:  # a disk that fills up later kills the process
+            with part.open("rb+") as stream:
+                os.posix_fallocate(stream.fileno(), 0, array.offset + array.nbytes)
+        yield array
+        array.flush()
+
+
+def file_digests(files: Any) -> list[str]:
+    """SHA-256 of each file (16 digits), read in parallel; files of known size and time are not read again."""
+    names = [str(file) for file in files]
+    place = hashlib.sha256(os.path.commonpath(names).encode()).hexdigest()[:16]
+    memory = folder() / f"files-{place}.json"
+    try:
+        known = json.loads(memory.read_text())
+    except (OSError, ValueError):
+        known = {}
+    result = dict(zip(names, each(lambda name: _digest(name, known.get(name)), names), strict=True))
+    if result != {name: known.get(name) for name in names}:
+        with atomic(memory) as part:
+            part.write_text(json.dumps(known | result))
+    return [result[name][2] for name in names]
+
+
+def _digest(name: str, known: list[Any] | None) -> list[Any]:
+    """[bytes, time in ns, SHA-256]."""
+    try:
+        status = os.stat(name)  # noqa: PTH116  a Path for each of 100,000 files takes its time
+        if known and known[:2] == [status.st_size, status.st_mtime_ns]:
+            return known
+        with open(name, "rb") as stream:  # noqa: PTH123
+            digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+    except OSError as error:
+        return [0, 0, f"unreadable: {error.strerror}"]
+    return [status.st_size, status.st_mtime_ns, digest]
+
+
+def each(function: Callable[[Any], Any], items: Any, desc: str = "") -> list[Any]:
+    """The function of every item, on all cores; OpenCV and hashing let other threads run meanwhile."""
+    with ThreadPoolExecutor(_cores()) as pool:
+        done = pool.map(function, items)
+        return list(bar(done, desc=desc, unit="image", total=len(items)) if desc else done)
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _file(base: Path, kind: str) -> Path:
+    return base.with_name(f"{base.name}.{kind}")
+
+
+def _decode(listing: Listing, base: Path, size: int, channels: int, masked: bool) -> None:
+    """Write images and masks, and after them the JSON that lists what is unreadable (then: only that)."""
+    first = next((image for image in map(_readable, listing.files) if image is not None), None)
+    height, width = first.shape[:2] if first is not None and not size else (size, size)
+    colours = channels or (1 if first is None else first.shape[-1])
+    levels = _levels(listing) if first is not None and first.dtype == np.uint16 else None
+    other: dict[str, list[int]] = {"size": [], "channels": [], "depth": []}
+    shape = (len(listing), max(height, 1), max(width, 1), colours)
+
+    def work(row: int) -> str:
+        try:
+            image = decode.read(listing.files[row])
+            if not size and image.shape[:2] != (height, width):
+                other["size"].append(row)
+            elif not channels and image.shape[-1] != colours:
+                other["channels"].append(row)
+            elif image.dtype == np.uint16 and levels is None:
+                other["depth"].append(row)
+            else:
+                images[row] = decode.fit(image, size=size, channels=colours, levels=levels or 255)
+            if masked:
+                masks[row] = decode.read_mask(listing.masks[row], shape[1:3])  # type: ignore[index]
+        except decode.UnreadableError as error:
+            return str(error)
+        return ""
+
+    with contextlib.ExitStack() as stack:
+        images = stack.enter_context(written(_file(base, "images.npy"), shape, np.uint8))
+        if masked:
+            masks = stack.enter_context(written(_file(base, "masks.npy"), shape[:3], bool))
+        reasons = each(work, range(len(listing)), f"decoding {listing.source.name}")
+        _refuse_other(listing, other, (height, width), colours)
+    unreadable = {row: why for row, why in enumerate(reasons) if why}
+    if unreadable:
+        for kind in ("images.npy", "masks.npy"):
+            _file(base, kind).unlink(missing_ok=True)
+    with atomic(_file(base, "json")) as part:
+        part.write_text(json.dumps(unreadable))
+
+
+def _readable(file: Path) -> np.ndarray | None:
+    try:
+        return decode.read(file)
+    except decode.UnreadableError:
+        return None
+
+
+def _levels(listing: Listing) -> int:
+    """The grey level that is white: the highest of as many bits as the brightest 16-bit pixel needs."""
+    brightest = max(
+        (
+            int(image.max())
+            for image in each(_readable, listing.files, "looking for white")
+            if image is not None and image.dtype == np.uint16
+        ),
+        default=0,
+    )
+    return next(2**bits - 1 for bits in DEPTHS if brightest < 2**bits)
+
+
+def _refuse_other(listing: Listing, other: dict[str, list[int]], side: tuple[int, int], colours: int) -> None:
+    """Refuse a set whose images are not all of one kind, where it has not been said what to make of it."""
+    kind = "grey" if colours == 1 else "RGB"
+    advice = {
+        "size": f"are not of {side[0]}x{side[1]} pixels like the first; give size=, the side in pixels",
+        "channels": f"are not {kind} like the first; give channels=1 (all grey) or channels=3 (all RGB)",
+        "depth": "have 16 bit where the first has 8; store all in one depth",
+    }
+    for name, rows in other.items():
+        if rows:
+            raise ValueError(
+                f"{listing.source}: {len(rows)} of {len(listing)} images, such as "
+                f"{listing.files[min(rows)]}, {advice[name]}"
+            )

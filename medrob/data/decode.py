@@ -1,0 +1,155 @@
+"""One image file to grey levels 0-255: whatever OpenCV reads, in 8 or 16 bit, and DICOM."""
+
+from __future__ import annotations
+
+import struct
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
+FEWEST_PIXELS = 4  # pixels a side
+LARGE = 65536  # bytes; a smaller file cannot hold MOST_PIXELS
+# ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
+AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", "")
+
+
+class UnreadableError(ValueError):
+    """A file that gives no image; the message says why."""
+
+
+def read(file: Path) -> np.ndarray:
+    """The image as it is stored: (H, W, C), grey or RGB, uint8 or uint16 (DICOM: through its window, uint8).
+
+    Transparency is dropped.
+
+    Raises:
+        UnreadableError: no image, a damaged one, of another kind of number, too small or too large.
+    """
+    try:
+        size = file.stat().st_size
+        if not size:
+            raise UnreadableError("zero bytes")
+        if file.suffix.lower() in DICOM_SUFFIXES:
+            image = _dicom(file)
+        else:
+            if size > LARGE:
+                _refuse_huge(file)
+            image = cv2.imread(str(file), AS_IT_IS)
+    except (OSError, cv2.error) as error:
+        raise UnreadableError(f"cannot be read: {error}") from None
+    if image is None:
+        raise UnreadableError("no image that OpenCV can decode")
+    if image.dtype not in (np.uint8, np.uint16):
+        raise UnreadableError(f"pixels are {image.dtype}, not 8 or 16 bit whole numbers")
+    if min(image.shape[:2]) < FEWEST_PIXELS:
+        raise UnreadableError(f"{image.shape[1]}x{image.shape[0]} pixels are too few to show anything")
+    if image.ndim == 2:
+        return image[..., None]
+    return image if file.suffix.lower() in DICOM_SUFFIXES else image[..., ::-1]
+
+
+def fit(image: np.ndarray, *, size: int, channels: int, levels: int) -> np.ndarray:
+    """The image as uint8 (H, W, channels), stretched to a square of `size` unless that is 0.
+
+    Args:
+        image: from `read`.
+        size: side in pixels; area average down, cubic up.
+        channels: 1 (grey by the luma weights of ITU-R BT.601) or 3 (grey three times).
+        levels: the grey level that becomes 255 in 16-bit images.
+    """
+    if size and image.shape[:2] != (size, size):
+        image = resize(image, size)
+    if image.dtype == np.uint16:
+        image = np.clip(np.rint(image * (255 / levels)), 0, 255).astype(np.uint8)
+    if channels == 1 and image.shape[-1] == 3:
+        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
+    return np.broadcast_to(image, (*image.shape[:2], channels))
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """A square of `size` pixels a side, uint8 or uint16 (size, size, C): area average down, cubic up."""
+    how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
+    smaller = cv2.resize(image, (size, size), interpolation=how)
+    return smaller.reshape(size, size, image.shape[-1])
+
+
+def read_mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
+    """A mask, bool (H, W): True where the picture is above zero; without a file nowhere.
+
+    Raises:
+        UnreadableError: see `read`.
+    """
+    if file is None:
+        return np.zeros(shape, bool)
+    mask = read(file).max(-1)
+    return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+
+
+def _refuse_huge(file: Path) -> None:
+    """Look at the header before gigabytes are spent."""
+    from PIL import Image, UnidentifiedImageError
+
+    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    try:
+        with Image.open(file) as image:
+            width, height = image.size
+    except (UnidentifiedImageError, OSError, SyntaxError, struct.error):
+        return  # a kind that only OpenCV knows
+    finally:
+        Image.MAX_IMAGE_PIXELS = limit
+    if width * height > MOST_PIXELS:
+        raise UnreadableError(
+            f"{width}x{height} pixels are more than {MOST_PIXELS:,}; cut it into tiles or make it smaller"
+        )
+
+
+def _dicom(file: Path) -> np.ndarray:
+    """Grey levels through the window that the file declares, uint8 (H, W) or (H, W, 3)."""
+    import pydicom
+
+    try:
+        dataset = pydicom.dcmread(file)
+        frames = int(dataset.get("NumberOfFrames") or 1)
+        if frames > 1:
+            raise UnreadableError(f"{frames} frames in one file; give one file for each picture")
+        pixels = dataset.pixel_array
+    except UnreadableError:
+        raise
+    except Exception as error:  # pydicom raises many kinds on files that are damaged or compressed
+        raise UnreadableError(f"no picture that pydicom can decode ({error})") from None
+    if pixels.ndim == 3:
+        return pixels
+    grey = window(dataset, pixels)
+    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+
+
+def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
+    """Grey levels 0-255 (H, W) of stored values: rescaled, then through the first linear window.
+
+    DICOM PS3.3 C.11.2.1.2 (LINEAR). Without a window the file's own darkest and brightest pixel become 0
+    and 255.
+    """
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+
+    values = np.asarray(apply_modality_lut(pixels, dataset), float)
+    centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    if centre is None or width is None or width <= 1:
+        values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
+        low, high = values.min(), values.max()
+        share = (values - low) / max(high - low, 1)
+    elif dataset.get("VOILUTFunction") == "LINEAR_EXACT":
+        share = (values - centre) / width + 0.5
+    else:
+        share = (values - (centre - 0.5)) / (width - 1) + 0.5
+    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+
+
+def _first(value: Any) -> float | None:
+    """A number, or the first of several."""
+    if value is None or value == "":
+        return None
+    return float(value[0]) if hasattr(value, "__len__") and not isinstance(value, str) else float(value)

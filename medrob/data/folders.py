@@ -1,0 +1,86 @@
+"""A folder of class folders: ``train/normal/1.png``, ``Testing/glioma/2.jpg``, or ``normal/1.png``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+
+from medrob.data.listing import ALIASES, Listing, classes, paths, split_name
+
+# Files that are meant to be images; others (notes, tables, Thumbs.db) are passed over.
+SUFFIXES = (
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jp2", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".pbm", ".pgm", ".ppm", ".pnm", ".sr", ".ras", ".dcm", ".dicom", ".ima"),
+)
+DICOM_MARK = slice(128, 132)
+
+
+def read(folder: Path) -> Listing:
+    """List the images below a folder of class folders, or of split folders that hold class folders.
+
+    Class and split folders may be links; a class folder may hold folders of its own.
+
+    Raises:
+        ValueError: no class folders, an empty one, fewer than two classes, loose images beside split
+            folders, a folder that contains itself through a link.
+    """
+    tops = _folders(folder)
+    named = [top for top in tops if top.name.lower() in ALIASES]
+    if named and len(named) < len(tops):
+        others = ", ".join(top.name for top in tops if top not in named)
+        raise ValueError(
+            f"{folder} holds the split {named[0].name} and beside it {others}: give either class folders or "
+            "split folders (train, val, test) with class folders in them"
+        )
+    roots = [(split_name(top.name, str(folder)), top) for top in named] or [("", folder)]
+    rows: list[tuple[str, str, Path]] = []
+    for split, root in roots:
+        holds = _folders(root)
+        if not holds:
+            raise ValueError(
+                f"{root} has no class folders: make one for each class, with its images in it, or list the "
+                "images in a table (.csv or .parquet) with the columns path and label"
+            )
+        for top in holds:
+            found = sorted(_images(top, (top.resolve(),)))
+            if not found:
+                raise ValueError(
+                    f"class folder {top} is empty (no image in it); fill it, or remove the folder"
+                )
+            rows += [(split, top.name, file) for file in found]
+    labels, names = classes([row[1] for row in rows], str(folder))
+    task = "binary" if len(names) == 2 else "multiclass"
+    splits = np.array([row[0] for row in rows], "U5")
+    return Listing(folder, paths([row[2] for row in rows]), labels, names, task, splits)
+
+
+def _folders(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+
+
+def _images(folder: Path, above: tuple[Path, ...]) -> list[Path]:
+    """The image files below a folder; `above` are the real places on the way down to it."""
+    found = []
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            path = folder / entry.name
+            if entry.name.startswith("."):
+                continue
+            if path.is_dir():
+                real = path.resolve()
+                if real in above:
+                    raise ValueError(f"{path} is a link that leads back to {real}, which holds it: remove it")
+                found += _images(path, (*above, real))
+            elif path.suffix.lower() in SUFFIXES or (not path.suffix and _is_dicom(path)):
+                found.append(path)
+    return found
+
+
+def _is_dicom(path: Path) -> bool:
+    try:
+        with path.open("rb") as file:
+            return file.read(132)[DICOM_MARK] == b"DICM"
+    except OSError:
+        return False

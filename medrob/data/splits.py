@@ -1,0 +1,151 @@
+"""Splits: made where they are missing, checked, searched for pictures that are in two of them."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medrob.data.dataset import SPLITS, ImageDataset
+from medrob.data.listing import Listing
+
+FOLDS = 10  # two become the test split, one the validation split: 7 : 1 : 2, as in MedMNIST
+
+
+def complete(listing: Listing, seed: int) -> Listing:
+    """Make the splits that are missing, sorted by split, then as listed.
+
+    Without any, 70 % of the images train, 10 % validate, 20 % test; a missing validation split takes 10 %
+    of the training images, a missing test split 20 %. Classes are in proportion; of several labels it is
+    the rarest that counts. Groups stay together.
+
+    Raises:
+        ValueError: no training images, or too few images to split.
+    """
+    splits = listing.splits.copy()
+    splits[splits == ""] = "train"
+    if not (splits == "train").any():
+        raise ValueError(f"{listing.source} has no training images; it has {', '.join(sorted(set(splits)))}")
+    absent = [name for name in ("test", "val") if name not in splits]
+    if absent:
+        pool = np.flatnonzero(splits == "train")
+        fold = _folds(listing[pool], seed)
+        if "test" in absent:
+            splits[pool[fold < 2]] = "test"
+        if "val" in absent:
+            splits[pool[fold == 2]] = "val"
+    order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
+    return replace(listing, splits=splits)[order]
+
+
+def _folds(listing: Listing, seed: int) -> np.ndarray:
+    """The fold, 0 to 9, of each image: stratified, and by group where there are groups."""
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    labels = listing.labels
+    if labels.ndim == 2:
+        rarest = np.argsort(labels.sum(0))
+        labels = np.where(labels.any(1), 1 + labels[:, rarest].argmax(1), 0)
+    kind = StratifiedKFold if listing.groups is None else StratifiedGroupKFold
+    units = len(listing) if listing.groups is None else len(set(listing.groups))
+    if units < FOLDS or np.bincount(labels).max() < FOLDS:
+        what = "images" if listing.groups is None else "groups"
+        raise ValueError(
+            f"{listing.source} has {units} {what}, {np.bincount(labels).max()} images in its largest class: "
+            f"too few to make a split of; take at least {FOLDS}, or give train, val and test yourself"
+        )
+    with warnings.catch_warnings():  # a class of fewer than ten images: `check_splits` says what is lacking
+        warnings.filterwarnings("ignore", message="The least populated class")
+        parts = kind(FOLDS, shuffle=True, random_state=seed).split(labels, labels, listing.groups)
+        fold = np.empty(len(listing), int)
+        for number, (_, rows) in enumerate(parts):
+            fold[rows] = number
+    return fold
+
+
+def subset(dataset: ImageDataset, limit: int | None, seed: int) -> ImageDataset:
+    """At most `limit` images, every class in proportion (at least one each), in their old order."""
+    if not limit or limit >= len(dataset):
+        return dataset
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    if dataset.labels.ndim == 1:
+        # Sort by how far into its class an image stands: any first part then holds all in proportion.
+        place = np.empty(len(dataset))
+        for label in np.unique(dataset.labels):
+            rows = order[dataset.labels[order] == label]
+            place[rows] = np.arange(len(rows)) / len(rows)
+        order = order[np.argsort(place[order], kind="stable")]
+    return dataset[np.sort(order[:limit])]
+
+
+def check_splits(*datasets: ImageDataset) -> None:
+    """Refuse splits that do not belong together, before anything is made of them.
+
+    Raises:
+        ValueError: an empty split, images of another shape, a class of which a split has no image.
+    """
+    shapes = {d.split: d.images.shape[1:] for d in datasets}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{datasets[0].name}: the splits hold images of different shapes: {shapes}")
+    for d in datasets:
+        absent = [name for name, count in d.counts.items() if not count]
+        if not len(d) or absent:
+            raise ValueError(
+                f"{d.name}: split {d.split!r} ({len(d)} images) has none of class {', '.join(absent)}; every "
+                f"split needs all of {', '.join(d.class_names)}: leave the class out, take more images, or, "
+                "if there is no such class, look for a stray label"
+            )
+        if d.task == "multilabel" and (d.labels.sum(1) == 1).all():
+            warnings.warn(
+                f"{d.name}: every image has exactly one label; for classes give (N,) class numbers "
+                "(labels.argmax(1)), or a multi-label network is trained",
+                stacklevel=2,
+            )
+    shared = duplicates(*datasets)
+    if len(shared):
+        first = shared[shared["picture"] == 0]
+        places = ", ".join(f"{row.split} {row.image}" for row in first[:3].itertuples())
+        warnings.warn(
+            f"{datasets[0].name}: {shared['picture'].nunique()} pictures are in more than one split, such as "
+            f"{places}: scores on them say little (medrob.data.duplicates lists all)",
+            stacklevel=2,
+        )
+
+
+def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
+    """What a run's record keeps: ``{split: {fingerprint, images, shape, task, counts, duplicates}}``.
+
+    Duplicates are the images of a split whose picture is in another of these splits, too.
+    """
+    shared = duplicates(*datasets)["split"].value_counts()
+    return {
+        d.split: {
+            "fingerprint": d.fingerprint,
+            "images": len(d),
+            "shape": list(d.images.shape[1:]),
+            "task": d.task,
+            "counts": d.counts,
+            "duplicates": int(shared.get(d.split, 0)),
+        }
+        for d in datasets
+    }
+
+
+def duplicates(*datasets: ImageDataset) -> pd.DataFrame:
+    """Pictures, equal in every pixel, that are in more than one split: a row for each place.
+
+    Columns: picture (a number shared by equal pictures), split, image (the place in the split), label.
+    """
+    frame = pd.concat(
+        pd.DataFrame(
+            dict(digest=[d.tobytes() for d in data.digests], split=data.split, image=np.arange(len(data)))
+        ).assign(label=list(data.labels))
+        for data in datasets
+    )
+    splits = frame.groupby("digest")["split"].transform("nunique")
+    shared = frame[splits > 1].reset_index(drop=True)
+    picture = pd.factorize(shared["digest"])[0]
+    return shared.assign(digest=picture).rename(columns={"digest": "picture"})

@@ -1,0 +1,33 @@
+"""Where to compute."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+
+
+def pick_device(device: str | torch.device | None = "auto") -> torch.device:
+    """The device by name; "auto" or None = CUDA if there is one, then Apple's MPS, then the CPU.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine lacks.
+    """
+    if device in (None, "auto"):
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        found = torch.empty(0, device=device).device
+        reason = "tensors have no values there" if found.type == "meta" else ""
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+    if reason:
+        raise ValueError(
+            f"device={device!r} cannot be used here ({reason}); give 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'"
+        )
+    return found
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device, its weights in the order that is fast there: channels last on CUDA."""
+    order = torch.channels_last if device.type == "cuda" else torch.contiguous_format
+    return model.to(device, memory_format=order)  # type: ignore[call-overload]
