@@ -324,7 +324,8 @@ def test_pictures(scores):
 def test_training_figures_mark_the_kept_epoch():
     history = pd.DataFrame(
         {"epoch": [1, 1, 2, 2, 3, 3], "split": ["train", "val"] * 3, "loss": [1, 1, 0.8, 0.9, 0.5, 1.2],
-         "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7], "seconds": 1.0, "images_per_second": 9.0, "memory_mb": 7.0, "gpu_memory_mb": 0.0}
+         "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7], "seconds": 1.0, "images_per_second": 9.0,
+         "memory_mb": 7.0, "gpu_memory_mb": 0.0}
     )  # fmt: skip
     figure = figures.learning_curves(history)
     drawn(figure)
