@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+from medrob.models.device import memory_order
+
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
@@ -112,10 +114,7 @@ class Classifier(nn.Module):
         dtype = x.dtype
         if not x.is_floating_point():
             dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
-        # Channels last is faster on GPUs, slower on CPUs, where PyTorch 2.15 even corrupts memory with it if
-        # layers have 4 channels.
-        order = torch.contiguous_format if x.device.type == "cpu" else torch.preserve_format
-        x = x.to(dtype, memory_format=order)
+        x = x.to(dtype, memory_format=memory_order(self, x.device))
         return self.backbone(self.normalise(x))
 
 
