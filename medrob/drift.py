@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medrob.conditions import CLEAN, Condition
 from medrob.conditions import apply as corrupted
 from medrob.data import ImageDataset
-from medrob.models import pick_device
+from medrob.models import pick_device, place
 from medrob.progress import bar
 from medrob.saliency.explain import (
     attribute,
@@ -129,7 +129,7 @@ def measure(
     pairs = [(m, layer) for m in methods for layer in layers_of(m, chosen)]
     table = _Table(todo, pairs, rows, metrics, dataset.masks is not None)
     progress = bar(total=len(rows) * (len(todo) + 1), desc="explaining", unit="image")
-    with evaluating(model.to(where)):
+    with evaluating(place(model, where)):
         for begin in range(0, len(rows), batch_size):
             part = slice(begin, begin + batch_size)
             index = rows[part]

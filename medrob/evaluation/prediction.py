@@ -12,7 +12,7 @@ from torch import nn
 from medrob.conditions import Condition
 from medrob.conditions import apply as corrupted
 from medrob.data import ImageDataset, check_images
-from medrob.models import activate, pick_device
+from medrob.models import activate, pick_device, place
 from medrob.progress import bar
 
 
@@ -40,7 +40,7 @@ def predict(
     training = model.training
     outputs = []
     try:
-        model.to(where).eval()
+        place(model, where).eval()
         with torch.inference_mode():
             for i in range(0, len(images), batch_size):
                 x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)

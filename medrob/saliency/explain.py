@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from medrob.data import check_images
 from medrob.layers import NO_MAPS, cam_layers, evaluating, named_layers
-from medrob.models import pick_device
+from medrob.models import pick_device, place
 from medrob.saliency.gradient import MAPS, WEIGHTS, cams, existing
 from medrob.saliency.pixel import GRADIENT_MAPS, PERTURBATIONS, pixel_maps
 from medrob.saliency.score import SCORE_CAMS, score_cams
@@ -85,7 +85,7 @@ def explain(
     wanted = _check_targets(targets, len(images))
     where = pick_device(device) if device else device_of(model)
     parts: dict[tuple[str, str], list[np.ndarray]] = {}
-    with evaluating(model.to(where)):
+    with evaluating(place(model, where)):
         for i in range(0, max(len(images), 1), batch_size):
             x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
             target = None if wanted is None else wanted[i : i + batch_size].to(where)

@@ -22,6 +22,7 @@ from medrob.corruptions.apply import check_integer
 from medrob.distance import compare_images
 from medrob.evaluation import predict
 from medrob.layers import evaluating
+from medrob.models import place
 from medrob.progress import bar
 from medrob.saliency.explain import ONE_PASS, check_methods, pick_layers
 from medrob.saliency.gradient import _formulas, as_input, cams, forward
@@ -275,7 +276,7 @@ def _worst(
     what = subject(model, images, methods=method, layers=list(layers), **asked)
     targets = torch.from_numpy(what.targets).to(what.device)
     parts = []
-    with torch.inference_mode(False), evaluating(model.to(what.device)):
+    with torch.inference_mode(False), evaluating(place(model, what.device)):
         for rows in bar(list(what.batches()), desc="attacking" if climb else "shaking", unit="batch"):
             parts.append(search(model, what.input(rows).float(), targets[rows], start + rows))
     found, drift = (torch.cat(part).cpu() for part in zip(*parts, strict=True))

@@ -13,7 +13,7 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
 from medrob.layers import evaluating
-from medrob.models import activate
+from medrob.models import activate, place
 from medrob.progress import bar
 from medrob.saliency.maps import degenerate, upsample
 from medrob.saliency.settings import Noise
@@ -121,7 +121,7 @@ def faithfulness(
     batches: list[dict[tuple[Key, str], np.ndarray]] = []
     sizes: dict[Key, tuple[int, int]] = {}
     progress = bar(total=len(what), desc="removing pixels", unit="image")
-    with evaluating(model.to(what.device)):
+    with evaluating(place(model, what.device)):
         for rows in what.batches():
             maps = what.maps(model, rows)
             sizes = {key: (m.shape[1], m.shape[2]) for key, m in maps.items()}

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from medrob.data import check_images
 from medrob.evaluation import predict
 from medrob.layers import evaluating
-from medrob.models import pick_device
+from medrob.models import pick_device, place
 from medrob.saliency.explain import attribute, check_batch_size, check_methods, device_of, pick_layers
 from medrob.saliency.settings import Noise, Settings
 
@@ -77,7 +77,7 @@ class Subject:
         layers = pick_layers(model, self.layers)
         targets = torch.from_numpy(self.targets[rows]).to(self.device)
         noise = Noise(settings.seed, rows)
-        with evaluating(model.to(self.device)):
+        with evaluating(place(model, self.device)):
             return attribute(model, x, self.methods, layers, targets, settings=settings, noise=noise)[0]
 
 
