@@ -58,12 +58,32 @@ def code_of(stage):
     return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
 
 
+def keywords(call, tree):
+    """The keywords of a call, those of ``**name`` where ``name = dict(...)`` stands before."""
+    found = []
+    for keyword in call.keywords:
+        if keyword.arg:
+            found.append((keyword.arg, ast.unparse(keyword.value)))
+            continue
+        (given,) = (
+            node.value for node in tree.body
+            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == ast.unparse(keyword.value)
+            and getattr(node.value, "func", None) is not None and ast.unparse(node.value.func) == "dict"
+            and node.lineno < call.lineno
+        )  # fmt: skip
+        found += keywords(given, tree)
+    return found
+
+
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_notebook_hands_every_parameter_to_start(stage):
-    calls = [node for node in ast.walk(ast.parse(code_of(stage))) if isinstance(node, ast.Call)]
+    tree = ast.parse(code_of(stage))
+    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
     (start,) = (call for call in calls if getattr(call.func, "attr", "") == "start")
     assert ast.literal_eval(start.args[0]) == stage
-    assert [k.arg for k in start.keywords] == list(study.parameters(NOTEBOOKS / f"{stage}.ipynb"))
+    given = keywords(start, tree)
+    assert sorted(name for name, _ in given) == sorted(study.parameters(NOTEBOOKS / f"{stage}.ipynb"))
+    assert all(name == value for name, value in given)
 
 
 def test_the_projects_own_study():

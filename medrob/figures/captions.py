@@ -1,4 +1,4 @@
-"""The captions of the figures of testing and analysis, by the figure's name.
+"""The captions of the figures, by the figure's name.
 
 In braces: facts that `medrob.figures.Bundle` is given. Data, images, seeds and network are added to each.
 """
@@ -6,6 +6,13 @@ In braces: facts that `medrob.figures.Bundle` is given. Data, images, seeds and 
 from __future__ import annotations
 
 CAPTIONS = {
+    "01_montage": "Training images of every class.",
+    "01_image_distance": "Distance of the corrupted from the clean picture against severity: RMSE (grey "
+    "levels), PSNR (dB) and SSIM, mean over the test images.",
+    "01_augmentation": "What each policy of training augmentation makes of one picture.",
+    "02_learning_curves": "Loss, accuracy and AUC on training and validation images by epoch; the weights "
+    "of the epoch that is marked were kept.",
+    "02_performance": "What the training cost: seconds an epoch, images per second and peak memory.",
     "03_auc": "AUC against severity, of all classes and of each against the rest, with 95 % bootstrap "
     "intervals over images; dotted: chance.",
     "03_accuracy": "Accuracy against severity; of a class, the share of its images that are recognised; 95 % "
