@@ -62,7 +62,7 @@ def _shrunk(values: NDArray[np.uint8], count: int) -> NDArray[np.uint8]:
         parts = (values.take(starts[which] + k, axis=1).reshape(len(values), -1) for k in range(length))
         total = next(parts)
         for part in parts:
-            total = cv2.add(total, part, dtype=cv2.CV_16U)
+            total = np.add(total, part, dtype=np.uint16)
         # Pillow multiplies by 2^22 / length, rounded: which way halves go depends on that
         tie = 1e-3 if int((1 << 22) / length + 0.5) * length >= 1 << 22 else -1e-3
         mean = cv2.convertScaleAbs(total, alpha=1 / length, beta=tie) if length > 1 else total

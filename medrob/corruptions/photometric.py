@@ -39,7 +39,7 @@ def contrast(images: Images, factor: float, draws: Draws) -> Images:
     offsets = np.tile((1 - factor) * means, (1, width)).astype(np.float32)[:, None]
     out = images.reshape(count, height, -1) * np.float32(factor)
     out += offsets
-    return np.rint(out, out=out).astype(np.uint8).reshape(images.shape)
+    return np.asarray(cv2.convertScaleAbs(out.reshape(count, -1)), np.uint8).reshape(images.shape)
 
 
 def saturate(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:

@@ -159,20 +159,19 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     field += np.float32(loc)
     lines = motion_lines(radius, sigma, draws.uniform((), -135, -45, stream=1), draws.factor)
     maps = zoom_maps(height, width, max(1.0, size * draws.factor))
-    out, fallen = np.empty_like(images), np.empty((height, width), np.uint8)
-    for image, result, flakes, line in zip(images, out, field, lines, strict=True):
+    fallen = np.empty(field.shape, np.uint8)
+    for result, flakes, line in zip(fallen, field, lines, strict=True):
         near = cv2.remap(flakes, *maps, cv2.INTER_LINEAR)
         _, near = cv2.threshold(near, threshold, 0, cv2.THRESH_TOZERO)
-        smear(np.asarray(cv2.convertScaleAbs(near, alpha=255)), line, fallen)
-        snowed = cv2.add(fallen, cv2.flip(fallen, -1))
-        grey = image if channels == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
-        half = cv2.convertScaleAbs(grey, alpha=0.75, beta=63.75)  # half of the white, which may exceed 255
-        if channels == 3:
-            half, snowed = cv2.merge([half] * 3), cv2.merge([snowed] * 3)
-        whiter = cv2.addWeighted(image, own, half.reshape(image.shape), 2 * (1 - own), 0)
-        snowed = cv2.add(cv2.max(image, whiter.reshape(image.shape)), snowed.reshape(image.shape))
-        result[:] = snowed.reshape(image.shape)
-    return out
+        smear(np.asarray(cv2.convertScaleAbs(near, alpha=255)), line, result)
+    whole = fallen.reshape(len(images), -1)
+    snowed = cv2.add(whole, cv2.flip(whole, 1)).reshape(-1, width)  # and turned by 180 degrees
+    flat = images.reshape(-1, width * channels)
+    grey = flat if channels == 1 else cv2.cvtColor(images.reshape(-1, width, 3), cv2.COLOR_RGB2GRAY)
+    half = cv2.convertScaleAbs(grey, alpha=0.75, beta=63.75)  # half of the white, which may exceed 255
+    white, flakes = (cv2.merge([layer] * channels).reshape(flat.shape) for layer in (half, snowed))
+    whiter = cv2.max(flat, cv2.addWeighted(flat, own, white, 2 * (1 - own), 0))
+    return np.asarray(cv2.add(whiter, flakes), np.uint8).reshape(images.shape)
 
 
 def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
@@ -189,33 +188,39 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
     colour = [63.0, 42.0, 20.0] if mud else [175.0, 238.0, 238.0]
     if channels == 1:
         colour = [float(np.dot(colour, (0.2989, 0.5870, 0.1140)))]
-    out = np.empty_like(images)
-    for image, result, liquid in zip(images, out, field, strict=True):
-        liquid = _soften(liquid, sigma * draws.factor)
-        if mud:
-            cover = _soften((liquid > threshold).astype(np.float32), strength * draws.factor)
-            _, cover = cv2.threshold(cover, 0.8, 0, cv2.THRESH_TOZERO)
-            image = cv2.multiply(image, cv2.merge([1 - cover] * channels), dtype=cv2.CV_8U)
-        else:
-            _, liquid = cv2.threshold(liquid, threshold, 0, cv2.THRESH_TOZERO)
-            cover = np.minimum(_drops(liquid) * np.float32(strength), 1)
-        layer = cv2.merge([cv2.convertScaleAbs(cover, alpha=level) for level in colour])
-        cv2.add(image, layer.reshape(image.shape), dst=result)
+    flat: NDArray = images.reshape(-1, width * channels)
+    liquid = _softened(field, sigma * draws.factor)
+    if mud:
+        cover = _softened((liquid > threshold).astype(np.float32), strength * draws.factor)
+        cover *= cover > 0.8
+        cover = cover.reshape(-1, width)
+        flat = cv2.multiply(flat, cv2.merge([1 - cover] * channels).reshape(flat.shape), dtype=cv2.CV_8U)
+    else:
+        liquid *= liquid > threshold
+        cover = np.minimum(_drops(liquid) * np.float32(strength), 1).reshape(-1, width)
+    layer = cv2.merge([cv2.convertScaleAbs(cover, alpha=level) for level in colour])
+    return np.asarray(cv2.add(flat, layer.reshape(flat.shape)), np.uint8).reshape(images.shape)
+
+
+def _softened(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
+    """Gaussian blur of fields (N, height, width) cut at 4 sigma, borders replicated."""
+    width = 2 * int(4 * sigma + 0.5) + 1
+    out = np.empty_like(fields)
+    for field, result in zip(fields, out, strict=True):
+        cv2.GaussianBlur(field, (width, width), sigma, dst=result, borderType=cv2.BORDER_REPLICATE)
     return out
 
 
-def _soften(field: NDArray[np.float32], sigma: float) -> NDArray:
-    """Gaussian blur cut at 4 sigma, borders replicated."""
-    width = 2 * int(4 * sigma + 0.5) + 1
-    return cv2.GaussianBlur(field, (width, width), sigma, borderType=cv2.BORDER_REPLICATE)
-
-
-def _drops(liquid: NDArray) -> NDArray[np.float32]:
-    """Shading 0..1 of the drops of a liquid: bright towards their lower right edges."""
-    liquid = np.minimum(liquid * 255, 255).astype(np.uint8)
-    distance = cv2.distanceTransform(255 - cv2.Canny(liquid, 50, 150), cv2.DIST_L2, 5)
-    distance = cv2.blur(np.minimum(distance, np.float32(20)), (3, 3)).astype(np.uint8)
+def _drops(liquids: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Shading 0..1 of the drops of liquids (N, height, width): bright towards their lower right edges."""
+    levels = np.minimum(liquids * 255, 255).astype(np.uint8)
     relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
-    shading = cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3))
-    drops = liquid * shading.astype(np.float32)
-    return np.divide(drops, max(float(drops.max()), 1.0), out=drops)
+    shading = np.empty_like(levels)
+    for level, result in zip(levels, shading, strict=True):
+        distance = cv2.distanceTransform(cv2.bitwise_not(cv2.Canny(level, 50, 150)), cv2.DIST_L2, 5)
+        distance = cv2.blur(np.minimum(distance, np.float32(20)), (3, 3)).astype(np.uint8)
+        cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3), dst=result)
+    drops = shading.astype(np.float32)
+    drops *= levels
+    drops /= np.maximum(drops.max(axis=(1, 2), keepdims=True), 1)
+    return drops
