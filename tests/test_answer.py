@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, spearmanr
 
 from medrob import analysis
-from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanges
+from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 
 CORRUPTIONS, SEVERITIES, IMAGES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5), 120
 HEAD = dict(method="gradcam", layer="deep")
@@ -150,14 +150,15 @@ def test_verdicts(value, low, high, p, verdict):
 
 def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_where_there_is():
     rng = np.random.default_rng(0)
-    places = exchanges(40, 300, 0)
+    orders = exchanges(40, 300, 0)
     p = []
     for _ in range(200):  # conditions of an image depend on each other
         a, b = (rng.normal(size=(5, 40)) + 2 * rng.normal(size=40) for _ in range(2))
-        p.append(exchange_p(a - a.mean(1, keepdims=True), b, places))
+        a = a - a.mean(1, keepdims=True)
+        p.append(exchange_p(exchanged(a[None], b, orders).sum(1))[0])
     assert kstest(p, "uniform").pvalue > 0.01
-    assert exchange_p(a - a.mean(1, keepdims=True), a, places) == pytest.approx(1 / 301)
-    assert np.isnan(exchange_p(a, b, places[:0]))
+    assert exchange_p(exchanged(a[None], a, orders).sum(1)) == pytest.approx(1 / 301)
+    assert np.isnan(exchange_p(exchanged(a[None], b, orders[:1]).sum(1))).all()
 
 
 # Image by image
