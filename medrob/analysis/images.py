@@ -130,7 +130,7 @@ def per_image(
     orders = exchanges(len(images), permutations, seed)
     groups = {EVERY: np.ones(len(keys), bool)}
     groups |= {name: moved.corruptions == name for name in dict.fromkeys(moved.corruptions)}
-    known = np.isfinite(moved.values)
+    known: np.ndarray = np.isfinite(moved.values)
     known &= known.sum(-1, keepdims=True) > 2
     parts = {}
     for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
