@@ -80,6 +80,18 @@ def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_doe
     assert "costs more AUC" in words["strong"] and "costs more AUC" not in words["severity"]
 
 
+def test_the_answer_says_which_yes_is_no_more_than_the_rmse_of_the_picture(worlds):
+    tests, _ = worlds["strong"]
+    partial = tests["kind"].isin(["partial", "per image, partial"])
+    numbers = ["value", "low", "high", "p", "p_adjusted"]
+    beyond, open_ = tests.copy(), tests.copy()
+    beyond.loc[partial, numbers] = [0.5, 0.3, 0.7, 0.001, 0.001]
+    open_.loc[partial, numbers] = [0.05, -0.2, 0.3, 0.5, 0.5]
+    ends = [analysis.say_answer(t, **HEAD, severity=5).splitlines()[-1] for t in (beyond, open_)]
+    assert ends[0].endswith("in all three ways.")
+    assert ends[1].endswith("in 2 of them it is not shown to tell more than the RMSE of the picture does.")
+
+
 def test_each_world_in_the_words_of_every_step(worlds):
     for name, (tests, failure) in worlds.items():
         linked = name == "strong"
