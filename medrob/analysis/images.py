@@ -130,8 +130,8 @@ def per_image(
     orders = exchanges(len(images), permutations, seed)
     groups = {EVERY: np.ones(len(keys), bool)}
     groups |= {name: moved.corruptions == name for name in dict.fromkeys(moved.corruptions)}
-    known: np.ndarray = np.isfinite(moved.values)
-    known &= known.sum(-1, keepdims=True) > 2
+    finite = np.isfinite(moved.values)
+    known = np.asarray(finite & (finite.sum(-1, keepdims=True) > 2))
     parts = {}
     for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
         a, b = _standard(moved.values, known, held), _standard(fell, known, held)
