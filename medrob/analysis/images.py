@@ -130,12 +130,12 @@ def per_image(
     orders = exchanges(len(images), permutations, seed)
     groups = {EVERY: np.ones(len(keys), bool)}
     groups |= {name: moved.corruptions == name for name in dict.fromkeys(moved.corruptions)}
-    finite = np.isfinite(moved.values)
-    known = np.asarray(finite & (finite.sum(-1, keepdims=True) > 2))
+    known = np.isfinite(moved.values)
+    known &= known.sum(-1, keepdims=True) > 2
     parts = {}
     for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
         a, b = _standard(moved.values, known, held), _standard(fell, known, held)
-        vary = a.any(-1) & b.any(-1)
+        vary = np.asarray(a.any(-1) & b.any(-1))
         # Exchanged are drops of all images, whether or not their map is usable: see `exchange_p`.
         every = _standard(fell, np.ones_like(known[0]), held)
         sums = exchanged(np.where(vary[..., None], a, 0), every, orders)
