@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, spearmanr
 
 from medrob import analysis
-from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanges
+from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 
 CORRUPTIONS, SEVERITIES, IMAGES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5), 120
 HEAD = dict(method="gradcam", layer="deep")
@@ -80,6 +80,18 @@ def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_doe
     assert "costs more AUC" in words["strong"] and "costs more AUC" not in words["severity"]
 
 
+def test_the_answer_says_which_yes_is_no_more_than_the_rmse_of_the_picture(worlds):
+    tests, _ = worlds["strong"]
+    partial = tests["kind"].isin(["partial", "per image, partial"])
+    numbers = ["value", "low", "high", "p", "p_adjusted"]
+    beyond, open_ = tests.copy(), tests.copy()
+    beyond.loc[partial, numbers] = [0.5, 0.3, 0.7, 0.001, 0.001]
+    open_.loc[partial, numbers] = [0.05, -0.2, 0.3, 0.5, 0.5]
+    ends = [analysis.say_answer(t, **HEAD, severity=5).splitlines()[-1] for t in (beyond, open_)]
+    assert ends[0].endswith("in all three ways.")
+    assert ends[1].endswith("in 2 of them it is not shown to tell more than the RMSE of the picture does.")
+
+
 def test_each_world_in_the_words_of_every_step(worlds):
     for name, (tests, failure) in worlds.items():
         linked = name == "strong"
@@ -150,14 +162,15 @@ def test_verdicts(value, low, high, p, verdict):
 
 def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_where_there_is():
     rng = np.random.default_rng(0)
-    places = exchanges(40, 300, 0)
+    orders = exchanges(40, 300, 0)
     p = []
     for _ in range(200):  # conditions of an image depend on each other
         a, b = (rng.normal(size=(5, 40)) + 2 * rng.normal(size=40) for _ in range(2))
-        p.append(exchange_p(a - a.mean(1, keepdims=True), b, places))
+        a = a - a.mean(1, keepdims=True)
+        p.append(exchange_p(exchanged(a[None], b, orders).sum(1))[0])
     assert kstest(p, "uniform").pvalue > 0.01
-    assert exchange_p(a - a.mean(1, keepdims=True), a, places) == pytest.approx(1 / 301)
-    assert np.isnan(exchange_p(a, b, places[:0]))
+    assert exchange_p(exchanged(a[None], a, orders).sum(1)) == pytest.approx(1 / 301)
+    assert np.isnan(exchange_p(exchanged(a[None], b, orders[:1]).sum(1))).all()
 
 
 # Image by image

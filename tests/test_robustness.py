@@ -202,6 +202,16 @@ def test_what_the_errors_say():
     assert "better than the reference" in evaluation.say_errors(better, "theirs")
 
 
+def test_alexnets_figures_are_of_another_size_or_suite():
+    errors = corruption_errors(OURS, THEIRS, resamples=5)
+    say = evaluation.say_errors
+    for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
+        words = say(errors, "alexnet", size=size, suite=suite)
+        assert "Not like with like" in words and f"this run has {size} px and the suite {suite}" in words
+    assert "Not like" not in say(errors, "alexnet", size=224, suite="medmnist-c:pneumoniamnist")
+    assert "Not like" not in say(errors, "theirs", size=28, suite="thesis")
+
+
 def test_the_numbers_of_the_scores():
     errors = corruption_errors(OURS, THEIRS, resamples=5)
     found = evaluation.numbers(scored(), errors).set_index("name")["value"]

@@ -98,7 +98,7 @@ def say_answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -
     """
     require(tests, ["family", "p_adjusted"], "tests")
     rows = rows_of(tests, method, layer, "tests")
-    lines, verdicts = [], []
+    lines, verdicts, own = [], [], []  # own: whether a yes goes beyond the RMSE of the picture
     for kind, (question, chance, scale, beyond) in zip(family(severity), QUESTIONS, strict=True):
         if kind not in rows.index or rows.loc[kind, "family"] != "declared":
             raise ValueError(f"the test {kind!r} was not declared; give family({severity}) to `adjust`")
@@ -109,16 +109,20 @@ def say_answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -
             more = Finding.of(rows.loc[beyond])
             same = more.verdict(chance=0, small=SMALL[scale]) == verdicts[-1]
             line += f" Beyond the RMSE of the picture: {verdicts[-1] if same else OPEN}, {more}."
+            own += [same] * (verdicts[-1] == YES)
         lines.append(line)
-    return "\n".join([*lines, _altogether(verdicts)])
+    return "\n".join([*lines, _altogether(verdicts, own)])
 
 
-def _altogether(verdicts: list[str]) -> str:
+def _altogether(verdicts: list[str], own: list[bool]) -> str:
     yes, no = verdicts.count(YES), verdicts.count(NO) + verdicts.count(OPPOSITE)
-    if yes == len(verdicts):
-        return "Saliency drift goes with loss of performance here, in all three ways."
     if yes:
-        return f"Saliency drift goes with loss of performance here in {yes} of {len(verdicts)} ways."
+        ways = "all three ways" if yes == len(verdicts) else f"{yes} of {len(verdicts)} ways"
+        told = f"Saliency drift goes with loss of performance here in {ways}"
+        if all(own):
+            return f"{told}."
+        lost = own.count(False)
+        return f"{told}; in {lost} of them it is not shown to tell more than the RMSE of the picture does."
     if no == len(verdicts):
         return "Saliency drift does not go with loss of performance here."
     return "That saliency drift goes with loss of performance is not shown here."

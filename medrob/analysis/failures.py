@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, detect, roc_within
+from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, detect_each, roc_within
 from medrob.analysis.tables import MAP, require, require_map
 from medrob.analysis.testing import (
     NO,
@@ -19,6 +19,7 @@ from medrob.analysis.testing import (
     YES,
     Finding,
     exchange_p,
+    exchanged,
     exchanges,
     holm,
     rows_of,
@@ -68,7 +69,7 @@ def failure(
     """
     known = cases(predictions, drift, distances, metric)
     w = known.weights(resamples, seed)
-    places = exchanges(len(w), permutations, seed)
+    orders = exchanges(len(w), permutations, seed)
     signals = {
         ("drift", *key): values for key, values in zip(known.drift.maps, known.drift.values, strict=True)
     }
@@ -77,8 +78,8 @@ def failure(
     for severity in np.unique(known.drift.severities):
         at = known.drift.severities == severity
         here = {key: values[at] for key, values in signals.items()}
-        for event, happened in known.events.items():
-            rows += [(int(severity), event, *row) for row in _judged(here, happened[at], w, places)]
+        events = {event: happened[at] for event, happened in known.events.items()}
+        rows += [(int(severity), *row) for row in _judged(here, events, w, orders)]
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
     for name in ("confidence", "gain", "precision"):
         columns += [name, f"{name}_low", f"{name}_high"]
@@ -86,25 +87,36 @@ def failure(
 
 
 def _judged(
-    signals: dict[tuple[str, str, str], np.ndarray], happened: np.ndarray, w: np.ndarray, places: np.ndarray
+    signals: dict[tuple[str, str, str], np.ndarray],
+    events: dict[str, np.ndarray],
+    w: np.ndarray,
+    orders: np.ndarray,
 ) -> list[tuple]:
-    """The rows of `failure` of one severity and event."""
-    doubt = signals[DOUBT, "", ""]
-    plain: dict[bytes, np.ndarray] = {}  # AUROC of low confidence, for each choice of pictures
+    """The rows of `failure` of one severity."""
+    happened = np.stack(list(events.values()))
+    ranks = centred_ranks(np.stack(list(signals.values())))
+    p = np.stack([exchange_p(exchanged(ranks, e.astype(float), orders).sum(1)) for e in happened], 1)
+    plain: dict[bytes, list] = {}  # how low confidence does, for each choice of pictures
 
-    def row(key: tuple[str, str, str]) -> tuple:
+    def of_signal(key: tuple[str, str, str], p: np.ndarray) -> list[tuple]:
         signal, use = signals[key], np.isfinite(signals[key])
-        auroc, precision, chance = detect(signal, happened, w)
-        p = exchange_p(centred_ranks(signal), happened.astype(float), places)
         if (same := use.tobytes()) not in plain:
-            plain[same] = detect(np.where(use, doubt, np.nan), happened, w)[0]
-        parts = (auroc, plain[same], auroc - plain[same], precision)
-        (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
-        numbers = (*first, low, high, p if np.isfinite(auroc[0]) else np.nan, *(x for o in others for x in o))
-        return (*key, *numbers, chance, int(happened[use].sum()), int(use.sum()))
+            plain[same] = detect_each(np.where(use, signals[DOUBT, "", ""], np.nan), happened, w)
+        rows = []
+        for found, usual, event, q in zip(
+            detect_each(signal, happened, w), plain[same], happened, p, strict=True
+        ):
+            (auroc, precision, chance), doubt = found, usual[0]
+            parts = (auroc, doubt, auroc - doubt, precision)
+            (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
+            q = q if np.isfinite(auroc[0]) else np.nan
+            numbers = (*first, low, high, q, *(x for o in others for x in o))
+            rows.append((*key, *numbers, chance, int(event[use].sum()), int(use.sum())))
+        return rows
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
-        return list(pool.map(row, signals))
+        found = list(pool.map(of_signal, signals, p))
+    return [(event, *rows[i]) for i, event in enumerate(events) for rows in found]
 
 
 def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped") -> pd.Series:
@@ -239,10 +251,6 @@ def say_failure(
         f"drift is {against} it, by {drift['gain']:+.2f} "
         f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f})."
     )
-
-
-def _unsigned(found: Finding) -> str:
-    return str(found).replace("+", "")
 
 
 def say_best(best: pd.Series, failure: pd.DataFrame, *, method: str, layer: str) -> str:

@@ -8,8 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
+from medrob.analysis.detection import centred_ranks
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require, require_all, require_map
 from medrob.analysis.testing import (
     EVERY,
@@ -22,6 +22,7 @@ from medrob.analysis.testing import (
     YES,
     Finding,
     exchange_p,
+    exchanged,
     exchanges,
     rows_of,
 )  # fmt: skip
@@ -126,50 +127,51 @@ def per_image(
     fell = laid(margin_drop(predictions), ["drop"], keys, images, "predictions")["drop"]
     away = laid(distances, ["rmse"], keys, images, "corruptions")["rmse"].astype(float)
     w = bootstrap_weights(len(images), resamples, seed)
-    places = exchanges(len(images), permutations, seed)
+    orders = exchanges(len(images), permutations, seed)
     groups = {EVERY: np.ones(len(keys), bool)}
     groups |= {name: moved.corruptions == name for name in dict.fromkeys(moved.corruptions)}
+    known = np.isfinite(moved.values)
+    known &= known.sum(-1, keepdims=True) > 2
+    parts = {}
+    for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
+        a, b = _standard(moved.values, known, held), _standard(fell, known, held)
+        vary = np.asarray(a.any(-1) & b.any(-1))
+        # Exchanged are drops of all images, whether or not their map is usable: see `exchange_p`.
+        every = _standard(fell, np.ones_like(known[0]), held)
+        sums = exchanged(np.where(vary[..., None], a, 0), every, orders)
+        p = np.stack([exchange_p(sums[:, use].sum(1)) for use in groups.values()], 1)
+        parts[kind] = a, b, vary, p
 
-    def of_map(key: tuple[str, str], values: np.ndarray) -> list[tuple]:
-        known, rows = np.isfinite(values), []
-        known &= known.sum(1, keepdims=True) > 2
-        for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
-            a, b = _standard(values, known, held), _standard(fell, known, held)
-            samples = _correlations(a, b, known, w)
-            # Exchanged are drops of all images, whether or not their map is usable: see `exchange_p`.
-            every = b if known.all() else _standard(fell, np.ones_like(known), held)
-            for name, use in groups.items():
-                numbers = _mean(a[use], b[use], samples[:, use], every[use], places)
-                rows.append((*key, kind, name, *numbers))
+    def of_map(m: int) -> list[tuple]:
+        rows = []
+        for kind, (a, b, vary, p) in parts.items():
+            samples = _correlations(a[m], b[m], known[m], w)
+            for (name, use), q in zip(groups.items(), p[m], strict=True):
+                use = use & vary[m]
+                rows.append((*moved.maps[m], kind, name, *_mean(a[m, use], b[m, use], samples[:, use], q)))
         return rows
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
-        rows = [row for part in pool.map(of_map, moved.maps, moved.values) for row in part]
+        rows = [row for part in pool.map(of_map, range(len(moved.maps))) for row in part]
     return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", "value", "low", "high", "p", "conditions"])
 
 
 def _standard(values: np.ndarray, known: np.ndarray, held: np.ndarray | None) -> np.ndarray:
-    """Ranks of each row (conditions, images) among its known values, mean 0 and length 1; 0 elsewhere.
+    """Ranks along the images (..., conditions, images) among the known, mean 0 and length 1; 0 elsewhere.
 
     Less what the ranks of `held` explain, if that is given. A row that does not vary is 0.
     """
-    found = np.zeros(values.shape)
-    for c, use in enumerate(known):
-        x = _unit(rankdata(values[c, use]))
-        if held is not None:
-            r = _unit(rankdata(held[c, use]))
-            x = _unit(x - (x @ r) * r, mean=0.0)
-        found[c, use] = x
-    return found
-
-
-def _unit(x: np.ndarray, mean: float | None = None) -> np.ndarray:
-    """Less its mean, length 1; 0 if that leaves nothing but rounding."""
-    if not len(x):
+    x = _unit(centred_ranks(np.where(known, values, np.nan)))
+    if held is None:
         return x
-    x = x - (x.mean() if mean is None else mean)
-    length = np.linalg.norm(x)
-    return x / length if length > 1e-6 else np.zeros_like(x)
+    r = _unit(centred_ranks(np.where(known, held, np.nan)))
+    return _unit(x - (x * r).sum(-1, keepdims=True) * r)
+
+
+def _unit(x: np.ndarray) -> np.ndarray:
+    """Of length 1 along the last axis; 0 if that is nothing but rounding."""
+    length = np.linalg.norm(x, axis=-1, keepdims=True)
+    return np.divide(x, length, out=np.zeros_like(x), where=length > 1e-6)
 
 
 def _correlations(a: np.ndarray, b: np.ndarray, known: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -184,17 +186,15 @@ def _correlations(a: np.ndarray, b: np.ndarray, known: np.ndarray, w: np.ndarray
 
 
 def _mean(
-    a: np.ndarray, b: np.ndarray, samples: np.ndarray, every: np.ndarray, places: np.ndarray
+    a: np.ndarray, b: np.ndarray, samples: np.ndarray, p: float
 ) -> tuple[float, float, float, float, int]:
-    """Mean over the conditions that vary: value, low, high, p, how many; NaN if none does."""
-    vary = a.any(1) & b.any(1)
-    if not vary.any():
+    """Mean over the conditions, all of which vary: value, low, high, p, how many; NaN if there is none."""
+    if not len(a):
         return np.nan, np.nan, np.nan, np.nan, 0
-    value = float((a[vary] * b[vary]).sum(1).mean())
-    kept = np.isfinite(samples[:, vary])
+    kept = np.isfinite(samples)
     with np.errstate(invalid="ignore"):
-        means = np.nansum(samples[:, vary], axis=1) / kept.sum(1)
-    return value, *interval(means), exchange_p(a[vary], every[vary], places), int(vary.sum())
+        means = np.nansum(samples, axis=1) / kept.sum(1)
+    return float((a * b).sum(1).mean()), *interval(means), float(p), len(a)
 
 
 def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:

@@ -80,30 +80,36 @@ class Finding:
 
 
 def exchanges(images: int, count: int, seed: int) -> np.ndarray:
-    """Random orders of the images, as places in a flat (images, images) array: (count, images)."""
+    """Orders of the images, the first as they are, then random ones: (1 + count, images)."""
     rng = np.random.default_rng(seed)
-    found = np.empty((count, images), np.int64)
-    for row in found:
-        row[:] = rng.permutation(images)
-    return found * images + np.arange(images)
+    return np.stack([np.arange(images), *(rng.permutation(images) for _ in range(count))])
 
 
-def exchange_p(a: np.ndarray, b: np.ndarray, places: np.ndarray) -> float:
-    """Two-sided p of the sum over conditions and images of a b, when whole images of b change places.
-
-    All conditions of an image stay together, as they depend on each other. The sum itself is compared, no
-    ratio, so that the test is exact also where `a` is 0 for want of a map (Phipson & Smyth 2010).
+def exchanged(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Sums over the images of a b in each condition, when whole images of b change places.
 
     Args:
-        a: (conditions, images), the mean of each row 0. b: likewise, of any mean.
-        places: from `exchanges`; none: NaN.
+        a: (maps, conditions, images), the mean of each row 0. b: (conditions, images), of any mean.
+        orders: from `exchanges`.
+
+    Returns:
+        (maps, conditions, orders).
     """
-    if not len(places):
-        return np.nan
-    together = (b.T @ a).astype(np.float32)  # (images, images): image i's b with image j's a
-    null = together.ravel()[places].sum(1)
-    near = 1e-5 * np.abs(together).max()  # rounding
-    return float((1 + (np.abs(null) >= abs(np.trace(together)) - near).sum()) / (1 + len(places)))
+    return np.stack([here @ row[orders].T for here, row in zip(a.swapaxes(0, 1), b, strict=True)], 1)
+
+
+def exchange_p(sums: np.ndarray) -> np.ndarray:
+    """Two-sided p of the first of the sums (..., orders), beside the others: (...); NaN without others.
+
+    All conditions of an image stay together, as they depend on each other: give sums over the conditions.
+    The sum itself is compared, no ratio, so that the test is exact also where `a` of `exchanged` is 0 for
+    want of a map (Phipson & Smyth 2010).
+    """
+    if sums.shape[-1] < 2:
+        return np.full(sums.shape[:-1], np.nan)
+    size = np.abs(sums)
+    near = 1e-9 * size.max(-1, keepdims=True)  # rounding
+    return (size >= size[..., :1] - near).mean(-1)
 
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:

@@ -79,14 +79,13 @@ def auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.nda
     Returns:
         (B,); NaN where the positives or the negatives weigh nothing (Hanley & McNeil 1982, weighted).
     """
-    order = np.argsort(scores, kind="stable")
-    first = np.flatnonzero(np.r_[True, np.diff(scores[order]) > 0])
-    weights, positive = weights[:, order], positive[order]
-    up = np.add.reduceat(weights * positive, first, axis=1)
-    down = np.add.reduceat(weights * ~positive, first, axis=1)
-    below = np.cumsum(down, axis=1) - down / 2
+    others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
+    low, high = (np.searchsorted(scores[others], scores[positive], side) for side in ("left", "right"))
+    up, down = weights[:, positive], np.zeros((len(weights), len(others) + 1), weights.dtype)
+    np.cumsum(weights[:, others], axis=1, out=down[:, 1:])
+    below = down[:, low] if np.array_equal(low, high) else (down[:, low] + down[:, high]) / 2
     with np.errstate(invalid="ignore"):
-        return (up * below).sum(1) / (up.sum(1) * down.sum(1))
+        return (up * below).sum(1) / (up.sum(1) * down[:, -1])
 
 
 def per_label(p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> dict[str, Any]:

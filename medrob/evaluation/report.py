@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 CHANCE = 0.5  # AUC of a network that knows nothing
+ALEXNET_SIZE, ALEXNET_SUITE = 224, "medmnist-c"  # of the figures of Di Salvo et al. (2024)
 RATIO_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
 
 
@@ -55,12 +56,16 @@ def say_calibration(scores: pd.DataFrame) -> str:
     )
 
 
-def say_errors(errors: pd.DataFrame | None, reference: str) -> str:
+def say_errors(
+    errors: pd.DataFrame | None, reference: str, *, size: int = ALEXNET_SIZE, suite: str = ALEXNET_SUITE
+) -> str:
     """In words: the errors under corruption, beside those of the reference.
 
     Args:
         errors: from `corruption_errors`; None where an image has several labels.
         reference: its name.
+        size, suite: the pixels an edge and the corruptions of the run. Where they are not those of the
+            figures of "alexnet", the text warns.
     """
     if errors is None:
         return "An image has several labels here: corruption errors, which need one, are not defined."
@@ -81,6 +86,11 @@ def say_errors(errors: pd.DataFrame | None, reference: str) -> str:
         lines.append(
             f"{reference} has no figures for this data set: name a run on the same data as the reference for "
             "mCE, relative mCE, BE and rBE."
+        )
+    elif reference == "alexnet" and (size, suite.split(":")[0]) != (ALEXNET_SIZE, ALEXNET_SUITE):
+        lines.append(
+            f"Not like with like: AlexNet's figures are for {ALEXNET_SIZE} px and the suite {ALEXNET_SUITE}, "
+            f"this run has {size} px and the suite {suite}. Name a run on the same data as the reference."
         )
     return "\n".join(lines)
 

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.collections import Collection
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
@@ -37,7 +38,7 @@ def drop_against_drift(
     shades, shapes = colours(names), markers(names)
     severities = sorted(drops["severity"].unique())
     height = min(0.2, 1.1 / len(layers)) * len(layers) + 0.12
-    figure, axes = sized(height, len(layers), len(severities), sharex=True, sharey=True)
+    figure, axes = sized(height, len(layers), len(severities))
     for (layer, severity), group in both.groupby(["layer", "severity"], sort=False, observed=True):
         ax = axes[list(layers).index(layer)][severities.index(severity)]
         for row in group.to_dict("records"):
@@ -81,21 +82,25 @@ def image_scatter(
         return nothing("no picture has a usable map")
     names, labels = list(dict.fromkeys(rows["corruption"])), _classes(rows, classes)
     shades, shapes = colours(names), markers(labels.values())
+    palette = np.array(list(shades.values()))
     height = min(0.22, 1.1 / len(layers)) * len(layers) + 0.16
-    figure, axes = sized(height, len(layers), len(severities), sharex=True, sharey=True)
+    figure, axes = sized(height, len(layers), len(severities))
     for (layer, severity), group in rows.groupby(["layer", "severity"], sort=False, observed=True):
         ax = axes[layers.index(layer)][severities.index(severity)]
         known = group["label"] if "label" in group else pd.Series(-1, group.index)
         for label, part in group.groupby(known, sort=False):
-            ax.scatter(
+            dots = ax.scatter(
                 part[metric], part["drop"], s=2.5, alpha=0.5, linewidth=0, rasterized=True,
-                c=[shades[name] for name in part["corruption"]], marker=shapes[labels.get(label, "all")],
+                c=palette[pd.Index(names).get_indexer(part["corruption"])],
+                marker=shapes[labels.get(label, "all")],
             )  # fmt: skip
+            _behind(ax, dots)
         _clustered(ax, group, metric, seed)
     low, high = np.quantile(rows["drop"], [0.005, 0.995])
-    axes[0][0].set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
     left, right = np.quantile(rows[metric], [0.005, 0.995])
-    axes[0][0].set_xlim(0 if metric == "rmse" else left, right * 1.05 if right > 0 else None)
+    room = 0.05 * (high - low)
+    wide = (0 if metric == "rmse" else left, right * 1.05 if right > 0 else axes[0][0].get_xlim()[1])
+    _limited(axes, wide, (low - room, high + room))
     for layer, row in zip(layers, axes, strict=True):
         row[0].set_ylabel(str(layer).replace("layer", "layer "))
     for severity, ax in zip(severities, axes[0], strict=True):
@@ -218,13 +223,25 @@ def _clustered(ax: Axes, group: pd.DataFrame, metric: str, seed: int) -> None:
     ax.fill_between(at, *np.quantile(lines[1:], [0.025, 0.975], axis=0), color="0.1", alpha=0.25, linewidth=0)
 
 
+def _behind(ax: Axes, dots: Collection) -> None:
+    """Hand the dots of a panel to the figure, which draws those of all panels first: as one picture."""
+    dots.remove()
+    ax.figure.add_artist(dots)
+    ax.patch.set_visible(False)
+
+
+def _limited(axes: np.ndarray, wide: tuple[float, float], tall: tuple[float, float]) -> None:
+    """The same limits in every panel, numbers at the outer ones. Axes that share theirs draw far slower."""
+    for ax in axes.flat:
+        ax.set(xlim=wide, ylim=tall)
+        ax.label_outer()
+
+
 def _same_limits(axes: np.ndarray) -> None:
     """Limits by the points and their bars, not by the bands of the lines, which may be very wide."""
     bars = [bar for ax in axes.flat for bar in ax.containers]
-    if sides := [x for bar in bars for x in _reach(bar, 0)]:
-        axes[0][0].set_xlim(*_padded(sides))
-    if tops := [y for bar in bars for y in _reach(bar, 1)]:
-        axes[0][0].set_ylim(*_padded(tops))
+    sides, tops = ([v for bar in bars for v in _reach(bar, axis)] for axis in (0, 1))
+    _limited(axes, _padded(sides or [0, 1]), _padded(tops or [0, 1]))
 
 
 def _reach(bar: object, axis: int) -> list[float]:

@@ -10,8 +10,10 @@ from typing import Any
 from unittest import mock
 
 import matplotlib as mpl
+from matplotlib.artist import Artist
 from matplotlib.backends import backend_pgf
 from matplotlib.figure import Figure
+from matplotlib.image import _ImageBase
 
 from medrob.figures.latex import escape
 
@@ -70,7 +72,7 @@ def pgf(figure: Figure, name: str) -> bytes | None:
     Warns:
         UserWarning: TeX cannot set a text of the figure; its last words are given.
     """
-    if engine() is None:
+    if engine() is None or figure.findobj(_pixels):
         return None
     stream = Limited()
     try:
@@ -81,8 +83,12 @@ def pgf(figure: Figure, name: str) -> bytes | None:
     except TooLarge:
         return None
     except (ValueError, backend_pgf.LatexError) as error:
-        if "raster graphics" not in str(error):
-            words = " ".join(str(error).split())[-300:]
-            warnings.warn(f"{name}: no PGF, {engine()} cannot set it: {words}", stacklevel=3)
+        words = " ".join(str(error).split())[-300:]
+        warnings.warn(f"{name}: no PGF, {engine()} cannot set it: {words}", stacklevel=3)
         return None
     return stream.getvalue().encode()
+
+
+def _pixels(artist: Artist) -> bool:
+    """A picture, or what is drawn as one."""
+    return isinstance(artist, _ImageBase) or bool(artist.get_rasterized())
