@@ -476,7 +476,7 @@ def test_layers_that_do_not_take_part_are_named():
 def test_a_network_without_known_blocks_needs_named_layers():
     with pytest.raises(ValueError, match="no layers that are known to give maps; name layers of your own"):
         explain(Toy(), PICTURE, methods=["gradcam"])
-    with pytest.raises(ValueError, match="it has conv, relu, fc"):
+    with pytest.raises(ValueError, match="it has conv, relu, unused"):
         explain(Toy(), PICTURE, methods=["gradcam"], layers=["layer1"])
 
 

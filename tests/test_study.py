@@ -32,7 +32,7 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
         load(tmp_path, text)
     message = str(caught.value)
     assert "'a b' is not a run name" in message
-    assert "no parameter 'epoch'; it has arch, stem, width, epochs" in message
+    assert "no parameter 'epoch'; it has arch, stem, width, weights, recipe, epochs" in message
     assert "lr='fast' is not like its default" in message
     assert "no stage '06_more'; the stages are 01_augment" in message
     assert "run y, 01_augment: no parameter 'run'" in message
@@ -308,8 +308,13 @@ def test_a_stage_reaches_what_it_computes_with(stage):
         item.split(":")[0] for item in reached(study.code_cells(NOTEBOOKS / f"{stage}.ipynb"), drawing=False)
     }
     wanted = {
-        "01_augment": {"medrob.data", "medrob.phantom", "medrob.distance", "medrob.corruptions.noise"},
-        "02_train": {"medrob.data", "medrob.models", "medrob.evaluation.metrics", "medrob.augment"},
+        "01_augment": {"medrob.data.load", "medrob.phantom", "medrob.distance", "medrob.corruptions.noise"},
+        "02_train": {
+            "medrob.data.load",
+            "medrob.models.build",
+            "medrob.evaluation.metrics",
+            "medrob.augment",
+        },
         "03_test": {"medrob.evaluation.prediction", "medrob.evaluation.bootstrap", "medrob.corruptions.blur"},
         "04_heatmaps": {
             "medrob.drift",
