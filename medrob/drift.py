@@ -24,7 +24,7 @@ from medrob.saliency.explain import (
     pick_layers,
 )
 from medrob.saliency.settings import Noise, Settings
-from medrob.similarity import METRICS, Maps, compare
+from medrob.similarity import METRICS, Maps, check_metrics, compare
 from medrob.trust import LOCALISATION, localise
 
 SELECTIONS = ("all", "random", "correct", "wrong")
@@ -83,7 +83,7 @@ def measure(
     layers: Sequence[str] | str | None = None,
     images: np.ndarray | None = None,
     target: str = "predicted",
-    metrics: Sequence[str] = tuple(METRICS),
+    metrics: Sequence[str] | str = tuple(METRICS),
     seed: int = 0,
     settings: Settings = Settings(),
     batch_size: int = 64,
@@ -119,13 +119,15 @@ def measure(
             measure.
     """
     batch_size = check_batch_size(batch_size)
-    methods, chosen = check_methods(methods), pick_layers(model, layers)
+    methods, chosen, metrics = check_methods(methods), pick_layers(model, layers), check_metrics(metrics)
     rows = _check_rows(images, len(dataset))
     asked = targets(target, dataset, rows)
     where = pick_device(device) if device else device_of(model)
     todo = [condition for condition in conditions if condition != CLEAN]
     if not len(rows) or not todo:
         raise ValueError(f"nothing to measure: {len(rows)} images, {len(todo)} conditions other than clean")
+    for condition in todo:  # an unknown corruption stops here, not after the first batch
+        corrupted(dataset.images[:0], condition, seed=seed, index=rows[:0])
     pairs = [(m, layer) for m in methods for layer in layers_of(m, chosen)]
     table = _Table(todo, pairs, rows, metrics, dataset.masks is not None)
     progress = bar(total=len(rows) * (len(todo) + 1), desc="explaining", unit="image")

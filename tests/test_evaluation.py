@@ -503,3 +503,14 @@ def test_reliability_holds_every_image_and_agrees_with_the_calibration_error(see
     assert found["images"].sum() == 50
     gap = (found["accuracy"] - found["confidence"]).abs() @ found["images"] / 50
     assert gap == pytest.approx(metrics(p, y, "multiclass")["ece"])
+
+
+def test_a_network_that_does_not_convert_its_input(blobs):
+    """A plain convolution refuses uint8: it is given floats, as by `medrob.saliency.explain`."""
+    model = torch.nn.Sequential(
+        torch.nn.Conv2d(1, 2, 3), torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(2, 2)
+    ).eval()
+    images = blobs(3).images
+    with torch.no_grad():
+        expected = model(torch.from_numpy(images).permute(0, 3, 1, 2).float()).softmax(1)
+    np.testing.assert_allclose(predict(model, images), expected, atol=1e-6)

@@ -157,6 +157,17 @@ def test_drop_against_drift_has_a_panel_for_each_layer_and_severity(scores, mean
     no_text_on_text(figure)
 
 
+def test_drop_against_drift_without_an_interval_or_a_drift(scores, mean):
+    for lost in (["low", "high"], ["value", "low", "high"]):
+        drawn(
+            figures.drop_against_drift(
+                scores, mean.assign(**dict.fromkeys(lost, np.nan)), method="gradcam", layers=LAYERS[:1]
+            )
+        )
+    bare = scores.assign(drop_low=np.nan, drop_high=np.nan)
+    drawn(figures.drop_against_drift(bare, mean, method="gradcam", layers=LAYERS[:1]))
+
+
 def test_overlay_grid_says_when_a_map_is_empty():
     images = np.full((2, 16, 16, 1), 90, np.uint8)
     maps = {"layer1": np.stack([np.eye(8), np.zeros((8, 8))]), "layer2": -np.ones((2, 4, 4))}

@@ -38,13 +38,14 @@ def predict(
     where = pick_device(device) if device else next(model.parameters()).device
     config = getattr(model, "config", {})
     training = model.training
+    number = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     outputs = []
     try:
         place(model, where).eval()
         with torch.inference_mode():
             for i in range(0, len(images), batch_size):
                 x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
-                outputs.append(activate(model(x).float(), config.get("task", "multiclass")).cpu())
+                outputs.append(activate(model(x.to(number)).float(), config.get("task", "multiclass")).cpu())
     finally:
         model.train(training)
     if not outputs:

@@ -246,7 +246,7 @@ def _same_limits(axes: np.ndarray) -> None:
 
 def _reach(bar: object, axis: int) -> list[float]:
     """Where the bars of a point end."""
-    segments = [s for lines in bar[2] for s in lines.get_segments()]  # type: ignore[index]
+    segments = [s for lines in bar[2] for s in lines.get_segments() if np.ndim(s) == 2]  # type: ignore[index]
     return [float(v) for segment in segments for v in segment[:, axis] if np.isfinite(v)]
 
 

@@ -95,8 +95,10 @@ def faithfulness(trust: pd.DataFrame, *, layer: str) -> Figure:
             ax.plot(row.chance, y, color="0.4", marker="o", markerfacecolor="none", linestyle="")
         ax.set_title(TITLES[test])
     axes[0][0].set_yticks(range(len(methods)), [word(m) for m in methods])
-    axes[0][0].invert_yaxis()
-    figure.supxlabel(f"area under the probability of the class explained ({layer})", fontsize="medium")
+    axes[0][0].set_ylim(len(methods) - 0.5, -0.5)
+    figure.supxlabel(
+        f"probability of the class explained: area; of ROAD: difference ({layer})", fontsize="medium"
+    )
     handles = [
         Line2D([], [], color="C0", marker="o", label="the method"),
         Line2D([], [], color="0.4", marker="o", markerfacecolor="none", linestyle="", label="a random map"),

@@ -110,6 +110,7 @@ def faithfulness(
     Raises:
         TypeError, ValueError: as `medrob.saliency.explain`; an unknown test, fewer than 1 step.
     """
+    tests = [tests] if isinstance(tests, str) else list(tests)
     unknown = [test for test in tests if test not in TESTS]
     if unknown or not len(tests):
         raise ValueError(f"tests={list(tests)!r}: unknown {unknown}; the tests are {', '.join(TESTS)}")
