@@ -203,8 +203,12 @@ def _augmix_augmenter() -> Any:
 
 def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Run an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
+    import imgaug
+
+    seed = int(rng.integers(2**31))
+    imgaug.seed(seed)  # `seed_` does not reach what is nested twice, which draws from imgaug's own generator
     seeded = augmenter.deepcopy()
-    seeded.seed_(int(rng.integers(2**31)))
+    seeded.seed_(seed)
     changed = seeded.augment_images(images)
     other = next((image.shape for image in changed if image.shape != images.shape[1:]), None)
     if other:

@@ -1,3 +1,4 @@
+import imgaug
 import numpy as np
 import pytest
 
@@ -143,3 +144,13 @@ def test_what_is_no_imgaug_expression(text):
 def test_an_augmentation_that_changes_the_size_is_refused():
     with pytest.raises(ValueError, match=r"makes images of \(26, 26, 1\) of \(28, 28, 1\); keep their size"):
         policy("iaa.Crop(px=1, keep_size=False)")(pictures(), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("name", augment.names())
+def test_imgaugs_own_generator_does_not_matter(name):
+    images = np.random.default_rng(0).integers(0, 255, (6, 28, 28, 1), dtype=np.uint8)
+    found = []
+    for seed in (1, 2):
+        imgaug.seed(seed)
+        found.append(augment.policy(name)(images, np.random.default_rng(0)))
+    np.testing.assert_array_equal(*found)
