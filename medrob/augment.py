@@ -131,9 +131,7 @@ def policy(name: str) -> Policy:
 
 def _expression(text: str) -> Any:
     """The augmenter that an expression makes; it can call nothing but what imgaug defines."""
-    import imgaug.augmenters as iaa
-    from imgaug import parameters as iap
-
+    iaa, iap = _library().augmenters, _library().parameters
     known = {"iaa": (iaa, iaa.Augmenter), "iap": (iap, iap.StochasticParameter)}
 
     def value(node: ast.AST) -> Any:
@@ -165,17 +163,26 @@ def _expression(text: str) -> Any:
 
 
 @cache
-def _geometric_augmenter() -> Any:
-    import imgaug.augmenters as iaa
+def _library() -> Any:
+    """The module imgaug; the generator that it makes at first use draws from NumPy's, which is put back."""
+    import imgaug
 
+    state = np.random.get_state()  # noqa: NPY002
+    imgaug.random.get_global_rng()
+    np.random.set_state(state)  # noqa: NPY002
+    return imgaug
+
+
+@cache
+def _geometric_augmenter() -> Any:
+    iaa = _library().augmenters
     shift = {"x": (-0.08, 0.08), "y": (-0.08, 0.08)}
     return iaa.Affine(scale=(0.92, 1.08), translate_percent=shift, rotate=(-10, 10), mode="edge")
 
 
 @cache
 def _photometric_augmenter() -> Any:
-    import imgaug.augmenters as iaa
-
+    iaa = _library().augmenters
     return iaa.Sequential(
         [iaa.Multiply((0.8, 1.2)), iaa.LinearContrast((0.7, 1.3)), iaa.GammaContrast((0.7, 1.4))]
     )
@@ -184,8 +191,7 @@ def _photometric_augmenter() -> Any:
 @cache
 def _augmix_augmenter() -> Any:
     """A chain of one to three operations (AugMix at severity 3), drawn for each image."""
-    import imgaug.augmenters as iaa
-
+    iaa = _library().augmenters
     move = {"percent": (-0.1, 0.1)}
     kinds = (
         *(iaa.pillike.Autocontrast, iaa.pillike.Equalize, lambda: iaa.Posterize(nb_bits=(3, 4))),
@@ -203,10 +209,8 @@ def _augmix_augmenter() -> Any:
 
 def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Run an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
-    import imgaug
-
     seed = int(rng.integers(2**31))
-    imgaug.seed(seed)  # `seed_` does not reach what is nested twice, which draws from imgaug's own generator
+    _library().seed(seed)  # what is nested twice draws from imgaug's own generator; `seed_` misses it
     seeded = augmenter.deepcopy()
     seeded.seed_(seed)
     changed = seeded.augment_images(images)

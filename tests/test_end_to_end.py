@@ -129,7 +129,7 @@ def test_a_mistyped_parameter_stops_the_notebook(tmp_path):
         text=True,
     )
     assert done.returncode != 0
-    assert "unknown parameter 'sise'; the parameters are run, dataset, size" in done.stderr
+    assert "unknown parameter 'sise'; the parameters are run, dataset, suite" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
