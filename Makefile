@@ -28,7 +28,7 @@ report: env  ## what the study found, as a folder of HTML: report/index.html
 	python -m medrob report
 
 test: env  ## run all tests (unit tests, then the notebooks)
-	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile
+	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test-slurm: env  ## a study through SLURM on this machine (root, Debian), and the same tables as without
 	tests/slurm/run

@@ -3,6 +3,12 @@ import pytest
 
 from medrob import data, models
 
+LONGEST = ("test_notebooks.py", "test_study_run.py")  # of minutes: they start first, beside all others
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=lambda item: item.path.name not in LONGEST)
+
 
 @pytest.fixture(autouse=True)
 def home(tmp_path_factory, monkeypatch):
