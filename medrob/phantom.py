@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 CLASSES = ("normal", "nodule", "consolidation")
+SIZE = 48  # default side in pixels: small enough to learn in minutes without a GPU
 COUNTS = {"train": 2000, "val": 400, "test": 400}  # default number of images of each split
 CONFOUNDED = "nodule"  # the class that `confounder` ties the side marker to
 SMALLEST, LARGEST = 28, 224  # sizes, px
@@ -79,7 +80,7 @@ class Anatomy(NamedTuple):
 
 
 def generate(
-    split: str, *, size: int = 64, seed: int = 0, limit: int = 0, start: int = 0, confounder: float = 0.0
+    split: str, *, size: int = SIZE, seed: int = 0, limit: int = 0, start: int = 0, confounder: float = 0.0
 ) -> tuple[Pictures, Labels, Masks]:
     """Images, labels and lesion masks of one split.
 

@@ -50,7 +50,7 @@ def test_phantom():
     assert (ds.task, ds.class_names, ds.split) == ("multiclass", phantom.CLASSES, "val")
     assert ds.counts == dict.fromkeys(phantom.CLASSES, 10)
     assert (ds.num_classes, ds.channels, len(ds)) == (3, 1, 30)
-    assert load("phantom", "val", size=0, limit=1).images.shape == (1, 64, 64, 1)
+    assert load("phantom", "val", size=0, limit=1).images.shape == (1, 48, 48, 1)
     assert (load("phantom:0.9", "val", size=28, limit=30, seed=4).images != ds.images).any()
 
 

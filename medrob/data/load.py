@@ -36,7 +36,7 @@ def load(
             `medrob.data.folders`), or of a table ``.csv`` or ``.parquet`` (see `medrob.data.tables`).
             Relative paths are looked for in the working directory, then in the project's folder.
         split: "train", "val" or "test".
-        size: side in pixels; None or 0 = the set's own (phantom 64, MedMNIST 28, files as stored).
+        size: side in pixels; None or 0 = the set's own (phantom 48, MedMNIST 28, files as stored).
             Images of another size are resized, those that are no squares stretched (area average
             down, cubic up).
         root: folder of the MedMNIST downloads; default ``data/raw``.
@@ -59,7 +59,7 @@ def load(
         raise ValueError(f"split={split!r}; the splits are {', '.join(SPLITS)}")
     dataset = str(dataset)
     if dataset.split(":")[0] == "phantom":
-        return _load_phantom(dataset, split, size or 64, seed, limit or 0)
+        return _load_phantom(dataset, split, size or phantom.SIZE, seed, limit or 0)
     if dataset in MEDMNIST:
         return subset(arrays.read(fetch(dataset, split, size or 28, root), split, 0), limit, seed)
     path = _find(dataset)
