@@ -38,7 +38,7 @@ def test_batches_do_not_show(tmp_path, monkeypatch):
 
 def test_a_full_disk_is_noticed_before_writing(tmp_path, monkeypatch):
     monkeypatch.setattr(files.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(OSError, match="GB are needed"):
+    with pytest.raises(OSError, match="MB are needed"):
         export(images(), np.zeros(6), tmp_path, names("thesis"))
     assert not list(tmp_path.iterdir())
 
@@ -68,3 +68,8 @@ def test_export_refuses(tmp_path):
     with pytest.raises(ValueError, match="unknown corruption"):
         export(images(), np.zeros(6), tmp_path, ["nothing"])
     assert not list(tmp_path.iterdir())
+
+
+def test_nothing_cannot_be_exported(tmp_path):
+    with pytest.raises(ValueError, match="images is empty"):
+        export(np.zeros((0, 28, 28, 1), np.uint8), np.zeros(0), tmp_path, ["contrast"])

@@ -9,7 +9,7 @@ with warnings.catch_warnings():
     warnings.simplefilter("ignore")
     import imgaug.augmenters as iaa
 
-from medrob.corruptions import as_augmenter, corrupt, describe, distances, names, register
+from medrob.corruptions import as_augmenter, compose, corrupt, describe, distances, names, register
 from medrob.corruptions.catalogue import CATALOGUE
 
 
@@ -56,6 +56,11 @@ def test_augmenters_refuse():
         as_augmenter("fog", (1, 6))
     with pytest.raises(TypeError, match="severity is '3'"):
         as_augmenter("fog", "3")
+    for severity in ([], (5, 1), (1, 2, 3)):
+        with pytest.raises(ValueError, match=r"integer, \(low, high\) or a list"):
+            as_augmenter("fog", severity)
+    with pytest.raises(ValueError, match="scale is '9'"):
+        as_augmenter("fog", 1, scale="9")
 
 
 def test_an_augmenter_becomes_a_corruption():
@@ -98,3 +103,35 @@ def test_register_refuses_what_ignores_the_seed():
     with pytest.raises(ValueError, match="not deterministic"):
         register("restless", iaa.Lambda(func_images=restless))
     assert "restless" not in names("all")
+
+
+@pytest.mark.parametrize("kind", ["Fog", "ElasticTransform"])
+def test_what_seeds_the_global_generator_is_the_same_on_all_threads(kind):
+    register("theirs", lambda severity: getattr(iaa.imgcorruptlike, kind)(severity=severity))
+    many = np.random.default_rng(0).integers(0, 256, (64, 64, 64, 3), dtype=np.uint8)
+    alone = corrupt(many, "theirs", 3, workers=1)
+    np.testing.assert_array_equal(corrupt(many, "theirs", 3, workers=4), alone)
+
+
+def test_an_augmenter_of_colours_becomes_a_corruption_of_colours():
+    assert register("greyer", iaa.MultiplySaturation(0.5)).colour
+    assert (corrupt(images(), "greyer", 1) != images()).any()
+    with pytest.raises(ValueError, match="needs RGB"):
+        corrupt(images(channels=1), "greyer", 1)
+    assert names("registered") == ("greyer",)
+
+
+def test_compositions_can_be_registered():
+    steps = [("gaussian_noise", 2), ("motion_blur", 3)]
+    entry = register("both", lambda severity: compose([("gaussian_noise", severity), ("motion_blur", 3)]))
+    assert entry.text == entry.summary
+    changed = corrupt(images(), "both", 2)
+    assert changed.shape == images().shape and (changed != compose(steps)(images())).any()  # a key of its own
+    np.testing.assert_array_equal(corrupt(images(), "both", 2)[1:], corrupt(images()[1:], "both", 2, start=1))
+    assert distances(images(), "both").mean(1)[0] > 0
+
+
+def test_what_fails_in_use_says_so():
+    register("theirs", iaa.imgcorruptlike.Fog(severity=1))
+    with pytest.raises(ValueError, match=r"augmenter of 'theirs' fails on an image of \(28, 28, 1\)"):
+        corrupt(np.zeros((1, 28, 28, 1), np.uint8), "theirs", 1)

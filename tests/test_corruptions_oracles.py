@@ -216,7 +216,7 @@ def test_enhancements_equal_pillow_but_round():
 
 def test_gamma_equals_the_formula():
     ramp = np.arange(256, dtype=np.uint8).repeat(4).reshape(1, 32, 32, 1)
-    darker = corrupt(ramp, "chestmnist/gamma_up", 5)
+    darker = corrupt(ramp, "chestmnist/gamma_corr_up", 5)
     np.testing.assert_array_equal(darker, np.rint(255 * (ramp / 255) ** 1.6).astype(np.uint8))
 
 

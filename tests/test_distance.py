@@ -103,7 +103,9 @@ def test_severities(tiny):
     rgb[..., 0] //= 2
     found = distance.severities({"grey": tiny.images[:4], "rgb": rgb}, ["contrast", "saturate"])
     assert list(found) == ["grey", "rgb", "exception"] and found.loc["saturate", "grey"] == ""
-    assert found.loc["contrast", "exception"] == "" and found.loc["saturate", "exception"] == "224, 32"
+    assert found.loc["contrast", "exception"] == "" and found.loc["saturate", "exception"] == "224, 64, 32"
+    faint = distance.severities({"grey": tiny.images[:4]}, ["chestmnist/gaussian_blur"])
+    assert faint.loc["chestmnist/gaussian_blur", "exception"] == "hardly visible: grey"
     worked = [
         compare_images(tiny.images[:4], corruptions.corrupt(tiny.images[:4], "contrast", severity))[
             "rmse"

@@ -45,6 +45,8 @@ def corrupt(
         scale: severity table, "32", "64" or "224"; default by the shorter side: up to 48 pixels "32", up to
             112 "64", else "224". Where none was published at that scale, or there is only one table, lengths
             in the "224" table are multiplied by size / 224; with scale="224" they are taken as published.
+            A published table holds pixels: its lengths are the same at all sizes that use it, so severities
+            of blurs at 113 and at 512 pixels are not the same share of the picture.
         workers: threads that share the images; by default one, or all cores for four million values or more.
 
     Returns:
@@ -65,6 +67,7 @@ def corrupt(
     if workers is None:
         workers = cores() if images.size >= _PARALLEL else 1
     workers = check_integer("workers", workers, 1)
+    check_scale(scale)
     parameters, factor = _level(corruption, severity, scale, min(images.shape[1:3]))
     _keep_memory()
     out = np.empty(images.shape, np.uint8)
@@ -119,10 +122,14 @@ def check_integer(argument: str, value: Any, low: int, high: int | None = None) 
     return int(value)
 
 
-def _level(corruption: Corruption, severity: int, scale: str | None, side: int) -> tuple[Any, float]:
-    """Parameters of a severity, and the factor for lengths in pixels."""
+def check_scale(scale: str | None) -> None:
+    """Raise unless it names a table or is None."""
     if scale is not None and scale not in SCALES:
         raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(map(repr, SCALES))} or None")
+
+
+def _level(corruption: Corruption, severity: int, scale: str | None, side: int) -> tuple[Any, float]:
+    """Parameters of a severity, and the factor for lengths in pixels."""
     wanted = scale or next(key for key, limit in SCALES.items() if side <= limit)
     if wanted in corruption.parameters and (scale or len(corruption.parameters) > 1):
         return corruption.parameters[wanted][severity - 1], 1.0

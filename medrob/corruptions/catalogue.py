@@ -1,6 +1,7 @@
 """Which corruptions exist, what each does to whom, and which suites they form."""
 
 import difflib
+import inspect
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -51,6 +52,11 @@ class Corruption:
     function: Function
     colour: bool = False
 
+    @property
+    def text(self) -> str:
+        """What it does, what its parameters mean, and where it comes from, in full."""
+        return (inspect.getdoc(self.function) if inspect.isfunction(self.function) else None) or self.summary
+
 
 def _entry(
     name: str,
@@ -96,8 +102,8 @@ _MEDMNIST: dict[str, tuple[Function, str, bool]] = {
     "brightness_down": (photometric.enhance_brightness, "photometric", False),
     "contrast_up": (photometric.enhance_contrast, "photometric", False),
     "contrast_down": (photometric.enhance_contrast, "photometric", False),
-    "gamma_up": (photometric.gamma, "photometric", False),
-    "gamma_down": (photometric.gamma, "photometric", False),
+    "gamma_corr_up": (photometric.gamma, "photometric", False),
+    "gamma_corr_down": (photometric.gamma, "photometric", False),
     "saturate": (photometric.saturate_more, "photometric", True),
     "gaussian_blur": (blur.kernel_blur, "blur", False),
     "stain_deposit": (microscopy.stain_deposit, "artefact", False),
@@ -200,17 +206,24 @@ def names(suite: str = "thesis", *, channels: int | None = None) -> tuple[str, .
     """The corruptions of a suite, in its order, as names that `corrupt` takes.
 
     Args:
-        suite: one of `suites()`, or "all" for everything that has no table of its own data set.
+        suite: one of `suites()`, "all" for everything that has no table of its own data set, or
+            "registered" for what `register` added.
         channels: 1 leaves out those that exist only in colour, with a warning that names them.
 
     Raises:
         ValueError: unknown suite or number of channels.
     """
-    if suite != "all" and suite not in SUITES:
-        raise ValueError(f"unknown suite {suite!r}{nearest(suite, SUITES)}; known: all, {', '.join(SUITES)}")
+    also = {
+        "all": [n for n in CATALOGUE if "/" not in n],
+        "registered": [n for n in CATALOGUE if n not in BUILT_IN],
+    }
+    if suite not in also | SUITES:
+        raise ValueError(
+            f"unknown suite {suite!r}{nearest(suite, SUITES)}; known: {', '.join([*also, *SUITES])}"
+        )
     if channels not in (None, 1, 3):
         raise ValueError(f"channels is {channels!r}, but must be 1 (grey), 3 (RGB) or None")
-    chosen = tuple(n for n in CATALOGUE if "/" not in n) if suite == "all" else SUITES[suite]
+    chosen = tuple((also | SUITES)[suite])
     colour = [name for name in chosen if CATALOGUE[name].colour]
     if channels == 1 and colour:
         warnings.warn(f"left out for grey images, RGB only: {', '.join(colour)}", stacklevel=2)

@@ -20,13 +20,14 @@ class Composition:
     def __call__(
         self, images: NDArray[np.uint8], *, seed: int = 0, start: int = 0, scale: str | None = None
     ) -> NDArray[np.uint8]:
-        """Images after every step. A corruption met again draws other numbers than the first time."""
+        """Images after every step. What draws the same field as an earlier step gets another one."""
         seed = check_integer("seed", seed, 0)
         met: Counter[str] = Counter()
         for name, severity in self.steps:
-            step_seed = seed + (met[name] << 64)
+            key = describe(name).key
+            step_seed = seed + (met[key] << 64)
             images = corrupt(images, name, severity, seed=step_seed, start=start, scale=scale)
-            met[name] += 1
+            met[key] += 1
         return images
 
 

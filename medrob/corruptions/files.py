@@ -41,6 +41,8 @@ def export(
     labels = np.asarray(labels)
     if len(labels) != len(images):
         raise ValueError(f"labels has {len(labels)} rows, but there are {len(images)} images")
+    if not len(images):
+        raise ValueError("images is empty; there is nothing to export")
     if labels.dtype.kind not in "biuf":
         raise TypeError(f"labels has dtype {labels.dtype}, but must be numbers")
     if isinstance(names, str):
@@ -53,7 +55,7 @@ def export(
     needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)
     free = shutil.disk_usage(folder).free
     if needed > free:
-        raise OSError(f"{folder} has {free / 1e9:.2f} GB free, but {needed / 1e9:.2f} GB are needed")
+        raise OSError(f"{folder} has {free / 1e6:,.1f} MB free, but {needed / 1e6:,.1f} MB are needed")
     labels = labels.reshape(len(labels), -1)
     return tuple(_write(images, labels, folder, name, seed, scale, split) for name in names)
 

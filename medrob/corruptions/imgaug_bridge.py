@@ -1,17 +1,24 @@
 """The bridge to imgaug, both ways. Importing it imports imgaug (PyPI `imaug`)."""
 
 import copy
+import threading
 from collections.abc import Callable, Sequence
-from typing import Any
+from functools import partial
+from typing import Any, TypeAlias
 
 import imgaug.augmenters as iaa
 import imgaug.parameters as iap
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.apply import check_integer, corrupt
+from medrob.corruptions.apply import check_integer, check_scale, corrupt
 from medrob.corruptions.catalogue import BUILT_IN, CATALOGUE, Corruption, describe
+from medrob.corruptions.composition import Composition
 from medrob.corruptions.draws import Draws
+
+Level: TypeAlias = iaa.Augmenter | Composition  # what one severity does
+
+_alone = threading.Lock()  # some of imgaug's augmenters seed NumPy's global generator while they work
 
 
 class _Augmenter(iaa.Augmenter):
@@ -56,38 +63,50 @@ def as_augmenter(
         severity: 1 to 5; (low, high) draws evenly from low to high, a list from its members.
         scale: as in `corrupt`.
         seed: imgaug's seed; without one the numbers follow imgaug's global random state.
+
+    Raises:
+        TypeError, ValueError: an unknown corruption, severity or scale.
     """
     describe(name)
+    check_scale(scale)
     for value in severity if isinstance(severity, tuple | list) else [severity]:
         check_integer("severity", value, 1, 5)
+    if severity == [] or (isinstance(severity, tuple) and (len(severity) != 2 or severity[0] > severity[1])):
+        raise ValueError(
+            f"severity is {severity!r}, but must be an integer, (low, high) or a list of integers"
+        )
     return _Augmenter(name, severity, scale, seed)
 
 
 def register(
     name: str,
-    augmenter: iaa.Augmenter | Sequence[iaa.Augmenter] | Callable[[int], iaa.Augmenter],
+    augmenter: Level | Sequence[Level] | Callable[[int], Level],
     *,
     group: str = "registered",
     source: str = "imgaug",
 ) -> Corruption:
-    """Make imgaug augmenters a corruption that `corrupt` knows by `name`, in this process.
+    """Make imgaug augmenters, or compositions, a corruption that `corrupt` knows by `name`, in this process.
+
+    `names("registered")` lists them. One that fails on grey images is taken to need RGB.
 
     Args:
         name: a new name, without "/". Registering it again replaces it; built-in names cannot be taken.
-        augmenter: one for each severity (five), or a function from severity to one; or a single one, which
-            is then used at every severity.
+        augmenter: one for each severity (five), or a function from severity to one, as in
+            ``lambda s: compose([("gaussian_noise", s), ("motion_blur", s)])``; or a single one, which is then
+            used at every severity.
         group: as shown by `describe`.
         source: as shown by `describe`.
 
     Raises:
-        TypeError: not an augmenter.
-        ValueError: name taken, not five, images change shape or dtype, or the same seed gives two results.
+        TypeError: neither an augmenter nor a composition.
+        ValueError: name taken, not five, images change shape or dtype, the same seed gives two results, or
+            neither a grey nor an RGB image of 64 px is accepted.
     """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name is {name!r}, but must be a non-empty string without '/'")
     if name in BUILT_IN:
         raise ValueError(f"name {name!r} belongs to a built-in corruption; choose another")
-    if isinstance(augmenter, iaa.Augmenter):
+    if isinstance(augmenter, iaa.Augmenter | Composition):
         levels: list[Any] = [augmenter] * 5
     elif isinstance(augmenter, Sequence):
         levels = list(augmenter)
@@ -95,44 +114,75 @@ def register(
         levels = [augmenter(severity) for severity in range(1, 6)]
     else:
         levels = [augmenter]
-    wrong = [level for level in levels if not isinstance(level, iaa.Augmenter)]
+    wrong = [level for level in levels if not isinstance(level, iaa.Augmenter | Composition)]
     if wrong:
-        raise TypeError(f"augmenter gives {wrong[0]!r}, but must give imgaug Augmenters")
+        raise TypeError(f"augmenter gives {wrong[0]!r}, but must give imgaug Augmenters or compose([...])")
     if len(levels) != 5:
         raise ValueError(f"augmenter has {len(levels)} levels, but must have 5, one for each severity")
-    for level in levels:
-        _check_deterministic(name, level)
+    colour = True in {_needs_colour(name, level) for level in levels}
     five = (levels[0], levels[1], levels[2], levels[3], levels[4])
     entry = Corruption(
-        name, group, ("any",), {"224": five}, source, "An imgaug augmenter.", name, _apply_augmenter
+        *(name, group, ("any",), {"224": five}, source, "Registered in this process.", name),
+        *(partial(_apply_level, name), colour),
     )
     CATALOGUE[name] = entry
     return entry
 
 
-def _apply_augmenter(images: NDArray[np.uint8], augmenter: iaa.Augmenter, draws: Draws) -> NDArray[np.uint8]:
+def _apply_level(name: str, images: NDArray[np.uint8], level: Level, draws: Draws) -> NDArray[np.uint8]:
     """Each image on its own, under a seed from its key."""
-    own = copy.deepcopy(augmenter)  # its random state is ours alone
-    seeds = draws.words(1)[:, 0] % np.uint64(2**31)
+    seeds = [int(word) for word in draws.words(1)[:, 0] % np.uint64(2**31)]
+    if isinstance(level, Composition):
+        changed = [level(image[None], seed=seed)[0] for image, seed in zip(images, seeds, strict=True)]
+        return np.stack(changed) if changed else images.copy()
+    own = copy.deepcopy(level)  # its random state is ours alone
     out = np.empty_like(images)
-    for image, result, seed in zip(images, out, seeds, strict=True):
-        own.seed_(int(seed))
-        result[:] = own.augment_image(image.copy())
+    with _alone:
+        for image, result, seed in zip(images, out, seeds, strict=True):
+            own.seed_(seed)
+            try:
+                result[:] = own.augment_image(image.copy())
+            except Exception as error:  # imgaug raises many kinds
+                raise ValueError(
+                    f"augmenter of {name!r} fails on an image of {image.shape}: {error}"
+                ) from None
     return out
 
 
-def _check_deterministic(name: str, augmenter: iaa.Augmenter) -> None:
-    """Raise unless two copies under one seed agree on shape, dtype and every value."""
+def _needs_colour(name: str, level: Level) -> bool:
+    """Whether a level takes RGB alone; raises unless it keeps shape and dtype and is ruled by its seed."""
+    if isinstance(level, Composition):
+        return any(describe(step).colour for step, _ in level.steps)
     ramp = np.linspace(0, 255, 64 * 64).reshape(64, 64, 1).round().astype(np.uint8)
+    try:
+        _check_deterministic(name, level, ramp)
+    except ValueError:
+        raise
+    except Exception:  # what imgaug raises on a number of channels that it does not take
+        try:
+            _check_deterministic(name, level, np.repeat(ramp, 3, axis=2))
+        except ValueError:
+            raise
+        except Exception as error:
+            raise ValueError(
+                f"augmenter of {name!r} fails on images of 64 px, grey and RGB: {error}"
+            ) from None
+        return True
+    return False
+
+
+def _check_deterministic(name: str, augmenter: iaa.Augmenter, image: NDArray[np.uint8]) -> None:
+    """Raise unless two copies under one seed agree on shape, dtype and every value."""
     results = []
     for _ in range(2):
         own = copy.deepcopy(augmenter)
         own.seed_(7)
-        results.append([own.augment_image(ramp.copy()) for _ in range(4)])
+        with _alone:
+            results.append([own.augment_image(image.copy()) for _ in range(4)])
     for first, second in zip(*results, strict=True):
-        if first.shape != ramp.shape or first.dtype != np.uint8:
+        if first.shape != image.shape or first.dtype != np.uint8:
             raise ValueError(
-                f"augmenter of {name!r} makes {first.dtype} {first.shape} of uint8 {ramp.shape}; "
+                f"augmenter of {name!r} makes {first.dtype} {first.shape} of uint8 {image.shape}; "
                 "it must keep shape and dtype"
             )
         if not np.array_equal(first, second):

@@ -12,8 +12,8 @@ _CU = ("contrast_up", (1.1, 1.2, 1.3, 1.4, 1.6))
 _J = ("jpeg_compression", (50, 30, 15, 10, 7))
 _BU = ("brightness_up", (1.1, 1.2, 1.3, 1.4, 1.5))
 _BD = ("brightness_down", (0.9, 0.8, 0.7, 0.6, 0.5))
-_GAMMA_UP = ("gamma_up", (1.1, 1.2, 1.3, 1.4, 1.6))
-_GAMMA_DOWN = ("gamma_down", (0.9, 0.8, 0.7, 0.6, 0.4))
+_GAMMA_UP = ("gamma_corr_up", (1.1, 1.2, 1.3, 1.4, 1.6))
+_GAMMA_DOWN = ("gamma_corr_down", (0.9, 0.8, 0.7, 0.6, 0.4))
 _COARSE = ("pixelate", (0.3, 0.25, 0.2, 0.15, 0.1))
 _SMOOTH = ("gaussian_blur", (3, 5, 7, 9, 11))
 _RAYS = (  # chest radiographs
@@ -37,7 +37,7 @@ _ORGAN = (
     ("brightness_down", (0.8, 0.75, 0.7, 0.65, 0.6)),
     ("contrast_up", (1.3, 1.4, 1.6, 1.7, 1.8)),
     ("contrast_down", (0.8, 0.7, 0.6, 0.55, 0.5)),
-    ("gamma_up", (1.3, 1.4, 1.6, 1.8, 2.0)),
+    ("gamma_corr_up", (1.3, 1.4, 1.6, 1.8, 2.0)),
     _GAMMA_DOWN,
 )
 MEDMNIST_C: dict[str, dict[str, Levels]] = {

@@ -42,8 +42,7 @@ def ghosting(images: Images, radians: float, draws: Draws) -> Images:
     """
     period = draws.uniform((), 3, 8)[:, None]
     start = draws.uniform((), 0, 2 * np.pi, stream=1)[:, None]
-    lines = np.arange(images.shape[1])
-    phase = radians * np.sin(2 * np.pi * lines / period + start)
+    phase = radians * np.sin(2 * np.pi * _acquired(images.shape[1]) / period + start)
     return _through_k_space(images, phase[:, :, None])
 
 
@@ -57,8 +56,7 @@ def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     places = draws.uniform((5, 2), -1, 1) * shift
     times = np.sort(draws.uniform((4,), 0, 1, stream=1), axis=1)
     rows, columns = np.fft.fftfreq(height), np.fft.fftfreq(width)
-    order = np.argsort(np.argsort(rows))  # lines are read from the most negative frequency up
-    segment = (order / height >= times[:, :, None]).sum(axis=1)  # (images, lines)
+    segment = (_acquired(height) / height >= times[:, :, None]).sum(axis=1)  # (images, lines)
     segment_shift = np.take_along_axis(places, segment[..., None], axis=1)
     segment_shift[:, np.abs(rows) < 0.05] = 0
     down, across = (segment_shift[..., axis] * images.shape[1 + axis] for axis in (0, 1))
@@ -99,6 +97,11 @@ def rician_noise(images: Images, sigma: float, draws: Draws) -> Images:
     real = images + draws.normal(images.shape[1:]) * np.float32(255 * sigma)
     imaginary = draws.normal(images.shape[1:], stream=1) * np.float32(255 * sigma)
     return to_uint8(np.sqrt(real * real + imaginary * imaginary))
+
+
+def _acquired(height: int) -> NDArray[np.intp]:
+    """When each row of a spectrum is read: from the most negative frequency up."""
+    return np.argsort(np.argsort(np.fft.fftfreq(height)))
 
 
 def _through_k_space(images: Images, phase: NDArray) -> Images:

@@ -1,4 +1,9 @@
-"""Ultrasound: coherent speckle, shadows and depth gain. The probe is at the upper edge."""
+"""Ultrasound: coherent speckle, shadows and depth gain. The probe is at the upper edge.
+
+A grey level is taken as B-mode shows it, the logarithm of the echo's amplitude: 255 is the strongest echo, 0
+lies 60 dB or more below it (Szabo 2014, Diagnostic Ultrasound Imaging, ch. 10). What multiplies the amplitude
+is added to the grey level, and what was black stays black.
+"""
 
 import cv2
 import numpy as np
@@ -9,9 +14,11 @@ from medrob.corruptions.photometric import to_uint8
 
 Images = NDArray[np.uint8]
 
+_RANGE = 60.0  # decibels from black to white
+
 
 def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
-    """Fully developed speckle: multiply by a Rayleigh field of mean 1, blended in by `share`.
+    """Fully developed speckle: the echo times a Rayleigh field of mean 1, blended in by `share`.
 
     The field is the size of a complex normal field blurred by the beam, three times as wide sideways as in
     depth (sigma 1/110 and 1/330 of the shorter side, 0.3 pixels or more). Burckhardt (1978).
@@ -24,15 +31,15 @@ def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
         real, imaginary = (cv2.GaussianBlur(p, (0, 0), sideways, sigmaY=deep) for p in (real, imaginary))
         envelope = np.sqrt(real * real + imaginary * imaginary)
         envelope /= envelope.mean()
-        result[:] = to_uint8(image * (1 - share + share * envelope)[..., None])
+        result[:] = _echo_times(image[None], (1 - share + share * envelope)[None])[0]
     return out
 
 
 def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
     """A stone or rib stops the beam: a fan of darkness below a random point.
 
-    `loss` is the share of the echo that is lost in the middle of the shadow; its edges are soft. Kremkau &
-    Taylor (1986).
+    `loss` is the share of the echo's amplitude that is lost in the middle of the shadow; its edges are
+    soft. Kremkau & Taylor (1986).
     """
     height, width = images.shape[1:3]
     y, x = np.mgrid[0 : 1 : height * 1j, 0 : 1 : width * 1j]
@@ -44,7 +51,7 @@ def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
     edge = half * (y + 0.6) / (depth + 0.6)
     across = 1 / (1 + np.exp((np.abs(x - axis) - edge) / 0.02))
     below = 1 / (1 + np.exp(-(y - depth) / 0.015))
-    return to_uint8(images * (1 - loss * across * below)[..., None])
+    return _echo_times(images, 1 - loss * across * below)
 
 
 def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
@@ -53,4 +60,10 @@ def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
     `decibel` is the loss at the lower edge, growing evenly with depth. Hughes & Duck (1997).
     """
     fall = 10 ** (-decibel / 20 * np.linspace(0, 1, images.shape[1]))
-    return to_uint8(images * fall[:, None, None].astype(np.float32))
+    return _echo_times(images, fall[None, :, None])
+
+
+def _echo_times(images: Images, factor: NDArray) -> Images:
+    """Images (N, H, W, C) whose echoes are multiplied by a factor (N, H, W), as the display shows them."""
+    gain = (20 * 255 / _RANGE) * np.log10(np.maximum(factor, 1e-6))
+    return to_uint8((images + gain[..., None].astype(np.float32)) * (images > 0))

@@ -82,7 +82,7 @@ def image_distance(distances: pd.DataFrame) -> Figure:
             )  # fmt: skip
         ax.set(xlabel="severity", ylabel=label, xticks=sorted(dirty["severity"].unique()))
     figure.legend(
-        *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 5)
+        *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 4)
     )
     return figure
 
