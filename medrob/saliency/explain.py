@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
@@ -14,6 +15,7 @@ from medrob.data import check_images
 from medrob.layers import NO_MAPS, cam_layers, evaluating, named_layers
 from medrob.models import pick_device, place
 from medrob.saliency.gradient import MAPS, WEIGHTS, cams, existing
+from medrob.saliency.maps import degenerate
 from medrob.saliency.pixel import GRADIENT_MAPS, PERTURBATIONS, pixel_maps
 from medrob.saliency.score import SCORE_CAMS, score_cams
 from medrob.saliency.settings import Noise, Settings
@@ -74,7 +76,8 @@ def explain(
 
     Returns:
         ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own
-        resolution. `normalise` and `upsample` make them comparable and visible.
+        resolution. `normalise` and `upsample` make them comparable and visible. A warning names methods
+        and layers whose maps are all `degenerate`, and activations below 0 that a method does not take.
 
     Raises:
         TypeError, ValueError: an unknown method or layer, images of another shape, classes that
@@ -93,7 +96,15 @@ def explain(
             maps, _ = attribute(model, x, methods, chosen, target, settings=settings, noise=noise)
             for key, found in maps.items():
                 parts.setdefault(key, []).append(found.float().cpu().numpy())
-    return {key: np.concatenate(found) for key, found in parts.items()}
+    maps = {key: np.concatenate(found) for key, found in parts.items()}
+    empty = [f"{method} at {layer}" for (method, layer), m in maps.items() if len(m) and degenerate(m).all()]
+    if empty:
+        warnings.warn(
+            f"all maps ({len(images)}) are degenerate (flat, without a positive value, or of fewer than 4 "
+            f"positions): {', '.join(empty)}",
+            stacklevel=2,
+        )
+    return maps
 
 
 def attribute(

@@ -6,11 +6,13 @@ Shapes: A and g are (N, K, h, w), maps (N, h, w). A map is raw: before the ReLU,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
 
+from medrob.layers import rectified
 from medrob.saliency.tokens import to_maps
 
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
@@ -83,6 +85,8 @@ MAPS: dict[str, Maps] = {
     "gradcam-elementwise": gradcam_elementwise,
     "eigencam": eigencam,
 }
+# Their derivations take A >= 0: where S_k is not above 0, the weights have poles.
+NON_NEGATIVE = ("gradcam++", "xgradcam", "smoothgradcam++")
 
 
 def cams(
@@ -117,9 +121,22 @@ def cams(
     for layer, A, g in zip(layers, activations, gradients, strict=True):
         # Sums over the positions, and small gradients, leave the range of half precision.
         exact = torch.promote_types(A.dtype, torch.float32)
+        warn_signed(methods, layer, A)
         found = _formulas(A.to(exact), g.to(exact), methods)
         maps.update({(method, layer): values for method, values in found.items()})
     return maps, logits
+
+
+def warn_signed(methods: Sequence[str], layer: str, A: Tensor) -> None:
+    """Warn, for each method and layer, where activations are negative that the method takes to be >= 0."""
+    asked = [method for method in methods if method in NON_NEGATIVE]
+    if asked and A.numel() and bool((A < 0).any()):
+        for method in asked:
+            warnings.warn(
+                f"{method} at {layer}: activations are negative in places, but the method is derived for those "
+                ">= 0, and its weights may have poles; trust gradcam or hirescam more at this layer",
+                stacklevel=2,
+            )
 
 
 def differentiate(
@@ -163,7 +180,7 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
         ValueError: a layer that takes no part, a network whose output is not logits.
     """
     model = getattr(model, "_orig_mod", model)  # compiled by torch.compile, it would pass by the hooks
-    with _outputs(layers) as outputs:
+    with _outputs(layers, rectified(model)) as outputs:
         logits = model(x)
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         raise ValueError(
@@ -238,10 +255,12 @@ def _described(output: object) -> str:
 
 
 @contextlib.contextmanager
-def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of modules while the block runs.
+def _outputs(layers: Mapping[str, nn.Module], rectified: Set[nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of modules while the block runs, those of `rectified` after their ReLU.
 
-    What comes after a module gets a copy, so that a ReLU in place does not overwrite what is collected.
+    What comes after a module gets a copy, so that a ReLU in place does not overwrite what is collected. The
+    network's own ReLU of what is rectified already gets all values above 0 by the least that there is: it
+    changes no value, and lets the gradient pass at 0, too.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -253,8 +272,8 @@ def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
             # Frozen, and behind a step without gradient, it would have none of its own.
             if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
                 output = output.detach().requires_grad_()
-            outputs[name] = output
-            return output.clone()
+            outputs[name] = output.relu() if module in rectified else output
+            return outputs[name] + _least(output.dtype) if module in rectified else output.clone()
 
         return hook
 
@@ -262,3 +281,9 @@ def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
         for name, module in layers.items():
             stack.callback(module.register_forward_hook(keep(name)).remove)
         yield outputs
+
+
+def _least(dtype: torch.dtype) -> float:
+    """The smallest number that a ReLU tells from 0: normal, but in float16, where that is not small."""
+    limits = torch.finfo(dtype)
+    return limits.tiny * (limits.eps if dtype == torch.float16 else 1)
