@@ -211,7 +211,9 @@ def test_the_network_is_left_as_found(dataset):
         (dict(images=np.ones(12, bool)), "give indices from 0 to 11"),
         (dict(images=[]), "give indices from 0 to 11"),
         (dict(conditions=[("clean", 0)]), "nothing to measure: 12 images, 0 conditions other than clean"),
-        (dict(batch_size=0), "batch_size=0"),
+        (dict(batch_size=0), "batch_size is 0"),
+        (dict(target=3), r"target=3 is unknown; give one of predicted, .*, or the number of a class, 0 to 2"),
+        (dict(target=True), "target=True is unknown"),
     ],
 )
 def test_bad_arguments_are_named(model, dataset, change, match):

@@ -130,9 +130,7 @@ def test_densenet_is_explained_after_its_last_relu(dtype):
         assert away < (1e-2 if dtype == torch.float16 else 1e-5) * size
 
 
-@pytest.mark.parametrize(
-    ("activation", "signed"), [(nn.SiLU(), True), (nn.ReLU(), False), (nn.GELU(), True)]
-)
+@pytest.mark.parametrize(("activation", "signed"), [(nn.SiLU(), True), (nn.ReLU(), False), (nn.GELU(), True)])
 def test_negative_activations_are_told_to_methods_that_do_not_take_them(activation, signed):
     model = nn.Sequential(
         nn.Conv2d(1, 4, 3), activation, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
@@ -147,7 +145,9 @@ def test_negative_activations_are_told_to_methods_that_do_not_take_them(activati
 
 
 def test_maps_that_are_all_degenerate_are_named(network):
-    with pytest.warns(UserWarning, match=r"all maps \(2\) are degenerate .*: gradcam at layer4.0, gradcam at"):
+    with pytest.warns(
+        UserWarning, match=r"all maps \(2\) are degenerate .*: gradcam at layer4.0, gradcam at"
+    ):
         explain(network, pictures(2, 8, 1), methods=["gradcam"], layers=["layer1.0", "layer4.0", "layer4.1"])
 
 

@@ -133,8 +133,8 @@ def warn_signed(methods: Sequence[str], layer: str, A: Tensor) -> None:
     if asked and A.numel() and bool((A < 0).any()):
         for method in asked:
             warnings.warn(
-                f"{method} at {layer}: activations are negative in places, but the method is derived for those "
-                ">= 0, and its weights may have poles; trust gradcam or hirescam more at this layer",
+                f"{method} at {layer}: activations are negative in places, but the method is derived for "
+                "those >= 0, and its weights may have poles; trust gradcam or hirescam more at this layer",
                 stacklevel=2,
             )
 
@@ -181,7 +181,11 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
     """
     model = getattr(model, "_orig_mod", model)  # compiled by torch.compile, it would pass by the hooks
     with _outputs(layers, rectified(model)) as outputs:
-        logits = model(x)
+        try:
+            logits = model(x)
+        except RuntimeError:
+            _check_channels(model, x)
+            raise
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         raise ValueError(
             f"{type(model).__name__} gives {_described(logits)} for {len(x)} images; saliency needs logits "
@@ -197,6 +201,16 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
                 "(N, K, h, w) or tokens (N, T, K), one set for each image"
             )
     return outputs, logits
+
+
+def _check_channels(model: nn.Module, x: Tensor) -> None:
+    """Say so where a network has failed on images of another number of channels than it takes."""
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if stem is not None and stem.in_channels != x.shape[1]:
+        raise ValueError(
+            f"images have {x.shape[1]} channel{'s' * (x.shape[1] > 1)}, but {type(model).__name__} takes "
+            f"{stem.in_channels}; repeat a grey image, images.repeat(3, -1), or take a network of as many"
+        ) from None
 
 
 def as_input(model: nn.Module, x: Tensor) -> Tensor:
@@ -273,7 +287,10 @@ def _outputs(layers: Mapping[str, nn.Module], rectified: Set[nn.Module]) -> Iter
             if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
                 output = output.detach().requires_grad_()
             outputs[name] = output.relu() if module in rectified else output
-            return outputs[name] + _least(output.dtype) if module in rectified else output.clone()
+            # Normal, but in float16, where the smallest normal number is not small.
+            limits = torch.finfo(output.dtype) if module in rectified else None
+            least = limits and limits.tiny * (limits.eps if output.dtype == torch.float16 else 1)
+            return outputs[name] + least if least else output.clone()
 
         return hook
 
@@ -281,9 +298,3 @@ def _outputs(layers: Mapping[str, nn.Module], rectified: Set[nn.Module]) -> Iter
         for name, module in layers.items():
             stack.callback(module.register_forward_hook(keep(name)).remove)
         yield outputs
-
-
-def _least(dtype: torch.dtype) -> float:
-    """The smallest number that a ReLU tells from 0: normal, but in float16, where that is not small."""
-    limits = torch.finfo(dtype)
-    return limits.tiny * (limits.eps if dtype == torch.float16 else 1)
