@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from medrob import models
-from medrob.saliency import cams, degenerate, explain, names, normalise, upsample
+from medrob.saliency import Settings, cams, degenerate, explain, names, normalise, upsample
 from medrob.saliency.explain import ONE_PASS
 from medrob.saliency.maps import ranks
 
@@ -453,6 +453,12 @@ def test_bad_arguments_are_named(model, change, match):
 def test_a_batch_size_that_is_no_number(model, size):
     with pytest.raises(TypeError, match=r"batch_size is .*, but must be an integer, 1 or more"):
         explain(model, pictures(2), methods=["gradcam"], batch_size=size)
+
+
+@pytest.mark.parametrize("window", [0.0, 2.0, float("nan")])
+def test_a_window_larger_than_the_picture_or_none(window):
+    with pytest.raises(ValueError, match=r"window=.*give a"):
+        Settings(window=window)
 
 
 def test_layers_can_be_given_as_modules(model, found):
