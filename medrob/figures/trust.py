@@ -190,7 +190,7 @@ def drift_scale(
         if {row.method, row.same_as} <= set(names):
             names[row.same_as] += names.pop(row.method)
     methods = list(names)
-    figure, axes = sized(0.16 + 0.045 * max(len(methods), 4))
+    figure, axes = sized(0.16 + 0.045 * max(sum(map(len, names.values())), 4))
     ax = axes[0][0]
     for test, (_, marker, colour) in limits.items():
         for row in here[here["test"] == test].itertuples():
