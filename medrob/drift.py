@@ -11,12 +11,12 @@ from torch import Tensor, nn
 
 from medrob.conditions import CLEAN, Condition
 from medrob.conditions import apply as corrupted
+from medrob.corruptions.apply import check_integer
 from medrob.data import ImageDataset
 from medrob.models import pick_device, place
 from medrob.progress import bar
 from medrob.saliency.explain import (
     attribute,
-    check_batch_size,
     check_methods,
     device_of,
     evaluating,
@@ -82,7 +82,7 @@ def measure(
     methods: Sequence[str],
     layers: Sequence[str] | str | None = None,
     images: np.ndarray | None = None,
-    target: str = "predicted",
+    target: str | int = "predicted",
     metrics: Sequence[str] | str = tuple(METRICS),
     seed: int = 0,
     settings: Settings = Settings(),
@@ -98,8 +98,8 @@ def measure(
         images: indices of the images; None = all.
         target: the class explained. "predicted" = that predicted for the clean image, at every severity;
             "label" = the true one; "own" = that predicted for each picture, clean or corrupted, for itself:
-            the map may then change because the class did. Or a class's name: that one, in every image; the
-            way to explain the labels of a multi-label network one at a time.
+            the map may then change because the class did. Or a class's name or number: that one, in every
+            image; the way to explain the labels of a multi-label network one at a time.
         metrics: of `medrob.similarity.METRICS`.
         seed: of the corruptions: that of the predictions, so that the pictures are the same.
         settings: of the methods that have a choice; an image's noise is that of its corrupted copies.
@@ -118,7 +118,7 @@ def measure(
         ValueError: an unknown method, layer, target or metric, indices outside the images, nothing to
             measure.
     """
-    batch_size = check_batch_size(batch_size)
+    batch_size = check_integer("batch_size", batch_size, 1)
     methods, chosen, metrics = check_methods(methods), pick_layers(model, layers), check_metrics(metrics)
     rows = _check_rows(images, len(dataset))
     asked = targets(target, dataset, rows)
@@ -268,7 +268,7 @@ def example(dataset: ImageDataset, chosen: np.ndarray) -> int:
     return int(other[0] if len(other) else chosen[0])
 
 
-def explained(target: str, dataset: ImageDataset, predictions: pd.DataFrame, image: int) -> int:
+def explained(target: str | int, dataset: ImageDataset, predictions: pd.DataFrame, image: int) -> int:
     """The class explained in one clean image: that of `targets`, or the one predicted in the table."""
     asked = targets(target, dataset, np.array([image]))
     if asked is not None:
@@ -277,7 +277,7 @@ def explained(target: str, dataset: ImageDataset, predictions: pd.DataFrame, ima
     return int(predictions.loc[here, "predicted"].iloc[0])
 
 
-def targets(target: str, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:
+def targets(target: str | int, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:
     """The class to explain in each image.
 
     Args:
@@ -290,14 +290,19 @@ def targets(target: str, dataset: ImageDataset, rows: np.ndarray | None = None) 
     Raises:
         ValueError: an unknown target; "label" where an image has several labels.
     """
-    allowed = (*TARGETS, *dataset.class_names)
-    if target not in allowed:
-        raise ValueError(f"target={target!r} is unknown; give one of {', '.join(allowed)}")
+    names = dataset.class_names
+    if isinstance(target, int | np.integer) and not isinstance(target, bool) and 0 <= target < len(names):
+        target = names[target]
+    if target not in (*TARGETS, *names):
+        raise ValueError(
+            f"target={target!r} is unknown; give one of {', '.join((*TARGETS, *names))}, or the number of a "
+            f"class, 0 to {len(names) - 1}"
+        )
     if target in ("predicted", "own"):
         return None
     labels = dataset.labels if rows is None else dataset.labels[rows]
     if target != "label":
-        return np.full(len(labels), dataset.class_names.index(target), np.int64)
+        return np.full(len(labels), names.index(target), np.int64)
     if labels.ndim > 1:
         raise ValueError("target='label': an image has several labels here; give the name of one")
     return labels.astype(np.int64)

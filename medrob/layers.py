@@ -15,26 +15,24 @@ from torch import Tensor, nn
 from torch.func import functional_call
 
 # Blocks worth explaining, by the name of their class: which part of each, "" = its output. After ViT's last
-# block only the class token reaches the logits, so the norm before the attention is taken.
+# block only the class token reaches the logits, so the norm before the attention is taken. A dense block
+# gives sums before any ReLU; the transition behind it has their rectified norm.
 BLOCKS = {
     **dict.fromkeys(("BasicBlock", "Bottleneck", "ResBottleneckBlock", "CNBlock", "Fire"), ""),
-    **dict.fromkeys(("_DenseBlock", "_Transition", "SwinTransformerBlock", "MaxVitLayer"), ""),
+    **dict.fromkeys(("SwinTransformerBlock", "MaxVitLayer"), ""),
     **dict.fromkeys(("MBConv", "FusedMBConv", "InvertedResidual", "_InvertedResidual"), ""),
     **dict.fromkeys(("Inception", *(f"Inception{letter}" for letter in "ABCDE")), ""),
-    "EncoderBlock": "ln_1",
+    **{"EncoderBlock": "ln_1", "_Transition": "relu"},
 }
 # What comes after the last block and before the pooling: these parts, or the last module of a sequence.
 AFTER_BLOCKS = {
     **dict.fromkeys(("DenseNet", "EfficientNet", "MobileNetV2", "MobileNetV3"), "features"),
     **{"MNASNet": "layers", "ShuffleNetV2": "conv5", "SwinTransformer": "norm"},
 }
-TRIED = (
-    224,
-    128,
-    64,
-    32,
-    28,
-)  # sides in pixels, to find the resolutions inside a network without such blocks
+# Parts whose output the network itself rectifies, by a function and not a module: their maps are taken after.
+RECTIFIED = {"DenseNet": "features.norm5"}
+# Sides in pixels, to find the resolutions inside a network without such blocks.
+TRIED = (224, 128, 64, 32, 28)
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
 
@@ -64,6 +62,12 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
             f"layers=[...] of {', '.join(names)}"
         )
     return found
+
+
+def rectified(model: nn.Module) -> set[nn.Module]:
+    """The modules of a network that are explained after the ReLU which follows them (`RECTIFIED`)."""
+    owners = ((module, _kind(module, RECTIFIED)) for module in model.modules())
+    return {module.get_submodule(part) for module, part in owners if part}
 
 
 def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
@@ -114,7 +118,13 @@ def _inner(model: nn.Module) -> nn.Module:
 def _kind(module: nn.Module, table: dict[str, str]) -> str | None:
     """The entry of a module's class, or of the nearest it is derived from; None without such a part."""
     parts = (table[c.__name__] for c in type(module).__mro__ if c.__name__ in table)
-    return next((part for part in parts if not part or hasattr(module, part)), None)
+    return next((part for part in parts if _has(module, part)), None)
+
+
+def _has(module: nn.Module, part: str) -> bool:
+    with contextlib.suppress(AttributeError):
+        return module.get_submodule(part) is not None
+    return False
 
 
 def _blocks(network: nn.Module) -> dict[str, nn.Module]:

@@ -455,7 +455,7 @@ ONE = "steps is 0, but must be an integer, 1 or more"
         ({"steps": 2.5}, TypeError, r"steps is 2\.5"),
         ({"seed": -1}, ValueError, "seed is -1, but must be an integer, 0 or more"),
         ({"start": -1}, ValueError, "start is -1"),
-        ({"batch_size": 0}, ValueError, "batch_size=0"),
+        ({"batch_size": 0}, ValueError, "batch_size is 0"),
         ({"method": "scorecam"}, ValueError, "method='scorecam' cannot be attacked.*give one of gradcam"),
         ({"method": "gradcamm"}, ValueError, "method='gradcamm'"),
         ({"layer": "layer9"}, ValueError, r"the network has no \['layer9'\]"),

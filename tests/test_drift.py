@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 import torch
 
-from medrob import conditions, data, evaluation, models, saliency
+from medrob import conditions, data, drift, evaluation, models, saliency
 from medrob.drift import measure, select
 from medrob.similarity import METRICS, compare
 from medrob.trust import LOCALISATION
@@ -211,13 +211,21 @@ def test_the_network_is_left_as_found(dataset):
         (dict(images=np.ones(12, bool)), "give indices from 0 to 11"),
         (dict(images=[]), "give indices from 0 to 11"),
         (dict(conditions=[("clean", 0)]), "nothing to measure: 12 images, 0 conditions other than clean"),
-        (dict(batch_size=0), "batch_size=0"),
+        (dict(batch_size=0), "batch_size is 0"),
+        (dict(target=3), r"target=3 is unknown; give one of predicted, .*, or the number of a class, 0 to 2"),
+        (dict(target=True), "target=True is unknown"),
     ],
 )
 def test_bad_arguments_are_named(model, dataset, change, match):
     call = dict(conditions=CONDITIONS, methods=METHODS, layers=LAYERS) | change
     with pytest.raises(ValueError, match=match):
         measure(model, dataset, call.pop("conditions"), **call)
+
+
+def test_a_class_can_be_named_or_numbered(dataset):
+    named = drift.targets(dataset.class_names[1], dataset, np.array([0, 4]))
+    for number in (1, np.int64(1)):
+        assert drift.targets(number, dataset, np.array([0, 4])).tolist() == named.tolist() == [1, 1]
 
 
 # -- select --------------------------------------------------------------------------------------------

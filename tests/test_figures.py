@@ -69,7 +69,8 @@ def mean():
         for m in ("gradcam", "layercam")
         for layer in LAYERS
     ]
-    return pd.DataFrame(rows, columns=["corruption", "severity", "method", "layer", "value", "low", "high"])
+    columns = ["corruption", "severity", "method", "layer", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=columns).assign(images=9, degenerate=0.0)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Which layers of a network are explained, and how tokens become maps."""
 
+import warnings
+
 import numpy as np
 import pytest
 import pytorch_grad_cam as peer
@@ -48,7 +50,7 @@ def swin(version=1):
 EXPECTED = {
     "resnext50_32x4d": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
     "wide_resnet50_2": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
-    "densenet121": (8, ("features.denseblock1", 256, 56), ("features.norm5", 1024, 7)),
+    "densenet121": (4, ("features.transition1.relu", 256, 56), ("features.norm5", 1024, 7)),
     "efficientnet_b0": (17, ("features.1.0", 16, 112), ("features.8", 1280, 7)),
     "efficientnet_v2_s": (41, ("features.1.0", 24, 112), ("features.7", 1280, 7)),
     "convnext_tiny": (18, ("features.1.0", 96, 56), ("features.7.2", 768, 7)),
@@ -102,6 +104,51 @@ def test_layers_have_the_same_names_in_any_wrapping(arch):
     names = list(cam_layers(ours))
     assert list(cam_layers(ours.backbone)) == names
     assert [f"1.{name}" for name in names] == list(cam_layers(nn.Sequential(nn.Identity(), ours.backbone)))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64, torch.float16])
+def test_densenet_is_explained_after_its_last_relu(dtype):
+    """By hand: g is W / Z at every position, so that three methods are one map; the logits stay."""
+    form = dict(growth_rate=4, block_config=(2, 2), num_init_features=8, bn_size=2, num_classes=3)
+    model = lively(torchvision.models.DenseNet(**form)).to(dtype)
+    images = pictures(2)
+    x = torch.from_numpy(images).permute(0, 3, 1, 2).to(dtype)
+    layers = cam_layers(model)
+    assert list(layers) == ["features.transition1.relu", "features.norm5"]
+    with torch.no_grad():
+        before = model.features(x)
+        outputs, logits = forward(model, x, layers)
+        assert (before < 0).any() and torch.equal(outputs["features.norm5"], before.relu())
+        torch.testing.assert_close(logits, model(x), rtol=0, atol=1e-5 if dtype == torch.float16 else 0)
+        A = before.relu().double()
+    by_hand = torch.einsum("k,nkhw->nhw", model.classifier.weight[1].double() / A[0, 0].numel(), A).detach()
+    methods = ["gradcam", "xgradcam", "hirescam", "gradcam++"]
+    maps = explain(model, images, methods=methods, layers=["features.norm5"], targets=1)
+    size = float(by_hand.abs().max())
+    for method in methods[:3]:
+        away = np.abs(maps[method, "features.norm5"] - by_hand.numpy()).max()
+        assert away < (1e-2 if dtype == torch.float16 else 1e-5) * size
+
+
+@pytest.mark.parametrize(("activation", "signed"), [(nn.SiLU(), True), (nn.ReLU(), False), (nn.GELU(), True)])
+def test_negative_activations_are_told_to_methods_that_do_not_take_them(activation, signed):
+    model = nn.Sequential(
+        nn.Conv2d(1, 4, 3), activation, nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)
+    )
+    methods = ["gradcam", "gradcam++", "xgradcam", "smoothgradcam++", "hirescam", "layercam"]
+    with warnings.catch_warnings(record=True) as told:
+        warnings.simplefilter("default")
+        explain(lively(model), pictures(6, 8, 1), methods=methods, layers=["1"], batch_size=2)
+    negative = [str(one.message).split(":")[0] for one in told if "negative in places" in str(one.message)]
+    poles = ("gradcam++", "xgradcam", "smoothgradcam++")
+    assert negative == [f"{method} at 1" for method in poles if signed]  # once, not once a batch
+
+
+def test_maps_that_are_all_degenerate_are_named(network):
+    with pytest.warns(
+        UserWarning, match=r"all maps \(2\) are degenerate .*: gradcam at layer4.0, gradcam at"
+    ):
+        explain(network, pictures(2, 8, 1), methods=["gradcam"], layers=["layer1.0", "layer4.0", "layer4.1"])
 
 
 @pytest.mark.parametrize("arch", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "squeezenet1_1"])

@@ -13,7 +13,7 @@ from scipy.stats import rankdata
 from torch import nn
 
 from medrob import models
-from medrob.saliency import cams, degenerate, explain, names, normalise, upsample
+from medrob.saliency import Settings, cams, degenerate, explain, names, normalise, upsample
 from medrob.saliency.explain import ONE_PASS
 from medrob.saliency.maps import ranks
 
@@ -438,7 +438,9 @@ def test_float64_network(found):
         (dict(targets=-1), "class number from 0"),
         (dict(targets=np.array([0, 1, 2])), "for each of 2 images"),
         (dict(targets=np.array([0.0, 1.0])), "class number from 0"),
-        (dict(batch_size=0), "batch_size=0: give a whole number of at least 1"),
+        (dict(targets="label"), r"targets='label': give a class number from 0, or one for each of 2 images"),
+        (dict(batch_size=0), "batch_size is 0, but must be an integer, 1 or more"),
+        (dict(layers=["avgpool"]), r"layers=\['avgpool'\] leave no map: they give one value for the whole"),
         (dict(device="quantum"), "device='quantum' cannot be used"),
     ],
 )
@@ -447,11 +449,39 @@ def test_bad_arguments_are_named(model, change, match):
         explain(model, pictures(2), **{"methods": ["gradcam"], **change})
 
 
+@pytest.mark.parametrize("size", [1.5, None, "64", True])
+def test_a_batch_size_that_is_no_number(model, size):
+    with pytest.raises(TypeError, match=r"batch_size is .*, but must be an integer, 1 or more"):
+        explain(model, pictures(2), methods=["gradcam"], batch_size=size)
+
+
+@pytest.mark.parametrize("window", [0.0, 2.0, float("nan")])
+def test_a_window_larger_than_the_picture_or_none(window):
+    with pytest.raises(ValueError, match=r"window=.*give a"):
+        Settings(window=window)
+
+
+def test_layers_can_be_given_as_modules(model, found):
+    again = explain(
+        model, pictures(), methods=["gradcam"], layers=[model.backbone.layer2[1]], targets=TARGETS
+    )
+    assert list(again) == [("gradcam", "layer2.1")]
+    with pytest.raises(ValueError, match=r"has no \['Conv2d\(1, 1,.*it has layer1.0"):
+        explain(model, pictures(), methods=["gradcam"], layers=[nn.Conv2d(1, 1, 1)])
+
+
+def test_grey_images_for_a_network_of_colours():
+    plain = network(channels=3).backbone
+    match = r"images have 1 channel.*ResNet takes 3; repeat a grey image, images.repeat\(3, -1\)"
+    with pytest.raises(ValueError, match=match):
+        explain(plain, pictures(2), methods=["gradcam"], layers=["layer4"])
+
+
 @pytest.mark.parametrize(
     ("images", "error", "match"),
     [
         (pictures(2).astype(np.float32), TypeError, "images are float32; give a uint8 array"),
-        (pictures(2)[0], ValueError, r"give \(N, H, W, C\)"),
+        (pictures(2)[0], ValueError, r"^images have shape \(32, 32, 1\); give \(N, H, W, C\)"),
         (pictures(2, channels=3), ValueError, r"the network takes \(N, 1, H, W\)"),
     ],
 )
@@ -493,8 +523,8 @@ RAW = np.array([[[-1.0, 2.0], [4.0, 8.0]]])
 @pytest.mark.parametrize(
     ("how", "expected"),
     [
-        ("minmax", [[0, 0.25], [0.5, 1]]),
-        ("sum", [[0, 2 / 14], [4 / 14, 8 / 14]]),
+        ("min-max", [[0, 0.25], [0.5, 1]]),
+        ("sum-to-one", [[0, 2 / 14], [4 / 14, 8 / 14]]),
         ("rank", [[0.25, 0.5], [0.75, 1]]),
     ],
 )
@@ -517,7 +547,7 @@ def test_minmax_starts_at_the_lowest_value_and_ranks_share_ties():
 
 def test_each_map_is_normalised_for_itself():
     maps = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    for how in ("minmax", "sum", "rank"):
+    for how in ("min-max", "sum-to-one", "rank"):
         alone = [normalise(maps[i : i + 1] * 10**i, how)[0] for i in range(3)]
         np.testing.assert_allclose(normalise(maps, how), alone, rtol=1e-5)
 
@@ -525,7 +555,7 @@ def test_each_map_is_normalised_for_itself():
 def test_flat_maps_become_zero():
     flat = np.stack([np.zeros((3, 3)), np.full((3, 3), -2.0), np.full((3, 3), 5.0)])
     np.testing.assert_array_equal(normalise(flat), np.zeros((3, 3, 3)))
-    assert np.isfinite(normalise(flat, "sum")).all()
+    assert np.isfinite(normalise(flat, "sum-to-one")).all()
 
 
 def test_upsample_by_hand():
@@ -572,9 +602,15 @@ def test_a_single_map_or_integers_are_refused(function):
 
 def test_unknown_normalisation():
     with pytest.raises(
-        ValueError, match="how='softmax' is unknown; the normalisations are minmax, sum, rank"
+        ValueError, match="how='softmax' is unknown; the normalisations are min-max, sum-to-one, rank"
     ):
         normalise(RAW, "softmax")
+
+
+@pytest.mark.parametrize("size", [0, -3, 2.5, (3, 0), (1, 2, 3), "8"])
+def test_a_size_that_no_picture_has(size):
+    with pytest.raises(ValueError, match="give a whole number of pixels of at least 1, or"):
+        upsample(RAW.astype(np.float32), size)
 
 
 def test_what_explain_gives_can_be_normalised_and_enlarged(found):

@@ -27,16 +27,16 @@ def test_the_verdict_is_read_off_the_interval_when_all_weights_are_lost():
     words = analysis.say_randomisation(rows)
     assert "2 of 8 maps fail randomisation" in words and "a at layer1.0, layer4.1" in words
     assert "2 of 8 maps are unclear" in words and "2 of 8 maps cannot be tested" in words
-    assert words.endswith("2 of 8 depend on what the network has learnt.")
+    assert "2 of 8 maps change when all weights are randomised (the rank correlation" in words
 
 
 def places(clean, **dirty):
-    """Energy (low, value) for clean and at severity 5 of corruptions; chance .1."""
+    """Energy (low, value) for clean and at severity 5 of corruptions; chance .1; maps of 9 images of 12."""
     rows = [("clean", 0, *clean), *((name, 5, *limits) for name, limits in dirty.items())]
     frame = pd.DataFrame(rows, columns=["corruption", "severity", "low", "value"])
-    return frame.assign(
-        method="gradcam", layer="layer4.1", test="energy", high=frame["value"] + 0.1, chance=0.1
-    )
+    frame = frame.assign(method="gradcam", layer="layer4.1", test="energy", high=frame["value"] + 0.1)
+    frame["degenerate"] = np.where(frame["severity"] == 0, 0, 3)
+    return frame.assign(images=12 - frame["degenerate"], chance=0.1, above_low=frame["low"] - 0.1)
 
 
 def say(frame):
@@ -44,13 +44,70 @@ def say(frame):
 
 
 def test_still_looks_no_longer_looks_never_looked():
-    words = say(places((0.4, 0.5), fog=(0.3, 0.4), noise=(0.05, 0.15), snow=(np.nan, np.nan)))
-    assert "50% of the map lies inside the lesion (40% to 60%)" in words and "looks at the lesion." in words
-    assert "it still does under fog" in words and "no longer shown to under noise" in words
+    words = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
+    assert "50% of the map lies inside the lesion (40% to 60%; 12 images)" in words
+    assert "looks at the lesion." in words
+    assert "it still does under fog (9 of 12 images); it is no longer shown to under shot noise (9" in words
     assert "no map is left to judge under snow" in words
     never = say(places((0.08, 0.12), fog=(0.3, 0.4)))
     assert "is not shown to look at the lesion" in never and "severity" not in never
     assert "can be compared" in say(places((np.nan, np.nan)))
+    assert "No lesion masks" in say(places((0.4, 0.5))[:0])
+
+
+def test_still_looks_is_judged_by_the_paired_difference():
+    """All of the interval lies above the mean of chance, but not image by image; and the other way round."""
+    rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))
+    rows["above_low"] = [0.3, -0.01, 0.01]
+    assert "still does under snow (9 of 12 images); it is no longer shown to under fog" in say(rows)
+
+
+def test_faithful_is_better_than_a_random_map_image_by_image():
+    rows = [
+        ("a", "insertion", 0.2, 0.1, 0.3), ("b", "insertion", 0.1, -0.1, 0.3),
+        ("a", "deletion", 0.2, 0.1, 0.3), ("b", "deletion", -0.2, -0.3, -0.1),
+        ("a", "road", np.nan, np.nan, np.nan), ("b", "floor", 1, 1, 1),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["method", "test", "above", "above_low", "above_high"])
+    lines = analysis.say_faithfulness(frame.assign(layer="layer4.1", images=7)).split("\n")
+    begin = "against a random map of the same resolution"
+    assert lines == [
+        f"Insertion {begin}: better: a +0.200 (+0.100 to +0.300, 7 images); "
+        "not shown to differ: b +0.100 (-0.100 to +0.300, 7 images).",
+        f"Deletion {begin}: worse: a -0.200 (-0.300 to -0.100, 7 images); "
+        "better: b +0.200 (+0.100 to +0.300, 7 images).",
+        f"ROAD {begin}: no map to judge: a.",
+    ]
+
+
+def moves(**drifts):
+    """{method: drift of each image} -> the rows of drift, under fog at severity 5."""
+    parts = [pd.DataFrame(dict(image=range(len(x)), method=m, rmse=x)) for m, x in drifts.items()]
+    frame = pd.concat(parts, ignore_index=True)
+    frame = frame.assign(corruption="fog_bank", severity=5, layer="x", label=0, preserved=frame["image"] > 2)
+    return frame.assign(degenerate=frame["rmse"].isna())
+
+
+def test_near_twins_are_named_apart_from_exact_ones():
+    x = np.linspace(0, 1, 8)
+    drift = moves(a=x, b=x, c=x**2, d=1 - x)
+    pairs = [("a", "b", 1.0), ("a", "c", 0.995), ("b", "c", 0.995), ("c", "d", 0.99), ("a", "d", 0.2)]
+    alike = pd.DataFrame(pairs, columns=["method", "other", "value"]).assign(layer="x", images=6)
+    exact, near = analysis.say_twins(drift, alike).split("\n")
+    assert exact == "x: a = b are one map, one piece of evidence."
+    assert near.endswith("above 0.99, 6 images), hardly two pieces of evidence: x: a ~ c (0.995).")
+    assert analysis.say_twins(drift, alike[3:]).endswith("two pieces of evidence: none.")
+
+
+def test_the_drift_in_words():
+    words = analysis.say_drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
+    assert words == (
+        "10 comparisons of 5 images; prediction kept in 40.0%; 20.0% degenerate,\nmost under fog bank at "
+        "severity 5, 20%; of the degenerate 50% are flipped predictions. They are left out below."
+    )
+    assert analysis.say_drift(moves(a=[1.0, 2])) == (
+        "2 comparisons of 2 images; prediction kept in 0.0%; 0.0% degenerate."
+    )
 
 
 def test_a_missing_column_is_named():

@@ -6,6 +6,7 @@ import pandas as pd
 import pytest
 import torch
 from pytorch_grad_cam.metrics import road
+from scipy.stats import spearmanr
 from torchvision.models import VisionTransformer
 
 from medrob import conditions, data, drift, evaluation, models, saliency, trust
@@ -68,7 +69,7 @@ def state(network):
 def close(a, b, atol=1e-4):
     """The same rows, but for the order in which numbers are added."""
     pd.testing.assert_frame_equal(a[KEY], b[KEY])
-    for column in ("images", "degenerate", "value", "low", "high", "chance"):
+    for column in trust.COLUMNS[6:]:
         np.testing.assert_allclose(a[column].astype(float), b[column].astype(float), atol=atol)
 
 
@@ -98,6 +99,20 @@ def test_means_and_counts_worked_by_hand():
     np.testing.assert_allclose(rows["chance"], [0.3, np.nan, np.nan])
     # Of two values a resample holds only one of them in half of the cases: the interval is their range.
     np.testing.assert_allclose(rows.loc[[0, 2], ["low", "high"]], [[0.1, 0.3], [0, 0]])
+    # Paired, both are .1 below their own chance, and nothing is uncertain about that.
+    np.testing.assert_allclose(rows[["above", "above_low", "above_high"]], [[-0.1] * 3, *[[np.nan] * 3] * 2])
+
+
+def test_how_alike_methods_are_is_the_median_rank_correlation():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((2, 5, 4, 4), np.float32)
+    flat = np.where(np.arange(5)[:, None, None] == 4, 0, a)  # the last map is degenerate
+    maps = {("a", "x"): flat, ("b", "x"): b, ("c", "x"): 3 * a + 1, ("a", "y"): b}
+    rows = trust.between(maps).set_index(["layer", "method", "other"])
+    assert rows.index.tolist() == [("x", "a", "b"), ("x", "a", "c"), ("x", "b", "c")]
+    expected = [spearmanr(a[i].ravel(), b[i].ravel()).statistic for i in range(5)]
+    np.testing.assert_allclose(rows["value"], [np.median(expected[:4]), 1, np.median(expected)], atol=1e-6)
+    assert rows["images"].tolist() == [4, 4, 5]
 
 
 def test_intervals_are_those_of_a_plain_bootstrap():
@@ -648,7 +663,7 @@ def test_rows_of_all_tests_make_one_table(network, images, masked, tmp_path):
         (dict(layers=["layer9"]), "the network has no .*layer9"),
         (dict(targets=np.zeros(4, int)), "targets are int64 .4,.; give a class number for each of 3"),
         (dict(targets=7), "classes are 0 to 2"),
-        (dict(batch_size=0), "batch_size=0"),
+        (dict(batch_size=0), "batch_size is 0"),
     ],
 )
 def test_a_wrong_question_is_refused(test, wrong, match, network, images):

@@ -26,16 +26,17 @@ CAPTIONS = {
     "from 0 to its own maximum.",
     "04_methods": "The methods side by side on one clean picture, each at its deepest layer.",
     "04_randomisation": "Rank correlation of the maps with those of the same network when its weights are "
-    "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left. Methods that "
-    "are one map lie on each other.",
+    "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left; mean over "
+    "{checked} images, bands: 95 % intervals. Methods with the same values are one line.",
     "04_drift_by_layer": "Mean drift (RMSE of maps, 0-1) at severity 5 from shallow to deep layers, with "
-    "95 % intervals.",
-    "04_scale": "Mean drift by severity, between the same picture explained again and the map of another "
-    "picture or of a random network; bars: 95 % intervals.",
-    "04_faithfulness": "Insertion, deletion and ROAD at the deepest layer, with 95 % intervals; open "
-    "circles: a random map of that resolution.",
-    "04_localisation": "Does the map lie on the lesion? Mean over images with a lesion, 95 % intervals; "
-    "dashed: chance.",
+    "95 % intervals, over those of {explained} images whose maps are not degenerate.",
+    "04_scale": "Mean drift of {explained} images by severity, between the same picture explained again and "
+    "the map of another picture or of a random network; worst cases: of {checked} images; bars: 95 % "
+    "intervals. Methods that are one map are drawn once.",
+    "04_faithfulness": "Insertion, deletion and ROAD at the deepest layer, mean over {checked} images with "
+    "95 % intervals; open circles: a random map of that resolution, for the same images.",
+    "04_localisation": "Does the map lie on the lesion? Mean over those of {explained} images that have a "
+    "lesion and a map, their number below each severity, with 95 % intervals; dashed: chance for these.",
     "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
     "each corruption and class, with 95 % intervals; in the titles, the AUC drop.",
     "05_drop_against_drift": "AUC drop against mean drift of {method}, a point a corruption, bars: 95 % "

@@ -11,6 +11,8 @@ from matplotlib.figure import Figure
 from medrob.analysis.maps import mean_drift
 from medrob.figures.style import METRIC_LABELS, SALIENCY, band, colours, markers, picture, sized, word
 
+MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
+
 
 def overlay_grid(
     images: np.ndarray, maps: Mapping[str, np.ndarray], rows: Sequence[str], *, mask: np.ndarray | None = None
@@ -49,7 +51,7 @@ def overlay_grid(
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
     axes[0][0].set_title("picture", fontsize="x-small")
     for ax, layer in zip(axes[0][1:], maps, strict=True):
-        ax.set_title(layer.replace("layer", "layer "), fontsize="x-small")
+        ax.set_title(layer, fontsize="x-small")
     return figure
 
 
@@ -79,6 +81,8 @@ def drift_by_layer(
 ) -> Figure:
     """Drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
 
+    Markers are open where over a tenth of the maps are degenerate; below stands how many images count.
+
     Args:
         mean: from `medrob.analysis.mean_drift`, one row for each panel, line and layer.
         panels, lines: the columns that make the panels and the lines.
@@ -98,13 +102,22 @@ def drift_by_layer(
                 ax, place, list(group["value"]), list(group["low"]), list(group["high"]),
                 colour=shades[name], marker=shapes[name], label=word(str(name)),
             )  # fmt: skip
+            few = group[group["degenerate"] > MOSTLY]
+            at = [layers.index(layer) for layer in few["layer"]]
+            ax.plot(at, few["value"], shapes[name], color=shades[name], markerfacecolor="white", zorder=3)
         ax.set(title=(titles or {}).get(panel, word(panel)), xticks=range(len(layers)))
         ax.set_xticklabels([layer.removeprefix("layer") for layer in layers], rotation=45)
     if metric == "rmse":
         axes.flat[0].set_ylim(bottom=0)
     for ax in axes.flat[len(shown) :]:
         ax.axis("off")
-    figure.supxlabel(f"layer, shallow to deep{note and f' ({note})'}", fontsize="medium")
+    notes = [note] if note else []
+    if len(rows):
+        low, high = rows["images"].min(), rows["images"].max()
+        notes.append(f"{high if low == high else f'{low} to {high}'} images a point")
+    if (rows["degenerate"] > MOSTLY).any():
+        notes.append("open: over 10 % of maps degenerate")
+    figure.supxlabel(f"layer, shallow to deep ({'; '.join(notes)})", fontsize="medium")
     figure.supylabel(METRIC_LABELS.get(metric, metric), fontsize="medium")
     if shown:
         handles = axes.flat[0].get_legend_handles_labels()

@@ -8,8 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medrob.figures.style import band, bare, colours, letter, markers, sized, word
+from medrob.figures.style import band, colours, letter, markers, said, sized, word
 
+SAME = 1e-4  # of rank correlations: rounding
 TITLES = {
     "insertion": "insertion (higher: better)",
     "deletion": "deletion (lower: better)",
@@ -32,13 +33,15 @@ def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
     figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
     here = rows[(rows["layer"] == layer) & rows["value"].notna()]
     stages = list(dict.fromkeys(rows["stage"]))
-    methods = list(dict.fromkeys(rows["method"]))
-    shades, shapes = colours(methods), markers(methods)
-    for method, group in here.groupby("method", sort=False):
-        place = [stages.index(stage) for stage in group["stage"]]
+    lines = _alike(here)
+    shades, shapes = colours(lines), markers(lines)
+    for i, (method, same) in enumerate(lines.items()):
+        group = here[here["method"] == method]
+        aside = 0.09 * (i - (len(lines) - 1) / 2)  # side by side, so that no marker hides another
+        place = [stages.index(stage) + aside for stage in group["stage"]]
         band(
             axes[0][0], place, *(list(group[c]) for c in ("value", "low", "high")),
-            colour=shades[method], marker=shapes[method], label=word(str(method)),
+            colour=shades[method], marker=shapes[method], label=" = ".join(map(word, same)),
         )  # fmt: skip
     ax = axes[0][0]
     if here["chance"].notna().any():
@@ -49,7 +52,7 @@ def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
             fontsize="x-small", color="0.3", va="bottom", ha="right",
         )  # fmt: skip
     if here.empty:
-        _nothing(ax, f"no map at {layer} can be compared")
+        said(ax, f"no map at {layer} can be compared")
     ax.axhline(0, color="0.7", linewidth=0.6)
     ax.set(title=f"maps of {layer}", ylabel="rank correlation with the map\nof the trained network")
     ax.set_xticks(range(len(stages)), stages, rotation=45)
@@ -57,8 +60,18 @@ def randomisation(trust: pd.DataFrame, *, layer: str) -> Figure:
     _table(axes[0][1], rows[rows["stage"] == stages[-1]] if stages else rows, "all weights lost")
     letter(figure, axes[0])
     if not here.empty:
-        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=5)
+        figure.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
     return figure
+
+
+def _alike(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Methods whose values are the same at every stage are one line: its first method -> all of them."""
+    lines: dict[str, list[str]] = {}
+    wide = rows.pivot(index="stage", columns="method", values="value")
+    for method in dict.fromkeys(rows["method"]):
+        same = (one for one in lines if np.allclose(wide[one], wide[method], atol=SAME, equal_nan=True))
+        lines.setdefault(next(same, method), []).append(method)
+    return lines
 
 
 def _table(ax: Axes, rows: pd.DataFrame, title: str) -> None:
@@ -108,7 +121,10 @@ def faithfulness(trust: pd.DataFrame, *, layer: str) -> Figure:
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
-    """Does the map still lie on the lesion? Against severity, a line a corruption; dashed: chance.
+    """Does the map still lie on the lesion? Against severity, a line a corruption.
+
+    Dashed: chance, at each severity for the images that count there, and a band from the least to the most
+    of the corruptions. Below each severity: how many images count, from the least to the most.
 
     Args:
         trust: holds the rows of `medrob.trust.localisation`.
@@ -127,14 +143,21 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
                 colour=shades[name], marker=shapes[name], label=word(name),
             )  # fmt: skip
         if len(here) and here["value"].notna().any():
-            ax.axhline(here["chance"].mean(), color="0.3", linestyle="--", linewidth=0.8)
-            ax.annotate("chance", (0, here["chance"].mean()), fontsize="x-small", color="0.3", va="bottom")
+            chance = here.groupby("severity")["chance"].agg(["mean", "min", "max"])
+            ax.plot(chance.index, chance["mean"], color="0.3", linestyle="--", linewidth=0.8)
+            ax.fill_between(chance.index, chance["min"], chance["max"], color="0.3", alpha=0.2, linewidth=0)
+            ax.annotate("chance", (0, chance["mean"].iloc[0]), fontsize="x-small", color="0.3", va="bottom")
             ax.set_ylim(bottom=0)
         else:
-            _nothing(ax, "no map to compare")
-        ax.set(title=TITLES[test], xticks=sorted(set(here["severity"])))
+            said(ax, "no map to compare")
+        count = here.groupby("severity")["images"].agg(["min", "max"])
+        ticks = [f"{s}\n{low}" + f"–{high}" * (low < high) for s, low, high in count.itertuples()]
+        ax.set(title=TITLES[test])
+        ax.set_xticks(list(count.index), ticks, fontsize="x-small")
     axes[0][0].set_ylabel("mean over the images with a lesion")
-    figure.supxlabel(f"severity (0 = clean); {word(method)}, {layer}", fontsize="medium")
+    figure.supxlabel(
+        f"severity (0 = clean), below it the images that count; {word(method)}, {layer}", fontsize="medium"
+    )
     if names:
         figure.legend(
             *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 5)
@@ -142,12 +165,15 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
     return figure
 
 
-def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str) -> Figure:
+def drift_scale(
+    trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, twins: pd.DataFrame | None = None
+) -> Figure:
     """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
 
     Args:
         trust: holds the rows of `medrob.trust.scale`, and those of the worst case, if it was run.
         mean: from `medrob.analysis.mean_drift` by severity, method and layer.
+        twins: from `medrob.analysis.twins`: methods that are one map are drawn once, under all their names.
     """
     limits = {
         "floor": ("same picture again", "|", "0.2"),
@@ -159,7 +185,12 @@ def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str) -> Figur
     here = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(limits)]
     moved = mean[mean["layer"].isin([layer, "input"])]
     methods = list(dict.fromkeys(here[here["test"] == "ceiling-image"]["method"]))
-    figure, axes = sized(0.16 + 0.045 * max(len(methods), 4))
+    names = {method: [method] for method in methods}
+    for row in [] if twins is None else twins[twins["layer"] == layer].itertuples():
+        if {row.method, row.same_as} <= set(names):
+            names[row.same_as] += names.pop(row.method)
+    methods = list(names)
+    figure, axes = sized(0.16 + 0.045 * max(sum(map(len, names.values())), 4))
     ax = axes[0][0]
     for test, (_, marker, colour) in limits.items():
         for row in here[here["test"] == test].itertuples():
@@ -170,7 +201,7 @@ def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str) -> Figur
             y = methods.index(row.method)
             ax.text(row.value, y - 0.12, str(row.severity), fontsize="x-small", ha="center", va="bottom")
             ax.plot(row.value, y, marker="o", color="C0", markersize=3)
-    ax.set_yticks(range(len(methods)), [word(m) for m in methods])
+    ax.set_yticks(range(len(methods)), [" =\n".join(map(word, names[m])) for m in methods])
     ax.set_ylim(len(methods) - 0.4, -0.6)
     ax.set_xlim(left=-0.01)
     ax.set_xlabel(f"RMSE of maps (0-1), {layer}")
@@ -190,9 +221,3 @@ def _point(ax: Axes, row: object, y: float, marker: str, colour: str) -> None:
         value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]],
         color=colour, marker=marker, elinewidth=0.8,
     )  # fmt: skip
-
-
-def _nothing(ax: Axes, why: str) -> None:
-    """Say in the panel why it is empty."""
-    bare(ax)
-    ax.text(0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small")

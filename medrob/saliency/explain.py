@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import difflib
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medrob.corruptions.apply import check_integer
 from medrob.data import check_images
 from medrob.layers import NO_MAPS, cam_layers, evaluating, named_layers
 from medrob.models import pick_device, place
 from medrob.saliency.gradient import MAPS, WEIGHTS, cams, existing
+from medrob.saliency.maps import degenerate
 from medrob.saliency.pixel import GRADIENT_MAPS, PERTURBATIONS, pixel_maps
 from medrob.saliency.score import SCORE_CAMS, score_cams
 from medrob.saliency.settings import Noise, Settings
@@ -49,7 +52,7 @@ def explain(
     images: np.ndarray,
     *,
     methods: Sequence[str],
-    layers: Sequence[str] | None = None,
+    layers: Sequence[str | nn.Module] | str | None = None,
     targets: np.ndarray | int | None = None,
     batch_size: int = 64,
     device: str | None = None,
@@ -59,12 +62,14 @@ def explain(
     """Saliency maps of several methods at several layers, together.
 
     Args:
-        model: takes grey levels 0-255 (N, C, H, W), gives logits. Its mode and its parameters'
-            gradients are left as found.
-        images: uint8 (N, H, W, C).
+        model: takes grey levels 0-255 (N, C, H, W) as floats, gives logits. One that takes anything else,
+            such as torchvision's own (0-1, normalised), needs a first layer that makes it of these:
+            `medrob.models.Normalise`. Its mode and its parameters' gradients are left as found.
+        images: uint8 (N, H, W, C), of as many channels as the network takes.
         methods: of `names()`.
-        layers: module names, such as "layer4.1"; None = those of `medrob.models.cam_layers`. Methods
-            that explain the input itself have one map, under the layer "input".
+        layers: names of modules, such as "layer4.1", or these themselves; None = those of
+            `medrob.models.cam_layers`. Methods that explain the input itself have one map, under the
+            layer "input".
         targets: the class explained: int (N,), or one for all; None = each image's predicted class.
         batch_size: images a pass; the memory needed grows with it.
         device: where to compute; None = where the model is.
@@ -74,13 +79,14 @@ def explain(
 
     Returns:
         ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own
-        resolution. `normalise` and `upsample` make them comparable and visible.
+        resolution. `normalise` and `upsample` make them comparable and visible. A warning names methods
+        and layers whose maps are all `degenerate`, and activations below 0 that a method does not take.
 
     Raises:
         TypeError, ValueError: an unknown method or layer, images of another shape, classes that
             do not exist.
     """
-    images, batch_size = check_images(images), check_batch_size(batch_size)
+    images, batch_size = check_images(images), check_integer("batch_size", batch_size, 1)
     methods, chosen = check_methods(methods), pick_layers(model, layers)
     wanted = _check_targets(targets, len(images))
     where = pick_device(device) if device else device_of(model)
@@ -93,7 +99,15 @@ def explain(
             maps, _ = attribute(model, x, methods, chosen, target, settings=settings, noise=noise)
             for key, found in maps.items():
                 parts.setdefault(key, []).append(found.float().cpu().numpy())
-    return {key: np.concatenate(found) for key, found in parts.items()}
+    whole = {key: np.concatenate(found) for key, found in parts.items()}
+    empty = [f"{method} at {layer}" for (method, layer), m in whole.items() if len(m) and degenerate(m).all()]
+    if empty:
+        warnings.warn(
+            f"all maps ({len(images)}) are degenerate (flat, without a positive value, or of fewer than 4 "
+            f"positions): {', '.join(empty)}",
+            stacklevel=2,
+        )
+    return whole
 
 
 def attribute(
@@ -146,23 +160,22 @@ def layers_of(method: str, layers: Iterable[str]) -> tuple[str, ...]:
     return (INPUT,) if method in (*GRADIENT_MAPS, *PERTURBATIONS) else tuple(layers)
 
 
-def check_batch_size(batch_size: int) -> int:
-    """The size of a batch, if it is at least 1."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size={batch_size!r}: give a whole number of at least 1")
-    return batch_size
-
-
-def pick_layers(model: nn.Module, layers: Sequence[str] | str | None) -> dict[str, nn.Module]:
+def pick_layers(
+    model: nn.Module, layers: Sequence[str | nn.Module] | str | nn.Module | None
+) -> dict[str, nn.Module]:
     """The modules of those names, shallow to deep as given; None or "all" = `cam_layers`.
 
+    A module itself stands for its name.
+
     Raises:
-        ValueError: a name that the network does not have; those it has are listed.
+        ValueError: a name that the network does not have, those it has are listed; a pooling of everything.
     """
     if layers is None or layers == "all":
         return cam_layers(model)
-    asked = [layers] if isinstance(layers, str) else list(dict.fromkeys(layers))
     modules = named_layers(model)
+    own = {module: name for name, module in modules.items()}
+    given = [layers] if isinstance(layers, str | nn.Module) else layers
+    asked = list(dict.fromkeys(own.get(m, repr(m)) if isinstance(m, nn.Module) else m for m in given))
     unknown = [layer for layer in asked if layer not in modules]
     if unknown or not asked:
         useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
@@ -172,6 +185,11 @@ def pick_layers(model: nn.Module, layers: Sequence[str] | str | None) -> dict[st
         raise ValueError(
             f"layers={asked!r}: the network has no {unknown}; it has {', '.join(useful)}"
             + (f"; did you mean {', '.join(near)}?" if near else "")
+        )
+    pooled = [layer for layer in asked if getattr(modules[layer], "output_size", 0) in (1, (1, 1))]
+    if pooled:
+        raise ValueError(
+            f"layers={pooled!r} leave no map: they give one value for the whole; name one before"
         )
     return {layer: modules[layer] for layer in asked}
 
@@ -186,7 +204,6 @@ def _check_targets(targets: np.ndarray | int | None, n: int) -> Tensor | None:
         return None
     wanted = np.full(n, targets) if np.ndim(targets) == 0 else np.asarray(targets)
     if wanted.shape != (n,) or wanted.dtype.kind not in "iu" or (n and wanted.min() < 0):
-        raise ValueError(
-            f"targets are {wanted.dtype} {wanted.shape}; give a class number from 0 for each of {n} images"
-        )
+        came = f"={targets!r}" if np.ndim(targets) == 0 else f" are {wanted.dtype} {wanted.shape}"
+        raise ValueError(f"targets{came}: give a class number from 0, or one for each of {n} images")
     return torch.from_numpy(wanted.astype(np.int64))

@@ -6,11 +6,13 @@ Shapes: A and g are (N, K, h, w), maps (N, h, w). A map is raw: before the ReLU,
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 
 import torch
 from torch import Tensor, nn
 
+from medrob.layers import rectified
 from medrob.saliency.tokens import to_maps
 
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
@@ -83,6 +85,8 @@ MAPS: dict[str, Maps] = {
     "gradcam-elementwise": gradcam_elementwise,
     "eigencam": eigencam,
 }
+# Their derivations take A >= 0: where S_k is not above 0, the weights have poles.
+NON_NEGATIVE = ("gradcam++", "xgradcam", "smoothgradcam++")
 
 
 def cams(
@@ -117,9 +121,22 @@ def cams(
     for layer, A, g in zip(layers, activations, gradients, strict=True):
         # Sums over the positions, and small gradients, leave the range of half precision.
         exact = torch.promote_types(A.dtype, torch.float32)
+        warn_signed(methods, layer, A)
         found = _formulas(A.to(exact), g.to(exact), methods)
         maps.update({(method, layer): values for method, values in found.items()})
     return maps, logits
+
+
+def warn_signed(methods: Sequence[str], layer: str, A: Tensor) -> None:
+    """Warn, for each method and layer, where activations are negative that the method takes to be >= 0."""
+    asked = [method for method in methods if method in NON_NEGATIVE]
+    if asked and A.numel() and bool((A < 0).any()):
+        for method in asked:
+            warnings.warn(
+                f"{method} at {layer}: activations are negative in places, but the method is derived for "
+                "those >= 0, and its weights may have poles; trust gradcam or hirescam more at this layer",
+                stacklevel=2,
+            )
 
 
 def differentiate(
@@ -163,8 +180,12 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
         ValueError: a layer that takes no part, a network whose output is not logits.
     """
     model = getattr(model, "_orig_mod", model)  # compiled by torch.compile, it would pass by the hooks
-    with _outputs(layers) as outputs:
-        logits = model(x)
+    with _outputs(layers, rectified(model)) as outputs:
+        try:
+            logits = model(x)
+        except RuntimeError:
+            _check_channels(model, x)
+            raise
     if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
         raise ValueError(
             f"{type(model).__name__} gives {_described(logits)} for {len(x)} images; saliency needs logits "
@@ -180,6 +201,16 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
                 "(N, K, h, w) or tokens (N, T, K), one set for each image"
             )
     return outputs, logits
+
+
+def _check_channels(model: nn.Module, x: Tensor) -> None:
+    """Say so where a network has failed on images of another number of channels than it takes."""
+    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
+    if stem is not None and stem.in_channels != x.shape[1]:
+        raise ValueError(
+            f"images have {x.shape[1]} channel{'s' * (x.shape[1] > 1)}, but {type(model).__name__} takes "
+            f"{stem.in_channels}; repeat a grey image, images.repeat(3, -1), or take a network of as many"
+        ) from None
 
 
 def as_input(model: nn.Module, x: Tensor) -> Tensor:
@@ -238,10 +269,12 @@ def _described(output: object) -> str:
 
 
 @contextlib.contextmanager
-def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of modules while the block runs.
+def _outputs(layers: Mapping[str, nn.Module], rectified: Set[nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """Collect the outputs of modules while the block runs, those of `rectified` after their ReLU.
 
-    What comes after a module gets a copy, so that a ReLU in place does not overwrite what is collected.
+    What comes after a module gets a copy, so that a ReLU in place does not overwrite what is collected. The
+    network's own ReLU of what is rectified already gets all values above 0 by the least that there is: it
+    changes no value, and lets the gradient pass at 0, too.
     """
     outputs: dict[str, Tensor] = {}
 
@@ -253,8 +286,11 @@ def _outputs(layers: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
             # Frozen, and behind a step without gradient, it would have none of its own.
             if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
                 output = output.detach().requires_grad_()
-            outputs[name] = output
-            return output.clone()
+            outputs[name] = output.relu() if module in rectified else output
+            # Normal, but in float16, where the smallest normal number is not small.
+            limits = torch.finfo(output.dtype) if module in rectified else None
+            least = limits and limits.tiny * (limits.eps if output.dtype == torch.float16 else 1)
+            return outputs[name] + least if least else output.clone()
 
         return hook
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-NORMALISATIONS = ("minmax", "sum", "rank")
+NORMALISATIONS = ("min-max", "sum-to-one", "rank")
 MIN_POSITIONS = 4
 
 Array = TypeVar("Array", np.ndarray, Tensor)
@@ -35,13 +35,13 @@ def _any_kind(
 
 
 @_any_kind
-def normalise(maps: Tensor, how: str = "minmax") -> Tensor:
+def normalise(maps: Tensor, how: str = "min-max") -> Tensor:
     """ReLU, then each map for itself to a common scale.
 
     Args:
         maps: raw, (N, h, w), a NumPy array or a tensor.
-        how: "minmax" = to 0-1; "sum" = to a sum of one; "rank" = average ranks over the number of
-            positions, in 0-1, ties shared. A map that is flat after the ReLU becomes 0 ("rank": 0.5
+        how: "min-max" = to 0-1; "sum-to-one" = to shares of the whole; "rank" = average ranks over the
+            number of positions, in 0-1, ties shared. A map that is flat after the ReLU becomes 0 ("rank": 0.5
             and a bit): ask `degenerate` before reading anything into it.
 
     Returns:
@@ -50,10 +50,10 @@ def normalise(maps: Tensor, how: str = "minmax") -> Tensor:
     if how not in NORMALISATIONS:
         raise ValueError(f"how={how!r} is unknown; the normalisations are {', '.join(NORMALISATIONS)}")
     flat = maps.relu().flatten(1)
-    if how == "minmax":
+    if how == "min-max":
         flat = flat - flat.amin(1, keepdim=True)
         flat = flat / flat.amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
-    elif how == "sum":  # by the highest value first, so that no sum overflows
+    elif how == "sum-to-one":  # by the highest value first, so that no sum overflows
         flat = flat / flat.amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
         flat = flat / flat.sum(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)
     else:
@@ -111,5 +111,8 @@ def degenerate(maps: Tensor) -> Tensor:
 
 @_any_kind
 def upsample(maps: Tensor, size: int | tuple[int, int]) -> Tensor:
-    """Maps (N, h, w) enlarged to (N, size, size), bilinear, pixel centres aligned as in OpenCV."""
+    """Maps (N, h, w) enlarged to (N, size, size), or to (N, *size), bilinear, pixel centres as in OpenCV."""
+    sides = np.asarray(size)
+    if sides.shape not in ((), (2,)) or sides.dtype.kind not in "iu" or (sides < 1).any():
+        raise ValueError(f"size={size!r}: give a whole number of pixels of at least 1, or (height, width)")
     return F.interpolate(maps[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]

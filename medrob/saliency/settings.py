@@ -24,7 +24,7 @@ class Settings:
             (sum of squares over the positions) in each image; 0 = all, which is what the papers do.
         chunk: most images in one forward pass of the methods that need many; memory grows with it. The
             score CAMs take fewer on a CPU, where that is faster. No result depends on it.
-        window: side of the patch that occlusion covers, in shares of the image's side.
+        window: side of the patch that occlusion covers, in shares of the image's side, above 0 to 1.
     """
 
     seed: int = 0
@@ -43,6 +43,8 @@ class Settings:
             if not number or isinstance(value, bool) or not value >= least[field.name]:
                 kind = "a whole number" if whole else "a number"
                 raise ValueError(f"{field.name}={value!r}: give {kind} of at least {least[field.name]}")
+        if not 0 < self.window <= 1:
+            raise ValueError(f"window={self.window!r}: give a share of the image's side, above 0 to 1")
 
 
 @dataclass(frozen=True)

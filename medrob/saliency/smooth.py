@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from medrob.saliency.gradient import _map_output, as_input, differentiate, forward
+from medrob.saliency.gradient import _map_output, as_input, differentiate, forward, warn_signed
 from medrob.saliency.settings import Noise, Settings
 
 
@@ -39,6 +39,8 @@ def smooth_gradcam_plus_plus(
     with torch.no_grad():
         outputs, _ = forward(model, as_input(model, x), layers)
     activations = [_precise(_map_output(name, outputs[name], module)) for name, module in layers.items()]
+    for layer, A in zip(layers, activations, strict=True):
+        warn_signed(["smoothgradcam++"], layer, A)
     moments = [torch.zeros((3, *A.shape), dtype=A.dtype, device=A.device) for A in activations]
     for i in range(settings.samples):
         noisy = x + 255 * settings.noise * noise.normal(x.shape[1:], x.device, i)

@@ -10,11 +10,12 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from medrob.corruptions.apply import check_integer
 from medrob.data import check_images
 from medrob.evaluation import predict
 from medrob.layers import evaluating
 from medrob.models import pick_device, place
-from medrob.saliency.explain import attribute, check_batch_size, check_methods, device_of, pick_layers
+from medrob.saliency.explain import attribute, check_methods, device_of, pick_layers
 from medrob.saliency.settings import Noise, Settings
 
 Key = tuple[str, str]  # method, layer
@@ -102,7 +103,7 @@ def subject(
         TypeError, ValueError: no images or others than uint8 (N, H, W, C), an unknown method or layer,
             targets that are not a class number for each image.
     """
-    images, batch_size = check_images(images), check_batch_size(batch_size)
+    images, batch_size = check_images(images), check_integer("batch_size", batch_size, 1)
     if not len(images):
         raise ValueError("images is empty; give at least one image, and two where images are compared")
     where = pick_device(device) if device else device_of(model)

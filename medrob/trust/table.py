@@ -13,6 +13,7 @@ from medrob.evaluation import bootstrap_weights, interval
 COLUMNS = (
     *("method", "layer", "test", "stage", "corruption", "severity"),
     *("images", "degenerate", "value", "low", "high", "chance"),
+    *("above", "above_low", "above_high"),
 )
 RESAMPLES = 2000
 _TOGETHER = 256  # rows resampled at once: bounds the memory
@@ -45,27 +46,33 @@ def table(entries: Sequence[Entry], *, resamples: int = RESAMPLES, seed: int = 0
 
     Returns:
         A row per entry, with the columns `COLUMNS`: images (that count), degenerate (left out), value,
-        low, high, chance (mean over the images that count). NaN where no image counts.
+        low, high, chance (mean over the images that count); above, above_low, above_high: the value less
+        chance, image by image, so that what makes an image easy for any map does not count. NaN where no
+        image counts, or chance is not known.
     """
     if not entries:
         return pd.DataFrame(columns=list(COLUMNS))
     values = np.stack([np.asarray(entry.values, float) for entry in entries], 1)  # (N, rows)
+    chance = np.stack([np.broadcast_to(entry.chance, len(values)) for entry in entries], 1).astype(float)
     known = np.isfinite(values)
     weights = bootstrap_weights(len(values), resamples, seed)
-    parts = [slice(i, i + _TOGETHER) for i in range(0, len(entries), _TOGETHER)]
-    samples = (_mean(weights, values[:, part], known[:, part]) for part in parts)
-    limits = np.array([interval(column) for part in samples for column in part.T]).reshape(-1, 2)
-    chance = np.stack([np.broadcast_to(entry.chance, len(values)) for entry in entries], 1).astype(float)
-    once = np.ones((1, len(values)))
+    value, low, high = _summary(weights, values)
+    above, above_low, above_high = _summary(weights, values - chance)
     frame = pd.DataFrame([entry._asdict() for entry in entries]).assign(
-        images=known.sum(0),
-        degenerate=(~known).sum(0),
-        value=_mean(once, values, known)[0],
-        low=limits[:, 0],
-        high=limits[:, 1],
-        chance=_mean(once, chance, known & np.isfinite(chance))[0],
-    )
+        images=known.sum(0), degenerate=(~known).sum(0), value=value, low=low, high=high,
+        chance=_mean(np.ones((1, len(values))), chance, known & np.isfinite(chance))[0],
+        above=above, above_low=above_low, above_high=above_high,
+    )  # fmt: skip
     return frame[list(COLUMNS)]
+
+
+def _summary(weights: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Means of the columns of (N, rows) over the known values, and the ends of their intervals: (rows,)."""
+    known = np.isfinite(values)
+    parts = [slice(i, i + _TOGETHER) for i in range(0, values.shape[1], _TOGETHER)]
+    samples = (_mean(weights, values[:, part], known[:, part]) for part in parts)
+    low, high = np.array([interval(column) for part in samples for column in part.T]).reshape(-1, 2).T
+    return _mean(np.ones((1, len(values))), values, known)[0], low, high
 
 
 def _mean(weights: np.ndarray, values: np.ndarray, known: np.ndarray) -> np.ndarray:
