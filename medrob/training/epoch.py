@@ -19,6 +19,8 @@ from medrob.runs import peak_memory_mb
 from medrob.training.parallel import Team
 from medrob.training.recipe import Objective, Recipe
 
+CHUNK = 1024  # images that go to the GPU at once
+
 
 class Feed:
     """The images of a split as batches on the device, uint8 (N, C, H, W), channels last.
@@ -34,7 +36,10 @@ class Feed:
         if device.type == "cuda" and self.policy is None:
             free = torch.cuda.mem_get_info(device)[0]
             if data.images.nbytes < free / 2:
-                self.resident = torch.from_numpy(data.images).to(device).permute(0, 3, 1, 2)
+                held = torch.empty(data.images.shape, dtype=torch.uint8, device=device)
+                for i in range(0, len(data), CHUNK):  # the images may be larger than the memory of the CPU
+                    held[i : i + CHUNK] = torch.tensor(data.images[i : i + CHUNK], device=device)
+                self.resident = held.permute(0, 3, 1, 2)
 
     def batches(self, parts: list[np.ndarray], seeds: list[Any]) -> Iterator[Tensor]:
         """The images of each part (rows, or views x images + rows), augmented from its seed."""
