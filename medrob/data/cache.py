@@ -17,6 +17,7 @@ from typing import IO, Any
 
 import numpy as np
 
+from medrob.corruptions import cores
 from medrob.data import decode
 from medrob.data.listing import Listing
 from medrob.progress import bar
@@ -133,13 +134,9 @@ def _digest(name: str, known: list[Any] | None) -> list[Any]:
 
 def each(function: Callable[[Any], Any], items: Any, desc: str = "") -> list[Any]:
     """The function of every item, on all cores; OpenCV and hashing let other threads run meanwhile."""
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         done = pool.map(function, items)
         return list(bar(done, desc=desc, unit="image", total=len(items)) if desc else done)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _file(base: Path, kind: str) -> Path:
