@@ -249,7 +249,9 @@ class _Table:
             **{f"{name}_clean": value[pair, n] for name, value in self.clean_values.items()},
         }
         if self.places and dataset.masks is not None:
-            columns["area"] = dataset.masks[self.rows].mean((1, 2))[n].astype(np.float32)
+            # One at a time: together they may have no room in memory.
+            area = np.array([dataset.masks[row].mean() for row in self.rows])
+            columns["area"] = area[n].astype(np.float32)
         return pd.DataFrame(columns)
 
 

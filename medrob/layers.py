@@ -76,7 +76,7 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
     from medrob.saliency.tokens import to_maps
 
     layers = cam_layers(model)
-    x = torch.from_numpy(images[:1]).permute(0, 3, 1, 2)
+    x = torch.tensor(images[:1]).permute(0, 3, 1, 2)
     with evaluating(model), torch.inference_mode():
         outputs, _ = forward(model, as_input(model, x), layers)
     shapes = {layer: to_maps(module, outputs[layer]).shape[1:] for layer, module in layers.items()}

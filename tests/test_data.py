@@ -364,6 +364,7 @@ def test_rows(tiny):
         assert (part.images == tiny.images[places]).all() and (part.masks == tiny.masks[places]).all()
         assert part.labels.tolist() == tiny.labels[places].tolist()
         assert part.class_names == tiny.class_names
+    assert np.shares_memory(tiny[np.arange(3, 60)].images, tiny.images)  # all that follow: no copy
     assert len(tiny[:0]) == 0 and tiny[:0].counts == dict.fromkeys(tiny.class_names, 0)
 
 

@@ -160,9 +160,19 @@ def test_record_of_a_stage():
     assert run.params == {"01_augment": {"run": "demo", "size": 28}}
     assert run.record["stages"]["01_augment"] == json.loads(json.dumps(entry))
     assert entry["seconds"] >= 0 and entry["peak_memory_mb"] > 10
+    assert entry["peak_gpu_memory_mb"] is None
     assert set(runs.PACKAGES) <= set(entry["packages"]) and entry["packages"]["numpy"] == np.__version__
     assert repr(run) == "Run('demo': 01_augment)"
     assert sorted(f.name for f in run.folder.iterdir()) == ["corruptions.parquet", "run.json"]
+
+
+def test_gpu_memory_is_that_of_the_gpu_that_took_most(monkeypatch):
+    taken = [2e6, 7e6]
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True, device_count=lambda: 2, max_memory_allocated=taken.__getitem__
+    )
+    monkeypatch.setitem(sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert finish(Run("demo"), "01_augment", {})["peak_gpu_memory_mb"] == 7
 
 
 def test_stages_come_in_order():

@@ -60,18 +60,19 @@ def resized(dataset: ImageDataset, size: int) -> ImageDataset:
         )
     shape = (len(dataset), size, size, dataset.channels)
     if np.prod(shape) <= LARGE:
-        return replace(dataset, images=_resize(dataset.images, np.empty(shape, np.uint8)))
+        images = np.empty(shape, np.uint8)
+        _resize(dataset.images, images, size)
+        return replace(dataset, images=images)
     file = cache.folder() / f"{dataset.name}-{dataset.fingerprint}-{size}.npy"
     if not file.exists():
-        with cache.written(file, shape, np.uint8) as images:
-            _resize(dataset.images, images)
+        with cache.written(file, shape, np.uint8) as rows:
+            _resize(dataset.images, rows, size)
     return replace(dataset, images=cache.mapped(file))
 
 
-def _resize(images: np.ndarray, result: np.ndarray) -> np.ndarray:
-    for target, image in zip(result, images, strict=True):
-        target[:] = decode.resize(image, len(target))
-    return result
+def _resize(images: np.ndarray, result: np.ndarray | cache.Rows, size: int) -> None:
+    for row, image in enumerate(images):
+        result[row] = decode.resize(image, size)
 
 
 def _content(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str]]:

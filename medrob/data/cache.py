@@ -8,14 +8,16 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
+import math
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 
+from medrob.corruptions import cores
 from medrob.data import decode
 from medrob.data.listing import Listing
 from medrob.progress import bar
@@ -67,24 +69,38 @@ def decoded(
 
 
 def mapped(file: Path) -> np.ndarray:
-    """An array read page by page as it is used; what is written to it never reaches the file."""
-    return np.load(file, mmap_mode="c", allow_pickle=False)
+    """An array read page by page as it is used, and read-only: only then may it exceed the memory."""
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+class Rows:
+    """The rows of an array in a file, set by any thread; to map its new pages would take longer."""
+
+    def __init__(self, stream: IO[bytes], shape: tuple[int, ...], dtype: type) -> None:
+        self._stream, self._shape, self._dtype = stream, shape[1:], np.dtype(dtype)
+        header = {"descr": self._dtype.str, "fortran_order": False, "shape": shape}
+        np.lib.format.write_array_header_1_0(stream, header)
+        stream.flush()
+        self._begin, self._size = stream.tell(), math.prod(shape[1:]) * self._dtype.itemsize
+        end = self._begin + shape[0] * self._size
+        if hasattr(os, "posix_fallocate"):  # a disk without room refuses now
+            os.posix_fallocate(stream.fileno(), 0, end)
+        os.truncate(stream.fileno(), end)
+
+    def __setitem__(self, row: int, value: np.ndarray) -> None:
+        whole = np.ascontiguousarray(np.broadcast_to(value, self._shape), self._dtype)
+        os.pwrite(self._stream.fileno(), whole.data, self._begin + row * self._size)
 
 
 @contextlib.contextmanager
-def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
-    """A memory-mapped array to be filled, which becomes `file`, whole or not at all.
+def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[Rows]:
+    """The rows of an array to be set, which becomes `file`, whole or not at all.
 
     Raises:
         OSError: the disk has no room for it.
     """
-    with atomic(file) as part:
-        array = np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape)
-        if hasattr(os, "posix_fallocate") and array.nbytes:  # a disk that fills up later kills the process
-            with part.open("rb+") as stream:
-                os.posix_fallocate(stream.fileno(), 0, array.offset + array.nbytes)
-        yield array
-        array.flush()
+    with atomic(file) as part, part.open("wb") as stream:
+        yield Rows(stream, shape, dtype)
 
 
 def file_digests(files: Any) -> list[str]:
@@ -118,13 +134,9 @@ def _digest(name: str, known: list[Any] | None) -> list[Any]:
 
 def each(function: Callable[[Any], Any], items: Any, desc: str = "") -> list[Any]:
     """The function of every item, on all cores; OpenCV and hashing let other threads run meanwhile."""
-    with ThreadPoolExecutor(_cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         done = pool.map(function, items)
         return list(bar(done, desc=desc, unit="image", total=len(items)) if desc else done)
-
-
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _file(base: Path, kind: str) -> Path:

@@ -74,9 +74,11 @@ class ImageDataset:
         return len(self.images)
 
     def __getitem__(self, rows: Any) -> ImageDataset:
-        """The rows chosen by a slice (not copied), an index array or a boolean array (copied)."""
+        """The rows chosen by a slice, indices or a boolean array; not copied if they follow each other."""
         if not isinstance(rows, slice):
             rows = np.atleast_1d(np.arange(len(self))[rows])
+            if len(rows) and (np.diff(rows) == 1).all():
+                rows = slice(int(rows[0]), int(rows[-1]) + 1)
         masks = None if self.masks is None else self.masks[rows]
         return replace(self, images=self.images[rows], labels=self.labels[rows], masks=masks)
 
@@ -93,8 +95,9 @@ class ImageDataset:
     @cached_property
     def counts(self) -> dict[str, int]:
         """How many images each class has."""
-        hot = self.labels if self.labels.ndim == 2 else np.eye(self.num_classes, dtype=int)[self.labels]
-        return dict(zip(self.class_names, hot.sum(0).tolist(), strict=True))
+        several = self.labels.ndim == 2
+        found = self.labels.sum(0) if several else np.bincount(self.labels, minlength=self.num_classes)
+        return dict(zip(self.class_names, found.tolist(), strict=True))
 
     def first_of_each(self) -> dict[str, int]:
         """The place of the first image of each class that has one: ``{class name: index}``."""

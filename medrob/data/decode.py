@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -12,8 +13,11 @@ import numpy as np
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
 LARGE = 65536  # bytes; a smaller file cannot hold MOST_PIXELS
+LARGE_JPEG = MOST_PIXELS // 512  # bytes; the least is a bit for 8x8 pixels
+JPEG = (".jpg", ".jpeg", ".jpe")
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
+LIMIT = threading.Lock()  # Pillow's limit of pixels is one for all threads
 DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", "")
 
 
@@ -36,7 +40,7 @@ def read(file: Path) -> np.ndarray:
         if file.suffix.lower() in DICOM_SUFFIXES:
             image = _dicom(file)
         else:
-            if size > LARGE:
+            if size > (LARGE_JPEG if file.suffix.lower() in JPEG else LARGE):
                 _refuse_huge(file)
             image = cv2.imread(str(file), AS_IT_IS)
     except (OSError, cv2.error) as error:
@@ -73,8 +77,10 @@ def fit(image: np.ndarray, *, size: int, channels: int, levels: int) -> np.ndarr
 def resize(image: np.ndarray, size: int) -> np.ndarray:
     """A square of `size` pixels a side, uint8 or uint16 (size, size, C): area average down, cubic up."""
     how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
-    smaller = cv2.resize(image, (size, size), interpolation=how)
-    return smaller.reshape(size, size, image.shape[-1])
+    if image.strides[-1] < 0:  # from `read`: it costs less to put red first once the picture is small
+        blue_first = cv2.resize(image[..., ::-1], (size, size), interpolation=how)
+        return cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB)
+    return cv2.resize(image, (size, size), interpolation=how).reshape(size, size, image.shape[-1])
 
 
 def read_mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
@@ -93,14 +99,15 @@ def _refuse_huge(file: Path) -> None:
     """Look at the header before gigabytes are spent."""
     from PIL import Image, UnidentifiedImageError
 
-    limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-    try:
-        with Image.open(file) as image:
-            width, height = image.size
-    except (UnidentifiedImageError, OSError, SyntaxError, struct.error):
-        return  # a kind that only OpenCV knows
-    finally:
-        Image.MAX_IMAGE_PIXELS = limit
+    with LIMIT:
+        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+        try:
+            with Image.open(file) as image:
+                width, height = image.size
+        except (UnidentifiedImageError, OSError, SyntaxError, struct.error):
+            return  # a kind that only OpenCV knows
+        finally:
+            Image.MAX_IMAGE_PIXELS = limit
     if width * height > MOST_PIXELS:
         raise UnreadableError(
             f"{width}x{height} pixels are more than {MOST_PIXELS:,}; cut it into tiles or make it smaller"

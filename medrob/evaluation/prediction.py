@@ -39,18 +39,19 @@ def predict(
     config = getattr(model, "config", {})
     training = model.training
     number = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
-    outputs = []
+    # Results that are kept from every batch would lie between its images in memory, which then grows.
+    probabilities = np.empty((len(images), config.get("num_classes", 0)), np.float32)
     try:
         place(model, where).eval()
         with torch.inference_mode():
             for i in range(0, len(images), batch_size):
-                x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
-                outputs.append(activate(model(x.to(number)).float(), config.get("task", "multiclass")).cpu())
+                x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
+                p = activate(model(x.to(number)).float(), config.get("task", "multiclass"))
+                if i == 0:
+                    probabilities = np.empty((len(images), p.shape[1]), np.float32)
+                probabilities[i : i + batch_size] = p.cpu().numpy()
     finally:
         model.train(training)
-    if not outputs:
-        return np.empty((0, config.get("num_classes", 0)), np.float32)
-    probabilities = torch.cat(outputs).numpy()
     if not np.isfinite(probabilities).all():
         raise ValueError("the network gives NaN or infinite outputs; its weights are damaged, train it again")
     return probabilities
@@ -74,16 +75,10 @@ def predict_conditions(
     _check_batch(batch_size)
     frames = []
     for corruption, severity in bar(list(conditions), desc="predicting", unit="condition"):
-        parts = [
-            predict(
-                model,
-                corrupted(dataset.images[rows], (corruption, severity), seed=seed, index=rows),
-                batch_size=batch_size,
-                device=device,
-            )
-            for rows in np.split(np.arange(len(dataset)), range(batch_size, len(dataset), batch_size))
-        ]
-        p = np.concatenate(parts)
+        p = np.empty((len(dataset), dataset.num_classes), np.float32)
+        for rows in np.split(np.arange(len(dataset)), range(batch_size, len(dataset), batch_size)):
+            images = corrupted(dataset.images[rows], (corruption, severity), seed=seed, index=rows)
+            p[rows] = predict(model, images, batch_size=batch_size, device=device)
         if dataset.labels.ndim == 1:
             truth = {"label": dataset.labels}
         else:

@@ -18,7 +18,8 @@ def context(study: Run) -> dict[str, str | int]:
         facts["data"] = f"{facts['data']}, {about['shape'][0]} x {about['shape'][1]} pixels"
         facts["test images"] = int(about["images"])
     if train := params.get("02_train"):
-        facts["network"] = f"{train['arch']}, width {train['width']}"
+        width = f", width {train['width']}" if train["arch"].startswith("resnet") else ""  # others have none
+        facts["network"] = train["arch"] + width
         facts["training augmentation"] = train["augment"]
         facts["training seed"] = int(train["seed"])
     facts["seed of data and corruptions"] = int(began["seed"])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -25,13 +26,13 @@ def montage(
         member = labels[:, k] == 1 if labels.ndim == 2 else labels == k
         for ax in row:
             ax.axis("off")
-        for ax, image in zip(row, images[member], strict=False):
+        for ax, image in zip(row, images[np.flatnonzero(member)[:columns]], strict=False):
             ax.axis("on")
             picture(ax, image)
         row[0].axis("on")
         row[0].set_xticks([])
         row[0].set_yticks([])
-        row[0].set_ylabel(class_names[k])
+        row[0].set_ylabel(textwrap.fill(class_names[k], 12))
     return figure
 
 

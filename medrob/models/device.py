@@ -30,11 +30,13 @@ def pick_device(device: str | torch.device | None = "auto") -> torch.device:
 def memory_order(model: nn.Module, device: torch.device) -> torch.memory_format:
     """The order of images and weights that is fast on a device: channels last.
 
+    On MPS it is the usual one: PyTorch's batch norm failed there on channels last (its pull request 188371).
     On the CPU only where all convolutions give a multiple of 8 channels: the backward pass of PyTorch 2.15
     with AVX2 writes outside its memory at 4 or 6 channels.
     """
     narrow = any(conv.out_channels % 8 for conv in model.modules() if isinstance(conv, nn.Conv2d))
-    return torch.contiguous_format if device.type == "cpu" and narrow else torch.channels_last
+    usual = device.type == "mps" or (device.type == "cpu" and narrow)
+    return torch.contiguous_format if usual else torch.channels_last
 
 
 def place(model: nn.Module, device: torch.device) -> nn.Module:

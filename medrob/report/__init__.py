@@ -17,7 +17,8 @@ from medrob.runs.overview import COLUMNS, overview
 HERE = Path(__file__).parent
 # What the record shows of a stage, and what it is called there.
 RECORDED = {
-    **{"seconds": "seconds", "peak_memory_mb": "peak memory, MB", "finished": "finished"},
+    **{"seconds": "seconds", "peak_memory_mb": "peak memory, MB"},
+    **{"peak_gpu_memory_mb": "peak GPU memory, MB", "finished": "finished"},
     **{"device": "device", "git": "commit", "python": "Python", "machine": "machine"},
 }
 

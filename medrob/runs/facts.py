@@ -36,6 +36,19 @@ def peak_memory_mb() -> float:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6
 
 
+def peak_gpu_memory_mb() -> float:
+    """Most memory that tensors took on one GPU in this process so far, in MB (10^6 bytes); 0 without a GPU.
+
+    Apple's MPS keeps no record: there it is what the driver holds now.
+    """
+    torch = sys.modules.get("torch")  # a stage without a network has not imported it
+    if torch is None:
+        return 0.0
+    if torch.cuda.is_initialized():
+        return max(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count()))) / 1e6
+    return torch.mps.driver_allocated_memory() / 1e6 if torch.backends.mps.is_available() else 0.0
+
+
 def _version(package: str) -> str | None:
     with contextlib.suppress(metadata.PackageNotFoundError):
         return metadata.version(package)

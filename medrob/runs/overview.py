@@ -49,12 +49,18 @@ def _row(name: str) -> dict[str, Any]:
             "run": name,
             "state": state(run),
             "data": params.get("01_augment", {}).get("dataset", ""),
-            "network": f"{train['arch']}, width {train['width']}" if {"arch", "width"} <= set(train) else "",
+            "network": _network(train),
             "auc": _clean_auc(run),
             "minutes": round(sum(entry["seconds"] for entry in stages.values()) / 60, 1),
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         return {"run": name, "state": f"damaged: {error}"}
+
+
+def _network(train: dict[str, Any]) -> str:
+    """``resnet18, width 16``; the networks of others have no width to choose."""
+    width = f", width {train['width']}" if train.get("arch", "").startswith("resnet") else ""
+    return train.get("arch", "") + width
 
 
 def state(run: Run) -> str:

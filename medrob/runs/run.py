@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrob.runs.facts import machine_facts, peak_memory_mb
+from medrob.runs.facts import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.runs.files import atomic, checksum, home
 from medrob.runs.parameters import check_injected
 from medrob.runs.shares import made
@@ -183,6 +183,7 @@ class Run:
             "parameters": parameters,
             "seconds": round(time.perf_counter() - began, 2),
             "peak_memory_mb": round(peak_memory_mb()),
+            "peak_gpu_memory_mb": round(peak_gpu_memory_mb()) or None,
             "files": {f: checksum(p) for f in STAGES[stage] if (p := self.results.path(f)).exists()},
             "made_from": self._made_from,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),

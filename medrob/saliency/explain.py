@@ -93,7 +93,7 @@ def explain(
     parts: dict[tuple[str, str], list[np.ndarray]] = {}
     with evaluating(place(model, where)):
         for i in range(0, max(len(images), 1), batch_size):
-            x = torch.from_numpy(images[i : i + batch_size]).to(where).permute(0, 3, 1, 2)
+            x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
             target = None if wanted is None else wanted[i : i + batch_size].to(where)
             noise = Noise(settings.seed, np.arange(start + i, start + i + len(x)))
             maps, _ = attribute(model, x, methods, chosen, target, settings=settings, noise=noise)

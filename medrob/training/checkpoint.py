@@ -80,7 +80,8 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
     if not same or done:  # a training that is finished begins anew
         return fresh
     for name, part in parts.items():
-        part.load_state_dict(state.pop(name))
+        if held := state.pop(name):  # the scaler of a device without float16 keeps nothing, and takes nothing
+            part.load_state_dict(held)
     return state
 
 

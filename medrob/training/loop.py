@@ -57,7 +57,7 @@ def fit(
     Returns:
         The history: a row per epoch and split (``train``: in training mode, augmented; ``val``:
         eval mode) with columns `HISTORY`; loss in nats, lr at the epoch's start, seconds, memory in
-        MB (10^6 bytes): the largest of the process so far, and of the GPU in this epoch (0 without).
+        MB (10^6 bytes): the largest of the process so far, and of its GPU (0 without).
 
     Raises:
         ValueError: settings out of range, data that do not fit the network, a class without

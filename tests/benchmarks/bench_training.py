@@ -16,6 +16,7 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from medrob import models, training
+from medrob.corruptions import cores
 from medrob.data import ImageDataset, load
 
 SIDE, SIZE, BATCH, ROUNDS = 512, 224, 128, 2
@@ -73,7 +74,7 @@ def decode(count):
 
         times = {}
         for name, work in {
-            "cv2": lambda: list(ThreadPoolExecutor(os.cpu_count()).map(bare, files)),
+            "cv2": lambda: list(ThreadPoolExecutor(cores()).map(bare, files)),
             "medrob": lambda: load(f"{place}/set", size=SIZE),
             "medrob, again": lambda: load(f"{place}/set", size=SIZE),
         }.items():
@@ -85,6 +86,7 @@ def decode(count):
 
 if __name__ == "__main__":
     os.environ["MEDROB_PROGRESS"] = "off"
+    cv2.setNumThreads(1)  # both sides have a thread a core already
     number, pictures = map(int, [*sys.argv[1:], "5000", "1024"][:2] if len(sys.argv) < 2 else sys.argv[1:3])
     device = str(models.pick_device("auto"))
     for width in map(int, sys.argv[3:] or (16, 64)):
