@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, WITHIN, YES, Finding, rows_of
 from medrob.conditions import CLEAN
-from medrob.evaluation import auc, bootstrap_weights, interval
+from medrob.evaluation import auc, bootstrap_weights, class_names, interval
 
 KINDS = ("pooled", WITHIN, "partial")
 
@@ -34,9 +34,11 @@ def association(
     ``within severity``: ranks taken among the corruptions of the same severity.
     ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
 
-    The intervals resample images. p is two-sided, from exchanging whole corruptions in what is left of
-    the drops (Freedman & Lane 1983; Phipson & Smyth 2010): the severities of one corruption move together
-    and are no independent cases, so with five corruptions, which have 120 orders, p is at least 1/120.
+    The intervals resample images alone: they tell how sure the numbers of these corruptions are, not what
+    other corruptions would give, which is what p is about. p is two-sided, from exchanging whole corruptions
+    in what is left of the drops (Freedman & Lane 1983; Phipson & Smyth 2010): the severities of one
+    corruption move together and are no independent cases, so with five corruptions, which have 120 orders, p
+    is at least 1/120.
     No correction for many tests is made here. Conditions in which all maps of a method are degenerate are
     left out for that method.
 
@@ -80,7 +82,7 @@ def condition_aucs(
 
     Of the positive class if there are two, else the mean over classes one-vs-rest, or over labels.
     """
-    names = [c.removeprefix("p_") for c in predictions if str(c).startswith("p_")]
+    names = class_names(predictions)
     single = "label" in predictions
     keys = pd.MultiIndex.from_tuples([CLEAN, *conditions], names=CONDITION)
     truth = ["label"] if single else [f"label_{name}" for name in names]
@@ -199,10 +201,7 @@ def say_association(association: pd.DataFrame, *, method: str, layer: str) -> st
         told += "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
     return (
         f"Pooled over severities the rank correlation is {pooled.plain()}; severity alone makes it high.\n"
-        f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\nSo {told}."
+        f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\n"
+        "The intervals resample images, not corruptions; p exchanges corruptions.\n"
+        f"So {told}."
     )
-
-
-def _plain(found: Finding) -> str:
-    """Without p: it is described, not tested."""
-    return str(Finding(found.value, found.low, found.high, float("nan")))
