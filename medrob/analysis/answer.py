@@ -122,8 +122,8 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
         tests: from `adjust`, whose family was `family(severity)`.
 
     Returns:
-        kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond (whether
-        a yes, or its opposite, goes beyond the RMSE of the picture; None where that is not asked).
+        kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond
+        (whether a yes, or its opposite, goes beyond the RMSE of the picture; None where that is not asked).
 
     Raises:
         ValueError: an unknown method or layer, or a test of the family that was not declared.
@@ -135,7 +135,7 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
             raise ValueError(f"the test {kind!r} was not declared; give family({severity}) to `adjust`")
         one = Finding.of(rows.loc[kind])
         verdict, beyond = one.verdict(chance=chance, small=SMALL[scale]), None
-        if partial and verdict in (YES, OPPOSITE):
+        if partial in rows.index and verdict in (YES, OPPOSITE):
             beyond = Finding.of(rows.loc[partial]).verdict(chance=0, small=SMALL[scale]) == verdict
         numbers = (one.value, one.low, one.high, one.p, rows.loc[kind, "correction"])
         across = rows.loc[kind].get("across_classes", np.nan)
