@@ -2,7 +2,7 @@
 
 from medrob.analysis.answer import answers, declared, say_answer, summary
 from medrob.analysis.associations import association, say_association
-from medrob.analysis.failures import best_warning, failure, roc, say_best, say_failure, warnings_at
+from medrob.analysis.failures import beside, best_warning, failure, roc, say_best, say_failure
 from medrob.analysis.images import margin_drop, moved_and_fell, per_image, say_per_image
 from medrob.analysis.maps import (
     distinct,
@@ -30,6 +30,7 @@ __all__ = [
     "all_tests",
     "answers",
     "association",
+    "beside",
     "best_warning",
     "compare_runs",
     "declared",
@@ -67,5 +68,4 @@ __all__ = [
     "summary",
     "twins",
     "verdicts",
-    "warnings_at",
 ]

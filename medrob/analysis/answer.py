@@ -123,7 +123,8 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
 
     Returns:
         kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond
-        (whether a yes, or its opposite, goes beyond the RMSE of the picture; None where that is not asked).
+        (of a yes or its opposite: "yes" or "not shown", whether it goes beyond the RMSE of the picture; ""
+        where that is not asked).
 
     Raises:
         ValueError: an unknown method or layer, or a test of the family that was not declared.
@@ -134,9 +135,10 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
         if kind not in rows.index or rows.loc[kind, "family"] != "declared":
             raise ValueError(f"the test {kind!r} was not declared; give family({severity}) to `adjust`")
         one = Finding.of(rows.loc[kind])
-        verdict, beyond = one.verdict(chance=chance, small=SMALL[scale]), None
+        verdict, beyond = one.verdict(chance=chance, small=SMALL[scale]), ""
         if partial in rows.index and verdict in (YES, OPPOSITE):
-            beyond = Finding.of(rows.loc[partial]).verdict(chance=0, small=SMALL[scale]) == verdict
+            same = Finding.of(rows.loc[partial]).verdict(chance=0, small=SMALL[scale]) == verdict
+            beyond = YES if same else OPEN
         numbers = (one.value, one.low, one.high, one.p, rows.loc[kind, "correction"])
         across = rows.loc[kind].get("across_classes", np.nan)
         found.append((kind, name, question, *numbers, verdict, across, beyond))
@@ -163,8 +165,8 @@ def say_answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -
         }
         told = "" if row["verdict"] == UNDEFINED else f": {number.unsigned() if chance else number}"
         line = f"{row['question']} {said.get(row['verdict'], verdict)}{told}."
-        if row["beyond"] is not None:
-            more = row["verdict"] if row["beyond"] else OPEN
+        if row["beyond"]:
+            more = row["verdict"] if row["beyond"] == YES else OPEN
             line += f" Beyond the RMSE of the picture: {more}, {Finding.of(rows.loc[partial])}."
         lines.append(line)
     return "\n".join([*lines, _altogether(found, f"{method} at {layer}")])
@@ -187,7 +189,7 @@ def _altogether(found: pd.DataFrame, where: str) -> str:
         if yes == asked
         else f"{begin} in {yes} of the {asked} ways asked ({rest})"
     )
-    lost = int((found.loc[found["verdict"] == YES, "beyond"] == False).sum())  # noqa: E712  (None: not asked)
+    lost = int(((found["verdict"] == YES) & (found["beyond"] == OPEN)).sum())
     if lost:
         told += f"; in {lost} of them it is not shown to tell more than the RMSE of the picture does"
     return f"{told}."

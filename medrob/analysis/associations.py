@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -65,13 +66,19 @@ def association(
     drops = aucs[:, :1] - aucs[:, 1:]
     weights = w[:, np.searchsorted(images, moved.images)]
     rows = []
+    sides: dict[bytes, dict[str, _Side]] = {}  # the same for all maps that are usable in the same conditions
     for key, values in zip(moved.maps, moved.values, strict=True):
-        means, use = condition_means(values, weights), np.isfinite(values).any(1)
-        for kind in KINDS:
-            found = (np.nan,) * 4
-            if use.any():
-                found = _link(means[:, use], drops[:, use], kind, keys[use], picture[use], permutations, seed)
-            rows.append((*key, kind, *found, int(use.sum())))
+        use = np.isfinite(values).any(1)
+        if not use.any():
+            rows += [(*key, kind, *(np.nan,) * 4, 0) for kind in KINDS]
+            continue
+        if (same := use.tobytes()) not in sides:
+            sides[same] = _sides(drops[:, use], keys[use], picture[use], permutations, seed)
+        means = condition_means(values, weights)[:, use]
+        severity = keys[use].get_level_values("severity").to_numpy()
+        ranks = {within: _ranks(means, within, severity) for within in (False, True)}
+        for kind, side in sides[same].items():
+            rows.append((*key, kind, *_link(ranks[kind == WITHIN], side), int(use.sum())))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
 
 
@@ -103,9 +110,38 @@ def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
         return (w @ np.nan_to_num(values).T) / (w @ known.T.astype(w.dtype))
 
 
-def _ranks(values: np.ndarray, kind: str, severity: np.ndarray) -> np.ndarray:
-    """Ranks of each row of (B, conditions); among those of the same severity if within severity."""
-    if kind != WITHIN:
+@dataclass(frozen=True)
+class _Side:
+    """The drops of some conditions, ready for one kind of correlation.
+
+    Attributes:
+        residual: what takes out that which is held fixed, (conditions, conditions).
+        fell: standardised ranks (1 + resamples, conditions). shuffled: its first row in (orders, conditions).
+    """
+
+    residual: np.ndarray
+    fell: np.ndarray
+    shuffled: np.ndarray
+
+
+def _sides(
+    drops: np.ndarray, conditions: pd.MultiIndex, picture: np.ndarray, permutations: int, seed: int
+) -> dict[str, _Side]:
+    severity = conditions.get_level_values("severity").to_numpy()
+    ranks = {within: _ranks(drops, within, severity) for within in (False, True)}
+    orders = _shuffles(conditions, permutations, seed) if permutations else None  # the first changes nothing
+    found = {}
+    for kind in KINDS:
+        m = _residual(kind, severity, picture)
+        fell = _standard(ranks[kind == WITHIN] @ m)
+        shuffled = fell[:0] if orders is None else _standard(fell[0][orders] @ m)
+        found[kind] = _Side(m, fell, shuffled)
+    return found
+
+
+def _ranks(values: np.ndarray, within: bool, severity: np.ndarray) -> np.ndarray:
+    """Ranks of each row of (B, conditions); among those of the same severity if within."""
+    if not within:
         return rankdata(values, axis=1)
     ranked = np.empty(values.shape)
     for s in np.unique(severity):
@@ -156,25 +192,13 @@ def _shuffles(conditions: pd.MultiIndex, count: int, seed: int) -> np.ndarray:
     return orders
 
 
-def _link(
-    means: np.ndarray,
-    drops: np.ndarray,
-    kind: str,
-    conditions: pd.MultiIndex,
-    picture: np.ndarray,
-    permutations: int,
-    seed: int,
-) -> tuple[float, float, float, float]:
-    """Rank correlation of mean drift and drop (1 + resamples, conditions): value, low, high, p."""
-    severity = conditions.get_level_values("severity").to_numpy()
-    m = _residual(kind, severity, picture)
-    moved, fell = (_standard(_ranks(x, kind, severity) @ m) for x in (means, drops))
-    value = (moved * fell).sum(1)
+def _link(ranks: np.ndarray, side: _Side) -> tuple[float, float, float, float]:
+    """Rank correlation of mean drift (1 + resamples, conditions) and drop: value, low, high, p."""
+    moved = _standard(ranks @ side.residual)
+    value = (moved * side.fell).sum(1)
     p = np.nan
-    if permutations and np.isfinite(value[0]):
-        orders = _shuffles(conditions, permutations, seed)  # the first one changes nothing
-        null = _standard(fell[0][orders] @ m) @ moved[0]
-        p = (np.abs(null) >= abs(value[0]) - 1e-12).mean()
+    if len(side.shuffled) and np.isfinite(value[0]):
+        p = (np.abs(side.shuffled @ moved[0]) >= abs(value[0]) - 1e-12).mean()
     return value[0], *interval(value[1:]), p
 
 

@@ -186,6 +186,20 @@ def warnings_at(failure: pd.DataFrame, severity: int, event: str) -> pd.DataFram
     return rows
 
 
+def beside(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> pd.DataFrame:
+    """Drift of one map beside what needs no map, as warnings of a flip at a severity: a table to print.
+
+    Returns:
+        signal, auroc, low, high, gain, gain_low, gain_high (over low confidence), across_classes, precision,
+        precision_low, precision_high, chance.
+    """
+    rows = warnings_at(failure, severity, "flipped")
+    require_map(rows, method, layer, "failure")
+    rows = rows[(rows["method"] == "") | (rows["method"] == method) & (rows["layer"] == layer)]
+    columns = ["signal", "auroc", "low", "high", "gain", "gain_low", "gain_high", "across_classes"]
+    return rows[[*columns, "precision", "precision_low", "precision_high", "chance"]]
+
+
 def roc(
     predictions: pd.DataFrame,
     drift: pd.DataFrame,
