@@ -220,8 +220,8 @@ def test_warnings_and_summary_use_every_panel(scores, mean, tests_of, failure):
     said = [text.get_text() for text in panels[-1].texts]
     assert said == [
         "between conditions: yes, Holm p = .030",
-        "image by image, within class: yes, Holm p = .030",
-        "warning of a flip, within class: yes, Holm p = .030",
+        "image by image: yes, Holm p = .030",
+        "warning of a flip: yes, Holm p = .030",
     ]
     no_text_on_text(figure)
 
@@ -234,7 +234,7 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     figure.canvas.draw()
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert any(text.startswith("no usable map") for text in texts)
-    assert "image by image, within class: not defined" in texts
+    assert "image by image: not defined" in texts
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
     assert "nothing to detect" in figures.warnings(none).axes[0].texts[0].get_text()
 

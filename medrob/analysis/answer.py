@@ -11,7 +11,6 @@ from medrob.analysis.tables import INPUT, MAP
 from medrob.analysis.testing import (
     EVERY,
     NO,
-    OPEN,
     OPPOSITE,
     PER_IMAGE,
     SMALL,
@@ -123,8 +122,8 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
 
     Returns:
         kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond
-        (of a yes or its opposite: "yes" or "not shown", whether it goes beyond the RMSE of the picture; ""
-        where that is not asked).
+        (of a yes or its opposite: the verdict on what goes beyond the RMSE of the picture; "" where that is
+        not asked).
 
     Raises:
         ValueError: an unknown method or layer, or a test of the family that was not declared.
@@ -137,8 +136,7 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
         one = Finding.of(rows.loc[kind])
         verdict, beyond = one.verdict(chance=chance, small=SMALL[scale]), ""
         if partial in rows.index and verdict in (YES, OPPOSITE):
-            same = Finding.of(rows.loc[partial]).verdict(chance=0, small=SMALL[scale]) == verdict
-            beyond = YES if same else OPEN
+            beyond = Finding.of(rows.loc[partial]).verdict(chance=0, small=SMALL[scale])
         numbers = (one.value, one.low, one.high, one.p, rows.loc[kind, "correction"])
         across = rows.loc[kind].get("across_classes", np.nan)
         found.append((kind, name, question, *numbers, verdict, across, beyond))
@@ -166,8 +164,7 @@ def say_answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -
         told = "" if row["verdict"] == UNDEFINED else f": {number.unsigned() if chance else number}"
         line = f"{row['question']} {said.get(row['verdict'], verdict)}{told}."
         if row["beyond"]:
-            more = row["verdict"] if row["beyond"] == YES else OPEN
-            line += f" Beyond the RMSE of the picture: {more}, {Finding.of(rows.loc[partial])}."
+            line += f" Beyond the RMSE of the picture: {row['beyond']}, {Finding.of(rows.loc[partial])}."
         lines.append(line)
     return "\n".join([*lines, _altogether(found, f"{method} at {layer}")])
 
@@ -189,7 +186,7 @@ def _altogether(found: pd.DataFrame, where: str) -> str:
         if yes == asked
         else f"{begin} in {yes} of the {asked} ways asked ({rest})"
     )
-    lost = int(((found["verdict"] == YES) & (found["beyond"] == OPEN)).sum())
+    lost = int(((found["verdict"] == YES) & ~found["beyond"].isin(["", YES])).sum())
     if lost:
         told += f"; in {lost} of them it is not shown to tell more than the RMSE of the picture does"
     return f"{told}."

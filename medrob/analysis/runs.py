@@ -52,10 +52,10 @@ def compare_runs(
 
     Returns:
         A row per measure ("auc", "drop", "drift"), run and severity ("clean", "1", ..., "all"): value, low,
-        high, difference (less the first run's), difference_low, difference_high, pairing ("same images" or
-        "independent"; "" for the first run), seeds, images, explained (images with a drift), method, layer,
-        conditions (that are compared) and left_out (this run's others, in words). The difference of
-        drift is NaN where the methods differ; where the layers do, `say_runs` says so.
+        high, difference (less the first run's; NaN for that one), difference_low, difference_high, pairing
+        ("same images" or "independent"; "" for the first run), seeds, images, explained (images with a
+        drift), method, layer, conditions (that are compared) and left_out (this run's others, in words). The
+        difference of drift is NaN where the methods differ; where the layers do, `say_runs` says so.
 
     Raises:
         ValueError: no runs, a table without a column, no condition that all runs hold.
@@ -79,7 +79,7 @@ def compare_runs(
         else:
             pairing = PAIRED if len(data) == 1 and data == first[2] else INDEPENDENT
         for (measure, severity), values in found.items():
-            alike = measure != "drift" or at[0] == first[1][0]
+            alike = pairing != "" and (measure != "drift" or at[0] == first[1][0])
             gap = values - first[0][measure, severity] if alike else np.full(len(values), np.nan)
             numbers = (values[0], *interval(values[1:]), gap[0], *interval(gap[1:]))
             rows.append((measure, name, severity, *numbers, pairing, len(tables), *counts, *known.values()))

@@ -113,7 +113,7 @@ def _body(parts: list[Part], run: str, prefix: str) -> Iterator[str]:
         yield "Nothing has been written yet."
     story = [part for part in figures if part["file"] == FIRST]
     for part in story:  # on the first page, under the title
-        yield from _figure(part, run, prefix, height=0.66)
+        yield from _figure(part, run, prefix, height=0.73)
     for part in figures[len(story) :]:
         if part is figures[len(story)]:
             yield r"\clearpage" + "\n" + r"\section*{Figures}"
@@ -156,7 +156,7 @@ def _index(numbers: list[dict[str, Any]], prefix: str) -> list[str]:
         letters = re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", shown[1:])
         tested = [end for end, text in entry["macros"].items() if end[:1] == "P" and text != UNDEFINED]
         p = "".join(
-            rf", {macro(entry['name'], prefix)}{end} {P_WORDS.get(end, '')}" for end in tested
+            rf", {macro(entry['name'], prefix)}{end}{{}} {P_WORDS.get(end, '')}" for end in tested
         ).rstrip()
         what = escape(entry["what"] or word(entry["name"]))
         lines.append(rf"\textbackslash {letters} & {shown}{p} & {what} \\")

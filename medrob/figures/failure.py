@@ -74,14 +74,12 @@ def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped"
     for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), DASHES, strict=False):
         label = row.signal.replace("rmse", "RMSE")
         first.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=label)
-    first.axhline(0.5, color="0.7", linewidth=0.8)
-    first.annotate("chance", (0.99, 0.5), xycoords=("axes fraction", "data"), fontsize="x-small",
-                   color="0.4", va="bottom", ha="right")  # fmt: skip
+    first.axhline(0.5, color="0.7", linewidth=0.8, label="chance")
     second.axhline(0, color="0.7", linewidth=0.8)
     top = maps.iloc[0]
     count, cases = int(top["events"] + top["lost_events"]), int(top["cases"] + top["lost"])
     first.set(ylabel=f"AUROC for: prediction {event}", title=f"{count} of {cases} predictions {event}")
-    second.set(ylabel="AUROC less that of low confidence", title="on the same pictures")
+    second.set(ylabel="gain over low confidence", title="on the same pictures")
     letter(figure, axes[0])
     handles = first.get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(len(handles[0]), 5))

@@ -92,7 +92,7 @@ def _drop_and_drift(
 
 def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: int) -> None:
     """The three tests declared beforehand, each from chance to perfect, with its verdict."""
-    words = ("between conditions", "image by image, within class", "warning of a flip, within class")
+    words = ("between conditions", "image by image", "warning of a flip")
     rows = answers(tests, method=method, layer=layer, severity=severity).to_dict("records")
     for y, (row, told) in enumerate(zip(rows, words, strict=True)):
         found, verdict = Finding.of(row), row["verdict"]
