@@ -2,7 +2,8 @@
 
 from medrob.analysis.answer import answers, declared, say_answer, summary
 from medrob.analysis.associations import association, say_association
-from medrob.analysis.failures import beside, best_warning, failure, roc, say_best, say_failure
+from medrob.analysis.best import beside, best_warning, say_best
+from medrob.analysis.failures import failure, roc, say_failure
 from medrob.analysis.images import margin_drop, moved_and_fell, per_image, say_per_image
 from medrob.analysis.maps import (
     distinct,
