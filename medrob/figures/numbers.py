@@ -59,7 +59,8 @@ def _entry(row: Mapping[Any, Any]) -> dict[str, Any]:
     value, bounds = row["value"], [row.get(bound, np.nan) for bound in BOUNDS]
     places = _places(value, bounds, row.get("digits"))
     macros = {"": number(value, places)}
-    if not isinstance(value, str) and set(BOUNDS) <= set(row):
+    counted = isinstance(value, (int, np.integer)) and all(pd.isna(bound) for bound in bounds)
+    if not isinstance(value, str) and not counted and set(BOUNDS) <= set(row):
         low, high = bounds
         macros |= {"Low": number(low, places), "High": number(high, places)}
         macros["CI"] = with_interval(value, low, high, places)
