@@ -34,10 +34,11 @@ test: env  ## run all tests (unit tests, then the notebooks)
 test-slurm: env  ## a study through SLURM on this machine (root, Debian), and the same tables as without
 	tests/slurm/run
 
-bench: env  ## compare the speed with other libraries, single thread
+bench: env  ## compare the speed with other libraries, single thread; time the analysis
 	OPENBLAS_NUM_THREADS=1 python tests/benchmarks/bench_corruptions.py
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_saliency.py
 	OMP_WAIT_POLICY=passive python tests/benchmarks/bench_training.py
+	OMP_NUM_THREADS=1 python tests/benchmarks/bench_analysis.py
 
 lint: env  ## check style and types
 	ruff format --check .

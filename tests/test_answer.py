@@ -6,14 +6,19 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, spearmanr
 
 from medrob import analysis
+from medrob.analysis.detection import centred_ranks
 from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 
 CORRUPTIONS, SEVERITIES, IMAGES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5), 120
 HEAD = dict(method="gradcam", layer="deep")
 
 
-def world(drift_of, seed=0, images=IMAGES, classes=2):
-    """Tables in which harm grows with severity and corruption, and drift is what `drift_of` makes of it."""
+def world(drift_of, seed=0, images=IMAGES, classes=2, pull=0.0):
+    """Tables in which harm grows with severity and corruption, and drift is what `drift_of` makes of it.
+
+    Args:
+        pull: how strongly the corruptions drive every prediction into class 0.
+    """
     rng = np.random.default_rng(seed)
     label = np.arange(images) % classes
     skill = rng.normal(1.5, 0.7, images)
@@ -23,6 +28,7 @@ def world(drift_of, seed=0, images=IMAGES, classes=2):
         harm = s * (1 + c) * rng.gamma(4, 0.03, images)
         logits = rng.normal(0, 0.1, (images, classes))
         logits[np.arange(images), label] += skill - harm
+        logits[:, 0] += pull * s * (1 + c) * 0.12
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         predicted = p.argmax(1)
         first = predicted if first is None else first
@@ -37,22 +43,34 @@ def world(drift_of, seed=0, images=IMAGES, classes=2):
         )
         parts["distances"].append(pd.DataFrame({**known, "rmse": 8.0 * s + rng.normal(0, 1, images)}))
         if s:
-            moved = np.clip(drift_of(rng, c, s, harm), 0, 1)
+            moved = np.clip(drift_of(rng, c, s, harm, first), 0, 1)
             more = {**HEAD, "label": label, "preserved": predicted == first, "degenerate": False}
             parts["drift"].append(pd.DataFrame({**known, **more, "rmse": moved}))
     return tuple(pd.concat(frames, ignore_index=True) for frames in parts.values())
 
 
 WORLDS = {
-    "strong": lambda rng, c, s, harm: 0.05 + 0.2 * harm + rng.normal(0, 0.01, len(harm)),
+    "strong": lambda rng, c, s, harm, first: 0.05 + 0.2 * harm + rng.normal(0, 0.01, len(harm)),
     # Drift rises with severity alone; among corruptions its order has nothing to do with theirs.
-    "severity": lambda rng, c, s, harm: 0.1 * s + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.05, len(harm)),
-    "none": lambda rng, c, s, harm: 0.3 + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.1, len(harm)),
+    "severity": lambda rng, c, s, harm, first: (
+        0.1 * s + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.05, len(harm))
+    ),
+    "none": lambda rng, c, s, harm, first: 0.3 + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.1, len(harm)),
 }
 
 
+def through_class(rng, c, s, harm, first):
+    """Maps of class 1 move more, and that is all that drift knows; see `pull` of `world`."""
+    return 0.3 + 0.02 * (2, 4, 0, 3, 1)[c] + 0.1 * (first == 1) + rng.normal(0, 0.1, len(harm))
+
+
+def through_class_and_harm(rng, c, s, harm, first):
+    """As `through_class`, but drift also knows how much each image is hurt."""
+    return 0.1 * harm + through_class(rng, c, s, harm, first)
+
+
 def analysed(tables):
-    few = dict(resamples=200, permutations=500)
+    few = dict(resamples=100, permutations=300)
     found = [f(*tables, **few) for f in (analysis.association, analysis.per_image, analysis.failure)]
     tests = analysis.adjust(analysis.all_tests(*found), **HEAD, kinds=analysis.family(5))
     return tests, found[2]
@@ -90,6 +108,18 @@ def test_the_answer_says_which_yes_is_no_more_than_the_rmse_of_the_picture(world
     ends = [analysis.say_answer(t, **HEAD, severity=5).splitlines()[-1] for t in (beyond, open_)]
     assert ends[0].endswith("in all three ways.")
     assert ends[1].endswith("in 2 of them it is not shown to tell more than the RMSE of the picture does.")
+    assert "Saliency drift (gradcam at deep) goes with" in ends[0]
+    found = analysis.answers(open_, **HEAD, severity=5)
+    assert found["verdict"].tolist() == ["yes"] * 3 and found["beyond"].tolist() == [
+        "not shown",
+        "not shown",
+        "",
+    ]
+    some = tests.copy()
+    warned = (some["kind"] == "flipped, severity 5").to_numpy()
+    some.loc[warned, numbers] = np.nan
+    last = analysis.say_answer(some, **HEAD, severity=5).splitlines()[-1]
+    assert "in 2 of the 3 ways asked (not defined in 1)" in last
 
 
 def test_each_world_in_the_words_of_every_step(worlds):
@@ -111,8 +141,69 @@ def test_what_drift_adds_and_what_setting_aside_saves(name):
     words = analysis.say_added(added, **HEAD)
     assert ("drift adds to" in words) == (name == "strong")
     assert name == "strong" or "not shown to add" in words or "adds nothing" in words or "noise" in words
-    risk = analysis.say_risk(analysis.risk_area(*tables, **HEAD, severity=5, resamples=100))
+    risk = analysis.say_risk(analysis.risk(*tables, **HEAD, severity=5, resamples=100)[1])
     assert "% of the predictions are wrong" in risk
+
+
+def test_what_the_class_alone_decides_is_no_answer():
+    """A corruption drives the predictions into class 0, and maps of class 1 move more: nothing else."""
+    tables = world(through_class, pull=1.0, seed=1)
+    tests, failure = analysed(tables)
+    said = analysis.say_answer(tests, **HEAD, severity=5)
+    verdicts = analysis.answers(tests, **HEAD, severity=5)["verdict"]
+    assert set(verdicts) <= {"no", "not shown"} and "Yes" not in said and "Holm p" in said
+    rows = tests[tests["corruption"] == "all"].set_index("kind")
+    for kind, chance in (("per image", 0), ("flipped, severity 5", 0.5)):
+        row = rows.loc[kind]
+        assert row["low"] < chance < row["high"] and row["p"] > 0.05, kind
+        assert row["across_classes"] > chance + 0.1  # the figure that would have fooled
+    image, warns = analysis.say_per_image(tests, **HEAD), analysis.say_failure(failure, **HEAD, severity=5)
+    assert "Across classes, whose maps and margins differ anyway, it is +0." in image
+    assert "not shown to warn" in warns or "does not warn" in warns
+    added = analysis.added(*tables, layer="deep", resamples=100)
+    assert "drift adds to" not in analysis.say_added(added, **HEAD)
+
+
+def test_a_link_beyond_the_class_is_still_found():
+    tests, _ = analysed(world(through_class_and_harm, pull=0.5))
+    said = analysis.say_answer(tests, **HEAD, severity=5)
+    assert said.count("? Yes:") >= 2 and "Not shown" not in said.splitlines()[1]
+
+
+def test_the_exchange_holds_its_level_where_class_decides_drift_and_failure():
+    p = []
+    for seed in range(60):
+        rng = np.random.default_rng(seed)
+        group = (rng.random(60) < 0.4).astype(int)
+        a = centred_ranks((group + rng.normal(size=(1, 4, 60))), group)
+        b = (rng.random((4, 60)) < np.where(group, 0.8, 0.2)).astype(float)
+        p.append(exchange_p(exchanged(a, b, exchanges(group, 200, seed)).sum(1))[0])
+    assert kstest(p, "uniform").pvalue > 0.01
+
+
+def test_degenerate_maps_counted_either_way_change_the_answer_or_do_not():
+    predictions, drift, distances = world(WORLDS["strong"], images=60)
+    few, at = dict(resamples=60, permutations=200), dict(**HEAD, severity=5)
+    whole = analysis.sensitivity(predictions, drift, distances, **at, **few)
+    tests, _ = analysed((predictions, drift, distances))
+    assert whole.empty and "none is left out" in analysis.say_sensitivity(whole, tests, drift, **at)
+    lost = (drift["severity"] == 5) & ~drift["preserved"] & (np.arange(len(drift)) % 3 > 0)
+    gone = drift.assign(degenerate=lost, rmse=drift["rmse"].mask(lost))
+    tests, failure = analysed((predictions, gone, distances))
+    found = analysis.sensitivity(predictions, gone, distances, **at, **few)
+    warned = found[found["kind"] == "flipped, severity 5"].set_index("counted_as")["verdict"]
+    assert warned["the largest drift"] == "yes" and warned["the smallest drift"] == "the other way round"
+    words = analysis.say_sensitivity(found, tests, gone, **at)
+    assert f"{lost.sum()} of {len(drift)} maps" in words and "which matters" in words
+    assert "as the smallest drift, 'Does the map move more, within a class, where" in words
+    assert f"{lost.sum()} of 300 at severity 5" in analysis.say_headline(gone, severity=5)
+    same = found[found["counted_as"] == "the largest drift"].assign(verdict="yes")
+    usual = analysis.answers(tests, **at)["verdict"].tolist() == ["yes"] * 3
+    assert ("change no answer" in analysis.say_sensitivity(same, tests, gone, **at)) == usual
+    added = analysis.added(predictions, gone, distances, layer="deep", resamples=20)
+    quoted = analysis.declared(tests, failure, added, **at).set_index("name")["value"]
+    assert quoted["declared lost"] == lost.sum() == quoted["declared lost flips"]
+    assert quoted["declared layer"] == "deep" and quoted["declared per image verdict"] == "yes"
 
 
 # Corrections
@@ -162,7 +253,7 @@ def test_verdicts(value, low, high, p, verdict):
 
 def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_where_there_is():
     rng = np.random.default_rng(0)
-    orders = exchanges(40, 300, 0)
+    orders = exchanges(np.zeros(40), 300, 0)
     p = []
     for _ in range(200):  # conditions of an image depend on each other
         a, b = (rng.normal(size=(5, 40)) + 2 * rng.normal(size=40) for _ in range(2))
@@ -199,17 +290,22 @@ def test_margin_drop_by_hand():
 def test_per_image_is_the_mean_of_spearmans_correlations_and_partial_takes_the_picture_out():
     predictions, drift, distances = world(WORLDS["strong"], images=40)
     rows = analysis.per_image(predictions, drift, distances, resamples=50, permutations=50)
-    rows = rows[rows["corruption"] == "all"].set_index("kind")["value"]
+    rows = rows[rows["corruption"] == "all"].set_index("kind")
+    values = rows["value"]
     both = drift.merge(analysis.margin_drop(predictions), on=["image", "corruption", "severity"])
     both = both.merge(distances.rename(columns={"rmse": "away"}), on=["image", "corruption", "severity"])
-    plain, partial = [], []
-    for _, group in both.groupby(["corruption", "severity"]):
+    both = both.merge(predictions[predictions["severity"] == 0][["image", "predicted"]], on="image")
+    plain, partial, sizes = [], [], []
+    for _, group in both.groupby(["corruption", "severity", "predicted"]):
+        sizes.append(len(group))
         x, y, z = (group[c] for c in ("rmse", "drop", "away"))
         xy, xz, yz = spearmanr(x, y)[0], spearmanr(x, z)[0], spearmanr(y, z)[0]
         plain.append(xy)
         partial.append((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
-    assert rows["per image"] == pytest.approx(np.mean(plain))
-    assert rows["per image, partial"] == pytest.approx(np.mean(partial))
+    assert values["per image"] == pytest.approx(np.average(plain, weights=sizes))
+    assert values["per image, partial"] == pytest.approx(np.average(partial, weights=sizes))
+    parts = [spearmanr(g["rmse"], g["drop"])[0] for _, g in both.groupby(["corruption", "severity"])]
+    assert rows.loc["per image", "across_classes"] == pytest.approx(np.mean(parts))
 
 
 # Bad input
@@ -227,7 +323,7 @@ def test_all_predictions_right_and_kept_is_said_everywhere():
     assert "Not defined" in analysis.say_answer(tests, **HEAD, severity=5)
     added = analysis.added(*tables, layer="deep", resamples=10)
     assert "cannot be judged" in analysis.say_added(added, **HEAD)
-    risk = analysis.risk_area(*tables, **HEAD, severity=5, resamples=10)
+    risk = analysis.risk(*tables, **HEAD, severity=5, resamples=10)[1]
     assert analysis.say_risk(risk).endswith("no prediction is wrong.")
     assert analysis.roc(*tables, **HEAD, severity=5).empty
 
@@ -245,12 +341,13 @@ def test_one_class_only_one_severity_and_maps_all_degenerate_are_said():
     said = analysis.say_answer(tests, **HEAD, severity=5)
     assert said.count("Not defined") == 3 and "nan" not in said
     assert "nothing to correlate" in analysis.say_per_image(tests, **HEAD)
-    assert analysis.risk_coverage(*flat, **HEAD, severity=5).empty
-    assert "no map is usable" in analysis.say_risk(analysis.risk_area(*flat, **HEAD, severity=5))
+    curves, areas = analysis.risk(*flat, **HEAD, severity=5)
+    assert curves.empty and "no map is usable" in analysis.say_risk(areas)
 
 
 def test_columns_beyond_those_needed_change_nothing():
     tables = world(WORLDS["strong"], images=30)
+    tables = [t[t["severity"].isin([0, 5])] for t in tables]
     more = [t.assign(extra="x", another=np.nan) for t in tables]
     few = dict(resamples=20, permutations=20)
     pd.testing.assert_frame_equal(analysis.per_image(*tables, **few), analysis.per_image(*more, **few))
@@ -270,3 +367,25 @@ def test_an_image_that_a_table_lacks_is_named():
     twice = pd.concat([drift, drift.head(1)])
     with pytest.raises(ValueError, match="two rows of the same image, condition, method and layer"):
         analysis.per_image(predictions, twice, distances)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (lambda p, m, d: (p.assign(p_image_quality=0.5), m, d), "do not sum to 1 .* rename what is none"),
+        (lambda p, m, d: (p.assign(p_0=p["p_0"].where(p["image"] != 3)), m, d), "p_0 .* holds nan .image 3"),
+        (
+            lambda p, m, d: (p.assign(label=p["label"] + 1), m, d),
+            "label .* runs from 1 to 2; the classes are",
+        ),
+        (lambda p, m, d: (p, m.assign(rmse=m["rmse"].where(m["image"] != 3)), d), "rmse of the table drift"),
+        (lambda p, m, d: (p, m, d.assign(rmse="far")), "rmse of the table corruptions holds .* not numbers"),
+        (lambda p, m, d: (p, m, d.assign(rmse=np.nan)), "rmse of the table corruptions holds nan"),
+        (lambda p, m, d: (p.drop(columns=["p_0", "p_1"]), m, d), "predictions lacks p_<class>"),
+    ],
+)
+def test_cells_that_are_no_numbers_and_columns_that_are_no_class_are_named(change, words):
+    parts = [t[t["severity"].isin([0, 5])] for t in world(WORLDS["none"], images=20)]
+    for call in (analysis.failure, analysis.per_image, analysis.association):
+        with pytest.raises(ValueError, match=words):
+            call(*change(*parts), resamples=5, permutations=5)

@@ -101,7 +101,17 @@ def test_other_methods_make_the_drift_undefined():
     assert np.isnan(over_all(compared, "two", "drift")["difference"])
     assert "drift cannot be compared" in analysis.say_runs(compared)
     alone = analysis.compare_runs({"one": run()}, resamples=20)
-    assert analysis.say_runs(alone) == "There is one run: nothing to compare."
+    assert analysis.say_runs(alone) == "There is one run: nothing to compare it with."
+    seeds = analysis.compare_runs({"one": [run(), run(seed=1)]}, resamples=20)
+    assert "one network, trained with 2 seeds" in analysis.say_runs(seeds)
+
+
+def test_drift_at_other_layers_is_said_not_to_be_like_with_like():
+    predictions, drift = run()
+    compared = analysis.compare_runs(
+        {"one": run(), "two": (predictions, drift.assign(layer="shallow"))}, resamples=20
+    )
+    assert "not like with like: gradcam at shallow beside gradcam at deep" in analysis.say_runs(compared)
 
 
 def test_repetitions_are_runs_that_differ_in_the_seed_of_training_alone():
@@ -136,7 +146,10 @@ def test_ranks_follow_the_mean_drift():
     assert (ranked["rank_low"] <= ranked["rank"]).all() and (ranked["rank"] <= ranked["rank_high"]).all()
     words = analysis.say_ranks(ranked, analysis.agreement(ranked, permutations=200))
     assert words.startswith("From the steadiest map to the least steady: ") and "Kendall's W = 0.75" in words
-    assert "are not shown to agree" in words
+    assert "cannot be shown with 2 runs of 3 methods: p is at least 0.17" in words
+    three = analysis.ranks({n: methods("abcd", 9 * i) for i, n in enumerate(("x", "y", "z"))}, resamples=9)
+    agreed = analysis.agreement(three, permutations=500)
+    assert agreed["p"] < 0.05 and "The 3 runs agree on the order" in analysis.say_ranks(three, agreed)
 
 
 def test_methods_that_repeat_or_fail_or_have_no_map_are_told_apart():

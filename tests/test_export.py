@@ -364,6 +364,34 @@ def test_bad_numbers_are_refused_and_nothing_is_written(tmp_path, numbers, words
     assert not (tmp_path / "run").exists()
 
 
+def test_the_macro_of_a_p_value_names_its_correction(tmp_path):
+    columns = ["name", "value", "low", "high", "p", "correction", "what"]
+    rows = [
+        ("one", 0.5, 0.4, 0.6, 0.012, "Holm", "first"),
+        ("two", 0.5, 0.4, 0.6, 0.2, "Benjamini-Hochberg", ""),
+        ("three", 0.5, 0.4, 0.6, 0.3, "none", ""),
+        ("four", 0.5, 0.4, 0.6, NAN, "Holm", ""),
+        ("five", 0.5, 0.4, 0.6, NAN, "", ""),
+        ("six", "not shown", NAN, NAN, NAN, "", "the answer"),
+    ]
+    found = {e["name"]: e["macros"] for e in quoted(pd.DataFrame(rows, columns=columns))}
+    ends = {name: [end for end in macros if end.startswith("P")] for name, macros in found.items()}
+    assert ends == {
+        "one": ["PHolm"],
+        "two": ["PBH"],
+        "three": ["PRaw"],
+        "four": ["PHolm"],
+        "five": [],
+        "six": [],
+    }
+    assert found["four"]["PHolm"] == "not defined" and found["six"] == {"": "not shown"}
+    bundle = figures.Bundle(tmp_path, stage="05")
+    bundle.numbers(pd.DataFrame(rows, columns=columns))
+    text = bundle.document().read_text()
+    assert r"\medrobOnePHolm{} (Holm)" in text and r"\medrobThreePRaw{} (uncorrected)" in text
+    assert r"\newcommand{\medrobThreePRaw}" in (tmp_path / "numbers.tex").read_text()
+
+
 def test_numbers_must_be_a_table():
     with pytest.raises(TypeError, match=r"numbers is list: give a frame"):
         quoted([1, 2])

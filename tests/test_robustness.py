@@ -218,3 +218,23 @@ def test_the_numbers_of_the_scores():
     assert found["clean ece"] == 0.9 and found["auc c0 5"] == pytest.approx(0.6)
     assert found["drop c2 5"] == -0.1 and found["mCE"] == pytest.approx(0.75)
     assert not found.index.duplicated().any() and "clean auc" not in found
+
+
+@pytest.mark.parametrize("column", ["image", "corruption", "severity", "predicted"])
+def test_a_missing_column_is_named(column):
+    for ours, theirs in ((OURS.drop(columns=column), THEIRS), (OURS, THEIRS.drop(columns=column))):
+        with pytest.raises(ValueError, match=f"lacks {column}; it has"):
+            corruption_errors(ours, theirs, resamples=5)
+
+
+@pytest.mark.parametrize("column", ["image", "corruption", "severity", "label"])
+def test_a_missing_column_of_a_score_is_named(column):
+    table = OURS.assign(p_no=1.0 - OURS["predicted"], p_yes=OURS["predicted"])
+    with pytest.raises(ValueError, match=f"predictions lacks {column}"):
+        evaluation.score(table.drop(columns=column), "binary", resamples=5)
+    with pytest.raises(ValueError, match="column predicted of the table predictions runs from 0 to 2"):
+        evaluation.reliability(table.assign(predicted=table["predicted"] * 2))
+    with pytest.raises(ValueError, match=r"lacks label \(or label_<class>"):
+        evaluation.score(table.drop(columns="label"), "multilabel", resamples=5)
+    with pytest.raises(ValueError, match="p_yes of the table predictions holds nan"):
+        evaluation.score(table.assign(p_yes=np.nan), "binary", resamples=5)

@@ -3,65 +3,89 @@
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medrob import analysis
 from medrob.analysis.detection import detect, roc_within
-from medrob.analysis.worth import COVERAGES
+from medrob.analysis.worth import COVERAGES, logistic
 
 HEAD = dict(method="gradcam", layer="deep")
 
 
 def strata(seed=0, digits=8):
-    """Three strata of 40 images: signals with gaps, events, weights of all images and of two resamples."""
+    """Three conditions of 40 images of two classes: signals with gaps, events, weights of three resamples."""
     rng = np.random.default_rng(seed)
     happened = rng.random((3, 40)) < [[0.2], [0.5], [0.7]]
     signal = np.round(rng.normal(size=(3, 40)) + happened, digits)
     signal[0, :4] = np.nan
     weights = np.concatenate([np.ones((40, 1)), rng.integers(0, 3, (40, 2))], 1)
-    return signal, happened, weights.astype(np.float32)
+    return signal, happened, weights.astype(np.float32), np.arange(40) % 2
+
+
+def each(signal, happened, group):
+    """The values and events of every stratum, and which images they are."""
+    for s, e in zip(signal, happened, strict=True):
+        for k in np.unique(group):
+            known = np.flatnonzero(np.isfinite(s) & (group == k))
+            yield s[known], e[known], known
 
 
 @pytest.mark.parametrize("digits", [8, 0])  # 0: ties
 def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
-    signal, happened, weights = strata(digits=digits)
-    auroc, precision, chance = detect(signal, happened, weights)
+    signal, happened, weights, group = strata(digits=digits)
+    auroc, precision, chance = detect(signal, happened, weights, group)
     for b in range(3):
         areas, precisions, pairs, events = [], [], [], []
-        for s, e in zip(signal, happened, strict=True):
-            known = np.isfinite(s)
+        for s, e, known in each(signal, happened, group):
             w = weights[known, b]
-            areas.append(roc_auc_score(e[known], s[known], sample_weight=w))
-            precisions.append(average_precision_score(e[known], s[known], sample_weight=w))
-            pairs.append(w[e[known]].sum() * w[~e[known]].sum())
-            events.append(w[e[known]].sum())
+            areas.append(roc_auc_score(e, s, sample_weight=w))
+            precisions.append(average_precision_score(e, s, sample_weight=w))
+            pairs.append(w[e].sum() * w[~e].sum())
+            events.append(w[e].sum())
         assert auroc[b] == pytest.approx(np.average(areas, weights=pairs), abs=1e-6)
         assert precision[b] == pytest.approx(np.average(precisions, weights=events), abs=1e-6)
-    shares = [e[np.isfinite(s)].mean() for s, e in zip(signal, happened, strict=True)]
-    counts = [e[np.isfinite(s)].sum() for s, e in zip(signal, happened, strict=True)]
+    shares, counts = zip(*((e.mean(), e.sum()) for _, e, _ in each(signal, happened, group)), strict=True)
     assert chance == pytest.approx(np.average(shares, weights=counts))
 
 
 def test_a_signal_that_knows_nothing_reaches_the_chance_of_precision():
     rng = np.random.default_rng(1)
     happened = rng.random((4, 4000)) < 0.3
-    _, precision, chance = detect(rng.normal(size=happened.shape), happened, np.ones((4000, 1), np.float32))
+    weights, group = np.ones((4000, 1), np.float32), np.arange(4000) % 3
+    _, precision, chance = detect(rng.normal(size=happened.shape), happened, weights, group)
     assert precision[0] == pytest.approx(chance, abs=0.02)
 
 
 def test_the_area_below_the_curve_is_the_auroc():
-    signal, happened, weights = strata()
-    curves = roc_within(signal, happened, weights, np.linspace(0, 1, 20001))
+    signal, happened, weights, group = strata()
+    curves = roc_within(signal, happened, weights, group, np.linspace(0, 1, 20001))
     area = np.trapezoid(curves, np.linspace(0, 1, 20001), axis=1)
-    assert area == pytest.approx(detect(signal, happened, weights)[0], abs=2e-3)
+    assert area == pytest.approx(detect(signal, happened, weights, group)[0], abs=2e-3)
     assert (curves[:, -1] == pytest.approx(1)) and (np.diff(curves, axis=1) >= -1e-9).all()
 
 
 def test_nothing_to_detect_is_nan():
-    signal, happened, weights = strata()
-    for events in (np.zeros_like(happened), np.ones_like(happened)):
-        auroc, precision, _ = detect(signal, events, weights)
+    signal, happened, weights, group = strata()
+    alone = np.broadcast_to(group == 0, happened.shape)  # all images of one class: nothing within a class
+    for events in (np.zeros_like(happened), np.ones_like(happened), alone):
+        auroc, precision, _ = detect(signal, events, weights, group)
         assert np.isnan(auroc).all() and np.isnan(precision).all()
+
+
+def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies():
+    rng = np.random.default_rng(2)
+    stratum = rng.integers(0, 6, 300)
+    x = rng.normal(size=(300, 3)) + stratum[:, None] / 3
+    y = rng.random(300) < 1 / (1 + np.exp(-(x @ [1, -0.5, 0] + stratum - 4)))
+    y[stratum == 5] = True  # says nothing about the slopes
+    kept = stratum < 5
+    # Dummies a thousand times as large are as good as not penalised.
+    wide = np.concatenate([x, 1000.0 * np.eye(6)[stratum]], 1)[kept]
+    model = LogisticRegression(C=1, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
+    expected = model.fit(wide, y[kept]).coef_[0, :3]
+    assert logistic(x, y, stratum) == pytest.approx(expected, abs=1e-4)
+    assert logistic(x, stratum > 2, stratum) is None
 
 
 # Setting pictures aside
@@ -85,22 +109,22 @@ def four(drift=(0.1, 0.2, 0.3, 0.4), wrong=(0, 0, 1, 1)):
 
 def test_risk_and_its_area_by_hand():
     options = dict(**HEAD, severity=1, resamples=20)
-    curve = analysis.risk_coverage(*four(), **options)
+    curve, areas = analysis.risk(*four(), **options)
     drift = curve[curve["signal"] == "drift"].set_index("coverage")["risk"]
     assert list(drift.index) == pytest.approx(list(COVERAGES))
     assert drift.loc[[0.25, 0.5, 0.75, 1.0]].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
-    areas = analysis.risk_area(*four(), **options).set_index("signal")
+    areas = areas.set_index("signal")
     assert areas.loc["drift", "area"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
     assert areas.loc["best possible", "area"] == areas.loc["drift", "area"]
     assert areas.loc["drift", "wrong"] == 0.5 and areas.loc["drift", "cases"] == 4
-    worst = analysis.risk_area(*four(drift=(0.4, 0.3, 0.2, 0.1)), **options).set_index("signal")
+    worst = analysis.risk(*four(drift=(0.4, 0.3, 0.2, 0.1)), **options)[1].set_index("signal")
     assert worst.loc["drift", "area"] == pytest.approx((1 + 1 + 2 / 3 + 1 / 2) / 4)
-    flat = analysis.risk_area(*four(drift=(0.2, 0.2, 0.2, 0.2)), **options).set_index("signal")
+    flat = analysis.risk(*four(drift=(0.2, 0.2, 0.2, 0.2)), **options)[1].set_index("signal")
     assert flat.loc["drift", "area"] == pytest.approx(0.5)  # ties come evenly
 
 
 def test_pictures_without_a_map_are_left_out_for_every_signal():
-    areas = analysis.risk_area(*four(drift=(0.1, 0.2, 0.3, np.nan)), **HEAD, severity=1, resamples=20)
+    _, areas = analysis.risk(*four(drift=(0.1, 0.2, 0.3, np.nan)), **HEAD, severity=1, resamples=20)
     assert (areas["cases"] == 3).all() and areas["wrong"].tolist() == pytest.approx([1 / 3] * len(areas))
 
 
@@ -109,7 +133,7 @@ def test_pictures_without_a_map_are_left_out_for_every_signal():
     [((0, 0, 0, 0), "no prediction is wrong"), ((1, 1, 1, 1), "every prediction is wrong")],
 )
 def test_nothing_to_set_aside_is_said(wrong, said):
-    areas = analysis.risk_area(*four(wrong=wrong), **HEAD, severity=1, resamples=10)
+    _, areas = analysis.risk(*four(wrong=wrong), **HEAD, severity=1, resamples=10)
     assert said in analysis.say_risk(areas)
 
 
@@ -121,7 +145,7 @@ def test_nothing_to_set_aside_is_said(wrong, said):
     ],
 )
 def test_what_is_not_there_is_named(options, words):
-    for call in (analysis.risk_coverage, analysis.risk_area, analysis.roc):
+    for call in (analysis.risk, analysis.roc):
         with pytest.raises(ValueError, match=words):
             call(*four(), **options)
     with pytest.raises(ValueError, match="layer='x' is not in the table drift; it has deep"):

@@ -1,11 +1,22 @@
 """From scores and drift to the answer: does the map move where the network fails?"""
 
-from medrob.analysis.answer import say_answer, summary
+from medrob.analysis.answer import answers, declared, say_answer, summary
 from medrob.analysis.associations import association, say_association
-from medrob.analysis.failures import best_warning, failure, roc, say_best, say_failure
+from medrob.analysis.best import beside, best_warning, say_best
+from medrob.analysis.failures import failure, roc, say_failure
 from medrob.analysis.images import margin_drop, moved_and_fell, per_image, say_per_image
-from medrob.analysis.maps import distinct, headline, mean_drift, say_drift, say_twins, strata, twins
+from medrob.analysis.maps import (
+    distinct,
+    headline,
+    mean_drift,
+    say_drift,
+    say_headline,
+    say_twins,
+    strata,
+    twins,
+)
 from medrob.analysis.runs import compare_runs, repetitions, say_runs
+from medrob.analysis.sensitivity import say_sensitivity, sensitivity
 from medrob.analysis.stability import agreement, kendall_w, ranks, say_ranks
 from medrob.analysis.testing import adjust, all_tests, family, holm
 from medrob.analysis.trust import (
@@ -15,16 +26,19 @@ from medrob.analysis.trust import (
     say_randomisation,
     verdicts,
 )
-from medrob.analysis.worth import added, risk_area, risk_coverage, say_added, say_risk
+from medrob.analysis.worth import added, risk, say_added, say_risk
 
 __all__ = [
     "added",
     "adjust",
     "agreement",
     "all_tests",
+    "answers",
     "association",
+    "beside",
     "best_warning",
     "compare_runs",
+    "declared",
     "distinct",
     "failed",
     "failure",
@@ -38,8 +52,7 @@ __all__ = [
     "per_image",
     "ranks",
     "repetitions",
-    "risk_area",
-    "risk_coverage",
+    "risk",
     "roc",
     "say_added",
     "say_answer",
@@ -48,13 +61,16 @@ __all__ = [
     "say_drift",
     "say_failure",
     "say_faithfulness",
+    "say_headline",
     "say_localisation",
     "say_per_image",
     "say_randomisation",
     "say_ranks",
     "say_risk",
     "say_runs",
+    "say_sensitivity",
     "say_twins",
+    "sensitivity",
     "strata",
     "summary",
     "twins",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,7 @@ from scipy.stats import rankdata
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, WITHIN, YES, Finding, rows_of
 from medrob.conditions import CLEAN
-from medrob.evaluation import auc, bootstrap_weights, interval
+from medrob.evaluation import auc, bootstrap_weights, class_names, interval
 
 KINDS = ("pooled", WITHIN, "partial")
 
@@ -34,9 +35,11 @@ def association(
     ``within severity``: ranks taken among the corruptions of the same severity.
     ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
 
-    The intervals resample images. p is two-sided, from exchanging whole corruptions in what is left of
-    the drops (Freedman & Lane 1983; Phipson & Smyth 2010): the severities of one corruption move together
-    and are no independent cases, so with five corruptions, which have 120 orders, p is at least 1/120.
+    The intervals resample images alone: they tell how sure the numbers of these corruptions are, not what
+    other corruptions would give, which is what p is about. p is two-sided, from exchanging whole corruptions
+    in what is left of the drops (Freedman & Lane 1983; Phipson & Smyth 2010): the severities of one
+    corruption move together and are no independent cases, so with five corruptions, which have 120 orders, p
+    is at least 1/120.
     No correction for many tests is made here. Conditions in which all maps of a method are degenerate are
     left out for that method.
 
@@ -63,13 +66,19 @@ def association(
     drops = aucs[:, :1] - aucs[:, 1:]
     weights = w[:, np.searchsorted(images, moved.images)]
     rows = []
+    sides: dict[bytes, dict[str, _Side]] = {}  # the same for all maps that are usable in the same conditions
     for key, values in zip(moved.maps, moved.values, strict=True):
-        means, use = condition_means(values, weights), np.isfinite(values).any(1)
-        for kind in KINDS:
-            found = (np.nan,) * 4
-            if use.any():
-                found = _link(means[:, use], drops[:, use], kind, keys[use], picture[use], permutations, seed)
-            rows.append((*key, kind, *found, int(use.sum())))
+        use = np.isfinite(values).any(1)
+        if not use.any():
+            rows += [(*key, kind, *(np.nan,) * 4, 0) for kind in KINDS]
+            continue
+        if (same := use.tobytes()) not in sides:
+            sides[same] = _sides(drops[:, use], keys[use], picture[use], permutations, seed)
+        means = condition_means(values, weights)[:, use]
+        severity = keys[use].get_level_values("severity").to_numpy()
+        ranks = {within: _ranks(means, within, severity) for within in (False, True)}
+        for kind, side in sides[same].items():
+            rows.append((*key, kind, *_link(ranks[kind == WITHIN], side), int(use.sum())))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
 
 
@@ -80,7 +89,7 @@ def condition_aucs(
 
     Of the positive class if there are two, else the mean over classes one-vs-rest, or over labels.
     """
-    names = [c.removeprefix("p_") for c in predictions if str(c).startswith("p_")]
+    names = class_names(predictions)
     single = "label" in predictions
     keys = pd.MultiIndex.from_tuples([CLEAN, *conditions], names=CONDITION)
     truth = ["label"] if single else [f"label_{name}" for name in names]
@@ -101,9 +110,38 @@ def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
         return (w @ np.nan_to_num(values).T) / (w @ known.T.astype(w.dtype))
 
 
-def _ranks(values: np.ndarray, kind: str, severity: np.ndarray) -> np.ndarray:
-    """Ranks of each row of (B, conditions); among those of the same severity if within severity."""
-    if kind != WITHIN:
+@dataclass(frozen=True)
+class _Side:
+    """The drops of some conditions, ready for one kind of correlation.
+
+    Attributes:
+        residual: what takes out that which is held fixed, (conditions, conditions).
+        fell: standardised ranks (1 + resamples, conditions). shuffled: its first row in (orders, conditions).
+    """
+
+    residual: np.ndarray
+    fell: np.ndarray
+    shuffled: np.ndarray
+
+
+def _sides(
+    drops: np.ndarray, conditions: pd.MultiIndex, picture: np.ndarray, permutations: int, seed: int
+) -> dict[str, _Side]:
+    severity = conditions.get_level_values("severity").to_numpy()
+    ranks = {within: _ranks(drops, within, severity) for within in (False, True)}
+    orders = _shuffles(conditions, permutations, seed) if permutations else None  # the first changes nothing
+    found = {}
+    for kind in KINDS:
+        m = _residual(kind, severity, picture)
+        fell = _standard(ranks[kind == WITHIN] @ m)
+        shuffled = fell[:0] if orders is None else _standard(fell[0][orders] @ m)
+        found[kind] = _Side(m, fell, shuffled)
+    return found
+
+
+def _ranks(values: np.ndarray, within: bool, severity: np.ndarray) -> np.ndarray:
+    """Ranks of each row of (B, conditions); among those of the same severity if within."""
+    if not within:
         return rankdata(values, axis=1)
     ranked = np.empty(values.shape)
     for s in np.unique(severity):
@@ -154,25 +192,13 @@ def _shuffles(conditions: pd.MultiIndex, count: int, seed: int) -> np.ndarray:
     return orders
 
 
-def _link(
-    means: np.ndarray,
-    drops: np.ndarray,
-    kind: str,
-    conditions: pd.MultiIndex,
-    picture: np.ndarray,
-    permutations: int,
-    seed: int,
-) -> tuple[float, float, float, float]:
-    """Rank correlation of mean drift and drop (1 + resamples, conditions): value, low, high, p."""
-    severity = conditions.get_level_values("severity").to_numpy()
-    m = _residual(kind, severity, picture)
-    moved, fell = (_standard(_ranks(x, kind, severity) @ m) for x in (means, drops))
-    value = (moved * fell).sum(1)
+def _link(ranks: np.ndarray, side: _Side) -> tuple[float, float, float, float]:
+    """Rank correlation of mean drift (1 + resamples, conditions) and drop: value, low, high, p."""
+    moved = _standard(ranks @ side.residual)
+    value = (moved * side.fell).sum(1)
     p = np.nan
-    if permutations and np.isfinite(value[0]):
-        orders = _shuffles(conditions, permutations, seed)  # the first one changes nothing
-        null = _standard(fell[0][orders] @ m) @ moved[0]
-        p = (np.abs(null) >= abs(value[0]) - 1e-12).mean()
+    if len(side.shuffled) and np.isfinite(value[0]):
+        p = (np.abs(side.shuffled @ moved[0]) >= abs(value[0]) - 1e-12).mean()
     return value[0], *interval(value[1:]), p
 
 
@@ -199,10 +225,7 @@ def say_association(association: pd.DataFrame, *, method: str, layer: str) -> st
         told += "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
     return (
         f"Pooled over severities the rank correlation is {pooled.plain()}; severity alone makes it high.\n"
-        f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\nSo {told}."
+        f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\n"
+        "The intervals resample images, not corruptions; p exchanges corruptions.\n"
+        f"So {told}."
     )
-
-
-def _plain(found: Finding) -> str:
-    """Without p: it is described, not tested."""
-    return str(Finding(found.value, found.low, found.high, float("nan")))

@@ -1,11 +1,15 @@
 """What happened to every explained image, and how well a signal finds it: AUROC, precision and ROC curves.
 
-Of signals within strata: signal (strata, images), NaN where there is none; happened bool (strata, images);
-weights (images, B), a column a resample. Only images of the same stratum are compared with each other.
+A stratum is a condition and the class that the network predicts for the clean image. Only images of the same
+stratum are compared with each other: a corruption that drives every prediction into one class flips exactly
+the images of the others, and maps of different classes move differently, so that across classes drift would
+"warn" of what the class alone decides. Arrays: signal (conditions, images), NaN where there is none; happened
+bool (conditions, images); weights (images, B), a column a resample; group int (images,), the class.
 """
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -14,7 +18,7 @@ from scipy.stats import rankdata
 
 from medrob.analysis.tables import CONDITION, MAP, Cube, cube, laid, require_all, require_map
 from medrob.conditions import CLEAN
-from medrob.evaluation import bootstrap_weights
+from medrob.evaluation import bootstrap_weights, class_names
 
 SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")
 DOUBT = SIGNALS[0]  # the standard to beat
@@ -28,11 +32,13 @@ class Cases:
         drift: see `Cube`.
         events: "flipped" and, where there is one label an image, "wrong": bool (conditions, images).
         signals: the warnings that need no map, of `SIGNALS`: float (conditions, images).
+        group: the class predicted for the clean image: int (images,).
     """
 
     drift: Cube
     events: dict[str, np.ndarray]
     signals: dict[str, np.ndarray]
+    group: np.ndarray
 
     def weights(self, resamples: int, seed: int) -> np.ndarray:
         """Columns (images, 1 + resamples): all images as they are, then the bootstrap."""
@@ -47,19 +53,28 @@ def cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFram
     require_all(predictions, drift, distances, metric)
     moved = cube(drift, metric)
     keys, images = moved.conditions, moved.images
-    names = [c for c in predictions if str(c).startswith("p_")]
+    names = [f"p_{name}" for name in class_names(predictions)]
     single = "label" in predictions
     found = laid(predictions, [*names, "predicted", *["label"] * single], keys, images, "predictions")
-    clean = laid(
-        predictions, ["predicted"], pd.MultiIndex.from_tuples([CLEAN], names=CONDITION), images, "predictions"
-    )
+    group = clean_class(predictions, images)
     p = np.stack([found[name] for name in names], -1).astype(float)
-    events = {"flipped": found["predicted"] != clean["predicted"]}
+    events = {"flipped": found["predicted"] != group}
     if single:
         events["wrong"] = found["predicted"] != found["label"]
     away = laid(distances, ["rmse"], keys, images, "corruptions")["rmse"].astype(float)
     values = (1 - p.max(-1), _entropy(p, single), -_margin(p), away)
-    return Cases(moved, events, dict(zip(SIGNALS, values, strict=True)))
+    return Cases(moved, events, dict(zip(SIGNALS, values, strict=True)), group)
+
+
+def clean_class(predictions: pd.DataFrame, images: np.ndarray) -> np.ndarray:
+    """The class predicted for each clean image: int (images,)."""
+    clean = pd.MultiIndex.from_tuples([CLEAN], names=CONDITION)
+    return laid(predictions, ["predicted"], clean, images, "predictions")["predicted"][0]
+
+
+def members(group: np.ndarray) -> list[np.ndarray]:
+    """The places of the images of each class."""
+    return [np.flatnonzero(group == k) for k in np.unique(group)]
 
 
 def _entropy(p: np.ndarray, single: bool) -> np.ndarray:
@@ -95,7 +110,7 @@ def chosen(
 
 
 def detect(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray
+    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
     """AUROC and average precision within strata.
 
@@ -108,21 +123,26 @@ def detect(
         images (the first column of the weights is 1). NaN where no stratum holds an event and an image
         without one.
     """
-    return detect_each(signal, happened[None], weights)[0]
+    return detect_each(signal, happened[None], weights, group)[0]
 
 
 def detect_each(
-    signal: np.ndarray, events: np.ndarray, weights: np.ndarray
+    signal: np.ndarray, events: np.ndarray, weights: np.ndarray, group: np.ndarray
 ) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """As `detect`, for several kinds of events (kinds, strata, images): the images are sorted only once."""
+    """As `detect`, for several events (kinds, conditions, images): the images are sorted only once."""
     sums, expected = np.zeros((len(events), 4, weights.shape[1])), np.zeros(len(events))
+    strata = members(group)
     for values, happened in zip(signal, events.swapaxes(0, 1), strict=True):
-        known = np.flatnonzero(np.isfinite(values))
-        order = known[np.argsort(-values[known], kind="stable")]  # highest signal first
-        w = weights[order]
-        seen = _running(w)
-        for kind, event in enumerate(happened[:, order]):
-            if 0 < event.sum() < len(event):
+        for known in (at[np.isfinite(values[at])] for at in strata):
+            order = known[np.argsort(-values[known], kind="stable")]  # highest signal first
+            count = happened[:, order].sum(1)
+            kinds = np.flatnonzero((count > 0) & (count < len(order)))
+            if not len(kinds):
+                continue
+            w = weights[order]
+            seen = _running(w)
+            for kind in kinds:
+                event = happened[kind, order]
                 sums[kind] += _sums(values[order], event, w, seen)
                 expected[kind] += event.mean() * event.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -161,15 +181,22 @@ def _running(w: np.ndarray) -> np.ndarray:
     return found[: len(w) + 1]
 
 
-def centred_ranks(values: np.ndarray) -> np.ndarray:
-    """Midranks along the last axis among the known values, less their mean; 0 where not known."""
+def centred_ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Midranks along the last axis among the known values of the same class, less their mean; else 0."""
+    found = np.empty(values.shape)
+    for at in members(group):
+        found[..., at] = _centred(values[..., at])
+    return found
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
     known = np.isfinite(values)
     ranks = rankdata(np.where(known, values, np.inf), axis=-1)  # the others come last and push nobody up
     return np.where(known, ranks - (known.sum(-1, keepdims=True) + 1) / 2, 0)
 
 
 def roc_within(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, alarms: np.ndarray
+    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray, alarms: np.ndarray
 ) -> np.ndarray:
     """Share of the events found at given shares of false alarms: (B, alarms).
 
@@ -177,9 +204,9 @@ def roc_within(
     pairs (Fawcett 2006), so that the area below it is the AUROC of `detect`.
     """
     total, pairs = np.zeros((weights.shape[1], len(alarms))), np.zeros(weights.shape[1])
-    for values, event in zip(signal, happened, strict=True):
-        known = np.isfinite(values)
-        if not 0 < event[known].sum() < known.sum():
+    for (values, event), at in itertools.product(zip(signal, happened, strict=True), members(group)):
+        known = at[np.isfinite(values[at])]
+        if not 0 < event[known].sum() < len(known):
             continue
         curves, count = _curves(values[known], event[known], weights[known], alarms)
         total += curves * count[:, None]

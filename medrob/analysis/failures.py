@@ -8,8 +8,10 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
+from medrob.analysis.best import warnings_at
 from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, detect_each, roc_within
-from medrob.analysis.tables import MAP, require, require_map
+from medrob.analysis.maps import headline
+from medrob.analysis.tables import MAP, require_map
 from medrob.analysis.testing import (
     NO,
     OPEN,
@@ -21,7 +23,6 @@ from medrob.analysis.testing import (
     exchange_p,
     exchanged,
     exchanges,
-    holm,
     rows_of,
     warning,
 )  # fmt: skip
@@ -40,18 +41,20 @@ def failure(
     permutations: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Per image: does a moved map go with a failure? AUROC within each corruption and severity.
+    """Per image: does a moved map go with a failure? AUROC within corruption, severity and clean class.
 
-    Only pictures of the same corruption and severity are compared with each other: a corruption that both
-    moves every map and flips every prediction proves nothing (see `medrob.analysis.detection`).
+    Only pictures of the same corruption and severity, which the network predicts alike when clean, are
+    compared with each other: a corruption that both moves every map and flips every prediction proves
+    nothing, nor does one that drives all predictions into one class (see `medrob.analysis.detection`).
 
     Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
     where there is one label an image). Signals: the drift of each method and layer, and what needs no
     map: low confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image.
     0.5 is chance, 1 a perfect warning; intervals resample images. Pictures whose maps are degenerate have
     no drift and are left out of its rows; `confidence` and `gain` are therefore taken on the same pictures.
+    The rows of what needs no map are of the pictures that have the map of `headline`.
 
-    p is two-sided, from exchanging whole images within a severity, all corruptions of an image together.
+    p is two-sided, from exchanging whole images of a clean class, all corruptions of an image together.
 
     Args:
         predictions, drift, distances: the tables predictions, drift and corruptions of a run.
@@ -61,98 +64,71 @@ def failure(
         severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
         high, p, confidence (AUROC of low confidence on the same pictures), confidence_low,
         confidence_high, gain (auroc less that), gain_low, gain_high (paired), precision (average
-        precision), precision_low, precision_high, chance (of precision), events, cases. NaN where no image
-        fails, or all do, or every map is degenerate.
+        precision), precision_low, precision_high, chance (of precision), events, cases, lost (pictures
+        without a map), lost_events (how many of these), across_classes (AUROC within corruption and severity
+        alone: it may tell classes apart instead of failures; described, not tested). NaN where in no stratum
+        some images fail and others do not, or every map is degenerate.
 
     Raises:
         ValueError: a table without a column, a condition or an image that is needed.
     """
     known = cases(predictions, drift, distances, metric)
     w = known.weights(resamples, seed)
-    orders = exchanges(len(w), permutations, seed)
+    orders = exchanges(known.group, permutations, seed)
     signals = {
         ("drift", *key): values for key, values in zip(known.drift.maps, known.drift.values, strict=True)
     }
-    signals |= {(name, "", ""): values for name, values in known.signals.items()}
+    usable = np.isfinite(known.drift.of(*headline(drift)))
+    signals |= {(name, "", ""): np.where(usable, v, np.nan) for name, v in known.signals.items()}
     rows = []
     for severity in np.unique(known.drift.severities):
         at = known.drift.severities == severity
         here = {key: values[at] for key, values in signals.items()}
         events = {event: happened[at] for event, happened in known.events.items()}
-        rows += [(int(severity), *row) for row in _judged(here, events, w, orders)]
+        doubt = known.signals[DOUBT][at]
+        rows += [(int(severity), *row) for row in _judged(here, doubt, events, w, orders, known.group)]
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
     for name in ("confidence", "gain", "precision"):
         columns += [name, f"{name}_low", f"{name}_high"]
-    return pd.DataFrame(rows, columns=[*columns, "chance", "events", "cases"])
+    columns += ["chance", "events", "cases", "lost", "lost_events", "across_classes"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _judged(
     signals: dict[tuple[str, str, str], np.ndarray],
+    doubt: np.ndarray,
     events: dict[str, np.ndarray],
     w: np.ndarray,
     orders: np.ndarray,
+    group: np.ndarray,
 ) -> list[tuple]:
-    """The rows of `failure` of one severity."""
+    """The rows of `failure` of one severity; doubt: low confidence of all pictures."""
     happened = np.stack(list(events.values()))
-    ranks = centred_ranks(np.stack(list(signals.values())))
+    ranks = centred_ranks(np.stack(list(signals.values())), group)
     p = np.stack([exchange_p(exchanged(ranks, e.astype(float), orders).sum(1)) for e in happened], 1)
     plain: dict[bytes, list] = {}  # how low confidence does, for each choice of pictures
 
     def of_signal(key: tuple[str, str, str], p: np.ndarray) -> list[tuple]:
         signal, use = signals[key], np.isfinite(signals[key])
         if (same := use.tobytes()) not in plain:
-            plain[same] = detect_each(np.where(use, signals[DOUBT, "", ""], np.nan), happened, w)
+            plain[same] = detect_each(np.where(use, doubt, np.nan), happened, w, group)
         rows = []
-        for found, usual, event, q in zip(
-            detect_each(signal, happened, w), plain[same], happened, p, strict=True
+        across = detect_each(signal, happened, w[:, :1], np.zeros_like(group))
+        for found, usual, mixed, event, q in zip(
+            detect_each(signal, happened, w, group), plain[same], across, happened, p, strict=True
         ):
-            (auroc, precision, chance), doubt = found, usual[0]
-            parts = (auroc, doubt, auroc - doubt, precision)
+            auroc, precision, chance = found
+            parts = (auroc, usual[0], auroc - usual[0], precision)
             (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
             q = q if np.isfinite(auroc[0]) else np.nan
             numbers = (*first, low, high, q, *(x for o in others for x in o))
-            rows.append((*key, *numbers, chance, int(event[use].sum()), int(use.sum())))
+            counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
+            rows.append((*key, *numbers, chance, *counts, float(mixed[0][0])))
         return rows
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
         found = list(pool.map(of_signal, signals, p))
     return [(event, *rows[i]) for i, event in enumerate(events) for rows in found]
-
-
-def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped") -> pd.Series:
-    """The method and layer whose drift warns best, of all that there are: chosen after looking.
-
-    Its AUROC and interval flatter it, as the best of many is partly the luckiest. p_adjusted, by Holm
-    (1979) over all maps at this severity, makes up for the choice.
-
-    Args:
-        failure: from `failure`.
-
-    Returns:
-        The row of `failure`, with p_adjusted and maps (out of how many it was chosen: 0, and NaN, where
-        nothing failed or no map is usable).
-
-    Raises:
-        ValueError: an unknown severity or event.
-    """
-    rows = warnings_at(failure, severity, event)
-    rows = rows[rows["signal"] == "drift"]
-    known = int(rows["auroc"].notna().sum())
-    rows = rows.assign(p_adjusted=holm(rows["p"]), maps=known)
-    return rows.loc[rows["auroc"].idxmax()] if known else rows.iloc[0]
-
-
-def warnings_at(failure: pd.DataFrame, severity: int, event: str) -> pd.DataFrame:
-    """The rows of `failure` at a severity for an event; a ValueError names what there is instead."""
-    require(failure, ["severity", "event", "signal", *MAP, "auroc", "low", "high"], "failure")
-    rows = failure[(failure["severity"] == severity) & (failure["event"] == event)]
-    if rows.empty:
-        known = (sorted(failure["severity"].unique().tolist()), sorted(failure["event"].unique()))
-        raise ValueError(
-            f"severity={severity!r}, event={event!r} is not in the table failure; it has the severities "
-            f"{known[0]} and the events {', '.join(known[1]) or 'none'}"
-        )
-    return rows
 
 
 def roc(
@@ -170,7 +146,8 @@ def roc(
 ) -> pd.DataFrame:
     """ROC curves of one map's drift and of the baselines, on the pictures that have a usable map.
 
-    Within each corruption, the mean over them weighs each by its pairs: the area is the AUROC of `failure`.
+    Within each corruption and clean class, the mean over them weighs each by its pairs: the area is the AUROC
+    of `failure`.
 
     Returns:
         signal ("drift" or a baseline), alarms (share of false alarms, 0 to 1), found (share of the events
@@ -186,7 +163,7 @@ def roc(
     w = known.weights(resamples, seed)
     frames = []
     for name, signal in signals.items():
-        curves = roc_within(signal, happened, w, ALARMS)
+        curves = roc_within(signal, happened, w, known.group, ALARMS)
         if np.isnan(curves[0]).any():
             continue
         limits = np.array([interval(column) for column in curves[1:].T])
@@ -222,21 +199,22 @@ def say_failure(
     rows = warnings_at(failure, severity, "flipped")
     require_map(rows, method, layer, "failure")
     drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
-    every = rows[rows["signal"] == DOUBT].iloc[0]
-    begin = f"Severity {severity}: {every['events']} of {every['cases']} predictions flipped."
-    lost = every["cases"] - drift["cases"]
-    if lost:
+    events, cases = (
+        drift[name] + drift[lost] for name, lost in (("events", "lost_events"), ("cases", "lost"))
+    )
+    begin = f"Severity {severity}: {events} of {cases} predictions flipped."
+    if drift["lost"]:
         begin += (
-            f" {lost} pictures, {every['events'] - drift['events']} of them flipped, have a degenerate "
+            f" {drift['lost']} pictures, {drift['lost_events']} of them flipped, have a degenerate "
             "map and no drift; they are left out below."
         )
     if tests is not None:
         kinds = rows_of(tests, method, layer, "tests")
-        drift = pd.concat([drift, kinds.loc[warning("flipped", severity)][["p_adjusted"]]])
+        drift = pd.concat([drift, kinds.loc[warning("flipped", severity)][["p_adjusted", "correction"]]])
     found = Finding.of(drift, ("auroc", "low", "high"))
     verdict = found.verdict(chance=0.5, small=SMALL["auroc"])
     if verdict == UNDEFINED:
-        return f"{begin}\nNothing to detect: no picture with a drift has flipped, or all have."
+        return f"{begin}\nNothing to detect: of each class, no picture with a drift has flipped, or all have."
     told = {
         YES: "warns of a flip",
         OPPOSITE: "is smaller where the prediction flips",
@@ -245,37 +223,11 @@ def say_failure(
     }[verdict]
     gain = Finding.of(drift, ("gain", "gain_low", "gain_high")).verdict(chance=0, small=0, tested=False)
     against = {YES: "better than", OPPOSITE: "worse than"}.get(gain, "not distinguishable from")
+    across = drift["across_classes"]
+    across = f", across classes {across:.2f}" if np.isfinite(across) else ""
     return (
-        f"{begin}\nDrift {told}: AUROC {found.unsigned()}. "
-        f"Low confidence reaches {drift['auroc'] - drift['gain']:.2f} on the same pictures:\n"
+        f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}.\n"
+        f"Low confidence reaches {drift['auroc'] - drift['gain']:.2f} on the same pictures: "
         f"drift is {against} it, by {drift['gain']:+.2f} "
         f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f})."
-    )
-
-
-def say_best(best: pd.Series, failure: pd.DataFrame, *, method: str, layer: str) -> str:
-    """In words: which map warns best, chosen after looking, beside the one fixed beforehand.
-
-    Args:
-        best: from `best_warning`.
-        failure: from `failure`. method, layer: fixed beforehand, see `headline`.
-    """
-    if not best["maps"]:
-        return f"Severity {best['severity']}: no map can be chosen; nothing failed, or none is usable."
-    rows = warnings_at(failure, best["severity"], best["event"])
-    require_map(rows, method, layer, "failure")
-    own = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
-    top, found = Finding.of(best, ("auroc", "low", "high")), Finding.of(own, ("auroc", "low", "high"))
-    if (best["method"], best["layer"]) == (method, layer):
-        return f"Of {best['maps']} maps, the one fixed beforehand warns best: AUROC {top.unsigned()}."
-    holds = top.verdict(chance=0.5, small=SMALL["auroc"]) == YES
-    return (
-        f"Chosen after looking, as the highest of {best['maps']}: {best['method']} at {best['layer']}, "
-        f"AUROC {top.unsigned()}.\n"
-        f"Fixed beforehand: {method} at {layer}, AUROC {found.unsigned()}. "
-        + (
-            "The first is flattered by the choice; that it warns at all holds after correction for it."
-            if holds
-            else "That the first warns at all is not shown, once the choice is corrected for."
-        )
     )

@@ -9,8 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.detection import centred_ranks
-from medrob.analysis.tables import CONDITION, MAP, cube, laid, require, require_all, require_map
+from medrob.analysis.detection import centred_ranks, clean_class, members
+from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all, require_map
 from medrob.analysis.testing import (
     EVERY,
     NO,
@@ -27,7 +27,7 @@ from medrob.analysis.testing import (
     rows_of,
 )  # fmt: skip
 from medrob.conditions import CLEAN
-from medrob.evaluation import bootstrap_weights, interval
+from medrob.evaluation import bootstrap_weights, class_names, interval, require
 
 PER_IMAGE_PARTIAL = "per image, partial"
 TINY = float(np.finfo(np.float32).tiny)  # a probability of 0 is one that float32 cannot hold
@@ -46,8 +46,7 @@ def margin_drop(predictions: pd.DataFrame) -> pd.DataFrame:
     Raises:
         ValueError: a column is missing, or an image without a clean prediction.
     """
-    names = [c for c in predictions if str(c).startswith("p_")]
-    require(predictions, ["image", *CONDITION, "predicted", *([] if names else ["p_<class>"])], "predictions")
+    names = [f"p_{name}" for name in class_names(predictions, also=["predicted"])]
     clean = predictions[(predictions["corruption"] == CLEAN[0])].set_index("image")["predicted"]
     if missing := set(predictions["image"]) - set(clean.index):
         raise ValueError(f"the table predictions has no clean prediction of image {sorted(missing)[0]}")
@@ -99,15 +98,18 @@ def per_image(
     permutations: int = 2000,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Rank correlation over images of drift and `margin_drop`, within each condition, for each map.
+    """Rank correlation over images of drift and `margin_drop`, for each map.
 
-    The value is the mean over the conditions of Spearman's correlation within the condition, so that neither
-    severity nor the kind of corruption can make it. ``per image, partial``: ranks, less what the rank of the
-    picture's own RMSE explains in that condition.
+    The value is the mean of Spearman's correlations within strata, each weighed by its images. A stratum is a
+    condition and the class predicted for the clean image, so that neither severity, nor the kind of
+    corruption, nor the class can make it: a corruption that favours one class takes margin from all images
+    of the others. ``per image, partial``: ranks, less what the rank of the picture's own RMSE explains in
+    that stratum.
 
-    The bootstrap resamples images with their ranks. p is two-sided, from exchanging whole images, all
-    conditions of an image together (see `medrob.analysis.exchange`; of residuals, for the partial
-    correlation: Freedman & Lane 1983). Images with a degenerate map are left out of that condition.
+    The bootstrap resamples images with their ranks. p is two-sided, from exchanging whole images that are
+    predicted alike when clean, all conditions of an image together (see `medrob.analysis.testing`; of
+    residuals, for the partial correlation: Freedman & Lane 1983). Images with a degenerate map are left out
+    of that condition.
 
     Args:
         predictions, drift, distances: the tables predictions, drift and corruptions of a run.
@@ -115,8 +117,9 @@ def per_image(
 
     Returns:
         method, layer, kind ("per image" or "per image, partial"), corruption (a name, or "all"), value, low,
-        high, p, conditions (that count). NaN where fewer than three images, or constant drift or drop,
-        leave nothing to correlate.
+        high, p, conditions (that count), across_classes (the value if the class is not held fixed: described,
+        not tested). NaN where fewer than three images, or constant drift or drop, leave nothing to
+        correlate.
 
     Raises:
         ValueError: a table without a column, a condition or an image that is needed.
@@ -126,46 +129,72 @@ def per_image(
     keys, images = moved.conditions, moved.images
     fell = laid(margin_drop(predictions), ["drop"], keys, images, "predictions")["drop"]
     away = laid(distances, ["rmse"], keys, images, "corruptions")["rmse"].astype(float)
+    group = clean_class(predictions, images)
     w = bootstrap_weights(len(images), resamples, seed)
-    orders = exchanges(len(images), permutations, seed)
+    orders = exchanges(group, permutations, seed)
     groups = {EVERY: np.ones(len(keys), bool)}
     groups |= {name: moved.corruptions == name for name in dict.fromkeys(moved.corruptions)}
     known = np.isfinite(moved.values)
-    known &= known.sum(-1, keepdims=True) > 2
     parts = {}
     for kind, held in ((PER_IMAGE, None), (PER_IMAGE_PARTIAL, away)):
-        a, b = _standard(moved.values, known, held), _standard(fell, known, held)
-        vary = np.asarray(a.any(-1) & b.any(-1))
+        a, b, used = _scored(moved.values, fell, known, held, group)
         # Exchanged are drops of all images, whether or not their map is usable: see `exchange_p`.
-        every = _standard(fell, np.ones_like(known[0]), held)
-        sums = exchanged(np.where(vary[..., None], a, 0), every, orders)
+        every = _standard(fell, np.ones_like(known[0]), held, group)
+        sums = exchanged(a, every, orders)
         p = np.stack([exchange_p(sums[:, use].sum(1)) for use in groups.values()], 1)
-        parts[kind] = a, b, vary, p
+        x, y, one = _scored(moved.values, fell, known, held, np.zeros_like(group))
+        across = (x * y).sum(-1), one.sum(-1)
+        parts[kind] = a, b, used, p, across
 
     def of_map(m: int) -> list[tuple]:
         rows = []
-        for kind, (a, b, vary, p) in parts.items():
-            samples = _correlations(a[m], b[m], known[m], w)
+        for kind, (a, b, used, p, (sums, count)) in parts.items():
+            top, below = _correlations(a[m], b[m], used[m], w, group)
+            products = (a[m] * b[m]).sum(-1), used[m].sum(-1)
             for (name, use), q in zip(groups.items(), p[m], strict=True):
-                use = use & vary[m]
-                rows.append((*moved.maps[m], kind, name, *_mean(a[m, use], b[m, use], samples[:, use], q)))
+                value, plain = (_share(*pair, use) for pair in (products, (sums[m], count[m])))
+                limits = interval(_share(top, below, use))
+                conditions = int(used[m, use].any(-1).sum())
+                q = q if conditions else np.nan
+                rows.append((*moved.maps[m], kind, name, value, *limits, q, conditions, plain))
         return rows
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
         rows = [row for part in pool.map(of_map, range(len(moved.maps))) for row in part]
-    return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", "value", "low", "high", "p", "conditions"])
+    numbers = ["value", "low", "high", "p", "conditions", "across_classes"]
+    return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", *numbers])
 
 
-def _standard(values: np.ndarray, known: np.ndarray, held: np.ndarray | None) -> np.ndarray:
-    """Ranks along the images (..., conditions, images) among the known, mean 0 and length 1; 0 elsewhere.
+def _scored(
+    values: np.ndarray, fell: np.ndarray, known: np.ndarray, held: np.ndarray | None, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Standard scores of drift and drop, and which count: those of strata in which both vary."""
+    a, b = (_standard(x, known, held, group) for x in (values, fell))
+    used = np.zeros_like(known)
+    for at in members(group):
+        vary = a[..., at].any(-1, keepdims=True) & b[..., at].any(-1, keepdims=True)
+        used[..., at] = known[..., at] & vary
+    return a * used, b * used, used
 
-    Less what the ranks of `held` explain, if that is given. A row that does not vary is 0.
+
+def _standard(
+    values: np.ndarray, known: np.ndarray, held: np.ndarray | None, group: np.ndarray
+) -> np.ndarray:
+    """Standard scores of the ranks (..., conditions, images) in each stratum, among the known; 0 elsewhere.
+
+    Less what the ranks of `held` explain, if that is given. Of a stratum of fewer than three, or one in which
+    nothing varies, all are 0.
     """
-    x = _unit(centred_ranks(np.where(known, values, np.nan)))
-    if held is None:
-        return x
-    r = _unit(centred_ranks(np.where(known, held, np.nan)))
-    return _unit(x - (x * r).sum(-1, keepdims=True) * r)
+    known = np.broadcast_to(known, np.broadcast_shapes(known.shape, values.shape))
+    x = centred_ranks(np.where(known, values, np.nan), group)
+    r = x if held is None else centred_ranks(np.where(known, held, np.nan), group)
+    for at in members(group):
+        own, count = _unit(x[..., at]), known[..., at].sum(-1, keepdims=True)
+        if held is not None:
+            line = _unit(r[..., at])
+            own = _unit(own - (own * line).sum(-1, keepdims=True) * line)
+        x[..., at] = own * np.sqrt(np.where(count > 2, count, 0))
+    return x
 
 
 def _unit(x: np.ndarray) -> np.ndarray:
@@ -174,27 +203,36 @@ def _unit(x: np.ndarray) -> np.ndarray:
     return np.divide(x, length, out=np.zeros_like(x), where=length > 1e-6)
 
 
-def _correlations(a: np.ndarray, b: np.ndarray, known: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Correlations (B, conditions) of the rows of a and b over the known images, for weights (B, images)."""
-    rows = np.concatenate([known, a, b, a * b, a * a, b * b]).astype(np.float32)
-    total, *sums = np.split(w @ rows.T, 6, axis=1)
+def _correlations(
+    a: np.ndarray, b: np.ndarray, used: np.ndarray, w: np.ndarray, group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Correlations within strata, summed over the classes with the images as weights, and these weights.
+
+    Args:
+        a, b: standard scores (conditions, images). used: which count. w: (B, images).
+
+    Returns:
+        Two arrays (B, conditions).
+    """
+    found, below = np.zeros((2, len(w), len(a)))
+    for at in members(group):
+        x, y, one = a[:, at], b[:, at], used[:, at]
+        rows = np.concatenate([one, x, y, x * y, x * x, y * y]).astype(np.float32)
+        total, *sums = np.split(w[:, at] @ rows.T, 6, axis=1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            mx, my, xy, xx, yy = (part / total for part in sums)
+            vx, vy = xx - mx**2, yy - my**2
+            vary = (vx > 1e-5 * xx) & (vy > 1e-5 * yy)  # not where a resample holds one image many times
+            r = np.clip((xy - mx * my) / np.sqrt(vx * vy), -1, 1)
+        found += np.where(vary, total * r, 0)
+        below += np.where(vary, total, 0)
+    return found, below
+
+
+def _share(sums: np.ndarray, count: np.ndarray, use: np.ndarray) -> np.ndarray:
+    """The mean over the conditions in use (..., conditions); NaN where nothing counts."""
     with np.errstate(invalid="ignore", divide="ignore"):
-        ma, mb, ab, aa, bb = (part / total for part in sums)
-        va, vb = aa - ma**2, bb - mb**2
-        vary = (va > 1e-5 * aa) & (vb > 1e-5 * bb)  # not so where a resample holds one image again and again
-        return np.where(vary, np.clip((ab - ma * mb) / np.sqrt(va * vb), -1, 1), np.nan)
-
-
-def _mean(
-    a: np.ndarray, b: np.ndarray, samples: np.ndarray, p: float
-) -> tuple[float, float, float, float, int]:
-    """Mean over the conditions, all of which vary: value, low, high, p, how many; NaN if there is none."""
-    if not len(a):
-        return np.nan, np.nan, np.nan, np.nan, 0
-    kept = np.isfinite(samples)
-    with np.errstate(invalid="ignore"):
-        means = np.nansum(samples, axis=1) / kept.sum(1)
-    return float((a * b).sum(1).mean()), *interval(means), float(p), len(a)
+        return sums[..., use].sum(-1) / count[..., use].sum(-1)
 
 
 def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:
@@ -209,8 +247,8 @@ def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:
     if found == UNDEFINED:
         return "Image by image there is nothing to correlate: no usable maps, or nothing that varies."
     told = {
-        YES: "under the same corruption, the image whose map moves more loses more margin",
-        OPPOSITE: "under the same corruption, the image whose map moves more loses less margin",
+        YES: "of one class under the same corruption, the image whose map moves more loses more margin",
+        OPPOSITE: "of one class under the same corruption, the image whose map moves more loses less margin",
         NO: "image by image, drift and loss of margin are not linked to any extent that matters",
         OPEN: "image by image, no link between drift and loss of margin is shown",
     }[found]
@@ -222,6 +260,14 @@ def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:
             else "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
         )
     return (
-        f"Within a condition, the rank correlation over images is {plain};\n"
-        f"less what the pixels' own RMSE explains, {partial}.\nSo {told}."
+        f"Within a condition and a class, the rank correlation over images is {plain};\n"
+        f"less what the pixels' own RMSE explains, {partial}{_beside(kinds.loc[PER_IMAGE])}.\nSo {told}."
+    )
+
+
+def _beside(row: pd.Series) -> str:
+    """The unstratified figure, in words."""
+    across = row.get("across_classes", np.nan)
+    return f". Across classes, whose maps and margins differ anyway, it is {across:+.2f}" * bool(
+        across == across
     )

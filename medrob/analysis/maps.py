@@ -109,6 +109,24 @@ def headline(drift: pd.DataFrame) -> tuple[str, str]:
     return method, str(usable.index[-1])
 
 
+def say_headline(drift: pd.DataFrame, *, severity: int) -> str:
+    """In words: the map that `headline` chooses, and how many of its maps are degenerate.
+
+    Args:
+        drift: from `medrob.drift.measure`. severity: of the declared tests.
+    """
+    require(drift, ["severity"], "drift")
+    method, layer = headline(drift)
+    own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
+    bad = own["degenerate"].astype(bool)
+    at = own["severity"] == severity
+    limit = "at most" if bad.mean() <= 0.1 else "no layer has at most"
+    return (
+        f"Declared: {method} at {layer}, severity {severity} ({limit} a tenth of the maps degenerate): "
+        f"{bad.sum()} of its {len(own)} maps are, {(bad & at).sum()} of {at.sum()} at severity {severity}."
+    )
+
+
 def twins(drift: pd.DataFrame) -> pd.DataFrame:
     """Methods whose maps are the same one at a layer: one piece of evidence, not several.
 

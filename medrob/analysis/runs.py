@@ -52,10 +52,10 @@ def compare_runs(
 
     Returns:
         A row per measure ("auc", "drop", "drift"), run and severity ("clean", "1", ..., "all"): value, low,
-        high, difference (less the first run's), difference_low, difference_high, pairing ("same images" or
-        "independent"; "" for the first run), seeds, images, explained (images with a drift), method, layer,
-        conditions (that are compared) and left_out (this run's others, in words). The difference of
-        drift is NaN where the methods differ.
+        high, difference (less the first run's; NaN for that one), difference_low, difference_high, pairing
+        ("same images" or "independent"; "" for the first run), seeds, images, explained (images with a
+        drift), method, layer, conditions (that are compared) and left_out (this run's others, in words). The
+        difference of drift is NaN where the methods differ; where the layers do, `say_runs` says so.
 
     Raises:
         ValueError: no runs, a table without a column, no condition that all runs hold.
@@ -79,7 +79,7 @@ def compare_runs(
         else:
             pairing = PAIRED if len(data) == 1 and data == first[2] else INDEPENDENT
         for (measure, severity), values in found.items():
-            alike = measure != "drift" or at[0] == first[1][0]
+            alike = pairing != "" and (measure != "drift" or at[0] == first[1][0])
             gap = values - first[0][measure, severity] if alike else np.full(len(values), np.nan)
             numbers = (values[0], *interval(values[1:]), gap[0], *interval(gap[1:]))
             rows.append((measure, name, severity, *numbers, pairing, len(tables), *counts, *known.values()))
@@ -200,17 +200,26 @@ def say_runs(compared: pd.DataFrame) -> str:
     Args:
         compared: from `compare_runs`.
     """
-    require(compared, ["measure", "run", "severity", "difference", "pairing", "left_out"], "compared")
+    columns = ["measure", "run", "severity", "difference", "pairing", "seeds", *MAP, "left_out"]
+    require(compared, columns, "compared")
     names = list(dict.fromkeys(compared["run"]))
     lines = []
     left = compared[compared["left_out"] != ""].drop_duplicates("run")
     for row in left.itertuples():
         lines.append(f"Left out, as not every run has it: of {row.run}, {row.left_out}.")
     if len(names) == 1:
-        return "\n".join([*lines, "There is one run: nothing to compare."])
+        seeds = int(compared["seeds"].iloc[0])
+        told = (
+            "one run" if seeds == 1 else f"one network, trained with {seeds} seeds, which are taken together"
+        )
+        return "\n".join([*lines, f"There is {told}: nothing to compare it with."])
+    first = compared[compared["run"] == names[0]].iloc[0]
     for name in names[1:]:
         rows = compared[(compared["run"] == name) & (compared["severity"] == OVERALL)].set_index("measure")
         parts = [_difference(rows.loc[measure]) for measure in ("auc", "drop", "drift")]
+        own, other = (f"{r['method']} at {r['layer']}" for r in (rows.loc["drift"], first))
+        if own != other and np.isfinite(rows.loc["drift", "difference"]):
+            parts[-1] += f", but not like with like: {own} beside {other}"
         lines.append(f"{name} against {names[0]}: {'; '.join(parts)}.")
         if rows.loc["auc", "pairing"] == INDEPENDENT:
             lines.append("  They are on other images, so the intervals are those of independent samples.")

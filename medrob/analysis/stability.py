@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Collection, Mapping
 
 import numpy as np
@@ -190,6 +191,12 @@ def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
         return "\n".join([*lines, "There is one run: whether others agree is not known."])
     if not np.isfinite(agreed["w"]):
         return "\n".join([*lines, "Too few methods to say whether the runs agree."])
+    least = math.factorial(int(agreed["methods"])) ** (1 - int(agreed["runs"]))  # all orders alike, by chance
+    if least >= LEVEL:
+        what = f"{agreed['runs']:.0f} runs of {agreed['methods']:.0f} methods"
+        told = f"That runs agree cannot be shown with {what}"
+        why = f"p is at least {least:.2f} (Kendall's W = {agreed['w']:.2f})"
+        return "\n".join([*lines, f"{told}: {why}."])
     shown = "agree" if agreed["p"] < LEVEL else "are not shown to agree"
     p = Finding(0, 0, 0, agreed["p"]).told_p()
     return "\n".join(

@@ -9,26 +9,21 @@ import numpy as np
 import pandas as pd
 
 from medrob.conditions import CLEAN
+from medrob.evaluation import class_names, require, require_numbers
 
 CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
 INPUT = "input"  # the layer of methods that explain the input itself
 
 
-def require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
-    """Raise a ValueError unless the table has the columns."""
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise ValueError(
-            f"the table {name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-        )
-
-
 def require_all(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame, metric: str) -> None:
     """The three tables hold the columns and the conditions that the analysis needs, and drift has rows."""
     require(drift, ["image", *CONDITION, *MAP, metric], "drift")
-    require(predictions, ["image", *CONDITION, "predicted"], "predictions")
+    class_names(predictions, also=["predicted"])
     require(distances, ["image", *CONDITION, "rmse"], "corruptions")
+    require_numbers(distances, ["rmse"], "corruptions")
+    if metric == "rmse" and "degenerate" in drift:
+        require_numbers(drift[~drift["degenerate"].astype(bool)], [metric], "drift")
     if not len(drift):
         raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
     asked = set(drift[CONDITION].drop_duplicates().itertuples(index=False, name=None))

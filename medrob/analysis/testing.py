@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from medrob.analysis.tables import MAP, require, require_map
+from medrob.analysis.tables import MAP, require_map
+from medrob.evaluation import require
 
 WITHIN, PER_IMAGE = "within severity", "per image"
 EVERY = "all"
@@ -18,18 +19,19 @@ LEVEL = 0.05
 # What is too little to matter, fixed beforehand: a small correlation is .1, a small difference of means .2
 # standard deviations (Cohen 1988), which is an AUROC of .556 (Rice & Harris 2005).
 SMALL = {"correlation": 0.1, "auroc": 0.056, "gain": 0.01}
+HOLM, FDR = "Holm", "Benjamini-Hochberg"
 YES, OPPOSITE, NO, OPEN, UNDEFINED = "yes", "the other way round", "no", "not shown", "not defined"
 
 
 @dataclass(frozen=True)
 class Finding:
-    """A number with its interval and p (corrected, if that is known), as read from a row."""
+    """A number with its interval and p, as read from a row; correction: how p was corrected, "" if not."""
 
     value: float
     low: float
     high: float
     p: float
-    corrected: bool = False
+    correction: str = ""
 
     @classmethod
     def of(cls, row: Mapping | pd.Series, names: tuple[str, str, str] = ("value", "low", "high")) -> Finding:
@@ -37,7 +39,7 @@ class Finding:
         corrected = "p_adjusted" in row and np.isfinite(row["p_adjusted"])
         p = row["p_adjusted"] if corrected else row.get("p", np.nan)
         value, low, high = (float(row[name]) for name in names)
-        return cls(value, low, high, float(p), bool(corrected))
+        return cls(value, low, high, float(p), row["correction"] if corrected else "")
 
     def verdict(self, *, chance: float, small: float, tested: bool = True) -> str:
         """Is the value above chance?
@@ -74,22 +76,31 @@ class Finding:
         return str(self).replace("+", "")
 
     def told_p(self) -> str:
-        """``p = .012``, and whether it is corrected."""
+        """``Holm p = .012``: p, and how it is corrected."""
         p = "p < .001" if self.p < 0.001 else f"p = {self.p:.3f}".replace("0.", ".")
-        return f"corrected {p}" if self.corrected else p
+        return f"{self.correction or 'uncorrected'} {p}"
 
 
-def exchanges(images: int, count: int, seed: int) -> np.ndarray:
-    """Orders of the images, the first as they are, then random ones: (1 + count, images)."""
+def exchanges(group: np.ndarray, count: int, seed: int) -> np.ndarray:
+    """Orders of the images, the first as they are, then random ones: (1 + count, images).
+
+    Only images of the same group change places, those that the network predicts alike when clean: see
+    `medrob.analysis.detection`.
+    """
     rng = np.random.default_rng(seed)
-    return np.stack([np.arange(images), *(rng.permutation(images) for _ in range(count))])
+    orders = np.tile(np.arange(len(group)), (1 + count, 1))
+    for k in np.unique(group):
+        at = np.flatnonzero(group == k)
+        orders[1:, at] = rng.permuted(orders[1:, at], axis=1)
+    return orders
 
 
 def exchanged(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
     """Sums over the images of a b in each condition, when whole images of b change places.
 
     Args:
-        a: (maps, conditions, images), the mean of each row 0. b: (conditions, images), of any mean.
+        a: (maps, conditions, images), 0 in the mean over the images of a group.
+        b: (conditions, images), of any mean.
         orders: from `exchanges`.
 
     Returns:
@@ -134,7 +145,8 @@ def family(severity: int) -> tuple[str, str, str]:
     """The three tests that are declared beforehand, of one method and layer (see `headline`).
 
     Between conditions: drift and drop of AUC within severity. Per image: drift and drop of the margin.
-    Warning: drift of flipped predictions at this severity, the highest.
+    Warning: drift of flipped predictions at this severity, the highest. The two that look at images compare
+    only those of the same condition that the network predicts alike when clean.
     """
     return WITHIN, PER_IMAGE, warning("flipped", severity)
 
@@ -147,12 +159,13 @@ def all_tests(association: pd.DataFrame, images: pd.DataFrame, failure: pd.DataF
 
     Returns:
         method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or an AUROC), low,
-        high, p.
+        high, p, across_classes (the value if the class is not held fixed; NaN between conditions).
     """
-    columns = [*MAP, "kind", "corruption", "value", "low", "high", "p"]
+    columns = [*MAP, "kind", "corruption", "value", "low", "high", "p", "across_classes"]
     drift = failure[failure["signal"] == "drift"].rename(columns={"auroc": "value"})
     kinds = [warning(event, s) for event, s in zip(drift["event"], drift["severity"], strict=True)]
-    parts = (association.assign(corruption=EVERY), images, drift.assign(kind=kinds, corruption=EVERY))
+    links = association.assign(corruption=EVERY, across_classes=np.nan)
+    parts = (links, images, drift.assign(kind=kinds, corruption=EVERY))
     return pd.concat([part[columns] for part in parts if len(part)], ignore_index=True)
 
 
@@ -165,8 +178,9 @@ def adjust(rows: pd.DataFrame, *, method: str, layer: str, kinds: Collection[str
         kinds: of the declared family; see `family`.
 
     Returns:
-        The rows with two more columns: family ("declared" or "exploration") and p_adjusted: Holm's (1979) in
-        the family, Benjamini & Hochberg's (1995) false discovery rate in the rest. NaN where p is.
+        The rows with three more columns: family ("declared" or "exploration"), p_adjusted and correction:
+        "Holm" (1979) in the family, "Benjamini-Hochberg" (1995, the false discovery rate) in the rest. NaN
+        where p is.
         "pooled" correlations grow with severity by construction; they are described, not tested: NaN.
 
     Raises:
@@ -189,7 +203,8 @@ def adjust(rows: pd.DataFrame, *, method: str, layer: str, kinds: Collection[str
     found[declared & tested] = holm(p[declared & tested])
     if (~declared & tested).any():
         found[~declared & tested] = false_discovery_control(p[~declared & tested])
-    return rows.assign(family=np.where(declared, "declared", "exploration"), p_adjusted=found)
+    family, correction = (np.where(declared, *pair) for pair in (("declared", "exploration"), (HOLM, FDR)))
+    return rows.assign(family=family, p_adjusted=found, correction=correction)
 
 
 def rows_of(rows: pd.DataFrame, method: str, layer: str, name: str) -> pd.DataFrame:

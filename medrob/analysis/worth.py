@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from sklearn.linear_model import LogisticRegression
+from scipy.special import expit
 
-from medrob.analysis.detection import DOUBT, Cases, cases, chosen, detect
-from medrob.analysis.tables import INPUT, MAP, require, require_map
+from medrob.analysis.detection import DOUBT, cases, chosen, detect
+from medrob.analysis.tables import INPUT, MAP, require_map
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding
-from medrob.evaluation import interval
+from medrob.evaluation import interval, require
 
 FOLDS = 5
 COVERAGES = np.arange(1, 21) / 20
@@ -29,10 +29,11 @@ def added(
     """Does drift add to confidence, entropy, margin and the picture's RMSE? For each method at a layer.
 
     Two logistic models foretell an event (see `failure`) of images they have not seen, with and without
-    drift: five folds, all pictures of an image in the same one; severity and corruption are known to both.
-    Compared is their AUROC within corruption and severity; the interval of the gain resamples images, with
-    the models as they are (it does not hold how models of other images would differ). Pictures with a
-    degenerate map are left out of that method's rows.
+    drift: five folds, all pictures of an image in the same one. Both hold corruption, severity and the class
+    predicted for the clean image fixed: each such stratum has a level of its own. Compared is their AUROC
+    within the strata; the interval of the gain resamples images, with the models as they are (it does not
+    hold how models of other images would differ). Pictures with a degenerate map are left out of that
+    method's rows.
 
     Args:
         predictions, drift, distances: the tables predictions, drift and corruptions of a run.
@@ -51,17 +52,22 @@ def added(
         raise ValueError(f"layer={layer!r} is not in the table drift; it has {', '.join(map(str, names))}")
     w = known.weights(resamples, seed)
     fold = np.random.default_rng(seed).permutation(len(w)) % FOLDS
+    usual = np.stack(list(known.signals.values()))
     rows = []
     for event, happened in known.events.items():
-        guesses: dict[bytes, np.ndarray] = {}  # without drift, for each choice of pictures
+        guesses: dict[bytes, np.ndarray] = {}  # AUROC without drift, for each choice of pictures
         for key, moved in zip(known.drift.maps, known.drift.values, strict=True):
             if key[1] not in (layer, INPUT):
                 continue
             use = np.isfinite(moved)
-            if (same := use.tobytes()) not in guesses:
-                guesses[same] = foretold(features(known), happened, use, fold)
-            both = foretold(np.concatenate([features(known), moved[None]]), happened, use, fold)
-            auroc, without = (detect(guess, happened, w)[0] for guess in (both, guesses[same]))
+            both = np.concatenate([usual, moved[None]])
+            models = {use.tobytes() + more: x for more, x in ((b"", usual), (b"+" + moved.tobytes(), both))}
+            for name, x in models.items():
+                if name not in guesses:
+                    guesses[name] = detect(
+                        foretold(x, happened, use, fold, known.group), happened, w, known.group
+                    )[0]
+            without, auroc = (guesses[name] for name in models)
             gain = auroc - without
             numbers = (auroc[0], *interval(auroc[1:]), gain[0], *interval(gain[1:]))
             rows.append((event, *key, *numbers, int(happened[use].sum()), int(use.sum())))
@@ -69,34 +75,81 @@ def added(
     return pd.DataFrame(rows, columns=columns)
 
 
-def features(known: Cases) -> np.ndarray:
-    """What is known without a map, (features, conditions, images): the signals and the condition itself."""
-    shape = next(iter(known.signals.values())).shape
-    condition = np.broadcast_to(np.eye(shape[0])[:, :, None], (shape[0], *shape))
-    return np.concatenate([np.stack(list(known.signals.values())), condition])
-
-
-def foretold(x: np.ndarray, happened: np.ndarray, use: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Log odds of the event, by a logistic model of the images of the other folds.
+def foretold(
+    x: np.ndarray, happened: np.ndarray, use: np.ndarray, fold: np.ndarray, group: np.ndarray
+) -> np.ndarray:
+    """Log odds of the event beyond those of the stratum, by a logistic model of the images of other folds.
 
     Args:
-        x: (features, conditions, images). happened, use: bool (conditions, images). fold: (images,).
+        x: (features, conditions, images). happened, use: bool (conditions, images). fold, group: (images,).
 
     Returns:
-        (conditions, images); NaN outside `use`, and everywhere if the other folds lack events or the rest.
+        (conditions, images); NaN outside `use`, and everywhere if no stratum of the other folds holds events
+        and the rest.
     """
-    found = np.full(happened.shape, np.nan)
+    kinds, kind = np.unique(group, return_inverse=True)
+    stratum = (np.arange(len(use))[:, None] * len(kinds) + kind)[use]
+    x, y, fold = x[:, use].T.astype(float), happened[use], np.broadcast_to(fold, use.shape)[use]
+    count = np.maximum(np.bincount(stratum, minlength=len(use) * len(kinds)), 1)
+    x = x - np.stack([np.bincount(stratum, v, len(count)) / count for v in x.T], 1)[stratum]
+    spread = x.std(0)
+    x = x / np.where(spread > 1e-12, spread, 1)
+    found = np.full(use.shape, np.nan)
+    told = np.empty(len(y))
     for one in np.unique(fold):
-        train, test = use & (fold != one), use & (fold == one)
-        if not 0 < happened[train].sum() < train.sum():
-            return np.full(happened.shape, np.nan)
-        mean, spread = x[:, train].mean(1), x[:, train].std(1)
-        scale = np.where(spread > 1e-12, spread, 1)
-        model = LogisticRegression(solver="newton-cholesky")  # few features, many cases
-        model.fit(((x[:, train].T - mean) / scale), happened[train])
-        if test.any():
-            found[test] = model.decision_function((x[:, test].T - mean) / scale)
+        slopes = logistic(x[fold != one], y[fold != one], stratum[fold != one])
+        if slopes is None:
+            return found
+        told[fold == one] = x[fold == one] @ slopes
+    found[use] = told
     return found
+
+
+def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray, penalty: float = 1.0) -> np.ndarray | None:
+    """Slopes of a logistic model in which every stratum has a level of its own.
+
+    Newton's method for the log likelihood less penalty / 2 times the sum of the squared slopes. The levels,
+    which are not penalised, are eliminated from each step, so that their number costs nothing. Strata with
+    nothing but events, or none, say nothing about the slopes and are left out.
+
+    Args:
+        x: (n, features). y: bool (n,). stratum: int (n,).
+
+    Returns:
+        (features,), or None where no stratum holds both.
+    """
+    total, events = np.bincount(stratum), np.bincount(stratum, y)
+    keep = ((events > 0) & (events < total))[stratum]
+    if not keep.any():
+        return None
+    x, y = x[keep], y[keep]
+    _, s = np.unique(stratum[keep], return_inverse=True)
+    size, share = np.bincount(s), np.bincount(s, y) / np.bincount(s)
+    level, slopes = np.log(share / (1 - share)), np.zeros(x.shape[1])
+
+    def loss(level: np.ndarray, slopes: np.ndarray) -> float:
+        z = level[s] + x @ slopes
+        return float((np.logaddexp(0, z) - y * z).sum() + penalty / 2 * slopes @ slopes)
+
+    now = loss(level, slopes)
+    for _ in range(50):
+        q = expit(level[s] + x @ slopes)
+        v = q * (1 - q)
+        down, per = x.T @ (y - q) - penalty * slopes, np.bincount(s, y - q, len(size))
+        vx = v[:, None] * x
+        cross = np.stack([np.bincount(s, column, len(size)) for column in vx.T], 1)
+        own = np.maximum(np.bincount(s, v, len(size)), 1e-12)
+        curve = vx.T @ x + penalty * np.eye(len(slopes)) - cross.T @ (cross / own[:, None])
+        step = np.linalg.solve(curve, down - cross.T @ (per / own))
+        rise = (per - cross @ step) / own
+        size_of_step = 1.0
+        while (then := loss(level + size_of_step * rise, slopes + size_of_step * step)) > now + 1e-9:
+            size_of_step /= 2
+        level, slopes = level + size_of_step * rise, slopes + size_of_step * step
+        if now - then < 1e-8 * max(now, 1):
+            break
+        now = then
+    return slopes
 
 
 def say_added(added: pd.DataFrame, *, method: str, layer: str) -> str:
@@ -129,7 +182,7 @@ def say_added(added: pd.DataFrame, *, method: str, layer: str) -> str:
     return "\n".join(lines)
 
 
-def risk_coverage(
+def risk(
     predictions: pd.DataFrame,
     drift: pd.DataFrame,
     distances: pd.DataFrame,
@@ -140,93 +193,52 @@ def risk_coverage(
     metric: str = "rmse",
     resamples: int = 500,
     seed: int = 0,
-) -> pd.DataFrame:
-    """Risk against coverage, over all corruptions of a severity together (El-Yaniv & Wiener 2010).
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Risk against coverage (El-Yaniv & Wiener 2010), and the area below: what setting pictures aside saves.
 
-    Pictures with a degenerate map are left out, for every signal, so that all curves are of the same
-    pictures. Pictures with equal signals are kept or set aside in proportion.
+    All corruptions of a severity and all classes are taken together, as somebody would meet them: unlike
+    the AUROC of `failure`, this is helped by whatever tells corruptions or classes apart. Pictures with a
+    degenerate map are left out, for every signal, so that all curves are of the same pictures. Pictures with
+    equal signals are kept or set aside in proportion.
 
     Args:
         predictions, drift, distances: the tables predictions, drift and corruptions of a run.
         method, layer, severity: which drift. metric: its column. resamples, seed: of the intervals.
 
     Returns:
-        signal ("drift", a baseline or "best possible"), coverage (share kept), risk (share of the kept
-        that is wrong), low, high. Empty where no label is known or no map usable.
+        The curves: signal ("drift", a baseline or "best possible"), coverage (share kept), risk (share of the
+        kept that is wrong), low, high. The areas: signal, area (mean risk over keeping 1, 2, ... all
+        pictures: Geifman & El-Yaniv 2017), low, high, saved (area of low confidence less this one; above 0 =
+        better than it), saved_low, saved_high (paired), wrong (share of all: the area of a signal that knows
+        nothing), cases, method, layer, severity. Both empty where no label is known or no map usable.
 
     Raises:
         ValueError: an unknown method, layer or severity; a table that lacks something.
     """
-    found = _prepared(predictions, drift, distances, metric, (method, layer, severity), resamples, seed)
-    frames = []
-    for name, (signal, wrong, w) in found.items():
-        risks = _risks(signal, wrong, w, COVERAGES)
-        limits = np.array([interval(column) for column in risks[1:].T])
-        row = dict(signal=name, coverage=COVERAGES, risk=risks[0], low=limits[:, 0], high=limits[:, 1])
-        frames.append(pd.DataFrame(row))
-    columns = ["signal", "coverage", "risk", "low", "high"]
-    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
-
-
-def risk_area(
-    predictions: pd.DataFrame,
-    drift: pd.DataFrame,
-    distances: pd.DataFrame,
-    *,
-    method: str,
-    layer: str,
-    severity: int,
-    metric: str = "rmse",
-    resamples: int = 500,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """The area under each curve of `risk_coverage`: the mean risk over keeping 1, 2, ... all pictures.
-
-    AURC of Geifman & El-Yaniv (2017); the share that is wrong altogether is what a signal that knows nothing
-    reaches.
-
-    Returns:
-        signal, area, low, high, saved (area of low confidence less this one; above 0 = better than it),
-        saved_low, saved_high (paired), wrong (share of all), cases. Empty as `risk_coverage`.
-
-    Raises:
-        ValueError: as `risk_coverage`.
-    """
-    found = _prepared(predictions, drift, distances, metric, (method, layer, severity), resamples, seed)
-    areas = {}
-    for name, (signal, wrong, w) in found.items():
-        steps = np.arange(1, len(signal) + 1) / len(signal)
-        areas[name] = _risks(signal, wrong, w, steps).mean(1)
+    known = cases(predictions, drift, distances, metric)
+    signals, _ = chosen(known, method, layer, severity, "flipped")
+    use = np.isfinite(signals["drift"])
+    curves, areas = [], {}
+    if "wrong" in known.events and use.any():
+        wrong = known.events["wrong"][known.drift.severities == severity][use]
+        w = known.weights(resamples, seed)[np.nonzero(use)[1]]
+        found = {name: signal[use] for name, signal in signals.items()} | {BEST: wrong.astype(float)}
+        steps = np.arange(1, len(wrong) + 1) / len(wrong)
+        for name, signal in found.items():
+            risks = _risks(signal, wrong, w, np.r_[COVERAGES, steps])
+            shown, areas[name] = risks[:, : len(COVERAGES)], risks[:, len(COVERAGES) :].mean(1)
+            low, high = np.array([interval(column) for column in shown[1:].T]).T
+            row = dict(signal=name, coverage=COVERAGES, risk=shown[0], low=low, high=high)
+            curves.append(pd.DataFrame(row))
     rows = []
     for name, area in areas.items():
         saved = areas[DOUBT] - area
-        _, wrong, _ = found[name]
         numbers = (area[0], *interval(area[1:]), saved[0], *interval(saved[1:]))
-        rows.append((name, *numbers, wrong.mean(), len(wrong)))
+        rows.append((name, *numbers, wrong.mean(), len(wrong), method, layer, severity))
     columns = ["signal", "area", "low", "high", "saved", "saved_low", "saved_high", "wrong", "cases"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _prepared(
-    predictions: pd.DataFrame,
-    drift: pd.DataFrame,
-    distances: pd.DataFrame,
-    metric: str,
-    which: tuple[str, str, int],
-    resamples: int,
-    seed: int,
-) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each signal: its values (n,), wrong (n,), weights (n, B), of the pictures with a usable map."""
-    known = cases(predictions, drift, distances, metric)
-    signals, _ = chosen(known, *which, "flipped")
-    use = np.isfinite(signals["drift"])
-    if "wrong" not in known.events or not use.any():
-        return {}
-    wrong = known.events["wrong"][known.drift.severities == which[2]][use]
-    w = known.weights(resamples, seed)[np.nonzero(use)[1]]
-    signals[BEST] = np.zeros(use.shape)
-    signals[BEST][use] = wrong
-    return {name: (signal[use], wrong, w) for name, signal in signals.items()}
+    frame = pd.DataFrame(rows, columns=[*columns, *MAP, "severity"])
+    empty = pd.DataFrame(columns=["signal", "coverage", "risk", "low", "high"])
+    return pd.concat(curves, ignore_index=True) if curves else empty, frame
 
 
 def _risks(signal: np.ndarray, wrong: np.ndarray, w: np.ndarray, shares: np.ndarray) -> np.ndarray:
@@ -250,9 +262,10 @@ def say_risk(areas: pd.DataFrame) -> str:
     """In words: would it help to set the pictures with the most drift aside?
 
     Args:
-        areas: from `risk_area`.
+        areas: from `risk`.
     """
-    require(areas, ["signal", "area", "low", "high", "saved", "saved_low", "saved_high", "wrong"], "areas")
+    numbers = ["area", "low", "high", "saved", "saved_low", "saved_high", "wrong"]
+    require(areas, ["signal", *numbers, *MAP, "severity"], "areas")
     if areas.empty:
         return "Whether setting pictures aside helps cannot be said: no label is known, or no map is usable."
     rows = areas.set_index("signal")
@@ -269,8 +282,9 @@ def say_risk(areas: pd.DataFrame) -> str:
         better.verdict(chance=0, small=0, tested=False), "not distinguishable from"
     )
     return (
-        f"{100 * wrong:.0f} % of the predictions are wrong. Pictures set aside by drift leave a mean risk of "
-        f"{drift['area']:.3f} ({drift['low']:.3f} to {drift['high']:.3f}), {helps};\n"
+        f"Severity {drift['severity']}, all corruptions and classes together: {100 * wrong:.0f} % of the "
+        f"predictions are wrong.\nPictures set aside by drift ({drift['method']} at {drift['layer']}) leave "
+        f"a mean risk of {drift['area']:.3f} ({drift['low']:.3f} to {drift['high']:.3f}), {helps};\n"
         f"that is {against} low confidence ({rows.loc[DOUBT, 'area']:.3f}). "
-        f"The best possible order leaves {rows.loc['best possible', 'area']:.3f}."
+        f"The best possible order leaves {rows.loc[BEST, 'area']:.3f}."
     )

@@ -8,6 +8,7 @@ from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
 from medrob.evaluation.report import numbers, say_calibration, say_errors, say_scores
 from medrob.evaluation.robustness import ALEXNET, corruption_errors
 from medrob.evaluation.scores import reliability, score
+from medrob.evaluation.table import class_names, require, require_numbers
 
 __all__ = [
     "ALEXNET",
@@ -15,6 +16,7 @@ __all__ = [
     "auc",
     "bootstrap_weights",
     "check_scores",
+    "class_names",
     "corruption_errors",
     "fit_temperature",
     "interval",
@@ -23,6 +25,8 @@ __all__ = [
     "predict",
     "predict_conditions",
     "reliability",
+    "require",
+    "require_numbers",
     "rescaled",
     "say_calibration",
     "say_errors",

@@ -106,11 +106,19 @@ def numbers(scores: pd.DataFrame, errors: pd.DataFrame | None) -> pd.DataFrame:
     for row in every[every["severity"] == 0].to_dict("records"):
         if row["metric"] != "auc":  # that of `medrob.analysis.summary`
             name = f"clean {row['metric'].replace('_', ' ')}"
-            rows.append((name, row["value"], row["low"], row["high"], f"{row['metric']} on clean images"))
+            rows.append(
+                (
+                    name,
+                    row["value"],
+                    row["low"],
+                    row["high"],
+                    f"{row['metric'].replace('_', ' ')} on clean images",
+                )
+            )
     for row in every[(every["severity"] > 0) & (every["metric"] == "auc")].to_dict("records"):
         at, where = (
             f"{row['corruption']} {row['severity']}",
-            f"{row['corruption']}, severity {row['severity']}",
+            f"{row['corruption'].replace('_', ' ')}, severity {row['severity']}",
         )
         rows.append((f"auc {at}", row["value"], row["low"], row["high"], f"AUC under {where}"))
         rows.append((f"drop {at}", row["drop"], row["drop_low"], row["drop_high"], f"AUC drop under {where}"))

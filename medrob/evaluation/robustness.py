@@ -10,6 +10,7 @@ import pandas as pd
 
 from medrob.conditions import CLEAN
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
+from medrob.evaluation.table import require
 
 LEAST = 0.05  # a relative error over a smaller denominator says nothing
 
@@ -107,8 +108,10 @@ def corruption_errors(
     Raises:
         ValueError: multi-label predictions, other images or conditions in the reference.
     """
+    columns = ["image", "corruption", "severity", "label", "predicted"]
     if "label" not in predictions or not len(predictions):
         raise ValueError("corruption errors need one label an image, and at least one image")
+    require(predictions, columns, "predictions")
     table = ALEXNET if reference is None else reference
     n = predictions["image"].nunique()
     w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
@@ -123,6 +126,7 @@ def corruption_errors(
         rows.add(c, "excess", extra[c])
     rows.add("mean", "excess", _average(extra))
     if isinstance(table, pd.DataFrame):
+        require(table, columns, "predictions of the reference")
         _check_alike(ours.groups, table)
         _beside(rows, ours, _Errors(table, w), names)
     elif dataset in table:

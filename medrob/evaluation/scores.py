@@ -10,6 +10,7 @@ import pandas as pd
 from medrob.conditions import CLEAN
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
 from medrob.evaluation.metrics import by_class, check_scores, overall, per_label
+from medrob.evaluation.table import class_names
 from medrob.progress import bar
 
 
@@ -31,9 +32,14 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000, seed: 
         and F1 one-vs-rest; accuracy, the share of its images that are recognised (recall); balanced
         accuracy, the mean of that and of the share of the others that are not taken for it; Brier, its term
         of the sum; NLL, the mean over its images; ECE, how far its probability is from how often it is so
-        (Kull et al. 2019). Of several labels an image: each as a decision of its own.
+        (Kull et al. 2019). Of several labels an image: each as a decision of its own. ECE in bins is biased
+        upwards on few images, and so are its resamples, more than it is: compare it between conditions of
+        the same images, and read no ECE of a few hundred as a distance from 0 (Roelofs et al. 2022).
+
+    Raises:
+        ValueError: see `class_names`; no clean condition, or a condition with other images.
     """
-    names = tuple(c.removeprefix("p_") for c in predictions if str(c).startswith("p_"))
+    names = class_names(predictions, also=[] if task == "multilabel" else ["label"])
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
     if CLEAN not in groups:
         raise ValueError("predictions lack the condition ('clean', 0), against which drops are measured")
@@ -90,7 +96,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
     Returns:
         corruption, severity, confidence (mean of the bin), accuracy (share right), images.
     """
-    p = predictions.filter(regex="^p_").to_numpy()
+    p = predictions[[f"p_{name}" for name in class_names(predictions, also=["predicted"])]].to_numpy()
     if "label" in predictions:
         sure, right = p.max(1), (predictions["predicted"] == predictions["label"]).to_numpy(float)
     else:  # multi-label: every label of every image is a decision of its own

@@ -15,15 +15,15 @@ CAPTIONS = {
     "02_performance": "What the training cost: seconds an epoch, images per second and peak memory.",
     "03_auc": "AUC against severity, of all classes and of each against the rest, with 95 % bootstrap "
     "intervals over images; dotted: chance.",
-    "03_accuracy": "Accuracy against severity; of a class, the share of its images that are recognised; 95 % "
-    "bootstrap intervals over images.",
+    "03_accuracy": "Accuracy against severity; of a class, the share of its images that are recognised; 95 "
+    "% bootstrap intervals over images.",
     "03_drop": "AUC drop against clean; bold where the paired 95 % interval lies above 0.",
     "03_reliability": "Share of right predictions against confidence, clean (grey) and at severity 5; area "
     "of the markers: share of the images.",
     "03_calibration": "Expected calibration error against severity, 15 bins, with 95 % bootstrap intervals "
     "over images.",
-    "04_overlays": "One picture, clean and at severity 3, and its maps from shallow to deep layers; each map "
-    "from 0 to its own maximum.",
+    "04_overlays": "One picture, clean and at severity 3, and its maps from shallow to deep layers; each "
+    "map from 0 to its own maximum.",
     "04_methods": "The methods side by side on one clean picture, each at its deepest layer.",
     "04_randomisation": "Rank correlation of the maps with those of the same network when its weights are "
     "lost from the head downwards: (a) at the deepest layer, (b) when nothing trained is left; mean over "
@@ -40,23 +40,30 @@ CAPTIONS = {
     "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
     "each corruption and class, with 95 % intervals; in the titles, the AUC drop.",
     "05_drop_against_drift": "AUC drop against mean drift of {method}, a point a corruption, bars: 95 % "
-    "intervals; line and band: least squares and its 95 % interval.",
+    "intervals over images; line and band: least squares over the corruptions and its 95 % interval.",
     "05_images": "Drop of the clean class's logit margin against drift of {method}, a point an image and "
-    "corruption; line and band: least squares and its 95 % interval over images. The outermost half per cent "
-    "at either end is not shown.",
+    "corruption; line and band: least squares over all corruptions and classes together and its 95 % "
+    "interval over images, which describes and does not test. The outermost half per cent at either end is "
+    "not shown.",
     "05_boxes": "Drift of {method} at {layer} of the images of each class; above the boxes, the AUC drop of "
     "the condition.",
-    "05_warnings": "AUROC of drift for a flipped prediction at severity {severity}, within corruptions, by "
-    "layer and method, with 95 % intervals; dashed: what needs no map.",
+    "05_warnings": "(a) AUROC of drift for a flipped prediction at severity {severity}, by layer and "
+    "method, within corruptions and classes (those predicted for the clean pictures); dashed: what needs no "
+    "map, on the pictures that have a map of {method} at {layer}. (b) The same less the AUROC of low "
+    "confidence on the same pictures. Bands: 95 % intervals.",
     "05_failure": "{method} at {layer}: (a) ROC curves for a flipped prediction at severity {severity}, "
-    "within corruptions; (b) risk against coverage; bands: 95 % intervals of drift.",
+    "within corruptions and classes; (b) risk against coverage, all corruptions and classes together; "
+    "bands: 95 % intervals of drift. All curves are of the pictures that have a map.",
     "05_strata": "Mean drift at {layer} of pictures whose prediction is preserved and of those whose "
-    "prediction has flipped, with 95 % intervals.",
-    "05_runs": "Runs side by side, means over corruptions: (a) AUC, (b) drift of {method}, (c) differences "
-    "to the first run; bands and bars: 95 % intervals.",
-    "05_ranks": "Mean drift of every method at its deepest usable layer, the steadiest first; bars: 95 % "
-    "intervals.",
-    "summary": "The whole story. (a) AUC and (b) drift against severity; (c) drop against drift, with a line "
-    "for each severity; (d) rank correlations by layer; (e) AUROC for a flipped prediction; (f) the three "
-    "tests declared beforehand, at severity {severity}. {method} at {layer}; bands and bars: 95 % intervals.",
+    "prediction has flipped, all corruptions and classes together, with 95 % intervals: these means also "
+    "tell classes apart and are no test.",
+    "05_runs": "Runs side by side ({runs}), means over corruptions: (a) AUC, (b) drift of each run's "
+    "declared map, (c) differences to the first run; bands and bars: 95 % intervals. What follows is said "
+    "of the first run.",
+    "05_ranks": "Mean drift of every method at its deepest usable layer in the runs {runs}, the steadiest "
+    "first; bars: 95 % intervals. What follows is said of the first run.",
+    "summary": "The whole story. (a) AUC and (b) drift against severity; (c) drop against drift, with a "
+    "line for each severity; (d) rank correlations by layer; (e) AUROC for a flipped prediction within "
+    "corruptions and classes, of all signals on the pictures that have a map; (f) the three tests declared "
+    "beforehand, at severity {severity}, p by Holm. {method} at {layer}; bands and bars: 95 % intervals.",
 }

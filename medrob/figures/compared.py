@@ -7,7 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.figures.style import band, colours, letter, markers, nothing, said, sized, word
+from medrob.figures.style import band, colours, letter, markers, nothing, sized, word
 
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 
@@ -15,12 +15,14 @@ MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 def runs_compared(compared: pd.DataFrame) -> Figure:
     """(a) AUC and (b) drift against severity, a line a run; (c) differences to the first run; bands: 95 %.
 
+    One run alone has no (c).
+
     Args:
         compared: from `medrob.analysis.compare_runs`.
     """
-    figure, axes = sized(0.42, 1, 3, width_ratios=[1, 1, 1.1])
     names = list(dict.fromkeys(compared["run"]))
     shades, shapes = colours(names), markers(names)
+    figure, axes = sized(0.42, 1, 3, width_ratios=[1, 1, 1.1]) if len(names) > 1 else sized(0.42, 1, 2)
     for (name, measure), group in compared.groupby(["run", "measure"], sort=False):
         if measure == "drop":
             continue
@@ -34,7 +36,8 @@ def runs_compared(compared: pd.DataFrame) -> Figure:
         ax.set(xlabel="severity (0 = clean)", ylabel=label, title="mean over corruptions")
         ax.xaxis.get_major_locator().set_params(integer=True)
     axes[0][1].set_ylim(bottom=0)
-    _differences(axes[0][2], compared[compared["severity"] == "all"], names)
+    if len(names) > 1:
+        _differences(axes[0][2], compared[compared["severity"] == "all"], names)
     letter(figure, axes[0])
     figure.legend(
         *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 4)
@@ -48,9 +51,6 @@ def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     ax.axvline(0, color="0.6", linewidth=0.8)
     ax.set_yticks(range(len(MEASURES)), MEASURES.values())
     ax.set_ylim(len(MEASURES) - 0.5, -0.5)
-    if len(names) == 1:
-        said(ax, "one run:\nnothing to compare")
-        return
     shades, shapes = colours(names), markers(names)
     others = rows[rows["run"] != names[0]]
     for row in others[others["difference"].notna()].to_dict("records"):

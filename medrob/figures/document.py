@@ -11,6 +11,7 @@ from medrob.figures.style import TEXTWIDTH, word
 
 Part = Mapping[str, Any]
 FIRST = "summary"
+P_WORDS = {"PHolm": "(Holm)", "PBH": "(Benjamini-Hochberg)", "PRaw": "(uncorrected)"}
 
 
 def captions_tex(parts: Iterable[Part], run: str, prefix: str) -> str:
@@ -26,7 +27,8 @@ def numbers_tex(parts: Iterable[Part], run: str, prefix: str) -> str:
     """A macro for each number."""
     lines = [
         f"% Numbers of run {run}. \\input this file before \\begin{{document}}.",
-        "% X prints the value, XLow and XHigh its 95 % interval, XCI all three, XP the p value.",
+        "% X prints the value, XLow and XHigh its 95 % interval, XCI all three, XPHolm, XPBH or XPRaw p,",
+        "% corrected by Holm's method, by that of Benjamini and Hochberg, or not at all.",
     ]
     for entry in entries(parts):
         lines += ["", f"% {' '.join((entry['what'] or entry['name']).split())}"]
@@ -57,11 +59,10 @@ def thesis_tex(parts: Iterable[Part], run: str, prefix: str, textwidth: float = 
         r"\raggedbottom",
         r"\input{numbers.tex}",
         r"\input{captions.tex}",
-        rf"\title{{Figures, tables and numbers of the run \texttt{{{escape(run)}}}}}",
-        r"\author{}",
-        r"\date{}",
         r"\begin{document}",
-        r"\maketitle",
+        r"\begin{center}",
+        rf"\Large Figures, tables and numbers of the run \texttt{{{escape(run)}}}",
+        r"\end{center}",
         *_body(parts, run, prefix),
         r"\end{document}",
     ]
@@ -110,9 +111,12 @@ def _body(parts: list[Part], run: str, prefix: str) -> Iterator[str]:
     figures, tables, numbers = ordered(parts, "figure"), ordered(parts, "table"), entries(parts)
     if not (figures or tables or numbers):
         yield "Nothing has been written yet."
-    for part in figures:
-        if part is figures[0]:
-            yield r"\section*{Figures}"
+    story = [part for part in figures if part["file"] == FIRST]
+    for part in story:  # on the first page, under the title
+        yield from _figure(part, run, prefix, height=0.73)
+    for part in figures[len(story) :]:
+        if part is figures[len(story)]:
+            yield r"\clearpage" + "\n" + r"\section*{Figures}"
         yield from _figure(part, run, prefix)
     for part in tables:
         if part is tables[0]:
@@ -122,9 +126,10 @@ def _body(parts: list[Part], run: str, prefix: str) -> Iterator[str]:
         yield from _index(numbers, prefix)
 
 
-def _figure(part: Part, run: str, prefix: str) -> list[str]:
+def _figure(part: Part, run: str, prefix: str, height: float = 0.8) -> list[str]:
     file = part["file"]
-    lines = [rf"\includegraphics[width=\textwidth,height=0.8\textheight,keepaspectratio]{{{file}.pdf}}"]
+    size = rf"width=\textwidth,height={height}\textheight,keepaspectratio"
+    lines = [rf"\includegraphics[{size}]{{{file}.pdf}}"]
     if f"{file}.pgf" in part["files"]:
         lines = [r"\ifmedrobpgf", rf"\resizebox{{\textwidth}}{{!}}{{\input{{{file}.pgf}}}}", r"\else", *lines]
         lines += [r"\fi"]
@@ -149,7 +154,10 @@ def _index(numbers: list[dict[str, Any]], prefix: str) -> list[str]:
     for entry in numbers:
         shown = macro(entry["name"], prefix) + ("CI" if "CI" in entry["macros"] else "")
         letters = re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", shown[1:])
-        p = rf", {macro(entry['name'], prefix)}P" if entry["macros"].get("P", UNDEFINED) != UNDEFINED else ""
+        tested = [end for end, text in entry["macros"].items() if end[:1] == "P" and text != UNDEFINED]
+        p = "".join(
+            rf", {macro(entry['name'], prefix)}{end}{{}} {P_WORDS.get(end, '')}" for end in tested
+        ).rstrip()
         what = escape(entry["what"] or word(entry["name"]))
         lines.append(rf"\textbackslash {letters} & {shown}{p} & {what} \\")
     return [*lines, r"\end{longtable}}"]

@@ -44,7 +44,10 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, metric: str = "rmse") -> Fi
 
 
 def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped") -> Figure:
-    """How well drift warns of a failure: AUROC by layer, a line a method; dashed: what needs no map.
+    """How well drift warns of a failure, a line a method: AUROC by layer, and less that of low confidence.
+
+    (b) is the comparison on the same pictures: other maps are degenerate for other pictures. Dashed in (a):
+    what needs no map, on the pictures that have the map of `medrob.analysis.headline`.
 
     Args:
         failure: from `medrob.analysis.failure`.
@@ -52,30 +55,34 @@ def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped"
     rows = failure[(failure["severity"] == severity) & (failure["event"] == event)]
     maps = rows[rows["signal"] == "drift"]
     if not maps["auroc"].notna().any():
-        return nothing(f"severity {severity}: nothing to detect, no usable map or no prediction {event}")
+        why = f"no usable map, or within a class no prediction or every one {event}"
+        return nothing(f"severity {severity}: nothing to detect\n({why})")
     layers, methods = list(dict.fromkeys(maps["layer"])), list(dict.fromkeys(maps["method"]))
     shades, shapes = colours(methods), markers(methods)
-    figure, axes = sized(0.5)
-    ax = axes[0][0]
-    for method, group in maps.groupby("method", sort=False):
-        place = [layers.index(layer) for layer in group["layer"]]
-        band(
-            ax, place, list(group["auroc"]), list(group["low"]), list(group["high"]),
-            colour=shades[method], marker=shapes[method], label=word(str(method)),
-        )  # fmt: skip
+    figure, axes = sized(0.46, 1, 2)
+    for ax, name in zip(axes[0], ("auroc", "gain"), strict=True):
+        ends = ("low", "high") if name == "auroc" else ("gain_low", "gain_high")
+        for method, group in maps.groupby("method", sort=False):
+            place = [layers.index(layer) for layer in group["layer"]]
+            band(
+                ax, place, *(list(group[c]) for c in (name, *ends)),
+                colour=shades[method], marker=shapes[method], label=word(str(method)),
+            )  # fmt: skip
+        ax.set(xticks=range(len(layers)), xlabel=f"layer, shallow to deep (severity {severity})")
+        ax.set_xticklabels([layer.removeprefix("layer") for layer in layers])
+    first, second = axes[0]
     for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), DASHES, strict=False):
-        ax.axhline(
-            row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=row.signal.replace("rmse", "RMSE")
-        )
-    ax.axhline(0.5, color="0.7", linewidth=0.8)
-    ax.annotate("chance", (len(layers) - 0.55, 0.5), fontsize="x-small", color="0.4", va="bottom", ha="right")
-    count, cases = (int(rows[c].max()) if len(rows) else 0 for c in ("events", "cases"))
-    ax.set(
-        xticks=range(len(layers)), xlabel=f"layer, shallow to deep (severity {severity})",
-        ylabel=f"AUROC for: prediction {event}", title=f"{count} of {cases} predictions {event}",
-    )  # fmt: skip
-    ax.set_xticklabels([layer.removeprefix("layer") for layer in layers])
-    ax.legend(loc="center left", bbox_to_anchor=(1.01, 0.5))
+        label = row.signal.replace("rmse", "RMSE")
+        first.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=label)
+    first.axhline(0.5, color="0.7", linewidth=0.8, label="chance")
+    second.axhline(0, color="0.7", linewidth=0.8)
+    top = maps.iloc[0]
+    count, cases = int(top["events"] + top["lost_events"]), int(top["cases"] + top["lost"])
+    first.set(ylabel=f"AUROC for: prediction {event}", title=f"{count} of {cases} predictions {event}")
+    second.set(ylabel="gain over low confidence", title="on the same pictures")
+    letter(figure, axes[0])
+    handles = first.get_legend_handles_labels()
+    figure.legend(*handles, loc="outside upper center", ncols=min(len(handles[0]), 5))
     return figure
 
 
@@ -83,7 +90,7 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Figure:
     """(a) ROC curves of drift and of what needs no map, (b) risk against coverage; bands: 95 %.
 
     Args:
-        roc: from `medrob.analysis.roc`. risk: from `medrob.analysis.risk_coverage`.
+        roc: from `medrob.analysis.roc`. risk: the curves of `medrob.analysis.risk`.
     """
     figure, axes = sized(0.5, 1, 2)
     event = roc["event"].iloc[0] if len(roc) else "flipped"
@@ -96,9 +103,13 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Figure:
     axes[0][1].set(title="setting pictures aside", xlabel="coverage: share kept")
     axes[0][1].set_ylabel("risk: share wrong of the kept")
     axes[0][1].set_ylim(bottom=0)
-    for ax, rows in zip(axes[0], (roc, risk), strict=True):
+    reasons = (
+        f"nothing to detect: no usable map,\nor within a class none or all {event}",
+        "no usable map,\nor no label is known",
+    )
+    for ax, rows, reason in zip(axes[0], (roc, risk), reasons, strict=True):
         if rows.empty:
-            said(ax, "nothing to detect")
+            said(ax, reason)
     letter(figure, axes[0])
     handles, labels = axes[0][int(len(risk) > 0)].get_legend_handles_labels()  # (b) has one curve more
     if handles:

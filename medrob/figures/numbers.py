@@ -11,19 +11,21 @@ import pandas as pd
 from medrob.figures.latex import decimals, number, p_value, with_interval
 
 BOUNDS = ("low", "high")
+P_NAMES = {"Holm": "PHolm", "Benjamini-Hochberg": "PBH", "none": "PRaw"}  # correction -> end of the macro
 
 
 def quoted(numbers: pd.DataFrame | Mapping[str, Any]) -> list[dict[str, Any]]:
     """What each macro of `medrob.figures.Bundle.numbers` prints, in plain text.
 
     Args:
-        numbers: a frame with the columns name and value; low, high (the 95 % interval), p, digits (after the
-            point) and what (in words) where there are any. Or a mapping from names to a number, a text,
+        numbers: a frame with the columns name and value; low, high (the 95 % interval), p, correction (of p:
+            "Holm", "Benjamini-Hochberg", "none"; "" where nothing is tested), digits (after the point) and
+            what (in words) where there are any. Or a mapping from names to a number, a text,
             or (value, low, high).
 
     Returns:
-        For each row: name, what, and macros: "" (the value), Low, High, CI (all three) and P, as far as the
-        frame has them.
+        For each row: name, what, and macros: "" (the value), Low, High, CI (all three) and PHolm,
+        PBH or PRaw (P if the frame does not say), as far as the frame has them.
 
     Raises:
         TypeError: neither a frame nor a mapping. ValueError: a column is missing.
@@ -57,12 +59,13 @@ def _entry(row: Mapping[Any, Any]) -> dict[str, Any]:
     value, bounds = row["value"], [row.get(bound, np.nan) for bound in BOUNDS]
     places = _places(value, bounds, row.get("digits"))
     macros = {"": number(value, places)}
-    if not isinstance(value, str) and set(BOUNDS) <= set(row):
+    counted = isinstance(value, (int, np.integer)) and all(pd.isna(bound) for bound in bounds)
+    if not isinstance(value, str) and not counted and set(BOUNDS) <= set(row):
         low, high = bounds
         macros |= {"Low": number(low, places), "High": number(high, places)}
         macros["CI"] = with_interval(value, low, high, places)
-    if "p" in row:
-        macros["P"] = p_value(row["p"])
+    if "p" in row and not isinstance(value, str) and row.get("correction", "said") != "":
+        macros[P_NAMES.get(str(row.get("correction")), "P")] = p_value(row["p"])
     what = row.get("what")
     return {"name": str(row["name"]), "what": what if isinstance(what, str) else "", "macros": macros}
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Hashable
 
 import numpy as np
@@ -32,7 +33,15 @@ COLUMNS = {
     "p_adjusted": f"{P} (corrected)",
 }
 P_VALUES = ("p", "p_holm", "p_bh", "p_adjusted")
-NAMED = ("corruption", "method", "metric", "signal")  # columns whose cells are names of medrob
+NAMED = (
+    "corruption",
+    "method",
+    "metric",
+    "signal",
+    "test",
+    "measure",
+    "same_as",
+)  # columns whose cells are names of medrob
 EMPTY = "no rows"
 # Shrinks what is wider than the text even in the smallest font, and leaves the rest alone.
 NARROW = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
@@ -100,7 +109,8 @@ def readable(frame: pd.DataFrame, *, digits: int | None = None) -> dict[str, tup
 
 
 def _folded(columns: dict[str, tuple[list[str], bool]]) -> tuple[dict[str, tuple[list[str], bool]], str]:
-    """The columns that differ between rows, and a sentence on the words that do not."""
+    """The columns that differ between rows, and a sentence on the words that do not; none that is empty."""
+    columns = {name: column for name, column in columns.items() if any(column[0]) or not column[0]}
     same = {n: cells[0] for n, (cells, numeric) in columns.items() if not numeric and _constant(cells)}
     if not same or len(same) == len(columns):
         return columns, ""
@@ -189,9 +199,10 @@ def _heading(name: str, numeric: bool) -> str:
 
 
 def _rows(columns: list[list[str]]) -> list[str]:
-    """The lines of the body; a small gap where the first column begins another group."""
+    """The lines of the body; a small gap where the first column begins another group, of two rows or more."""
     lines, before = [], None
-    grouped = bool(columns) and len(set(columns[0])) < len(columns[0])
+    changes = sum(a != b for a, b in itertools.pairwise(columns[0])) if columns else 0
+    grouped = bool(columns) and 2 * (changes + 1) <= len(columns[0])
     for cells in zip(*columns, strict=True):
         if grouped and before is not None and cells[0] != before:
             lines.append(r"\addlinespace")

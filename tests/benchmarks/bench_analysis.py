@@ -74,14 +74,14 @@ def main():
     failure = timed("failure", lambda: analysis.failure(*tables))
     timed("added", lambda: analysis.added(*tables, layer=layer))
     roc = timed("roc", lambda: analysis.roc(*tables, **one))
-    risk = timed("risk_coverage", lambda: analysis.risk_coverage(*tables, **one))
-    timed("risk_area", lambda: analysis.risk_area(*tables, **one))
+    risk, _ = timed("risk", lambda: analysis.risk(*tables, **one))
     timed("twins", lambda: analysis.twins(drift))
     ranked = timed("ranks", lambda: analysis.ranks({"run": drift}))
     tests = analysis.all_tests(links, images, failure)
     tests = analysis.adjust(tests, method=method, layer=layer, kinds=analysis.family(5))
+    timed("sensitivity", lambda: analysis.sensitivity(*tables, **one))
     compared = timed("compare_runs", lambda: analysis.compare_runs({"run": (predictions, drift)}))
-    bundle = figures.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one)
+    bundle = figures.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one | {"runs": "run"})
     layers, classes = list(LAYERS), ["no", "yes"]
     points = analysis.moved_and_fell(predictions, drift, method=method, layers=layers)
     at = points[points["layer"] == layer]

@@ -1,0 +1,104 @@
+"""What the degenerate maps could change: they are missing where the network sees little, not at random."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+
+from medrob.analysis.answer import answers
+from medrob.analysis.associations import association
+from medrob.analysis.failures import failure
+from medrob.analysis.images import per_image
+from medrob.analysis.tables import MAP, require_map
+from medrob.analysis.testing import adjust, all_tests, family
+from medrob.evaluation import require
+
+LARGEST, SMALLEST = "the largest drift", "the smallest drift"
+
+
+def sensitivity(
+    predictions: pd.DataFrame,
+    drift: pd.DataFrame,
+    distances: pd.DataFrame,
+    *,
+    method: str,
+    layer: str,
+    severity: int,
+    metric: str = "rmse",
+    resamples: int = 500,
+    permutations: int = 2000,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The declared tests once more, with every degenerate map counted as the largest, or smallest, drift.
+
+    Left out, as everywhere else, they make the answer one about the pictures that have a map. These are the
+    two extremes of what they could have been, within what this map shows elsewhere in the run.
+
+    Args:
+        predictions, drift, distances, metric: as in `failure`. method, layer, severity: of the declared
+            family. resamples, permutations, seed: of the intervals and of p.
+
+    Returns:
+        The rows of `medrob.analysis.answer.answers` for each extreme, with counted_as ("the largest drift" or
+        "the smallest drift"). Empty if no map is degenerate, or all are.
+
+    Raises:
+        ValueError: as `failure`; an unknown method or layer.
+    """
+    require(drift, [*MAP, "degenerate", "severity", metric], "drift")
+    require_map(drift, method, layer, "drift")
+    own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
+    flat = own[metric].isna()
+    options: dict[str, Any] = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
+    parts = []
+    for name, value in ((LARGEST, own[metric].max()), (SMALLEST, own[metric].min())):
+        if not flat.any() or flat.all():
+            continue
+        filled = own.assign(degenerate=False, **{metric: own[metric].fillna(value)})
+        at = filled[filled["severity"] == severity]
+        tests = all_tests(
+            association(predictions, filled, distances, **options),
+            per_image(predictions, filled, distances, **options),
+            failure(predictions, at, distances, **options),
+        )
+        tests = adjust(tests, method=method, layer=layer, kinds=family(severity))
+        parts.append(answers(tests, method=method, layer=layer, severity=severity).assign(counted_as=name))
+    empty = pd.DataFrame(columns=["kind", "verdict", "counted_as"])
+    return pd.concat(parts, ignore_index=True) if parts else empty
+
+
+def say_sensitivity(
+    extremes: pd.DataFrame,
+    tests: pd.DataFrame,
+    drift: pd.DataFrame,
+    *,
+    method: str,
+    layer: str,
+    severity: int,
+) -> str:
+    """In words: would another treatment of the degenerate maps give another answer?
+
+    Args:
+        extremes: from `sensitivity`. tests: from `adjust`. drift: from `medrob.drift.measure`.
+        method, layer, severity: of the declared family.
+    """
+    own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
+    flat = own["degenerate"].astype(bool)
+    begin = f"{flat.sum()} of {len(own)} maps of {method} at {layer} are degenerate"
+    if not flat.any():
+        return f"No map of {method} at {layer} is degenerate: none is left out."
+    if flat.all():
+        return f"{begin}: nothing can be said."
+    usual = answers(tests, method=method, layer=layer, severity=severity).set_index("kind")["verdict"]
+    changed = [
+        f"counted as {row.counted_as}, '{row.question}' would be answered '{row.verdict}', not "
+        f"'{usual[row.kind]}'"
+        for row in extremes.itertuples()
+        if row.verdict != usual[row.kind]
+    ]
+    if not changed:
+        return (
+            f"{begin} and left out. Counted as the largest or as the smallest drift, they change no answer."
+        )
+    return f"{begin} and left out, which matters:\n" + ";\n".join(changed) + "."

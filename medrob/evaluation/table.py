@@ -1,0 +1,90 @@
+"""What a table of predictions must hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+NEAR = 1e-3  # how far from 1 the probabilities of the classes may sum up
+
+
+def require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    """Raise a ValueError unless the table has the columns."""
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise ValueError(
+            f"the table {name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )
+
+
+def require_numbers(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    """Raise a ValueError unless the columns hold finite numbers."""
+    for column in columns:
+        try:
+            known = np.isfinite(frame[column].to_numpy(float))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"column {column} of the table {name} holds {frame[column].dtype}, not numbers"
+            ) from None
+        if not known.all():
+            row = frame.iloc[int(np.argmin(known))]
+            where = ", ".join(f"{c} {row[c]}" for c in ("image", "corruption", "severity") if c in frame)
+            raise ValueError(
+                f"column {column} of the table {name} holds {row[column]} ({where}); every row needs a "
+                "number: run the notebook again that writes this table"
+            )
+
+
+def class_names(predictions: pd.DataFrame, *, also: Sequence[str] = ()) -> tuple[str, ...]:
+    """The classes of a table of predictions, in their order: its columns ``p_<class>`` without the ``p_``.
+
+    Args:
+        predictions: from `predict_conditions`; with the column label, or, where an image has several labels,
+            with ``label_<class>`` for each class.
+        also: further columns that must be there.
+
+    Raises:
+        ValueError: a column is missing, holds what is no number, or is no class's: the probabilities of one
+            label an image sum to 1, and numbers of classes are those of the columns.
+    """
+    require(predictions, ["image", "corruption", "severity", *also], "predictions")
+    columns = [str(c) for c in predictions if str(c).startswith("p_")]
+    names = tuple(column.removeprefix("p_") for column in columns)
+    require(predictions, columns or ["p_<class>"], "predictions")
+    require_numbers(predictions, columns, "predictions")
+    if "label" not in predictions:
+        _require_labels(predictions, names)
+    elif len(predictions) and len(names) > 1:
+        off = np.abs(predictions[columns].to_numpy(float).sum(1) - 1)
+        if off.max() > NEAR:
+            raise ValueError(
+                f"the columns {', '.join(columns)} of the table predictions do not sum to 1 (image "
+                f"{predictions['image'].iloc[off.argmax()]}); each must be the probability of a class: "
+                "rename what is none, so that it does not begin with p_"
+            )
+    for column in ("label", "predicted"):
+        if column in predictions and len(predictions):
+            require_numbers(predictions, [column], "predictions")
+            low, high = predictions[column].min(), predictions[column].max()
+            if not 0 <= low <= high < len(names):
+                raise ValueError(
+                    f"column {column} of the table predictions runs from {low} to {high}; the classes are 0 "
+                    f"to {len(names) - 1} ({', '.join(names)})"
+                )
+    return names
+
+
+def _require_labels(predictions: pd.DataFrame, names: Sequence[str]) -> None:
+    lacking = [f"label_{name}" for name in names if f"label_{name}" not in predictions]
+    if len(lacking) == len(names):
+        raise ValueError(
+            "the table predictions lacks label (or label_<class> for each class, where an image has "
+            f"several); it has {', '.join(map(str, predictions.columns))}"
+        )
+    if lacking:
+        raise ValueError(
+            f"the table predictions lacks {', '.join(lacking)}: each p_<class> needs its label_<class>; "
+            "rename what is no class, so that it does not begin with p_"
+        )
