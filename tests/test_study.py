@@ -319,7 +319,7 @@ def test_a_stage_reaches_what_it_computes_with(stage):
         "04_heatmaps": {
             "medrob.drift",
             "medrob.saliency.gradient",
-            "medrob.similarity",
+            "medrob.similarity.metrics",
             "medrob.saliency.score",
         },
         "05_analysis": {"medrob.analysis.associations", "medrob.analysis.failures"},

@@ -79,7 +79,7 @@ def test_two_processes_end_where_one_does(begun):
         ([], "give the name of a run"),
         (["epochs=2"], "give the name of a run"),
         (["mine", "epoch=2"], "no parameter 'epoch'; there are run, arch"),
-        (["mine", "epochs=many"], "epochs='many' is not like its default 10"),
+        (["mine", "epochs=many"], "epochs='many' is not like its default 8"),
         (["mine", "run=other"], "no parameter 'run'"),
     ],
 )
