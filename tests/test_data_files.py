@@ -337,7 +337,7 @@ def test_bad_folders(folder, tmp_path):
     refuse(tmp_path / "notes.txt", r"give an .npz, a .csv or .parquet table, or a folder")
     (tmp_path / "single" / "ill").mkdir(parents=True)
     put(tmp_path / "single" / "ill" / "a.png", picture())
-    refuse(tmp_path / "single", r"has 1 classes \(ill\); a classifier needs 2 to 1000")
+    refuse(tmp_path / "single", r"the number of classes is 1 \(ill\); a classifier needs 2 to 1000")
     (tmp_path / "only" / "test" / "b").mkdir(parents=True)
 
 
@@ -413,7 +413,7 @@ def test_images_of_different_kinds(folder):
     [
         (dict(label=[1.0, np.nan] * 30), r"column 'label' is empty in 30 of 60 rows, first in row 2"),
         (dict(label=[1.5, 2.0] * 30), r"label 1.5 in row 1 is no class"),
-        (dict(label="ill"), r"has 1 classes \(ill\)"),
+        (dict(label="ill"), r"the number of classes is 1 \(ill\)"),
         (dict(label=list(range(60))), None),
         (dict(path="../secret.png"), r"60 of 60 paths in column 'path' lead out of .*'../secret.png'"),
         (dict(path="/etc/hostname"), r"lead out of"),

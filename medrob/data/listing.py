@@ -72,7 +72,7 @@ def classes(values: list[Any], where: str) -> tuple[np.ndarray, tuple[str, ...]]
     if not 2 <= len(found) <= MOST_CLASSES:
         shown = ", ".join(map(str, found[:3]))
         raise ValueError(
-            f"{where} has {len(found)} classes ({shown}{', ...' if len(found) > 3 else ''}); "
+            f"{where}: the number of classes is {len(found)} ({shown}{', ...' if len(found) > 3 else ''}); "
             f"a classifier needs 2 to {MOST_CLASSES}"
         )
     number = {value: k for k, value in enumerate(found)}

@@ -57,7 +57,7 @@ def read(weights: str | Path, arch: str) -> Weights:
         try:
             return Weights(load_file(file), file.name, *_scale(file.with_name("model.json")))
         except (SafetensorError, OSError) as error:
-            raise ValueError(f"weights={str(weights)!r} do not fit {arch}: {error}") from None
+            raise ValueError(f"weights={str(weights)!r} is no whole .safetensors file: {error}") from None
     try:
         found = torch.load(file, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError:
