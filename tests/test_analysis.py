@@ -515,17 +515,21 @@ def test_say_association(row, told):
 )
 def test_say_failure(low, gain, told):
     columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high", "p"]
-    columns += ["gain", "gain_low", "gain_high", "events", "cases", "lost", "lost_events", "across_classes"]
+    columns += ["gain", "gain_low", "gain_high", "events", "cases", "lost", "lost_events", "compared"]
+    columns += ["across_classes"]
     rows = pd.DataFrame(
         [
-            (5, "flipped", "drift", "gradcam", "deep", 0.7, low, 0.8, 0.01, *gain, 30, 100, 0, 0, 0.8),
-            (5, "flipped", "low confidence", "", "", 0.6, 0.5, 0.7, 0.2, 0, 0, 0, 30, 100, 0, 0, 0.6),
-            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 30, 100, 0, 0, 0.1),
+            (5, "flipped", "drift", "gradcam", "deep", 0.7, low, 0.8, 0.01, *gain, 30, 100, 0, 0, 80, 0.8),
+            (5, "flipped", "low confidence", "", "", 0.6, 0.5, 0.7, 0.2, 0, 0, 0, 30, 100, 0, 0, 80, 0.6),
+            (5, "flipped", "entropy", "", "", 0.65, 0.6, 0.7, 0.2, 0, 0, 0, 30, 100, 0, 0, 80, 0.6),
+            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0.1, 0, 0, 0, 30, 100, 0, 0, 80, 0.1),
         ],
         columns=columns,
     )
     words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
     assert all(part in words for part in told) and "30 of 100 predictions flipped" in words
+    assert "20 are of a corruption and class in which none has flipped, or all" in words
+    assert "entropy warns best there: 0.65 (0.60 to 0.70)" in words
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,10 @@ def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_doe
         assert "Yes" not in said[name]
         assert "is not shown here" in said[name] or "does not go with" in said[name]
     words = {name: analysis.say_association(tests, **HEAD) for name, (tests, _) in worlds.items()}
-    assert "severity alone makes it high" in words["severity"]
+    assert "the work of severity, which moves both: held fixed, it is not shown" in words["severity"]
+    assert "the work of severity" in said["severity"]
+    assert not any("severity, which moves both" in text["none"] for text in (words, said))
+    assert "the work of severity" not in words["strong"]
     assert "costs more AUC" in words["strong"] and "costs more AUC" not in words["severity"]
 
 
@@ -107,7 +110,9 @@ def test_the_answer_says_which_yes_is_no_more_than_the_rmse_of_the_picture(world
     open_.loc[partial, numbers] = [0.05, -0.2, 0.3, 0.5, 0.5]
     ends = [analysis.say_answer(t, **HEAD, severity=5).splitlines()[-1] for t in (beyond, open_)]
     assert ends[0].endswith("in all three ways.")
-    assert ends[1].endswith("in 2 of them it is not shown to tell more than the RMSE of the picture does.")
+    assert ends[1].endswith(
+        "in 2 of the 2 where that is asked, it is not shown to tell more than the RMSE of the picture."
+    )
     assert "Saliency drift (gradcam at deep) goes with" in ends[0]
     found = analysis.answers(open_, **HEAD, severity=5)
     assert found["verdict"].tolist() == ["yes"] * 3 and found["beyond"].tolist() == [

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from medrob.analysis.associations import say_pooled
 from medrob.analysis.images import PER_IMAGE_PARTIAL
 from medrob.analysis.maps import mean_drift
 from medrob.analysis.tables import INPUT, MAP
@@ -163,6 +164,9 @@ def say_answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -
         }
         told = "" if row["verdict"] == UNDEFINED else f": {number.unsigned() if chance else number}"
         line = f"{row['question']} {said.get(row['verdict'], verdict)}{told}."
+        if row["kind"] == WITHIN and row["verdict"] != YES and (pooled := say_pooled(rows)):
+            over = Finding.of(rows.loc["pooled"]).plain()
+            line += f" Over all severities the correlation is {over}{pooled}."
         if row["beyond"]:
             line += f" Beyond the RMSE of the picture: {row['beyond']}, {Finding.of(rows.loc[partial])}."
         lines.append(line)
@@ -186,9 +190,10 @@ def _altogether(found: pd.DataFrame, where: str) -> str:
         if yes == asked
         else f"{begin} in {yes} of the {asked} ways asked ({rest})"
     )
-    lost = int(((found["verdict"] == YES) & ~found["beyond"].isin(["", YES])).sum())
-    if lost:
-        told += f"; in {lost} of them it is not shown to tell more than the RMSE of the picture does"
+    held = found[(found["verdict"] == YES) & (found["beyond"] != "")]["beyond"]
+    if len(held) and (lost := int((held != YES).sum())):
+        share = f"{lost} of the {len(held)}" if len(held) > 1 else "the one"
+        told += f"; in {share} where that is asked, it is not shown to tell more than the RMSE of the picture"
     return f"{told}."
 
 

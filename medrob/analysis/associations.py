@@ -223,9 +223,29 @@ def say_association(association: pd.DataFrame, *, method: str, layer: str) -> st
     }[found]
     if found in (YES, OPPOSITE) and partial.verdict(chance=0, small=SMALL["correlation"]) != found:
         told += "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
+    together = say_pooled(kinds)
+    begin = f"Pooled over severities the rank correlation is {pooled.plain()}{together}.\n"
+    if together is None:
+        begin = "There is one severity. "
     return (
-        f"Pooled over severities the rank correlation is {pooled.plain()}; severity alone makes it high.\n"
+        f"{begin}"
         f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\n"
         "The intervals resample images, not corruptions; p exchanges corruptions.\n"
         f"So {told}."
     )
+
+
+def say_pooled(kinds: pd.DataFrame) -> str | None:
+    """What is left of the pooled correlation when severity is held fixed; None if there is one severity.
+
+    Args:
+        kinds: the rows of one map, by kind.
+    """
+    pooled, within = (Finding.of(kinds.loc[k]) for k in ("pooled", WITHIN))
+    if (pooled.value, pooled.low, pooled.high) == (within.value, within.low, within.high):
+        return None
+    if not (pooled.low > 0 and pooled.low > within.high):
+        return ""
+    if within.verdict(chance=0, small=SMALL["correlation"]) == YES:
+        return ", of which severity, which moves both, makes a part"
+    return ", but that is the work of severity, which moves both: held fixed, it is not shown"

@@ -152,6 +152,16 @@ def detect_each(
         ]
 
 
+def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> int:
+    """Pictures (conditions, images) in use whose stratum holds an event and a picture without one."""
+    count = 0
+    for known, happened in zip(use, event, strict=True):
+        for at in members(group):
+            n, events = known[at].sum(), happened[at][known[at]].sum()
+            count += int(n) if 0 < events < n else 0
+    return count
+
+
 def _sums(s: np.ndarray, event: np.ndarray, w: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Of one stratum, sorted: pairs in order, all pairs, precisions, events: (4, B). `seen`: sums of w."""
     falls = np.r_[True, s[1:] < s[:-1]]

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.best import warnings_at
-from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, detect_each, roc_within
+from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, compared, detect_each, roc_within
 from medrob.analysis.maps import headline
 from medrob.analysis.tables import MAP, require_map
 from medrob.analysis.testing import (
@@ -65,9 +65,10 @@ def failure(
         high, p, confidence (AUROC of low confidence on the same pictures), confidence_low,
         confidence_high, gain (auroc less that), gain_low, gain_high (paired), precision (average
         precision), precision_low, precision_high, chance (of precision), events, cases, lost (pictures
-        without a map), lost_events (how many of these), across_classes (AUROC within corruption and severity
-        alone: it may tell classes apart instead of failures; described, not tested). NaN where in no stratum
-        some images fail and others do not, or every map is degenerate.
+        without a map), lost_events (how many of these), compared (pictures of the
+        strata in which some fail and others do not: on these all numbers rest), across_classes (AUROC within
+        corruption and severity alone: it may tell classes apart instead of failures; described, not tested).
+        NaN where in no stratum some images fail and others do not, or every map is degenerate.
 
     Raises:
         ValueError: a table without a column, a condition or an image that is needed.
@@ -90,7 +91,7 @@ def failure(
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
     for name in ("confidence", "gain", "precision"):
         columns += [name, f"{name}_low", f"{name}_high"]
-    columns += ["chance", "events", "cases", "lost", "lost_events", "across_classes"]
+    columns += ["chance", "events", "cases", "lost", "lost_events", "compared", "across_classes"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -123,6 +124,7 @@ def _judged(
             q = q if np.isfinite(auroc[0]) else np.nan
             numbers = (*first, low, high, q, *(x for o in others for x in o))
             counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
+            counts.append(compared(use, event, group))
             rows.append((*key, *numbers, chance, *counts, float(mixed[0][0])))
         return rows
 
@@ -203,6 +205,9 @@ def say_failure(
         drift[name] + drift[lost] for name, lost in (("events", "lost_events"), ("cases", "lost"))
     )
     begin = f"Severity {severity}: {events} of {cases} predictions flipped."
+    rest = int(drift["cases"] - drift["compared"])
+    if 0 < rest < drift["cases"]:
+        begin += f" {rest} are of a corruption and class in which none has flipped, or all: nothing to tell."
     if drift["lost"]:
         begin += (
             f" {drift['lost']} pictures, {drift['lost_events']} of them flipped, have a degenerate "
@@ -229,5 +234,17 @@ def say_failure(
         f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}.\n"
         f"Low confidence reaches {drift['auroc'] - drift['gain']:.2f} on the same pictures: "
         f"drift is {against} it, by {drift['gain']:+.2f} "
-        f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f})."
+        f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f}).{_best_without(rows)}"
+    )
+
+
+def _best_without(rows: pd.DataFrame) -> str:
+    """What needs no map and warns better than low confidence, if anything does."""
+    plain = rows[rows["method"] == ""].set_index("signal")
+    if DOUBT not in plain.index or plain["auroc"].isna().all() or plain["auroc"].idxmax() == DOUBT:
+        return ""
+    best = plain.loc[plain["auroc"].idxmax()]
+    return (
+        f" Of what needs no map, {best.name} warns best there: {best['auroc']:.2f} "
+        f"({best['low']:.2f} to {best['high']:.2f})."
     )

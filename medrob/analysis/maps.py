@@ -139,13 +139,15 @@ def twins(drift: pd.DataFrame) -> pd.DataFrame:
         drift: from `medrob.drift.measure`.
 
     Returns:
-        A row for each method that repeats an earlier one: method, layer, same_as.
+        A row for each method that repeats another one, Grad-CAM before all, else the earlier: method,
+        layer, same_as.
     """
     moved = cube(drift, "rmse")
     rows = []
     for layer in dict.fromkeys(name for _, name in moved.maps):
         first: dict[str, np.ndarray] = {}
-        for method in (m for m, name in moved.maps if name == layer):
+        here = [m for m, name in moved.maps if name == layer]
+        for method in sorted(here, key=lambda m: m != "gradcam"):  # the one that a text quotes comes first
             x = moved.of(method, layer).ravel()
             if found := next((one for one, y in first.items() if agree(x, y)), None):
                 rows.append((method, layer, found))
@@ -163,7 +165,7 @@ def agree(x: np.ndarray, y: np.ndarray) -> bool:
 
 
 def distinct(drift: pd.DataFrame) -> pd.DataFrame:
-    """The drift without the rows of methods that repeat an earlier one at that layer (`twins`)."""
+    """The drift without the rows of methods that repeat another one at that layer (`twins`)."""
     repeated = pd.MultiIndex.from_frame(twins(drift)[MAP])
     return drift[~pd.MultiIndex.from_frame(drift[MAP]).isin(repeated)].reset_index(drop=True)
 

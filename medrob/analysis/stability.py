@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Mapping
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -172,6 +173,16 @@ def kendall_w(ranks: np.ndarray) -> np.ndarray:
         return spread / most
 
 
+def _in_order(order: pd.Series, good: pd.DataFrame) -> str:
+    """Methods by mean rank; ≈ between neighbours whose rank intervals overlap in every run."""
+    low, high = (good.pivot(index="run", columns="method", values=f"rank_{end}") for end in ("low", "high"))
+    text = order.index[0]
+    for one, other in pairwise(order.index):
+        apart = (high[one] < low[other]) | (high[other] < low[one])
+        text += f"{', ' if apart.any() else ' ≈ '}{other}"
+    return text + (" (≈: the data do not tell their ranks apart)" if "≈" in text else "")
+
+
 def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
     """In words: which method is steadiest, and whether runs agree on the order.
 
@@ -184,7 +195,7 @@ def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
         return "No method can be ranked: none has usable maps in every run."
     order = good.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable")
     bad = ", ".join(dict.fromkeys(good[good["fails"]]["method"]))
-    lines = [f"From the steadiest map to the least steady: {', '.join(order.index)}."]
+    lines = [f"From the steadiest map to the least steady: {_in_order(order, good)}."]
     if bad:
         lines.append(f"Steady or not, {bad} failed randomisation: no claim to stability.")
     if agreed["runs"] < 2:

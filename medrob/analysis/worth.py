@@ -281,10 +281,14 @@ def say_risk(areas: pd.DataFrame) -> str:
     against = {YES: "better than", OPPOSITE: "worse than"}.get(
         better.verdict(chance=0, small=0, tested=False), "not distinguishable from"
     )
+    others = rows["area"].drop(["drift", DOUBT, BEST], errors="ignore").dropna()
+    beside = ""
+    if len(others) and others.min() < rows.loc[DOUBT, "area"]:
+        beside = f"; of what needs no map, {others.idxmin()} does best ({others.min():.3f})"
     return (
         f"Severity {drift['severity']}, all corruptions and classes together: {100 * wrong:.0f} % of the "
         f"predictions are wrong.\nPictures set aside by drift ({drift['method']} at {drift['layer']}) leave "
         f"a mean risk of {drift['area']:.3f} ({drift['low']:.3f} to {drift['high']:.3f}), {helps};\n"
-        f"that is {against} low confidence ({rows.loc[DOUBT, 'area']:.3f}). "
+        f"that is {against} low confidence ({rows.loc[DOUBT, 'area']:.3f}){beside}. "
         f"The best possible order leaves {rows.loc[BEST, 'area']:.3f}."
     )
