@@ -209,11 +209,9 @@ def _augmix_augmenter() -> Any:
 
 def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Run an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
-    seed = int(rng.integers(2**31))
-    _library().seed(seed)  # what is nested twice draws from imgaug's own generator; `seed_` misses it
-    seeded = augmenter.deepcopy()
-    seeded.seed_(seed)
-    changed = seeded.augment_images(images)
+    from medrob.corruptions.imgaug_bridge import seeded
+
+    changed = seeded(augmenter, int(rng.integers(2**31))).augment_images(images)
     other = next((image.shape for image in changed if image.shape != images.shape[1:]), None)
     if other:
         raise ValueError(

@@ -217,3 +217,11 @@ def test_marks_by_hand():
     assert (covered > 50).all() and (covered < 24**2).all() and set(np.unique(ink[:, :, :2])) <= {0, 200}
     words = corrupt(np.repeat(flat(200, 224, 1), 3, -1), "dermamnist/characters", 5)
     assert 20 < (words != 200).any(-1).sum() < 6000
+
+
+def test_words_are_spelt_the_same_at_every_severity():
+    white = np.full((8, 224, 224, 3), 255, np.uint8)
+    inked = [(corrupt(white, "dermamnist/characters", s) < 255).any(axis=(1, 2, 3)) for s in (1, 5)]
+    assert inked[0].all() and inked[1].all()
+    draws = [Draws(0, "characters", 0, 4).uniform((words, 16), stream=1) for words in (3, 5)]
+    np.testing.assert_array_equal(draws[0], draws[1][:, :3])

@@ -135,3 +135,37 @@ def test_what_fails_in_use_says_so():
     register("theirs", iaa.imgcorruptlike.Fog(severity=1))
     with pytest.raises(ValueError, match=r"augmenter of 'theirs' fails on an image of \(28, 28, 1\)"):
         corrupt(np.zeros((1, 28, 28, 1), np.uint8), "theirs", 1)
+
+
+@pytest.mark.parametrize(
+    "augmenter",
+    [
+        iaa.Sometimes(0.9, iaa.OneOf([iaa.Add((-60, 60)), iaa.Multiply((0.5, 1.5)), iaa.Invert(1.0)])),
+        iaa.BlendAlpha(0.7, iaa.Sequential([iaa.Add((-60, 60)), iaa.Invert(0.5)], random_order=True)),
+        iaa.AdditiveGaussianNoise(scale=20).to_deterministic(),
+    ],
+)
+def test_nested_augmenters_follow_their_key_alone(augmenter):
+    register("nested", augmenter)
+    whole = corrupt(images(8), "nested", 3)
+    iaa.Fliplr(0.5)(images=images())  # imgaug's global generator moves on
+    for k in range(8):
+        np.testing.assert_array_equal(corrupt(images(8)[k : k + 1], "nested", 3, start=k)[0], whole[k])
+    assert (corrupt(images(8), "nested", 3, seed=1) != whole).any()
+
+
+def test_an_error_of_ones_own_on_grey_means_colour():
+    def only_rgb(found, *_):
+        if found[0].shape[-1] == 1:
+            raise ValueError("RGB only")
+        return [255 - image for image in found]
+
+    assert register("inverted", iaa.Lambda(func_images=only_rgb)).colour
+
+
+def test_names_and_loops_are_refused():
+    register("both", compose([("fog", 1)]))
+    with pytest.raises(ValueError, match="holds 'both' itself"):
+        register("both", compose([("both", 1)]))
+    with pytest.raises(ValueError, match="built-in corruption or suite"):
+        register("thesis", iaa.Add(1))

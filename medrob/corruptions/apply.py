@@ -58,7 +58,7 @@ def corrupt(
     check_images(images)
     corruption = describe(name)
     severity = check_integer("severity", severity, 1, 5)
-    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0)
+    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0, 2**62)
     if corruption.colour and images.shape[-1] == 1:
         raise ValueError(
             f"{name!r} needs RGB images, but these are grey (1 channel); "

@@ -217,11 +217,13 @@ def names(suite: str = "thesis", *, channels: int | None = None) -> tuple[str, .
         "all": [n for n in CATALOGUE if "/" not in n],
         "registered": [n for n in CATALOGUE if n not in BUILT_IN],
     }
+    if not isinstance(suite, str):
+        raise TypeError(f"suite is {suite!r}, but must be a string, one of suites()")
     if suite not in also | SUITES:
         raise ValueError(
             f"unknown suite {suite!r}{nearest(suite, SUITES)}; known: {', '.join([*also, *SUITES])}"
         )
-    if channels not in (None, 1, 3):
+    if channels not in (None, 1, 3) or isinstance(channels, bool):
         raise ValueError(f"channels is {channels!r}, but must be 1 (grey), 3 (RGB) or None")
     chosen = tuple((also | SUITES)[suite])
     colour = [name for name in chosen if CATALOGUE[name].colour]

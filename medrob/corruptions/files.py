@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.apply import check_images, corrupt
+from medrob.corruptions.apply import check_images, check_integer, check_scale, corrupt
 from medrob.corruptions.catalogue import describe
 
 _BATCH = 1 << 25  # values in memory at once
@@ -39,6 +39,8 @@ def export(
     """
     check_images(images)
     labels = np.asarray(labels)
+    if labels.ndim == 0:
+        raise ValueError(f"labels is {labels!r}, but must hold a row for each image")
     if len(labels) != len(images):
         raise ValueError(f"labels has {len(labels)} rows, but there are {len(images)} images")
     if not len(images):
@@ -47,6 +49,11 @@ def export(
         raise TypeError(f"labels has dtype {labels.dtype}, but must be numbers")
     if isinstance(names, str):
         raise TypeError(f"names is the string {names!r}, but must be a list, such as names('thesis')")
+    if split not in ("train", "val", "test"):
+        raise ValueError(f"split is {split!r}, but must be train, val or test")
+    check_integer("seed", seed, 0)
+    check_scale(scale)
+    names = tuple(names)
     for name in names:
         if describe(name).colour and images.shape[-1] == 1:
             raise ValueError(f"{name!r} needs RGB images; names(suite, channels=1) leaves such out")

@@ -2,7 +2,7 @@
 
 import copy
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.apply import check_integer, check_scale, corrupt
-from medrob.corruptions.catalogue import BUILT_IN, CATALOGUE, Corruption, describe
+from medrob.corruptions.catalogue import BUILT_IN, CATALOGUE, SUITES, Corruption, describe
 from medrob.corruptions.composition import Composition
 from medrob.corruptions.draws import Draws
 
@@ -59,7 +59,7 @@ def as_augmenter(
     """A corruption as an imgaug Augmenter, for training.
 
     Args:
-        name: a corruption, see `names`.
+        name: a corruption, see `names`; a composition is registered first, see `register`.
         severity: 1 to 5; (low, high) draws evenly from low to high, a list from its members.
         scale: as in `corrupt`.
         seed: imgaug's seed; without one the numbers follow imgaug's global random state.
@@ -104,8 +104,8 @@ def register(
     """
     if not isinstance(name, str) or not name or "/" in name:
         raise ValueError(f"name is {name!r}, but must be a non-empty string without '/'")
-    if name in BUILT_IN:
-        raise ValueError(f"name {name!r} belongs to a built-in corruption; choose another")
+    if name in BUILT_IN or name in (*SUITES, "all", "registered"):
+        raise ValueError(f"name {name!r} belongs to a built-in corruption or suite; choose another")
     if isinstance(augmenter, iaa.Augmenter | Composition):
         levels: list[Any] = [augmenter] * 5
     elif isinstance(augmenter, Sequence):
@@ -135,13 +135,11 @@ def _apply_level(name: str, images: NDArray[np.uint8], level: Level, draws: Draw
     if isinstance(level, Composition):
         changed = [level(image[None], seed=seed)[0] for image, seed in zip(images, seeds, strict=True)]
         return np.stack(changed) if changed else images.copy()
-    own = copy.deepcopy(level)  # its random state is ours alone
     out = np.empty_like(images)
     with _alone:
         for image, result, seed in zip(images, out, seeds, strict=True):
-            own.seed_(seed)
             try:
-                result[:] = own.augment_image(image.copy())
+                result[:] = seeded(level, seed).augment_image(image.copy())
             except Exception as error:  # imgaug raises many kinds
                 raise ValueError(
                     f"augmenter of {name!r} fails on an image of {image.shape}: {error}"
@@ -149,44 +147,79 @@ def _apply_level(name: str, images: NDArray[np.uint8], level: Level, draws: Draw
     return out
 
 
+def seeded(augmenter: iaa.Augmenter, seed: int) -> iaa.Augmenter:
+    """A copy whose random numbers follow from the seed, those of all augmenters inside it, too.
+
+    imgaug's own `seed_` passes by an augmenter that is itself a list of children, such as a OneOf within a
+    Sometimes: it would go on drawing from imgaug's global generator.
+    """
+    own = copy.deepcopy(augmenter)
+    for number, part in enumerate(_parts(own)):
+        part.seed_(seed + number, deterministic_too=True)
+    return own
+
+
+def _parts(augmenter: iaa.Augmenter) -> Iterator[iaa.Augmenter]:
+    """The augmenter and all inside it, outer ones first."""
+    yield augmenter
+    for children in augmenter.get_children_lists():
+        alone = (
+            isinstance(children, iaa.Augmenter) and children is not augmenter
+        )  # a Sequential is its own list
+        for child in [children] if alone else children:
+            yield from _parts(child)
+
+
+class _RefusedError(ValueError):
+    """An augmenter that cannot be a corruption."""
+
+
 def _needs_colour(name: str, level: Level) -> bool:
     """Whether a level takes RGB alone; raises unless it keeps shape and dtype and is ruled by its seed."""
     if isinstance(level, Composition):
-        return any(describe(step).colour for step, _ in level.steps)
-    ramp = np.linspace(0, 255, 64 * 64).reshape(64, 64, 1).round().astype(np.uint8)
-    try:
-        _check_deterministic(name, level, ramp)
-    except ValueError:
-        raise
-    except Exception:  # what imgaug raises on a number of channels that it does not take
+        steps = [describe(step) for step, _ in level.steps]
+        if name in _names_in(level):
+            raise ValueError(f"the composition for {name!r} holds {name!r} itself")
+        return any(step.colour for step in steps)
+    grey = np.linspace(0, 255, 64 * 64).reshape(64, 64, 1).round().astype(np.uint8)
+    for image in (grey, np.repeat(grey, 3, axis=2)):
         try:
-            _check_deterministic(name, level, np.repeat(ramp, 3, axis=2))
-        except ValueError:
+            _check_deterministic(name, level, image)
+        except _RefusedError:
             raise
-        except Exception as error:
-            raise ValueError(
-                f"augmenter of {name!r} fails on images of 64 px, grey and RGB: {error}"
-            ) from None
-        return True
-    return False
+        except Exception as error:  # what imgaug raises on a number of channels that it does not take
+            failed = error
+        else:
+            return image.shape[-1] == 3
+    raise ValueError(f"augmenter of {name!r} fails on images of 64 px, grey and RGB: {failed}") from None
+
+
+def _names_in(composition: Composition) -> set[str]:
+    """The corruptions that a composition holds, and those held by them."""
+    found = {step for step, _ in composition.steps}
+    for step in tuple(found):
+        for level in describe(step).parameters["224"]:
+            if isinstance(level, Composition):
+                found |= _names_in(level)
+    return found
 
 
 def _check_deterministic(name: str, augmenter: iaa.Augmenter, image: NDArray[np.uint8]) -> None:
-    """Raise unless two copies under one seed agree on shape, dtype and every value."""
+    """Raise unless 16 images come out the same, in shape, dtype and every value, in the other order, too."""
     results = []
-    for _ in range(2):
-        own = copy.deepcopy(augmenter)
-        own.seed_(7)
+    for order in (range(16), reversed(range(16))):
         with _alone:
-            results.append([own.augment_image(image.copy()) for _ in range(4)])
+            found = {k: seeded(augmenter, 7 * k).augment_image(np.roll(image, k, axis=0)) for k in order}
+            iaa.Add((-9, 9)).augment_image(image.copy())  # moves imgaug's global generator on
+        results.append([found[k] for k in range(16)])
     for first, second in zip(*results, strict=True):
         if first.shape != image.shape or first.dtype != np.uint8:
-            raise ValueError(
+            raise _RefusedError(
                 f"augmenter of {name!r} makes {first.dtype} {first.shape} of uint8 {image.shape}; "
                 "it must keep shape and dtype"
             )
         if not np.array_equal(first, second):
-            raise ValueError(
+            raise _RefusedError(
                 f"augmenter of {name!r} is not deterministic: one seed gave two results; "
                 "draw random numbers from the random_state that imgaug hands over"
             )

@@ -11,6 +11,8 @@ from medrob.corruptions.photometric import to_uint8
 
 Images = NDArray[np.uint8]
 
+_LETTERS = 16  # drawn for a word, whatever its length
+
 _STAINS = np.array(  # optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston)
     [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
 )
@@ -122,7 +124,7 @@ def characters(images: Images, parameters: tuple[int, int, float], draws: Draws)
     words, letters, font = parameters
     height, width, channels = images.shape[1:]
     chance = draws.uniform((words, 8))
-    spelling = draws.uniform((words, letters), 0, 26, stream=1).astype(int)
+    spelling = draws.uniform((words, _LETTERS), 0, 26, stream=1).astype(int)  # the same at every severity
     many = 1 + (draws.uniform((), stream=2) * words).astype(int)
     out = images.copy()
     for result, word, text, used in zip(out, chance, spelling, many, strict=True):
