@@ -398,7 +398,7 @@ def test_wrong_workers(workers):
 
 @pytest.mark.parametrize("argument", ["seed", "start"])
 def test_wrong_seed_and_start(argument):
-    with pytest.raises(ValueError, match=f"{argument} is -1.*0 or more"):
+    with pytest.raises(ValueError, match=f"{argument} is -1.*an integer(, 0 or more| from 0 to )"):
         corrupt(IMAGES, "contrast", 1, **{argument: -1})
     for value in (1.5, float("nan"), True, "0"):
         with pytest.raises(TypeError, match=f"{argument} is "):
@@ -433,3 +433,8 @@ def test_wrong_scale():
         corrupt(IMAGES, "contrast", 1, scale="128")
     with pytest.raises(ValueError, match="scale is 64"):
         corrupt(IMAGES, "contrast", 1, scale=64)
+
+
+def test_start_ends_where_indices_do():
+    with pytest.raises(ValueError, match="start is"):
+        corrupt(IMAGES, "contrast", 1, start=2**64)
