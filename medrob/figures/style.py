@@ -231,7 +231,11 @@ def legend_of(figure: Figure, axes: np.ndarray, most: int = 5) -> None:
 
 def said(ax: Axes, why: str) -> None:
     """Say in an empty panel why it is empty."""
-    ax.text(0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small")
+    paper = dict(facecolor="white", edgecolor="none", pad=1.5)  # over a line of zero, or of what needs no map
+    ax.text(
+        0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small",
+        bbox=paper, zorder=5,
+    )  # fmt: skip
 
 
 def nothing(why: str) -> Figure:
