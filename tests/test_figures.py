@@ -107,6 +107,14 @@ def legend_texts(figure):
     return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
 
 
+def words_in(figure):
+    return [text.get_text() for ax in figure.axes for text in ax.texts]
+
+
+def caption(figure, name, **given):
+    return figures.export.CAPTIONS[name].format(**given | dict(figures.style.facts(figure)))
+
+
 def boxes_overlap(a, b):
     return a.x0 < b.x1 - 1 and b.x0 < a.x1 - 1 and a.y0 < b.y1 - 1 and b.y0 < a.y1 - 1
 
@@ -119,6 +127,7 @@ def no_text_on_text(figure):
         t for t in (figure._supxlabel, figure._supylabel, figure._suptitle) if t is not None and t.get_text()
     ]
     boxes = [part.get_window_extent(renderer) for part in [*parts, *figure.legends]]
+    assert all(figure.bbox.padded(1).contains(*corner) for box in boxes for corner in (box.min, box.max))
     assert not any(boxes_overlap(a, b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
@@ -154,6 +163,78 @@ def test_drift_by_layer_shows_all_of_every_band(mean):
     no_text_on_text(figure)
 
 
+@pytest.fixture(scope="module")
+def drift():
+    """Three images, one with nothing but degenerate maps under contrast."""
+    keys = [
+        (i, n, 5, m, layer) for i in range(3) for n in NAMES for m in ("gradcam", "dead") for layer in LAYERS
+    ]
+    rows = pd.DataFrame(keys, columns=["image", "corruption", "severity", "method", "layer"])
+    lost = (rows["method"] == "dead") | ((rows["image"] == 0) & (rows["corruption"] == "contrast"))
+    rows["rmse"] = (0.1 + 0.01 * rows["image"]).where(~lost)
+    return rows.assign(label=rows["image"] % 2, preserved=True, degenerate=lost)
+
+
+@pytest.mark.parametrize("width", [418, 300])
+def test_labels_of_the_whole_figure_fit_its_width(drift, scores, width):
+    figures.use_style(width)
+    figure = figures.drift_by_class(drift, scores, ["healthy", "ill"], method="gradcam", severity=5)
+    assert "\n" in figure.get_supxlabel() and "10 %" in figure.get_supxlabel()
+    no_text_on_text(figure)
+
+
+def test_drift_by_class_says_what_is_missing(drift, scores):
+    options = dict(severity=5)
+    figure = figures.drift_by_class(drift, scores, ["healthy", "ill"], method="dead", **options)
+    assert words_in(figure) == ["every map is degenerate (dead, severity 5; above: AUC drop)"]
+    with pytest.raises(ValueError, match="the table drift lacks label"):
+        figures.drift_by_class(drift.drop(columns="label"), scores, [], method="gradcam", **options)
+    with pytest.raises(ValueError, match="the table scores lacks drop"):
+        figures.drift_by_class(drift, scores.drop(columns="drop"), [], method="gradcam", **options)
+    lost = drift.assign(rmse=drift["rmse"].where(drift["corruption"] != "contrast"))
+    figure = figures.drift_by_class(lost, scores, [], method="gradcam", **options)
+    assert words_in(figure) == ["every map is degenerate"]
+
+
+@pytest.mark.parametrize("column", ["class", "value", "low", "drop", "drop_low"])
+def test_scores_without_a_column_are_named(scores, mean, tests_of, failure, column):
+    where = dict(method="gradcam", layer="layer4.0", severity=5)
+    draw = {
+        "class value low": figures.severity_curves,
+        "class drop drop_low": figures.drop_heatmap,
+        "class value low drop": lambda s: figures.summary(s, mean, tests_of, failure, **where),
+    }
+    for needs, function in draw.items():
+        if column in needs.split():
+            with pytest.raises(ValueError, match=f"the table scores lacks {column}"):
+                function(scores.drop(columns=column))
+
+
+def test_scores_without_the_metric_or_the_clean_images_are_named(scores):
+    with pytest.raises(ValueError, match="no rows of the metric ece; it has auc, accuracy"):
+        figures.severity_curves(scores, metric="ece")
+    with pytest.raises(
+        ValueError, match=r"no auc of the condition \('clean', 0\) for the class all, healthy"
+    ):
+        figures.severity_curves(scores[scores["severity"] > 0])
+
+
+def test_digits_stand_out_from_their_cells(scores):
+    def luminance(colour):
+        linear = np.array(matplotlib.colors.to_rgb(colour))
+        linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
+        return linear @ [0.2126, 0.7152, 0.0722]
+
+    lost = (scores["corruption"] == "contrast") & (scores["severity"] == 1)
+    ax = figures.drop_heatmap(scores.assign(drop=scores["drop"].mask(lost))).axes[0]
+    papers = np.delete(ax.collections[0].get_facecolor(), 0, axis=0)
+    assert len(ax.texts) == len(papers) == 14
+    for text, paper in zip(ax.texts, papers, strict=True):
+        low, high = sorted([luminance(text.get_color()), luminance(paper)])
+        assert (high + 0.05) / (low + 0.05) >= 4.5
+    assert {text.get_color() for text in ax.texts} == {"black", "white"}
+
+
 def test_drop_against_drift_has_a_panel_for_each_layer_and_severity(scores, mean):
     figure = figures.drop_against_drift(scores, mean, method="gradcam", layers=LAYERS[:2])
     assert len(drawn(figure)) == 10
@@ -161,12 +242,12 @@ def test_drop_against_drift_has_a_panel_for_each_layer_and_severity(scores, mean
 
 
 def test_drop_against_drift_without_an_interval_or_a_drift(scores, mean):
-    for lost in (["low", "high"], ["value", "low", "high"]):
-        drawn(
-            figures.drop_against_drift(
-                scores, mean.assign(**dict.fromkeys(lost, np.nan)), method="gradcam", layers=LAYERS[:1]
-            )
-        )
+    where = dict(method="gradcam", layers=LAYERS[:2])
+    drawn(figures.drop_against_drift(scores, mean.assign(low=np.nan, high=np.nan), **where))
+    figure = figures.drop_against_drift(scores, mean.assign(value=np.nan, low=np.nan, high=np.nan), **where)
+    assert words_in(figure) == ["Grad-CAM: no usable map, or no AUC"]
+    lost = mean.assign(value=mean["value"].where(mean["layer"] != LAYERS[1]))
+    assert words_in(figures.drop_against_drift(scores, lost, **where)) == ["no usable map,\nor no AUC"] * 5
     bare = scores.assign(drop_low=np.nan, drop_high=np.nan)
     drawn(figures.drop_against_drift(bare, mean, method="gradcam", layers=LAYERS[:1]))
 
@@ -198,6 +279,19 @@ def test_strata_of_degenerate_maps_alone_are_said_in_words():
     assert texts == ["every map of layer4.1 is degenerate"]
 
 
+def test_strata_without_a_flip_say_so():
+    rows = [(s, "gradcam", "layer4.1", "preserved", 0.2, 0.1, 0.3) for s in (1, 2)]
+    strata = pd.DataFrame(rows, columns=["severity", "method", "layer", "stratum", "value", "low", "high"])
+    figure = figures.strata_bars(strata, layer="layer4.1")
+    assert legend_texts(figure) == ["prediction preserved"]
+    assert figure.get_supxlabel() == "severity (layer4.1; no prediction is flipped)"
+    assert "has flipped (no prediction is flipped)," in caption(figure, "05_strata", layer="layer4.1")
+    lost = strata.assign(stratum="flipped", value=np.nan, low=np.nan, high=np.nan)
+    figure = figures.strata_bars(pd.concat([strata, lost]), layer="layer4.1")
+    assert "every map of a flipped prediction is degenerate" in figure.get_supxlabel().replace("\n", " ")
+    assert len(figure.legends[0].get_texts()) == 1
+
+
 @pytest.fixture(scope="module")
 def tests_of(association):
     kinds = {"within severity": 0.6, "per image": 0.2, "flipped, severity 5": 0.7}
@@ -225,6 +319,19 @@ def test_warnings_and_summary_use_every_panel(scores, mean, tests_of, failure):
         "warning of a flip: yes, Holm p = .030",
     ]
     no_text_on_text(figure)
+    renderer = figure.canvas.get_renderer()
+    flip = panels[-1].transData.inverted()
+    words = [flip.transform_bbox(text.get_window_extent(renderer)) for text in panels[-1].texts]
+    lines = [part.get_segments()[0] for part in panels[-1].collections if part.get_linestyle() != [(0, None)]]
+    dotted = [sorted(ends[:, 1]) for ends in lines if not ends[:, 0].any()]
+    assert len(dotted) == 3 and all(box.x0 < 0 < box.x1 for box in words)
+    assert not any(low < box.ymax and box.ymin < high for low, high in dotted for box in words)
+    ranks = [line.get_window_extent(renderer).padded(2) for line in panels[3].get_lines()[:3]]
+    assert len({round(box.x0) for box in ranks}) == 3
+    edges = panels[3].get_window_extent(renderer)
+    assert all(edges.x0 <= box.x0 and box.x1 <= edges.x1 for box in ranks)
+    told = figures.export.CAPTIONS["summary"].format(**options)
+    assert "between all conditions, image by image in all conditions" in told
 
 
 def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
@@ -235,6 +342,8 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     figure.canvas.draw()
     texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     assert any(text.startswith("no usable map") for text in texts)
+    assert words_in(figure)[0] == "every map is degenerate" and not figure.axes[1].get_lines()
+    assert [text.get_text()[:11] for text in figure.axes[3].texts] == ["not defined"]
     assert "image by image: not defined" in texts
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
     assert "nothing to detect" in figures.warnings(none).axes[0].texts[0].get_text()
@@ -262,6 +371,15 @@ def test_image_scatter_fits_the_line_of_least_squares(points):
     no_text_on_text(figure)
 
 
+def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
+    wide = points.assign(drop=points["drop"] * points["severity"] ** 3)  # the severest spread the most
+    figure = figures.image_scatter(wide, classes=["healthy", "ill"])
+    for ax, (_, group) in zip(drawn(figure), wide.groupby(["layer", "severity"]), strict=True):
+        for column, (low, high) in {"rmse": ax.get_xlim(), "drop": ax.get_ylim()}.items():
+            assert (group[column] < low).mean() <= 0.005 and (group[column] > high).mean() <= 0.005
+    assert "the true label" in caption(figure, "05_images", method="Grad-CAM")
+
+
 def test_image_boxes_are_hatched_by_class_and_say_the_drop(points, scores):
     figure = figures.image_boxes(points[points["layer"] == LAYERS[0]], scores, classes=["healthy", "ill"])
     panels = drawn(figure)
@@ -270,6 +388,7 @@ def test_image_boxes_are_hatched_by_class_and_say_the_drop(points, scores):
     hatches = {box.get_hatch() for group in panels[0].containers for box in group.boxes}
     assert hatches == {"", "////"} or hatches == {None, "////"}
     assert legend_texts(figure) == ["healthy", "ill"]
+    assert "of each class (the true label" in caption(figure, "05_boxes", method="Grad-CAM", layer="layer1.0")
 
 
 @pytest.mark.parametrize("labels", [None, -1, "many"])
@@ -279,7 +398,9 @@ def test_labels_that_cannot_be_shown_are_drawn_as_one(points, scores, labels):
     else:
         rows = points.assign(label=points["image"] % 9 if labels == "many" else labels)
     assert len(drawn(figures.image_scatter(rows))) == 4
-    assert not figures.image_boxes(rows[rows["layer"] == LAYERS[0]], scores).legends
+    figure = figures.image_boxes(rows[rows["layer"] == LAYERS[0]], scores)
+    assert not figure.legends
+    assert "images of all classes together" in caption(figure, "05_boxes", method="x", layer="y")
 
 
 def test_images_without_a_usable_map_are_said_in_words(points, scores):
@@ -321,6 +442,8 @@ def test_runs_and_ranks():
     assert len(drawn(figure)) == 3 and legend_texts(figure) == ["plain", "robust"]
     alone = figures.runs_compared(compared[compared["run"] == "plain"])
     assert len(drawn(alone)) == 2  # nothing to compare: no panel of differences
+    assert "(c)" in caption(figure, "05_runs") and "(plain, robust)" in caption(figure, "05_runs")
+    assert "(c)" not in caption(alone, "05_runs") and "first run" not in caption(alone, "05_runs")
     ranked = pd.DataFrame(
         [(r, m, "layer4.1", "rmse", 0.1 * k, 0.1 * k - 0.01, 0.1 * k + 0.01, k)
          for r in ("plain", "robust") for k, m in enumerate(("gradcam", "layercam"), 1)],
@@ -328,6 +451,12 @@ def test_runs_and_ranks():
     )  # fmt: skip
     ax = drawn(figures.method_ranks(ranked))[0]
     assert [text.get_text() for text in ax.get_yticklabels()] == ["Grad-CAM, layer4.1", "LayerCAM, layer4.1"]
+    assert "first run" in caption(ax.figure, "05_ranks")
+    alone = figures.method_ranks(ranked[ranked["run"] == "plain"])
+    assert "first run" not in caption(alone, "05_ranks")
+    for figure, places in ((alone, [0, 1]), (ax.figure, [-0.125, 0.125, 0.875, 1.125])):
+        dots = [y for bars in figure.axes[0].containers for y in bars[0].get_ydata()]
+        assert sorted(dots) == places
     none = figures.method_ranks(ranked.assign(rank=np.nan))
     assert none.axes[0].texts[0].get_text() == "no method has usable maps in every run"
 
@@ -359,11 +488,14 @@ def test_reliability_draws_clean_and_corrupted(scores):
     conditions = [("clean", 0), *((n, 5) for n in NAMES)]
     bins = pd.DataFrame([(c, s, q, q - 0.1, 5) for c, s in conditions for q in (0.5, 0.9)])
     bins.columns = ["corruption", "severity", "confidence", "accuracy", "images"]
-    assert [ax.get_title() for ax in drawn(figures.reliability(bins))] == [
-        "gaussian noise",
-        "motion blur",
-        "contrast",
-    ]
+    for highest in (5, 3):
+        figure = figures.reliability(bins.assign(severity=bins["severity"].clip(upper=highest)))
+        panels = drawn(figure)
+        assert [ax.get_title() for ax in panels] == ["gaussian noise", "motion blur", "contrast"]
+        assert f"(severity {highest};" in figure.get_supxlabel()
+        assert f"at severity {highest};" in caption(figure, "03_reliability")
+    with pytest.raises(ValueError, match="the table bins lacks images"):
+        figures.reliability(bins.drop(columns="images"))
 
 
 def test_more_corruptions_than_colours_are_still_told_apart():

@@ -193,6 +193,39 @@ def test_what_the_scores_say():
     assert "higher than clean under 1 of them, lower under 1, not shown to differ under 1" in words
 
 
+def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
+    bare = scored().assign(low=np.nan, high=np.nan, drop_low=np.nan, drop_high=np.nan)
+    errors = corruption_errors(OURS, THEIRS, resamples=0)
+    told = [evaluation.say_scores(bare), evaluation.say_calibration(bare)]
+    told.append(evaluation.say_errors(errors, "theirs"))
+    assert "Clean AUC 0.900.\nLargest drop: c0 at severity 5, 0.300." in told[0]
+    assert "ECE: 0.900 clean" in told[1] and "mCE 0.750" in told[2]
+    for words in told:
+        assert "No intervals were asked for" in words and "nan" not in words
+        assert not any(claim in words for claim in ("conditions lower", "under 0", "not shown", "better"))
+
+
+@pytest.mark.parametrize("column", ["class", "value", "low", "drop"])
+def test_scores_without_a_column_are_named(column):
+    rows = scored().drop(columns=column)
+    for say in (evaluation.say_scores, evaluation.say_calibration, lambda s: evaluation.numbers(s, None)):
+        with pytest.raises(ValueError, match=f"the table scores lacks {column}"):
+            say(rows)
+
+
+def test_scores_without_the_clean_images_are_said_to_be_so():
+    for say, metric in ((evaluation.say_scores, "auc"), (evaluation.say_calibration, "ece")):
+        with pytest.raises(ValueError, match=rf"no {metric} of the condition \('clean', 0\)"):
+            say(scored().query("severity > 0"))
+
+
+def test_the_title_of_the_errors_names_a_reference_only_where_something_is_compared():
+    compared = corruption_errors(OURS, THEIRS, resamples=5)
+    assert evaluation.title_errors(compared, "theirs").endswith("relative to those of theirs.")
+    alone = corruption_errors(OURS, resamples=5)
+    assert "alexnet" not in evaluation.title_errors(alone, "alexnet")
+
+
 def test_what_the_errors_say():
     words = evaluation.say_errors(corruption_errors(OURS, THEIRS, resamples=50), "theirs")
     assert "mCE 0.750" in words and "rBE 4.000" in words and "without snow" in words

@@ -72,7 +72,9 @@ def test_drift_by_layer_tells_how_many_images_count_and_where_maps_are_missing()
     mean = mean.assign(method="gradcam", corruption="fog", low=0.1, high=0.3)
     figure = figures.drift_by_layer(mean, note="severity 5")
     ax = drawn(figure)[0]
-    said = "layer, shallow to deep (severity 5; 7 to 9 images a point; open: over 10 % of maps degenerate)"
-    assert figure.get_supxlabel() == said
+    said = (
+        "layer, shallow to deep (severity 5; n = 7 to 9 images a point; open: over 10 % of maps degenerate)"
+    )
+    assert figure.get_supxlabel().replace("\n", " ") == said
     (open_,) = [line for line in ax.get_lines() if line.get_markerfacecolor() == "white"]
     assert list(open_.get_xdata()) == [1]

@@ -5,10 +5,10 @@ from typing import Any
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
 from medrob.evaluation.calibration import fit_temperature, rescaled, scale
 from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
-from medrob.evaluation.report import numbers, say_calibration, say_errors, say_scores
+from medrob.evaluation.report import numbers, say_calibration, say_errors, say_scores, title_errors
 from medrob.evaluation.robustness import ALEXNET, corruption_errors
 from medrob.evaluation.scores import reliability, score
-from medrob.evaluation.table import class_names, require, require_numbers
+from medrob.evaluation.table import class_names, require, require_numbers, require_scores
 
 __all__ = [
     "ALEXNET",
@@ -27,12 +27,14 @@ __all__ = [
     "reliability",
     "require",
     "require_numbers",
+    "require_scores",
     "rescaled",
     "say_calibration",
     "say_errors",
     "say_scores",
     "scale",
     "score",
+    "title_errors",
 ]
 
 

@@ -5,6 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from medrob.evaluation.table import require, require_scores
+
+NO_INTERVALS = "No intervals were asked for"
+DROP = ("drop", "drop_low", "drop_high")
 CHANCE = 0.5  # AUC of a network that knows nothing
 ALEXNET_SIZE, ALEXNET_SUITE = 224, "medmnist-c"  # of the figures of Di Salvo et al. (2024)
 RATIO_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
@@ -15,15 +19,20 @@ def say_scores(scores: pd.DataFrame) -> str:
 
     Args:
         scores: from `score`.
+
+    Raises:
+        ValueError: scores without a column, or without the clean value.
     """
-    rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
+    rows = _overall(scores, "auc")
     clean, dirty = rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
     if not np.isfinite(clean["value"]):
         return "The AUC is not defined: a class has no image, or all images are of one."
+    dirty = dirty[dirty["drop"].notna()]
+    if not np.isfinite([clean["low"], clean["high"]]).all():
+        return _bare_scores(clean, dirty)
     lines = [f"Clean AUC {clean['value']:.3f} (95 % interval {clean['low']:.3f} to {clean['high']:.3f})."]
     if clean["low"] <= CHANCE:
         return f"{lines[0]} It is not shown to be above chance: no skill to lose, and no drop means much."
-    dirty = dirty[dirty["drop"].notna()]
     if dirty.empty:
         return lines[0]
     worst = dirty.loc[dirty["drop"].idxmax()]
@@ -39,19 +48,47 @@ def say_scores(scores: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def _bare_scores(clean: pd.Series, dirty: pd.DataFrame) -> str:
+    """The scores in words where they have no intervals."""
+    lines = [f"Clean AUC {clean['value']:.3f}."]
+    if len(dirty):
+        worst = dirty.loc[dirty["drop"].idxmax()]
+        lines.append(
+            f"Largest drop: {worst['corruption']} at severity {worst['severity']}, {worst['drop']:.3f}."
+        )
+    return "\n".join([*lines, f"{NO_INTERVALS}: what chance explains cannot be said."])
+
+
+def _overall(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of a metric over all classes; a ValueError if a column or the clean value is missing."""
+    require(scores, ["class"], "scores")
+    rows = scores[scores["class"] == "all"]
+    require_scores(rows, ["value", "low", "high", *DROP], metric)
+    return rows[rows["metric"] == metric]
+
+
 def say_calibration(scores: pd.DataFrame) -> str:
     """In words: does the calibration error grow, mean over the corruptions at the highest severity?
 
     Args:
         scores: from `score`.
+
+    Raises:
+        ValueError: scores without a column, or without the clean value.
     """
-    rows = scores[(scores["metric"] == "ece") & (scores["class"] == "all")]
+    rows = _overall(scores, "ece")
     clean, worst = rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] == rows["severity"].max()]
+    if worst["severity"].iloc[0] == 0:
+        return f"ECE: {clean['value']:.3f} clean."
+    told = (
+        f"ECE: {clean['value']:.3f} clean, {worst['value'].mean():.3f} at severity "
+        f"{worst['severity'].iloc[0]} (mean over {len(worst)} corruptions)"
+    )
+    if worst[["drop_low", "drop_high"]].isna().all(axis=None):
+        return f"{told}. {NO_INTERVALS}: what chance explains cannot be said."
     more, less = (worst["drop_high"] < 0).sum(), (worst["drop_low"] > 0).sum()
     return (
-        f"ECE: {clean['value']:.3f} clean, {worst['value'].mean():.3f} at severity "
-        f"{worst['severity'].iloc[0]} (mean over {len(worst)} corruptions); higher than clean under {more} "
-        f"of them, lower under {less}, "
+        f"{told}; higher than clean under {more} of them, lower under {less}, "
         f"not shown to differ under {len(worst) - more - less}."
     )
 
@@ -78,10 +115,13 @@ def say_errors(
             lines.append(f"{name}: not defined{lost}.")
             continue
         side = ""
-        if metric != "excess":
+        if metric != "excess" and np.isfinite(row["low"]):
             side = "worse than the reference" if row["low"] > 1 else "not shown to differ from the reference"
             side = f": {'better than the reference' if row['high'] < 1 else side}"
-        lines.append(f"{name} {row['value']:.3f} ({row['low']:.3f} to {row['high']:.3f}){side}{lost}.")
+        ends = f" ({row['low']:.3f} to {row['high']:.3f})" if np.isfinite(row["low"]) else ""
+        lines.append(f"{name} {row['value']:.3f}{ends}{side}{lost}.")
+    if mean["value"].notna().any() and mean["low"].isna().all():
+        lines.append(f"{NO_INTERVALS}.")
     if set(mean.index) == {"excess"}:
         lines.append(
             f"{reference} has no figures for this data set: name a run on the same data as the reference for "
@@ -95,12 +135,27 @@ def say_errors(
     return "\n".join(lines)
 
 
+def title_errors(errors: pd.DataFrame, reference: str) -> str:
+    """The caption of the table of errors, which names the reference only where something is compared with it.
+
+    Args:
+        errors: from `corruption_errors`. reference: its name.
+    """
+    compared = set(errors["metric"]) != {"excess"}
+    told = f"relative to those of {reference}" if compared else "balanced error less that of clean images"
+    return f"Errors under corruption: {told}."
+
+
 def numbers(scores: pd.DataFrame, errors: pd.DataFrame | None) -> pd.DataFrame:
     """The scores that a text quotes: name, value, low, high, what (in words).
 
     Args:
         scores: from `score`. errors: from `corruption_errors`, or None.
+
+    Raises:
+        ValueError: scores without a column.
     """
+    require(scores, ["corruption", "severity", "class", "metric", "value", "low", "high", *DROP], "scores")
     rows = []
     every = scores[scores["class"] == "all"]
     for row in every[every["severity"] == 0].to_dict("records"):

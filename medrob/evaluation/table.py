@@ -19,6 +19,21 @@ def require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
         )
 
 
+def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
+    """Raise a ValueError unless the scores have these columns and the metric, also clean, for each class."""
+    require(scores, ["corruption", "severity", "class", "metric", *columns], "scores")
+    rows = scores[scores["metric"] == metric]
+    if rows.empty:
+        known = ", ".join(map(str, dict.fromkeys(scores["metric"])))
+        raise ValueError(f"the table scores has no rows of the metric {metric}; it has {known or 'no rows'}")
+    clean = set(rows.loc[rows["severity"] == 0, "class"])
+    if lacking := [str(name) for name in dict.fromkeys(rows["class"]) if name not in clean]:
+        raise ValueError(
+            f"the table scores has no {metric} of the condition ('clean', 0) for the class "
+            f"{', '.join(lacking)}"
+        )
+
+
 def require_numbers(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
     """Raise a ValueError unless the columns hold finite numbers."""
     for column in columns:

@@ -14,8 +14,20 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import t as student
 
-from medrob.evaluation import bootstrap_weights
-from medrob.figures.style import METRIC_LABELS, Colour, colours, markers, nothing, sized, word
+from medrob.evaluation import bootstrap_weights, require
+from medrob.figures.style import (
+    METRIC_LABELS,
+    Colour,
+    below,
+    beside,
+    colours,
+    markers,
+    noted,
+    nothing,
+    said,
+    sized,
+    word,
+)
 
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
 RESAMPLES = 200  # of the lines' bands
@@ -30,10 +42,16 @@ def drop_against_drift(
 
     Args:
         scores: from `medrob.evaluation.score`. mean: from `medrob.analysis.mean_drift`.
+
+    Raises:
+        ValueError: scores without a column.
     """
+    require(scores, ["corruption", "severity", "class", "metric", "drop", "drop_low", "drop_high"], "scores")
     drops = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
     moved = mean[(mean["method"] == method) & mean["layer"].isin(layers)]
     both = drops.merge(moved, on=["corruption", "severity"], suffixes=("_score", ""))
+    if both.dropna(subset=["value", "drop"]).empty:
+        return nothing(f"{word(method)}: no usable map, or no AUC")
     names = list(dict.fromkeys(drops["corruption"]))
     shades, shapes = colours(names), markers(names)
     severities = sorted(drops["severity"].unique())
@@ -51,6 +69,8 @@ def drop_against_drift(
             )  # fmt: skip
         known = group.dropna(subset=["value", "drop"])
         _line(ax, known["value"].to_numpy(float), known["drop"].to_numpy(float))
+        if known.empty:
+            said(ax, "no usable map,\nor no AUC")
     _same_limits(axes)
     for ax in axes.flat:
         ax.axhline(0, color="0.6", linewidth=0.6)
@@ -58,8 +78,8 @@ def drop_against_drift(
         row[0].set_ylabel(layer.replace("layer", "layer "))
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}")
-    figure.supylabel("AUC drop against clean", fontsize="medium")
-    figure.supxlabel(f"{METRIC_LABELS.get(metric, metric)}, {word(method)}", fontsize="medium")
+    below(figure, f"{METRIC_LABELS.get(metric, metric)}, {word(method)}")
+    beside(figure, "AUC drop against clean")
     figure.legend(handles=_points(shades, shapes), loc="outside upper center", ncols=min(len(names), 5))
     return figure
 
@@ -70,7 +90,7 @@ def image_scatter(
     """Loss of margin against drift, a point an image and corruption: a row a layer, a column a severity.
 
     Colour: the corruption; marker: the class. Line and band: least squares and its 95 % interval, which
-    resamples images. The axes show all but the outermost half per cent at either end.
+    resamples images. At most half a per cent of the points of a panel lie beyond each of its edges.
 
     Args:
         rows: from `medrob.analysis.moved_and_fell`, of one method.
@@ -79,7 +99,7 @@ def image_scatter(
     rows = rows.dropna(subset=[metric, "drop"])
     layers, severities = list(dict.fromkeys(rows["layer"])), sorted(rows["severity"].unique())
     if not layers:
-        return nothing("no picture has a usable map")
+        return noted(nothing("no picture has a usable map"), markers="")
     names, labels = list(dict.fromkeys(rows["corruption"])), _classes(rows, classes)
     shades, shapes = colours(names), markers(labels.values())
     palette = np.array(list(shades.values()))
@@ -96,8 +116,8 @@ def image_scatter(
             )  # fmt: skip
             _behind(ax, dots)
         _clustered(ax, group, metric, seed)
-    low, high = np.quantile(rows["drop"], [0.005, 0.995])
-    left, right = np.quantile(rows[metric], [0.005, 0.995])
+    inner = rows.groupby(["layer", "severity"], observed=True)[[metric, "drop"]]  # of a panel
+    (left, low), (right, high) = inner.quantile(0.005).min(), inner.quantile(0.995).max()
     room = 0.05 * (high - low)
     wide = (0 if metric == "rmse" else left, right * 1.05 if right > 0 else axes[0][0].get_xlim()[1])
     _limited(axes, wide, (low - room, high + room))
@@ -107,15 +127,14 @@ def image_scatter(
         ax.set_title(f"severity {severity}")
     for ax in axes.flat:
         ax.axhline(0, color="0.6", linewidth=0.6)
-    figure.supylabel("drop of the clean class's logit margin", fontsize="medium")
-    figure.supxlabel(
-        f"{METRIC_LABELS.get(metric, metric)}, {word(rows['method'].iloc[0])}", fontsize="medium"
-    )
+    below(figure, f"{METRIC_LABELS.get(metric, metric)}, {word(rows['method'].iloc[0])}")
+    beside(figure, "drop of the clean class's logit margin")
     handles = _points(shades, dict.fromkeys(names, "o"))
     if len(labels) > 1:
         handles += _points(dict.fromkeys(labels.values(), "0.3"), shapes)
     figure.legend(handles=handles, loc="outside upper center", ncols=min(len(handles), 5))
-    return figure
+    told = "Grey markers: the class, that is, the true label. " if len(labels) > 1 else ""
+    return noted(figure, markers=told)
 
 
 def image_boxes(
@@ -128,10 +147,14 @@ def image_boxes(
     Args:
         rows: from `medrob.analysis.moved_and_fell`, of one method and layer.
         scores: from `medrob.evaluation.score`. classes: the names of the labels. metric: of the drift.
+
+    Raises:
+        ValueError: scores without a column.
     """
+    require(scores, ["corruption", "severity", "class", "metric", "drop"], "scores")
     rows = rows.dropna(subset=[metric])
     if rows.empty:
-        return nothing("no picture has a usable map")
+        return noted(nothing("no picture has a usable map"), classes="each class (the true label)")
     labels = _classes(rows, classes)
     rows = rows.assign(of=rows["label"].map(labels).fillna("all") if "label" in rows else "all")
     names, severities = list(dict.fromkeys(rows["corruption"])), sorted(rows["severity"].unique())
@@ -166,14 +189,15 @@ def image_boxes(
             row.axvspan(place - 0.46, place + 0.46, color=shade, alpha=0.12, linewidth=0, zorder=0)
     axes[-1][0].set_xticks(range(len(names)), [word(n) for n in names], rotation=30 if len(names) > 6 else 0)
     about = f"{word(rows['method'].iloc[0])}, {rows['layer'].iloc[0]}"
-    figure.supylabel(f"{METRIC_LABELS.get(metric, metric)}, {about}", fontsize="medium")
+    beside(figure, f"{METRIC_LABELS.get(metric, metric)}, {about}")
     if len(of) > 1:
         patches = [
             Patch(facecolor="0.9", edgecolor="0.3", hatch=HATCHES[i % len(HATCHES)], label=name)
             for i, name in enumerate(of)
         ]
         figure.legend(handles=patches, loc="outside upper center", ncols=min(len(of), 5))
-    return figure
+    told = "each class (the true label, by hatching)" if len(of) > 1 else "all classes together"
+    return noted(figure, classes=told)
 
 
 def _classes(rows: pd.DataFrame, classes: Sequence[str]) -> dict[int, str]:

@@ -1,6 +1,7 @@
 """The captions of the figures, by the figure's name.
 
-In braces: facts that `medrob.figures.Bundle` is given. Data, images, seeds and network are added to each.
+In braces: facts that `medrob.figures.Bundle` is given, or that the figure has noted of itself. Data, images,
+seeds and network are added to each.
 """
 
 from __future__ import annotations
@@ -18,8 +19,8 @@ CAPTIONS = {
     "03_accuracy": "Accuracy against severity; of a class, the share of its images that are recognised; 95 "
     "% bootstrap intervals over images.",
     "03_drop": "AUC drop against clean; bold where the paired 95 % interval lies above 0.",
-    "03_reliability": "Share of right predictions against confidence, clean (grey) and at severity 5; area "
-    "of the markers: share of the images.",
+    "03_reliability": "Share of right predictions against confidence, clean (grey) and at severity "
+    "{severity}; area of the markers: share of the images.",
     "03_calibration": "Expected calibration error against severity, 15 bins, with 95 % bootstrap intervals "
     "over images.",
     "04_overlays": "One picture, clean and at severity 3, and its maps from shallow to deep layers; each "
@@ -38,14 +39,16 @@ CAPTIONS = {
     "04_localisation": "Does the map lie on the lesion? Mean over those of {explained} images that have a "
     "lesion and a map, their number below each severity, with 95 % intervals; dashed: chance for these.",
     "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
-    "each corruption and class, with 95 % intervals; in the titles, the AUC drop.",
+    "each corruption and class (the true label), with 95 % intervals; in the titles, the AUC drop of all "
+    "classes. A point is the mean over its n images whose map is not degenerate; open markers: over 10 % of "
+    "its maps are degenerate, and left out.",
     "05_drop_against_drift": "AUC drop against mean drift of {method}, a point a corruption, bars: 95 % "
     "intervals over images; line and band: least squares over the corruptions and its 95 % interval.",
     "05_images": "Drop of the clean class's logit margin against drift of {method}, a point an image and "
     "corruption; line and band: least squares over all corruptions and classes together and its 95 % "
-    "interval over images, which describes and does not test. The outermost half per cent at either end is "
-    "not shown.",
-    "05_boxes": "Drift of {method} at {layer} of the images of each class; above the boxes, the AUC drop of "
+    "interval over images, which describes and does not test. {markers}At most half a per cent of the "
+    "points of a panel lie beyond each of its edges.",
+    "05_boxes": "Drift of {method} at {layer} of the images of {classes}; above the boxes, the AUC drop of "
     "the condition.",
     "05_warnings": "(a) AUROC of drift for a flipped prediction at severity {severity}, by layer and "
     "method, within corruptions and classes (those predicted for the clean pictures); dashed: what needs no "
@@ -55,15 +58,14 @@ CAPTIONS = {
     "within corruptions and classes; (b) risk against coverage, all corruptions and classes together; "
     "bands: 95 % intervals of drift. All curves are of the pictures that have a map.",
     "05_strata": "Mean drift at {layer} of pictures whose prediction is preserved and of those whose "
-    "prediction has flipped, all corruptions and classes together, with 95 % intervals: these means also "
-    "tell classes apart and are no test.",
-    "05_runs": "Runs side by side ({runs}), means over corruptions: (a) AUC, (b) drift of each run's "
-    "declared map, (c) differences to the first run; bands and bars: 95 % intervals. What follows is said "
-    "of the first run.",
-    "05_ranks": "Mean drift of every method at its deepest usable layer in the runs {runs}, the steadiest "
-    "first; bars: 95 % intervals. What follows is said of the first run.",
+    "prediction has flipped{lacking}, all corruptions and classes together, with 95 % intervals: these means "
+    "also tell classes apart and are no test.",
+    "05_runs": "{compared}, means over corruptions: (a) AUC, (b) drift of {maps}; {intervals}",
+    "05_ranks": "Mean drift of every method at its deepest usable layer in {where}, the steadiest first; "
+    "bars: 95 % intervals.{first}",
     "summary": "The whole story. (a) AUC and (b) drift against severity; (c) drop against drift, with a "
     "line for each severity; (d) rank correlations by layer; (e) AUROC for a flipped prediction within "
     "corruptions and classes, of all signals on the pictures that have a map; (f) the three tests declared "
-    "beforehand, at severity {severity}, p by Holm. {method} at {layer}; bands and bars: 95 % intervals.",
+    "beforehand, p by Holm: between all conditions, image by image in all conditions, and as a warning of a "
+    "flip at severity {severity}. {method} at {layer}; bands and bars: 95 % intervals.",
 }

@@ -7,8 +7,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.figures.style import band, colours, letter, markers, nothing, sized, word
+from medrob.figures.style import band, colours, letter, markers, noted, nothing, sized, word
 
+FIRST = "What follows is said of the first run."
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 
 
@@ -42,7 +43,15 @@ def runs_compared(compared: pd.DataFrame) -> Figure:
     figure.legend(
         *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 4)
     )
-    return figure
+    if len(names) == 1:
+        said = dict(compared=f"Run {names[0]}", maps="its declared map", intervals="bands: 95 % intervals.")
+    else:
+        said = dict(
+            compared=f"Runs side by side ({', '.join(names)})",
+            maps="each run's declared map",
+            intervals="(c) differences to the first run; bands and bars: 95 % intervals. " + FIRST,
+        )
+    return noted(figure, **said)
 
 
 def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
@@ -54,7 +63,7 @@ def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
     shades, shapes = colours(names), markers(names)
     others = rows[rows["run"] != names[0]]
     for row in others[others["difference"].notna()].to_dict("records"):
-        shift = 0.5 * (names.index(row["run"]) / len(names) - 0.5)
+        shift = _aside(names.index(row["run"]) - 1, len(names) - 1)
         value, low, high = (row[f"difference{end}"] for end in ("", "_low", "_high"))
         ax.errorbar(
             value, list(MEASURES).index(row["measure"]) + shift,
@@ -71,14 +80,15 @@ def method_ranks(ranked: pd.DataFrame) -> Figure:
     """
     rows = ranked[ranked["rank"].notna()]
     if rows.empty:
-        return nothing("no method has usable maps in every run")
+        runs = list(dict.fromkeys(ranked["run"]))
+        return _of_runs(nothing("no method has usable maps in every run"), runs)
     order = list(rows.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable").index)
     runs = list(dict.fromkeys(rows["run"]))
     shades, shapes = colours(runs), markers(runs)
     figure, axes = sized(0.14 + 0.05 * max(len(order), 3))
     ax = axes[0][0]
     for run, group in rows.groupby("run", sort=False):
-        y = np.array([order.index(m) for m in group["method"]]) + 0.5 * (runs.index(run) / len(runs) - 0.25)
+        y = np.array([order.index(m) for m in group["method"]]) + _aside(runs.index(run), len(runs))
         errors = [
             (group["value"] - group["low"]).clip(lower=0),
             (group["high"] - group["value"]).clip(lower=0),
@@ -94,11 +104,23 @@ def method_ranks(ranked: pd.DataFrame) -> Figure:
             )  # fmt: skip
     where = rows.drop_duplicates("method").set_index("method")["layer"]
     ax.set_yticks(range(len(order)), [f"{word(m)}, {where[m]}" for m in order])
-    ax.set_ylim(len(order) - 0.4, -0.6)
+    ax.set_ylim(len(order) - 0.5, -0.5)
     kind = (
         "normalised drift (1: the map of another picture)" if rows["metric"].iloc[0] == "normalised" else ""
     )
     ax.set_xlabel(f"mean {kind or 'RMSE of maps (0-1)'}; the number is the rank")
     if len(runs) > 1:
         figure.legend(loc="outside upper center", ncols=min(len(runs), 4))
-    return figure
+    return _of_runs(figure, runs)
+
+
+def _aside(i: int, count: int) -> float:
+    """How far from its tick the i-th of so many points stands: together they are centred on it."""
+    return 0.5 * (i - (count - 1) / 2) / count
+
+
+def _of_runs(figure: Figure, runs: list[str]) -> Figure:
+    """Note for the caption which runs are ranked."""
+    several = len(runs) > 1
+    where = f"the runs {', '.join(runs)}" if several else f"run {', '.join(runs)}"
+    return noted(figure, where=where, first=f" {FIRST}" * several)

@@ -19,7 +19,7 @@ from medrob.figures.captions import CAPTIONS
 from medrob.figures.latex import escape, file_name, macro
 from medrob.figures.numbers import quoted
 from medrob.figures.pgf import pgf
-from medrob.figures.style import TEXTWIDTH, failures, word
+from medrob.figures.style import TEXTWIDTH, facts, failures, word
 from medrob.figures.tables import latex_table
 from medrob.runs import atomic
 
@@ -97,7 +97,7 @@ class Bundle:
         if drawn is not None:
             files[f"{file}.pgf"] = drawn
         if not caption.strip() and file in CAPTIONS:
-            caption = CAPTIONS[file].format(**self._facts)
+            caption = CAPTIONS[file].format(**self._facts | dict(facts(figure)))
         self._put("figure", file, files, caption=escape(f"{_caption(file, caption)} {self.context}".strip()))
         plt.show()
         plt.close(figure)

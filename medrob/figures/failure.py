@@ -6,7 +6,21 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.figures.style import METRIC_LABELS, band, colours, letter, markers, nothing, said, sized, word
+from medrob.figures.style import (
+    METRIC_LABELS,
+    band,
+    below,
+    beside,
+    colours,
+    legend_of,
+    letter,
+    markers,
+    noted,
+    nothing,
+    said,
+    sized,
+    word,
+)
 
 DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of what needs no map
 
@@ -17,17 +31,20 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, metric: str = "rmse") -> Fi
     Args:
         strata: from `medrob.analysis.strata`.
     """
-    rows = strata[(strata["layer"] == layer) & strata["value"].notna()]
+    here = strata[strata["layer"] == layer]
+    rows = here[here["value"].notna()]
     methods = list(dict.fromkeys(rows["method"]))
     kinds = {"preserved": ("C0", "o"), "flipped": ("C3", "X")}
     if not methods:
-        return nothing(f"every map of {layer} is degenerate")
+        return noted(nothing(f"every map of {layer} is degenerate"), lacking=" (every map is degenerate)")
     columns = min(len(methods), 5)
     lines = -(-len(methods) // columns)
     figure, axes = sized(0.36 * lines + 0.06, lines, columns, sharey=True, sharex=True)
     for ax, method in zip(axes.flat, methods, strict=False):
         for kind, (colour, marker) in kinds.items():
             group = rows[(rows["method"] == method) & (rows["stratum"] == kind)].sort_values("severity")
+            if group.empty:
+                continue
             shift = -0.08 if kind == "preserved" else 0.08
             ax.errorbar(
                 group["severity"] + shift, group["value"],
@@ -37,10 +54,14 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, metric: str = "rmse") -> Fi
         ax.set(title=word(method), xticks=sorted(rows["severity"].unique()))
     for ax in axes.flat[len(methods) :]:
         ax.axis("off")
-    figure.supylabel(METRIC_LABELS.get(metric, metric), fontsize="medium")
-    figure.supxlabel(f"severity ({layer})", fontsize="medium")
-    figure.legend(*axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=2)
-    return figure
+    lacking = ""
+    for kind in set(kinds) - set(rows["stratum"]):
+        every = f"every map of a {kind} prediction is degenerate"
+        lacking = every if kind in set(here["stratum"]) else f"no prediction is {kind}"
+    below(figure, f"severity ({'; '.join(filter(None, (layer, lacking)))})")
+    beside(figure, METRIC_LABELS.get(metric, metric))
+    legend_of(figure, axes)
+    return noted(figure, lacking=lacking and f" ({lacking})")
 
 
 def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped") -> Figure:

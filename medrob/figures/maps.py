@@ -9,7 +9,22 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medrob.analysis.maps import mean_drift
-from medrob.figures.style import METRIC_LABELS, SALIENCY, band, colours, markers, picture, sized, word
+from medrob.evaluation import require
+from medrob.figures.style import (
+    METRIC_LABELS,
+    SALIENCY,
+    band,
+    below,
+    beside,
+    colours,
+    legend_of,
+    markers,
+    nothing,
+    picture,
+    said,
+    sized,
+    word,
+)
 
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
 
@@ -89,14 +104,20 @@ def drift_by_layer(
         titles: panel -> title, where its name is not enough. note: said below, such as the severity.
     """
     rows = mean[mean["value"].notna()]
-    shown, layers = list(dict.fromkeys(rows[panels])), list(dict.fromkeys(mean["layer"]))
+    if rows.empty:
+        why = "every map is degenerate" if len(mean) else "there are no maps"
+        return nothing(f"{why} ({note})" if note else why)
+    shown, layers = (list(dict.fromkeys(mean[c])) for c in (panels, "layer"))
     names = list(dict.fromkeys(rows[lines]))
     shades, shapes = colours(names), markers(names)
-    columns = min(max(len(shown), 1), 3)
-    lines_of_panels = -(-max(len(shown), 1) // columns)
+    columns = min(len(shown), 3)
+    lines_of_panels = -(-len(shown) // columns)
     figure, axes = sized(0.38 * lines_of_panels + 0.06, lines_of_panels, columns, sharey=True)
     for ax, panel in zip(axes.flat, shown, strict=False):
-        for name, group in rows[rows[panels] == panel].groupby(lines, sort=False):
+        here = rows[rows[panels] == panel]
+        if here.empty:
+            said(ax, "every map is degenerate")
+        for name, group in here.groupby(lines, sort=False):
             place = [layers.index(layer) for layer in group["layer"]]
             band(
                 ax, place, list(group["value"]), list(group["low"]), list(group["high"]),
@@ -112,16 +133,13 @@ def drift_by_layer(
     for ax in axes.flat[len(shown) :]:
         ax.axis("off")
     notes = [note] if note else []
-    if len(rows):
-        low, high = rows["images"].min(), rows["images"].max()
-        notes.append(f"{high if low == high else f'{low} to {high}'} images a point")
+    low, high = rows["images"].min(), rows["images"].max()
+    notes.append(f"n = {high if low == high else f'{low} to {high}'} images a point")
     if (rows["degenerate"] > MOSTLY).any():
         notes.append("open: over 10 % of maps degenerate")
-    figure.supxlabel(f"layer, shallow to deep ({'; '.join(notes)})", fontsize="medium")
-    figure.supylabel(METRIC_LABELS.get(metric, metric), fontsize="medium")
-    if shown:
-        handles = axes.flat[0].get_legend_handles_labels()
-        figure.legend(*handles, loc="outside upper center", ncols=min(len(names), 5))
+    below(figure, f"layer, shallow to deep ({'; '.join(notes)})")
+    beside(figure, METRIC_LABELS.get(metric, metric))
+    legend_of(figure, axes)
     return figure
 
 
@@ -133,9 +151,14 @@ def drift_by_class(
     Args:
         drift: from `medrob.drift.measure`. scores: from `medrob.evaluation.score`.
         classes: the names of the labels.
+
+    Raises:
+        ValueError: a table without a column.
     """
+    require(drift, ["severity", "method", "label", "corruption", "layer"], "drift")
+    require(scores, ["corruption", "severity", "class", "metric", "drop"], "scores")
     rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
-    rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).fillna("all"))
+    rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).astype(object).fillna("all"))
     mean = mean_drift(rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"))
     at = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] == severity)]
     titles = {row.corruption: f"{word(row.corruption)}: {row.drop:+.3f}" for row in at.itertuples()}

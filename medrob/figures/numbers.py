@@ -24,8 +24,9 @@ def quoted(numbers: pd.DataFrame | Mapping[str, Any]) -> list[dict[str, Any]]:
             or (value, low, high).
 
     Returns:
-        For each row: name, what, and macros: "" (the value), Low, High, CI (all three) and PHolm,
-        PBH or PRaw (P if the frame does not say), as far as the frame has them.
+        For each row: name, what, and macros: "" (the value), Low, High, CI (all three; none of a value
+        without an interval) and PHolm, PBH or PRaw (P if the frame does not say), as far as the frame has
+        them.
 
     Raises:
         TypeError: neither a frame nor a mapping. ValueError: a column is missing.
@@ -59,8 +60,8 @@ def _entry(row: Mapping[Any, Any]) -> dict[str, Any]:
     value, bounds = row["value"], [row.get(bound, np.nan) for bound in BOUNDS]
     places = _places(value, bounds, row.get("digits"))
     macros = {"": number(value, places)}
-    counted = isinstance(value, (int, np.integer)) and all(pd.isna(bound) for bound in bounds)
-    if not isinstance(value, str) and not counted and set(BOUNDS) <= set(row):
+    bare = pd.notna(value) and all(pd.isna(bound) for bound in bounds)  # it has no interval to print
+    if not isinstance(value, str) and not bare and set(BOUNDS) <= set(row):
         low, high = bounds
         macros |= {"Low": number(low, places), "High": number(high, places)}
         macros["CI"] = with_interval(value, low, high, places)

@@ -7,7 +7,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from medrob.figures.style import band, colours, markers, sized, word
+from medrob.evaluation import require, require_scores
+from medrob.figures.style import band, below, beside, colours, ink, markers, noted, nothing, sized, word
 
 
 def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
@@ -15,7 +16,11 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
 
     Args:
         scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
+
+    Raises:
+        ValueError: a column, the metric or its clean value is missing.
     """
+    require_scores(scores, ["value", "low", "high"], metric)
     rows = scores[scores["metric"] == metric]
     classes = list(dict.fromkeys(rows["class"]))
     clean = rows[rows["corruption"] == "clean"].set_index("class")
@@ -41,15 +46,25 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
         ax.axis("off")
     for row in axes:
         row[0].set_ylabel(word(metric))
-    figure.supxlabel("severity (0 = clean)", fontsize="medium")
+    below(figure, "severity (0 = clean)")
     handles = axes.flat[0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(len(names), 5))
     return figure
 
 
 def drop_heatmap(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
-    """The drop against clean of every corruption (rows) and severity (columns); bold: interval above 0."""
+    """The drop against clean of every corruption (rows) and severity (columns); bold: interval above 0.
+
+    Args:
+        scores: from `medrob.evaluation.score`. metric: one of its metrics.
+
+    Raises:
+        ValueError: a column is missing.
+    """
+    require(scores, ["corruption", "severity", "class", "metric", "drop", "drop_low"], "scores")
     rows = scores[(scores["metric"] == metric) & (scores["class"] == "all") & (scores["severity"] > 0)]
+    if rows["drop"].isna().all():
+        return nothing(f"the drop of the {word(metric)} is not defined")
     wide = {c: rows.pivot(index="corruption", columns="severity", values=c) for c in ("drop", "drop_low")}
     order = wide["drop"].mean(axis=1).sort_values(ascending=False).index
     drop, low = (wide[c].loc[order] for c in ("drop", "drop_low"))
@@ -61,20 +76,30 @@ def drop_heatmap(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
         cbar_kws={"label": f"{word(metric)} drop against clean"}, annot_kws={"fontsize": 8},
         yticklabels=[word(name) for name in order],
     )  # fmt: skip
-    for text, bound in zip(ax.texts, low.to_numpy().ravel(), strict=False):
-        text.set_fontweight("bold" if bound > 0 else "normal")
-    ax.set(xlabel="severity (bold: the 95 % interval of the drop lies above 0)", ylabel="")
+    bounds = low.to_numpy()[drop.notna().to_numpy()]  # a cell without a number has no text
+    papers = ax.collections[0].get_facecolor()[drop.notna().to_numpy().ravel()]
+    for text, bound, paper in zip(ax.texts, bounds, papers, strict=True):
+        text.set(fontweight="bold" if bound > 0 else "normal", color=ink(paper))
+    known = (
+        "bold: the 95 % interval of the drop lies above 0" if low.notna().any(axis=None) else "no intervals"
+    )
+    ax.set(xlabel=f"severity ({known})", ylabel="")
     return figure
 
 
-def reliability(bins: pd.DataFrame, *, severity: int = 5) -> Figure:
+def reliability(bins: pd.DataFrame, *, severity: int | None = None) -> Figure:
     """Share right against confidence, clean and each corruption at one severity; size: share of the images.
 
     Args:
-        bins: from `medrob.evaluation.reliability`.
+        bins: from `medrob.evaluation.reliability`. severity: None = the highest of the table.
+
+    Raises:
+        ValueError: a column is missing.
     """
+    require(bins, ["corruption", "severity", "confidence", "accuracy", "images"], "bins")
+    severity = int(bins["severity"].max()) if severity is None else severity
     clean = bins[bins["corruption"] == "clean"].sort_values("confidence")
-    dirty = bins[bins["severity"] == severity]
+    dirty = bins[(bins["severity"] == severity) & (bins["corruption"] != "clean")]
     names = list(dict.fromkeys(dirty["corruption"]))
     shades, shapes = colours(names), markers(names)
     figure, axes = sized(
@@ -94,9 +119,7 @@ def reliability(bins: pd.DataFrame, *, severity: int = 5) -> Figure:
         ax.axis("off")
     if len(names):
         axes.flat[0].legend(loc="upper left")
-    figure.supxlabel(
-        f"confidence of the network (severity {severity}; area of the coloured markers: share of the images)",
-        fontsize="medium",
-    )
-    figure.supylabel("share of right predictions", fontsize="medium")
-    return figure
+    area = "area of the coloured markers: share of the images"
+    below(figure, f"confidence of the network (severity {severity}; {area})")
+    beside(figure, "share of right predictions")
+    return noted(figure, severity=severity)

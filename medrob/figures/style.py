@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
+from matplotlib.artist import Artist
 from matplotlib.axes import Axes
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.textpath import TextPath
 
 Colour = str | tuple[float, float, float]
 POINTS_PER_INCH = 72.27  # TeX points
@@ -61,6 +67,7 @@ METRIC_LABELS = {
 }
 
 
+FACTS: WeakKeyDictionary[Figure, dict[str, str]] = WeakKeyDictionary()  # what `noted` has kept
 FAILED: dict[str, list[str]] = {}  # methods that are marked, and their layers; `use_style` sets it
 
 
@@ -139,6 +146,49 @@ def sized(height: float, rows: int = 1, columns: int = 1, **options: object) -> 
     return figure, axes
 
 
+def noted(figure: Figure, **facts: object) -> Figure:
+    """Keep what the caption must say of what was drawn, such as ``severity=5``; see `facts`."""
+    FACTS.setdefault(figure, {}).update({name: str(value) for name, value in facts.items()})
+    return figure
+
+
+def facts(figure: Figure) -> Mapping[str, str]:
+    """What `noted` has kept of a figure; {} of others."""
+    return FACTS.get(figure, {})
+
+
+def below(figure: Figure, text: str) -> None:
+    """The label of all x axes, in as many lines as the width of the figure needs."""
+    figure.supxlabel(_wrapped(text, 72 * figure.get_figwidth()), fontsize="medium")
+
+
+def beside(figure: Figure, text: str) -> None:
+    """The label of all y axes, in as many lines as the height above `below` (call that first) needs."""
+    taken = 1.5 * mpl.rcParams["font.size"] * len(figure.get_supxlabel().splitlines())
+    figure.supylabel(_wrapped(text, 72 * figure.get_figheight() - 2 * taken), fontsize="medium")
+
+
+def _wrapped(text: str, points: float) -> str:
+    """The text in lines of at most that length, but for longer words."""
+    font = FontProperties(size=mpl.rcParams["font.size"])
+    room = 0.93 * points - 8  # on screen, where letters stand on whole dots, they take more room
+    lines: list[str] = []
+    for part in re.split(" (?!%)", text):
+        longer = f"{lines[-1]} {part}" if lines else part
+        if lines and TextPath((0, 0), longer, prop=font).get_extents().width <= room:
+            lines[-1] = longer
+        else:
+            lines.append(part)
+    return "\n".join(lines)
+
+
+def ink(paper: Colour | np.ndarray) -> str:
+    """Black or white, whichever stands out more from the paper: a contrast of at least 4.5 to 1."""
+    linear = [v / 12.92 if v <= 0.04045 else ((v + 0.055) / 1.055) ** 2.4 for v in to_rgb(paper)]  # type: ignore[arg-type]
+    luminance = float(np.dot([0.2126, 0.7152, 0.0722], linear))  # WCAG 2
+    return "black" if (luminance + 0.05) / 0.05 >= 1.05 / (luminance + 0.05) else "white"
+
+
 def bare(ax: Axes) -> None:
     """No ticks and no frame: a picture."""
     ax.set_xticks([])
@@ -168,9 +218,24 @@ def letter(figure: Figure, axes: Iterable[Axes]) -> None:
         ax.set_title(f"({name}) {ax.get_title()}", loc="center")
 
 
+def legend_of(figure: Figure, axes: np.ndarray, most: int = 5) -> None:
+    """One legend above for all panels, an entry for each thing that is drawn in one of them."""
+    handles: dict[str, Artist] = {}
+    for ax in axes.flat:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            handles.setdefault(label, handle)
+    if handles:
+        columns = min(len(handles), most)
+        figure.legend(list(handles.values()), list(handles), loc="outside upper center", ncols=columns)
+
+
 def said(ax: Axes, why: str) -> None:
     """Say in an empty panel why it is empty."""
-    ax.text(0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small")
+    paper = dict(facecolor="white", edgecolor="none", pad=1.5)  # over a line of zero, or of what needs no map
+    ax.text(
+        0.5, 0.5, why, ha="center", va="center", transform=ax.transAxes, fontsize="small",
+        bbox=paper, zorder=5,
+    )  # fmt: skip
 
 
 def nothing(why: str) -> Figure:

@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 
 from medrob.analysis.answer import answers
 from medrob.analysis.testing import Finding
+from medrob.evaluation import require, require_scores
 from medrob.figures.style import Colour, band, colours, letter, markers, said, sized, word
 
 
@@ -25,9 +26,15 @@ def summary(
         scores, mean, failure: from `medrob.evaluation.score` and `medrob.analysis`.
         tests: from `medrob.analysis.adjust`, whose family was declared for this method, layer and severity.
         method, layer, severity: what the answer is about.
+
+    Raises:
+        ValueError: scores without a column or the clean AUC; see also `medrob.analysis.answers`.
     """
     figure, axes = sized(1.16, 3, 2)
-    rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
+    require(scores, ["class"], "scores")
+    rows = scores[scores["class"] == "all"]
+    require_scores(rows, ["value", "low", "high", "drop"], "auc")
+    rows = rows[rows["metric"] == "auc"]
     names = [n for n in dict.fromkeys(rows["corruption"]) if n != "clean"]
     shades, shapes = colours(names), markers(names)
     clean = rows[rows["corruption"] == "clean"].iloc[0]
@@ -37,11 +44,15 @@ def summary(
         group = rows[rows["corruption"] == name]
         columns = [[clean[c], *group[c]] for c in ("value", "low", "high")]
         band(axes[0][0], [0, *group["severity"]], *columns, **look)
-        group = moved[moved["corruption"] == name]
+        group = moved[(moved["corruption"] == name) & moved["value"].notna()]
+        if group.empty:
+            continue
         columns = [[0.0, *group[c]] for c in ("value", "low", "high")]
         band(axes[0][1], [0, *group["severity"]], *columns, **look)
     axes[0][0].set(title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
     axes[0][1].set(title="does it still look there?", xlabel="severity (0 = clean)")
+    if not moved["value"].notna().any():
+        said(axes[0][1], "every map is degenerate")
     axes[0][1].set_ylabel(f"RMSE of maps\n{word(method)}, {layer}")
     _drop_and_drift(axes[1][0], rows, moved, shades, shapes)
     axes[1][0].set(title="do drop and drift go together?", ylabel="AUC drop against clean")
@@ -102,7 +113,7 @@ def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: in
             ax.errorbar(value, y, xerr=errors, color="0.1", marker="o", elinewidth=1)
         p = f", {found.told_p()}" if np.isfinite(found.p) else ""
         ax.text(-1, y - 0.2, f"{told}: {verdict}{p}", fontsize="x-small", va="bottom")
-    ax.axvline(0, color="0.6", linewidth=0.8, linestyle=":")
+        ax.vlines(0, y - 0.12, y + 0.42, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
     ax.set(xlim=(-1.05, 1.05), ylim=(2.5, -0.8), yticks=[], title="the answer, declared beforehand")
     ax.set_xlabel("correlation; 2 AUROC - 1 for the warning")
 
@@ -110,9 +121,9 @@ def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: in
 def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
     """Rank correlation of drop and drift by layer: pooled looks strong, within severity is the evidence."""
     kinds = {
-        "pooled": ("0.65", "s", -0.15),
+        "pooled": ("0.65", "s", -0.28),
         "within severity": ("0.1", "o", 0.0),
-        "partial": ("0.4", "^", 0.15),
+        "partial": ("0.4", "^", 0.28),
     }
     rows = association[(association["method"] == method) & association["kind"].isin(kinds)]
     layers = list(dict.fromkeys(rows["layer"]))
@@ -131,13 +142,18 @@ def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
             marker=marker,
             linestyle="",
             elinewidth=0.8,
+            markersize=min(4.0, 28 / max(len(layers), 1)),  # so that none hides its neighbour
             label=kind,
         )
     ax.axhline(0, color="0.6", linewidth=0.6)
-    ax.set(ylim=(-1.05, 1.05), xticks=range(len(layers)), xlabel=f"layer ({word(method)})")
+    ax.set(ylim=(-1.05, 1.05), xlim=(-0.6, max(len(layers), 1) - 0.4))
+    ax.set(xticks=range(len(layers)), xlabel=f"layer ({word(method)})")
     ax.set_xticklabels([layer.removeprefix("layer") for layer in layers], fontsize="x-small")
     ax.set(title="the same, in ranks", ylabel="rank correlation")
-    ax.legend(loc="lower right", fontsize="x-small", ncols=3, columnspacing=0.8, handletextpad=0.1)
+    if rows["value"].notna().any():
+        ax.legend(loc="lower right", fontsize="x-small", ncols=3, columnspacing=0.8, handletextpad=0.1)
+    else:
+        said(ax, "not defined: no usable map, no AUC,\nor nothing that differs")
 
 
 def _warning(ax: Axes, failure: pd.DataFrame, method: str, layer: str) -> None:

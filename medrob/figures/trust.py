@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medrob.figures.style import band, colours, letter, markers, said, sized, word
+from medrob.figures.style import band, below, colours, ink, letter, markers, said, sized, word
 
 SAME = 1e-4  # of rank correlations: rounding
 TITLES = {
@@ -78,11 +78,12 @@ def _table(ax: Axes, rows: pd.DataFrame, title: str) -> None:
     """Values by method and layer as a heatmap with its numbers; grey where there is none."""
     methods, layers = (list(dict.fromkeys(rows[c])) for c in ("method", "layer"))
     wide = rows.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
-    ax.imshow(wide.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    cells = ax.imshow(wide.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
     ax.set_facecolor("0.85")
     for (i, j), value in np.ndenumerate(wide.to_numpy(float)):
         text = f"{round(value, 2) + 0:.2f}".replace("0.", ".") if np.isfinite(value) else "–"
-        ax.text(j, i, text, ha="center", va="center", fontsize="xx-small")
+        colour = ink(cells.to_rgba(value)) if np.isfinite(value) else "black"
+        ax.text(j, i, text, ha="center", va="center", fontsize="xx-small", color=colour)
     ax.set_yticks(range(len(methods)), [word(m) for m in methods], fontsize="x-small")
     names = [name.removeprefix("layer") for name in layers]
     ax.set_xticks(range(len(layers)), names, fontsize="x-small", rotation=45)
@@ -109,9 +110,7 @@ def faithfulness(trust: pd.DataFrame, *, layer: str) -> Figure:
         ax.set_title(TITLES[test])
     axes[0][0].set_yticks(range(len(methods)), [word(m) for m in methods])
     axes[0][0].set_ylim(len(methods) - 0.5, -0.5)
-    figure.supxlabel(
-        f"probability of the class explained: area; of ROAD: difference ({layer})", fontsize="medium"
-    )
+    below(figure, f"probability of the class explained: area; of ROAD: difference ({layer})")
     handles = [
         Line2D([], [], color="C0", marker="o", label="the method"),
         Line2D([], [], color="0.4", marker="o", markerfacecolor="none", linestyle="", label="a random map"),
@@ -155,9 +154,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
         ax.set(title=TITLES[test])
         ax.set_xticks(list(count.index), ticks, fontsize="x-small")
     axes[0][0].set_ylabel("mean over the images with a lesion")
-    figure.supxlabel(
-        f"severity (0 = clean), below it the images that count; {word(method)}, {layer}", fontsize="medium"
-    )
+    below(figure, f"severity (0 = clean), below it the images that count; {word(method)}, {layer}")
     if names:
         figure.legend(
             *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 5)
