@@ -15,6 +15,7 @@ from medrob.corruptions.apply import check_integer
 from medrob.data import ImageDataset
 from medrob.models import pick_device, place
 from medrob.progress import bar
+from medrob.saliency.decision import same_decision, task_of
 from medrob.saliency.explain import (
     attribute,
     check_methods,
@@ -109,7 +110,8 @@ def measure(
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (side of the map, pixels), target (class explained in the
-        clean image), preserved (is the class predicted for the clean image still predicted), degenerate
+        clean image), preserved (is the class predicted for the clean image still predicted; of a multi-label
+        network: is the decision about the label explained, logit above 0, still the same), degenerate
         (either map), and the metrics. Where lesion masks are known, also area (share of the image),
         energy, pointing and iou (`medrob.trust.localise`) of the corrupted map, and the same with
         ``_clean`` of the clean map; NaN for images without a lesion.
@@ -121,7 +123,7 @@ def measure(
     batch_size = check_integer("batch_size", batch_size, 1)
     methods, chosen, metrics = check_methods(methods), pick_layers(model, layers), check_metrics(metrics)
     rows = _check_rows(images, len(dataset))
-    asked = targets(target, dataset, rows)
+    asked, task = targets(target, dataset, rows), task_of(model, dataset.task)
     where = pick_device(device) if device else device_of(model)
     todo = [condition for condition in conditions if condition != CLEAN]
     if not len(rows) or not todo:
@@ -145,15 +147,14 @@ def measure(
                 x = torch.from_numpy(pictures).to(where).permute(0, 3, 1, 2)
                 return attribute(model, x, methods, chosen, targets, settings=settings, noise=noise)
 
-            found, logits = maps(dataset.images[index], known)
-            predicted = logits.argmax(1)
-            explained = predicted if known is None else known
+            found, before = maps(dataset.images[index], known)
+            explained = before.argmax(1) if known is None else known
             clean = table.clean(part, found, explained, masks)
             progress.update(len(index))
             for c, condition in enumerate(todo):
                 moved = corrupted(dataset.images[index], condition, seed=seed, index=index)
                 found, logits = maps(moved, None if target == "own" else explained)
-                table.preserved[c, part] = (logits.argmax(1) == predicted).cpu()
+                table.preserved[c, part] = same_decision(before, logits, explained, task).cpu()
                 table.moved(c, part, clean, found, masks)
                 progress.update(len(index))
     progress.close()

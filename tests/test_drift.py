@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from medrob import conditions, data, drift, evaluation, models, saliency
 from medrob.drift import measure, select
@@ -187,6 +188,27 @@ def test_multi_label_has_no_one_label(model):
     dataset = data.ImageDataset(images, np.eye(4, 3, dtype=int), task="multilabel")
     rows = measure(model, dataset, [("contrast", 5)], methods=["gradcam"], layers=["layer4.1"])
     assert (rows["label"] == -1).all() and len(rows) == 4
+
+
+class Shy(nn.Module):
+    """Two labels with the same kernels and no `config`; only the second is there when it is bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x):
+        bright = self.conv(x).mean((2, 3)) * 1e-9 + x.mean((1, 2, 3))[:, None]
+        return torch.cat([bright[:, :1] + 1000, 100 - bright[:, 1:]], 1)  # the first is always the larger
+
+
+@pytest.mark.parametrize(("target", "preserved"), [(0, True), (1, False)])
+def test_multi_label_preserved_is_of_the_label_explained(target, preserved):
+    images = np.full((4, 16, 16, 1), 60, np.uint8)
+    images[:, 4:9, 4:9] = 90
+    dataset = data.ImageDataset(images, np.eye(4, 2, dtype=int), task="multilabel")
+    rows = measure(Shy(), dataset, [("brightness", 5)], methods=["gradcam"], layers=["conv"], target=target)
+    assert (rows["preserved"] == preserved).all()
 
 
 def test_the_network_is_left_as_found(dataset):
