@@ -280,6 +280,19 @@ def explained(target: str | int, dataset: ImageDataset, predictions: pd.DataFram
     return int(predictions.loc[here, "predicted"].iloc[0])
 
 
+def explained_under(
+    rows: Sequence[Condition], target: str | int, dataset: ImageDataset, predictions: pd.DataFrame, image: int
+) -> np.ndarray:
+    """The class explained in one image under each condition, int64 (rows,): see `explained`.
+
+    With "own" it is the class predicted under that condition, else the same in every row.
+    """
+    if target != "own":
+        return np.full(len(rows), explained(target, dataset, predictions, image))
+    own = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
+    return own.loc[list(rows)].to_numpy(np.int64)
+
+
 def targets(target: str | int, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:
     """The class to explain in each image.
 

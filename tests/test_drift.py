@@ -250,6 +250,16 @@ def test_a_class_can_be_named_or_numbered(dataset):
         assert drift.targets(number, dataset, np.array([0, 4])).tolist() == named.tolist() == [1, 1]
 
 
+def test_the_class_explained_under_each_condition(dataset, predictions):
+    rows = [("gaussian_noise", 5), ("clean", 0), ("contrast", 5)]
+    of = predictions.set_index(["image", "corruption", "severity"])["predicted"]
+    for image in range(12):
+        own = drift.explained_under(rows, "own", dataset, predictions, image)
+        assert own.tolist() == [of[(image, *row)] for row in rows]
+        same = drift.explained_under(rows, "predicted", dataset, predictions, image)
+        assert same.tolist() == [of[image, "clean", 0]] * 3
+
+
 # -- select --------------------------------------------------------------------------------------------
 
 # 12 images of three classes: 6, 4 and 2; images 0, 1, 6 and 10 are not recognised.

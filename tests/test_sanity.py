@@ -75,6 +75,15 @@ def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
     assert "fewer than 5 maps, not judged under snow (4 images)" in moved
 
 
+@pytest.mark.parametrize(
+    ("images", "words"), [(9, "not shown to differ from chance"), (90, "less than chance")]
+)
+def test_missing_a_small_lesion_every_time_may_be_chance(images, words):
+    rows = places((0.4, 0.5), fog=(0, 0)).assign(test="pointing", images=images, chance=0.05, degenerate=0)
+    rows.loc[1, ["above_low", "above_high"]] = -0.06, -0.04
+    assert f"{words} under fog ({images} images)" in say(rows)
+
+
 def test_still_looks_is_judged_by_the_paired_difference():
     """All of the interval lies above the mean of chance, but not image by image; and the other way round."""
     rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))

@@ -181,7 +181,10 @@ def _place(row: pd.Series) -> str:
         return f"fewer than {FEWEST} maps, not judged"
     if row["above_low"] > 0:
         return "more than chance"
-    return "less than chance" if row["above_high"] < 0 else "not shown to differ from chance"
+    # Where no map hits, the bootstrap has no spread: could chance have missed every time, too?
+    missed = row["test"] == "pointing" and row["value"] == 0
+    luck = missed and (1 - row["chance"]) ** row["images"] >= 0.025
+    return "less than chance" if row["above_high"] < 0 and not luck else "not shown to differ from chance"
 
 
 def _verdicts(rows: pd.DataFrame) -> str:
