@@ -262,6 +262,8 @@ def _check_rows(images: np.ndarray | None, n: int) -> np.ndarray:
     rows = np.asarray(images)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(n)).all():
         raise ValueError(f"images={images!r}: give indices from 0 to {n - 1}")
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError(f"images={images!r}: give each index once")
     return rows
 
 

@@ -229,6 +229,7 @@ def test_the_network_is_left_as_found(dataset):
         (dict(layers=["layer9"]), r"has no \['layer9'\]"),
         (dict(metrics=["cosine"]), "the metrics are rmse"),
         (dict(images=[0, 12]), r"images=\[0, 12\]: give indices from 0 to 11"),
+        (dict(images=[1, 1, 2]), r"images=\[1, 1, 2\]: give each index once"),
         (dict(images=[-1]), "give indices from 0 to 11"),
         (dict(images=np.ones(12, bool)), "give indices from 0 to 11"),
         (dict(images=[]), "give indices from 0 to 11"),

@@ -437,3 +437,11 @@ def test_without_methods_there_are_logits():
     x = to_input(pictures())
     maps, logits = cams(model, x, [], {"layer": model.layer})
     assert maps == {} and torch.equal(logits, model(x)) and not logits.is_inference()
+
+
+def test_half_precision_is_worked_out_in_single(network, tiny):
+    methods = ["saliency", "deeplift", "occlusion"]
+    half = explain(network.half(), tiny.images[:2], methods=methods)
+    assert next(network.parameters()).dtype == torch.float16
+    for key, maps in explain(network.float(), tiny.images[:2], methods=methods).items():
+        np.testing.assert_allclose(half[key], maps, rtol=1e-4, atol=1e-6)

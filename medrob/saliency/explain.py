@@ -150,7 +150,9 @@ def check_methods(methods: Sequence[str]) -> list[str]:
     """The methods without repeats, if all are known; one name alone is taken as a list of one."""
     methods = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     unknown = [method for method in methods if method not in names()]
-    if unknown or not methods:
+    if not methods:
+        raise ValueError(f"methods=[] names none; the methods are {', '.join(names())}")
+    if unknown:
         raise ValueError(f"methods={methods!r}: unknown {unknown}; the methods are {', '.join(names())}")
     return methods
 
@@ -176,8 +178,15 @@ def pick_layers(
     own = {module: name for name, module in modules.items()}
     given = [layers] if isinstance(layers, str | nn.Module) else layers
     asked = list(dict.fromkeys(own.get(m, repr(m)) if isinstance(m, nn.Module) else m for m in given))
+    if not asked:
+        raise ValueError("layers=[] names none; give names of layers, or None for all that are of use")
+    inside = [str(layer).removeprefix("backbone.") for layer in asked]  # as a Classifier itself names them
+    asked = [
+        short if name not in modules and short in modules else name
+        for name, short in zip(asked, inside, strict=True)
+    ]
     unknown = [layer for layer in asked if layer not in modules]
-    if unknown or not asked:
+    if unknown:
         useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
         near = [name for layer in unknown for name in difflib.get_close_matches(str(layer), useful, 1)]
         with contextlib.suppress(ValueError):
