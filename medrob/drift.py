@@ -21,8 +21,8 @@ from medrob.saliency.explain import (
     check_methods,
     device_of,
     evaluating,
+    layers_for,
     layers_of,
-    pick_layers,
 )
 from medrob.saliency.settings import Noise, Settings
 from medrob.similarity import METRICS, Maps, check_metrics, compare
@@ -121,7 +121,8 @@ def measure(
             measure.
     """
     batch_size = check_integer("batch_size", batch_size, 1)
-    methods, chosen, metrics = check_methods(methods), pick_layers(model, layers), check_metrics(metrics)
+    methods, metrics = check_methods(methods), check_metrics(metrics)
+    chosen = layers_for(model, methods, layers)
     rows = _check_rows(images, len(dataset))
     asked, task = targets(target, dataset, rows), task_of(model, dataset.task)
     where = pick_device(device) if device else device_of(model)

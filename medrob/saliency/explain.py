@@ -87,7 +87,8 @@ def explain(
             do not exist.
     """
     images, batch_size = check_images(images), check_integer("batch_size", batch_size, 1)
-    methods, chosen = check_methods(methods), pick_layers(model, layers)
+    methods = check_methods(methods)
+    chosen = layers_for(model, methods, layers)
     wanted = _check_targets(targets, len(images))
     where = pick_device(device) if device else device_of(model)
     parts: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -160,6 +161,15 @@ def check_methods(methods: Sequence[str]) -> list[str]:
 def layers_of(method: str, layers: Iterable[str]) -> tuple[str, ...]:
     """The layers of a method's maps: those given, or the input's alone."""
     return (INPUT,) if method in (*GRADIENT_MAPS, *PERTURBATIONS) else tuple(layers)
+
+
+def layers_for(
+    model: nn.Module, methods: Sequence[str], layers: Sequence[str | nn.Module] | str | None
+) -> dict[str, nn.Module]:
+    """`pick_layers`; none is looked for where every method explains the input alone."""
+    if layers in (None, "all") and all(layers_of(method, ()) for method in methods):
+        return {}
+    return pick_layers(model, layers)
 
 
 def pick_layers(
