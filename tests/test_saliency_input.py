@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from medrob import drift, models
+from medrob import drift, models, trust
 from medrob.layers import evaluating
 from medrob.saliency import cams, explain, names
 from medrob.saliency.explain import ONE_PASS
@@ -465,5 +465,8 @@ def test_maps_of_the_input_need_no_layers(tiny):
     assert [*maps] == [("saliency", "input")]
     rows = drift.measure(Plain(), tiny[:2], [("contrast", 3)], methods=["saliency"])
     assert len(rows) == 2
+    trust.scale(Plain(), tiny.images[:2], methods=["saliency"])
+    with pytest.raises(ValueError, match="a binary classifier needs two"):
+        explain(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)), tiny.images[:2], methods=["saliency"])
     with pytest.raises(ValueError, match="no layers"):
         explain(Plain(), tiny.images[:2], methods=["gradcam"])

@@ -137,6 +137,11 @@ def attribute(
     noise = noise or Noise(settings.seed, range(len(x)))
     one_pass = [method for method in methods if method in ONE_PASS]
     found, logits = cams(model, x, one_pass, layers, targets)
+    if logits.shape[1] == 1:
+        raise ValueError(
+            f"{type(model).__name__} gives one logit; a binary classifier needs two here, one a class: "
+            "let its forward return torch.cat([-logit, logit], 1) / 2"
+        )
     targets = logits.argmax(1) if targets is None else existing(targets.to(logits.device), logits.shape[1])
     if "smoothgradcam++" in methods:
         found.update(smooth_gradcam_plus_plus(model, x, layers, targets, settings, noise))
