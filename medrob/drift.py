@@ -15,13 +15,14 @@ from medrob.corruptions.apply import check_integer
 from medrob.data import ImageDataset
 from medrob.models import pick_device, place
 from medrob.progress import bar
+from medrob.saliency.decision import same_decision, task_of
 from medrob.saliency.explain import (
     attribute,
     check_methods,
     device_of,
     evaluating,
+    layers_for,
     layers_of,
-    pick_layers,
 )
 from medrob.saliency.settings import Noise, Settings
 from medrob.similarity import METRICS, Maps, check_metrics, compare
@@ -109,7 +110,8 @@ def measure(
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (side of the map, pixels), target (class explained in the
-        clean image), preserved (is the class predicted for the clean image still predicted), degenerate
+        clean image), preserved (is the class predicted for the clean image still predicted; of a multi-label
+        network: is the decision about the label explained, logit above 0, still the same), degenerate
         (either map), and the metrics. Where lesion masks are known, also area (share of the image),
         energy, pointing and iou (`medrob.trust.localise`) of the corrupted map, and the same with
         ``_clean`` of the clean map; NaN for images without a lesion.
@@ -119,9 +121,10 @@ def measure(
             measure.
     """
     batch_size = check_integer("batch_size", batch_size, 1)
-    methods, chosen, metrics = check_methods(methods), pick_layers(model, layers), check_metrics(metrics)
+    methods, metrics = check_methods(methods), check_metrics(metrics)
+    chosen = layers_for(model, methods, layers)
     rows = _check_rows(images, len(dataset))
-    asked = targets(target, dataset, rows)
+    asked, task = targets(target, dataset, rows), task_of(model, dataset.task)
     where = pick_device(device) if device else device_of(model)
     todo = [condition for condition in conditions if condition != CLEAN]
     if not len(rows) or not todo:
@@ -145,15 +148,14 @@ def measure(
                 x = torch.from_numpy(pictures).to(where).permute(0, 3, 1, 2)
                 return attribute(model, x, methods, chosen, targets, settings=settings, noise=noise)
 
-            found, logits = maps(dataset.images[index], known)
-            predicted = logits.argmax(1)
-            explained = predicted if known is None else known
+            found, before = maps(dataset.images[index], known)
+            explained = before.argmax(1) if known is None else known
             clean = table.clean(part, found, explained, masks)
             progress.update(len(index))
             for c, condition in enumerate(todo):
                 moved = corrupted(dataset.images[index], condition, seed=seed, index=index)
                 found, logits = maps(moved, None if target == "own" else explained)
-                table.preserved[c, part] = (logits.argmax(1) == predicted).cpu()
+                table.preserved[c, part] = same_decision(before, logits, explained, task).cpu()
                 table.moved(c, part, clean, found, masks)
                 progress.update(len(index))
     progress.close()
@@ -261,6 +263,8 @@ def _check_rows(images: np.ndarray | None, n: int) -> np.ndarray:
     rows = np.asarray(images)
     if rows.ndim != 1 or rows.dtype.kind not in "iu" or not np.isin(rows, np.arange(n)).all():
         raise ValueError(f"images={images!r}: give indices from 0 to {n - 1}")
+    if len(np.unique(rows)) < len(rows):
+        raise ValueError(f"images={images!r}: give each index once")
     return rows
 
 
@@ -277,6 +281,19 @@ def explained(target: str | int, dataset: ImageDataset, predictions: pd.DataFram
         return int(asked[0])
     here = (predictions["corruption"] == "clean") & (predictions["image"] == image)
     return int(predictions.loc[here, "predicted"].iloc[0])
+
+
+def explained_under(
+    rows: Sequence[Condition], target: str | int, dataset: ImageDataset, predictions: pd.DataFrame, image: int
+) -> np.ndarray:
+    """The class explained in one image under each condition, int64 (rows,): see `explained`.
+
+    With "own" it is the class predicted under that condition, else the same in every row.
+    """
+    if target != "own":
+        return np.full(len(rows), explained(target, dataset, predictions, image))
+    own = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
+    return own.loc[list(rows)].to_numpy(np.int64)
 
 
 def targets(target: str | int, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:

@@ -151,7 +151,7 @@ def test_the_slope_is_that_of_the_drift(method):
         return (normalise(maps) - reference.values).square().mean((1, 2))
 
     search = _Search(method, layers, epsilon=2, tries=1, seed=0, climb=True)
-    slope = search._slope(model, x, targets, targets, kept, reference)
+    slope = search._slope(model, x, targets, F.one_hot(targets, 3).float(), kept, reference)
     for _ in range(3):
         way = torch.from_numpy(rng.standard_normal(x.shape))
         expected = (drift(x + 1e-5 * way) - drift(x - 1e-5 * way)) / 2e-5
@@ -163,7 +163,7 @@ def test_where_the_prediction_is_lost_the_way_is_back():
     clean = Maps(x[:, 0] + 30)
     search = _Search("gradcam", {"layer": model.layer}, epsilon=2, tries=1, seed=0, climb=True)
     lost, class_0 = torch.tensor([False]), torch.tensor([0])
-    slope = search._slope(model, x, class_0, class_0, lost, clean)
+    slope = search._slope(model, x, class_0, torch.tensor([[1.0, 0]]), lost, clean)
     np.testing.assert_allclose(slope, np.full((1, 1, 2, 2), 0.25))  # of the mean of four pixels
 
 
@@ -482,3 +482,18 @@ def test_bad_arguments_of_the_others(model):
         ValueError, match=r"none of methods=\['smoothgrad'\] can be attacked; give some of gradcam"
     ):
         worst_case(model, pictures(2), methods=["smoothgrad"])
+
+
+def test_multi_label_keeps_the_decision_about_the_label_explained():
+    """Another label may become the most probable; the one explained keeps its side of 0."""
+    several = network()
+    several.config["task"] = "multilabel"
+    ask = dict(method="layercam", targets=1, epsilon=8, **FEW)
+    worst = attack(several, pictures(), **ask)
+    before, after = (predict(several, x)[:, 1] > 0.5 for x in (pictures(), worst.images))
+    np.testing.assert_array_equal(before, after)
+    free = attack(network(), pictures(), **ask)
+    assert not np.array_equal(free.images, worst.images)
+    search = _Search("gradcam", {}, 2, 1, 0, True, "multilabel")
+    one, two = torch.tensor([[1.0, -2.0]] * 2), torch.tensor([[3.0, 4.0]] * 2)
+    assert search._margin(two, one, torch.tensor([0, 1])).tolist() == [3, -4]

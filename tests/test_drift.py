@@ -2,6 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from torch import nn
 
 from medrob import conditions, data, drift, evaluation, models, saliency
 from medrob.drift import measure, select
@@ -189,6 +190,27 @@ def test_multi_label_has_no_one_label(model):
     assert (rows["label"] == -1).all() and len(rows) == 4
 
 
+class Shy(nn.Module):
+    """Two labels with the same kernels and no `config`; only the second is there when it is bright."""
+
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(1, 2, 3, padding=1)
+
+    def forward(self, x):
+        bright = self.conv(x).mean((2, 3)) * 1e-9 + x.mean((1, 2, 3))[:, None]
+        return torch.cat([bright[:, :1] + 1000, 100 - bright[:, 1:]], 1)  # the first is always the larger
+
+
+@pytest.mark.parametrize(("target", "preserved"), [(0, True), (1, False)])
+def test_multi_label_preserved_is_of_the_label_explained(target, preserved):
+    images = np.full((4, 16, 16, 1), 60, np.uint8)
+    images[:, 4:9, 4:9] = 90
+    dataset = data.ImageDataset(images, np.eye(4, 2, dtype=int), task="multilabel")
+    rows = measure(Shy(), dataset, [("brightness", 5)], methods=["gradcam"], layers=["conv"], target=target)
+    assert (rows["preserved"] == preserved).all()
+
+
 def test_the_network_is_left_as_found(dataset):
     model = models.build(in_channels=1, num_classes=3, width=4, seed=0)
     model.backbone.layer1.eval()
@@ -207,6 +229,7 @@ def test_the_network_is_left_as_found(dataset):
         (dict(layers=["layer9"]), r"has no \['layer9'\]"),
         (dict(metrics=["cosine"]), "the metrics are rmse"),
         (dict(images=[0, 12]), r"images=\[0, 12\]: give indices from 0 to 11"),
+        (dict(images=[1, 1, 2]), r"images=\[1, 1, 2\]: give each index once"),
         (dict(images=[-1]), "give indices from 0 to 11"),
         (dict(images=np.ones(12, bool)), "give indices from 0 to 11"),
         (dict(images=[]), "give indices from 0 to 11"),
@@ -226,6 +249,16 @@ def test_a_class_can_be_named_or_numbered(dataset):
     named = drift.targets(dataset.class_names[1], dataset, np.array([0, 4]))
     for number in (1, np.int64(1)):
         assert drift.targets(number, dataset, np.array([0, 4])).tolist() == named.tolist() == [1, 1]
+
+
+def test_the_class_explained_under_each_condition(dataset, predictions):
+    rows = [("gaussian_noise", 5), ("clean", 0), ("contrast", 5)]
+    of = predictions.set_index(["image", "corruption", "severity"])["predicted"]
+    for image in range(12):
+        own = drift.explained_under(rows, "own", dataset, predictions, image)
+        assert own.tolist() == [of[(image, *row)] for row in rows]
+        same = drift.explained_under(rows, "predicted", dataset, predictions, image)
+        assert same.tolist() == [of[image, "clean", 0]] * 3
 
 
 # -- select --------------------------------------------------------------------------------------------

@@ -431,7 +431,7 @@ def test_float64_network(found):
         ),
         (dict(methods=[]), "the methods are"),
         (dict(layers=["layer5.0"]), r"has no \['layer5.0'\]; it has .*layer4\.1"),
-        (dict(layers=[]), "it has"),
+        (dict(layers=[]), "names none"),
         (dict(layers=["relu", "fc"]), r"layer 'fc' gives \(2, 3\)"),
         (dict(targets=3), r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), r"targets hold \[7\]; the network's classes are 0 to 2"),

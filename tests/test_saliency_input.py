@@ -8,7 +8,7 @@ import torch
 import torchvision
 from torch import nn
 
-from medrob import models
+from medrob import drift, models, trust
 from medrob.layers import evaluating
 from medrob.saliency import cams, explain, names
 from medrob.saliency.explain import ONE_PASS
@@ -437,3 +437,36 @@ def test_without_methods_there_are_logits():
     x = to_input(pictures())
     maps, logits = cams(model, x, [], {"layer": model.layer})
     assert maps == {} and torch.equal(logits, model(x)) and not logits.is_inference()
+
+
+def test_half_precision_is_worked_out_in_single(network, tiny):
+    methods = ["saliency", "deeplift", "occlusion"]
+    half = explain(network.half(), tiny.images[:2], methods=methods)
+    assert next(network.parameters()).dtype == torch.float16
+    for key, maps in explain(network.float(), tiny.images[:2], methods=methods).items():
+        np.testing.assert_allclose(half[key], maps, rtol=1e-4, atol=1e-6)
+
+
+class Plain(nn.Module):
+    """No convolution, and a `config` that is no dict."""
+
+    config = "of my own"
+
+    def __init__(self):
+        super().__init__()
+        self.fc = nn.Linear(28 * 28, 3)
+
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+def test_maps_of_the_input_need_no_layers(tiny):
+    maps = explain(Plain(), tiny.images[:2], methods=["saliency"])
+    assert [*maps] == [("saliency", "input")]
+    rows = drift.measure(Plain(), tiny[:2], [("contrast", 3)], methods=["saliency"])
+    assert len(rows) == 2
+    trust.scale(Plain(), tiny.images[:2], methods=["saliency"])
+    with pytest.raises(ValueError, match="a binary classifier needs two"):
+        explain(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)), tiny.images[:2], methods=["saliency"])
+    with pytest.raises(ValueError, match="no layers"):
+        explain(Plain(), tiny.images[:2], methods=["gradcam"])

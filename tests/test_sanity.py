@@ -30,13 +30,18 @@ def test_the_verdict_is_read_off_the_interval_when_all_weights_are_lost():
     assert "2 of 8 maps change when all weights are randomised (the rank correlation" in words
 
 
+def above(frame):
+    return {f"above_{end}": frame[end] - 0.1 for end in ("low", "high")}
+
+
 def places(clean, **dirty):
     """Energy (low, value) for clean and at severity 5 of corruptions; chance .1; maps of 9 images of 12."""
     rows = [("clean", 0, *clean), *((name, 5, *limits) for name, limits in dirty.items())]
     frame = pd.DataFrame(rows, columns=["corruption", "severity", "low", "value"])
     frame = frame.assign(method="gradcam", layer="layer4.1", test="energy", high=frame["value"] + 0.1)
+    frame["stage"] = np.where(frame["severity"] == 0, "", "preserved")
     frame["degenerate"] = np.where(frame["severity"] == 0, 0, 3)
-    return frame.assign(images=12 - frame["degenerate"], chance=0.1, above_low=frame["low"] - 0.1)
+    return frame.assign(images=12 - frame["degenerate"], chance=0.1, **above(frame))
 
 
 def say(frame):
@@ -45,21 +50,48 @@ def say(frame):
 
 def test_still_looks_no_longer_looks_never_looked():
     words = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
-    assert "50% of the map lies inside the lesion (40% to 60%; 12 images)" in words
-    assert "looks at the lesion." in words
-    assert "it still does under fog (9 of 12 images); it is no longer shown to under shot noise (9" in words
-    assert "no map is left to judge under snow" in words
+    assert words == (
+        "Clean: share of the map inside the lesion 50% (40% to 60%; 12 images; chance 10%), more than "
+        "chance.\nAt severity 5, energy, prediction preserved: more than chance under fog (9 of 12 images); "
+        "not shown to differ from chance under shot noise (9 of 12 images); no map left to judge under snow "
+        "(9 of 12 images)."
+    )
     never = say(places((0.08, 0.12), fog=(0.3, 0.4)))
-    assert "is not shown to look at the lesion" in never and "severity" not in never
+    assert "not shown to differ from chance" in never and "severity" not in never
     assert "can be compared" in say(places((np.nan, np.nan)))
     assert "No lesion masks" in say(places((0.4, 0.5))[:0])
+
+
+def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
+    rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(-0.2, -0.1))
+    flipped = rows[1:].assign(stage="flipped", images=[7, 4], degenerate=0, above_low=-0.09, above_high=-0.01)
+    pointing = rows[:1].assign(test="pointing", above_low=-0.2, above_high=-0.1)
+    clean, preserved, moved = say(pd.concat([rows, flipped, pointing])).split("\n")
+    assert clean.endswith(
+        "highest point inside it in 50% (40% to 60%; 12 images; chance 10%), less than chance."
+    )
+    assert "more than chance under fog" in preserved and "less than chance under snow (9 of 12" in preserved
+    assert "flipped" in moved and "less than chance under fog (7 images)" in moved
+    assert "fewer than 5 maps, not judged under snow (4 images)" in moved
+
+
+@pytest.mark.parametrize(
+    ("images", "words"), [(9, "not shown to differ from chance"), (90, "less than chance")]
+)
+def test_missing_a_small_lesion_every_time_may_be_chance(images, words):
+    rows = places((0.4, 0.5), fog=(0, 0)).assign(test="pointing", images=images, chance=0.05, degenerate=0)
+    rows.loc[1, ["above_low", "above_high"]] = -0.06, -0.04
+    assert f"{words} under fog ({images} images)" in say(rows)
 
 
 def test_still_looks_is_judged_by_the_paired_difference():
     """All of the interval lies above the mean of chance, but not image by image; and the other way round."""
     rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))
     rows["above_low"] = [0.3, -0.01, 0.01]
-    assert "still does under snow (9 of 12 images); it is no longer shown to under fog" in say(rows)
+    rows["above_high"] = 0.5
+    assert "not shown to differ from chance under fog (9 of 12 images); more than chance under snow" in say(
+        rows
+    )
 
 
 def test_faithful_is_better_than_a_random_map_image_by_image():
@@ -78,6 +110,13 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
         "better: b +0.200 (+0.100 to +0.300, 7 images).",
         f"ROAD {begin}: no map to judge: a.",
     ]
+
+
+def test_the_table_of_faithfulness_has_the_sign_in_which_more_is_better():
+    rows = pd.DataFrame(dict(method="a", layer="x", test=["road", "deletion", "floor"], images=7, value=0.3))
+    rows = rows.assign(low=0.2, high=0.4, chance=0.1, above=0.2, above_low=-0.1, above_high=0.3)
+    table = analysis.faithfulness_table(rows).set_index("test")[["above", "above_low", "above_high"]]
+    np.testing.assert_allclose(table, [[0.2, -0.1, 0.3], [-0.2, -0.3, 0.1]])
 
 
 def moves(**drifts):
@@ -102,8 +141,8 @@ def test_near_twins_are_named_apart_from_exact_ones():
 def test_the_drift_in_words():
     words = analysis.say_drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert words == (
-        "10 comparisons of 5 images; prediction kept in 40.0%; 20.0% degenerate,\nmost under fog bank at "
-        "severity 5, 20%; of the degenerate 50% are flipped predictions. They are left out below."
+        "10 comparisons of 5 images; prediction kept in 40.0%; 20.0% degenerate,\nmost of a at x under fog "
+        "bank at severity 5, 40%; of the degenerate 50% are flipped predictions. They are left out below."
     )
     assert analysis.say_drift(moves(a=[1.0, 2])) == (
         "2 comparisons of 2 images; prediction kept in 0.0%; 0.0% degenerate."

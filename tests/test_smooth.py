@@ -4,7 +4,7 @@ import torch
 import torchcam.methods as torchcam
 from test_saliency import BY_HAND, PICTURE, Toy, assert_same_state, close, network, pictures, state, to_input
 
-from medrob import models
+from medrob import models, saliency, trust
 from medrob.saliency import Noise, Settings, degenerate, explain, normalise
 from medrob.saliency.smooth import weights
 
@@ -218,3 +218,24 @@ def test_the_network_is_left_as_found_even_after_an_error(images, error):
 def test_bad_arguments_are_named(model, images, change, match):
     with pytest.raises(ValueError, match=match):
         smooth(model, images, **change)
+
+
+def test_it_works_in_inference_mode(network, tiny):
+    ask = dict(methods=["smoothgradcam++"], layers=["layer4.1"])
+    outside = saliency.explain(network, tiny.images[:2], **ask)
+    with torch.inference_mode():
+        inside = saliency.explain(network, tiny.images[:2], **ask)
+        trust.scale(network, tiny.images[:2], **ask)
+    np.testing.assert_allclose(
+        *(maps["smoothgradcam++", "layer4.1"] for maps in (inside, outside)), rtol=1e-5
+    )
+
+
+def test_names_of_a_classifier_and_none(network):
+    assert [*saliency.pick_layers(network, ["backbone.layer4.1"])] == ["layer4.1"]
+    with pytest.raises(ValueError, match=r"layers=\[\] names none"):
+        saliency.pick_layers(network, [])
+    with pytest.raises(ValueError, match=r"methods=\[\] names none"):
+        saliency.explain(network, np.zeros((1, 28, 28, 1), np.uint8), methods=[])
+    with pytest.raises(ValueError, match="a finite number"):
+        saliency.Settings(noise=float("inf"))

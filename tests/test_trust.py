@@ -558,11 +558,24 @@ def test_rows_of_clean_images_come_from_their_own_columns(network, masked):
     rows = trust.localisation(measured, masked.masks)
     proper(rows)
     assert set(rows[["corruption", "severity"]].itertuples(index=False, name=None)) == {*GRID}
-    assert (rows["images"] + rows["degenerate"] == masked.masks.any((1, 2)).sum()).all()
+    whole = rows[rows["stage"] == ""]
+    assert (whole["images"] + whole["degenerate"] == masked.masks.any((1, 2)).sum()).all()
     here = measured[(measured["corruption"] == "contrast") & (measured["method"] == ASK["methods"][0])]
     here = here[here["layer"] == ASK["layers"][0]]
     first = rows[(rows["corruption"] == "clean") & (rows["test"] == "energy")].iloc[0]
     assert first["value"] == pytest.approx(here["energy_clean"].mean())
+
+
+def test_localisation_tells_preserved_from_flipped():
+    masks = np.zeros((4, 4, 4), bool)
+    masks[:3, :2, :2] = True  # the fourth has no lesion
+    located = pd.DataFrame(dict(image=range(4), corruption="contrast", severity=1, method="a", layer="b"))
+    located = located.assign(energy=[0.4, 0.2, np.nan, np.nan], pointing=1.0, iou=1.0)
+    rows = trust.localisation(located.assign(preserved=[True, False, False, True]), masks)
+    energy = rows[rows["test"] == "energy"].set_index("stage")
+    assert list(energy.index) == ["", "preserved", "flipped"]
+    np.testing.assert_allclose(energy["value"], [0.3, 0.4, 0.2])
+    assert energy["images"].tolist() == [2, 1, 1] and energy["degenerate"].tolist() == [1, 0, 1]
 
 
 # -- scale ---------------------------------------------------------------------------------------------

@@ -42,7 +42,7 @@ def test_localisation_draws_chance_and_the_number_of_images_at_each_severity():
     rows += [("snow", 2, 0, np.nan)]
     frame = pd.DataFrame(rows, columns=["corruption", "severity", "images", "chance"])
     frame = pd.concat([frame.assign(test=test) for test in ("energy", "pointing", "iou")])
-    frame = frame.assign(method="gradcam", layer="layer4.1", value=0.3, low=0.2, high=0.4)
+    frame = frame.assign(method="gradcam", layer="layer4.1", stage="", value=0.3, low=0.2, high=0.4)
     frame.loc[frame["images"] == 0, ["value", "low", "high"]] = np.nan
     figure = figures.localisation(frame, method="gradcam", layer="layer4.1")
     ax = drawn(figure)[0]
@@ -58,13 +58,16 @@ def test_the_scale_shows_methods_that_are_one_map_once_under_all_their_names():
         for m in methods
         for test, value in (("floor", 0), ("ceiling-image", 0.4), ("ceiling-weights", 0.5))
     ]
-    mean = pd.DataFrame([dict(method=m, layer="layer4.1", severity=3, value=0.2) for m in methods])
+    point = dict(layer="layer4.1", severity=3, value=0.2, low=0.15, high=0.3)
+    mean = pd.DataFrame([dict(method=m, **point) for m in methods])
     same = pd.DataFrame([("hirescam", "layer4.1", "gradcam"), ("layercam", "layer1.0", "gradcam")])
     same = same.set_axis(["method", "layer", "same_as"], axis=1)
     figure = figures.drift_scale(pd.DataFrame(rows).assign(**LIMITS), mean, layer="layer4.1", twins=same)
     ax = drawn(figure)[0]
     assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Grad-CAM =\nHiResCAM", "LayerCAM"]
     assert [text.get_text() for text in ax.texts] == ["3", "3"]
+    bars = [line.get_paths()[0].vertices[:, 0] for line in ax.collections]
+    assert sum(np.allclose(sorted(bar), [0.15, 0.3]) for bar in bars) == 2  # the intervals of the corruption
 
 
 def test_drift_by_layer_tells_how_many_images_count_and_where_maps_are_missing():

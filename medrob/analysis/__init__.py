@@ -21,6 +21,7 @@ from medrob.analysis.stability import agreement, kendall_w, ranks, say_ranks
 from medrob.analysis.testing import adjust, all_tests, family, holm
 from medrob.analysis.trust import (
     failed,
+    faithfulness_table,
     say_faithfulness,
     say_localisation,
     say_randomisation,
@@ -42,6 +43,7 @@ __all__ = [
     "distinct",
     "failed",
     "failure",
+    "faithfulness_table",
     "family",
     "headline",
     "holm",

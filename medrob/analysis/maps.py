@@ -73,19 +73,20 @@ def strata(
 
 
 def say_drift(drift: pd.DataFrame) -> str:
-    """In words: how many comparisons, how often the prediction is kept, what is degenerate and where."""
-    require(drift, ["image", *CONDITION, "preserved", "degenerate"], "drift")
-    lost = drift.groupby(list(CONDITION))["degenerate"].mean()
+    """In words: how many comparisons, how often the prediction is kept, what is degenerate and where most."""
+    require(drift, ["image", *CONDITION, *MAP, "preserved", "degenerate"], "drift")
+    lost = drift.groupby([*MAP, *CONDITION], sort=False, observed=True)["degenerate"].mean()
     text = (
         f"{len(drift)} comparisons of {drift['image'].nunique()} images; prediction kept in "
         f"{drift['preserved'].mean():.1%}; {drift['degenerate'].mean():.1%} degenerate"
     )
     if not lost.max():
         return f"{text}."
-    corruption, severity = lost.index[lost.argmax()]
+    method, layer, corruption, severity = lost.index[lost.argmax()]
     flipped = 1 - drift.loc[drift["degenerate"], "preserved"].mean()
     return (
-        f"{text},\nmost under {corruption.replace('_', ' ')} at severity {severity}, {lost.max():.0%}; "
+        f"{text},\nmost of {method} at {layer} under {corruption.replace('_', ' ')} at severity {severity}, "
+        f"{lost.max():.0%}; "
         f"of the degenerate {flipped:.0%} are flipped predictions. They are left out below."
     )
 

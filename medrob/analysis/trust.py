@@ -13,6 +13,12 @@ EVERYTHING = "all"  # the last stage of `medrob.trust.randomisation`
 THRESHOLD = 0.5
 # Each test of faithfulness, and 1 where a higher value is better.
 FAITHFULNESS = {"insertion": ("Insertion", 1), "deletion": ("Deletion", -1), "road": ("ROAD", 1)}
+PLACES = {"energy": "share of the map inside the lesion", "pointing": "highest point inside it in"}
+STRATA = {
+    "preserved": "prediction preserved",
+    "flipped": "prediction flipped (the map may move with it)",
+}
+FEWEST = 5  # images: an interval over fewer says nothing
 
 
 def verdicts(trust: pd.DataFrame) -> pd.DataFrame:
@@ -71,6 +77,40 @@ def say_randomisation(trust: pd.DataFrame) -> str:
     return "\n".join(lines)
 
 
+def faithfulness_table(trust: pd.DataFrame) -> pd.DataFrame:
+    """The rows of faithfulness for a text, judged image by image against a random map.
+
+    Args:
+        trust: holds the rows of `medrob.trust.faithfulness`.
+
+    Returns:
+        method, test, value, low, high, chance; above, above_low, above_high: the paired difference to the
+        random map, with the sign turned for deletion, so that above 0 is better everywhere; images.
+    """
+    require(trust, [*MAP, "test", "images", "value", "chance", "above", "above_low", "above_high"], "trust")
+    rows = trust[trust["test"].isin(FAITHFULNESS)]
+    turned = rows["test"].map({test: sign for test, (_, sign) in FAITHFULNESS.items()}) < 0
+    ends = rows[["above_low", "above_high"]]
+    rows = rows.assign(
+        above=rows["above"].where(~turned, -rows["above"]),
+        above_low=ends["above_low"].where(~turned, -ends["above_high"]),
+        above_high=ends["above_high"].where(~turned, -ends["above_low"]),
+    )
+    columns = [
+        "method",
+        "test",
+        "value",
+        "low",
+        "high",
+        "chance",
+        "above",
+        "above_low",
+        "above_high",
+        "images",
+    ]
+    return rows[columns].reset_index(drop=True)
+
+
 def say_faithfulness(trust: pd.DataFrame) -> str:
     """In words: which methods mark what the network needs, better than a random map of the same resolution?
 
@@ -101,7 +141,9 @@ def say_faithfulness(trust: pd.DataFrame) -> str:
 def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     """In words: does the map lie on the lesion when clean, and does it still at the highest severity?
 
-    Judged by the paired difference to chance: the share of each picture that its lesion covers.
+    Judged by the paired difference to chance: the share of each picture that its lesion covers. Images
+    whose prediction is preserved are told apart from the flipped: a map may move when its class is no
+    longer predicted.
 
     Args:
         trust: holds the rows of `medrob.trust.localisation`.
@@ -109,34 +151,48 @@ def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     """
     if trust.empty:
         return "No lesion masks in this data set: localisation cannot be asked."
-    columns = [*MAP, "test", "corruption", "severity", "images", "degenerate", "value", "low", "high"]
-    require(trust, [*columns, "chance", "above_low"], "trust")
-    rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["test"] == "energy")]
-    clean = rows[rows["corruption"] == "clean"]
-    if clean.empty or not np.isfinite(clean["value"].iloc[0]):
+    columns = [*MAP, "test", "stage", "corruption", "severity", "images", "degenerate"]
+    require(trust, [*columns, "value", "low", "high", "chance", "above_low", "above_high"], "trust")
+    rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
+    clean = rows[(rows["corruption"] == "clean") & rows["test"].isin(PLACES) & rows["value"].notna()]
+    if clean.empty:
         return f"{method} at {layer}: no clean map of an image with a lesion can be compared."
-    first = clean.iloc[0]
-    above = first["above_low"] > 0
-    begin = (
-        f"Clean: {first['value']:.0%} of the map lies inside the lesion ({first['low']:.0%} to "
-        f"{first['high']:.0%}; {_counted(first)}); chance is {first['chance']:.0%}, so it "
-        f"{'looks at the lesion' if above else 'is not shown to look at the lesion'}."
-    )
-    dirty = rows[rows["severity"] == rows["severity"].max()]
-    if not above or not len(dirty) or dirty["severity"].iloc[0] == 0:
-        return begin
-    places = np.select([dirty["value"].isna(), dirty["above_low"] > 0], ["nothing", "above"], "not above")
-    parts = [
-        f"{words} under "
-        + ", ".join(f"{row['corruption'].replace('_', ' ')} ({_counted(row)})" for _, row in part.iterrows())
-        for verdict, words in (
-            ("above", "it still does"),
-            ("not above", "it is no longer shown to"),
-            ("nothing", "no map is left to judge"),
-        )
-        if len(part := dirty[places == verdict])
+    said = [
+        f"{PLACES[row['test']]} {row['value']:.0%} ({row['low']:.0%} to {row['high']:.0%}; {_counted(row)}; "
+        f"chance {row['chance']:.0%}), {_place(row)}"
+        for _, row in clean.iterrows()
     ]
-    return f"{begin}\nAt severity {dirty['severity'].iloc[0]} {'; '.join(parts)}."
+    lines = [f"Clean: {'; '.join(said)}."]
+    for test in clean.loc[clean["above_low"] > 0, "test"]:
+        dirty = rows[(rows["test"] == test) & (rows["severity"] == rows["severity"].max())]
+        lines += [
+            f"At severity {part['severity'].iloc[0]}, {test}, {words}: {_verdicts(part)}."
+            for stage, words in STRATA.items()
+            if len(part := dirty[(dirty["stage"] == stage) & (dirty["corruption"] != "clean")])
+        ]
+    return "\n".join(lines)
+
+
+def _place(row: pd.Series) -> str:
+    """Against chance, by the paired difference."""
+    if np.isnan(row["value"]):
+        return "no map left to judge"
+    if row["images"] < FEWEST and row["corruption"] != "clean":
+        return f"fewer than {FEWEST} maps, not judged"
+    if row["above_low"] > 0:
+        return "more than chance"
+    # Where no map hits, the bootstrap has no spread: could chance have missed every time, too?
+    missed = row["test"] == "pointing" and row["value"] == 0
+    luck = missed and (1 - row["chance"]) ** row["images"] >= 0.025
+    return "less than chance" if row["above_high"] < 0 and not luck else "not shown to differ from chance"
+
+
+def _verdicts(rows: pd.DataFrame) -> str:
+    """Corruptions by what is found under them, with the number of images."""
+    found: dict[str, list[str]] = {}
+    for _, row in rows.iterrows():
+        found.setdefault(_place(row), []).append(f"{row['corruption'].replace('_', ' ')} ({_counted(row)})")
+    return "; ".join(f"{verdict} under {', '.join(names)}" for verdict, names in found.items())
 
 
 def _counted(row: pd.Series) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -35,8 +35,11 @@ def predict(
     """
     images = check_images(images)
     _check_batch(batch_size)
-    where = pick_device(device) if device else next(model.parameters()).device
-    config = getattr(model, "config", {})
+    where = (
+        pick_device(device) if device else next((p.device for p in model.parameters()), torch.device("cpu"))
+    )
+    given = getattr(model, "config", None)
+    config = given if isinstance(given, Mapping) else {}
     training = model.training
     number = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     # Results that are kept from every batch would lie between its images in memory, which then grows.

@@ -128,7 +128,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
     Args:
         trust: holds the rows of `medrob.trust.localisation`.
     """
-    rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
+    rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
     names = [n for n in dict.fromkeys(rows[rows["test"] == "energy"]["corruption"]) if n != "clean"]
     shades, shapes = colours(names), markers(names)
     figure, axes = sized(0.42, 1, 3)
@@ -197,7 +197,7 @@ def drift_scale(
         if row.method in methods and np.isfinite(row.value):
             y = methods.index(row.method)
             ax.text(row.value, y - 0.12, str(row.severity), fontsize="x-small", ha="center", va="bottom")
-            ax.plot(row.value, y, marker="o", color="C0", markersize=3)
+            _point(ax, row, y, "o", "C0", size=3)
     ax.set_yticks(range(len(methods)), [" =\n".join(map(word, names[m])) for m in methods])
     ax.set_ylim(len(methods) - 0.4, -0.6)
     ax.set_xlim(left=-0.01)
@@ -212,9 +212,9 @@ def drift_scale(
     return figure
 
 
-def _point(ax: Axes, row: object, y: float, marker: str, colour: str) -> None:
+def _point(ax: Axes, row: object, y: float, marker: str, colour: str, size: float | None = None) -> None:
     value, low, high = (getattr(row, name) for name in ("value", "low", "high"))
     ax.errorbar(
         value, y, xerr=[[max(value - low, 0)], [max(high - value, 0)]],
-        color=colour, marker=marker, elinewidth=0.8,
+        color=colour, marker=marker, elinewidth=0.8, markersize=size,
     )  # fmt: skip

@@ -87,7 +87,8 @@ def explain(
             do not exist.
     """
     images, batch_size = check_images(images), check_integer("batch_size", batch_size, 1)
-    methods, chosen = check_methods(methods), pick_layers(model, layers)
+    methods = check_methods(methods)
+    chosen = layers_for(model, methods, layers)
     wanted = _check_targets(targets, len(images))
     where = pick_device(device) if device else device_of(model)
     parts: dict[tuple[str, str], list[np.ndarray]] = {}
@@ -136,6 +137,11 @@ def attribute(
     noise = noise or Noise(settings.seed, range(len(x)))
     one_pass = [method for method in methods if method in ONE_PASS]
     found, logits = cams(model, x, one_pass, layers, targets)
+    if logits.shape[1] == 1:
+        raise ValueError(
+            f"{type(model).__name__} gives one logit; a binary classifier needs two here, one a class: "
+            "let its forward return torch.cat([-logit, logit], 1) / 2"
+        )
     targets = logits.argmax(1) if targets is None else existing(targets.to(logits.device), logits.shape[1])
     if "smoothgradcam++" in methods:
         found.update(smooth_gradcam_plus_plus(model, x, layers, targets, settings, noise))
@@ -150,7 +156,9 @@ def check_methods(methods: Sequence[str]) -> list[str]:
     """The methods without repeats, if all are known; one name alone is taken as a list of one."""
     methods = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     unknown = [method for method in methods if method not in names()]
-    if unknown or not methods:
+    if not methods:
+        raise ValueError(f"methods=[] names none; the methods are {', '.join(names())}")
+    if unknown:
         raise ValueError(f"methods={methods!r}: unknown {unknown}; the methods are {', '.join(names())}")
     return methods
 
@@ -158,6 +166,15 @@ def check_methods(methods: Sequence[str]) -> list[str]:
 def layers_of(method: str, layers: Iterable[str]) -> tuple[str, ...]:
     """The layers of a method's maps: those given, or the input's alone."""
     return (INPUT,) if method in (*GRADIENT_MAPS, *PERTURBATIONS) else tuple(layers)
+
+
+def layers_for(
+    model: nn.Module, methods: Sequence[str], layers: Sequence[str | nn.Module] | str | None
+) -> dict[str, nn.Module]:
+    """`pick_layers`; none is looked for where every method explains the input alone."""
+    if layers in (None, "all") and all(layers_of(method, ()) for method in methods):
+        return {}
+    return pick_layers(model, layers)
 
 
 def pick_layers(
@@ -176,8 +193,15 @@ def pick_layers(
     own = {module: name for name, module in modules.items()}
     given = [layers] if isinstance(layers, str | nn.Module) else layers
     asked = list(dict.fromkeys(own.get(m, repr(m)) if isinstance(m, nn.Module) else m for m in given))
+    if not asked:
+        raise ValueError("layers=[] names none; give names of layers, or None for all that are of use")
+    inside = [str(layer).removeprefix("backbone.") for layer in asked]  # as a Classifier itself names them
+    asked = [
+        short if name not in modules and short in modules else name
+        for name, short in zip(asked, inside, strict=True)
+    ]
     unknown = [layer for layer in asked if layer not in modules]
-    if unknown or not asked:
+    if unknown:
         useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
         near = [name for layer in unknown for name in difflib.get_close_matches(str(layer), useful, 1)]
         with contextlib.suppress(ValueError):

@@ -151,7 +151,7 @@ def differentiate(
             targets = logits.argmax(1)
         elif targets.shape != (len(x),):
             raise ValueError(f"targets are {tuple(targets.shape)}; give a class for each of {len(x)} images")
-        chosen = existing(targets.to(logits.device), logits.shape[1])
+        chosen = existing(targets.to(logits.device), logits.shape[1]).clone()
         activations = [_map_output(layer, outputs[layer], module) for layer, module in layers.items()]
         if not logits.requires_grad:
             raise ValueError(

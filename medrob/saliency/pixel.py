@@ -118,7 +118,7 @@ GRADIENT_MAPS = tuple(name for name in METHODS if name not in PERTURBATIONS)
 def pixel_maps(
     model: nn.Module, x: Tensor, methods: Sequence[str], targets: Tensor, settings: Settings, noise: Noise
 ) -> dict[tuple[str, str], Tensor]:
-    """Maps of the input, (N, H, W), under the layer "input".
+    """Maps of the input, (N, H, W), under the layer "input"; a network of less than float32 is copied to it.
 
     Args:
         model: in eval mode; left as it is. x: its input (N, C, H, W), grey levels 0-255, left as it is.
@@ -130,8 +130,11 @@ def pixel_maps(
             guided-backprop and deeplift.
     """
     found = {}
+    small = any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters())
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum tells of its own hooks
+        if small:
+            model = copy.deepcopy(getattr(model, "_orig_mod", model)).float()
         prepared = as_input(model, x).detach().clone()
         targets = targets.to(prepared.device).clone()
         if not len(x):

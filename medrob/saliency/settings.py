@@ -40,8 +40,8 @@ class Settings:
         for field in fields(self):
             value, whole = getattr(self, field.name), field.type == "int"
             number = isinstance(value, (int, np.integer) if whole else (int, float, np.number))
-            if not number or isinstance(value, bool) or not value >= least[field.name]:
-                kind = "a whole number" if whole else "a number"
+            if not number or isinstance(value, bool) or not least[field.name] <= value < np.inf:
+                kind = "a whole number" if whole else "a finite number"
                 raise ValueError(f"{field.name}={value!r}: give {kind} of at least {least[field.name]}")
         if not 0 < self.window <= 1:
             raise ValueError(f"window={self.window!r}: give a share of the image's side, above 0 to 1")

@@ -36,8 +36,9 @@ def smooth_gradcam_plus_plus(
     Raises:
         ValueError: as `medrob.saliency.cams`.
     """
-    with torch.no_grad():
-        outputs, _ = forward(model, as_input(model, x), layers)
+    with torch.inference_mode(False), torch.no_grad():
+        # A copy: what is made in inference mode cannot be changed or differentiated later.
+        outputs, _ = forward(model, as_input(model, x).clone(), layers)
     activations = [_precise(_map_output(name, outputs[name], module)) for name, module in layers.items()]
     for layer, A in zip(layers, activations, strict=True):
         warn_signed(["smoothgradcam++"], layer, A)

@@ -24,6 +24,7 @@ from medrob.evaluation import predict
 from medrob.layers import evaluating
 from medrob.models import place
 from medrob.progress import bar
+from medrob.saliency.decision import same_decision, task_of
 from medrob.saliency.explain import ONE_PASS, check_methods, pick_layers
 from medrob.saliency.gradient import _formulas, as_input, cams, forward
 from medrob.saliency.maps import normalise
@@ -78,8 +79,9 @@ def attack(model: nn.Module, images: np.ndarray, *, steps: int = 20, **ask: Unpa
     """Move the map of each image as far as a small change can, by projected gradient ascent.
 
     From a random place in the ball, steps along the sign of the slope (Madry et al. 2018) of the drift; the
-    best place on the way at which the class predicted is still that of the clean image. What it finds is a
-    lower bound of the worst case. A step costs two forward and three backward passes.
+    best place on the way at which the class predicted is still that of the clean image (of a multi-label
+    network: at which the decision about the label explained, logit above 0, is). What it finds is a lower
+    bound of the worst case. A step costs two forward and three backward passes.
 
     Args:
         model: left as found; see `medrob.saliency.explain`.
@@ -124,7 +126,8 @@ def worst_case(
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`. Tests ``attack`` and ``max-sensitivity``: mean drift
         over the images whose clean map is not degenerate; for each, ``...-picture``: RMSE of the picture
-        itself, in grey levels, and ``...-kept``: the share of pictures still predicted as the clean ones.
+        itself, in grey levels, and ``...-kept``: the share of pictures still decided as
+        the clean ones (`medrob.saliency.decision.same_decision`).
 
     Raises:
         TypeError, ValueError: as `attack`; none of the methods can be attacked.
@@ -136,7 +139,9 @@ def worst_case(
     if not pairs:
         raise ValueError(f"none of methods={methods} can be attacked; give some of {', '.join(ATTACKABLE)}")
     batch: dict[str, Any] = {key: asked[key] for key in ("batch_size", "device") if key in asked}
-    before = predict(model, images, **batch).argmax(1)
+    before = torch.from_numpy(
+        predict(model, images, **batch) - 0.5
+    )  # a logit of 0 is a probability of one half
     entries = []
     for method, layer in pairs:
         ask = dict(
@@ -149,7 +154,8 @@ def worst_case(
         for test, worst in tests.items():
             counts = np.where(np.isnan(worst.drift), np.nan, 1)
             picture = compare_images(images, worst.images)["rmse"]
-            kept = predict(model, worst.images, **batch).argmax(1) == before
+            after = torch.from_numpy(predict(model, worst.images, **batch) - 0.5)
+            kept = same_decision(before, after, torch.from_numpy(worst.targets), task_of(model)).numpy()
             for name, values in {"": worst.drift, "-picture": picture, "-kept": kept}.items():
                 entries.append(Entry(method, layer, test + name, values * counts))
     return table(entries, seed=seed)
@@ -165,24 +171,25 @@ class _Search:
     tries: int
     seed: int
     climb: bool
+    task: str = "multiclass"
 
     def __call__(
         self, model: nn.Module, images: Tensor, targets: Tensor, index: np.ndarray
     ) -> tuple[Tensor, Tensor]:
         """The best of the tries: images (n, C, H, W), whole grey levels as they came, and drift (n,)."""
-        raw, logits = self._map(model, images, targets)
-        clean, predicted = Maps(raw), logits.argmax(1)
+        raw, before = self._map(model, images, targets)
+        clean = Maps(raw)
         best, drift, x = images, torch.zeros_like(raw[:, 0, 0]), self._draw(images, index, 0)
         for attempt in range(1, self.tries + 1):
             raw, logits = self._map(model, x, targets)
-            moved, kept = Maps(raw), logits.argmax(1) == predicted
+            moved, kept = Maps(raw), same_decision(before, logits, targets, self.task)
             gap = rmse(clean, moved)
             better = kept & ~(moved.degenerate | clean.degenerate) & (gap > drift)
             best, drift = torch.where(_each(better), x, best), torch.where(better, gap, drift)
             if attempt < self.tries:
                 fresh = self._draw(images, index, attempt)
                 if self.climb:
-                    slope = self._slope(model, x, targets, predicted, kept, clean)
+                    slope = self._slope(model, x, targets, before, kept, clean)
                     step = (x + max(self.epsilon // 2, 1) * slope.sign()).to(x)
                     # Where there is no slope, as that of a map without content: begin again elsewhere.
                     lost = moved.degenerate | (slope == 0).flatten(1).all(1)
@@ -206,9 +213,9 @@ class _Search:
         return self._project(images + torch.from_numpy(fields.reshape(shape)).to(images), images)
 
     def _slope(
-        self, model: nn.Module, x: Tensor, targets: Tensor, predicted: Tensor, kept: Tensor, clean: Maps
+        self, model: nn.Module, x: Tensor, targets: Tensor, before: Tensor, kept: Tensor, clean: Maps
     ) -> Tensor:
-        """Of the squared drift; where the prediction is lost, of its logit above the next: back it goes."""
+        """Of the squared drift; where the prediction is lost, of its margin: back it goes."""
         (layer, module), *_ = self.layers.items()
         with torch.inference_mode(False), torch.enable_grad():
             x = as_input(model, x).detach().clone().requires_grad_()
@@ -220,11 +227,17 @@ class _Search:
             A, g = (to_maps(module, part).to(clean.values.dtype) for part in (outputs[layer], g))
             maps = normalise(_formulas(A, g, [self.method])[self.method])
             gap = (maps - clean.values).square().mean((1, 2))
-            others = logits.scatter(1, predicted[:, None], -torch.inf).amax(1)
-            margin = logits.gather(1, predicted[:, None])[:, 0] - others
-            upward = torch.where(kept, gap, margin).sum()
+            upward = torch.where(kept, gap, self._margin(logits, before, targets)).sum()
             (slope,) = torch.autograd.grad(upward, x, materialize_grads=True)
         return slope.nan_to_num(0)
+
+    def _margin(self, logits: Tensor, before: Tensor, targets: Tensor) -> Tensor:
+        """How far the decision about the clean image is from being lost, below 0 where it is: (n,)."""
+        if self.task == "multilabel":
+            side = torch.where(before.gather(1, targets[:, None]) > 0, 1, -1)
+            return (side * logits.gather(1, targets[:, None]))[:, 0]
+        predicted = before.argmax(1)[:, None]
+        return logits.gather(1, predicted)[:, 0] - logits.scatter(1, predicted, -torch.inf).amax(1)
 
 
 class _SmoothReLU(TorchFunctionMode):
@@ -272,7 +285,7 @@ def _worst(
     levels = check_integer("epsilon", whole, 0, 255)
     seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0)
     layers = dict([list(pick_layers(model, layer).items())[-1]])
-    search = _Search(method, layers, levels, tries, seed, climb)
+    search = _Search(method, layers, levels, tries, seed, climb, task_of(model))
     what = subject(model, images, methods=method, layers=list(layers), **asked)
     targets = torch.from_numpy(what.targets).to(what.device)
     parts = []

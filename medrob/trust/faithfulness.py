@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from medrob.layers import evaluating
 from medrob.models import activate, place
 from medrob.progress import bar
+from medrob.saliency.decision import task_of
 from medrob.saliency.maps import degenerate, upsample
 from medrob.saliency.settings import Noise
 from medrob.trust.imputation import impute
@@ -194,7 +195,7 @@ def _probability(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
     """The probability (n,) of each image's class explained."""
     x = x.to(next(model.parameters()).dtype)
     with torch.inference_mode():
-        p = activate(model(x).float(), getattr(model, "config", {}).get("task", "multiclass"))
+        p = activate(model(x).float(), task_of(model))
         return p.gather(1, targets[:, None])[:, 0]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,7 +16,8 @@ from medrob.trust.table import Entry, table
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: interpolation rounds
-GROUP = ["corruption", "severity", "method", "layer"]
+CONDITION = ["corruption", "severity"]
+GROUP = [*CONDITION, "method", "layer"]
 
 
 def localise(maps: Array, masks: Array) -> dict[str, Array]:
@@ -98,7 +100,9 @@ def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int =
 
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`; tests "energy", "pointing" and "iou". images +
-        degenerate is the number of images with a mask; the others of the frame have none.
+        degenerate is the number of images with a mask; the others of the frame have none. Stage "" holds
+        all of them; if the frame tells what is preserved, "preserved" and "flipped" hold, for each
+        condition but clean, those whose prediction is and is not kept.
 
     Raises:
         ValueError: a column is missing.
@@ -108,6 +112,7 @@ def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int =
     missing = [column for column in ("image", *GROUP, *LOCALISATION) if column not in located]
     if missing:
         raise ValueError(f"located lacks the columns {missing}; take the frame from medrob.drift.measure")
+    kept = located.drop_duplicates(["image", *CONDITION]) if "preserved" in located else located.iloc[:0]
     located = pd.concat([_clean(located), located[["image", *GROUP, *LOCALISATION]]])
     pixels, area = masks[0].size, masks.sum((1, 2))
     images = np.unique(located["image"])
@@ -116,14 +121,31 @@ def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int =
     overlap = np.array([expected_iou(int(a), pixels) for a in area[images]])
     chance = {"energy": share, "pointing": share, "iou": overlap}
     groups = list(located[GROUP].drop_duplicates().itertuples(index=False, name=None))
-    entries = []
+    strata = _strata(kept, images)
+    entries, members = [], []
     for test in LOCALISATION:
         wide = located.pivot(index="image", columns=GROUP, values=test).reindex(images)
         for corruption, severity, method, layer in groups:
             values = wide[corruption, severity, method, layer].to_numpy()
-            key = (method, layer, test)
-            entries.append(Entry(*key, values, chance[test], corruption=corruption, severity=severity))
-    return table(entries, seed=seed)
+            where: dict[str, Any] = dict(corruption=corruption, severity=severity)
+            for stage, there in {
+                "": np.ones(len(images), bool),
+                **strata.get((corruption, severity), {}),
+            }.items():
+                part = np.where(there, values, np.nan)
+                entries.append(Entry(method, layer, test, part, chance[test], stage, **where))
+                members.append(there.sum())
+    rows = table(entries, seed=seed)
+    return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))
+
+
+def _strata(kept: pd.DataFrame, images: np.ndarray) -> dict[tuple[str, int], dict[str, np.ndarray]]:
+    """For each condition, which of the images are preserved and which flipped, bool (images,) each."""
+    found = {}
+    for condition, group in kept.groupby(CONDITION, sort=False):
+        preserved = group.set_index("image")["preserved"].reindex(images).to_numpy(dtype=bool)
+        found[condition] = {"preserved": preserved, "flipped": ~preserved}
+    return found
 
 
 def _clean(located: pd.DataFrame) -> pd.DataFrame:

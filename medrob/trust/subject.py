@@ -15,7 +15,7 @@ from medrob.data import check_images
 from medrob.evaluation import predict
 from medrob.layers import evaluating
 from medrob.models import pick_device, place
-from medrob.saliency.explain import attribute, check_methods, device_of, pick_layers
+from medrob.saliency.explain import attribute, check_methods, device_of, layers_for, pick_layers
 from medrob.saliency.settings import Noise, Settings
 
 Key = tuple[str, str]  # method, layer
@@ -75,7 +75,7 @@ class Subject:
         """
         settings = settings or self.settings
         x = self.input(rows) if images is None else _channels_first(images, self.device)
-        layers = pick_layers(model, self.layers)
+        layers = pick_layers(model, self.layers) if self.layers else {}
         targets = torch.from_numpy(self.targets[rows]).to(self.device)
         noise = Noise(settings.seed, rows)
         with evaluating(place(model, self.device)):
@@ -116,8 +116,9 @@ def subject(
             f"targets are {wanted.dtype} {wanted.shape}; give a class number for each of {len(images)} images"
         )
     wanted = np.broadcast_to(wanted, len(images)).astype(np.int64)
-    names = list(pick_layers(model, layers))
-    return Subject(images, wanted, check_methods(methods), names, settings, batch_size, where)
+    methods = check_methods(methods)
+    names = list(layers_for(model, methods, layers))
+    return Subject(images, wanted, methods, names, settings, batch_size, where)
 
 
 def others(n: int, seed: int) -> np.ndarray:
