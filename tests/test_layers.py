@@ -260,7 +260,7 @@ def test_a_network_that_only_shares_a_name_with_torchvisions(name):
         (["lyaer3.0", "nonsense"], r"layer4\.1; did you mean layer3\.0\?$"),
         (["nonsense"], r"has no \['nonsense'\]; it has layer1\.0, .*layer4\.1$"),
         (["normalise"], r"has no \['normalise'\]"),
-        ([], r"has no \[\]; it has layer1\.0"),
+        ([], r"layers=\[\] names none; give names of layers"),
     ],
 )
 def test_unknown_layers(network, asked, match):
