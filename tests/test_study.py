@@ -317,7 +317,7 @@ def test_a_stage_reaches_what_it_computes_with(stage):
         },
         "03_test": {"medrob.evaluation.prediction", "medrob.evaluation.bootstrap", "medrob.corruptions.blur"},
         "04_heatmaps": {
-            "medrob.drift",
+            "medrob.drift.measurement",
             "medrob.saliency.gradient",
             "medrob.similarity.metrics",
             "medrob.saliency.score",

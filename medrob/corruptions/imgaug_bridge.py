@@ -163,10 +163,10 @@ def _parts(augmenter: iaa.Augmenter) -> Iterator[iaa.Augmenter]:
     """The augmenter and all inside it, outer ones first."""
     yield augmenter
     for children in augmenter.get_children_lists():
-        alone = (
+        inner = (
             isinstance(children, iaa.Augmenter) and children is not augmenter
         )  # a Sequential is its own list
-        for child in [children] if alone else children:
+        for child in [children] if inner else children:
             yield from _parts(child)
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pandas as pd
 
-TIMES = ["seconds", "images_per_second", "memory_mb"]
+TIMES = ["seconds", "images_per_second", "memory_mb", "gpu_memory_mb"]
 
 
 def tables(home: Path) -> dict[str, pd.DataFrame]:
