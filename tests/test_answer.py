@@ -6,6 +6,7 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, spearmanr
 
 from medrob import analysis
+from medrob.analysis.best import AHEAD
 from medrob.analysis.detection import centred_ranks
 from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 
@@ -206,9 +207,59 @@ def test_degenerate_maps_counted_either_way_change_the_answer_or_do_not():
     usual = analysis.answers(tests, **at)["verdict"].tolist() == ["yes"] * 3
     assert ("change no answer" in analysis.say_sensitivity(same, tests, gone, **at)) == usual
     added = analysis.added(predictions, gone, distances, layer="deep", resamples=20)
-    quoted = analysis.declared(tests, failure, added, **at).set_index("name")["value"]
+    beside = analysis.beside(predictions, gone, distances, **at, resamples=20)
+    quoted = analysis.declared(tests, failure, added, beside, **at).set_index("name")["value"]
     assert quoted["declared lost"] == lost.sum() == quoted["declared lost flips"]
     assert quoted["declared layer"] == "deep" and quoted["declared per image verdict"] == "yes"
+
+
+# Runs side by side, and what needs no map
+
+
+@pytest.fixture(scope="module")
+def asked():
+    return analysis.answers_of_runs({name: world(drift_of) for name, drift_of in WORLDS.items()})
+
+
+def test_the_declared_tests_of_one_map_are_those_of_the_whole_run():
+    tables = world(WORLDS["strong"])
+    others = tables[1].assign(method="layercam", rmse=tables[1]["rmse"].to_numpy()[::-1])
+    both = (tables[0], pd.concat([tables[1], others], ignore_index=True), tables[2])
+    found = [f(*both) for f in (analysis.association, analysis.per_image, analysis.failure)]
+    tests = analysis.adjust(analysis.all_tests(*found), **HEAD, kinds=analysis.family(5))
+    whole = analysis.answers(tests, **HEAD, severity=5)
+    pd.testing.assert_frame_equal(analysis.ask(*both, **HEAD, severity=5), whole)
+    one = analysis.answers_of_runs({"run": both}).drop(columns=["run", *HEAD, "severity"])
+    pd.testing.assert_frame_equal(one, whole)
+
+
+def test_the_answer_is_told_from_run_to_run(asked):
+    assert asked["run"].tolist() == ["strong"] * 3 + ["severity"] * 3 + ["none"] * 3
+    words = analysis.say_answers(asked)
+    assert words.count("yes in 1 (strong)") == 3 and "none of the three questions has the answer yes" in words
+    alone = analysis.say_answers(asked[asked["run"] == "strong"])
+    assert "all three have the answer yes in every run" in alone
+    with pytest.raises(ValueError, match="no runs to ask"):
+        analysis.answers_of_runs({})
+
+
+def test_drift_beside_what_needs_no_map():
+    predictions, drift, distances = world(WORLDS["strong"])
+    drift = drift.assign(degenerate=drift["image"] < 9, rmse=drift["rmse"].mask(drift["image"] < 9))
+    few = dict(resamples=50)
+    found = analysis.beside(predictions, drift, distances, **HEAD, severity=5, **few)
+    failure = analysis.failure(predictions, drift, distances, permutations=0, **few)
+    at = failure[failure["severity"] == 5].set_index(["event", "signal"])
+    found = found.set_index(["event", "signal"])
+    same = ["auroc", "low", "high", "precision", "chance"]
+    pd.testing.assert_frame_equal(found[same], at.loc[found.index, same])
+    gain = at.loc[("flipped", "drift"), ["gain", "gain_low", "gain_high"]].astype(float)
+    assert found.loc[("flipped", "low confidence"), list(AHEAD)].tolist() == pytest.approx(gain.tolist())
+    words = analysis.say_beside(found.reset_index())
+    assert "better than low confidence, entropy, small margin (0." in words  # two classes: one and the same
+    kept = predictions.assign(predicted=0)
+    none = analysis.beside(kept, drift, distances, **HEAD, severity=5, **few)
+    assert "Prediction flipped: nothing to compare drift on." in analysis.say_beside(none)
 
 
 # Corrections

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 
 from medrob import figures
+from medrob.analysis.answer import QUESTIONS
 
 NAMES = ("gaussian_noise", "motion_blur", "contrast")
 LAYERS = ("layer1.0", "layer2.0", "layer3.0", "layer4.0")
@@ -425,6 +426,32 @@ def test_failure_curves_and_their_absence():
     empty = figures.failure_curves(roc.iloc[:0], risk.iloc[:0])
     words = [ax.texts[0].get_text() for ax in empty.axes]
     assert "none or all flipped" in words[0] and "no label is known" in words[1]
+
+
+def test_the_answers_of_runs():
+    names = [name for name, *_ in QUESTIONS]
+    verdicts = dict(zip(names, ("yes", "no", "not defined"), strict=True))
+    rows = [
+        (
+            run,
+            "gradcam",
+            "layer4.1",
+            name,
+            *((np.nan,) * 4 if v == "not defined" else (0.6, 0.5, 0.7, 0.01)),
+            v,
+        )
+        for run in ("plain", "robust")
+        for name, v in verdicts.items()
+    ]
+    columns = ["run", "method", "layer", "name", "value", "low", "high", "p_adjusted", "verdict"]
+    figure = figures.answers_compared(pd.DataFrame(rows, columns=columns).assign(correction="Holm"))
+    faces = [
+        [line.get_markerfacecolor() for line in ax.lines if line.get_marker() == "o"] for ax in figure.axes
+    ]
+    assert faces == [["0.1"] * 2, ["0.65"] * 2, []]
+    assert [text.get_text() for text in figure.axes[2].texts] == ["not defined"] * 2
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["plain", "robust"]
+    assert "(plain, robust; Grad-CAM at layer4.1)" in caption(figure, "05_answers")
 
 
 def test_runs_and_ranks():

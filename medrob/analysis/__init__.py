@@ -2,7 +2,7 @@
 
 from medrob.analysis.answer import answers, declared, say_answer, summary
 from medrob.analysis.associations import association, say_association
-from medrob.analysis.best import beside, best_warning, say_best
+from medrob.analysis.best import beside, best_warning, say_beside, say_best
 from medrob.analysis.failures import failure, roc, say_failure
 from medrob.analysis.images import margin_drop, moved_and_fell, per_image, say_per_image
 from medrob.analysis.maps import (
@@ -15,6 +15,7 @@ from medrob.analysis.maps import (
     strata,
     twins,
 )
+from medrob.analysis.question import answers_of_runs, ask, say_answers
 from medrob.analysis.runs import compare_runs, repetitions, say_runs
 from medrob.analysis.sensitivity import say_sensitivity, sensitivity
 from medrob.analysis.stability import agreement, kendall_w, ranks, say_ranks
@@ -35,6 +36,8 @@ __all__ = [
     "agreement",
     "all_tests",
     "answers",
+    "answers_of_runs",
+    "ask",
     "association",
     "beside",
     "best_warning",
@@ -58,7 +61,9 @@ __all__ = [
     "roc",
     "say_added",
     "say_answer",
+    "say_answers",
     "say_association",
+    "say_beside",
     "say_best",
     "say_drift",
     "say_failure",

@@ -201,6 +201,7 @@ def declared(
     tests: pd.DataFrame,
     failure: pd.DataFrame,
     added: pd.DataFrame,
+    beside: pd.DataFrame,
     *,
     method: str,
     layer: str,
@@ -209,7 +210,7 @@ def declared(
     """What a text quotes of the declared map and tests, under names that hold whatever the map is.
 
     Args:
-        tests, failure, added: from `adjust`, `failure` and `added`.
+        tests, failure, added, beside: from `adjust`, `failure`, `added` and `beside`.
 
     Returns:
         name, value (a number or words), low, high, p, correction, what (in words).
@@ -237,11 +238,16 @@ def declared(
         ("lost flips", own["lost_events"], "flipped predictions without a usable map"),
     ):
         rows.append((f"declared {name}", int(value), *plain, f"{what} at severity {severity}"))
-    gain = (own["gain"], own["gain_low"], own["gain_high"], np.nan, "")
-    rows.append(("declared gain", *gain, "AUROC of drift less that of low confidence, on the same pictures"))
-    verdict = Finding.of(own, ("gain", "gain_low", "gain_high")).verdict(chance=0, small=0, tested=False)
-    told = {YES: "better", OPPOSITE: "worse", UNDEFINED: UNDEFINED}.get(verdict, "not distinguishable")
-    rows.append(("declared gain verdict", told, *plain, "drift beside low confidence as a warning of a flip"))
+    others = beside[(beside["event"] == "flipped") & (beside["signal"] != "drift")]
+    for row in others.to_dict("records"):
+        ahead, signal = Finding.of(row, ("ahead", "ahead_low", "ahead_high")), row["signal"]
+        what = f"AUROC of drift less that of {signal}, on the same pictures"
+        numbers = (ahead.value, ahead.low, ahead.high, np.nan, "")
+        rows.append((f"declared ahead of {signal}", *numbers, what))
+        verdict = ahead.verdict(chance=0, small=0, tested=False)
+        told = {YES: "better", OPPOSITE: "worse", UNDEFINED: UNDEFINED}.get(verdict, "not distinguishable")
+        what = f"drift beside {signal} as a warning of a flip"
+        rows.append((f"declared ahead of {signal} verdict", told, *plain, what))
     for row in added[(added["method"] == method) & (added["layer"] == layer)].to_dict("records"):
         what = f"AUROC that drift adds to what is known without a map, for: prediction {row['event']}"
         numbers = (row["gain"], row["gain_low"], row["gain_high"], np.nan, "")

@@ -1,12 +1,16 @@
-"""Which map warns best of a failure, how many warn at all, and how the declared one stands beside them."""
+"""Which map warns best of a failure, and how the declared one stands beside what needs no map."""
 
 from __future__ import annotations
 
+import numpy as np
 import pandas as pd
 
+from medrob.analysis.detection import cases, chosen, detect
 from medrob.analysis.tables import MAP, require_map
 from medrob.analysis.testing import HOLM, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
-from medrob.evaluation import require
+from medrob.evaluation import interval, require
+
+AHEAD = ("ahead", "ahead_low", "ahead_high")
 
 
 def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped") -> pd.Series:
@@ -63,18 +67,75 @@ def warnings_at(failure: pd.DataFrame, severity: int, event: str) -> pd.DataFram
     return rows
 
 
-def beside(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> pd.DataFrame:
-    """Drift of one map beside what needs no map, as warnings of a flip at a severity: a table to print.
+def beside(
+    predictions: pd.DataFrame,
+    drift: pd.DataFrame,
+    distances: pd.DataFrame,
+    *,
+    method: str,
+    layer: str,
+    severity: int,
+    metric: str = "rmse",
+    resamples: int = 500,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """One map's drift beside each signal that needs no map, on the same pictures, with paired intervals.
+
+    Args:
+        predictions, drift, distances: the tables predictions, drift and corruptions of a run.
+        method, layer, severity: which drift. metric: its column. resamples, seed: of the intervals.
 
     Returns:
-        signal, auroc, low, high, gain, gain_low, gain_high (over low confidence), across_classes, precision,
-        precision_low, precision_high, chance.
+        event, signal ("drift" or a baseline), auroc (as in `failure`), low, high, ahead (AUROC of drift less
+        this one; NaN for drift itself), ahead_low, ahead_high, precision (average precision), precision_low,
+        precision_high, chance (of precision). NaN as in `failure`.
+
+    Raises:
+        ValueError: an unknown method, layer or severity; a table that lacks something.
     """
-    rows = warnings_at(failure, severity, "flipped")
-    require_map(rows, method, layer, "failure")
-    rows = rows[(rows["method"] == "") | (rows["method"] == method) & (rows["layer"] == layer)]
-    columns = ["signal", "auroc", "low", "high", "gain", "gain_low", "gain_high", "across_classes"]
-    return rows[[*columns, "precision", "precision_low", "precision_high", "chance"]]
+    known = cases(predictions, drift, distances, metric)
+    w, rows = known.weights(resamples, seed), []
+    for event in known.events:
+        signals, happened = chosen(known, method, layer, severity, event)
+        found = {name: detect(signal, happened, w, known.group) for name, signal in signals.items()}
+        for name, (auroc, precision, chance) in found.items():
+            ahead = found["drift"][0] - auroc if name != "drift" else np.full(len(auroc), np.nan)
+            numbers = (x for v in (auroc, ahead, precision) for x in (v[0], *interval(v[1:])))
+            rows.append((event, name, *numbers, chance))
+    precisions = ("precision", "precision_low", "precision_high")
+    return pd.DataFrame(
+        rows, columns=["event", "signal", "auroc", "low", "high", *AHEAD, *precisions, "chance"]
+    )
+
+
+def say_beside(beside: pd.DataFrame) -> str:
+    """In words: which signals that need no map does drift surpass as a warning, and which surpass it?
+
+    Args:
+        beside: from `beside`.
+    """
+    require(beside, ["event", "signal", "auroc", *AHEAD], "beside")
+    own = beside[beside["signal"] == "drift"].set_index("event")["auroc"]
+    lines = []
+    for event, rows in beside[beside["signal"] != "drift"].groupby("event", sort=False):
+        told: dict[str, list[str]] = {}
+        alike: dict[tuple, list[str]] = {}  # of two classes, confidence, entropy and margin order alike
+        for row in rows.to_dict("records"):
+            alike.setdefault((row["auroc"], Finding.of(row, AHEAD)), []).append(row["signal"])
+        for (auroc, found), names in alike.items():
+            words = {YES: "better than", OPPOSITE: "worse than", UNDEFINED: UNDEFINED}
+            verdict = found.verdict(chance=0, small=0, tested=False)
+            told.setdefault(words.get(verdict, "not distinguishable from"), []).append(
+                f"{', '.join(names)} ({auroc:.2f}) by {found.plain()}"
+            )
+        if set(told) == {UNDEFINED}:
+            lines.append(f"Prediction {event}: nothing to compare drift on.")
+            continue
+        parts = [f"{words} {' and '.join(names)}" for words, names in told.items()]
+        lines.append(
+            f"Prediction {event}, AUROC on the same pictures: drift ({own[event]:.2f}) is {'; '.join(parts)}."
+        )
+    return "\n".join(lines)
 
 
 def say_best(best: pd.Series, failure: pd.DataFrame, *, method: str, layer: str) -> str:

@@ -189,7 +189,7 @@ def roc(
 def say_failure(
     failure: pd.DataFrame, *, method: str, layer: str, severity: int, tests: pd.DataFrame | None = None
 ) -> str:
-    """In words: how drift compares with low confidence as a warning of a flipped prediction.
+    """In words: does drift warn of a flipped prediction? See also `medrob.analysis.say_beside`.
 
     Args:
         failure: from `failure`.
@@ -226,25 +226,6 @@ def say_failure(
         NO: "does not warn of a flip",
         OPEN: "is not shown to warn of a flip",
     }[verdict]
-    gain = Finding.of(drift, ("gain", "gain_low", "gain_high")).verdict(chance=0, small=0, tested=False)
-    against = {YES: "better than", OPPOSITE: "worse than"}.get(gain, "not distinguishable from")
     across = drift["across_classes"]
     across = f", across classes {across:.2f}" if np.isfinite(across) else ""
-    return (
-        f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}.\n"
-        f"Low confidence reaches {drift['auroc'] - drift['gain']:.2f} on the same pictures: "
-        f"drift is {against} it, by {drift['gain']:+.2f} "
-        f"({drift['gain_low']:+.2f} to {drift['gain_high']:+.2f}).{_best_without(rows)}"
-    )
-
-
-def _best_without(rows: pd.DataFrame) -> str:
-    """What needs no map and warns better than low confidence, if anything does."""
-    plain = rows[rows["method"] == ""].set_index("signal")
-    if DOUBT not in plain.index or plain["auroc"].isna().all() or plain["auroc"].idxmax() == DOUBT:
-        return ""
-    best = plain.loc[plain["auroc"].idxmax()]
-    return (
-        f" Of what needs no map, {best.name} warns best there: {best['auroc']:.2f} "
-        f"({best['low']:.2f} to {best['high']:.2f})."
-    )
+    return f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}."

@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pandas as pd
 
 from medrob.analysis.answer import answers
-from medrob.analysis.associations import association
-from medrob.analysis.failures import failure
-from medrob.analysis.images import per_image
+from medrob.analysis.question import ask
 from medrob.analysis.tables import MAP, require_map
-from medrob.analysis.testing import adjust, all_tests, family
 from medrob.evaluation import require
 
 LARGEST, SMALLEST = "the largest drift", "the smallest drift"
@@ -50,20 +45,14 @@ def sensitivity(
     require_map(drift, method, layer, "drift")
     own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
     flat = own[metric].isna()
-    options: dict[str, Any] = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
+    options = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
     parts = []
     for name, value in ((LARGEST, own[metric].max()), (SMALLEST, own[metric].min())):
         if not flat.any() or flat.all():
             continue
         filled = own.assign(degenerate=False, **{metric: own[metric].fillna(value)})
-        at = filled[filled["severity"] == severity]
-        tests = all_tests(
-            association(predictions, filled, distances, **options),
-            per_image(predictions, filled, distances, **options),
-            failure(predictions, at, distances, **options),
-        )
-        tests = adjust(tests, method=method, layer=layer, kinds=family(severity))
-        parts.append(answers(tests, method=method, layer=layer, severity=severity).assign(counted_as=name))
+        found = ask(predictions, filled, distances, method=method, layer=layer, severity=severity, **options)
+        parts.append(found.assign(counted_as=name))
     empty = pd.DataFrame(columns=["kind", "verdict", "counted_as"])
     return pd.concat(parts, ignore_index=True) if parts else empty
 

@@ -87,6 +87,9 @@ def foretold(
         (conditions, images); NaN outside `use`, and everywhere if no stratum of the other folds holds events
         and the rest.
     """
+    found = np.full(use.shape, np.nan)
+    if not use.any():
+        return found
     kinds, kind = np.unique(group, return_inverse=True)
     stratum = (np.arange(len(use))[:, None] * len(kinds) + kind)[use]
     x, y, fold = x[:, use].T.astype(float), happened[use], np.broadcast_to(fold, use.shape)[use]
@@ -94,7 +97,6 @@ def foretold(
     x = x - np.stack([np.bincount(stratum, v, len(count)) / count for v in x.T], 1)[stratum]
     spread = x.std(0)
     x = x / np.where(spread > 1e-12, spread, 1)
-    found = np.full(use.shape, np.nan)
     told = np.empty(len(y))
     for one in np.unique(fold):
         slopes = logistic(x[fold != one], y[fold != one], stratum[fold != one])

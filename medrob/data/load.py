@@ -77,7 +77,7 @@ def load_run(run: Run, split: str) -> ImageDataset:
     began = run.params["01_augment"]
     choices = ("size", "seed", "limit", "channels", "skip_unreadable")
     dataset = load(began["dataset"], split, **{name: began[name] for name in choices if name in began})
-    recorded = run.record["stages"]["01_augment"]["data"][split]["fingerprint"]
+    recorded = run.fingerprint(split)
     if dataset.fingerprint != recorded:
         raise ValueError(
             f"{dataset.name}, split {split!r}: the data have changed since run {run.name!r} was begun "

@@ -1,7 +1,7 @@
 """One function per figure: tidy tables or images in, a Figure out; nothing is read, saved or shown."""
 
 from medrob.figures.association import drop_against_drift, image_boxes, image_scatter
-from medrob.figures.compared import method_ranks, runs_compared
+from medrob.figures.compared import answers_compared, method_ranks, runs_compared
 from medrob.figures.context import context
 from medrob.figures.export import Bundle
 from medrob.figures.failure import failure_curves, strata_bars, warnings
@@ -15,6 +15,7 @@ from medrob.figures.trust import drift_scale, faithfulness, localisation, random
 
 __all__ = [
     "Bundle",
+    "answers_compared",
     "augmentations",
     "context",
     "corruption_grid",

@@ -7,6 +7,8 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from medrob.analysis.answer import QUESTIONS
+from medrob.analysis.testing import NO, OPPOSITE, SMALL, YES, Finding
 from medrob.figures.style import band, colours, letter, markers, noted, nothing, sized, word
 
 FIRST = "What follows is said of the first run."
@@ -70,6 +72,48 @@ def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
             xerr=[[max(value - low, 0)], [max(high - value, 0)]],
             color=shades[row["run"]], marker=shapes[row["run"]], elinewidth=0.9,
         )  # fmt: skip
+
+
+TITLES = {  # of a declared test: what its panel is called, and the axis
+    "between conditions": ("between conditions", "rank correlation"),
+    "per image": ("image by image", "rank correlation"),
+    "warning": ("warning of a flip", "AUROC"),
+}
+
+
+def answers_compared(asked: pd.DataFrame) -> Figure:
+    """The declared tests of every run, a panel a test; bars: 95 %.
+
+    Black: yes, or the other way round; grey: no; white: not shown.
+
+    The dotted line is chance, the grey strip what is too near to it to matter.
+
+    Args:
+        asked: from `medrob.analysis.answers_of_runs`.
+    """
+    runs = list(dict.fromkeys(asked["run"]))
+    figure, axes = sized(0.2 + 0.045 * len(runs), 1, len(QUESTIONS), sharey=True)
+    for ax, (name, _, chance, scale, _) in zip(axes[0], QUESTIONS, strict=True):
+        title, label = TITLES[name]
+        ax.axvspan(chance - SMALL[scale], chance + SMALL[scale], color="0.9", linewidth=0)
+        ax.axvline(chance, color="0.5", linewidth=0.8, linestyle=":")
+        for row in asked[asked["name"] == name].to_dict("records"):
+            found, y = Finding.of(row), runs.index(row["run"])
+            if not np.isfinite(found.value):
+                ax.text(chance, y, row["verdict"], ha="center", va="center", fontsize="x-small")
+                continue
+            errors = [[max(found.value - found.low, 0)], [max(found.high - found.value, 0)]]
+            ax.errorbar(
+                found.value, y, xerr=errors, color="0.1", marker="o", elinewidth=0.9,
+                markerfacecolor={YES: "0.1", OPPOSITE: "0.1", NO: "0.65"}.get(row["verdict"], "white"),
+            )  # fmt: skip
+        ax.set(title=title, xlabel=label, xlim=(-0.03, 1.03) if chance else (-1.06, 1.06))
+    where = asked.drop_duplicates("run").set_index("run")
+    axes[0][0].set_yticks(range(len(runs)), runs)
+    axes[0][0].set_ylim(len(runs) - 0.5, -0.5)
+    letter(figure, axes[0])
+    maps = {f"{word(m)} at {layer}" for m, layer in zip(where["method"], where["layer"], strict=True)}
+    return noted(figure, compared=", ".join(runs), maps="; ".join(sorted(maps)))
 
 
 def method_ranks(ranked: pd.DataFrame) -> Figure:

@@ -89,10 +89,8 @@ class Bundle:
         """
         file = self._file("figure", name)
         files = {f"{file}.pdf": _rendered(figure, "pdf")}
-        layout = figure.get_layout_engine()
         figure.set_layout_engine("none")  # the places stay as they are; to find them takes long
         files[f"{file}.png"] = _rendered(figure, "png")
-        figure.set_layout_engine(layout)
         drawn = pgf(figure, file)
         if drawn is not None:
             files[f"{file}.pgf"] = drawn

@@ -80,6 +80,10 @@ class Run:
         """The parameters of every finished stage: ``{"01_augment": {"dataset": ..., ...}, ...}``."""
         return {stage: entry["parameters"] for stage, entry in self.record["stages"].items()}
 
+    def fingerprint(self, split: str) -> str:
+        """Which images the run was begun with: the checksum of a split that 01_augment noted."""
+        return self.record["stages"]["01_augment"]["data"][split]["fingerprint"]
+
     def start(self, stage: str, **parameters: Any) -> Run:
         """Begin a stage: check its parameters, and that what it builds on is there.
 

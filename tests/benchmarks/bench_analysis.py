@@ -75,6 +75,7 @@ def main():
     timed("added", lambda: analysis.added(*tables, layer=layer))
     roc = timed("roc", lambda: analysis.roc(*tables, **one))
     risk, _ = timed("risk", lambda: analysis.risk(*tables, **one))
+    timed("beside", lambda: analysis.beside(*tables, **one))
     timed("twins", lambda: analysis.twins(drift))
     ranked = timed("ranks", lambda: analysis.ranks({"run": drift}))
     tests = analysis.all_tests(links, images, failure)
