@@ -81,11 +81,11 @@ def answers_of_runs(
     """
     if not runs:
         raise ValueError("there are no runs to ask; give at least one")
-    options = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
+    options: dict[str, Any] = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
     parts = []
     for name, (predictions, drift, distances) in runs.items():
         method, layer = headline(drift)
-        at = dict(method=method, layer=layer, severity=int(drift["severity"].max()))
+        at: dict[str, Any] = dict(method=method, layer=layer, severity=int(drift["severity"].max()))
         found = ask(predictions, drift, distances, **at, **options)
         parts.append(pd.DataFrame({"run": name, **at}, index=found.index).join(found))
     return pd.concat(parts, ignore_index=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pandas as pd
 
 from medrob.analysis.answer import answers
@@ -45,7 +47,7 @@ def sensitivity(
     require_map(drift, method, layer, "drift")
     own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
     flat = own[metric].isna()
-    options = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
+    options: dict[str, Any] = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
     parts = []
     for name, value in ((LARGEST, own[metric].max()), (SMALLEST, own[metric].min())):
         if not flat.any() or flat.all():
