@@ -37,7 +37,7 @@ CAPTIONS = {
     "04_faithfulness": "Insertion, deletion and ROAD at the deepest layer, mean over {checked} images with "
     "95 % intervals; open circles: a random map of that resolution, for the same images.",
     "04_localisation": "Does the map lie on the lesion? Mean over those of {explained} images that have a "
-    "lesion and a map, their number below each severity, with 95 % intervals; dashed: chance for these.",
+    "lesion and a map, their number below each severity; bars: 95 % intervals; dashed: chance for these.",
     "05_drift_by_class": "Mean drift of {method} from shallow to deep layers at severity {severity}, for "
     "each corruption and class (the true label), with 95 % intervals; in the titles, the AUC drop of all "
     "classes. A point is the mean over its n images whose map is not degenerate; open markers: over 10 % of "

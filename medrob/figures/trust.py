@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medrob.figures.style import band, below, colours, ink, letter, markers, said, sized, word
+from medrob.figures.style import band, below, colours, ink, legend_of, letter, markers, said, sized, word
 
 SAME = 1e-4  # of rank correlations: rounding
 TITLES = {
@@ -120,7 +120,7 @@ def faithfulness(trust: pd.DataFrame, *, layer: str) -> Figure:
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
-    """Does the map still lie on the lesion? Against severity, a line a corruption.
+    """Does the map still lie on the lesion? Against severity, a line a corruption; bars: 95 %.
 
     Dashed: chance, at each severity for the images that count there, and a band from the least to the most
     of the corruptions. Below each severity: how many images count, from the least to the most.
@@ -135,17 +135,20 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
     for ax, test in zip(axes[0], ("energy", "pointing", "iou"), strict=True):
         here = rows[rows["test"] == test]
         clean = here[here["corruption"] == "clean"]
-        for name in names:
-            group = pd.concat([clean, here[here["corruption"] == name]]).sort_values("severity")
-            band(
-                ax, *(list(group[c]) for c in ("severity", "value", "low", "high")),
-                colour=shades[name], marker=shapes[name], label=word(name),
+        for i, name in enumerate(names):
+            group = here[here["corruption"] == name].sort_values("severity")
+            place = group["severity"] + 0.6 * (i - (len(names) - 1) / 2) / len(names)  # side by side
+            ax.plot(
+                [0, *place], [*clean["value"], *group["value"]], color=shades[name], marker=shapes[name],
+                markersize=3, linewidth=0.7, label=word(name),
             )  # fmt: skip
+            ax.vlines(place, group["low"], group["high"], color=shades[name], linewidth=0.7)
+        ax.plot(clean["severity"], clean["value"], color="0.1", marker="o", markersize=3)
+        ax.vlines(clean["severity"], clean["low"], clean["high"], color="0.1", linewidth=0.7)
         if len(here) and here["value"].notna().any():
             chance = here.groupby("severity")["chance"].agg(["mean", "min", "max"])
-            ax.plot(chance.index, chance["mean"], color="0.3", linestyle="--", linewidth=0.8)
+            ax.plot(chance.index, chance["mean"], color="0.3", linestyle="--", linewidth=0.8, label="chance")
             ax.fill_between(chance.index, chance["min"], chance["max"], color="0.3", alpha=0.2, linewidth=0)
-            ax.annotate("chance", (0, chance["mean"].iloc[0]), fontsize="x-small", color="0.3", va="bottom")
             ax.set_ylim(bottom=0)
         else:
             said(ax, "no map to compare")
@@ -155,10 +158,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
         ax.set_xticks(list(count.index), ticks, fontsize="x-small")
     axes[0][0].set_ylabel("mean over the images with a lesion")
     below(figure, f"severity (0 = clean), below it the images that count; {word(method)}, {layer}")
-    if names:
-        figure.legend(
-            *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 5)
-        )
+    legend_of(figure, axes, most=3)
     return figure
 
 
