@@ -54,14 +54,19 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     Raises:
         ValueError: no layer was found.
     """
-    found = _blocks(_inner(model)) or _by_resolution(model)
+    found = _found(model)
     if not found:
         names = (name for name, module in _inner(model).named_children() if not isinstance(module, NO_MAPS))
         raise ValueError(
-            f"{type(model).__name__} has no layers that are known to give maps; name layers of your own: "
-            f"layers=[...] of {', '.join(names)}"
+            f"{type(model).__name__} has no layers that are known to give maps; name layers of your own, "
+            f"layers=[...] of {', '.join(names)}, or take methods that explain the input, such as "
+            "methods=['saliency', 'occlusion']"
         )
     return found
+
+
+def _found(model: nn.Module) -> dict[str, nn.Module]:
+    return _blocks(_inner(model)) or _by_resolution(model)
 
 
 def rectified(model: nn.Module) -> set[nn.Module]:
@@ -71,11 +76,14 @@ def rectified(model: nn.Module) -> set[nn.Module]:
 
 
 def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
-    """What `cam_layers` gives for images uint8 (N, H, W, C): layer -> channels, height, width."""
+    """What `cam_layers` gives for images uint8 (N, H, W, C): layer -> channels, height, width.
+
+    Empty for a network without such layers, which only methods that explain the input can look into.
+    """
     from medrob.saliency.gradient import as_input, forward  # which imports this module
     from medrob.saliency.tokens import to_maps
 
-    layers = cam_layers(model)
+    layers = _found(model)
     x = torch.tensor(images[:1]).permute(0, 3, 1, 2)
     with evaluating(model), torch.inference_mode():
         outputs, _ = forward(model, as_input(model, x), layers)

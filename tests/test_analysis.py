@@ -222,7 +222,7 @@ def test_drift_beside_low_confidence_is_said(sign, verdict):
     drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
     at = dict(method="gradcam", layer="deep", severity=5)
     words = analysis.say_beside(analysis.beside(predictions, drift, distances, **at, resamples=200))
-    assert f"is {verdict} low confidence, entropy, small margin" in words
+    assert f"  {verdict} low confidence, entropy, small margin" in words
     failure = analysis.failure(predictions, drift, distances, resamples=200)
     words = analysis.say_failure(failure, **at)
     assert ("warns of a flip" in words) == (sign > 0)

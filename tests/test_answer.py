@@ -256,7 +256,7 @@ def test_drift_beside_what_needs_no_map():
     gain = at.loc[("flipped", "drift"), ["gain", "gain_low", "gain_high"]].astype(float)
     assert found.loc[("flipped", "low confidence"), list(AHEAD)].tolist() == pytest.approx(gain.tolist())
     words = analysis.say_beside(found.reset_index())
-    assert "better than low confidence, entropy, small margin (0." in words  # two classes: one and the same
+    assert "better than low confidence, entropy, small margin, 0." in words  # two classes: one and the same
     kept = predictions.assign(predicted=0)
     none = analysis.beside(kept, drift, distances, **HEAD, severity=5, **few)
     assert "Prediction flipped: nothing to compare drift on." in analysis.say_beside(none)

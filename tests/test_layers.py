@@ -230,9 +230,15 @@ def test_a_network_where_nothing_is_found_names_what_it_has():
             ValueError, match=r"no layers that are known to give maps; name layers of your own"
         ):
             cam_layers(model)
-    with pytest.raises(ValueError, match=r"layers=\[...\] of first, pool, second, third$"):
+    with pytest.raises(ValueError, match=r"layers=\[...\] of first, pool, second, third, or take methods"):
         cam_layers(Strange())
+        assert layer_shapes(model, pictures(1, 28, 1)).empty
     assert explain(Strange(), pictures(1, 28, 1), methods=["gradcam"], layers=["third"])
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(784, 2))
+    for layers in ("all", ["input"]):
+        assert list(explain(flat, pictures(1, 28, 1), methods=["saliency"], layers=layers)) == [
+            ("saliency", "input")
+        ]
 
 
 def test_blocks_of_a_known_kind_are_found_in_a_network_of_your_own():

@@ -126,15 +126,13 @@ def say_beside(beside: pd.DataFrame) -> str:
             words = {YES: "better than", OPPOSITE: "worse than", UNDEFINED: UNDEFINED}
             verdict = found.verdict(chance=0, small=0, tested=False)
             told.setdefault(words.get(verdict, "not distinguishable from"), []).append(
-                f"{', '.join(names)} ({auroc:.2f}) by {found.plain()}"
+                f"{', '.join(names)}, {auroc:.2f}: by {found.plain()}"
             )
         if set(told) == {UNDEFINED}:
             lines.append(f"Prediction {event}: nothing to compare drift on.")
             continue
-        parts = [f"{words} {' and '.join(names)}" for words, names in told.items()]
-        lines.append(
-            f"Prediction {event}, AUROC on the same pictures: drift ({own[event]:.2f}) is {'; '.join(parts)}."
-        )
+        lines.append(f"Prediction {event}, AUROC on the same pictures: drift {own[event]:.2f} is")
+        lines += [f"  {words} {'; '.join(names)}" for words, names in told.items()]
     return "\n".join(lines)
 
 

@@ -172,7 +172,7 @@ def layers_for(
     model: nn.Module, methods: Sequence[str], layers: Sequence[str | nn.Module] | str | None
 ) -> dict[str, nn.Module]:
     """`pick_layers`; none is looked for where every method explains the input alone."""
-    if layers in (None, "all") and all(layers_of(method, ()) for method in methods):
+    if layers in (None, "all", [INPUT]) and all(layers_of(method, ()) for method in methods):
         return {}
     return pick_layers(model, layers)
 
