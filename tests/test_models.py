@@ -12,6 +12,7 @@ from safetensors.torch import load_file
 
 from medrob import evaluation, models
 from medrob.models import Normalise, build, cam_layers
+from medrob.models.device import memory_order
 
 
 def small(**changes):
@@ -525,3 +526,15 @@ def test_unknown_module():
 
     with pytest.raises(AttributeError, match=r"has no attribute 'model'; it has analysis, .*models"):
         medrob.model  # noqa: B018
+
+
+def test_narrow_shortcuts_keep_the_usual_order_in_memory():
+    """PyTorch's backward pass writes outside its memory there: see `memory_order`."""
+    cpu = torch.device("cpu")
+    orders = {
+        width: memory_order(build("resnet18", in_channels=1, num_classes=2, width=width), cpu)
+        for width in (4, 8, 12, 16)
+    }
+    assert {w for w, order in orders.items() if order == torch.channels_last} == {16}
+    stem = torch.nn.Conv2d(3, 8, 3, stride=2)  # a stride, but no 1x1
+    assert memory_order(stem, cpu) == torch.channels_last

@@ -31,11 +31,13 @@ def memory_order(model: nn.Module, device: torch.device) -> torch.memory_format:
     """The order of images and weights that is fast on a device: channels last.
 
     On MPS it is the usual one: PyTorch's batch norm failed there on channels last (its pull request 188371).
-    On the CPU only where all convolutions give a multiple of 8 channels: the backward pass of PyTorch 2.15
-    with AVX2 writes outside its memory at 4 or 6 channels.
+    So it is on the CPU where a convolution of 1x1 pixels with a stride has fewer than 16 input channels, as
+    narrow ResNets have in their shortcuts: its backward pass writes outside its memory (PyTorch 2.15, with
+    AVX2 below 8 channels, with AVX-512 below 16).
     """
-    narrow = any(conv.out_channels % 8 for conv in model.modules() if isinstance(conv, nn.Conv2d))
-    usual = device.type == "mps" or (device.type == "cpu" and narrow)
+    convs = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    unsafe = any(c.in_channels < 16 and max(c.kernel_size) == 1 < max(c.stride) for c in convs)
+    usual = device.type == "mps" or (device.type == "cpu" and unsafe)
     return torch.contiguous_format if usual else torch.channels_last
 
 
