@@ -118,7 +118,7 @@ def image_scatter(
         _clustered(ax, group, metric, seed)
     inner = rows.groupby(["layer", "severity"], observed=True)[[metric, "drop"]]  # of a panel
     (left, low), (right, high) = inner.quantile(0.005).min(), inner.quantile(0.995).max()
-    room = 0.05 * (high - low)
+    room = 0.05 * max(high - low, 1e-3)
     wide = (0 if metric == "rmse" else left, right * 1.05 if right > 0 else axes[0][0].get_xlim()[1])
     _limited(axes, wide, (low - room, high + room))
     for layer, row in zip(layers, axes, strict=True):

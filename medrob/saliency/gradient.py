@@ -117,26 +117,26 @@ def cams(
         with torch.inference_mode(False), torch.no_grad():
             return {}, forward(model, as_input(model, x), {})[1]
     activations, gradients, logits = differentiate(model, x, layers, targets)
+    warn_signed(methods, dict(zip(layers, activations, strict=True)))
     maps = {}
     for layer, A, g in zip(layers, activations, gradients, strict=True):
         # Sums over the positions, and small gradients, leave the range of half precision.
         exact = torch.promote_types(A.dtype, torch.float32)
-        warn_signed(methods, layer, A)
         found = _formulas(A.to(exact), g.to(exact), methods)
         maps.update({(method, layer): values for method, values in found.items()})
     return maps, logits
 
 
-def warn_signed(methods: Sequence[str], layer: str, A: Tensor) -> None:
-    """Warn, for each method and layer, where activations are negative that the method takes to be >= 0."""
+def warn_signed(methods: Sequence[str], activations: Mapping[str, Tensor]) -> None:
+    """Warn once where activations of a layer are negative that a method takes to be >= 0."""
     asked = [method for method in methods if method in NON_NEGATIVE]
-    if asked and A.numel() and bool((A < 0).any()):
-        for method in asked:
-            warnings.warn(
-                f"{method} at {layer}: activations are negative in places, but the method is derived for "
-                "those >= 0, and its weights may have poles; trust gradcam or hirescam more at this layer",
-                stacklevel=2,
-            )
+    signed = [layer for layer, A in activations.items() if asked and A.numel() and bool((A < 0).any())]
+    if signed:
+        warnings.warn(
+            f"{', '.join(asked)} at {', '.join(signed)}: activations are negative in places, but these are "
+            "derived for those >= 0, and their weights may have poles; trust gradcam or hirescam more there",
+            stacklevel=2,
+        )
 
 
 def differentiate(

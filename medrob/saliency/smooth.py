@@ -40,8 +40,7 @@ def smooth_gradcam_plus_plus(
         # A copy: what is made in inference mode cannot be changed or differentiated later.
         outputs, _ = forward(model, as_input(model, x).clone(), layers)
     activations = [_precise(_map_output(name, outputs[name], module)) for name, module in layers.items()]
-    for layer, A in zip(layers, activations, strict=True):
-        warn_signed(["smoothgradcam++"], layer, A)
+    warn_signed(["smoothgradcam++"], dict(zip(layers, activations, strict=True)))
     moments = [torch.zeros((3, *A.shape), dtype=A.dtype, device=A.device) for A in activations]
     for i in range(settings.samples):
         noisy = x + 255 * settings.noise * noise.normal(x.shape[1:], x.device, i)
