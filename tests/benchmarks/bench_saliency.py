@@ -181,9 +181,7 @@ def score_cam(model: nn.Module, x: torch.Tensor, device: torch.device) -> None:
     print(f"Score-CAM: {speeds}: {peer / ours:.1f} times")
     few = Settings(channels=CHANNELS)
     capped = seconds(lambda: attribute(model, x, ["scorecam"], layers, settings=few), device, 2)
-    print(
-        f"Score-CAM of the {CHANNELS} channels of most energy: {peer / capped:.1f} times pytorch-grad-cam of all"
-    )
+    print(f"Score-CAM of the {CHANNELS} channels: {peer / capped:.1f} times pytorch-grad-cam of all of them")
 
 
 if __name__ == "__main__":
