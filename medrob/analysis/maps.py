@@ -69,7 +69,8 @@ def strata(
     """`mean_drift` by severity, method and layer for all, prediction-preserved and flipped images."""
     by = ("severity", *MAP)
     parts = [mean_drift(drift, by, metric=metric, stratum=s, resamples=resamples, seed=seed) for s in STRATA]
-    return pd.concat([part for part in parts if len(part)], ignore_index=True)
+    parts = [part.sort_values("severity", kind="stable") for part in parts if len(part)]
+    return pd.concat(parts, ignore_index=True)
 
 
 def say_drift(drift: pd.DataFrame) -> str:
