@@ -7,7 +7,7 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medrob import analysis
-from medrob.analysis.detection import detect, roc_within
+from medrob.analysis.detection import _doubts, detect, roc_within
 from medrob.analysis.worth import COVERAGES, logistic
 
 HEAD = dict(method="gradcam", layer="deep")
@@ -86,6 +86,18 @@ def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies
     expected = model.fit(wide, y[kept]).coef_[0, :3]
     assert logistic(x, y, stratum) == pytest.approx(expected, abs=1e-4)
     assert logistic(x, stratum > 2, stratum) is None
+
+
+def test_of_two_classes_confidence_margin_and_entropy_order_alike_though_saved_as_certain():
+    rest = np.array([1e-12, 1e-3, 1e-30, 0.3, 1e-9])
+    p = np.stack([rest, 1 - rest], -1).astype(np.float32).astype(float)
+    assert (p[:, 1] == 1).sum() == 3
+    doubts = _doubts(p, single=True)
+    assert [np.argsort(d).tolist() for d in doubts] == [np.argsort(rest).tolist()] * 3
+    p = np.array([[0.6, 0.3, 0.1]])
+    low, entropy, margin = _doubts(p, single=True)
+    assert [low, margin] == [pytest.approx([0.4]), pytest.approx([0.7])]
+    assert entropy == pytest.approx(-(p * np.log(p)).sum(1))
 
 
 # Setting pictures aside

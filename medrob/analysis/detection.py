@@ -62,7 +62,7 @@ def cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFram
     if single:
         events["wrong"] = found["predicted"] != found["label"]
     away = laid(distances, ["rmse"], keys, images, "corruptions")["rmse"].astype(float)
-    values = (1 - p.max(-1), _entropy(p, single), -_margin(p), away)
+    values = (*_doubts(p, single), away)
     return Cases(moved, events, dict(zip(SIGNALS, values, strict=True)), group)
 
 
@@ -77,16 +77,19 @@ def members(group: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(group == k) for k in np.unique(group)]
 
 
-def _entropy(p: np.ndarray, single: bool) -> np.ndarray:
-    """Of the classes (..., K); the sum over the labels, each there or not, if an image has several."""
+def _doubts(p: np.ndarray, single: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Of the classes (..., K): 1 - the highest probability, the entropy, 1 - its margin over the second.
+
+    The first and third are sums of small numbers, so that probabilities saved as 1 are told apart by what the
+    other classes have. If an image has several labels, each there or not: the entropy is the sum over them.
+    """
+    order = np.sort(p, axis=-1)
+    rest = order[..., :-1].sum(-1) if single else 1 - order[..., -1]
     parts = (p,) if single else (p, 1 - p)
-    return -sum((q * np.log(np.clip(q, 1e-12, 1))).sum(-1) for q in parts)
-
-
-def _margin(p: np.ndarray) -> np.ndarray:
-    """The highest probability less the second, (...)."""
-    top = np.sort(p, axis=-1)
-    return top[..., -1] - top[..., -2] if p.shape[-1] > 1 else np.abs(2 * top[..., -1] - 1)
+    entropy = -sum((q * np.log(np.clip(q, 1e-300, 1))).sum(-1) for q in parts)
+    if p.shape[-1] == 1:
+        return rest, entropy, 1 - np.abs(2 * p[..., 0] - 1)
+    return rest, entropy, rest + order[..., -2]
 
 
 def chosen(
