@@ -511,18 +511,55 @@ def test_say_association(row, told):
 )
 def test_say_failure(low, told):
     columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high", "p"]
-    columns += ["events", "cases", "lost", "lost_events", "compared", "across_classes"]
+    columns += ["events", "cases", "lost", "lost_events", "compared", "compared_events", "within"]
+    columns += ["across_classes"]
     rows = pd.DataFrame(
         [
-            (5, "flipped", "drift", "gradcam", "deep", 0.7, low, 0.8, 0.01, 30, 100, 0, 0, 80, 0.8),
-            (5, "flipped", "low confidence", "", "", 0.6, 0.5, 0.7, 0.2, 30, 100, 0, 0, 80, 0.6),
-            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0.1, 30, 100, 0, 0, 80, 0.1),
+            (
+                5,
+                "flipped",
+                "drift",
+                "gradcam",
+                "deep",
+                0.7,
+                low,
+                0.8,
+                0.01,
+                30,
+                100,
+                0,
+                0,
+                80,
+                25,
+                "fog, snow",
+                0.8,
+            ),
+            (
+                5,
+                "flipped",
+                "low confidence",
+                "",
+                "",
+                0.6,
+                0.5,
+                0.7,
+                0.2,
+                30,
+                100,
+                0,
+                0,
+                80,
+                25,
+                "fog, snow",
+                0.6,
+            ),
+            (5, "wrong", "drift", "gradcam", "deep", 0.1, 0.1, 0.1, 0.1, 30, 100, 0, 0, 80, 25, "fog", 0.1),
         ],
         columns=columns,
     )
     words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
     assert told in words and "30 of 100 predictions flipped" in words and "across classes 0.80" in words
-    assert "20 are of a corruption and class in which none has flipped, or all" in words
+    assert "rests on 80 pictures, 25 of them flipped: those under fog" in words
 
 
 @pytest.mark.parametrize(

@@ -425,7 +425,7 @@ def test_failure_curves_and_their_absence():
     assert legend_texts(figure) == ["drift", "entropy", "best possible"]
     empty = figures.failure_curves(roc.iloc[:0], risk.iloc[:0])
     words = [ax.texts[0].get_text() for ax in empty.axes]
-    assert "none or all flipped" in words[0] and "no label is known" in words[1]
+    assert "none or all flipped" in words[0] and "not one label an image" in words[1]
 
 
 def test_the_answers_of_runs():
@@ -451,7 +451,7 @@ def test_the_answers_of_runs():
     assert faces == [["0.1"] * 2, ["0.65"] * 2, []]
     assert [text.get_text() for text in figure.axes[2].texts] == ["not defined"] * 2
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["plain", "robust"]
-    assert "(plain, robust; Grad-CAM at layer4.1)" in caption(figure, "05_answers")
+    assert "(plain, robust: Grad-CAM at layer4.1)" in caption(figure, "05_answers")
 
 
 def test_runs_and_ranks():

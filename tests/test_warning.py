@@ -1,5 +1,7 @@
 """How well a signal finds failures, against scikit-learn and by hand."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,7 +9,14 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medrob import analysis
-from medrob.analysis.detection import _doubts, detect, roc_within
+from medrob.analysis.detection import (
+    _doubts,
+    auroc_interval,
+    detect,
+    precision_interval,
+    random_precision,
+    roc_within,
+)
 from medrob.analysis.worth import COVERAGES, logistic
 
 HEAD = dict(method="gradcam", layer="deep")
@@ -45,8 +54,31 @@ def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
             events.append(w[e].sum())
         assert auroc[b] == pytest.approx(np.average(areas, weights=pairs), abs=1e-6)
         assert precision[b] == pytest.approx(np.average(precisions, weights=events), abs=1e-6)
-    shares, counts = zip(*((e.mean(), e.sum()) for _, e, _ in each(signal, happened, group)), strict=True)
+    parts = [(random_precision(len(e), e.sum()), e.sum()) for _, e, _ in each(signal, happened, group)]
+    shares, counts = zip(*parts, strict=True)
     assert chance == pytest.approx(np.average(shares, weights=counts))
+
+
+@pytest.mark.parametrize(("n", "events"), [(2, 1), (5, 2), (6, 5), (6, 1)])
+def test_the_chance_of_precision_is_the_mean_over_all_orders(n, events):
+    found = [
+        average_precision_score([i in at for i in range(n)], np.arange(n)[::-1])
+        for at in combinations(range(n), events)
+    ]
+    assert random_precision(n, events) == pytest.approx(np.mean(found))
+
+
+def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
+    same = np.ones(100)
+    assert auroc_interval(same, 4, 40) == pytest.approx((0.510, 1), abs=1e-3)  # Wilson, 4 of 4
+    assert auroc_interval(0 * same, 40, 10) == pytest.approx((0, 0.278), abs=1e-3)
+    spread = np.r_[0.8, np.linspace(0.6, 1, 101)]
+    assert auroc_interval(spread, 4, 40) == pytest.approx((0.61, 0.99))
+
+
+def test_the_interval_of_precision_is_about_its_value():
+    samples = np.r_[0.5, np.linspace(0.6, 0.8, 101)]
+    assert precision_interval(samples) == pytest.approx((0.405, 0.595))
 
 
 def test_a_signal_that_knows_nothing_reaches_the_chance_of_precision():

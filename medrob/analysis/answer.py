@@ -21,6 +21,7 @@ from medrob.analysis.testing import (
     Finding,
     family,
     rows_of,
+    warning,
 )  # fmt: skip
 from medrob.conditions import CLEAN
 from medrob.evaluation import require
@@ -88,7 +89,12 @@ def summary(
         what = f"AUROC of {label} for a flipped prediction, severity {highest}, within a class"
         if not row.method:
             what += ", on the pictures that have the declared map"
-        rows.append((f"warning {label}", row.auroc, row.low, row.high, row.p, "none", what))
+        q, correction = row.p, "none"
+        tested = tests[(tests["method"] == row.method) & (tests["layer"] == row.layer)]
+        tested = tested[tested["kind"] == warning(row.event, highest)]
+        if p == "p_adjusted" and len(tested):
+            q, correction = tested[p].iloc[0], tested["correction"].iloc[0]
+        rows.append((f"warning {label}", row.auroc, row.low, row.high, q, correction, what))
         if row.method:
             told = f"AUROC of {label} less that of low confidence on the same pictures, severity {highest}"
             rows.append((f"gain {label}", row.gain, row.gain_low, row.gain_high, None, "", told))
@@ -236,6 +242,8 @@ def declared(
         ("pictures", own["cases"] + own["lost"], "pictures"),
         ("lost", own["lost"], "pictures without a usable map"),
         ("lost flips", own["lost_events"], "flipped predictions without a usable map"),
+        ("compared", own["compared"], "pictures that the warning rests on, in strata with and without flips"),
+        ("compared flips", own["compared_events"], "flipped predictions among them"),
     ):
         rows.append((f"declared {name}", int(value), *plain, f"{what} at severity {severity}"))
     others = beside[(beside["event"] == "flipped") & (beside["signal"] != "drift")]

@@ -213,7 +213,8 @@ def say_association(association: pd.DataFrame, *, method: str, layer: str) -> st
     found = within.verdict(chance=0, small=SMALL["correlation"])
     if found == UNDEFINED:
         return (
-            "Within severity there is nothing to correlate: too few corruptions, or drift that does not vary."
+            "Within severity there is nothing to correlate: no AUC, a single corruption, or drift or losses "
+            "that do not vary."
         )
     told = {
         YES: "at the same severity, the corruption that moves the map more costs more AUC",

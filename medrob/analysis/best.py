@@ -5,7 +5,14 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.detection import cases, chosen, detect
+from medrob.analysis.detection import (
+    auroc_interval,
+    cases,
+    chosen,
+    compared,
+    detect,
+    precision_interval,
+)
 from medrob.analysis.tables import MAP, require_map
 from medrob.analysis.testing import HOLM, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
 from medrob.evaluation import interval, require
@@ -88,7 +95,8 @@ def beside(
     Returns:
         event, signal ("drift" or a baseline), auroc (as in `failure`), low, high, ahead (AUROC of drift less
         this one; NaN for drift itself), ahead_low, ahead_high, precision (average precision), precision_low,
-        precision_high, chance (of precision). NaN as in `failure`.
+        precision_high, chance (of precision), compared, events (pictures that the numbers rest on, and those
+        of them in which it happened). NaN as in `failure`.
 
     Raises:
         ValueError: an unknown method, layer or severity; a table that lacks something.
@@ -97,14 +105,29 @@ def beside(
     w, rows = known.weights(resamples, seed), []
     for event in known.events:
         signals, happened = chosen(known, method, layer, severity, event)
+        pictures, failed = compared(np.isfinite(signals["drift"]), happened, known.group)
+        n, k = int(pictures.sum()), int(failed.sum())
         found = {name: detect(signal, happened, w, known.group) for name, signal in signals.items()}
         for name, (auroc, precision, chance) in found.items():
             ahead = found["drift"][0] - auroc if name != "drift" else np.full(len(auroc), np.nan)
-            numbers = (x for v in (auroc, ahead, precision) for x in (v[0], *interval(v[1:])))
-            rows.append((event, name, *numbers, chance))
+            aurocs, gaps = auroc_interval(auroc, k, n - k), interval(ahead[1:])
+            numbers = (auroc[0], *aurocs, ahead[0], *gaps, precision[0], *precision_interval(precision))
+            rows.append((event, name, *numbers, chance, n, k))
     precisions = ("precision", "precision_low", "precision_high")
     return pd.DataFrame(
-        rows, columns=["event", "signal", "auroc", "low", "high", *AHEAD, *precisions, "chance"]
+        rows,
+        columns=[
+            "event",
+            "signal",
+            "auroc",
+            "low",
+            "high",
+            *AHEAD,
+            *precisions,
+            "chance",
+            "compared",
+            "events",
+        ],
     )
 
 
@@ -114,24 +137,29 @@ def say_beside(beside: pd.DataFrame) -> str:
     Args:
         beside: from `beside`.
     """
-    require(beside, ["event", "signal", "auroc", *AHEAD], "beside")
+    require(beside, ["event", "signal", "auroc", "high", *AHEAD], "beside")
     own = beside[beside["signal"] == "drift"].set_index("event")["auroc"]
     lines = []
     for event, rows in beside[beside["signal"] != "drift"].groupby("event", sort=False):
         told: dict[str, list[str]] = {}
         alike: dict[tuple, list[str]] = {}  # of two classes, confidence, entropy and margin order alike
         for row in rows.to_dict("records"):
-            alike.setdefault((row["auroc"], Finding.of(row, AHEAD)), []).append(row["signal"])
-        for (auroc, found), names in alike.items():
+            key = (row["auroc"], row["high"] < 0.5, Finding.of(row, AHEAD))
+            alike.setdefault(key, []).append(row["signal"])
+        for (auroc, backwards, found), names in alike.items():
+            place = f"{auroc:.2f}" + f" (below chance: {1 - auroc:.2f} the other way round)" * backwards
             words = {YES: "better than", OPPOSITE: "worse than", UNDEFINED: UNDEFINED}
             verdict = found.verdict(chance=0, small=0, tested=False)
             told.setdefault(words.get(verdict, "not distinguishable from"), []).append(
-                f"{', '.join(names)}, {auroc:.2f}: by {found.plain()}"
+                f"{', '.join(names)}, {place}: by {found.plain()}"
             )
         if set(told) == {UNDEFINED}:
             lines.append(f"Prediction {event}: nothing to compare drift on.")
             continue
-        lines.append(f"Prediction {event}, AUROC on the same pictures: drift {own[event]:.2f} is")
+        lines.append(
+            f"Prediction {event}, AUROC on the same pictures (95 % intervals, not corrected for their "
+            f"number): drift {own[event]:.2f} is"
+        )
         lines += [f"  {words} {'; '.join(names)}" for words, names in told.items()]
     return "\n".join(lines)
 
@@ -156,11 +184,17 @@ def say_best(best: pd.Series, failure: pd.DataFrame, *, method: str, layer: str)
     return (
         f"{best['verdicts']}\n"
         f"Chosen after looking, as the highest of {best['maps']}: {best['method']} at {best['layer']}, "
-        f"AUROC {top.unsigned()}.\n"
-        f"Fixed beforehand: {method} at {layer}, AUROC {found.unsigned()}. "
+        f"AUROC {top.unsigned()}{_rests(best)}.\n"
+        f"Fixed beforehand: {method} at {layer}, AUROC {found.unsigned()}{_rests(own)}. "
         + (
             "The first is flattered by the choice; that it warns at all holds after correction for it."
             if holds
             else "That the first warns at all is not shown, once the choice is corrected for."
         )
     )
+
+
+def _rests(row: pd.Series) -> str:
+    """On how many pictures an AUROC rests: other maps are degenerate for other pictures."""
+    lost = f", without {row['lost_events']} that have no map" if row["lost_events"] else ""
+    return f", from {row['compared']} pictures with {row['compared_events']} {row['event']}{lost}"

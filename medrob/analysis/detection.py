@@ -11,14 +11,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import binomtest, rankdata
 
 from medrob.analysis.tables import CONDITION, MAP, Cube, cube, laid, require_all, require_map
 from medrob.conditions import CLEAN
-from medrob.evaluation import bootstrap_weights, class_names
+from medrob.evaluation import bootstrap_weights, class_names, interval
 
 SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")
 DOUBT = SIGNALS[0]  # the standard to beat
@@ -122,9 +123,8 @@ def detect(
     the events of the precision at their signal within their stratum, tied signals as one step.
 
     Returns:
-        auroc (B,), precision (B,), chance: the average precision of a signal that knows nothing, on all
-        images (the first column of the weights is 1). NaN where no stratum holds an event and an image
-        without one.
+        auroc (B,), precision (B,), chance: the mean average precision of random orders, on all images (the
+        first column of the weights is 1). NaN where no stratum holds an event and an image without one.
     """
     return detect_each(signal, happened[None], weights, group)[0]
 
@@ -147,7 +147,7 @@ def detect_each(
             for kind in kinds:
                 event = happened[kind, order]
                 sums[kind] += _sums(values[order], event, w, seen)
-                expected[kind] += event.mean() * event.sum()
+                expected[kind] += random_precision(len(event), int(event.sum())) * event.sum()
     with np.errstate(invalid="ignore", divide="ignore"):
         return [
             (right / pairs, precise / count, float(chance / count[0]))
@@ -155,14 +155,50 @@ def detect_each(
         ]
 
 
-def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> int:
-    """Pictures (conditions, images) in use whose stratum holds an event and a picture without one."""
-    count = 0
-    for known, happened in zip(use, event, strict=True):
+@lru_cache(maxsize=4096)
+def random_precision(n: int, events: int) -> float:
+    """Mean average precision of n images in random order (Bestgen 2015).
+
+    The precision at the k-th image, given that it is an event, is (1 + (k - 1) (events - 1) / (n - 1)) / k.
+    """
+    harmonic = float((1 / np.arange(1, n + 1)).sum())
+    rest = (events - 1) / (n - 1) if n > 1 else 0.0
+    return (harmonic + rest * (n - harmonic)) / n
+
+
+def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Pictures in use whose stratum holds an event and a picture without one, and events among them.
+
+    Each an array (conditions,).
+    """
+    count = np.zeros((2, len(use)), int)
+    for c, (known, happened) in enumerate(zip(use, event, strict=True)):
         for at in members(group):
-            n, events = known[at].sum(), happened[at][known[at]].sum()
-            count += int(n) if 0 < events < n else 0
-    return count
+            n, events = int(known[at].sum()), int(happened[at][known[at]].sum())
+            if 0 < events < n:
+                count[:, c] += n, events
+    return count[0], count[1]
+
+
+def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, float]:
+    """Of a bootstrap of an AUROC: `interval`, but for a perfect one, of which all resamples are the same.
+
+    That is as sure as so many hits out of the smaller of the two groups: Wilson's interval (1927).
+    """
+    low, high = interval(samples[1:])
+    if low == high and samples[0] in (0.0, 1.0) and min(events, rest):
+        found = binomtest(round(samples[0] * min(events, rest)), min(events, rest)).proportion_ci(
+            0.95, "wilson"
+        )
+        return float(found.low), float(found.high)
+    return low, high
+
+
+def precision_interval(samples: np.ndarray) -> tuple[float, float]:
+    """Of a bootstrap of average precision, which images drawn twice raise: moved back to its value."""
+    low, high = interval(samples[1:])
+    middle = np.nanmedian(samples[1:]) if np.isfinite(low) else np.nan
+    return max(low - middle + samples[0], 0.0), min(high - middle + samples[0], 1.0)
 
 
 def _sums(s: np.ndarray, event: np.ndarray, w: np.ndarray, seen: np.ndarray) -> np.ndarray:

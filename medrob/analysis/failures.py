@@ -9,7 +9,17 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.best import warnings_at
-from medrob.analysis.detection import DOUBT, cases, centred_ranks, chosen, compared, detect_each, roc_within
+from medrob.analysis.detection import (
+    DOUBT,
+    auroc_interval,
+    cases,
+    centred_ranks,
+    chosen,
+    compared,
+    detect_each,
+    precision_interval,
+    roc_within,
+)
 from medrob.analysis.maps import headline
 from medrob.analysis.tables import MAP, require_map
 from medrob.analysis.testing import (
@@ -65,8 +75,9 @@ def failure(
         high, p, confidence (AUROC of low confidence on the same pictures), confidence_low,
         confidence_high, gain (auroc less that), gain_low, gain_high (paired), precision (average
         precision), precision_low, precision_high, chance (of precision), events, cases, lost (pictures
-        without a map), lost_events (how many of these), compared (pictures of the
-        strata in which some fail and others do not: on these all numbers rest), across_classes (AUROC within
+        without a map), lost_events (how many of these), compared (pictures of the strata in which some fail
+        and others do not: on these all numbers rest), compared_events (how many of these), within (the
+        corruptions of these strata), across_classes (AUROC within
         corruption and severity alone: it may tell classes apart instead of failures; described, not tested).
         NaN where in no stratum some images fail and others do not, or every map is degenerate.
 
@@ -87,11 +98,13 @@ def failure(
         here = {key: values[at] for key, values in signals.items()}
         events = {event: happened[at] for event, happened in known.events.items()}
         doubt = known.signals[DOUBT][at]
-        rows += [(int(severity), *row) for row in _judged(here, doubt, events, w, orders, known.group)]
+        names = known.drift.corruptions[at]
+        rows += [(int(severity), *row) for row in _judged(here, doubt, events, names, w, orders, known.group)]
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
     for name in ("confidence", "gain", "precision"):
         columns += [name, f"{name}_low", f"{name}_high"]
-    columns += ["chance", "events", "cases", "lost", "lost_events", "compared", "across_classes"]
+    columns += ["chance", "events", "cases", "lost", "lost_events", "compared", "compared_events"]
+    columns += ["within", "across_classes"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -99,6 +112,7 @@ def _judged(
     signals: dict[tuple[str, str, str], np.ndarray],
     doubt: np.ndarray,
     events: dict[str, np.ndarray],
+    corruptions: np.ndarray,
     w: np.ndarray,
     orders: np.ndarray,
     group: np.ndarray,
@@ -119,13 +133,18 @@ def _judged(
             detect_each(signal, happened, w, group), plain[same], across, happened, p, strict=True
         ):
             auroc, precision, chance = found
-            parts = (auroc, usual[0], auroc - usual[0], precision)
-            (*first, low, high), *others = ((s[0], *interval(s[1:])) for s in parts)
+            pictures, failed = compared(use, event, group)
+            n, k = int(pictures.sum()), int(failed.sum())
+            gain = auroc - usual[0]
             q = q if np.isfinite(auroc[0]) else np.nan
-            numbers = (*first, low, high, q, *(x for o in others for x in o))
+            numbers = (
+                *(auroc[0], *auroc_interval(auroc, k, n - k), q),
+                *(usual[0][0], *auroc_interval(usual[0], k, n - k)),
+                *(gain[0], *interval(gain[1:]), precision[0], *precision_interval(precision)),
+            )
             counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
-            counts.append(compared(use, event, group))
-            rows.append((*key, *numbers, chance, *counts, float(mixed[0][0])))
+            within = ", ".join(corruptions[pictures > 0])
+            rows.append((*key, *numbers, chance, *counts, n, k, within, float(mixed[0][0])))
         return rows
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
@@ -205,9 +224,6 @@ def say_failure(
         drift[name] + drift[lost] for name, lost in (("events", "lost_events"), ("cases", "lost"))
     )
     begin = f"Severity {severity}: {events} of {cases} predictions flipped."
-    rest = int(drift["cases"] - drift["compared"])
-    if 0 < rest < drift["cases"]:
-        begin += f" {rest} are of a corruption and class in which none has flipped, or all: nothing to tell."
     if drift["lost"]:
         begin += (
             f" {drift['lost']} pictures, {drift['lost_events']} of them flipped, have a degenerate "
@@ -226,6 +242,12 @@ def say_failure(
         NO: "does not warn of a flip",
         OPEN: "is not shown to warn of a flip",
     }[verdict]
+    if drift["compared"] < drift["cases"]:
+        begin += (
+            f"\nWhat follows rests on {drift['compared']} pictures, {drift['compared_events']} of them "
+            f"flipped: those under {drift['within'].replace('_', ' ')}, of classes in which some have "
+            "flipped and others have not."
+        )
     across = drift["across_classes"]
     across = f", across classes {across:.2f}" if np.isfinite(across) else ""
     return f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}."

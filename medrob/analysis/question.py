@@ -12,7 +12,7 @@ from medrob.analysis.associations import association
 from medrob.analysis.failures import failure
 from medrob.analysis.images import per_image
 from medrob.analysis.maps import headline
-from medrob.analysis.tables import MAP, require_map
+from medrob.analysis.tables import CONDITION, MAP, grid, require_map
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, UNDEFINED, YES, adjust, all_tests, family
 from medrob.evaluation import require
 
@@ -73,8 +73,8 @@ def answers_of_runs(
         runs: name -> its tables predictions, drift and corruptions. The rest as in `ask`.
 
     Returns:
-        A row per run and question: run, method, layer, severity, and the columns of `answers`; p is corrected
-        by Holm within each run.
+        A row per run and question: run, method, layer, severity, conditions (in words), and the columns of
+        `answers`; p is corrected by Holm within each run.
 
     Raises:
         ValueError: no runs, or as `ask`.
@@ -83,11 +83,16 @@ def answers_of_runs(
         raise ValueError("there are no runs to ask; give at least one")
     options: dict[str, Any] = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)
     parts = []
-    for name, (predictions, drift, distances) in runs.items():
+    for name, tables in runs.items():
+        if len(tables) != 3:
+            raise ValueError(f"run {name!r}: give its tables predictions, drift and corruptions")
+        predictions, drift, distances = tables
         method, layer = headline(drift)
         at: dict[str, Any] = dict(method=method, layer=layer, severity=int(drift["severity"].max()))
         found = ask(predictions, drift, distances, **at, **options)
-        parts.append(pd.DataFrame({"run": name, **at}, index=found.index).join(found))
+        held = set(drift[CONDITION].drop_duplicates().itertuples(index=False, name=None))
+        known = {"run": name, **at, "conditions": grid(held)}
+        parts.append(pd.DataFrame(known, index=found.index).join(found))
     return pd.concat(parts, ignore_index=True)
 
 
@@ -97,9 +102,12 @@ def say_answers(asked: pd.DataFrame) -> str:
     Args:
         asked: from `answers_of_runs`.
     """
-    require(asked, ["run", "name", "question", "verdict"], "asked")
-    count = asked["run"].nunique()
-    lines = []
+    require(asked, ["run", "name", "question", "verdict", "conditions"], "asked")
+    count, lines = asked["run"].nunique(), []
+    if asked["conditions"].nunique() > 1:
+        held = asked.groupby("run", sort=False)["conditions"].first()
+        each = "; ".join(f"{run}: {words}" for run, words in held.items())
+        lines.append(f"The runs hold different conditions, and were asked of these ({each}).")
     for name, question, *_ in QUESTIONS:
         rows = asked[asked["name"] == name]
         given = {v: rows.loc[rows["verdict"] == v, "run"].tolist() for v in VERDICTS}
@@ -110,5 +118,6 @@ def say_answers(asked: pd.DataFrame) -> str:
     held = asked[asked["verdict"] == YES].groupby("name")["run"].nunique()
     everywhere = int((held == count).sum())
     told = ("none of the three questions has", "one of them has", "two of them have", "all three have")
-    lines.append(f"Over these {count} runs, {told[everywhere]} the answer yes in every run.")
+    where = f"Over these {count} runs" if count > 1 else "In this run"
+    lines.append(f"{where}, {told[everywhere]} the answer yes{' in every run' if count > 1 else ''}.")
     return "\n".join(lines)

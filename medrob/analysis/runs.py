@@ -10,7 +10,7 @@ import pandas as pd
 
 from medrob.analysis.associations import condition_aucs, condition_means
 from medrob.analysis.maps import headline
-from medrob.analysis.tables import CONDITION, MAP, cube, require, require_map
+from medrob.analysis.tables import CONDITION, MAP, cube, grid, require, require_map
 from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
 from medrob.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
@@ -129,18 +129,10 @@ def _shared(groups: Mapping[str, list[Tables]]) -> tuple[pd.MultiIndex, dict[str
     }
     common = set.intersection(*(keys for sets in held.values() for keys in sets))
     if not common:
-        told = "; ".join(f"{name} holds {_grid(set.union(*sets))}" for name, sets in held.items())
+        told = "; ".join(f"{name} holds {grid(set.union(*sets))}" for name, sets in held.items())
         raise ValueError(f"the runs have no condition in common, so they cannot be compared: {told}")
-    left_out = {name: _grid(set.union(*sets) - common) for name, sets in held.items()}
+    left_out = {name: grid(set.union(*sets) - common) for name, sets in held.items()}
     return pd.MultiIndex.from_tuples(sorted(common), names=CONDITION), left_out
-
-
-def _grid(conditions: set[tuple[str, int]]) -> str:
-    """Conditions in words: ``contrast 1-5; fog 3``."""
-    levels: dict[str, list[int]] = {}
-    for corruption, severity in sorted(conditions):
-        levels.setdefault(corruption, []).append(severity)
-    return "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in levels.items())
 
 
 def _weights(

@@ -46,6 +46,14 @@ def require_map(rows: pd.DataFrame, method: str, layer: str, name: str) -> None:
         )
 
 
+def grid(conditions: set[tuple[str, int]]) -> str:
+    """Conditions in words: ``contrast 1-5; fog 3``."""
+    levels: dict[str, list[int]] = {}
+    for corruption, severity in sorted(conditions):
+        levels.setdefault(corruption, []).append(severity)
+    return "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in levels.items())
+
+
 def by_image(drift: pd.DataFrame, metric: str, by: Sequence[str]) -> pd.DataFrame:
     """A row an image, a column a group, all of them, even where there is nothing but NaN."""
     return drift.groupby(["image", *by], observed=True)[metric].mean().unstack(list(by))

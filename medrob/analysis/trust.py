@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.tables import MAP, require
+from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
 
 EVERYTHING = "all"  # the last stage of `medrob.trust.randomisation`
 # Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
@@ -163,6 +164,10 @@ def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
         for _, row in clean.iterrows()
     ]
     lines = [f"Clean: {'; '.join(said)}."]
+    changed = rows[(rows["stage"] == "change") & (rows["severity"] == rows["severity"].max())]
+    for test, part in changed.groupby("test", sort=False):
+        severity = part["severity"].iloc[0]
+        lines.append(f"Severity {severity} against the same images clean, {test}: {_changes(part)}.")
     for test in clean.loc[clean["above_low"] > 0, "test"]:
         dirty = rows[(rows["test"] == test) & (rows["severity"] == rows["severity"].max())]
         lines += [
@@ -171,6 +176,20 @@ def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
             if len(part := dirty[(dirty["stage"] == stage) & (dirty["corruption"] != "clean")])
         ]
     return "\n".join(lines)
+
+
+def _changes(rows: pd.DataFrame) -> str:
+    """Corruptions by whether the map lies less, or more, on the lesion than when clean."""
+    found: dict[str, list[str]] = {}
+    for row in rows.to_dict("records"):
+        change = Finding.of(row)
+        verdict = change.verdict(chance=0, small=0, tested=False)
+        words = {YES: "higher", OPPOSITE: "lower", UNDEFINED: "no map left to judge"}
+        told = words.get(verdict, "not shown to differ")
+        number = f" ({change.value:+.3f}, {change.low:+.3f} to {change.high:+.3f})"
+        name = row["corruption"].replace("_", " ")
+        found.setdefault(told, []).append(name + number * (verdict in (YES, OPPOSITE)))
+    return "; ".join(f"{verdict} under {', '.join(names)}" for verdict, names in found.items())
 
 
 def _place(row: pd.Series) -> str:

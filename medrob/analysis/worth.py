@@ -212,7 +212,8 @@ def risk(
         kept that is wrong), low, high. The areas: signal, area (mean risk over keeping 1, 2, ... all
         pictures: Geifman & El-Yaniv 2017), low, high, saved (area of low confidence less this one; above 0 =
         better than it), saved_low, saved_high (paired), wrong (share of all: the area of a signal that knows
-        nothing), cases, method, layer, severity. Both empty where no label is known or no map usable.
+        nothing), spared (that less area; above 0 = better than it), spared_low, spared_high (paired), cases,
+        method, layer, severity. Both empty where no label is known or no map usable.
 
     Raises:
         ValueError: an unknown method, layer or severity; a table that lacks something.
@@ -235,9 +236,11 @@ def risk(
     rows = []
     for name, area in areas.items():
         saved = areas[DOUBT] - area
-        numbers = (area[0], *interval(area[1:]), saved[0], *interval(saved[1:]))
-        rows.append((name, *numbers, wrong.mean(), len(wrong), method, layer, severity))
-    columns = ["signal", "area", "low", "high", "saved", "saved_low", "saved_high", "wrong", "cases"]
+        spared = wrong @ w / np.maximum(w.sum(0), 1) - area
+        numbers = (area[0], *interval(area[1:]), saved[0], *interval(saved[1:]), wrong.mean())
+        rows.append((name, *numbers, spared[0], *interval(spared[1:]), len(wrong), method, layer, severity))
+    columns = ["signal", "area", "low", "high", "saved", "saved_low", "saved_high", "wrong"]
+    columns += ["spared", "spared_low", "spared_high", "cases"]
     frame = pd.DataFrame(rows, columns=[*columns, *MAP, "severity"])
     empty = pd.DataFrame(columns=["signal", "coverage", "risk", "low", "high"])
     return pd.concat(curves, ignore_index=True) if curves else empty, frame
@@ -261,24 +264,28 @@ def _risks(signal: np.ndarray, wrong: np.ndarray, w: np.ndarray, shares: np.ndar
 
 
 def say_risk(areas: pd.DataFrame) -> str:
-    """In words: would it help to set the pictures with the most drift aside?
+    """In words: would it help to set the pictures with the most drift aside? By intervals, not corrected.
 
     Args:
         areas: from `risk`.
     """
     numbers = ["area", "low", "high", "saved", "saved_low", "saved_high", "wrong"]
+    numbers += ["spared", "spared_low", "spared_high"]
     require(areas, ["signal", *numbers, *MAP, "severity"], "areas")
     if areas.empty:
-        return "Whether setting pictures aside helps cannot be said: no label is known, or no map is usable."
+        return (
+            "Whether setting pictures aside helps cannot be said: no map is usable, or the images have no "
+            "label or several, so that no prediction is simply wrong."
+        )
     rows = areas.set_index("signal")
     drift = rows.loc["drift"]
     wrong = drift["wrong"]
     if wrong in (0, 1):
         return f"Setting pictures aside changes nothing: {'every' if wrong else 'no'} prediction is wrong."
-    area = Finding(drift["area"], drift["low"], drift["high"], np.nan)
+    spared = Finding.of(drift, ("spared", "spared_low", "spared_high"))
     better = Finding.of(drift, ("saved", "saved_low", "saved_high"))
-    helps = {YES: "worse than chance", OPPOSITE: "better than chance"}.get(
-        area.verdict(chance=wrong, small=0, tested=False), "not shown to be better than chance"
+    helps = {YES: "better than chance", OPPOSITE: "worse than chance"}.get(
+        spared.verdict(chance=0, small=0, tested=False), "not shown to be better than chance"
     )
     against = {YES: "better than", OPPOSITE: "worse than"}.get(
         better.verdict(chance=0, small=0, tested=False), "not distinguishable from"

@@ -10,7 +10,7 @@ import pandas as pd
 
 from medrob.conditions import CLEAN
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
-from medrob.evaluation.table import require
+from medrob.evaluation.table import require, require_numbers
 
 LEAST = 0.05  # a relative error over a smaller denominator says nothing
 
@@ -115,7 +115,14 @@ def corruption_errors(
     table = ALEXNET if reference is None else reference
     n = predictions["image"].nunique()
     w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
+    require_numbers(predictions, ["label", "predicted"], "predictions")
     ours = _Errors(predictions, w)
+    for key, group in ours.groups.items():
+        if len(group) != n or group["image"].nunique() != n:
+            raise ValueError(
+                f"the predictions hold {len(group)} rows of {group['image'].nunique()} images for {key}; "
+                f"every condition needs each of the {n} images once"
+            )
     names = list(dict.fromkeys(name for name, _ in ours.groups if name != "clean"))
     if CLEAN not in ours.groups or not names:
         raise ValueError("corruption errors need the condition ('clean', 0) and at least one corruption")

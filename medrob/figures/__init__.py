@@ -1,7 +1,7 @@
 """One function per figure: tidy tables or images in, a Figure out; nothing is read, saved or shown."""
 
 from medrob.figures.association import drop_against_drift, image_boxes, image_scatter
-from medrob.figures.compared import answers_compared, method_ranks, runs_compared
+from medrob.figures.compared import FIRST, answers_compared, method_ranks, runs_compared
 from medrob.figures.context import context
 from medrob.figures.export import Bundle
 from medrob.figures.failure import failure_curves, strata_bars, warnings
@@ -14,6 +14,7 @@ from medrob.figures.training import learning_curves, performance
 from medrob.figures.trust import drift_scale, faithfulness, localisation, randomisation
 
 __all__ = [
+    "FIRST",
     "Bundle",
     "answers_compared",
     "augmentations",

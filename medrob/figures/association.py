@@ -21,6 +21,7 @@ from medrob.figures.style import (
     below,
     beside,
     colours,
+    layer_labels,
     markers,
     noted,
     nothing,
@@ -74,8 +75,7 @@ def drop_against_drift(
     _same_limits(axes)
     for ax in axes.flat:
         ax.axhline(0, color="0.6", linewidth=0.6)
-    for layer, row in zip(layers, axes, strict=True):
-        row[0].set_ylabel(layer.replace("layer", "layer "))
+    _rows_named(axes, layers)
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}")
     below(figure, f"{METRIC_LABELS.get(metric, metric)}, {word(method)}")
@@ -121,8 +121,7 @@ def image_scatter(
     room = 0.05 * max(high - low, 1e-3)
     wide = (0 if metric == "rmse" else left, right * 1.05 if right > 0 else axes[0][0].get_xlim()[1])
     _limited(axes, wide, (low - room, high + room))
-    for layer, row in zip(layers, axes, strict=True):
-        row[0].set_ylabel(str(layer).replace("layer", "layer "))
+    _rows_named(axes, layers)
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}")
     for ax in axes.flat:
@@ -206,6 +205,13 @@ def _classes(rows: pd.DataFrame, classes: Sequence[str]) -> dict[int, str]:
     if not 1 < len(known) <= len(HATCHES) or min(known) < 0:
         return dict.fromkeys(known or [-1], "all")
     return {k: str(classes[k]) if k < len(classes) else f"class {k}" for k in known}
+
+
+def _rows_named(axes: np.ndarray, layers: Sequence[str]) -> None:
+    """Each row of panels by its layer, in full where there is room for it."""
+    room = len(layers) <= 9
+    for label, row in zip(layer_labels(layers), axes, strict=True):
+        row[0].set_ylabel(f"layer {label}" if room else label, rotation=90 if room else 0)
 
 
 def _points(shades: Mapping[str, Colour], shapes: Mapping[str, str]) -> list[Line2D]:

@@ -61,9 +61,9 @@ CAPTIONS = {
     "prediction has flipped{lacking}, all corruptions and classes together, with 95 % intervals: these means "
     "also tell classes apart and are no test.",
     "05_runs": "{compared}, means over corruptions: (a) AUC, (b) drift of {maps}; {intervals}",
-    "05_answers": "The tests declared beforehand, asked of each run ({compared}; {maps}); bars: 95 % "
+    "05_answers": "The tests declared beforehand, asked of each run ({compared}); bars: 95 % "
     "intervals. Black: yes, or the other way round, p by Holm within the run; grey: no; white: not shown. "
-    "Dotted: chance; the strip: too near to it to matter.",
+    "Dotted: chance; the strip: too near to it to matter. {first}",
     "05_ranks": "Mean drift of every method at its deepest usable layer in {where}, the steadiest first; "
     "bars: 95 % intervals.{first}",
     "summary": "The whole story. (a) AUC and (b) drift against severity; (c) drop against drift, with a "

@@ -8,7 +8,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medrob.analysis.answer import QUESTIONS
+from medrob.analysis.tables import MAP
 from medrob.analysis.testing import NO, OPPOSITE, SMALL, YES, Finding
+from medrob.evaluation import require
 from medrob.figures.style import band, colours, letter, markers, noted, nothing, sized, word
 
 FIRST = "What follows is said of the first run."
@@ -91,7 +93,10 @@ def answers_compared(asked: pd.DataFrame) -> Figure:
     Args:
         asked: from `medrob.analysis.answers_of_runs`.
     """
+    require(asked, ["run", *MAP, "name", "value", "low", "high", "verdict"], "asked")
     runs = list(dict.fromkeys(asked["run"]))
+    if not runs:
+        return noted(nothing("no run was asked"), compared="none", first="")
     figure, axes = sized(0.2 + 0.045 * len(runs), 1, len(QUESTIONS), sharey=True)
     for ax, (name, _, chance, scale, _) in zip(axes[0], QUESTIONS, strict=True):
         title, label = TITLES[name]
@@ -112,8 +117,10 @@ def answers_compared(asked: pd.DataFrame) -> Figure:
     axes[0][0].set_yticks(range(len(runs)), runs)
     axes[0][0].set_ylim(len(runs) - 0.5, -0.5)
     letter(figure, axes[0])
-    maps = {f"{word(m)} at {layer}" for m, layer in zip(where["method"], where["layer"], strict=True)}
-    return noted(figure, compared=", ".join(runs), maps="; ".join(sorted(maps)))
+    maps = [f"{word(m)} at {layer}" for m, layer in zip(where["method"], where["layer"], strict=True)]
+    each = [f"{run}: {name}" for run, name in zip(runs, maps, strict=True)]
+    told = "; ".join(each) if len(set(maps)) > 1 else f"{', '.join(runs)}: {maps[0]}"
+    return noted(figure, compared=told, first=FIRST * (len(runs) > 1))
 
 
 def method_ranks(ranked: pd.DataFrame) -> Figure:
@@ -146,7 +153,7 @@ def method_ranks(ranked: pd.DataFrame) -> Figure:
                 f"{row['rank']:g}", (row["high"], place), xytext=(4, 0), textcoords="offset points",
                 va="center", fontsize="x-small",
             )  # fmt: skip
-    where = rows.drop_duplicates("method").set_index("method")["layer"]
+    where = rows.groupby("method")["layer"].agg(lambda names: ", ".join(dict.fromkeys(names)))
     ax.set_yticks(range(len(order)), [f"{word(m)}, {where[m]}" for m in order])
     ax.set_ylim(len(order) - 0.5, -0.5)
     kind = (

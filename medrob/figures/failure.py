@@ -12,6 +12,7 @@ from medrob.figures.style import (
     below,
     beside,
     colours,
+    layer_labels,
     legend_of,
     letter,
     markers,
@@ -84,13 +85,13 @@ def warnings(failure: pd.DataFrame, *, severity: int = 5, event: str = "flipped"
     for ax, name in zip(axes[0], ("auroc", "gain"), strict=True):
         ends = ("low", "high") if name == "auroc" else ("gain_low", "gain_high")
         for method, group in maps.groupby("method", sort=False):
-            place = [layers.index(layer) for layer in group["layer"]]
+            whole = group.set_index("layer").reindex(layers)
             band(
-                ax, place, *(list(group[c]) for c in (name, *ends)),
+                ax, range(len(layers)), *(list(whole[c]) for c in (name, *ends)),
                 colour=shades[method], marker=shapes[method], label=word(str(method)),
             )  # fmt: skip
         ax.set(xticks=range(len(layers)), xlabel=f"layer, shallow to deep (severity {severity})")
-        ax.set_xticklabels([layer.removeprefix("layer") for layer in layers])
+        ax.set_xticklabels(layer_labels(layers))
     first, second = axes[0]
     for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), DASHES, strict=False):
         label = row.signal.replace("rmse", "RMSE")
@@ -126,7 +127,7 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Figure:
     axes[0][1].set_ylim(bottom=0)
     reasons = (
         f"nothing to detect: no usable map,\nor within a class none or all {event}",
-        "no usable map,\nor no label is known",
+        "no usable map,\nor not one label an image",
     )
     for ax, rows, reason in zip(axes[0], (roc, risk), reasons, strict=True):
         if rows.empty:

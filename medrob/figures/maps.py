@@ -17,6 +17,7 @@ from medrob.figures.style import (
     below,
     beside,
     colours,
+    layer_labels,
     legend_of,
     markers,
     nothing,
@@ -118,16 +119,16 @@ def drift_by_layer(
         if here.empty:
             said(ax, "every map is degenerate")
         for name, group in here.groupby(lines, sort=False):
-            place = [layers.index(layer) for layer in group["layer"]]
+            whole = group.set_index("layer").reindex(layers)  # no line across a layer without maps
             band(
-                ax, place, list(group["value"]), list(group["low"]), list(group["high"]),
+                ax, range(len(layers)), *(list(whole[c]) for c in ("value", "low", "high")),
                 colour=shades[name], marker=shapes[name], label=word(str(name)),
             )  # fmt: skip
             few = group[group["degenerate"] > MOSTLY]
             at = [layers.index(layer) for layer in few["layer"]]
             ax.plot(at, few["value"], shapes[name], color=shades[name], markerfacecolor="white", zorder=3)
         ax.set(title=(titles or {}).get(panel, word(panel)), xticks=range(len(layers)))
-        ax.set_xticklabels([layer.removeprefix("layer") for layer in layers], rotation=45)
+        ax.set_xticklabels(layer_labels(layers), rotation=45)
     if metric == "rmse":
         axes.flat[0].set_ylim(bottom=0)
     for ax in axes.flat[len(shown) :]:

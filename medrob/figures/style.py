@@ -127,6 +127,14 @@ def word(name: str) -> str:
     return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + "†" * (name in FAILED)
 
 
+def layer_labels(layers: Sequence[str]) -> list[str]:
+    """Short labels, less what all names begin with: ``layer4.1`` -> ``4.1``, ``features.3`` -> ``3``."""
+    roots = {name.partition(".")[0] for name in layers if name != "input"}
+    root = roots.pop() if len(roots) == 1 else "layer"
+    begin = "layer" if root.startswith("layer") else f"{root}."
+    return [name.removeprefix(begin) for name in layers]
+
+
 def colours(names: Iterable[str]) -> dict[str, tuple[float, float, float]]:
     """A colour for each name: seaborn's colour-blind palette up to ten, evenly spread hues beyond."""
     names = list(dict.fromkeys(names))

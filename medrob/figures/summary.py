@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from medrob.analysis.answer import answers
 from medrob.analysis.testing import Finding
 from medrob.evaluation import require, require_scores
-from medrob.figures.style import Colour, band, colours, letter, markers, said, sized, word
+from medrob.figures.style import Colour, band, colours, layer_labels, letter, markers, said, sized, word
 
 
 def summary(
@@ -148,7 +148,7 @@ def _association(ax: Axes, association: pd.DataFrame, method: str) -> None:
     ax.axhline(0, color="0.6", linewidth=0.6)
     ax.set(ylim=(-1.05, 1.05), xlim=(-0.6, max(len(layers), 1) - 0.4))
     ax.set(xticks=range(len(layers)), xlabel=f"layer ({word(method)})")
-    ax.set_xticklabels([layer.removeprefix("layer") for layer in layers], fontsize="x-small")
+    ax.set_xticklabels(layer_labels(layers), fontsize="x-small")
     ax.set(title="the same, in ranks", ylabel="rank correlation")
     if rows["value"].notna().any():
         ax.legend(loc="lower right", fontsize="x-small", ncols=3, columnspacing=0.8, handletextpad=0.1)
@@ -168,11 +168,9 @@ def _warning(ax: Axes, failure: pd.DataFrame, method: str, layer: str) -> None:
             colour=colour, marker=marker, label=name.replace("rmse", "RMSE"),
         )  # fmt: skip
     ax.axhline(0.5, color="0.6", linewidth=0.6, linestyle=":")
-    ax.set(
-        title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0.2, 1.02)
-    )
+    ax.set(title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0, 1.02))
     ax.set_xticks(sorted(rows["severity"].unique()))
     if drift["auroc"].notna().any():
-        ax.legend(loc="lower left", fontsize="x-small")
+        ax.legend(loc="best", fontsize="x-small")
     else:
         said(ax, "nothing to detect: no usable map,\nor within a class no picture or all flip")

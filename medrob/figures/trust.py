@@ -8,7 +8,21 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medrob.figures.style import band, below, colours, ink, legend_of, letter, markers, said, sized, word
+from medrob.analysis.tables import MAP, require_map
+from medrob.evaluation import require
+from medrob.figures.style import (
+    band,
+    below,
+    colours,
+    ink,
+    layer_labels,
+    legend_of,
+    letter,
+    markers,
+    said,
+    sized,
+    word,
+)
 
 SAME = 1e-4  # of rank correlations: rounding
 TITLES = {
@@ -85,7 +99,7 @@ def _table(ax: Axes, rows: pd.DataFrame, title: str) -> None:
         colour = ink(cells.to_rgba(value)) if np.isfinite(value) else "black"
         ax.text(j, i, text, ha="center", va="center", fontsize="xx-small", color=colour)
     ax.set_yticks(range(len(methods)), [word(m) for m in methods], fontsize="x-small")
-    names = [name.removeprefix("layer") for name in layers]
+    names = layer_labels(layers)
     ax.set_xticks(range(len(layers)), names, fontsize="x-small", rotation=45)
     ax.set(title=title, xlabel="layer")
     ax.tick_params(length=0)
@@ -128,6 +142,9 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
     Args:
         trust: holds the rows of `medrob.trust.localisation`.
     """
+    needed = ["test", "stage", "corruption", "severity", "value", "low", "high", "chance", "images"]
+    require(trust, [*MAP, *needed], "trust")
+    require_map(trust[trust["test"] == "energy"], method, layer, "trust")
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
     names = [n for n in dict.fromkeys(rows[rows["test"] == "energy"]["corruption"]) if n != "clean"]
     shades, shapes = colours(names), markers(names)
@@ -157,6 +174,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> Figure:
         ax.set(title=TITLES[test])
         ax.set_xticks(list(count.index), ticks, fontsize="x-small")
     axes[0][0].set_ylabel("mean over the images with a lesion")
+    letter(figure, axes[0])
     below(figure, f"severity (0 = clean), below it the images that count; {word(method)}, {layer}")
     legend_of(figure, axes, most=3)
     return figure

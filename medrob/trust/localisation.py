@@ -17,6 +17,7 @@ from medrob.trust.table import Entry, table
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: interpolation rounds
 CONDITION = ["corruption", "severity"]
+CHANGE = "change"  # the stage of what is lost or won against the clean images
 GROUP = [*CONDITION, "method", "layer"]
 
 
@@ -102,7 +103,8 @@ def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int =
         Rows with the columns `medrob.trust.COLUMNS`; tests "energy", "pointing" and "iou". images +
         degenerate is the number of images with a mask; the others of the frame have none. Stage "" holds
         all of them; if the frame tells what is preserved, "preserved" and "flipped" hold, for each
-        condition but clean, those whose prediction is and is not kept.
+        condition but clean, those whose prediction is and is not kept. Stage "change": the value less that of
+        the same image when clean, where both have a map (chance is 0).
 
     Raises:
         ValueError: a column is missing.
@@ -135,6 +137,11 @@ def localisation(located: pd.DataFrame, masks: np.ndarray | None, *, seed: int =
                 part = np.where(there, values, np.nan)
                 entries.append(Entry(method, layer, test, part, chance[test], stage, **where))
                 members.append(there.sum())
+            first = ("clean", 0, method, layer)
+            if severity and first in wide:
+                change = values - wide[first].to_numpy()
+                entries.append(Entry(method, layer, test, change, 0.0, CHANGE, **where))
+                members.append(len(images))
     rows = table(entries, seed=seed)
     return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))
 

@@ -17,6 +17,7 @@ from medrob.trust.randomisation import cascade
 from medrob.trust.subject import Asked, Key, others, subject
 from medrob.trust.table import Entry, table
 
+ROUNDING = 1e-4  # of an RMSE of min-max maps: below, they are one, as in `medrob.analysis.twins`
 TESTS = ("floor", "ceiling-image", "ceiling-weights")
 
 
@@ -85,10 +86,11 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
 
     Returns:
         A value per row of `drift`, with its index; above 1 where a map moves further than to that of
-        another image. NaN where the ceiling is not above the floor, or a method and layer has none.
+        another image. NaN where the ceiling is not above the floor by more than rounding makes (1e-4: all
+        images have the same map), or a method and layer has none.
     """
     limits = trust[trust["test"].isin(TESTS)].pivot(index=["method", "layer"], columns="test", values="value")
     limits = limits.reindex(pd.MultiIndex.from_frame(drift[["method", "layer"]]))
     floor, ceiling = limits["floor"].to_numpy(), limits["ceiling-image"].to_numpy()
-    span = np.where(ceiling > floor, ceiling - floor, np.nan)
+    span = np.where(ceiling - floor > ROUNDING, ceiling - floor, np.nan)
     return pd.Series((drift["rmse"].to_numpy() - floor) / span, drift.index, name="normalised")
