@@ -11,6 +11,7 @@ import pytest
 
 from medrob import figures
 from medrob.analysis.answer import QUESTIONS
+from medrob.figures import style
 
 NAMES = ("gaussian_noise", "motion_blur", "contrast")
 LAYERS = ("layer1.0", "layer2.0", "layer3.0", "layer4.0")
@@ -426,6 +427,20 @@ def test_failure_curves_and_their_absence():
     empty = figures.failure_curves(roc.iloc[:0], risk.iloc[:0])
     words = [ax.texts[0].get_text() for ax in empty.axes]
     assert "none or all flipped" in words[0] and "not one label an image" in words[1]
+
+
+@pytest.mark.parametrize(
+    ("layers", "labels"),
+    [
+        (["layer1.0", "layer4.1"], ["1.0", "4.1"]),
+        (["layer4.0", "layer4.1", "input"], ["4.0", "4.1", "input"]),
+        (["features.1", "features.10", "features.norm5"], ["1", "10", "norm5"]),
+        (["conv1", "blocks.3"], ["conv1", "blocks.3"]),
+        (["input"], ["input"]),
+    ],
+)
+def test_labels_of_layers_leave_out_what_all_share(layers, labels):
+    assert style.layer_labels(layers) == labels
 
 
 def test_the_answers_of_runs():

@@ -111,6 +111,8 @@ def test_intervals_hold_the_value_and_the_seed_fixes_them():
         (OURS, THEIRS.assign(label=0), "other images or labels"),
         (OURS.drop(columns="label"), THEIRS, "one label an image"),
         (OURS[OURS["corruption"] == "clean"], THEIRS, "at least one corruption"),
+        (OURS.iloc[:-1], THEIRS, "every condition needs each of the"),
+        (OURS.assign(label=np.nan), THEIRS, "column label of the table predictions holds nan"),
     ],
 )
 def test_what_cannot_be_compared_is_said(ours, theirs, match):

@@ -9,7 +9,7 @@ from pytorch_grad_cam.metrics import road
 from scipy.stats import spearmanr
 from torchvision.models import VisionTransformer
 
-from medrob import conditions, data, drift, evaluation, models, saliency, trust
+from medrob import analysis, conditions, data, drift, evaluation, models, saliency, trust
 from medrob.analysis import failed, verdicts
 from medrob.saliency import Settings
 from medrob.similarity import compare
@@ -566,6 +566,22 @@ def test_rows_of_clean_images_come_from_their_own_columns(network, masked):
     assert first["value"] == pytest.approx(here["energy_clean"].mean())
 
 
+def test_localisation_under_a_corruption_is_compared_with_the_same_images_clean():
+    masks = np.zeros((3, 4, 4), bool)
+    masks[:, :2, :2] = True
+    located = pd.DataFrame(dict(image=range(3), corruption="fog", severity=2, method="a", layer="b"))
+    located = located.assign(energy=[0.4, 0.2, np.nan], pointing=1.0, iou=0.5)
+    located = located.assign(energy_clean=[0.5, 0.5, 0.9], pointing_clean=1.0, iou_clean=0.5)
+    rows = trust.localisation(located, masks)
+    change = rows[rows["stage"] == "change"].set_index("test")
+    np.testing.assert_allclose(change["value"], [-0.2, 0, 0])
+    assert change["images"].tolist() == [2, 3, 3] and change["degenerate"].tolist() == [1, 0, 0]
+    assert (change["chance"] == 0).all()
+    words = analysis.say_localisation(rows, method="a", layer="b")
+    assert "against the same images clean, energy: lower under fog (-0.200, -0.300 to -0.100)" in words
+    assert "pointing: not shown to differ under fog." in words
+
+
 def test_localisation_tells_preserved_from_flipped():
     masks = np.zeros((4, 4, 4), bool)
     masks[:3, :2, :2] = True  # the fourth has no lesion
@@ -626,7 +642,7 @@ def test_scale_does_not_depend_on_the_batch(network, images, batch_size):
 
 
 def test_normalised_drift_worked_by_hand():
-    limits = {"a": (0.1, 0.5), "b": (0.3, 0.3), "c": (0.0, np.nan)}
+    limits = {"a": (0.1, 0.5), "b": (0.3, 0.3), "c": (0.0, np.nan), "e": (0.0, 5e-5)}  # e: one map for all
     scale = pd.DataFrame(
         [
             dict(method="gradcam", layer=layer, test=test, value=value)
@@ -635,11 +651,13 @@ def test_normalised_drift_worked_by_hand():
         ]
         + [dict(method="gradcam", layer="a", test="energy", value=0.7)]
     )
-    moved = pd.DataFrame(dict(method="gradcam", layer=[*"aabacd"], rmse=[0.1, 0.3, 0.4, 0.6, 0.2, 0.2]))
-    moved.index = [5, 1, 8, 2, 9, 4]
+    moved = pd.DataFrame(
+        dict(method="gradcam", layer=[*"aabacde"], rmse=[0.1, 0.3, 0.4, 0.6, 0.2, 0.2, 1e-5])
+    )
+    moved.index = [5, 1, 8, 2, 9, 4, 3]
     found = trust.normalised(moved, scale)
-    assert found.index.tolist() == [5, 1, 8, 2, 9, 4]
-    np.testing.assert_allclose(found, [0, 0.5, np.nan, 1.25, np.nan, np.nan])
+    assert found.index.tolist() == [5, 1, 8, 2, 9, 4, 3]
+    np.testing.assert_allclose(found, [0, 0.5, np.nan, 1.25, np.nan, np.nan, np.nan])
 
 
 # -- all of them ---------------------------------------------------------------------------------------

@@ -51,6 +51,16 @@ def test_localisation_draws_chance_and_the_number_of_images_at_each_severity():
     np.testing.assert_allclose(dashed.get_ydata(), [0.1, 0.11, 0.14])
 
 
+def test_localisation_of_what_is_not_there_is_refused():
+    frame = pd.DataFrame([("gradcam", "layer4.1", "energy", "", "clean", 0)])
+    frame.columns = ["method", "layer", "test", "stage", "corruption", "severity"]
+    with pytest.raises(ValueError, match="the table trust lacks value"):
+        figures.localisation(frame, method="gradcam", layer="layer4.1")
+    whole = frame.assign(value=0.3, low=0.2, high=0.4, chance=0.1, images=4)
+    with pytest.raises(ValueError, match="layer='deep' is not in the table trust"):
+        figures.localisation(whole, method="gradcam", layer="deep")
+
+
 def test_the_scale_shows_methods_that_are_one_map_once_under_all_their_names():
     methods = ("gradcam", "hirescam", "layercam")
     rows = [
