@@ -138,8 +138,9 @@ def _has(module: nn.Module, part: str) -> bool:
 def _blocks(network: nn.Module) -> dict[str, nn.Module]:
     """The outermost blocks of `BLOCKS`, and what `AFTER_BLOCKS` adds.
 
-    A LayerNorm of the last block's output takes its place: it ignores the scale at each position, so that
-    sum_k g_k A_k before it is 0 (Euler's theorem), and the map of HiResCAM nothing but rounding.
+    A LayerNorm of a block's output takes its place: it ignores the scale at each position, so that
+    sum_k g_k A_k before it is 0 (Euler's theorem), and the map of HiResCAM nothing but rounding. It comes
+    after the last block, or as the first part of what follows a stage.
     """
     blocks: dict[str, str] = {}
     after: list[str] = []
@@ -155,7 +156,21 @@ def _blocks(network: nn.Module) -> dict[str, nn.Module]:
         return {}
     if any(isinstance(network.get_submodule(name), nn.LayerNorm) for name in after):
         names.pop()
+    names = [_norm_after(network, name) or name for name in names]
     return {name: network.get_submodule(name) for name in (*names, *after)}
+
+
+def _norm_after(network: nn.Module, block: str) -> str:
+    """The LayerNorm that takes the output of the last block of a stage, and nothing else; "" if none does."""
+    stage, _, last = block.rpartition(".")
+    parent, _, number = stage.rpartition(".")
+    whole = network.get_submodule(stage)
+    if not (isinstance(whole, nn.Sequential) and number.isdigit() and last == str(len(whole) - 1)):
+        return ""
+    following = f"{parent}.{int(number) + 1}.0".lstrip(".")
+    if not _has(network, following) or not isinstance(network.get_submodule(following), nn.LayerNorm):
+        return ""
+    return following
 
 
 def _by_resolution(model: nn.Module) -> dict[str, nn.Module]:

@@ -130,6 +130,18 @@ def test_densenet_is_explained_after_its_last_relu(dtype):
         assert away < (1e-2 if dtype == torch.float16 else 1e-5) * size
 
 
+def test_a_norm_takes_the_place_of_the_last_block_of_a_stage():
+    """Before it, sum_k g_k A_k is 0 at every position: the map would be rounding."""
+    model = models.build("convnext_tiny", in_channels=3, num_classes=2, seed=0).eval()
+    found = cam_layers(model)
+    ends = ["features.2.0", "features.4.0", "features.6.0"]
+    assert [name for name in found if isinstance(found[name], nn.LayerNorm)] == ends
+    assert not {"features.1.2", "features.3.2", "features.5.8"} & set(found) and "features.7.2" in found
+    maps = explain(model, pictures(2, 32, 3), methods=["hirescam"], layers=["features.1.2", "features.2.0"])
+    before, after = (np.abs(m).max() for m in maps.values())
+    assert before < 1e-3 * after
+
+
 @pytest.mark.parametrize(("activation", "signed"), [(nn.SiLU(), True), (nn.ReLU(), False), (nn.GELU(), True)])
 def test_negative_activations_are_told_to_methods_that_do_not_take_them(activation, signed):
     model = nn.Sequential(

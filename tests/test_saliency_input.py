@@ -10,7 +10,7 @@ from torch import nn
 
 from medrob import drift, models, trust
 from medrob.layers import evaluating
-from medrob.saliency import cams, explain, names
+from medrob.saliency import Settings, cams, explain, names
 from medrob.saliency.explain import ONE_PASS
 
 METHODS = [method for method in ONE_PASS if method in names()]
@@ -470,3 +470,46 @@ def test_maps_of_the_input_need_no_layers(tiny):
         explain(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)), tiny.images[:2], methods=["saliency"])
     with pytest.raises(ValueError, match="no layers"):
         explain(Plain(), tiny.images[:2], methods=["gradcam"])
+
+
+class Scaled(nn.Module):
+    """A network whose first step changes its input in place."""
+
+    def __init__(self, own=False):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv, self.head, self.own = nn.Conv2d(1, 4, 3), nn.Linear(4, 2), own
+
+    def forward(self, x):
+        x = (x.clone() if self.own else x).div_(255.0)
+        return self.head(self.conv(x).relu().mean((2, 3)))
+
+
+def test_a_network_may_change_its_input_in_place():
+    images = np.random.default_rng(0).integers(0, 256, (3, 12, 12, 1), np.uint8)
+    asked = dict(methods=names(), layers=["conv"], settings=Settings(samples=2), targets=1)
+    changing, copying = (explain(Scaled(own), images, **asked) for own in (False, True))
+    assert set(changing) == set(copying)
+    for key, maps in copying.items():
+        np.testing.assert_allclose(
+            changing[key], maps, rtol=1e-5, atol=1e-6 * np.abs(maps).max(), err_msg=key
+        )
+
+
+def test_guided_backprop_and_deeplift_see_past_a_normalisation_in_a_sequence():
+    network = nn.Sequential(
+        models.Normalise(), nn.Conv2d(1, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(144, 2)
+    )
+    images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
+    found = explain(network, images, methods=["guided-backprop", "deeplift"], layers="all")
+    assert all(np.isfinite(maps).all() and np.abs(maps).max() > 0 for maps in found.values())
+
+
+def test_a_network_without_gradients_is_told_so_by_maps_of_the_input_too():
+    class Stopped(Scaled):
+        def forward(self, x):
+            with torch.no_grad():
+                return super().forward(x)
+
+    with pytest.raises(ValueError, match="Stopped has a step that stops the gradient"):
+        explain(Stopped(), np.zeros((1, 12, 12, 1), np.uint8), methods=["saliency"])

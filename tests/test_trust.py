@@ -567,19 +567,24 @@ def test_rows_of_clean_images_come_from_their_own_columns(network, masked):
 
 
 def test_localisation_under_a_corruption_is_compared_with_the_same_images_clean():
-    masks = np.zeros((3, 4, 4), bool)
+    masks = np.zeros((9, 4, 4), bool)
     masks[:, :2, :2] = True
-    located = pd.DataFrame(dict(image=range(3), corruption="fog", severity=2, method="a", layer="b"))
-    located = located.assign(energy=[0.4, 0.2, np.nan], pointing=1.0, iou=0.5)
-    located = located.assign(energy_clean=[0.5, 0.5, 0.9], pointing_clean=1.0, iou_clean=0.5)
+    located = pd.DataFrame(dict(image=range(9), corruption="fog", severity=2, method="a", layer="b"))
+    located = located.assign(energy=[0.4, 0.2, np.nan] * 3, pointing=1.0, iou=0.5)
+    located = located.assign(energy_clean=[0.5, 0.5, 0.9] * 3, pointing_clean=1.0, iou_clean=0.5)
     rows = trust.localisation(located, masks)
     change = rows[rows["stage"] == "change"].set_index("test")
     np.testing.assert_allclose(change["value"], [-0.2, 0, 0])
-    assert change["images"].tolist() == [2, 3, 3] and change["degenerate"].tolist() == [1, 0, 0]
+    assert change["images"].tolist() == [6, 9, 9] and change["degenerate"].tolist() == [3, 0, 0]
     assert (change["chance"] == 0).all()
     words = analysis.say_localisation(rows, method="a", layer="b")
-    assert "against the same images clean, energy: lower under fog (-0.200, -0.300 to -0.100)" in words
+    assert "the same images clean, kept and flipped, energy: lower under fog (-0.200, -0.2" in words
     assert "pointing: not shown to differ under fog." in words
+
+
+def test_one_image_has_no_interval():
+    one = table([Entry("a", "b", "energy", np.array([0.4, np.nan]), 0.1)])
+    assert one["value"].tolist() == [0.4] and one[["low", "high", "above_low"]].isna().all(axis=None)
 
 
 def test_localisation_tells_preserved_from_flipped():

@@ -26,6 +26,7 @@ from medrob.analysis.trust import (
     say_faithfulness,
     say_localisation,
     say_randomisation,
+    say_worst,
     verdicts,
 )
 from medrob.analysis.worth import added, risk, say_added, say_risk
@@ -77,6 +78,7 @@ __all__ = [
     "say_runs",
     "say_sensitivity",
     "say_twins",
+    "say_worst",
     "sensitivity",
     "strata",
     "summary",

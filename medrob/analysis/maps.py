@@ -38,7 +38,8 @@ def mean_drift(
         resamples, seed: of the bootstrap.
 
     Returns:
-        The columns of `by`, then stratum, value, low, high, images (that count), degenerate (share).
+        The columns of `by`, then stratum, value, low, high, images (that count), degenerate (share). An
+        interval needs two images.
     """
     require(drift, [*by, "image", "preserved", "degenerate", metric], "drift")
     if stratum not in STRATA:
@@ -57,6 +58,7 @@ def mean_drift(
         samples = (w @ x) / (w @ known)
         value = x.sum(0) / known.sum(0)
     limits = np.array([interval(column) for column in samples.T]).reshape(-1, 2)
+    limits[known.sum(0) < 2] = np.nan  # one image has no spread
     frame = flat.index.to_frame(index=False).assign(
         stratum=stratum, value=value, low=limits[:, 0], high=limits[:, 1], images=known.sum(0)
     )

@@ -34,13 +34,18 @@ def verdicts(trust: pd.DataFrame) -> pd.DataFrame:
     Returns:
         method, layer, value, low, high, images, verdict: "failed" = the interval of the rank correlation
         lies wholly above 0.5, "passed" = wholly at or below, "unclear" = across, "not testable" = every
-        map by the random networks, or by the trained one, is degenerate.
+        map by the random networks, or by the trained one, is degenerate, "too few images" = below 5.
     """
     require(trust, [*MAP, "test", "stage", "value", "low", "high", "images"], "trust")
     rows = trust[(trust["test"] == "randomisation") & (trust["stage"] == EVERYTHING)]
     verdict = np.select(
-        [rows["images"] == 0, rows["low"] > THRESHOLD, rows["high"] <= THRESHOLD],
-        ["not testable", "failed", "passed"],
+        [
+            rows["images"] == 0,
+            rows["images"] < FEWEST,
+            rows["low"] > THRESHOLD,
+            rows["high"] <= THRESHOLD,
+        ],
+        ["not testable", "too few images", "failed", "passed"],
         "unclear",
     )
     columns = ["method", "layer", "value", "low", "high", "images"]
@@ -57,10 +62,12 @@ def failed(trust: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 def say_randomisation(trust: pd.DataFrame) -> str:
     """In words: which methods at which layers fail, are unclear or cannot be tested."""
     rows = verdicts(trust)
-    lines = []
+    one = rows["value"].notna() & rows.duplicated(["layer", "value", "low", "high"])  # the same map again
+    rows, lines = rows[~one], []
     for verdict, words in (
         ("failed", "fail randomisation (their maps stay much the same by a network that has learnt nothing)"),
         ("unclear", "are unclear (the interval lies across the limit)"),
+        ("too few images", f"rest on fewer than {FEWEST} images and are not judged"),
         ("not testable", "cannot be tested (every map of one of the networks is degenerate)"),
     ):
         found = rows[rows["verdict"] == verdict]
@@ -130,6 +137,8 @@ def say_faithfulness(trust: pd.DataFrame) -> str:
             verdict = "better" if low > 0 else "worse" if high < 0 else "not shown to differ"
             if not np.isfinite(row.above):
                 verdict, end = "no map to judge", ""
+            elif row.images < FEWEST:
+                verdict, end = f"fewer than {FEWEST} images, not judged", ""
             else:
                 end = f" {sign * row.above:+.3f} ({low:+.3f} to {high:+.3f}, {row.images} images)"
             said.setdefault(verdict, []).append(f"{row.method}{end}")
@@ -167,7 +176,9 @@ def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     changed = rows[(rows["stage"] == "change") & (rows["severity"] == rows["severity"].max())]
     for test, part in changed.groupby("test", sort=False):
         severity = part["severity"].iloc[0]
-        lines.append(f"Severity {severity} against the same images clean, {test}: {_changes(part)}.")
+        lines.append(
+            f"Severity {severity} against the same images clean, kept and flipped, {test}: {_changes(part)}."
+        )
     for test in clean.loc[clean["above_low"] > 0, "test"]:
         dirty = rows[(rows["test"] == test) & (rows["severity"] == rows["severity"].max())]
         lines += [
@@ -186,6 +197,8 @@ def _changes(rows: pd.DataFrame) -> str:
         verdict = change.verdict(chance=0, small=0, tested=False)
         words = {YES: "higher", OPPOSITE: "lower", UNDEFINED: "no map left to judge"}
         told = words.get(verdict, "not shown to differ")
+        if 0 < row["images"] < FEWEST:
+            told, verdict = f"fewer than {FEWEST} maps, not judged", UNDEFINED
         number = f" ({change.value:+.3f}, {change.low:+.3f} to {change.high:+.3f})"
         name = row["corruption"].replace("_", " ")
         found.setdefault(told, []).append(name + number * (verdict in (YES, OPPOSITE)))
@@ -196,7 +209,7 @@ def _place(row: pd.Series) -> str:
     """Against chance, by the paired difference."""
     if np.isnan(row["value"]):
         return "no map left to judge"
-    if row["images"] < FEWEST and row["corruption"] != "clean":
+    if row["images"] < FEWEST:
         return f"fewer than {FEWEST} maps, not judged"
     if row["above_low"] > 0:
         return "more than chance"
@@ -218,3 +231,26 @@ def _counted(row: pd.Series) -> str:
     """How many images count, and of how many, if maps are left out as degenerate."""
     of = f" of {row['images'] + row['degenerate']}" if row["degenerate"] else ""
     return f"{row['images']}{of} images"
+
+
+def say_worst(trust: pd.DataFrame) -> str:
+    """In words: how far the map moves at worst, where the picture hardly changes and the decision stays.
+
+    Args:
+        trust: holds the rows of `medrob.trust.worst_case`.
+    """
+    require(trust, [*MAP, "test", "value", "low", "high", "images"], "trust")
+    rows = trust.set_index([*MAP, "test"])
+    lines = []
+    for method, layer in trust.loc[trust["test"] == "attack", MAP].itertuples(index=False, name=None):
+        found, noise, picture, kept = (
+            rows.loc[(method, layer, test)]
+            for test in ("attack", "max-sensitivity", "attack-picture", "attack-kept")
+        )
+        lines.append(
+            f"Worst case, {method} at {layer}, {found['images']:.0f} images: an attack moves the map by RMSE "
+            f"{Finding.of(found).plain().replace('+', '')}, random noise of the same size by "
+            f"{noise['value']:.2f}; the picture changes by {picture['value']:.1f} grey levels (RMSE), "
+            f"the decision is kept in {kept['value']:.0%}."
+        )
+    return "\n".join(lines) or "No attack was made."

@@ -12,6 +12,7 @@ from torch import nn
 from medrob.conditions import Condition
 from medrob.conditions import apply as corrupted
 from medrob.data import ImageDataset, check_images
+from medrob.layers import evaluating
 from medrob.models import activate, pick_device, place
 from medrob.progress import bar
 
@@ -22,7 +23,8 @@ def predict(
     """Class probabilities.
 
     Args:
-        model: takes grey levels 0-255 (N, C, H, W), gives logits; its mode is given back as it was.
+        model: takes grey levels 0-255 (N, C, H, W), gives logits; the mode of every module is given
+            back; its weights may lie in another order in memory (channels last), with the same values.
         images: uint8 (N, H, W, C).
         batch_size: images a pass.
         device: where to compute; None = where the model is.
@@ -40,21 +42,16 @@ def predict(
     )
     given = getattr(model, "config", None)
     config = given if isinstance(given, Mapping) else {}
-    training = model.training
     number = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     # Results that are kept from every batch would lie between its images in memory, which then grows.
     probabilities = np.empty((len(images), config.get("num_classes", 0)), np.float32)
-    try:
-        place(model, where).eval()
-        with torch.inference_mode():
-            for i in range(0, len(images), batch_size):
-                x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
-                p = activate(model(x.to(number)).float(), config.get("task", "multiclass"))
-                if i == 0:
-                    probabilities = np.empty((len(images), p.shape[1]), np.float32)
-                probabilities[i : i + batch_size] = p.cpu().numpy()
-    finally:
-        model.train(training)
+    with evaluating(place(model, where)), torch.inference_mode():
+        for i in range(0, len(images), batch_size):
+            x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
+            p = activate(model(x.to(number)).float(), config.get("task", "multiclass"))
+            if i == 0:
+                probabilities = np.empty((len(images), p.shape[1]), np.float32)
+            probabilities[i : i + batch_size] = p.cpu().numpy()
     if not np.isfinite(probabilities).all():
         raise ValueError("the network gives NaN or infinite outputs; its weights are damaged, train it again")
     return probabilities

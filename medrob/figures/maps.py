@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -67,7 +68,7 @@ def overlay_grid(
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
     axes[0][0].set_title("picture", fontsize="x-small")
     for ax, layer in zip(axes[0][1:], maps, strict=True):
-        ax.set_title(layer, fontsize="x-small")
+        ax.set_title(layer if len(maps) < 7 else fill(layer, 11), fontsize="x-small")
     return figure
 
 

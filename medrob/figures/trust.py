@@ -205,7 +205,8 @@ def drift_scale(
         if {row.method, row.same_as} <= set(names):
             names[row.same_as] += names.pop(row.method)
     methods = list(names)
-    figure, axes = sized(0.16 + 0.045 * max(sum(map(len, names.values())), 4))
+    tallest = max(map(len, names.values()), default=1)
+    figure, axes = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
     ax = axes[0][0]
     for test, (_, marker, colour) in limits.items():
         for row in here[here["test"] == test].itertuples():
@@ -219,7 +220,8 @@ def drift_scale(
     ax.set_yticks(range(len(methods)), [" =\n".join(map(word, names[m])) for m in methods])
     ax.set_ylim(len(methods) - 0.4, -0.6)
     ax.set_xlim(left=-0.01)
-    ax.set_xlabel(f"RMSE of maps (0-1), {layer}")
+    also = "; methods of the input: there" if "input" in set(here["layer"]) - {layer} else ""
+    ax.set_xlabel(f"RMSE of maps (0-1), {layer}{also}")
     shown = [test for test in limits if test in set(here["test"])]
     handles = [Line2D([], [], color="C0", marker="o", linestyle="", label="corruption, severity 1-5")]
     handles += [

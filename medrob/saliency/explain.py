@@ -172,7 +172,10 @@ def layers_for(
     model: nn.Module, methods: Sequence[str], layers: Sequence[str | nn.Module] | str | None
 ) -> dict[str, nn.Module]:
     """`pick_layers`; none is looked for where every method explains the input alone."""
-    if layers in (None, "all", [INPUT]) and all(layers_of(method, ()) for method in methods):
+    maps_of_input = [bool(layers_of(method, ())) for method in methods]
+    if isinstance(layers, Sequence) and not isinstance(layers, str) and any(maps_of_input):
+        layers = [layer for layer in layers if layer != INPUT]
+    if layers in (None, "all", []) and all(maps_of_input):
         return {}
     return pick_layers(model, layers)
 

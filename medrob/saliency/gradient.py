@@ -127,6 +127,14 @@ def cams(
     return maps, logits
 
 
+def stops_gradient(model: nn.Module) -> str:
+    """What to say of a network whose logits have no gradient."""
+    return (
+        f"{type(model).__name__} has a step that stops the gradient (detach, no_grad, argmax, NumPy) before "
+        "its logits, so gradients explain nothing; score CAMs and occlusion need none"
+    )
+
+
 def warn_signed(methods: Sequence[str], activations: Mapping[str, Tensor]) -> None:
     """Warn once where activations of a layer are negative that a method takes to be >= 0."""
     asked = [method for method in methods if method in NON_NEGATIVE]
@@ -154,10 +162,7 @@ def differentiate(
         chosen = existing(targets.to(logits.device), logits.shape[1]).clone()
         activations = [_map_output(layer, outputs[layer], module) for layer, module in layers.items()]
         if not logits.requires_grad:
-            raise ValueError(
-                f"{type(model).__name__} has a step that stops the gradient (detach, no_grad, argmax, NumPy) "
-                "before its logits, so gradients explain nothing; score CAMs and occlusion need none"
-            )
+            raise ValueError(stops_gradient(model))
         # Images do not interact in eval mode: the gradient of the sum holds each image's own.
         explained = logits.gather(1, chosen[:, None]).sum()
         reached = [layer for layer in layers if outputs[layer].requires_grad]

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from captum.attr import DeepLift, GuidedBackprop, InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor, fx, nn
 
-from medrob.saliency.gradient import as_input, existing
+from medrob.saliency.gradient import as_input, existing, stops_gradient
 from medrob.saliency.settings import Noise, Settings
 
 INPUT = "input"
@@ -24,9 +24,21 @@ OWN = "own_relu_"
 RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 
 
+class Copying(nn.Module):
+    """The network, on a copy of its input, which it may change in place."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        """What the network gives."""
+        return self.network(x.clone())
+
+
 def saliency(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """Size of the gradient, the largest of the channels (Simonyan et al. 2014)."""
-    return Saliency(model).attribute(x, target=targets).amax(1)
+    return Saliency(Copying(model)).attribute(x, target=targets).amax(1)
 
 
 def smoothgrad(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
@@ -35,7 +47,7 @@ def smoothgrad(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings,
     for i in range(settings.samples):
         field = noise.normal(x.shape[1:], x.device, i).to(x.dtype)
         noisy = (x.detach() + 255 * settings.noise * field).requires_grad_()
-        total += Saliency(model).attribute(noisy, target=targets, abs=False)
+        total += Saliency(Copying(model)).attribute(noisy, target=targets, abs=False)
     return (total / settings.samples).abs().amax(1)
 
 
@@ -44,14 +56,14 @@ def guided_backprop(model: nn.Module, x: Tensor, targets: Tensor, settings: Sett
 
     The largest of the channels. Networks without ReLU have the plain gradient.
     """
-    return GuidedBackprop(separated(model)).attribute(x, target=targets).abs().amax(1)
+    return GuidedBackprop(Copying(separated(model))).attribute(x, target=targets).abs().amax(1)
 
 
 def input_x_gradient(
     model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise
 ) -> Tensor:
     """Grey level times gradient, the sum over the channels, with its sign (Shrikumar et al. 2016)."""
-    return InputXGradient(model).attribute(x, target=targets).sum(1)
+    return InputXGradient(Copying(model)).attribute(x, target=targets).sum(1)
 
 
 def integrated_gradients(
@@ -60,10 +72,11 @@ def integrated_gradients(
     """Grey level times the mean gradient on the way from black, with its sign (Sundararajan et al. 2017).
 
     At least 50 steps (Gauss-Legendre). The sum over the map is the logit's rise from black to the image, up
-    to the error of the steps.
+    to the error of the steps, which is some per cent of the largest rises in networks with many ReLUs; more
+    `Settings.samples` lessen it.
     """
     return (
-        IntegratedGradients(model)
+        IntegratedGradients(Copying(model))
         .attribute(
             x,
             target=targets,
@@ -79,7 +92,7 @@ def deeplift(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, n
 
     The sum over the map is the logit's rise from black to the image.
     """
-    return DeepLift(separated(model)).attribute(x, target=targets).sum(1)
+    return DeepLift(Copying(separated(model))).attribute(x, target=targets).sum(1)
 
 
 def occlusion(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
@@ -91,7 +104,7 @@ def occlusion(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, 
     window = max(1, round(settings.window * side))
     step = max(1, window // 2)
     with torch.no_grad():
-        found = Occlusion(model).attribute(
+        found = Occlusion(Copying(model)).attribute(
             x.detach(),
             target=targets,
             sliding_window_shapes=(channels, window, window),
@@ -140,11 +153,23 @@ def pixel_maps(
         if not len(x):
             return {(method, INPUT): prepared[:, 0] for method in methods}
         with torch.no_grad():
-            existing(targets, model(prepared[:1]).shape[1])
+            existing(targets, model(prepared[:1].clone()).shape[1])
         for method in methods:
             images = prepared.clone().requires_grad_()
+            if method in GRADIENT_MAPS and not model(images.clone()).requires_grad:
+                raise ValueError(stops_gradient(model))
             found[method, INPUT] = METHODS[method](model, images, targets, settings, noise).detach()
     return found
+
+
+class _Tracer(fx.Tracer):
+    """Takes a normalisation as it is: what it does depends on the values' type."""
+
+    def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
+        """Also those."""
+        from medrob.models import Normalise  # which imports this module
+
+        return isinstance(m, Normalise) or super().is_leaf_module(m, module_qualified_name)
 
 
 def separated(model: nn.Module) -> nn.Module:
@@ -159,7 +184,7 @@ def separated(model: nn.Module) -> nn.Module:
     twin = copy.deepcopy(getattr(model, "_orig_mod", model))
     inner = getattr(twin, "backbone", twin)
     try:
-        traced = fx.symbolic_trace(inner)
+        traced = fx.GraphModule(inner, _Tracer().trace(inner))
     except Exception as error:  # whatever the network's own code does when it is traced
         raise ValueError(
             f"{type(inner).__name__} cannot be followed by torch.fx ({error}), so its ReLUs cannot be told "

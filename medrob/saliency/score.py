@@ -250,5 +250,5 @@ def _calls(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> Coun
         for layer, module in layers.items():
             handle = module.register_forward_hook(lambda *_, layer=layer: counts.update([layer]))
             stack.callback(handle.remove)
-        model(x)
+        model(x.clone())  # which the network may change in place
     return counts

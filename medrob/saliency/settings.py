@@ -17,7 +17,7 @@ class Settings:
     Attributes:
         seed: of the noise of stochastic methods, 0 or more.
         samples: noisy copies of an image (smoothgradcam++, smoothgrad) or of a mask (sscam), steps
-            along the way from nothing to the whole (iscam, integrated-gradients).
+            along the way from nothing to the whole (iscam, integrated-gradients, which takes at least 50).
         noise: standard deviation of the noise, in shares of the range: of grey levels 0-255
             (smoothgradcam++, smoothgrad) or of masks 0-1 (sscam).
         channels: how many channels of a layer the score CAMs and ablationcam look at, those of most energy

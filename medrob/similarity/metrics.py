@@ -19,7 +19,7 @@ from medrob.similarity.prepared import SSIM_WINDOW, Maps, Windows, box, entropy
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     """Of maps whose mean is 0."""
-    return (a * b).sum((1, 2)) / (_length(a) * _length(b))
+    return ((a * b).sum((1, 2)) / (_length(a) * _length(b))).clamp(-1, 1)  # beyond by rounding
 
 
 def _length(x: Tensor) -> Tensor:

@@ -48,7 +48,7 @@ def table(entries: Sequence[Entry], *, resamples: int = RESAMPLES, seed: int = 0
         A row per entry, with the columns `COLUMNS`: images (that count), degenerate (left out), value,
         low, high, chance (mean over the images that count); above, above_low, above_high: the value less
         chance, image by image, so that what makes an image easy for any map does not count. NaN where no
-        image counts, or chance is not known.
+        image counts, or chance is not known; an interval needs two.
     """
     if not entries:
         return pd.DataFrame(columns=list(COLUMNS))
@@ -72,6 +72,8 @@ def _summary(weights: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.nd
     parts = [slice(i, i + _TOGETHER) for i in range(0, values.shape[1], _TOGETHER)]
     samples = (_mean(weights, values[:, part], known[:, part]) for part in parts)
     low, high = np.array([interval(column) for part in samples for column in part.T]).reshape(-1, 2).T
+    alone = known.sum(0) < 2  # one image has no spread
+    low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
     return _mean(np.ones((1, len(values))), values, known)[0], low, high
 
 
