@@ -4,6 +4,7 @@
 # split=4 (the test and the maps of a run are made by so many jobs, and gathered: the same tables).
 import functools
 import re
+import shutil
 from pathlib import Path
 
 import yaml
@@ -17,7 +18,7 @@ STUDY = study.load(FILE, NOTEBOOKS, choices=workflow.is_main_process)
 SESSION = session.Session([*STUDY.runs, *STUDY.compare])
 STAGES = list(runs.STAGES)
 NETWORK = ("02_train", "03_test", "04_heatmaps")
-GPU = int(config.get("gpu", 0))
+GPU = int(config.get("gpu", shutil.which("nvidia-smi") is not None))
 SPLIT = int(config.get("split", 1))
 SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
@@ -83,11 +84,33 @@ def comparison_key(members):
     return " ".join(key_of("05_analysis", run) for run in members)
 
 
+def recorded(run):
+    """The stages in the record of a run; none where it is damaged."""
+    try:
+        return set(runs.Run(run).record["stages"])
+    except ValueError:
+        return set()
+
+
 def done(stage, run, key):
-    """Whether a stage has been finished with this key, and its files are there."""
+    """Whether a stage has been finished with this key and is in the record, and its files are there."""
     file = Path(beside(stage, ".key", run))
     there = all(Path(one).exists() for one in [executed(stage, run), *written(stage, run)])
-    return there and file.exists() and file.read_text().strip() == key
+    return there and file.exists() and file.read_text().strip() == key and stage in recorded(run)
+
+
+@functools.cache
+def standing(stage, run):
+    """Whether a stage is done, and those that it builds on, when the study begins."""
+    earlier = all(standing(one, run) for one in runs.stages.BUILDS_ON[stage])
+    return earlier and done(stage, run, key_of(stage, run))
+
+
+def compared(comparison):
+    """Whether a comparison is done, and its runs."""
+    members = STUDY.compare[comparison]
+    whole = all(standing(stage, run) for run in members for stage in ("01_augment", "04_heatmaps"))
+    return whole and done("05_analysis", comparison, comparison_key(members))
 
 
 def after(inputs, finished):
@@ -99,12 +122,34 @@ def after(inputs, finished):
     return [ancient(one) if finished else one for one in inputs]
 
 
+def mark(stage, run="{run}"):
+    return beside(stage, ".todo", run)
+
+
+def marked(stage, run):
+    return [one for one in [mark(stage, run)] if Path(one).exists()]
+
+
 def before(stage):
     def of(wildcards):
-        finished = done(stage, wildcards.run, key_of(stage, wildcards.run))
-        return after([executed(one, wildcards.run) for one in runs.stages.before(stage)], finished)
+        finished = standing(stage, wildcards.run)
+        return marked(stage, wildcards.run) + after([executed(one, wildcards.run) for one in runs.stages.before(stage)], finished)
 
     return of
+
+
+# Snakemake's own memory of parameters is lost with .snakemake/, and knows nothing of a table that is gone: what
+# was made and does not stand gets a mark that is newer.
+if workflow.is_main_process:
+    TODO = {run: [stage for stage in STAGES if not standing(stage, run)] for run in STUDY.runs}
+    TODO |= {name: ["05_analysis"] for name in STUDY.compare if not compared(name)}
+    for run, stages in TODO.items():
+        for stage in STAGES:
+            if stage not in stages:
+                Path(mark(stage, run)).unlink(missing_ok=True)
+            elif Path(executed(stage, run)).exists():
+                Path(mark(stage, run)).touch()
+    SESSION.plan(TODO)
 
 
 wildcard_constraints:
@@ -122,7 +167,7 @@ EXECUTE = (
     " papermill --no-progress-bar --log-level WARNING -k python3 -y {params.parameters:q}"
     " {input.notebook:q} {params.partial:q} > {log:q} 2>&1"
     " || {{ tail -n 20 {log:q} >&2; echo failed: {params.partial:q} {log:q} >&2; exit 1; }};"
-    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}; echo {params.key:q} > {params.done:q}"
+    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}; rm -f {params.mark:q}; echo {params.key:q} > {params.done:q}"
 )
 
 
@@ -150,6 +195,7 @@ for stage in STAGES:
             parameters=parameters(stage),
             key=key(stage),
             done=beside(stage, ".key"),
+            mark=mark(stage),
             partial=beside(stage, ".partial.ipynb"),
             progress=beside(stage, ".progress"),
         threads: threads()
@@ -191,7 +237,8 @@ for stage in SHARED if SPLIT > 1 else ():
             shell:
                 "python -m medrob share {input.notebook:q} {params.source:q} && "
                 + EXECUTE.replace("{input.notebook:q}", "{params.source:q}").replace(
-                    "mv {params.partial:q} {output.notebook:q}; echo {params.key:q} > {params.done:q}",
+                    "mv {params.partial:q} {output.notebook:q}; rm -f {params.mark:q};"
+                    " echo {params.key:q} > {params.done:q}",
                     "rm -f {params.partial:q} {params.source:q}",
                 )
 
@@ -204,8 +251,8 @@ for comparison, members in STUDY.compare.items():
         input:
             before=lambda _, comparison=comparison, members=members: after(
                 [executed(stage, run) for run in members for stage in ("01_augment", "04_heatmaps")],
-                done("05_analysis", comparison, comparison_key(members)),
-            ),
+                compared(comparison),
+            ) + marked("05_analysis", comparison),
             notebook=ancient(NOTEBOOKS / "05_analysis.ipynb"),
         output:
             notebook=executed("05_analysis", comparison),
@@ -218,6 +265,7 @@ for comparison, members in STUDY.compare.items():
             ),
             key=lambda _, members=members: comparison_key(members),
             done=beside("05_analysis", ".key", comparison),
+            mark=mark("05_analysis", comparison),
             partial=beside("05_analysis", ".partial.ipynb", comparison),
             progress=beside("05_analysis", ".progress", comparison),
         threads: threads()

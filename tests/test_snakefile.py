@@ -3,6 +3,7 @@
 import contextlib
 import os
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -172,3 +173,25 @@ def test_totals_by_stage():
     run.path("corruptions.parquet").touch()
     seconds = run.finish()["seconds"]
     assert f"01_augment     1 done      0:0{round(seconds)}" in session.Session(["one", "two"]).totals()
+
+
+def test_what_does_not_stand_is_run_without_snakemakes_memory(failed, tmp_path):
+    home = Home(failed[0].folder, "good")
+    study, memory, table = (
+        home.folder / "study.yaml",
+        home.folder / ".snakemake",
+        home.file("good", "scores.parquet"),
+    )
+    memory.rename(tmp_path / "memory")
+    try:
+        assert planned(home) == set()
+        study.write_text("runs: {good: {02_train: {epochs: 2}}}")
+        assert planned(home) == {"notebook_02_train", "notebook_03_test"}
+        study.write_text("runs: {good: {}}")
+        assert planned(home) == set()  # what was only planned leaves nothing behind
+        table.rename(tmp_path / "scores")
+        assert planned(home) == {"notebook_03_test"}
+        (tmp_path / "scores").rename(table)
+    finally:
+        shutil.rmtree(memory)
+        (tmp_path / "memory").rename(memory)

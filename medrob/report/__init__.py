@@ -88,6 +88,7 @@ def _run(folder: Path, name: str, title: str) -> dict[str, Any]:
         "run": name,
         "pages": pages,
         "comparison": comparison,
+        "unfinished": next((stage for stage in books if books[stage] == failed[stage]), ""),
         "picture": f"{name}/{picture.name}" if picture.exists() else "",
         "said": said(books["05_analysis"]) if "05_analysis" in books else [],
     }

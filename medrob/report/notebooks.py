@@ -14,8 +14,11 @@ CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
 
 def body(notebook: Path) -> str:
-    """The notebook as the body of a page."""
-    book = nbformat.read(notebook, as_version=4)
+    """The notebook as the body of a page; a notebook that was cut off in the writing has none of its own."""
+    try:
+        book = nbformat.read(notebook, as_version=4)
+    except nbformat.reader.NotJSONError:
+        return f"<p>{notebook.name} was cut off while it was written; run its stage again.</p>"
     for cell in book.cells:
         if cell.cell_type == "markdown":
             cell.source = with_formulas(cell.source)

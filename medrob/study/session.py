@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import sys
 import threading
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,19 +45,27 @@ class Session:
             file.unlink(missing_ok=True)
         threading.Thread(target=self._report, daemon=True).start()
 
+    @staticmethod
+    def plan(todo: Mapping[str, Sequence[str]]) -> None:
+        """Say which stages of which runs are to be run."""
+        for run, stages in todo.items():
+            print(f"{run}: {'to do ' + ', '.join(stages) if stages else 'finished'}", file=sys.stderr)
+
     def end(self) -> None:
         """Say what each stage cost, and where the notebooks are that failed."""
         self._over.set()
         print(self.totals(), file=sys.stderr)
         failed = [f for run in self.runs for f in sorted(Run(run).path("notebooks").glob(f"*{PARTIAL}"))]
         for file in failed:
-            print(f"failed: {file} holds the traceback", file=sys.stderr)
+            log = str(file).replace(PARTIAL, ".log")
+            told = "holds the traceback" if _failed(file) else f"was cut off; {log} says more"
+            print(f"failed: {file} {told}", file=sys.stderr)
 
     def totals(self) -> str:
         """Seconds by stage over all runs, and the time since the study began."""
         lines = []
         for stage in STAGES:
-            found = [Run(run).record["stages"].get(stage, {}).get("seconds") for run in self.runs]
+            found = [_stages(run).get(stage, {}).get("seconds") for run in self.runs]
             seconds = [s for s in found if s is not None]
             lines.append(f"{stage:12} {len(seconds):3} done  {clock(sum(seconds)):>8}")
         return "\n".join([*lines, f"{'this study':12}           {clock(time.monotonic() - self._began):>8}"])
@@ -76,6 +85,23 @@ class Session:
                 if text and said.get(file) != text:
                     said[file] = text
                     print(f"{file.parents[1].name}, {file.stem}: {text}", file=sys.stderr, flush=True)
+
+
+def _stages(run: str) -> dict[str, Any]:
+    """The record of a run's stages; {} where it is damaged."""
+    try:
+        return Run(run).record["stages"]
+    except ValueError:
+        return {}
+
+
+def _failed(file: Path) -> bool:
+    """Whether a notebook is whole and holds the error of a cell."""
+    try:
+        cells = json.loads(file.read_text(encoding="utf-8"))["cells"]
+    except (ValueError, KeyError, OSError):
+        return False
+    return any(out.get("output_type") == "error" for cell in cells for out in cell.get("outputs", []))
 
 
 def _claim(file: Path) -> Any:
