@@ -18,15 +18,15 @@ STUDY = study.load(FILE, NOTEBOOKS, choices=workflow.is_main_process)
 SESSION = session.Session([*STUDY.runs, *STUDY.compare])
 STAGES = list(runs.STAGES)
 NETWORK = ("02_train", "03_test", "04_heatmaps")
-GPU = int(config.get("gpu", shutil.which("nvidia-smi") is not None))
-SPLIT = int(config.get("split", 1))
+NUMBERS = study.numbers(config, gpu=int(shutil.which("nvidia-smi") is not None), split=1)
+GPU, SPLIT = NUMBERS["gpu"], NUMBERS["split"]
 SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
 
 def threads():
     """As many as were asked for, or the cores shared among the runs that can go side by side."""
-    if "threads" in config:
-        return int(config["threads"])
+    if "threads" in NUMBERS:
+        return NUMBERS["threads"]
     cores = workflow.cores or 1
     return max(1, cores // max(1, min(len(STUDY.runs), cores)))
 

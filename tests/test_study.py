@@ -1,6 +1,7 @@
 import ast
 import json
 import os
+import re
 from pathlib import Path
 
 import papermill
@@ -370,3 +371,43 @@ def test_a_folder_and_a_table_count_with_their_files(tmp_path):
     assert all(x != y for x, y in zip(before, after, strict=True))
     (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "x" / "2.png")
     assert study.content(str(tmp_path / "a")) not in (before[0], after[0])
+
+
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ("02_train: {optimizer: foo}", "02_train: optimizer='foo' is unknown; give one of"),
+        ("02_train: {recipe: foo}", "02_train: recipe='foo' is unknown; the recipes are own, medmnist"),
+        ("02_train: {lr: .nan}", "02_train: lr=nan"),
+        ("04_heatmaps: {select: foo}", "04_heatmaps: select='foo' is unknown; give one of all, random"),
+    ],
+)
+def test_settings_that_no_training_takes_are_told_before_the_start(tmp_path, given, told):
+    (tmp_path / "study.yaml").write_text(f"runs: {{a: {{{given}}}}}")
+    with pytest.raises(ValueError, match=re.escape(told)):
+        study.load(tmp_path / "study.yaml", NOTEBOOKS)
+
+
+@pytest.mark.parametrize(
+    ("config", "told"),
+    [
+        ({"split": "x"}, "split='x': give a whole"),
+        ({"stdy": "a"}, "unknown stdy"),
+        ({"threads": 0}, "at least 1"),
+    ],
+)
+def test_numbers_of_the_command_line(config, told):
+    assert study.numbers({"split": "3"}, gpu=1, split=1) == {"gpu": 1, "split": 3}
+    with pytest.raises(ValueError, match=told):
+        study.numbers(config)
+
+
+def test_weights_that_are_replaced_are_another_key(tmp_path):
+    file = tmp_path / "w.safetensors"
+    keys = []
+    for text in ("one", "two"):
+        file.write_text(text)
+        given = {stage: {} for stage in STAGES} | {"02_train": {"weights": str(file)}}
+        keys.append([study.key(stage, given, NOTEBOOKS) for stage in ("01_augment", "02_train", "03_test")])
+    first, second = keys
+    assert first[0] == second[0] and first[1] != second[1] and first[2] != second[2]

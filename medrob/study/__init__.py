@@ -3,7 +3,7 @@
 from medrob.study.dependencies import fingerprint
 from medrob.study.inputs import content
 from medrob.study.keys import key, own_key
-from medrob.study.load import Study, load
+from medrob.study.load import Study, load, numbers
 from medrob.study.notebooks import code_cells, parameters, write_share
 
 __all__ = [
@@ -13,6 +13,7 @@ __all__ = [
     "fingerprint",
     "key",
     "load",
+    "numbers",
     "own_key",
     "parameters",
     "write_share",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import fields
 from importlib import import_module
 from typing import Any
 
@@ -12,6 +13,7 @@ CHOICES = {
     ("01_augment", "suite"): ("medrob.corruptions", "suites"),
     ("02_train", "augment"): ("medrob.augment", "names"),
     ("04_heatmaps", "methods"): ("medrob.saliency", "names"),
+    ("04_heatmaps", "select"): ("medrob.drift", "SELECTIONS"),
 }
 AT_LEAST_ONE = ("width", "epochs", "batch_size", "textwidth")
 NETWORK = ("arch", "stem", "width")
@@ -36,13 +38,30 @@ def impossible(known: Stages, given: Stages) -> Iterator[str]:
     if "methods" in given["04_heatmaps"] and not given["04_heatmaps"]["methods"]:
         yield "04_heatmaps: methods is empty; name at least one"
     train = given["02_train"]
+    yield from _recipe(train, known["02_train"])
     if any(train.get(name) != known["02_train"].get(name) for name in NETWORK):
         yield from _network(train, given["01_augment"].get("size") or None)
 
 
+def _recipe(train: dict[str, Any], usual: dict[str, Any]) -> Iterator[str]:
+    """Whether these are settings of a training."""
+    if all(
+        train.get(name) == usual.get(name) for name in set(train) - {*NETWORK, "seed", "device", "augment"}
+    ):
+        return
+    from medrob.training import Recipe, recipe
+
+    asked = {f.name: train[f.name] for f in fields(Recipe) if f.name in train}
+    try:
+        recipe(train.get("recipe", "own"), **asked)
+    except (ValueError, TypeError) as error:
+        yield f"02_train: {error}"
+
+
 def _unknown(stage: str, name: str, value: Any) -> Iterator[str]:
     module, function = CHOICES[stage, name]
-    allowed = getattr(import_module(module), function)()
+    found = getattr(import_module(module), function)
+    allowed = found() if callable(found) else found
     for one in value if isinstance(value, list) else [value]:
         if one not in allowed and one != "all":
             yield f"{stage}: {name}={one!r} is unknown; give one of {', '.join(allowed)}"

@@ -31,7 +31,8 @@ def key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path) -> str:
         notebooks: the folder of the notebooks.
 
     Returns:
-        16 hexadecimal digits over its code, its parameters, the data set's files, the parameters of the
+        16 hexadecimal digits over its code, its parameters, the files of the data set and of the
+        weights, the parameters of the
         stages before it, and the keys of those it builds on.
     """
     upto = [*before(stage), stage]
@@ -40,6 +41,7 @@ def key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path) -> str:
         [
             _code(notebooks / f"{stage}.ipynb", drawing=False),
             content(str(full["01_augment"].get("dataset", ""))),
+            content(str(full.get("02_train", {}).get("weights", ""))),
             full,
             [key(name, stages, notebooks) for name in BUILDS_ON[stage]],
         ]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from medrob.study.notebooks import parameters
 from medrob.study.text import Lined, read
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
+CONFIG = ("study", "notebooks", "threads", "gpu", "split")
 PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
@@ -216,3 +218,23 @@ def _word(name: str, value: Any, number: int) -> str:
     if isinstance(value, list):
         return f"{name}{number + 1}"
     return f"{name}{value}".replace("+", "")
+
+
+def numbers(config: Mapping[str, Any], **defaults: int) -> dict[str, int]:
+    """The whole numbers of ``snakemake --config``: threads, gpu, split.
+
+    Raises:
+        ValueError: an unknown key, or something else than a number that makes sense.
+    """
+    if unknown := set(config) - set(CONFIG):
+        raise ValueError(f"--config: unknown {', '.join(sorted(unknown))}; it takes {', '.join(CONFIG)}")
+    found = dict(defaults)
+    for name, least in (("threads", 1), ("gpu", 0), ("split", 1)):
+        if name in config:
+            try:
+                found[name] = int(str(config[name]))
+            except ValueError:
+                raise ValueError(f"--config {name}={config[name]!r}: give a whole number") from None
+            if found[name] < least:
+                raise ValueError(f"--config {name}={found[name]}: give at least {least}")
+    return found
