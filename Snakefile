@@ -23,12 +23,12 @@ GPU, SPLIT = NUMBERS["gpu"], NUMBERS["split"]
 SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
 
-def threads():
-    """As many as were asked for, or the cores shared among the runs that can go side by side."""
+def threads(parts=1):
+    """As many as were asked for, or the cores shared among the jobs that can go side by side."""
     if "threads" in NUMBERS:
         return NUMBERS["threads"]
     cores = workflow.cores or 1
-    return max(1, cores // max(1, min(len(STUDY.runs), cores)))
+    return max(1, cores // max(1, min(parts * len(STUDY.runs), cores)))
 
 
 def folder(run):
@@ -228,7 +228,7 @@ for stage in SHARED if SPLIT > 1 else ():
                 source=beside(stage, f".share{number}.ipynb"),
                 partial=beside(stage, f".share{number}.partial.ipynb"),
                 progress=beside(stage, f".share{number}.progress"),
-            threads: threads()
+            threads: threads(SPLIT)
             resources:
                 mem_mb=4000,
                 gpu=GPU,
