@@ -32,7 +32,7 @@ AFTER_BLOCKS = {
 # Parts whose output the network itself rectifies, by a function and not a module: their maps are taken after.
 RECTIFIED = {"DenseNet": "features.norm5"}
 # Sides in pixels, to find the resolutions inside a network without such blocks.
-TRIED = (224, 128, 64, 32, 28)
+TRIED = (224, 128, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 512)
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
 
@@ -211,7 +211,13 @@ def _last_of_each(model: nn.Module, side: int) -> dict[str, nn.Module]:
             stack.callback(module.register_forward_hook(partial(watch, name=name)).remove)
         stack.enter_context(evaluating(model))
         stack.enter_context(torch.no_grad())
-        values = dict(model.named_parameters()) | dict(model.named_buffers())
-        functional_call(model, {k: torch.empty_like(v, device="meta") for k, v in values.items()}, (x,))
+        # Once for each module, under one of its names: what is taken out twice is not put back.
+        values = {
+            f"{name}.{key}".lstrip("."): value
+            for name, module in model.named_modules()
+            for key, value in [*module.named_parameters(recurse=False), *module.named_buffers(recurse=False)]
+        }
+        empty = {name: torch.empty_like(value, device="meta") for name, value in values.items()}
+        functional_call(model, empty, (x,), tie_weights=False)
     last = {size: name for name, size, _ in ended}
     return {name: layers[name] for name, *_ in ended if name in last.values()}

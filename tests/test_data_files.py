@@ -455,3 +455,39 @@ def test_a_full_disk_leaves_nothing(folder, monkeypatch):
     with pytest.raises(OSError, match=r"could not write .*: No space left on device; nothing was changed"):
         load(str(top))
     assert [f.suffix for f in cache.folder().iterdir()] == [".json"]  # what is known of the files
+
+
+def test_a_jpeg_that_was_cut_off_is_refused(tmp_path):
+    file = tmp_path / "a.jpg"
+    cv2.imwrite(str(file), np.random.default_rng(0).integers(0, 256, (64, 64), np.uint8))
+    assert decode.read(file).shape == (64, 64, 1)
+    file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
+    with pytest.raises(decode.UnreadableError, match="cut off: a JPEG without its end"):
+        decode.read(file)
+
+
+def test_folders_of_one_name_in_two_places_are_two_sets(tmp_path, monkeypatch):
+    monkeypatch.setenv("MEDROB_HOME", str(tmp_path / "home"))
+    for place, level in (("one", 20), ("two", 200)):
+        for name in ("a", "b"):
+            for i in range(10):
+                file = tmp_path / place / "images" / name / f"{i}.bmp"
+                file.parent.mkdir(parents=True, exist_ok=True)
+                cv2.imwrite(str(file), np.full((8, 8), level + i, np.uint8))
+                os.utime(file, (1, 1))
+    means = []
+    for place in ("one", "two"):
+        monkeypatch.chdir(tmp_path / place)
+        means.append(load("images", "train").images.mean())
+    assert means[0] < 50 < 150 < means[1]
+
+
+def test_what_is_left_out_is_named(tmp_path):
+    for name in ("a", "b"):
+        for i in range(10):
+            file = tmp_path / name / f"{i}.png"
+            file.parent.mkdir(exist_ok=True)
+            cv2.imwrite(str(file), np.full((8, 8), 10 * i, np.uint8))
+    (tmp_path / "a" / "zero.png").write_bytes(b"")
+    with pytest.warns(UserWarning, match=r"1 of 21 images are left out: .*zero.png \(zero bytes\)"):
+        load(tmp_path, "train", skip_unreadable=True)

@@ -422,3 +422,24 @@ def test_the_class_token_alone_reaches_the_logits_after_the_last_block():
     )
     assert not any(m.any() for m in maps.values())
     assert explain(model, pictures(), methods=["gradcam"])["gradcam", list(cam_layers(model))[-1]].any()
+
+
+def test_a_network_whose_layers_share_weights_is_left_as_it_was():
+    class Shared(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.conv, self.head = nn.Conv2d(1, 4, 5), nn.Linear(4 * 24 * 24, 2)
+            self.again = self.head  # the same module under two names
+            self.other = nn.Linear(4 * 24 * 24, 2)
+            self.other.weight = self.head.weight  # the same weights in two modules
+
+        def forward(self, x):
+            x = self.conv(x).view(len(x), -1)  # which takes the maps to lie in the usual order
+            return self.head(x) + self.other(x)
+
+    model = Shared()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    assert list(cam_layers(model)) == ["conv"]
+    assert explain(model, pictures(2, 28, 1), methods=["gradcam", "ablationcam"])
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+    assert model.other.weight is model.head.weight

@@ -528,6 +528,13 @@ def test_unknown_module():
         medrob.model  # noqa: B018
 
 
+class Viewed(torch.nn.Module):
+    """Looks at its maps in the usual order in memory."""
+
+    def forward(self, x):
+        return x.view(len(x), -1)[:, :3]
+
+
 def test_narrow_shortcuts_keep_the_usual_order_in_memory():
     """PyTorch's backward pass writes outside its memory there: see `memory_order`."""
     cpu = torch.device("cpu")
@@ -536,5 +543,6 @@ def test_narrow_shortcuts_keep_the_usual_order_in_memory():
         for width in (4, 8, 12, 16)
     }
     assert {w for w, order in orders.items() if order == torch.channels_last} == {16}
-    stem = torch.nn.Conv2d(3, 8, 3, stride=2)  # a stride, but no 1x1
-    assert memory_order(stem, cpu) == torch.channels_last
+    assert memory_order(torch.nn.Conv2d(64, 64, 3), cpu) == torch.contiguous_format  # of unknown make
+    own = torch.nn.Sequential(torch.nn.Conv2d(1, 16, 3, padding=1), Viewed())
+    assert evaluation.predict(own, np.zeros((2, 4, 4, 1), np.uint8)).shape == (2, 3)

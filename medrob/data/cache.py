@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -65,6 +66,10 @@ def decoded(
     rest = np.delete(np.arange(len(listing)), list(unreadable))
     if not len(rest):
         raise ValueError(f"{listing.source}: none of {len(listing)} images can be read")
+    first = "; ".join(f"{listing.files[i]} ({why})" for i, why in list(unreadable.items())[:5])
+    more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
+    told = f"{listing.source}: {len(unreadable)} of {len(listing)} images are left out: {first}{more}"
+    warnings.warn(told, stacklevel=2)
     return decoded(listing[rest], size=size, channels=channels, skip_unreadable=True)
 
 
@@ -105,7 +110,7 @@ def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[Rows]:
 
 def file_digests(files: Any) -> list[str]:
     """SHA-256 of each file (16 digits), read in parallel; files of known size and time are not read again."""
-    names = [str(file) for file in files]
+    names = [os.path.abspath(file) for file in files]  # noqa: PTH100  as above; relative ones mean another file elsewhere
     place = hashlib.sha256(os.path.commonpath(names).encode()).hexdigest()[:16]
     memory = folder() / f"files-{place}.json"
     try:
@@ -159,7 +164,7 @@ def _decode(listing: Listing, base: Path, size: int, channels: int, masked: bool
                 other["size"].append(row)
             elif not channels and image.shape[-1] != colours:
                 other["channels"].append(row)
-            elif image.dtype == np.uint16 and levels is None:
+            elif (image.dtype == np.uint16) != (levels is not None):
                 other["depth"].append(row)
             else:
                 images[row] = decode.fit(image, size=size, channels=colours, levels=levels or 255)

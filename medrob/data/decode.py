@@ -9,12 +9,13 @@ from typing import Any
 
 import cv2
 import numpy as np
+from scipy.special import expit
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
 LARGE = 65536  # bytes; a smaller file cannot hold MOST_PIXELS
 LARGE_JPEG = MOST_PIXELS // 512  # bytes; the least is a bit for 8x8 pixels
-JPEG = (".jpg", ".jpeg", ".jpe")
+JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 LIMIT = threading.Lock()  # Pillow's limit of pixels is one for all threads
@@ -40,6 +41,8 @@ def read(file: Path) -> np.ndarray:
         if file.suffix.lower() in DICOM_SUFFIXES:
             image = _dicom(file)
         else:
+            if file.suffix.lower() in JPEG and not _ended(file, size):
+                raise UnreadableError("cut off: a JPEG without its end")
             if size > (LARGE_JPEG if file.suffix.lower() in JPEG else LARGE):
                 _refuse_huge(file)
             image = cv2.imread(str(file), AS_IT_IS)
@@ -95,6 +98,13 @@ def read_mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
     return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
 
 
+def _ended(file: Path, size: int) -> bool:
+    """Whether a JPEG holds its end marker: OpenCV makes up what is missing, and only says so on stderr."""
+    with file.open("rb") as stream:
+        stream.seek(max(size - 65536, 0))
+        return b"\xff\xd9" in stream.read() or size < 4
+
+
 def _refuse_huge(file: Path) -> None:
     """Look at the header before gigabytes are spent."""
     from PIL import Image, UnidentifiedImageError
@@ -123,22 +133,23 @@ def _dicom(file: Path) -> np.ndarray:
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames > 1:
             raise UnreadableError(f"{frames} frames in one file; give one file for each picture")
+        kind = dataset.get("PhotometricInterpretation")
+        if kind == "PALETTE COLOR":
+            raise UnreadableError("a palette of colours; export it as RGB")
         pixels = dataset.pixel_array
+        grey = pixels if pixels.ndim == 3 else window(dataset, pixels)
     except UnreadableError:
         raise
     except Exception as error:  # pydicom raises many kinds on files that are damaged or compressed
         raise UnreadableError(f"no picture that pydicom can decode ({error})") from None
-    if pixels.ndim == 3:
-        return pixels
-    grey = window(dataset, pixels)
-    return 255 - grey if dataset.get("PhotometricInterpretation") == "MONOCHROME1" else grey
+    return 255 - grey if kind == "MONOCHROME1" else grey
 
 
 def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
     """Grey levels 0-255 (H, W) of stored values: rescaled, then through the first linear window.
 
-    DICOM PS3.3 C.11.2.1.2 (LINEAR). Without a window the file's own darkest and brightest pixel become 0
-    and 255.
+    DICOM PS3.3 C.11.2.1.2 (LINEAR, LINEAR_EXACT, SIGMOID). Without a window the file's own darkest and
+    brightest pixel, padding apart, become 0 and 255.
     """
     from pydicom.pixels import apply_modality_lut, apply_voi_lut
 
@@ -146,10 +157,14 @@ def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
     centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
     if centre is None or width is None or width <= 1:
         values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
-        low, high = values.min(), values.max()
-        share = (values - low) / max(high - low, 1)
+        shown = values[pixels != dataset.get("PixelPaddingValue")]
+        low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
+        share = (values - low) / ((high - low) or 1)
+        share[pixels == dataset.get("PixelPaddingValue")] = 0
     elif dataset.get("VOILUTFunction") == "LINEAR_EXACT":
         share = (values - centre) / width + 0.5
+    elif dataset.get("VOILUTFunction") == "SIGMOID":
+        share = expit(4 * (values - centre) / width)
     else:
         share = (values - (centre - 0.5)) / (width - 1) + 0.5
     return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)

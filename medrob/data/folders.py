@@ -11,7 +11,7 @@ from medrob.data.listing import ALIASES, Listing, classes, paths, split_name
 
 # Files that are meant to be images; others (notes, tables, Thumbs.db) are passed over.
 SUFFIXES = (
-    *(".png", ".jpg", ".jpeg", ".jpe", ".jp2", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".sr", ".ras", ".dcm", ".dicom", ".ima"),
 )
 DICOM_MARK = slice(128, 132)

@@ -58,7 +58,11 @@ def read(file: Path) -> Listing:
 def _frame(file: Path) -> pd.DataFrame:
     try:
         parquet = file.suffix.lower() == ".parquet"
-        return pd.read_parquet(file) if parquet else pd.read_csv(file, skipinitialspace=True)
+        return (
+            pd.read_parquet(file)
+            if parquet
+            else pd.read_csv(file, skipinitialspace=True, keep_default_na=False, na_values=["", "NaN", "nan"])
+        )
     except Exception as error:  # the readers raise many kinds on a damaged file
         raise ValueError(f"{file} is not a table that can be read ({error})") from None
 

@@ -14,6 +14,7 @@ from medrob.conditions import apply as corrupted
 from medrob.data import ImageDataset, check_images
 from medrob.layers import evaluating
 from medrob.models import activate, pick_device, place
+from medrob.models.device import memory_order, ordered
 from medrob.progress import bar
 
 
@@ -48,7 +49,8 @@ def predict(
     with evaluating(place(model, where)), torch.inference_mode():
         for i in range(0, len(images), batch_size):
             x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
-            p = activate(model(x.to(number)).float(), config.get("task", "multiclass"))
+            x = ordered(x.to(number), memory_order(model, where))
+            p = activate(model(x).float(), config.get("task", "multiclass"))
             if i == 0:
                 probabilities = np.empty((len(images), p.shape[1]), np.float32)
             probabilities[i : i + batch_size] = p.cpu().numpy()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import importlib
+import inspect
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -240,9 +242,11 @@ def _own(arch: str, in_channels: int, num_classes: int) -> nn.Module:
             "folder that holds it, or name that folder in PYTHONPATH"
         ) from None
     try:
-        backbone = function(in_channels=in_channels, num_classes=num_classes)
+        with contextlib.suppress(ValueError):  # what is not written in Python tells no signature
+            inspect.signature(function).bind(in_channels=in_channels, num_classes=num_classes)
     except TypeError as error:
         raise ValueError(f"arch={arch!r} must take in_channels= and num_classes= ({error})") from None
+    backbone = function(in_channels=in_channels, num_classes=num_classes)
     if not isinstance(backbone, nn.Module):
         raise ValueError(f"arch={arch!r} gave a {type(backbone).__name__}; it must give a torch.nn.Module")
     return backbone

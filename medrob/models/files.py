@@ -16,7 +16,8 @@ from medrob.runs import atomic
 def save(model: Classifier, folder: Path) -> None:
     """Write ``model.safetensors`` and ``model.json`` (how to build it) into a folder, whole or not at all."""
     with atomic(folder / "model.safetensors") as file:
-        save_file({k: v.contiguous() for k, v in model.state_dict().items()}, file)
+        # Copies: weights that two layers share are written twice.
+        save_file({k: v.clone().contiguous() for k, v in model.state_dict().items()}, file)
     with atomic(folder / "model.json") as file:
         file.write_text(json.dumps(model.config, indent=1) + "\n")
 

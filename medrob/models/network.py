@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from medrob.models.device import memory_order
+from medrob.models.device import memory_order, ordered
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -114,7 +114,7 @@ class Classifier(nn.Module):
         dtype = x.dtype
         if not x.is_floating_point():
             dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
-        x = x.to(dtype, memory_format=memory_order(self, x.device))
+        x = ordered(x.to(dtype), memory_order(self, x.device))
         return self.backbone(self.normalise(x))
 
 

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from medrob.layers import rectified
+from medrob.models.device import memory_order, ordered
 from medrob.saliency.tokens import to_maps
 
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
@@ -231,7 +232,8 @@ def as_input(model: nn.Module, x: Tensor) -> Tensor:
             f"the {'network is' if empty else 'images are'} on the device 'meta', without values; "
             "load them on the CPU or a GPU"
         )
-    return x.to(torch.float32) if like is None else x.to(like.device, like.dtype)
+    x = x.to(torch.float32) if like is None else x.to(like.device, like.dtype)
+    return ordered(x, memory_order(model, x.device))
 
 
 def _formulas(A: Tensor, g: Tensor, methods: Sequence[str]) -> dict[str, Tensor]:

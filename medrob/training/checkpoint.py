@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import warnings
 from collections.abc import Iterator
 from typing import Any
 
@@ -69,7 +70,7 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
         return fresh
     try:
         state = torch.load(checkpoint, map_location="cpu", weights_only=True)
-        same = state.pop("arguments") == arguments
+        before = state.pop("arguments")
         ended = state["finished"]
     except Exception as error:  # torch.load raises many kinds on a damaged file
         raise ValueError(
@@ -77,7 +78,11 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
         ) from None
     weights = run.path("model.safetensors")
     done = ended and weights.exists() and weights.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
-    if not same or done:  # a training that is finished begins anew
+    differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
+    if differ and not ended:
+        told = ", ".join(f"{name} was {before.get(name)!r}" for name in differ)
+        warnings.warn(f"{checkpoint}: begun otherwise ({told}), so training begins anew", stacklevel=3)
+    if differ or done:  # a training that is finished begins anew
         return fresh
     for name, part in parts.items():
         if held := state.pop(name):  # the scaler of a device without float16 keeps nothing, and takes nothing

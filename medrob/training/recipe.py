@@ -127,7 +127,8 @@ def optimizer(parameters: Any, recipe: Recipe) -> Optimizer:
 def schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
     """The learning rate by step, `steps` an epoch: the schedule, times a linear rise while it warms up."""
     total, warm = recipe.epochs * steps, round(recipe.warmup * steps)
-    drops = [round(share * recipe.epochs) * steps for share in STEPS]
+    # After at least one epoch each, also where there are few.
+    drops = [max(round(share * recipe.epochs), i) * steps for i, share in enumerate(STEPS, 1)]
 
     def factor(step: int) -> float:
         if recipe.schedule == "cosine":
