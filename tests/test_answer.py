@@ -452,3 +452,17 @@ def test_cells_that_are_no_numbers_and_columns_that_are_no_class_are_named(chang
     for call in (analysis.failure, analysis.per_image, analysis.association):
         with pytest.raises(ValueError, match=words):
             call(*change(*parts), resamples=5, permutations=5)
+
+
+def test_tables_that_lack_what_is_said_are_named():
+    tables = world(WORLDS["none"], images=40)
+    beside = analysis.beside(*tables, **HEAD, severity=5, resamples=10)
+    with pytest.raises(ValueError, match="no row of the signal 'drift' for flipped, wrong"):
+        analysis.say_beside(beside[beside["signal"] != "drift"])
+    failure = analysis.failure(*tables, resamples=10, permutations=10)
+    with pytest.raises(ValueError, match="no row of the signal 'drift'"):
+        analysis.best_warning(failure[failure["signal"] != "drift"], 5)
+    with pytest.raises(ValueError, match="the table failure lacks within"):
+        analysis.say_failure(failure.drop(columns="within"), **HEAD, severity=5)
+    with pytest.raises(TypeError, match="runs is a list; give a dict"):
+        analysis.answers_of_runs([tables])

@@ -31,7 +31,7 @@ def test_the_verdict_is_read_off_the_interval_when_all_weights_are_lost():
 
 
 def above(frame):
-    return {f"above_{end}": frame[end] - 0.1 for end in ("low", "high")}
+    return {"above": frame["value"] - 0.1, **{f"above_{end}": frame[end] - 0.1 for end in ("low", "high")}}
 
 
 def places(clean, **dirty):
@@ -51,8 +51,9 @@ def say(frame):
 def test_still_looks_no_longer_looks_never_looked():
     words = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
     assert words == (
-        "Clean: share of the map inside the lesion 50% (40% to 60%; 12 images; chance 10%), more than "
-        "chance.\nAt severity 5, energy, prediction preserved: more than chance under fog (9 of 12 images); "
+        "Clean: share of the map inside the lesion 50% (40% to 60%; 12 images; chance 10%, image by image "
+        "above it by +40.0 (+30.0 to +50.0) points), more than chance.\n"
+        "At severity 5, energy, prediction preserved: more than chance under fog (9 of 12 images); "
         "not shown to differ from chance under shot noise (9 of 12 images); no map left to judge under snow "
         "(9 of 12 images)."
     )
@@ -68,7 +69,8 @@ def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
     pointing = rows[:1].assign(test="pointing", above_low=-0.2, above_high=-0.1)
     clean, preserved, moved = say(pd.concat([rows, flipped, pointing])).split("\n")
     assert clean.endswith(
-        "highest point inside it in 50% (40% to 60%; 12 images; chance 10%), less than chance."
+        "highest point inside it in 50% (40% to 60%; 12 images; chance 10%, image by image "
+        "above it by +40.0 (-20.0 to -10.0) points), less than chance."
     )
     assert "more than chance under fog" in preserved and "less than chance under snow (9 of 12" in preserved
     assert "flipped" in moved and "less than chance under fog (7 images)" in moved

@@ -37,7 +37,10 @@ def best_warning(failure: pd.DataFrame, severity: int, *, event: str = "flipped"
         ValueError: an unknown severity or event.
     """
     rows = warnings_at(failure, severity, event)
+    require(rows, ["p"], "failure")
     rows = rows[rows["signal"] == "drift"]
+    if rows.empty:
+        raise ValueError("the table failure has no row of the signal 'drift'")
     known = int(rows["auroc"].notna().sum())
     rows = rows.assign(p_adjusted=holm(rows["p"]), correction=HOLM, maps=known)
     rows["verdicts"] = _verdicts(rows)
@@ -139,6 +142,10 @@ def say_beside(beside: pd.DataFrame) -> str:
     """
     require(beside, ["event", "signal", "auroc", "high", *AHEAD], "beside")
     own = beside[beside["signal"] == "drift"].set_index("event")["auroc"]
+    if missing := set(beside["event"]) - set(own.index):
+        raise ValueError(
+            f"the table beside has no row of the signal 'drift' for {', '.join(sorted(missing))}"
+        )
     lines = []
     for event, rows in beside[beside["signal"] != "drift"].groupby("event", sort=False):
         told: dict[str, list[str]] = {}

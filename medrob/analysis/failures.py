@@ -36,7 +36,7 @@ from medrob.analysis.testing import (
     rows_of,
     warning,
 )  # fmt: skip
-from medrob.evaluation import interval
+from medrob.evaluation import interval, require
 
 ALARMS = np.linspace(0, 1, 101)
 
@@ -218,6 +218,8 @@ def say_failure(
         ValueError: a method, layer or severity that `failure` does not hold.
     """
     rows = warnings_at(failure, severity, "flipped")
+    counts = ["events", "cases", "lost", "lost_events", "compared", "compared_events", "within"]
+    require(rows, ["p", *counts, "across_classes"], "failure")
     require_map(rows, method, layer, "failure")
     drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
     events, cases = (

@@ -79,6 +79,8 @@ def answers_of_runs(
     Raises:
         ValueError: no runs, or as `ask`.
     """
+    if not isinstance(runs, Mapping):
+        raise TypeError(f"runs is a {type(runs).__name__}; give a dict, the name of each run and its tables")
     if not runs:
         raise ValueError("there are no runs to ask; give at least one")
     options: dict[str, Any] = dict(metric=metric, resamples=resamples, permutations=permutations, seed=seed)

@@ -174,12 +174,12 @@ def kendall_w(ranks: np.ndarray) -> np.ndarray:
 
 
 def _in_order(order: pd.Series, good: pd.DataFrame) -> str:
-    """Methods by mean rank; ≈ between neighbours whose rank intervals overlap in every run."""
+    """Methods by mean rank; ≈ between neighbours unless a run tells them apart, and none the other way."""
     low, high = (good.pivot(index="run", columns="method", values=f"rank_{end}") for end in ("low", "high"))
     text = order.index[0]
     for one, other in pairwise(order.index):
-        apart = (high[one] < low[other]) | (high[other] < low[one])
-        text += f"{', ' if apart.any() else ' ≈ '}{other}"
+        apart = (high[one] < low[other]).any() and not (high[other] < low[one]).any()
+        text += f"{', ' if apart else ' ≈ '}{other}"
     return text + (" (≈: the data do not tell their ranks apart)" if "≈" in text else "")
 
 

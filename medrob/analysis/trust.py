@@ -78,6 +78,8 @@ def say_randomisation(trust: pd.DataFrame) -> str:
             )
             lines.append(f"{len(found)} of {len(rows)} maps {words}: {where}.")
     passed = (rows["verdict"] == "passed").sum()
+    if not rows["verdict"].isin(["passed", "failed", "unclear"]).any():
+        return "\n".join(lines)
     lines.append(
         f"{passed} of {len(rows)} maps change when all weights are randomised (the rank correlation with the "
         f"map before is {THRESHOLD} or less, with its whole interval)."
@@ -162,14 +164,14 @@ def say_localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     if trust.empty:
         return "No lesion masks in this data set: localisation cannot be asked."
     columns = [*MAP, "test", "stage", "corruption", "severity", "images", "degenerate"]
-    require(trust, [*columns, "value", "low", "high", "chance", "above_low", "above_high"], "trust")
+    require(trust, [*columns, "value", "low", "high", "chance", "above", "above_low", "above_high"], "trust")
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
     clean = rows[(rows["corruption"] == "clean") & rows["test"].isin(PLACES) & rows["value"].notna()]
     if clean.empty:
         return f"{method} at {layer}: no clean map of an image with a lesion can be compared."
     said = [
         f"{PLACES[row['test']]} {row['value']:.0%} ({row['low']:.0%} to {row['high']:.0%}; {_counted(row)}; "
-        f"chance {row['chance']:.0%}), {_place(row)}"
+        f"chance {row['chance']:.0%}, image by image above it by {_above(row)}), {_place(row)}"
         for _, row in clean.iterrows()
     ]
     lines = [f"Clean: {'; '.join(said)}."]
@@ -203,6 +205,12 @@ def _changes(rows: pd.DataFrame) -> str:
         name = row["corruption"].replace("_", " ")
         found.setdefault(told, []).append(name + number * (verdict in (YES, OPPOSITE)))
     return "; ".join(f"{verdict} under {', '.join(names)}" for verdict, names in found.items())
+
+
+def _above(row: pd.Series) -> str:
+    """The paired difference to chance, in points."""
+    value, low, high = (100 * row[f"above{end}"] for end in ("", "_low", "_high"))
+    return f"{value:+.1f} ({low:+.1f} to {high:+.1f}) points"
 
 
 def _place(row: pd.Series) -> str:

@@ -90,7 +90,8 @@ def integrated_gradients(
 def deeplift(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
     """Contributions by the rescale rule, against black, with their sign (Shrikumar et al. 2017).
 
-    The sum over the map is the logit's rise from black to the image.
+    The sum over the map is the logit's rise from black to the image where every nonlinearity is a ReLU; max
+    pooling and other activations (GELU, SiLU) leave a gap.
     """
     return DeepLift(Copying(separated(model))).attribute(x, target=targets).sum(1)
 
