@@ -132,8 +132,9 @@ def marked(stage, run):
 
 def before(stage):
     def of(wildcards):
-        finished = standing(stage, wildcards.run)
-        return marked(stage, wildcards.run) + after([executed(one, wildcards.run) for one in runs.stages.before(stage)], finished)
+        run = wildcards.run
+        earlier = [executed(one, run) for one in runs.stages.before(stage)]
+        return marked(stage, run) + after(earlier, standing(stage, run))
 
     return of
 

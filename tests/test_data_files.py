@@ -464,6 +464,22 @@ def test_a_jpeg_that_was_cut_off_is_refused(tmp_path):
     file.write_bytes(file.read_bytes()[: file.stat().st_size // 2])
     with pytest.raises(decode.UnreadableError, match="cut off: a JPEG without its end"):
         decode.read(file)
+    cv2.imwrite(str(tmp_path / "b.png"), np.zeros((8, 8), np.uint8))
+    named = (tmp_path / "b.png").rename(
+        tmp_path / "b.jpg"
+    )  # OpenCV looks at what it is
+    assert decode.read(named).shape == (8, 8, 1)
+
+
+def test_none_is_a_class_and_na_is_nothing(tmp_path):
+    for i in range(20):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((8, 8), i, np.uint8))
+    rows = "".join(f"{i}.png,{('None', 'cyst')[i % 2]}\n" for i in range(20))
+    (tmp_path / "a.csv").write_text("path,label\n" + rows)
+    assert set(load(tmp_path / "a.csv", "train").class_names) == {"None", "cyst"}
+    (tmp_path / "b.csv").write_text("path,label\n" + rows.replace("None", "NA"))
+    with pytest.raises(ValueError, match="'label' is empty in 10 of 20 rows"):
+        load(tmp_path / "b.csv", "train")
 
 
 def test_folders_of_one_name_in_two_places_are_two_sets(tmp_path, monkeypatch):

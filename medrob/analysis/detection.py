@@ -186,10 +186,8 @@ def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, 
     That is as sure as so many hits out of the smaller of the two groups: Wilson's interval (1927).
     """
     low, high = interval(samples[1:])
-    if low == high and samples[0] in (0.0, 1.0) and min(events, rest):
-        found = binomtest(round(samples[0] * min(events, rest)), min(events, rest)).proportion_ci(
-            0.95, "wilson"
-        )
+    if low == high and samples[0] in (0.0, 1.0) and (n := min(events, rest)):
+        found = binomtest(round(samples[0] * n), n).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
     return low, high
 

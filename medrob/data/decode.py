@@ -99,10 +99,15 @@ def read_mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
 
 
 def _ended(file: Path, size: int) -> bool:
-    """Whether a JPEG holds its end marker: OpenCV makes up what is missing, and only says so on stderr."""
+    """Whether a JPEG holds its end marker: OpenCV makes up what is missing, and only says so on stderr.
+
+    Other kinds under a JPEG's name are left to OpenCV.
+    """
     with file.open("rb") as stream:
-        stream.seek(max(size - 65536, 0))
-        return b"\xff\xd9" in stream.read() or size < 4
+        if stream.read(2) != b"\xff\xd8":
+            return True
+        stream.seek(max(size - 65536, 2))
+        return b"\xff\xd9" in stream.read()
 
 
 def _refuse_huge(file: Path) -> None:

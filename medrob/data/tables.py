@@ -19,6 +19,9 @@ COLUMNS = {
     "mask": ("mask", "mask_path"),
 }
 
+# What a CSV file says for nothing; "None", which is the name of a class in some, is not.
+MISSING = ("", "NA", "N/A", "n/a", "#N/A", "<NA>", "NaN", "nan", "NULL", "null")
+
 
 def read(file: Path) -> Listing:
     """List the images of a table; paths start at the table's folder.
@@ -61,7 +64,7 @@ def _frame(file: Path) -> pd.DataFrame:
         return (
             pd.read_parquet(file)
             if parquet
-            else pd.read_csv(file, skipinitialspace=True, keep_default_na=False, na_values=["", "NaN", "nan"])
+            else pd.read_csv(file, skipinitialspace=True, keep_default_na=False, na_values=MISSING)
         )
     except Exception as error:  # the readers raise many kinds on a damaged file
         raise ValueError(f"{file} is not a table that can be read ({error})") from None

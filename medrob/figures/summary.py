@@ -13,6 +13,7 @@ from matplotlib.figure import Figure
 from medrob.analysis.answer import answers
 from medrob.analysis.testing import Finding
 from medrob.evaluation import require, require_scores
+from medrob.figures.compared import TITLES
 from medrob.figures.style import Colour, band, colours, layer_labels, letter, markers, said, sized, word
 
 
@@ -103,10 +104,9 @@ def _drop_and_drift(
 
 def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: int) -> None:
     """The three tests declared beforehand, each from chance to perfect, with its verdict."""
-    words = ("between conditions", "image by image", "warning of a flip")
     rows = answers(tests, method=method, layer=layer, severity=severity).to_dict("records")
-    for y, (row, told) in enumerate(zip(rows, words, strict=True)):
-        found, verdict = Finding.of(row), row["verdict"]
+    for y, row in enumerate(rows):
+        found, verdict, (told, _) = Finding.of(row), row["verdict"], TITLES[row["name"]]
         value, low, high = (2 * v - 1 if y == 2 else v for v in (found.value, found.low, found.high))
         if np.isfinite(value):
             errors = [[max(value - low, 0)], [max(high - value, 0)]]

@@ -153,12 +153,12 @@ def pixel_maps(
         targets = targets.to(prepared.device).clone()
         if not len(x):
             return {(method, INPUT): prepared[:, 0] for method in methods}
-        with torch.no_grad():
-            existing(targets, model(prepared[:1].clone()).shape[1])
+        logits = model(prepared[:1].clone().requires_grad_().clone())
+        existing(targets, logits.shape[1])
+        if not logits.requires_grad and any(method in GRADIENT_MAPS for method in methods):
+            raise ValueError(stops_gradient(model))
         for method in methods:
             images = prepared.clone().requires_grad_()
-            if method in GRADIENT_MAPS and not model(images.clone()).requires_grad:
-                raise ValueError(stops_gradient(model))
             found[method, INPUT] = METHODS[method](model, images, targets, settings, noise).detach()
     return found
 
