@@ -465,9 +465,7 @@ def test_a_jpeg_that_was_cut_off_is_refused(tmp_path):
     with pytest.raises(decode.UnreadableError, match="cut off: a JPEG without its end"):
         decode.read(file)
     cv2.imwrite(str(tmp_path / "b.png"), np.zeros((8, 8), np.uint8))
-    named = (tmp_path / "b.png").rename(
-        tmp_path / "b.jpg"
-    )  # OpenCV looks at what it is
+    named = (tmp_path / "b.png").rename(tmp_path / "b.jpg")  # OpenCV looks at what it is
     assert decode.read(named).shape == (8, 8, 1)
 
 
