@@ -20,6 +20,8 @@ STAGES = list(runs.STAGES)
 NETWORK = ("02_train", "03_test", "04_heatmaps")
 NUMBERS = study.numbers(config, gpu=int(shutil.which("nvidia-smi") is not None), split=1)
 GPU, SPLIT = NUMBERS["gpu"], NUMBERS["split"]
+if SPLIT > 1 and workflow.is_main_process:
+    study.check_split(STUDY, NOTEBOOKS, SPLIT)
 SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
 
@@ -76,34 +78,50 @@ def key_of(stage, run):
     return study.own_key(stage, STUDY.runs[run], NOTEBOOKS)
 
 
+@functools.cache
+def key_for(later, stage, run):
+    """The key of what a later stage reads of a stage."""
+    return study.key(stage, STUDY.runs[run], NOTEBOOKS, later=later)
+
+
+def keys_of(stage, run):
+    """What is kept beside a finished stage: its key, then one for each stage that builds on it."""
+    later = [f"{one}:{key_for(one, stage, run)}" for one in STAGES if stage in runs.stages.BUILDS_ON[one]]
+    return " ".join([key_of(stage, run), *later])
+
+
 def key(stage):
-    return lambda wildcards: key_of(stage, wildcards.run)
+    return lambda wildcards: keys_of(stage, wildcards.run)
 
 
 def comparison_key(members):
     return " ".join(key_of("05_analysis", run) for run in members)
 
 
-def recorded(run):
-    """The stages in the record of a run; none where it is damaged."""
+def recorded(stage, run):
+    """Whether a stage is in the record of a run, made from what is there now; not where it is damaged."""
     try:
-        return set(runs.Run(run).record["stages"])
+        return stage in runs.Run(run).record["stages"] and not any(runs.Run(run).mixed([stage], read=False))
     except ValueError:
-        return set()
+        return False
 
 
 def done(stage, run, key):
     """Whether a stage has been finished with this key and is in the record, and its files are there."""
     file = Path(beside(stage, ".key", run))
     there = all(Path(one).exists() for one in [executed(stage, run), *written(stage, run)])
-    return there and file.exists() and file.read_text().strip() == key and stage in recorded(run)
+    return there and file.exists() and key in file.read_text().split() and recorded(stage, run)
 
 
 @functools.cache
-def standing(stage, run):
-    """Whether a stage is done, and those that it builds on, when the study begins."""
-    earlier = all(standing(one, run) for one in runs.stages.BUILDS_ON[stage])
-    return earlier and done(stage, run, key_of(stage, run))
+def standing(stage, run, later=None):
+    """Whether a stage is done, and what it builds on, when the study begins.
+
+    For a later stage that builds on it, it is enough that what that one reads would be the same.
+    """
+    earlier = all(standing(one, run, stage) for one in runs.stages.BUILDS_ON[stage])
+    key = f"{later}:{key_for(later, stage, run)}" if later else key_of(stage, run)
+    return earlier and done(stage, run, key)
 
 
 def compared(comparison):

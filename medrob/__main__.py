@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from medrob.study import Study
+
+PROJECT = Path(__file__).resolve().parents[1]
 
 
 def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say; 0, or 1 if something is wrong with what was asked about."""
     parser = argparse.ArgumentParser(prog="python -m medrob", description="Ask about the runs of a study.")
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("runs", help="list the runs: state, data, network, AUC, minutes")
+    commands.add_parser("runs", help="list the runs: state, data, network, training, AUC, minutes")
     one = commands.add_parser("verify", help="are the files of a run those that were made?")
     one.add_argument("run", help="its name, or its folder, such as data/runs/demo")
     one = commands.add_parser("parameters", help="the parameters of a notebook, for papermill -f")
@@ -21,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     one = commands.add_parser("report", help="write a folder of HTML that opens from disk")
     one.add_argument("--folder", type=Path, default=None, help="where to; default report/")
     one.add_argument("--title", default="Study")
+    one.add_argument("--study", type=Path, default=None, help="only the runs of this study; default all")
     one = commands.add_parser("share", help="write the notebook that makes one share of a stage's table")
     one.add_argument("notebook", type=Path)
     one.add_argument("target", type=Path)
@@ -34,11 +41,11 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _runs(given: argparse.Namespace) -> int:
     from medrob.runs import home
-    from medrob.runs.overview import overview
+    from medrob.runs.overview import overview, shown
 
     table = overview()
     print(
-        table.astype(object).fillna("").to_string(index=False)
+        shown(table).to_string(index=False)
         if len(table)
         else f"There are no runs in {home()}/data/runs; `make run` makes them."
     )
@@ -59,10 +66,7 @@ def _verify(given: argparse.Namespace) -> int:
 def _parameters(given: argparse.Namespace) -> int:
     import yaml
 
-    from medrob import study
-
-    project = Path(__file__).resolve().parents[1]
-    runs = study.load(given.study or project / "study.yaml", project / "notebooks", choices=False).runs
+    runs = _study(given.study or PROJECT / "study.yaml").runs
     if given.run not in runs or given.stage not in runs[given.run]:
         known = f"the runs are {', '.join(runs)}; the stages {', '.join(next(iter(runs.values())))}"
         raise ValueError(f"no {given.stage!r} of run {given.run!r}; {known}")
@@ -71,11 +75,22 @@ def _parameters(given: argparse.Namespace) -> int:
     return 0
 
 
+def _study(file: Path) -> Study:
+    """A study, its names and types checked."""
+    from medrob import study
+
+    return study.load(file, PROJECT / "notebooks", choices=False)
+
+
 def _report(given: argparse.Namespace) -> int:
     from medrob import report
     from medrob.runs import home
 
-    print(report.write(given.folder or home() / "report", title=given.title))
+    runs = None
+    if given.study:
+        found = _study(given.study)
+        runs = [*found.runs, *found.compare]
+    print(report.write(given.folder or home() / "report", title=given.title, runs=runs))
     return 0
 
 

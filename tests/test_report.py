@@ -4,11 +4,12 @@ import nbformat
 import pandas as pd
 import pytest
 
-from medrob import report
+from medrob import figures, report
 from medrob.__main__ import main
 from medrob.report.notebooks import said, with_formulas
 from medrob.runs import STAGES, Run, home
 from medrob.runs.overview import overview, verify
+from medrob.runs.state import study_lock
 
 
 def make(name="one", stages=STAGES, seed=0):
@@ -20,6 +21,7 @@ def make(name="one", stages=STAGES, seed=0):
             run.path(file).write_text(f"{file} {seed}")
         if stage == "03_test":
             clean = {"corruption": ["clean"], "metric": ["auc"], "class": ["all"], "value": [0.9123]}
+            clean |= {"low": [0.9], "high": [0.925]}
             run.save_table("scores", pd.DataFrame(clean))
         run.finish()
         notebook(run.path("notebooks", f"{stage}.ipynb"), f"What {stage} says & thinks.")
@@ -51,7 +53,7 @@ def test_the_report_is_whole_and_needs_no_network():
             assert (page.parent / link).exists(), (page, link)
     text = index.read_text()
     assert "A &lt;study&gt;" in text and "What 05_analysis says &amp; thinks." in text
-    assert "0.912" in text and "complete" in text and "one/summary.png" in text
+    assert "0.912 (0.900-0.925)" in text and "complete" in text and "one/summary.png" in text
     assert text.index("<table") < text.index("What the analysis says")
     record = (folder / "one" / "record.html").read_text()
     assert "peak memory, MB" in record and "numpy" in record and "none-such.npz" in record
@@ -71,6 +73,15 @@ def test_a_report_replaces_a_report_and_nothing_else():
         report.write(home() / "mine")
 
 
+def test_a_report_of_one_study_alone(capsys):
+    for name in ("one", "two", "other"):
+        make(name, ["01_augment"])
+    (home() / "my.yaml").write_text("runs: {one: {}, two: {}, later: {}}")
+    assert main(["report", "--study", str(home() / "my.yaml")]) == 0
+    text = (home() / "report" / "index.html").read_text()
+    assert 'href="#one"' in text and 'href="#two"' in text and "other" not in text
+
+
 def test_no_runs_no_report():
     with pytest.raises(FileNotFoundError, match=r"there are no runs in .* `make run` makes them"):
         report.write(home() / "report")
@@ -81,7 +92,7 @@ def test_a_failed_notebook_is_shown_as_such():
     notebook(run.path("notebooks", "02_train.partial.ipynb"), "half")
     report.write(home() / "report")
     assert "was not finished" in (home() / "report" / "one" / "02_train.html").read_text()
-    assert overview().loc[0, "state"] == "failed or running in 02_train"
+    assert overview().loc[0, "state"] == "cut off in 02_train"
 
 
 def test_formulas_become_mathml_and_code_does_not():
@@ -115,6 +126,23 @@ def test_verify_names_what_is_missing_altered_or_mixed(capsys):
     assert main(["verify", "one"]) == 1
     assert "model.json is missing" in capsys.readouterr().out
     assert verify(Run("none")) == [f"{Run('none').path('run.json')} records no finished stage"]
+
+
+def test_verify_looks_at_what_the_thesis_takes_and_at_the_executed_notebooks():
+    run = make("one")
+    bundle = figures.Bundle(run.figures, stage="03_test")
+    for name in ("03_auc", "03_drop"):
+        bundle.table(pd.DataFrame({"a": [1]}), name)
+    run.path("notebooks", "03_test.key").touch()
+    assert verify(run) == []
+    (run.figures / "03_auc.csv").write_text("a\n2\n")
+    (run.figures / "03_drop.tex").unlink()
+    run.path("notebooks", "03_test.ipynb").unlink()
+    told = verify(run)
+    assert len(told) == 3
+    assert "figures/one/03_auc.csv is not the one that 03_test made" in told
+    assert "figures/one/03_drop.tex is missing; notebook 03_test makes it" in told
+    assert any(text.startswith("notebooks/03_test.ipynb is missing") for text in told)
 
 
 def test_a_stage_refuses_files_that_do_not_belong_together():
@@ -162,8 +190,18 @@ def test_all_runs_are_listed(capsys):
     assert table["state"].to_dict()["one"] == "complete" and table.loc["one", "auc"] == 0.912
     assert table.loc["two", "state"] == "done to 02_train" and table.loc["three", "state"] == "begun"
     assert "damaged" in table.loc["four", "state"]
+    partial = Run("two").path("notebooks", "03_test.partial.ipynb")
+    notebook(partial, "text")
+    assert overview().set_index("run").loc["two", "state"] == "cut off in 03_test"
+    with study_lock():
+        assert overview().set_index("run").loc["two", "state"] == "running 03_test"
+    book = nbformat.read(partial, as_version=4)
+    book.cells[1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))
+    nbformat.write(book, partial)
+    assert overview().set_index("run").loc["two", "state"] == "failed in 03_test"
     assert main(["runs"]) == 0
-    assert "complete" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "complete" in told and "0.912 (0.900-0.925)" in told and "nan" not in told.lower()
 
 
 def test_no_runs_are_no_error(capsys):

@@ -206,6 +206,32 @@ def test_changed_parameters_void_later_stages_only():
     run.start("04_heatmaps", seed=0)
 
 
+def test_a_parameter_that_a_later_stage_does_not_follow_from_keeps_it():
+    run = Run("demo")
+    for stage in STAGES:
+        finish(run, stage, suite="thesis", resamples=10)
+    finish(run, "03_test", suite="thesis", resamples=20)
+    assert list(run.record["stages"]) == list(STAGES)[:4]
+    finish(run, "01_augment", suite="xray", resamples=10)
+    assert list(run.record["stages"]) == ["01_augment", "02_train"]
+    run.start("03_test")
+
+
+def test_other_scores_of_the_same_predictions_keep_the_maps():
+    run = Run("demo")
+    for stage in ("01_augment", "02_train", "03_test", "04_heatmaps"):
+        finish(run, stage)
+    run.start("03_test")
+    run.path("scores.parquet").write_text("other intervals")
+    run.finish()
+    run.start("05_analysis")
+    run.start("03_test")
+    run.path("predictions.parquet").write_text("other predictions")
+    run.finish()
+    with pytest.raises(ValueError, match=r"04_heatmaps was made from another predictions.parquet"):
+        run.start("05_analysis")
+
+
 def test_changed_notes_void_later_stages():
     run = Run("demo")
     for stage in ("01_augment", "02_train"):

@@ -53,7 +53,10 @@ def test_gathered_shares_are_the_table_bit_for_bit(name, network, tiny, monkeypa
     def never(*arguments, **options):
         raise AssertionError("computed again")
 
-    gathered = start(stage, seed=3, share="").shared(name, never, network, few, TODO, **options)
+    run = start(stage, seed=3, share="")
+    gathered = run.shared(name, never, network, few, TODO, **options)
+    entry = run.finish()
+    assert 0 < entry["share_seconds"] <= entry["seconds"]
     pd.testing.assert_frame_equal(gathered, whole, check_exact=True)
     files = [Run("one").path(f"{kind}.parquet") for kind in ("gathered", "whole")]
     for file, table in zip(files, (gathered, whole), strict=True):

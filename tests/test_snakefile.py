@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import nbformat
@@ -16,7 +17,7 @@ import pytest
 import stub_notebooks
 
 from medrob.runs import Run
-from medrob.study import session
+from medrob.study import jobs, session
 
 ROOT = Path(__file__).parents[1]
 
@@ -149,7 +150,7 @@ def test_one_study_at_a_time_in_a_folder(home):
     with pytest.raises(RuntimeError, match=r"another study is running in .*runs; wait until it has ended"):
         session.Session(["a"]).begin()
     first.end()
-    first._lock.close()
+    first._lock.release()
     session.Session(["a"]).begin()
 
 
@@ -172,7 +173,58 @@ def test_totals_by_stage():
     run = Run("one").start("01_augment", run="one")
     run.path("corruptions.parquet").touch()
     seconds = run.finish()["seconds"]
-    assert f"01_augment     1 done      0:0{round(seconds)}" in session.Session(["one", "two"]).totals()
+    told = session.Session(["one", "two"]).totals()
+    assert f"01_augment     1 done      0:0{round(seconds)}, of them now   0      0:00" in told
+
+
+def papermilled(file, durations, seconds=None, began=1000.0):
+    """A notebook as papermill leaves it: cells that took so long, None where they have not been run."""
+    start = datetime.fromtimestamp(began, UTC).isoformat()
+    cells = []
+    for duration in durations:
+        noted = {"status": "pending"} if duration is None else {"status": "completed", "duration": duration}
+        cells.append(nbformat.v4.new_code_cell("x", metadata={"papermill": noted}))
+    noted = {"start_time": start, "end_time": start if seconds else None, "duration": seconds}
+    file.parent.mkdir(parents=True, exist_ok=True)
+    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"papermill": noted}), file)
+    return jobs.read(file)
+
+
+def test_how_far_a_job_is_and_how_long_it_will_take(tmp_path):
+    job = papermilled(tmp_path / "a.ipynb", [1.0, 2.0, None, None])
+    assert jobs.share(job, None, "") == 0.5
+    assert jobs.share(job, None, "training 40 %, 0:52 gone") == pytest.approx(0.6)
+    before = papermilled(tmp_path / "b.ipynb", [1.0, 1.0, 6.0, 2.0], seconds=11.0)
+    assert jobs.share(job, before, "maps 50%, 0:03 gone") == pytest.approx((1 + 1 + 3) / 10)
+    assert jobs.told(job, before, "maps 50%, 0:03 gone", 1010.0) == (
+        "50%, 0:10 gone, about 0:10 to go (maps 50%)"
+    )
+    other = papermilled(tmp_path / "c.ipynb", [9.0], seconds=9.0)  # of other cells: no measure
+    assert jobs.share(job, other, "") == 0.5
+    assert jobs.told(papermilled(tmp_path / "d.ipynb", [None] * 9), None, "", 1005.0) == "0%, 0:05 gone"
+    (tmp_path / "e.ipynb").write_text('{"cells": [')
+    assert jobs.read(tmp_path / "e.ipynb") is None
+
+
+def test_how_far_a_study_is(capsys):
+    def notebook(run, stage, *given, **more):
+        return papermilled(Run(run).path("notebooks", f"{stage}.ipynb"), *given, **more)
+
+    for stage, seconds in (("01_augment", 10.0), ("02_train", 30.0)):
+        notebook("old", stage, [1.0, seconds - 1], seconds=seconds)
+        os.utime(Run("old").path("notebooks", f"{stage}.ipynb"), (1, 1))
+    study = session.Session(["old", "new"])
+    study.plan({"old": [], "new": ["01_augment", "02_train"]})
+    assert "old: finished" in capsys.readouterr().err
+    assert study._altogether() == ""
+    study._began = time.time() - 20
+    notebook("new", "01_augment", [1.0, 9.0], seconds=10.0)
+    assert study._altogether() == "1 of 2 notebooks, 0:20 gone, about 1:00 to go"
+    assert study._altogether() == ""  # once
+    notebook("new", "02_train.partial", [1.0, None], began=time.time() - 5)
+    assert dict(study._jobs()) == {
+        Run("new").path("notebooks", "02_train.partial.ipynb"): "3%, 0:05 gone, about 2:25 to go"
+    }
 
 
 def test_what_does_not_stand_is_run_without_snakemakes_memory(failed, tmp_path):

@@ -4,11 +4,13 @@ import os
 import re
 from pathlib import Path
 
+import pandas as pd
 import papermill
 import pytest
 
 from medrob import study
 from medrob.runs import STAGES
+from medrob.study.inputs import source
 
 PROJECT = Path(__file__).parents[1]
 NOTEBOOKS = PROJECT / "notebooks"
@@ -145,6 +147,37 @@ compare: {both: [one, two]}
     assert "no run two; the runs are one" in lines[3]
 
 
+def test_a_mistake_in_defaults_is_told_once_beside_all_others(tmp_path):
+    text = """
+defaults: {01_augment: {suite: foo}}
+runs:
+  a: {02_train: {epoch: 3, width: 0}}
+  b: {01_augment: {dataset: pneumoniamist}}
+grids:
+  g: {02_train: {augment: [none, "iaa.Fliplr(1"]}}
+"""
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path, text)
+    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    starts = [
+        "line 2: defaults, 01_augment: suite='foo' is unknown",
+        "line 4: run a, 02_train: no parameter 'epoch'",
+        "line 4: run a, 02_train: width=0 is too small",
+        "line 4: run a, 02_train: width=0: give",
+        "line 5: run b, 01_augment: dataset='pneumoniamist' is unknown; give 'phantom'",
+        "line 7: grid g, 02_train: augment='iaa.Fliplr(1' is no imgaug expression",
+    ]
+    assert len(lines) == len(starts), lines
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+
+
+def test_shares_are_no_more_than_pairs_of_conditions(tmp_path):
+    given = load(tmp_path, "runs: {a: {}, b: {01_augment: {suite: imagenet-c}}}")
+    study.check_split(given, NOTEBOOKS, 13)
+    with pytest.raises(ValueError, match=r"split=14: .* how many: a \(13\)"):
+        study.check_split(given, NOTEBOOKS, 14)
+
+
 def test_defaults_a_grid_and_an_override(tmp_path):
     text = """
 defaults: {02_train: {epochs: 5, lr: 1e-3}}
@@ -174,6 +207,8 @@ def test_a_path_and_a_list_become_words_of_a_name(tmp_path):
     text = f"grids: {{g: {{{data}, {methods}}}}}"
     runs = load(tmp_path, text).runs
     assert next(iter(runs)) == "g-phantom-methods1" and list(runs)[-1] == "g-b_c-methods2"
+    runs = load(tmp_path, "grids: {g: {01_augment: {dataset: [a/images, b/images]}}}").runs
+    assert list(runs) == ["g-dataset1", "g-dataset2"]
 
 
 MANY = list(range(1, 122))
@@ -192,7 +227,12 @@ MANY = list(range(1, 122))
         ("runs: {comparison: {}, b: {}}", "this name is kept for the comparison"),
         ("{runs: {a: {}, b: {}}, compare: {a: [a, b]}}", "'a' is also a run"),
         ("{runs: {a: {}, b: {}}, compare: {c: a}}", "give a list of runs"),
-        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "a stands there twice"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "give two runs or more"),
+        ("runs: {a: {}, A: {}}", "would be one folder where capitals do not count"),
+        (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
+        ("runs: {a: {04_heatmaps: {layers: layer4}}}", "layers='layer4': give 'all', or a list"),
+        ("runs: {a: {04_heatmaps: {samples: 0}}}", "samples=0 is too small; give at least 1"),
         ("runs: {a: {01_augment: {suite: thesus}}}", "suite='thesus' is unknown; give one of thesis"),
         ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0 is too small; give at least 1"),
         ("runs: {a: {01_augment: {limit: -1}}}", "limit=-1 is too small; give at least 0"),
@@ -348,6 +388,30 @@ def test_a_parameter_reruns_its_stage_and_what_follows():
     )  # the defaults, said aloud
 
 
+def test_a_parameter_reruns_nothing_that_does_not_follow_from_it():
+    assert changed(**{"01_augment": {"export": True}}) == ["01_augment"]
+    assert changed(**{"01_augment": {"suite": "xray"}}) == [s for s in STAGES if s != "02_train"]
+    assert changed(**{"03_test": {"resamples": 5}}) == ["03_test", "05_analysis"]
+    assert changed(**{"03_test": {"temperature": True}}) == list(STAGES)[2:]
+
+
+def test_code_of_a_network_of_ones_own_counts(tmp_path, monkeypatch):
+    (tmp_path / "ownpack").mkdir()
+    for name in ("__init__", "nets", "parts"):
+        (tmp_path / "ownpack" / f"{name}.py").write_text("")
+    (tmp_path / "alone.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    given = {"02_train": {"arch": "ownpack.nets:net"}}, {"02_train": {"arch": "alone:net"}}
+    first = [keys(**one) for one in given]
+    (tmp_path / "ownpack" / "parts.py").write_text("width = 3")
+    second = [keys(**one) for one in given]
+    assert [s for s in STAGES if first[0][s] != second[0][s]] == list(STAGES)[1:]
+    assert first[1] == second[1]
+    (tmp_path / "alone.py").write_text("width = 3")
+    assert keys(**given[1])["02_train"] != first[1]["02_train"]
+    assert source("resnet18") == "" and source("no_such_module:f") == "absent"
+
+
 def test_data_replaced_under_the_same_path_count(tmp_path):
     file = tmp_path / "mine.npz"
     assert study.content(str(file)) == "absent" and study.content("pneumoniamnist") == ""
@@ -365,9 +429,11 @@ def test_a_folder_and_a_table_count_with_their_files(tmp_path):
     (tmp_path / "a" / "x" / "1.png").write_bytes(b"1")
     table = tmp_path / "t.csv"
     table.write_text("file,label\na/x/1.png,0\nabsent.png,1\n")
-    before = study.content(str(tmp_path / "a")), study.content(str(table))
+    parquet = tmp_path / "t.parquet"
+    pd.DataFrame({"file": ["a/x/1.png", "absent.png"], "label": [0, 1]}).to_parquet(parquet)
+    before = study.content(str(tmp_path / "a")), study.content(str(table)), study.content(str(parquet))
     (tmp_path / "a" / "x" / "1.png").write_bytes(b"22")
-    after = study.content(str(tmp_path / "a")), study.content(str(table))
+    after = study.content(str(tmp_path / "a")), study.content(str(table)), study.content(str(parquet))
     assert all(x != y for x, y in zip(before, after, strict=True))
     (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "x" / "2.png")
     assert study.content(str(tmp_path / "a")) not in (before[0], after[0])

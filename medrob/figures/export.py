@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import json
 import re
@@ -197,7 +198,8 @@ class Bundle:
 
     def _put(self, kind: str, file: str, files: Mapping[str, bytes], **facts: Any) -> None:
         """Write the files of a part and its note; remove what it had before and has no more."""
-        part = {"kind": kind, "file": file, "stage": self.stage, "files": sorted(files), **facts}
+        sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
+        part = {"kind": kind, "file": file, "stage": self.stage, "files": sums, **facts}
         before = [p for p in self._parts() if _key(p) == _key(part)]
         note = json.dumps(part, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         self._write({**files, f"parts/{_key(part)}.json": note.encode()})

@@ -12,12 +12,12 @@ import jinja2
 
 from medrob.report.notebooks import body, said
 from medrob.runs import STAGES, Run, home
-from medrob.runs.overview import COLUMNS, overview
+from medrob.runs.overview import overview, shown
 
 HERE = Path(__file__).parent
 # What the record shows of a stage, and what it is called there.
 RECORDED = {
-    **{"seconds": "seconds", "peak_memory_mb": "peak memory, MB"},
+    **{"seconds": "seconds", "share_seconds": "of them in shares", "peak_memory_mb": "peak memory, MB"},
     **{"peak_gpu_memory_mb": "peak GPU memory, MB", "finished": "finished"},
     **{"device": "device", "git": "commit", "python": "Python", "machine": "machine"},
 }
@@ -50,10 +50,16 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
     part.mkdir(parents=True)
     shutil.copy(HERE / "style.css", part)
     sections = [_run(part, name, title) for name in table["run"]]
-    shown = table.astype(object).where(table.notna(), "")
-    rows = [{**row, "pages": s["pages"]} for row, s in zip(shown.to_dict("records"), sections, strict=True)]
+    rows = shown(table)
     sections.sort(key=lambda section: not section["comparison"])
-    _page(part / "index.html", "index.html", title=title, rows=rows, columns=COLUMNS, sections=sections)
+    _page(
+        part / "index.html",
+        "index.html",
+        title=title,
+        rows=rows.to_dict("records"),
+        columns=list(rows),
+        sections=sections,
+    )
     if folder.exists():
         shutil.rmtree(folder)
     part.rename(folder)

@@ -2,27 +2,35 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medrob.runs.files import home
+from medrob.runs.files import checksum, home
 from medrob.runs.run import Run
-from medrob.runs.stages import STAGES
+from medrob.runs.state import state
 
-COLUMNS = ("run", "state", "data", "network", "auc", "minutes")
+COLUMNS = ("run", "state", "data", "network", "augment", "seed", "auc", "low", "high", "minutes")
 
 
 def verify(run: Run) -> list[str]:
     """What is missing or altered in a run, in words; nothing if all is as it was made.
 
-    Checksums of all files are made again, and those of the data that it was begun with.
+    Checksums of all files are made again, those of its figures and tables for the thesis too, and those of
+    the data that it was begun with.
     """
     stages = run.record["stages"]
     if not stages:
         return [f"{run.path('run.json')} records no finished stage"]
     problems = [f"{stage}: no checksums are recorded" for stage, e in stages.items() if "files" not in e]
     problems += run.mixed(stages)
+    for stage in stages:
+        notebook = run.path("notebooks", f"{stage}.ipynb")
+        if notebook.with_suffix(".key").exists() and not notebook.exists():
+            problems.append(f"notebooks/{notebook.name} is missing: the study executes {stage} again")
+    problems += _exported(run.figures)
     if "data" in stages.get("01_augment", {}):
         from medrob.data import load_run
 
@@ -34,8 +42,29 @@ def verify(run: Run) -> list[str]:
     return problems
 
 
+def _exported(folder: Path) -> list[str]:
+    """What is missing or altered of the figures and tables for the thesis."""
+    problems = []
+    for part in sorted(folder.glob("parts/*.json")):
+        try:
+            note = json.loads(part.read_text(encoding="utf-8"))
+            files, stage = dict(note["files"]), note["stage"]
+        except (ValueError, KeyError, TypeError):
+            problems.append(f"{part} is damaged; delete it and run its notebook again")
+            continue
+        for name, made in files.items():
+            where = f"figures/{folder.name}/{name}"
+            if not (folder / name).exists():
+                problems.append(f"{where} is missing; notebook {stage} makes it")
+            elif checksum(folder / name) != made:
+                problems.append(f"{where} is not the one that {stage} made")
+    return problems
+
+
 def overview() -> pd.DataFrame:
-    """A row per run folder: run, state, data, network, auc (clean), minutes (all stages)."""
+    """A row per run folder: its name and state, data, network, augmentation and seed of the training, the AUC
+    on clean images with its interval, and the minutes of all stages.
+    """
     folders = sorted(path for path in (home() / "data" / "runs").glob("*") if path.is_dir())
     return pd.DataFrame([_row(folder.name) for folder in folders], columns=list(COLUMNS))
 
@@ -50,7 +79,9 @@ def _row(name: str) -> dict[str, Any]:
             "state": state(run),
             "data": params.get("01_augment", {}).get("dataset", ""),
             "network": _network(train),
-            "auc": _clean_auc(run),
+            "augment": train.get("augment", ""),
+            "seed": train.get("seed"),
+            **_clean_auc(run),
             "minutes": round(sum(entry["seconds"] for entry in stages.values()) / 60, 1),
         }
     except (ValueError, KeyError, TypeError, AttributeError) as error:
@@ -63,24 +94,28 @@ def _network(train: dict[str, Any]) -> str:
     return train.get("arch", "") + width
 
 
-def state(run: Run) -> str:
-    """How far a run is: "complete", "comparison", "failed in 03_test", "done to 02_train", "begun"."""
-    stages = run.record["stages"]
-    failed = [stage for stage in STAGES if run.path("notebooks", f"{stage}.partial.ipynb").exists()]
-    if failed:
-        return f"failed or running in {failed[0]}"
-    if list(stages) == list(STAGES):
-        return "complete"
-    if list(stages) == ["05_analysis"]:
-        return "comparison"
-    return f"done to {list(stages)[-1]}" if stages else "begun"
-
-
-def _clean_auc(run: Run) -> float | None:
-    if "03_test" not in run.record["stages"] or not run.path("scores.parquet").exists():
-        return None
-    scores = run.table("scores")
-    rows = scores[
-        (scores["corruption"] == "clean") & (scores["metric"] == "auc") & (scores["class"] == "all")
+def shown(table: pd.DataFrame) -> pd.DataFrame:
+    """The overview as text: nothing for what is not known, the AUC with its interval in one column."""
+    text = table.drop(columns=["low", "high"]).astype(object)
+    text["seed"] = [f"{seed:.0f}" if pd.notna(seed) else "" for seed in table["seed"]]
+    text["auc"] = [
+        f"{row.auc:.3f}{f' ({row.low:.3f}-{row.high:.3f})' if pd.notna(row.low) else ''}"
+        if pd.notna(row.auc)
+        else ""
+        for row in table.itertuples()
     ]
-    return round(float(rows["value"].iloc[0]), 3) if len(rows) else None
+    return text.where(text.notna(), "")
+
+
+def _clean_auc(run: Run) -> dict[str, float | None]:
+    """AUC on clean images over all classes, and the ends of its interval."""
+    found: dict[str, float | None] = {"auc": None, "low": None, "high": None}
+    if "03_test" in run.record["stages"] and run.path("scores.parquet").exists():
+        scores = run.table("scores")
+        rows = scores[
+            (scores["corruption"] == "clean") & (scores["metric"] == "auc") & (scores["class"] == "all")
+        ]
+        for name, column in (("auc", "value"), ("low", "low"), ("high", "high")):
+            if len(rows) and column in rows:
+                found[name] = round(float(rows[column].iloc[0]), 3)
+    return found

@@ -13,10 +13,13 @@ from medrob.runs.facts import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.runs.files import atomic, checksum, home
 from medrob.runs.parameters import check_injected
 from medrob.runs.shares import made
-from medrob.runs.stages import BUILDS_ON, STAGES, TIMED, after, before
+from medrob.runs.stages import APART, STAGES, after, before, reads
 
 if TYPE_CHECKING:
     import pandas as pd
+
+
+LONGEST = 100  # characters of a name, so that every file system takes what is called after it
 
 
 class Run:
@@ -27,7 +30,7 @@ class Run:
             or a path to a run folder (relative paths start at `home()`).
 
     Raises:
-        ValueError: the name holds anything but letters, digits, dot, dash and underscore.
+        ValueError: the name holds anything but letters, digits, dot, dash and underscore, or is too long.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -37,12 +40,15 @@ class Run:
                 f"run={str(run)!r} is not a run name: use letters, digits, '.', '-' and '_', "
                 "beginning with a letter or a digit, such as 'pneumonia-seed1'"
             )
+        if len(name) > LONGEST:
+            raise ValueError(f"run={name[:40] + '...'!r} has {len(name)} characters; give at most {LONGEST}")
         self.name = name
         bare = str(run) == name
         self.folder = home() / "data" / "runs" / name if bare else home() / Path(run)
         self.results: Run = self
         self._stage: tuple[str, dict[str, Any], float] | None = None
         self._notes: dict[str, Any] = {}
+        self._share_seconds = 0.0
 
     def __repr__(self) -> str:
         done = ", ".join(self.record["stages"]) or "no stage yet"
@@ -123,7 +129,7 @@ class Run:
             probe.touch()
         self.results.path(".writable").unlink()
         self._stage, self._notes = (stage, parameters, time.perf_counter()), {}
-        self._made_from = made_from
+        self._made_from, self._share_seconds = made_from, 0.0
         return self
 
     def _ready(self, stage: str) -> dict[str, str]:
@@ -139,28 +145,30 @@ class Run:
                 )
         for problem in self.mixed(before(stage)):
             raise ValueError(f"run {self.name!r} is mixed: {problem}")
-        return {
-            file: done[earlier].get("files", {}).get(file, "")
-            for earlier in BUILDS_ON[stage]
-            for file in STAGES[earlier]
-            if file not in TIMED
+        recorded = {
+            file: sum_ for earlier in before(stage) for file, sum_ in done[earlier].get("files", {}).items()
         }
+        return {file: recorded.get(file, "") for file in reads(stage)}
 
-    def mixed(self, stages: Iterable[str]) -> Iterator[str]:
-        """What does not belong together in the files of some stages, in words, each with what to do."""
+    def mixed(self, stages: Iterable[str], *, read: bool = True) -> Iterator[str]:
+        """What does not belong together in the files of some stages, in words, each with what to do.
+
+        Args:
+            stages: whose files. read: also read the files, to see whether they are those that were made.
+        """
         done = self.record["stages"]
         for stage in stages:
-            for file, recorded in done.get(stage, {}).get("files", {}).items():
+            for file, recorded in done.get(stage, {}).get("files", {}).items() if read else ():
                 if not self.path(file).exists():
                     yield f"{file} is missing; {_advice(stage, self.name)}"
                 elif checksum(self.path(file)) != recorded:
                     yield f"{file} is not the one that {stage} made; {_advice(stage, self.name)}"
-            for file, read in done.get(stage, {}).get("made_from", {}).items():
+            for file, used in done.get(stage, {}).get("made_from", {}).items():
                 other, name = (Run(file.split("/")[0]), file.split("/")[1]) if "/" in file else (self, file)
                 now = [
                     e["files"][name] for e in other.record["stages"].values() if name in e.get("files", {})
                 ]
-                if read and now != [read]:
+                if used and now != [used]:
                     yield f"{stage} was made from another {file}; {_advice(stage, self.name)}"
 
     def note(self, **facts: Any) -> None:
@@ -171,11 +179,12 @@ class Run:
         """End the stage and write its entry in run.json.
 
         It holds the checksums of the files that the stage wrote and of those it was made from.
-        The entries of later stages are dropped if this stage's parameters or notes changed:
-        their tables describe something else.
+        The entries of later stages are dropped if parameters or notes changed that their tables follow
+        from: they describe something else.
 
         Returns:
-            The entry: parameters, seconds, peak memory, checksums, notes, versions, git commit.
+            The entry: parameters, seconds (with those of its shares, in other jobs), peak memory, checksums,
+            notes, versions, git commit.
 
         Raises:
             RuntimeError: no stage was started. OSError: the record cannot be written.
@@ -185,7 +194,8 @@ class Run:
         stage, parameters, began = self._stage
         entry = {
             "parameters": parameters,
-            "seconds": round(time.perf_counter() - began, 2),
+            "seconds": round(time.perf_counter() - began + self._share_seconds, 2),
+            "share_seconds": round(self._share_seconds, 2) or None,
             "peak_memory_mb": round(peak_memory_mb()),
             "peak_gpu_memory_mb": round(peak_gpu_memory_mb()) or None,
             "files": {f: checksum(p) for f in STAGES[stage] if (p := self.results.path(f)).exists()},
@@ -198,8 +208,11 @@ class Run:
         record = self.results.record
         old = record["stages"].get(stage, {})
         record["stages"][stage] = entry
-        if any(old.get(key) != entry[key] for key in ["parameters", *self._notes]):
-            for later in after(stage):
+        was, now = old.get("parameters", {}), entry["parameters"]
+        changed = {name for name in {*was, *now} if was.get(name) != now.get(name)}
+        changed |= {f"note {name}" for name in self._notes if old.get(name) != entry[name]}
+        for later in after(stage):
+            if changed - set(APART.get((later, stage), ())):
                 record["stages"].pop(later, None)
         record["stages"] = {name: record["stages"][name] for name in STAGES if name in record["stages"]}
         with atomic(self.results.path("run.json")) as file:
@@ -270,7 +283,9 @@ class Run:
         def of(part: list[Any]) -> pd.DataFrame:
             return function(model, dataset, part, **options)
 
-        return made(self.path("shares"), name, parameters.get("share", ""), key, conditions, of)
+        share = parameters.get("share", "")
+        table, self._share_seconds = made(self.path("shares"), name, share, key, conditions, of)
+        return table
 
 
 def _advice(stage: str, run: str) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 T = TypeVar("T")
-KEY = b"medrob"
+KEY, SECONDS = b"medrob", b"seconds"
 
 
 def share_of(items: Sequence[T], share: str) -> list[T]:
@@ -36,7 +37,7 @@ def share_of(items: Sequence[T], share: str) -> list[T]:
 def made(
     folder: Path, name: str, share: str, key: dict[str, Any], items: Iterable[T],
     function: Callable[[list[T]], pd.DataFrame],
-) -> pd.DataFrame:  # fmt: skip
+) -> tuple[pd.DataFrame, float]:  # fmt: skip
     """Make a table, or a share of it, or gather the shares.
 
     Args:
@@ -47,7 +48,7 @@ def made(
         function: items -> their rows.
 
     Returns:
-        The rows.
+        The rows, and the seconds that the jobs of their shares took; 0 if they were not made in shares.
     """
     import pandas as pd
     import pyarrow as pa
@@ -56,17 +57,20 @@ def made(
     items = list(items)
     told = json.dumps(key, sort_keys=True, default=str).encode()
     if share:
+        began = time.perf_counter()
         table = pa.Table.from_pandas(function(share_of(items, share)), preserve_index=False)
-        table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: told})
+        took = f"{time.perf_counter() - began:.2f}".encode()
+        table = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: told, SECONDS: took})
         with atomic(folder / f"{name}.{share.replace('/', 'of')}.parquet") as file:
             parquet.write_table(table, file)
-        return table.to_pandas()
+        return table.to_pandas(), 0.0
     parts = [parquet.read_table(file) for file in _whole_set(folder, name)]
     parts = [part for part in parts if (part.schema.metadata or {}).get(KEY) == told]
     if parts and len(parts) == len(_whole_set(folder, name)):
-        return pd.concat([part.to_pandas() for part in parts], ignore_index=True)
+        seconds = sum(float(part.schema.metadata[SECONDS]) for part in parts)
+        return pd.concat([part.to_pandas() for part in parts], ignore_index=True), seconds
     # By way of Arrow as well, so that the types are those of gathered shares.
-    return pa.Table.from_pandas(function(items), preserve_index=False).to_pandas()
+    return pa.Table.from_pandas(function(items), preserve_index=False).to_pandas(), 0.0
 
 
 def _whole_set(folder: Path, name: str) -> list[Path]:

@@ -16,6 +16,14 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "04_heatmaps": ("03_test",),
     "05_analysis": ("01_augment", "04_heatmaps"),
 }
+# Of an earlier stage: the parameters and files from which no table of a later one follows.
+APART: dict[tuple[str, str], tuple[str, ...]] = {
+    ("02_train", "01_augment"): ("suite", "export", "corruptions.parquet"),
+    ("03_test", "01_augment"): ("export",),
+    ("04_heatmaps", "01_augment"): ("export",),
+    ("04_heatmaps", "03_test"): ("resamples", "reference", "scores.parquet"),
+    ("05_analysis", "01_augment"): ("export",),
+}
 TIMED = ("history.parquet",)  # holds seconds, so no two are the same
 
 
@@ -27,3 +35,13 @@ def before(stage: str) -> list[str]:
 def after(stage: str) -> list[str]:
     """The stages after a stage."""
     return list(STAGES)[list(STAGES).index(stage) + 1 :]
+
+
+def reads(stage: str) -> list[str]:
+    """The files of earlier stages that a stage's tables follow from."""
+    return [
+        file
+        for earlier in BUILDS_ON[stage]
+        for file in STAGES[earlier]
+        if file not in TIMED and file not in APART.get((stage, earlier), ())
+    ]

@@ -3,11 +3,12 @@
 from medrob.study.dependencies import fingerprint
 from medrob.study.inputs import content
 from medrob.study.keys import key, own_key
-from medrob.study.load import Study, load, numbers
+from medrob.study.load import Study, check_split, load, numbers
 from medrob.study.notebooks import code_cells, parameters, write_share
 
 __all__ = [
     "Study",
+    "check_split",
     "code_cells",
     "content",
     "fingerprint",

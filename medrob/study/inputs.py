@@ -1,10 +1,11 @@
-"""What lies under the path of a data set: a hash that sees a file replaced in its place."""
+"""What lies under the paths that a study names: hashes that see a file replaced in its place."""
 
 from __future__ import annotations
 
 import csv
 import hashlib
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 
 from medrob.runs import home
@@ -13,7 +14,7 @@ from medrob.runs import home
 def content(dataset: str) -> str:
     """A hash of the files of a data set that is given as a path.
 
-    Files are read once a process. A folder counts with all that is in it, a CSV file with the files it names.
+    Files are read once a process. A folder counts with all that is in it, a table with the files it names.
 
     Returns:
         16 hexadecimal digits; "" for a data set known by name, "absent" for a path where nothing lies.
@@ -23,11 +24,34 @@ def content(dataset: str) -> str:
     path = next((p for p in (Path(dataset), home() / dataset) if p.exists()), None)
     if path is None:
         return "absent" if "/" in dataset or Path(dataset).suffix else ""
-    if path.is_dir():
-        files = sorted(p for p in path.rglob("*") if p.is_file())
-    else:
-        files = [path, *(_named(path) if path.suffix.lower() == ".csv" else [])]
-    base = path if path.is_dir() else path.parent
+    inside = path.rglob("*") if path.is_dir() else [path, *_named(path)]
+    files = sorted(file for file in inside if file.is_file())
+    return _together(files, path if path.is_dir() else path.parent)
+
+
+def source(arch: str) -> str:
+    """A hash of the code of a network of one's own, ``"package.module:function"``.
+
+    Returns:
+        16 hexadecimal digits over the module's file, and over all of its package if it is in one; "" for a
+        network known by name, "absent" for a module that is not found.
+    """
+    module, colon, _ = arch.partition(":")
+    if not colon:
+        return ""
+    try:
+        top, found = find_spec(module.split(".")[0]), find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return "absent"
+    if not (top and found and found.origin):
+        return "absent"
+    folders = [Path(folder) for folder in top.submodule_search_locations or []]
+    files = {file for folder in folders for file in folder.rglob("*.py")} | {Path(found.origin)}
+    return _together(sorted(files), Path(found.origin).parent)
+
+
+def _together(files: list[Path], base: Path) -> str:
+    """A hash of files and their names below a folder."""
     digest = hashlib.sha256()
     for file in files:
         name = file.relative_to(base) if file.is_relative_to(base) else file
@@ -43,8 +67,19 @@ def _hash(file: Path, size: int, changed: int) -> str:
 
 
 def _named(table: Path) -> list[Path]:
-    """The files that a CSV file names, in any of its columns, beside itself."""
-    with table.open(newline="", encoding="utf-8", errors="replace") as stream:
-        cells = {cell for row in csv.reader(stream) for cell in row if cell}
-    found = (table.parent / cell for cell in sorted(cells) if "\0" not in cell and len(cell) < 1000)
-    return [path for path in found if path.is_file()]
+    """The files that a CSV or Parquet file names, in any of its columns, beside itself."""
+    if table.suffix.lower() == ".csv":
+        with table.open(newline="", encoding="utf-8", errors="replace") as stream:
+            cells = {cell for row in csv.reader(stream) for cell in row}
+    elif table.suffix.lower() == ".parquet":
+        import pandas as pd
+
+        try:
+            frame = pd.read_parquet(table)
+        except (ValueError, OSError):  # damaged: its own bytes count, and the notebook says what is wrong
+            return []
+        cells = {cell for name in frame for cell in frame[name] if isinstance(cell, str)}
+    else:
+        return []
+    named = sorted(cell for cell in cells if cell and "\0" not in cell and len(cell) < 1000)
+    return [path for path in (table.parent / cell for cell in named) if path.is_file()]

@@ -8,9 +8,9 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from medrob.runs.stages import BUILDS_ON, before
+from medrob.runs.stages import APART, BUILDS_ON, before
 from medrob.study.dependencies import fingerprint
-from medrob.study.inputs import content
+from medrob.study.inputs import content, source
 from medrob.study.notebooks import code_cells, parameters
 
 REDRAWN = ("01_augment", "05_analysis")  # use no network: these are run again for a new figure, too
@@ -22,28 +22,33 @@ def own_key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path) -> s
     return _hash([key(stage, stages, notebooks), drawn])
 
 
-def key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path) -> str:
-    """A hash of what a stage's tables follow from.
+def key(stage: str, stages: dict[str, dict[str, Any]], notebooks: Path, *, later: str = "") -> str:
+    """A hash of what a stage's tables follow from, or those of them that a later stage reads.
 
     Args:
         stage: one of `medrob.runs.STAGES`.
         stages: the parameters that a run gives, ``{stage: {parameter: value}}``.
         notebooks: the folder of the notebooks.
+        later: a stage that builds on it: parameters count only if that one's tables follow from them.
 
     Returns:
-        16 hexadecimal digits over its code, its parameters, the files of the data set and of the
-        weights, the parameters of the
-        stages before it, and the keys of those it builds on.
+        16 hexadecimal digits over its code, its parameters and those of the stages before it, the files of
+        the data set, the code and weights of the network, and the keys of the stages it builds on.
     """
-    upto = [*before(stage), stage]
-    full = {name: _defaults(notebooks / f"{name}.ipynb") | stages[name] for name in upto}
+    full = {}
+    for name in [*before(stage), stage]:
+        apart = {*APART.get((stage, name), ()), *APART.get((later, name), ())}
+        given = _defaults(notebooks / f"{name}.ipynb") | stages[name]
+        full[name] = {name: value for name, value in given.items() if name not in apart}
+    train = full.get("02_train", {})
     return _hash(
         [
             _code(notebooks / f"{stage}.ipynb", drawing=False),
             content(str(full["01_augment"].get("dataset", ""))),
-            content(str(full.get("02_train", {}).get("weights", ""))),
+            content(str(train.get("weights", ""))),
+            source(str(train.get("arch", ""))),
             full,
-            [key(name, stages, notebooks) for name in BUILDS_ON[stage]],
+            [key(name, stages, notebooks, later=stage) for name in BUILDS_ON[stage]],
         ]
     )
 

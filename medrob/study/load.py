@@ -20,6 +20,7 @@ PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
 MOST_RUNS = 10_000
+FILES = (".npz", ".csv", ".parquet", ".safetensors", ".pth", ".pt")  # what a name leaves out
 
 
 @dataclass(frozen=True)
@@ -64,11 +65,11 @@ def load(file: Path, notebooks: Path, *, choices: bool = True) -> Study:
     defaults = reader.stages("defaults", tree.get("defaults"), tree.lines.get("defaults", 1))
     runs = reader.runs(tree, defaults)
     compare = reader.compare(tree, runs)
-    if choices and not reader.mistakes:
-        for run, stages in runs.items():
-            full = {stage: reader.known[stage] | given for stage, given in stages.items()}
-            for problem in impossible(reader.known, full):
-                reader.say(reader.places[run], f"run {run}: {problem}")
+    for run, stages in runs.items() if choices else ():
+        full = {stage: reader.known[stage] | given for stage, given in stages.items()}
+        for stage, name, problem in impossible(reader.known, full):
+            line, where = reader.whence(run, stage, name)
+            reader.say(line, f"{where}, {stage}: {problem}")
     if reader.mistakes:
         told = dict.fromkeys(f"line {line}: {text}" for line, text in sorted(reader.mistakes))
         raise ValueError(f"{file}:\n  " + "\n  ".join(told))
@@ -82,9 +83,19 @@ class _Reader:
     known: Stages  # the notebooks' parameters and their defaults
     mistakes: list[tuple[int, str]] = field(default_factory=list)
     places: dict[str, int] = field(default_factory=dict)  # the line of each run
+    grids: dict[str, str] = field(default_factory=dict)  # the grid of each run that is of one
+    given: dict[tuple[str, str, str], int] = field(default_factory=dict)  # where, stage, parameter -> line
 
     def say(self, line: int, text: str) -> None:
         self.mistakes.append((line, text))
+
+    def whence(self, run: str, stage: str, name: str) -> tuple[int, str]:
+        """Where a parameter of a run was given: its line, and by what."""
+        places = [f"run {run}", f"grid {self.grids.get(run)}", "defaults"]
+        found = [
+            (self.given[where, stage, name], where) for where in places if (where, stage, name) in self.given
+        ]
+        return found[0] if found else (self.places[run], f"run {run}")
 
     def mapping(self, where: str, value: Any, line: int, example: str) -> Lined:
         """The value, if it is a mapping or empty."""
@@ -107,6 +118,7 @@ class _Reader:
             example = "parameters, such as {size: [28, 64]}" if axes else "parameters, such as {size: 28}"
             inside = self.mapping(f"{where}, {stage}", values, at, example)
             for name, one in inside.items():
+                self.given[where, stage, name] = inside.lines[name]
                 if self.parameter(f"{where}, {stage}", stage, name, one, inside.lines[name], axes):
                     found[stage][name] = one
         return found
@@ -135,16 +147,22 @@ class _Reader:
         found: dict[str, Stages] = {run: _over(defaults, stages) for run, stages in own.items()}
         line = tree.lines.get("grids", 1)
         grids = self.mapping("grids", tree.get("grids"), line, "names of grids and what they go through")
-        made: dict[str, str] = {}
         for grid, axes in grids.items():
             line = grids.lines[grid]
             self.name(grid, line)
             for run, stages in self.grid(grid, self.stages(f"grid {grid}", axes, line, axes=True), line):
-                if run in made:
-                    self.say(line, f"grid {grid}: its run {run!r} is also one of grid {made[run]}; rename it")
-                made[run] = grid
+                if run in self.grids:
+                    told = f"grid {grid}: its run {run!r} is also one of grid {self.grids[run]}; rename it"
+                    self.say(line, told)
+                self.grids[run] = grid
                 self.places.setdefault(run, line)
                 found[run] = _over(_over(defaults, stages), own.get(run, {}))
+        folders: dict[str, str] = {}
+        for run in found:
+            other = folders.setdefault(run.casefold(), run)
+            if other != run:
+                told = f"runs {other} and {run} would be one folder where capitals do not count; rename one"
+                self.say(self.places[run], told)
         return found
 
     def grid(self, grid: str, axes: Stages, line: int) -> list[tuple[str, Stages]]:
@@ -157,13 +175,14 @@ class _Reader:
         if count > MOST_RUNS:
             self.say(line, f"grid {grid} would be {count} runs; at most {MOST_RUNS} are taken")
             return []
+        words_of = [_words(name, axes[stage][name]) for stage, name in keys]
         found = []
         for chosen in itertools.product(*values):
             stages: Stages = {stage: {} for stage in STAGES}
             words = [grid]
-            for (stage, name), (number, value), all_of in zip(keys, chosen, values, strict=True):
+            for (stage, name), (number, value), all_of in zip(keys, chosen, words_of, strict=True):
                 stages[stage][name] = value
-                words += [_word(name, value, number)] if len(all_of) > 1 else []
+                words += [all_of[number]] if len(all_of) > 1 else []
             found.append(("-".join(words), stages))
         names = [run for run, _ in found]
         for twice in sorted({run for run in names if names.count(run) > 1}):
@@ -201,7 +220,9 @@ class _Reader:
                 self.say(line, f"compare, {name}: give a list of runs, not {members!r}")
                 continue
             unknown = [m for m in members if m not in runs]
-            if unknown or len(set(members)) < 2:
+            if twice := sorted({m for m in members if members.count(m) > 1}):
+                self.say(line, f"compare, {name}: {', '.join(twice)} stands there twice; name every run once")
+            if unknown or len(members) < 2:
                 told = f"no run {', '.join(unknown)}" if unknown else "give two runs or more"
                 self.say(line, f"compare, {name}: {told}; the runs are {', '.join(runs)}")
         return dict(given)
@@ -211,13 +232,25 @@ def _over(below: Stages, above: Stages) -> Stages:
     return {stage: below.get(stage, {}) | above.get(stage, {}) for stage in STAGES}
 
 
-def _word(name: str, value: Any, number: int) -> str:
-    """A value as part of a run's name: a word as it is, a path by its file, a number after its parameter."""
-    if isinstance(value, str):
-        return re.sub(r"[^A-Za-z0-9._]+", "_", Path(value).stem or value)
-    if isinstance(value, list):
-        return f"{name}{number + 1}"
-    return f"{name}{value}".replace("+", "")
+def _words(name: str, values: list[Any]) -> list[str]:
+    """Values as parts of runs' names.
+
+    A word is as it is, a path its file or, where several would be called the same, its number after the
+    parameter; so are lists. A number stands after its parameter.
+    """
+    words = []
+    for number, value in enumerate(values, 1):
+        if isinstance(value, str):
+            text = Path(value).stem if "/" in value or Path(value).suffix in FILES else value
+            words.append(re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_") or f"{name}{number}")
+        elif isinstance(value, list):
+            words.append(f"{name}{number}")
+        else:
+            words.append(f"{name}{value}".replace("+", ""))
+    different = len({repr(value) for value in values}) == len(values)
+    if different and len(set(words)) < len(words):
+        return [f"{name}{number}" for number in range(1, len(values) + 1)]
+    return words
 
 
 def numbers(config: Mapping[str, Any], **defaults: int) -> dict[str, int]:
@@ -238,3 +271,22 @@ def numbers(config: Mapping[str, Any], **defaults: int) -> dict[str, int]:
             if found[name] < least:
                 raise ValueError(f"--config {name}={found[name]}: give at least {least}")
     return found
+
+
+def check_split(given: Study, notebooks: Path, split: int) -> None:
+    """Refuse more shares of a stage than there are pairs of conditions to share.
+
+    Raises:
+        ValueError: the runs with too few, and what they have.
+    """
+    from medrob import conditions, corruptions
+
+    usual = parameters(notebooks / "01_augment.ipynb").get("suite", "thesis")
+    suites = {run: stages["01_augment"].get("suite", usual) for run, stages in given.runs.items()}
+    most = {s: len(conditions.grid(corruptions.names(s))) // 2 for s in set(suites.values())}
+    few = [f"{run} ({most[suite]})" for run, suite in suites.items() if most[suite] < split]
+    if few:
+        raise ValueError(
+            f"--config split={split}: a share takes two conditions or more; runs that can have fewer shares, "
+            f"and how many: {', '.join(few)}"
+        )
