@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 import pydicom
 import pytest
+import tifffile
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from medrob import data
-from medrob.data import cache, decode, load
+from medrob.data import cache, decode, folders, load
 from medrob.runs import Run
 
 
@@ -505,3 +506,105 @@ def test_what_is_left_out_is_named(tmp_path):
     (tmp_path / "a" / "zero.png").write_bytes(b"")
     with pytest.warns(UserWarning, match=r"1 of 21 images are left out: .*zero.png \(zero bytes\)"):
         load(tmp_path, "train", skip_unreadable=True)
+
+
+# Splits that are made
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_of_three_patients_is_in_every_split(frame, tmp_path, seed):
+    rare = frame["patient"].isin([4, 9, 15])
+    file = table(tmp_path, frame.assign(label=frame["label"].where(~rare, "rare")))
+    found = [load(file, split, seed=seed) for split in data.SPLITS]
+    assert all(min(d.counts.values()) >= 1 for d in found), [d.counts for d in found]
+    assert found[0].counts["rare"] == 3
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_label_of_few_images_is_in_every_split(frame, tmp_path, seed):
+    hernia = np.isin(np.arange(60), [3, 20, 41, 58]).astype(int)
+    many = frame[["path"]].assign(mass=[0, 1] * 30, hernia=hernia)
+    found = [load(table(tmp_path, many), split, seed=seed) for split in data.SPLITS]
+    assert all(d.counts["hernia"] >= 1 for d in found), [d.counts for d in found]
+
+
+def test_split_folders_by_the_names_that_downloads_have(folder):
+    top = folder("training_set", "Validation Data", "test-images", count=2)
+    (top / "__MACOSX" / "training_set").mkdir(parents=True)
+    assert [len(d) for d in splits(top)] == [4, 4, 4]
+
+
+def test_loose_images_beside_class_folders_are_told(folder):
+    top = folder(count=20)
+    put(top / "loose.png", picture(900))
+    with pytest.warns(UserWarning, match=r"1 images lie beside class folders, in .*mine, and are left out"):
+        load(str(top))
+
+
+def test_grades_in_words_have_no_order(frame, tmp_path):
+    graded = frame[["path"]].assign(grade=["mild", "none", "severe"] * 20)
+    with pytest.raises(ValueError, match="the grade 'mild' is a word, and words tell no order"):
+        load(table(tmp_path, graded))
+
+
+def test_a_file_named_like_a_medmnist_set_with_classes_of_its_own(tmp_path):
+    arrays = {}
+    for split in data.SPLITS:
+        arrays |= {f"{split}_images": np.zeros((4, 8, 8), np.uint8), f"{split}_labels": np.arange(4) % 2}
+    np.savez(tmp_path / "bloodmnist_mine.npz", **arrays)
+    assert load(str(tmp_path / "bloodmnist_mine.npz")).class_names == ("0", "1")
+    np.savez(tmp_path / "bloodmnist_64.npz", **arrays)
+    assert "basophil" in load(str(tmp_path / "bloodmnist_64.npz")).class_names
+
+
+@pytest.mark.parametrize("lost", ["images.npy", "json"])
+def test_a_cache_that_is_not_whole_is_made_again(folder, home, lost):
+    top = folder("train", "val", "test", count=2)
+    first = load(str(top)).fingerprint
+    next((home / "data" / "cache").glob(f"mine-*.{lost}")).unlink()
+    assert load(str(top)).fingerprint == first
+
+
+# Kinds of files
+
+
+def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
+    stored = 1000 + picture(3, dtype=np.uint16, side=8) // 32
+    named = dicom(tmp_path / "a.dcm", stored)
+    uid = dicom(tmp_path / "1.2.840.10008.5.1", stored)
+    assert (decode.read(uid) == decode.read(named)).all()
+    png = put(tmp_path / "a.png", picture(4))
+    bare = png.rename(tmp_path / "scan")
+    assert (decode.read(bare)[..., 0] == picture(4)).all()
+    assert folders.is_image(uid) and not folders.is_image(bare)
+
+
+def test_padding_is_black_in_both_senses_of_grey(tmp_path):
+    stored = np.full((8, 8), 600)
+    stored[:, :2], stored[4, 4] = 0, 100
+    for kind, bright in (("MONOCHROME1", 100), ("MONOCHROME2", 600)):
+        file = dicom(tmp_path / "a.dcm", stored, PhotometricInterpretation=kind, PixelPaddingValue=0)
+        image = decode.read(file)[..., 0]
+        assert (image[:, :2] == 0).all() and (image[stored == bright] == 255).all()
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_stored_as_nothing(tmp_path, dtype):
+    image = picture(5, dtype=dtype)
+    white = np.iinfo(dtype).max
+    for kind, wanted in (("minisblack", image), ("miniswhite", white - image)):
+        tifffile.imwrite(tmp_path / "a.tif", image, photometric=kind)
+        assert (decode.read(tmp_path / "a.tif")[..., 0] == wanted).all(), kind
+
+
+def test_several_pictures_in_one_file_are_refused(tmp_path):
+    tifffile.imwrite(tmp_path / "a.tif", np.stack([picture(1), picture(2)]), photometric="minisblack")
+    with pytest.raises(decode.UnreadableError, match="2 pages in one file; give one file for each picture"):
+        decode.read(tmp_path / "a.tif")
+
+
+def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path):
+    Image.new("1", (10_001, 10_000)).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 65536
+    with pytest.raises(decode.UnreadableError, match="10001x10000 pixels are more than 100,000,000"):
+        decode.read(tmp_path / "a.png")

@@ -112,8 +112,8 @@ def _array(file: Path, archive: Any, key: str) -> np.ndarray:
 
 def _medmnist_info(file: Path) -> dict[str, Any] | None:
     """MedMNIST's facts for a file that bears a MedMNIST name (``pneumoniamnist_64.npz``)."""
-    name = file.stem.split("_")[0]
-    if name not in MEDMNIST:
+    name, _, size = file.stem.partition("_")
+    if name not in MEDMNIST or not (size.isdigit() or not size):
         return None
     import medmnist
 

@@ -11,7 +11,7 @@ import json
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import IO, Any
@@ -24,7 +24,7 @@ from medrob.data.listing import Listing
 from medrob.progress import bar
 from medrob.runs import atomic, home
 
-VERSION = 1  # of the decoding: another number makes every set be decoded again
+VERSION = 2  # of the decoding: another number makes every set be decoded again
 DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 
 
@@ -51,11 +51,13 @@ def decoded(
     where = [] if listing.masks is None else [m is not None for m in listing.masks]
     key = hashlib.sha256(repr((VERSION, digests, where, size, channels)).encode()).hexdigest()[:16]
     base = folder() / f"{listing.source.stem}-{key}"
-    if not _file(base, "json").exists():
+    kinds = ("images.npy", "masks.npy")[: 2 if masks else 1]
+    unreadable = _unreadable(base, kinds)
+    if unreadable is None:
         _decode(listing, base, size, channels, bool(masks))
-    unreadable = {int(i): why for i, why in json.loads(_file(base, "json").read_text()).items()}
+        unreadable = _unreadable(base, kinds) or {}
     if not unreadable:
-        stored = [mapped(_file(base, kind)) for kind in ("images.npy", "masks.npy")[: 2 if masks else 1]]
+        stored = [mapped(_file(base, kind)) for kind in kinds]
         return listing, stored[0], stored[1] if masks else None
     if not skip_unreadable:
         shown = "; ".join(f"{listing.files[i]} ({why})" for i, why in list(unreadable.items())[:5])
@@ -71,6 +73,15 @@ def decoded(
     told = f"{listing.source}: {len(unreadable)} of {len(listing)} images are left out: {first}{more}"
     warnings.warn(told, stacklevel=2)
     return decoded(listing[rest], size=size, channels=channels, skip_unreadable=True)
+
+
+def _unreadable(base: Path, kinds: Sequence[str]) -> dict[int, str] | None:
+    """What could not be decoded, and why; None if the set has not been decoded, or not all of it is there."""
+    try:
+        found = {int(i): why for i, why in json.loads(_file(base, "json").read_text()).items()}
+    except (OSError, ValueError, AttributeError):
+        return None
+    return found if found or all(_file(base, kind).exists() for kind in kinds) else None
 
 
 def mapped(file: Path) -> np.ndarray:

@@ -13,13 +13,14 @@ from scipy.special import expit
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
-LARGE = 65536  # bytes; a smaller file cannot hold MOST_PIXELS
 LARGE_JPEG = MOST_PIXELS // 512  # bytes; the least is a bit for 8x8 pixels
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 LIMIT = threading.Lock()  # Pillow's limit of pixels is one for all threads
-DICOM_SUFFIXES = (".dcm", ".dicom", ".ima", "")
+TIFF = (".tif", ".tiff")
+PHOTOMETRIC = 262  # the tag of a TIFF that says whether 0 is black (1) or white (0)
+DICOM = (".dcm", ".dicom", ".ima")
 
 
 class UnreadableError(ValueError):
@@ -38,14 +39,17 @@ def read(file: Path) -> np.ndarray:
         size = file.stat().st_size
         if not size:
             raise UnreadableError("zero bytes")
-        if file.suffix.lower() in DICOM_SUFFIXES:
+        suffix = file.suffix.lower()
+        medical = suffix in DICOM or (may_be_dicom(file) and is_dicom(file))
+        if medical:
             image = _dicom(file)
         else:
-            if file.suffix.lower() in JPEG and not _ended(file, size):
+            if suffix in JPEG and not _ended(file, size):
                 raise UnreadableError("cut off: a JPEG without its end")
-            if size > (LARGE_JPEG if file.suffix.lower() in JPEG else LARGE):
-                _refuse_huge(file)
+            inverted = _look(file) if suffix not in JPEG or size > LARGE_JPEG else False
             image = cv2.imread(str(file), AS_IT_IS)
+            if inverted and image is not None and image.dtype == np.uint16:
+                image = 65535 - image  # OpenCV turns white as 0 round in 8 bit alone
     except (OSError, cv2.error) as error:
         raise UnreadableError(f"cannot be read: {error}") from None
     if image is None:
@@ -56,7 +60,21 @@ def read(file: Path) -> np.ndarray:
         raise UnreadableError(f"{image.shape[1]}x{image.shape[0]} pixels are too few to show anything")
     if image.ndim == 2:
         return image[..., None]
-    return image if file.suffix.lower() in DICOM_SUFFIXES else image[..., ::-1]
+    return image if medical else image[..., ::-1]
+
+
+def may_be_dicom(file: Path) -> bool:
+    """Whether a name without an ending, or one such as "1.2.840.10008.5", may be that of a DICOM file."""
+    return not file.suffix or file.suffix[1:].isdigit()
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether a file bears the mark of DICOM."""
+    try:
+        with file.open("rb") as stream:
+            return stream.read(132)[128:] == b"DICM"
+    except OSError:
+        return False
 
 
 def fit(image: np.ndarray, *, size: int, channels: int, levels: int) -> np.ndarray:
@@ -110,8 +128,12 @@ def _ended(file: Path, size: int) -> bool:
         return b"\xff\xd9" in stream.read()
 
 
-def _refuse_huge(file: Path) -> None:
-    """Look at the header before gigabytes are spent."""
+def _look(file: Path) -> bool:
+    """Look at the header before gigabytes are spent; True if white is stored as 0.
+
+    Raises:
+        UnreadableError: too many pixels, or several pictures in one TIFF.
+    """
     from PIL import Image, UnidentifiedImageError
 
     with LIMIT:
@@ -119,14 +141,20 @@ def _refuse_huge(file: Path) -> None:
         try:
             with Image.open(file) as image:
                 width, height = image.size
-        except (UnidentifiedImageError, OSError, SyntaxError, struct.error):
-            return  # a kind that only OpenCV knows
+                tiff = file.suffix.lower() in TIFF
+                pages = getattr(image, "n_frames", 1) if tiff else 1
+                inverted = tiff and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
+        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
+            return False  # a kind that only OpenCV knows
         finally:
             Image.MAX_IMAGE_PIXELS = limit
     if width * height > MOST_PIXELS:
         raise UnreadableError(
             f"{width}x{height} pixels are more than {MOST_PIXELS:,}; cut it into tiles or make it smaller"
         )
+    if pages > 1:
+        raise UnreadableError(f"{pages} pages in one file; give one file for each picture")
+    return inverted
 
 
 def _dicom(file: Path) -> np.ndarray:
@@ -147,7 +175,9 @@ def _dicom(file: Path) -> np.ndarray:
         raise
     except Exception as error:  # pydicom raises many kinds on files that are damaged or compressed
         raise UnreadableError(f"no picture that pydicom can decode ({error})") from None
-    return 255 - grey if kind == "MONOCHROME1" else grey
+    if kind == "MONOCHROME1":
+        grey = np.where(_padding(dataset, pixels), 0, 255 - grey)
+    return grey
 
 
 def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
@@ -162,10 +192,10 @@ def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
     centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
     if centre is None or width is None or width <= 1:
         values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
-        shown = values[pixels != dataset.get("PixelPaddingValue")]
+        shown = values[~_padding(dataset, pixels)]
         low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
         share = (values - low) / ((high - low) or 1)
-        share[pixels == dataset.get("PixelPaddingValue")] = 0
+        share[_padding(dataset, pixels)] = 0
     elif dataset.get("VOILUTFunction") == "LINEAR_EXACT":
         share = (values - centre) / width + 0.5
     elif dataset.get("VOILUTFunction") == "SIGMOID":
@@ -173,6 +203,15 @@ def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
     else:
         share = (values - (centre - 0.5)) / (width - 1) + 0.5
     return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+
+
+def _padding(dataset: Any, pixels: np.ndarray) -> np.ndarray:
+    """Where a file is filled up around its picture, bool (H, W)."""
+    value = dataset.get("PixelPaddingValue")
+    if value is None:
+        return np.zeros(pixels.shape[:2], bool)
+    ends = sorted((value, dataset.get("PixelPaddingRangeLimit", value)))
+    return (pixels >= ends[0]) & (pixels <= ends[1])
 
 
 def _first(value: Any) -> float | None:

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 
 import numpy as np
 
-from medrob.data.listing import ALIASES, Listing, classes, paths, split_name
+from medrob.data import decode
+from medrob.data.listing import Listing, classes, is_split, paths, split_name
 
 # Files that are meant to be images; others (notes, tables, Thumbs.db) are passed over.
 SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".sr", ".ras", ".dcm", ".dicom", ".ima"),
 )
-DICOM_MARK = slice(128, 132)
 
 
 def read(folder: Path) -> Listing:
@@ -27,7 +28,7 @@ def read(folder: Path) -> Listing:
             folders, a folder that contains itself through a link.
     """
     tops = _folders(folder)
-    named = [top for top in tops if top.name.lower() in ALIASES]
+    named = [top for top in tops if is_split(top.name)]
     if named and len(named) < len(tops):
         others = ", ".join(top.name for top in tops if top not in named)
         raise ValueError(
@@ -50,6 +51,13 @@ def read(folder: Path) -> Listing:
                     f"class folder {top} is empty (no image in it); fill it, or remove the folder"
                 )
             rows += [(split, top.name, file) for file in found]
+    loose = [root for _, root in roots for file in root.iterdir() if is_image(file)]
+    if loose:
+        warnings.warn(
+            f"{folder}: {len(loose)} images lie beside class folders, in {loose[0]}, and are left out: move "
+            "them into the folder of their class",
+            stacklevel=2,
+        )
     labels, names = classes([row[1] for row in rows], str(folder))
     task = "binary" if len(names) == 2 else "multiclass"
     splits = np.array([row[0] for row in rows], "U5")
@@ -57,7 +65,8 @@ def read(folder: Path) -> Listing:
 
 
 def _folders(folder: Path) -> list[Path]:
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    """The folders in a folder, but for those of the system."""
+    return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
 
 
 def _images(folder: Path, above: tuple[Path, ...]) -> list[Path]:
@@ -73,14 +82,15 @@ def _images(folder: Path, above: tuple[Path, ...]) -> list[Path]:
                 if real in above:
                     raise ValueError(f"{path} is a link that leads back to {real}, which holds it: remove it")
                 found += _images(path, (*above, real))
-            elif path.suffix.lower() in SUFFIXES or (not path.suffix and _is_dicom(path)):
+            elif is_image(path):
                 found.append(path)
     return found
 
 
-def _is_dicom(path: Path) -> bool:
-    try:
-        with path.open("rb") as file:
-            return file.read(132)[DICOM_MARK] == b"DICM"
-    except OSError:
+def is_image(path: Path) -> bool:
+    """Whether a file is meant to be an image: by its name, or as DICOM, which is often named by a number."""
+    if path.name.startswith("."):
         return False
+    if path.suffix.lower() in SUFFIXES:
+        return path.is_file()
+    return decode.may_be_dicom(path) and path.is_file() and decode.is_dicom(path)

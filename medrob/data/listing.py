@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from medrob.data.dataset import MOST_CLASSES, SPLITS
 
-# What folders and tables call the splits, in small letters.
+# What folders and tables call the splits, in small letters and without "set" or "data" at the end.
 ALIASES = {
     **dict.fromkeys(("train", "training", "tr"), "train"),
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
@@ -79,13 +80,23 @@ def classes(values: list[Any], where: str) -> tuple[np.ndarray, tuple[str, ...]]
     return np.array([number[value] for value in values], np.int64), tuple(map(str, found))
 
 
+def is_split(name: str) -> bool:
+    """Whether a folder's name is that of a split."""
+    return _bare(name) in ALIASES
+
+
+def _bare(name: str) -> str:
+    """``Training_Set`` -> ``training``."""
+    return re.sub(r"[ _-]?(set|data|images)$", "", name.strip().lower())
+
+
 def split_name(name: str, where: str) -> str:
     """One of `SPLITS` for a name such as "Training".
 
     Raises:
         ValueError: no name of a split.
     """
-    known = ALIASES.get(name.strip().lower())
+    known = ALIASES.get(_bare(name))
     if known is None:
         raise ValueError(
             f"{where}: {name!r} is no split; the splits are {', '.join(SPLITS)} (also {', '.join(ALIASES)})"

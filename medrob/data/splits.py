@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import warnings
 from dataclasses import replace
 from typing import Any
@@ -12,6 +13,8 @@ import pandas as pd
 from medrob.data.dataset import SPLITS, ImageDataset
 from medrob.data.listing import Listing
 
+Folds = tuple[int, ...]
+ATTEMPTS = 20  # to draw folds in which no class is missing from a split
 FOLDS = 10  # two become the test split, one the validation split: 7 : 1 : 2, as in MedMNIST
 
 
@@ -19,8 +22,8 @@ def complete(listing: Listing, seed: int) -> Listing:
     """Make the splits that are missing, sorted by split, then as listed.
 
     Without any, 70 % of the images train, 10 % validate, 20 % test; a missing validation split takes 10 %
-    of the training images, a missing test split 20 %. Classes are in proportion; of several labels it is
-    the rarest that counts. Groups stay together.
+    of the training images, a missing test split 20 %. Groups stay together. Classes are in proportion, as far
+    as groups let them be; of several labels the rarest of an image counts first, then all of them.
 
     Raises:
         ValueError: no training images, or too few images to split.
@@ -32,11 +35,8 @@ def complete(listing: Listing, seed: int) -> Listing:
     absent = [name for name in ("test", "val") if name not in splits]
     if absent:
         pool = np.flatnonzero(splits == "train")
-        fold = _folds(listing[pool], seed)
-        if "test" in absent:
-            splits[pool[fold < 2]] = "test"
-        if "val" in absent:
-            splits[pool[fold == 2]] = "val"
+        test, val = _parts(listing[pool], seed, absent)
+        splits[pool[test]], splits[pool[val]] = "test", "val"
     order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
     return replace(listing, splits=splits)[order]
 
@@ -64,6 +64,58 @@ def _folds(listing: Listing, seed: int) -> np.ndarray:
         for number, (_, rows) in enumerate(parts):
             fold[rows] = number
     return fold
+
+
+def _parts(listing: Listing, seed: int, absent: list[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Which images become test and validation, bool (N,) each: of folds that are as fair as can be.
+
+    Folds are drawn again where a class, by the way its groups fall, is missing from a split.
+    """
+    best: tuple[tuple[int, float], np.ndarray, Folds, Folds] | None = None
+    for attempt in range(ATTEMPTS):
+        fold = _folds(
+            listing, seed if not attempt else int(np.random.default_rng([seed, attempt]).integers(2**31))
+        )
+        unfair, test, val = _fairest(listing.labels, fold, absent)
+        if best is None or unfair < best[0]:
+            best = unfair, fold, test, val
+        if not unfair[0]:
+            break
+    assert best is not None
+    _, fold, test, val = best
+    return np.isin(fold, test), np.isin(fold, val)
+
+
+def _fairest(
+    labels: np.ndarray, fold: np.ndarray, absent: list[str]
+) -> tuple[tuple[int, float], Folds, Folds]:
+    """The folds that become test and validation, and how unfair that is.
+
+    First counts how many classes are missing from a split, then how far the classes are from their share of
+    all images; of equals, the first is taken.
+    """
+    hot = labels if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    each = np.stack([hot[fold == number].sum(0) for number in range(FOLDS)])  # (folds, classes)
+    images = np.bincount(fold, minlength=FOLDS)
+    share = np.maximum(each.sum(0) / len(fold), 1e-9)
+    test_size, val_size = 2 * ("test" in absent), 1 * ("val" in absent)
+
+    def unfairness(test: Folds, val: Folds) -> tuple[int, float]:
+        train = tuple(set(range(FOLDS)) - {*test, *val})
+        missing, away = 0, 0.0
+        for part in (list(part) for part in (train, test, val) if part):
+            count, total = each[part].sum(0), max(images[part].sum(), 1)
+            missing += int((count == 0).sum())
+            away += np.square(count / total - share).dot(1 / share)  # of a rare class one image is more
+            away += abs(len(part) / FOLDS - total / len(fold))
+        return missing, round(float(away), 9)
+
+    chosen = [
+        (unfairness(test, val), test, val)
+        for test in itertools.combinations(range(FOLDS), test_size)
+        for val in itertools.combinations(sorted(set(range(FOLDS)) - set(test)), val_size)
+    ]
+    return min(chosen)
 
 
 def subset(dataset: ImageDataset, limit: int | None, seed: int) -> ImageDataset:

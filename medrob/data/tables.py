@@ -103,8 +103,14 @@ def _labels(
             values = values.astype(int)
         elif not pd.api.types.is_integer_dtype(values):
             values = values.astype(str).str.strip()
+        ordinal = column["label"].strip().lower() == "grade"
+        if ordinal and not pd.api.types.is_integer_dtype(values):
+            raise ValueError(
+                f"{file}: the grade {values.iloc[0]!r} is a word, and words tell no order; give whole "
+                "numbers, or call the column 'label' if the classes have none"
+            )
         labels, names = classes(values.tolist(), str(file))
-        if column["label"].strip().lower() == "grade":
+        if ordinal:
             return labels, names, "ordinal"
         return labels, names, "binary" if len(names) == 2 else "multiclass"
     several = [name for name in frame.columns if name not in column.values()]

@@ -34,6 +34,7 @@ class Session:
         self._over = threading.Event()
         self._lock: Any = None
         self._said = 0  # of how many it was said that they are done
+        self._seen: dict[str, jobs.Executed] = {}  # of each stage, a notebook that was executed
         self._todo: list[Path] = []  # the notebooks that are to be executed
 
     def begin(self) -> None:
@@ -48,6 +49,8 @@ class Session:
         self._began = time.time()
         for file in self._files("*.progress"):
             file.unlink(missing_ok=True)
+        for stage in STAGES:
+            self._before(stage)
         threading.Thread(target=self._report, daemon=True).start()
 
     def plan(self, todo: Mapping[str, Sequence[str]]) -> None:
@@ -107,9 +110,11 @@ class Session:
                 yield file, jobs.told(job, self._before(file.name.split(".")[0]), inside, time.time())
 
     def _before(self, stage: str) -> jobs.Executed | None:
-        """A notebook of the stage as it was executed last."""
+        """A notebook of the stage as it was executed last; one that is executed again is gone meanwhile."""
         files = sorted(self._files(f"{stage}.ipynb"), key=lambda file: file.stat().st_mtime)
-        return jobs.read(files[-1]) if files else None
+        if files and (found := jobs.read(files[-1])):
+            self._seen[stage] = found
+        return self._seen.get(stage)
 
     def _altogether(self) -> str:
         """How many notebooks are done, and about how long the rest takes if every stage has been seen."""
