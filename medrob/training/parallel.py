@@ -9,11 +9,13 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.parallel import DistributedDataParallel
 
 from medrob.models import pick_device
@@ -41,9 +43,10 @@ class Team:
         if self.size == 1:
             return model
         if self.device.type == "cuda":
-            # Batch norm then sees the whole batch; on CPUs PyTorch has none that does.
             model = nn.SyncBatchNorm.convert_sync_batchnorm(model)
-        return DistributedDataParallel(model, [self.device] if self.device.type == "cuda" else None)
+            return DistributedDataParallel(model, [self.device])
+        _share_batch_norm(model)
+        return DistributedDataParallel(model)
 
     def gather(self, own: Tensor) -> Tensor:
         """The sum over the processes; each fills in its rows and leaves the others zero."""
@@ -82,3 +85,60 @@ def team(device: str | torch.device | None) -> Iterator[Team]:
     finally:
         if began:
             dist.destroy_process_group()
+
+
+class SharedBatchNorm(_BatchNorm):
+    """Batch norm over the images of all processes on CPUs, where PyTorch's `SyncBatchNorm` does not run."""
+
+    def _check_input_dim(self, input: Tensor) -> None:
+        pass
+
+    def forward(self, input: Tensor) -> Tensor:
+        """(N, C, ...) in, the same shape out; N may differ between the processes."""
+        if not (self.training and dist.is_initialized()):
+            return super().forward(input)
+        others = [0, *range(2, input.ndim)]
+        shape = (1, -1, *(1,) * (input.ndim - 2))
+        here = input.new_tensor([input.numel() / input.shape[1]])
+        own = _Sum.apply(torch.cat([input.sum(others), here]))
+        count, mean = own[-1].detach(), own[:-1] / own[-1].detach()
+        centred = input - mean.view(shape)
+        variance = _Sum.apply(centred.square().sum(others)) / count
+        if self.track_running_stats and self.running_mean is not None and self.running_var is not None:
+            with torch.no_grad():
+                if self.num_batches_tracked is not None:
+                    self.num_batches_tracked.add_(1)
+                tracked = float(self.num_batches_tracked or 1)
+                share = 1 / tracked if self.momentum is None else self.momentum
+                self.running_mean.lerp_(mean, share)
+                self.running_var.lerp_(variance * count / (count - 1), share)
+        result = centred * (variance + self.eps).rsqrt().view(shape)
+        return (
+            torch.addcmul(self.bias.view(shape), result, self.weight.view(shape)) if self.affine else result
+        )
+
+
+class _Sum(torch.autograd.Function):
+    """The sum over the processes; so is its gradient."""
+
+    @staticmethod
+    def forward(ctx: Any, own: Tensor) -> Tensor:
+        total = own.clone()
+        dist.all_reduce(total)
+        return total
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
+        return _Sum.forward(ctx, gradient.contiguous())
+
+
+def _share_batch_norm(module: nn.Module) -> None:
+    """Put `SharedBatchNorm`, with the same weights, in the place of every batch norm below a module."""
+    for name, child in module.named_children():
+        if isinstance(child, _BatchNorm) and not isinstance(child, SharedBatchNorm):
+            form = child.num_features, child.eps, child.momentum, child.affine, child.track_running_stats
+            shared = SharedBatchNorm(*form).train(child.training)
+            shared._parameters, shared._buffers = child._parameters, child._buffers
+            module.add_module(name, shared)
+        else:
+            _share_batch_norm(child)
