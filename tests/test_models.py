@@ -387,6 +387,81 @@ def test_our_own_weights_start_another_training(tmp_path):
     assert same.origin == "122 of 122 arrays from model.safetensors"
 
 
+def test_what_normalises_is_said_and_chosen(tmp_path):
+    theirs = torchvision.models.resnet18(num_classes=3)
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    options = dict(width=64, stem="torchvision", weights=tmp_path / "w.pth")
+    ours = small(**options)
+    assert ours.origin.endswith("how its images were normalised: here mean 0.5, spread 0.5 (normalise=)")
+    grey = small(**options, normalise="imagenet")
+    assert grey.normalise.mean == pytest.approx(0.449) and grey.normalise.std == pytest.approx(0.226)
+    assert "not known" not in grey.origin and "not known" not in small(**options, normalise="half").origin
+    colour = small(in_channels=3, normalise="imagenet")
+    assert colour.normalise.mean == [0.485, 0.456, 0.406]
+    models.save(colour, tmp_path)
+    assert models.load(tmp_path).normalise.std == [0.229, 0.224, 0.225]
+    with pytest.raises(ValueError, match="normalise='mean' is unknown; give one of auto, half, imagenet"):
+        small(normalise="mean")
+
+
+def test_a_part_of_a_head_that_is_not_used_is_named(tmp_path):
+    arrays = torchvision.models.mobilenet_v3_small(num_classes=3).state_dict()
+    torch.save(arrays | {"classifier.9.weight": torch.zeros(2, 2)}, tmp_path / "w.pth")
+    model = models.build("mobilenet_v3_small", in_channels=3, num_classes=3, weights=tmp_path / "w.pth")
+    assert "left out: classifier.9.weight" in model.origin
+
+
+def test_weights_that_are_not_finite_are_refused(tmp_path):
+    arrays = torchvision.models.resnet18(num_classes=3).state_dict()
+    arrays["layer1.0.conv1.weight"][0] = float("nan")
+    torch.save(arrays, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"not finite, in layer1.0.conv1.weight: the training that made"):
+        small(width=64, stem="torchvision", weights=tmp_path / "w.pth")
+
+
+OWN = """
+import torch
+from torch import nn
+
+def right(in_channels, num_classes):
+    return nn.Sequential(nn.Dropout(), nn.Flatten(), nn.LazyLinear(num_classes))
+
+def one_more(in_channels, num_classes):
+    return right(in_channels, num_classes + 1)
+
+class Two(nn.Module):
+    def forward(self, x):
+        return x, x
+
+def pair(in_channels, num_classes):
+    return Two()
+
+def fixed(in_channels, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("one_more", r"gives \(2, 4\) for 2 images; it must give logits \(2, 3\), one for each class"),
+        ("pair", r"gives tuple for 2 images; it must give logits \(2, 3\)"),
+        ("fixed", r"does not take images of shape \(2, 1, 8, 8\): RuntimeError: .*mat1 and mat2"),
+    ],
+)
+def test_outputs_of_a_network_of_ones_own_are_looked_at(tmp_path, monkeypatch, name, told):
+    (tmp_path / "ownnets.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    model = models.build("ownnets:right", in_channels=1, num_classes=3, size=8)
+    assert model.training and model(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
+    first, second = (
+        models.build("ownnets:right", in_channels=1, num_classes=3, size=8, seed=1) for _ in "12"
+    )
+    assert torch.equal(first.backbone[2].weight, second.backbone[2].weight)
+    with pytest.raises(ValueError, match=rf"arch='ownnets:{name}' {told}"):
+        models.build(f"ownnets:{name}", in_channels=1, num_classes=3, size=8)
+
+
 def test_torchvisions_weights_by_name(monkeypatch):
     theirs = torchvision.models.resnet18(num_classes=1000)
     asked = []

@@ -35,7 +35,7 @@ def test_all_mistakes_are_listed_at_once(tmp_path):
         load(tmp_path, text)
     message = str(caught.value)
     assert "'a b' is not a run name" in message
-    assert "no parameter 'epoch'; it has arch, stem, width, weights, recipe, epochs" in message
+    assert "no parameter 'epoch'; it has arch, stem, width, weights, normalise, recipe, epochs" in message
     assert "lr='fast' is not like its default" in message
     assert "no stage '06_more'; the stages are 01_augment" in message
     assert "run y, 01_augment: no parameter 'run'" in message

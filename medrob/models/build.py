@@ -30,6 +30,12 @@ ONE_SIZE = {
     **{f"vit_{name}": ("image_size", int(name[-2:])) for name in ("b_16", "b_32", "l_16", "l_32", "h_14")},
     "maxvit_t": ("input_size", 224),
 }
+# What normalises, in shares of 255: mean, spread. "auto": those that the weights were learnt with.
+NORMALISE: dict[str, tuple[Any, Any]] = {
+    "auto": (None, None),
+    "half": (0.5, 0.5),
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+}
 # Arguments of torchvision that give one tensor of logits in training too.
 ONE_OUTPUT = {arch: {"aux_logits": False, "init_weights": True} for arch in ("googlenet", "inception_v3")}
 
@@ -50,6 +56,7 @@ def build(
     size: int | None = None,
     task: str = "multiclass",
     weights: str | Path | None = None,
+    normalise: str = "auto",
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     seed: int | None = None,
@@ -72,13 +79,16 @@ def build(
         weights: None or "" = random; else see `medrob.models.weights.read`: a name of torchvision's, a
             safetensors file, a state_dict. A head of another number of classes stays new, and the filters of
             RGB weights are summed for grey images; `Classifier.origin` says so in words.
-        mean, std: what normalises, in shares of 255, a number or one for each channel; None = those of the
-            weights if they are known, else 0.5.
+        normalise: "auto" = by the mean and spread of the images that the weights were learnt with if these
+            are known, else by 0.5; "half" = by 0.5; "imagenet" = by those of ImageNet (for grey images, of
+            the three channels the mean).
+        mean, std: what normalises instead, in shares of 255, a number or one for each channel.
         seed: of the random weights; None = PyTorch's present state.
 
     Raises:
         ValueError: an unknown architecture, stem or task, a width below 1, a stem or width for a network
-            that has none, a size that the network cannot take, weights that do not fit.
+            that has none, a size that the network cannot take, weights that do not fit, outputs that are
+            not one number a class.
     """
     if ":" not in arch and arch not in architectures():
         near = "; like it: ".join(["", *difflib.get_close_matches(arch, architectures(), 1)])
@@ -94,15 +104,21 @@ def build(
         stem = "torchvision"  # what the published weights were learnt with
     form = _form(arch, stem, width, size)
     found = _weights.read(weights, arch) if weights else None
-    scale = _scale(in_channels, mean, std, found)
+    if normalise not in NORMALISE:
+        raise ValueError(f"normalise={normalise!r} is unknown; give one of {', '.join(NORMALISE)}")
+    scale = _scale(in_channels, (mean, std), NORMALISE[normalise], found)
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task, **scale)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
         backbone = _backbone(arch, in_channels, num_classes, form)
+        if ":" in arch and size:
+            _check_outputs(backbone, arch, (2, in_channels, size, size), num_classes)
     origin = "random weights" if found is None else _weights.adopt(backbone, found, _called(arch, form))
-    normalise = Normalise(scale.get("mean", 0.5), scale.get("std", 0.5))
-    return Classifier(backbone, config, normalise, _smallest(arch), origin)
+    if found is not None and found.mean is None and normalise == "auto" and (mean, std) == (None, None):
+        origin += "; it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
+    first = Normalise(scale.get("mean", 0.5), scale.get("std", 0.5))
+    return Classifier(backbone, config, first, _smallest(arch), origin)
 
 
 def form(arch: str, *, stem: str, width: int) -> dict[str, Any]:
@@ -158,20 +174,46 @@ def _check_scale(in_channels: int, mean: Any, std: Any) -> None:
 
 
 def _scale(
-    in_channels: int,
-    mean: float | Sequence[float] | None,
-    std: float | Sequence[float] | None,
-    found: _weights.Weights | None,
+    in_channels: int, given: tuple[Any, Any], usual: tuple[Any, Any], found: _weights.Weights | None
 ) -> dict[str, Any]:
-    """Mean and spread, empty if both are 0.5: as given, else of the weights (of grey images one for all)."""
+    """Mean and spread, empty if both are 0.5: as given, else the usual ones, else those of the weights.
+
+    Those that are not given are for grey images one for all channels.
+    """
     result: dict[str, Any] = {}
-    for name, given in (("mean", mean), ("std", std)):
-        value: Any = getattr(found, name, None) if given is None else given
-        if isinstance(value, Sequence):
-            value = sum(value) / len(value) if given is None and in_channels == 1 else list(value)
+    for name, own, preset in zip(("mean", "std"), given, usual, strict=True):
+        value: Any = own
+        if own is None:
+            value = getattr(found, name, None) if preset is None else preset
+            value = sum(value) / len(value) if isinstance(value, Sequence) and in_channels == 1 else value
+        value = list(value) if isinstance(value, Sequence) else value
         result[name] = 0.5 if value is None else value
     _check_scale(in_channels, **result)
     return {} if result == {"mean": 0.5, "std": 0.5} else result
+
+
+def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classes: int) -> None:
+    """Refuse a network of one's own whose outputs are no numbers of the classes, before it is trained."""
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    if device.type == "meta":  # only its form is looked at, which not every network takes
+        return
+    modes = {module: module.training for module in network.modules()}
+    came: Any
+    try:
+        with torch.no_grad():
+            came = network.eval()(torch.zeros(shape, device=device))
+    except Exception as error:  # whatever the network's own code raises
+        told = f"{type(error).__name__}: {error}"
+        raise ValueError(f"arch={arch!r} does not take images of shape {shape}: {told}") from error
+    finally:
+        for module, training in modes.items():
+            module.training = training
+    came = tuple(came.shape) if torch.is_tensor(came) else type(came).__name__
+    if came != (shape[0], classes):
+        raise ValueError(
+            f"arch={arch!r} gives {came} for {shape[0]} images; it must give logits {(shape[0], classes)}, "
+            "one for each class"
+        )
 
 
 def _called(arch: str, form: dict[str, Any]) -> str:

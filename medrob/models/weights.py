@@ -123,11 +123,20 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
             f"weights={weights.name!r} do not fit {arch}: {len(lost)} of {len(wanted)} arrays differ, "
             f"{len(extra)} are too many ({'; '.join(shown)}); they are of another network, stem or width"
         )
+    broken = [k for k in wanted if k in arrays and not torch.isfinite(arrays[k]).all()]
+    if broken:
+        raise ValueError(
+            f"weights={weights.name!r} hold numbers that are not finite, in {', '.join(broken[:3])}"
+            f"{', ...' if len(broken) > 3 else ''}: the training that made them went wrong"
+        )
     backbone.load_state_dict({k: arrays[k] for k in wanted if k in arrays and k not in new}, strict=False)
     if new:
         rows = {k: v for k, v in arrays.items() if k == f"{head}.weight"}
         before = f"{len(rows[f'{head}.weight'])} outputs" if rows else "none"
         said.append(f"head ({head}) new: {len(wanted[f'{head}.weight'])} outputs instead of {before}")
+    unused = [k for k in arrays if k not in wanted]
+    if unused:
+        said.append(f"left out: {', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}")
     taken = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {weights.name}"
     return "; ".join([taken, *said])
 
@@ -166,7 +175,7 @@ def _scale(description: Path) -> tuple[Any, Any]:
     """Mean and spread from the description beside weights of our own."""
     try:
         config = json.loads(description.read_text())
-        return config.get("mean"), config.get("std")
+        return config.get("mean", 0.5), config.get("std", 0.5)
     except (OSError, ValueError, AttributeError):
         return None, None
 

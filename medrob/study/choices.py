@@ -16,6 +16,7 @@ Problem = tuple[str, str, str]  # the stage, the parameter or "", and what is wr
 # Parameter -> where the package lists what it takes. A module is imported only if a study asks for it.
 CHOICES = {
     ("01_augment", "suite"): ("medrob.corruptions", "suites"),
+    ("02_train", "normalise"): ("medrob.models.build", "NORMALISE"),
     ("04_heatmaps", "methods"): ("medrob.saliency", "names"),
     ("04_heatmaps", "select"): ("medrob.drift", "SELECTIONS"),
 }

@@ -47,8 +47,20 @@ def _train(study: Run, chosen: dict[str, Any]) -> None:
     form = models.form(chosen["arch"], stem=chosen["stem"], width=chosen["width"])
     shape: dict[str, Any] = dict(in_channels=train.channels, num_classes=train.num_classes)
     shape |= dict(size=train.images.shape[1], task=train.task)
-    model = models.build(chosen["arch"], **shape, weights=chosen["weights"], seed=chosen["seed"], **form)
-    apart = ("run", "arch", "stem", "width", "weights", "recipe", "tensorboard", "seed", "device")
+    form |= {name: chosen[name] for name in ("weights", "normalise", "seed")}
+    model = models.build(chosen["arch"], **shape, **form)
+    apart = (
+        "run",
+        "arch",
+        "stem",
+        "width",
+        "weights",
+        "normalise",
+        "recipe",
+        "tensorboard",
+        "seed",
+        "device",
+    )
     recipe = training.recipe(chosen["recipe"], **{k: v for k, v in chosen.items() if k not in apart})
     where = {name: chosen[name] for name in ("seed", "device", "tensorboard")}
     history = training.fit(model, train, val, run=study, **where, **recipe.settings())
