@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import Callable
 from functools import cache
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -134,12 +135,23 @@ def _expression(text: str) -> Any:
     iaa, iap = _library().augmenters, _library().parameters
     known = {"iaa": (iaa, iaa.Augmenter), "iap": (iap, iap.StochasticParameter)}
 
+    def named(node: ast.Attribute) -> Any:
+        """The class under a name such as ``iaa.Fliplr`` or ``iaa.pillike.Equalize``."""
+        start, *path = ast.unparse(node).split(".")
+        found, kind = known.get(start, (None, object))
+        for inner in path[:-1]:  # modules of imgaug's, and no others
+            found = getattr(found, inner, None)
+            if not (isinstance(found, ModuleType) and found.__name__.startswith("imgaug.augmenters.")):
+                found = None
+        found = getattr(found, path[-1], None)
+        if not (isinstance(found, type) and issubclass(found, kind)) or start not in known:
+            raise ValueError(f"{ast.unparse(node)} is none of imgaug's")
+        return found
+
     def value(node: ast.AST) -> Any:
         match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id=module), attr=name)) if module in known:
-                kind = getattr(known[module][0], name, None)
-                if not (isinstance(kind, type) and issubclass(kind, known[module][1])):
-                    raise ValueError(f"{module}.{name} is none of imgaug's")
+            case ast.Call(func=ast.Attribute() as called):
+                kind = named(called)
                 options = {k.arg: value(k.value) for k in node.keywords if k.arg}
                 return kind(*map(value, node.args), **options)
             case ast.List(elts=items):
@@ -211,7 +223,13 @@ def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.
     """Run an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
     from medrob.corruptions.imgaug_bridge import seeded
 
-    changed = seeded(augmenter, int(rng.integers(2**31))).augment_images(images)
+    try:
+        changed = seeded(augmenter, int(rng.integers(2**31))).augment_images(images)
+    except Exception as error:  # imgaug raises many kinds on images that it does not take
+        kind = "grey images; leave out what changes colours" if images.shape[-1] == 1 else "these images"
+        raise ValueError(
+            f"the augmentation cannot be made of {kind} ({type(error).__name__}: {error})"
+        ) from error
     other = next((image.shape for image in changed if image.shape != images.shape[1:]), None)
     if other:
         raise ValueError(

@@ -121,6 +121,15 @@ def test_an_imgaug_expression_is_what_imgaug_does():
     varied = policy(" iaa.Affine(rotate=iap.Normal(0, 5), translate_px={'x': (-2, 2)}, mode='edge')")
     assert varied(images, np.random.default_rng(0)).shape == images.shape
     assert varied.name.strip().startswith("iaa.Affine")
+    equal = policy("iaa.pillike.Equalize()")(images, np.random.default_rng(0))
+    assert (equal == iaa.pillike.Equalize().augment_images(images)).all()
+
+
+def test_colours_cannot_be_changed_in_grey_images():
+    told = "cannot be made of grey images; leave out what changes colours"
+    with pytest.raises(ValueError, match=told):
+        policy("iaa.Grayscale(1.0)")(pictures(1), np.random.default_rng(0))
+    policy("iaa.Grayscale(1.0)")(pictures(3), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -132,6 +141,10 @@ def test_an_imgaug_expression_is_what_imgaug_does():
         "iaa.Fliplr(0.5).augment_images",
         "iaa.Add(__import__('os').getpid())",
         "iaa.np.zeros(3)",
+        "iaa.size.np.zeros(3)",
+        "iaa.size.os.getpid()",
+        "iaa.meta.Augmenter.__subclasses__()",
+        "iaa.__class__()",
         "iaa.Lambda(lambda *a: a)",
         "iaa.Add([x for x in (1, 2)])",
         "iaa.Add(value=1, wrong=2)",

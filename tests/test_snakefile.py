@@ -199,6 +199,8 @@ def test_how_far_a_job_is_and_how_long_it_will_take(tmp_path):
     assert jobs.told(job, before, "maps 50%, 0:03 gone", 1010.0) == (
         "50%, 0:10 gone, about 0:10 to go (maps 50%)"
     )
+    taken_up = "training, taken up after epoch 3 50%, 0:03 gone, about 0:03 to go"
+    assert jobs.told(job, before, taken_up, 1010.0).endswith("(training, taken up after epoch 3 50%)")
     other = papermilled(tmp_path / "c.ipynb", [9.0], seconds=9.0)  # of other cells: no measure
     assert jobs.share(job, other, "") == 0.5
     assert jobs.told(papermilled(tmp_path / "d.ipynb", [None] * 9), None, "", 1005.0) == "0%, 0:05 gone"

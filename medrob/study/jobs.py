@@ -62,5 +62,5 @@ def told(job: Executed, before: Executed | None, step: str, now: float) -> str:
     """``43 %, 0:52 gone, about 1:10 to go (training 40 %)``."""
     done, gone = share(job, before, step), max(now - job.began, 0.0)
     left = gone * (1 - done) / done if done > SOON else float("nan")
-    inside = step.split(",")[0]
+    inside = re.sub(r", [\d:]+ gone.*", "", step)
     return f"{say('', done, gone, left).strip()}{f' ({inside})' if inside else ''}"

@@ -90,7 +90,8 @@ def fit(
         parts = dict(model=model, optimizer=optimizer, schedule=schedule, scaler=one_epoch.scaler)
         state = checkpoint.resume(run, arguments, **parts)
         log = stack.enter_context(_log(run if tensorboard and here.leads else None, state["epoch"]))
-        progress = bar(total=recipe.epochs, initial=state["epoch"], desc="training", unit="epoch")
+        desc = f"training, taken up after epoch {state['epoch']}" if state["epoch"] else "training"
+        progress = bar(total=recipe.epochs, initial=state["epoch"], desc=desc, unit="epoch")
         while not state["finished"]:
             rows = one_epoch(state["epoch"] + 1)
             _note(state, rows, model, recipe)
