@@ -8,7 +8,7 @@ from medrob import figures, report
 from medrob.__main__ import main
 from medrob.report.notebooks import said, with_formulas
 from medrob.runs import STAGES, Run, home
-from medrob.runs.overview import overview, verify
+from medrob.runs.overview import overview, shown, verify
 from medrob.runs.state import study_lock
 
 
@@ -202,6 +202,14 @@ def test_all_runs_are_listed(capsys):
     assert main(["runs"]) == 0
     told = capsys.readouterr().out
     assert "complete" in told and "0.912 (0.900-0.925)" in told and "nan" not in told.lower()
+
+
+def test_data_go_by_their_last_name_where_it_is_one():
+    rows = [{"run": "a", "data": "x/mine.npz"}, {"run": "b", "data": "phantom"}, {"run": "c"}]
+    table = pd.DataFrame(rows, columns=["run", "data", "seed", "auc", "low", "high"])
+    assert shown(table)["data"].tolist() == ["mine.npz", "phantom", ""]
+    table.loc[1, "data"] = "y/mine.npz"
+    assert shown(table)["data"].tolist() == ["x/mine.npz", "y/mine.npz", ""]
 
 
 def test_no_runs_are_no_error(capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -95,8 +96,14 @@ def _network(train: dict[str, Any]) -> str:
 
 
 def shown(table: pd.DataFrame) -> pd.DataFrame:
-    """The overview as text: nothing for what is not known, the AUC with its interval in one column."""
+    """The overview as text: nothing for what is not known, the AUC with its interval in one column.
+
+    Data sets go by the name of their file or folder, where no two have the same.
+    """
     text = table.drop(columns=["low", "high"]).astype(object)
+    last = {data: re.split(r"[/\\]", data.rstrip("/"))[-1] for data in table["data"].dropna().unique()}
+    if len(set(last.values())) == len(last):
+        text["data"] = text["data"].replace(last)
     text["seed"] = [f"{seed:.0f}" if pd.notna(seed) else "" for seed in table["seed"]]
     text["auc"] = [
         f"{row.auc:.3f}{f' ({row.low:.3f}-{row.high:.3f})' if pd.notna(row.low) else ''}"
