@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.figures.style import letter, sized
+from medrob.figures.style import legend_of, letter, sized
 
 SPLITS = {"train": ("C0", "o"), "val": ("C1", "s")}
 
@@ -37,7 +37,7 @@ def performance(history: pd.DataFrame) -> Figure:
     panels = {"seconds": "seconds", "images_per_second": "images / s", "memory_mb": "peak memory (MB)"}
     if history["gpu_memory_mb"].any():
         panels["gpu_memory_mb"] = "peak GPU memory (MB)"
-    figure, axes = sized(0.32, 1, len(panels))
+    figure, axes = sized(0.36, 1, len(panels))
     for ax, (column, label) in zip(axes[0], panels.items(), strict=True):
         for split, (colour, marker) in SPLITS.items():
             rows = history[history["split"] == split]
@@ -46,6 +46,6 @@ def performance(history: pd.DataFrame) -> Figure:
         ax.set(xlabel="epoch", ylabel=label)
         ax.set_ylim(0, 1.1 * history[column].max())
         ax.xaxis.get_major_locator().set_params(integer=True)
-    axes[0][0].legend()
+    legend_of(figure, axes[0])
     letter(figure, axes[0])
     return figure
