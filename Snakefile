@@ -22,6 +22,7 @@ NUMBERS = study.numbers(config, gpu=int(shutil.which("nvidia-smi") is not None),
 GPU, SPLIT = NUMBERS["gpu"], NUMBERS["split"]
 if SPLIT > 1 and workflow.is_main_process:
     study.check_split(STUDY, NOTEBOOKS, SPLIT)
+COMPARED = runs.stages.BUILDS_ON["05_analysis"]
 SHARED = {"03_test": "predictions", "04_heatmaps": "drift"}  # the tables that can be made in shares
 
 
@@ -73,9 +74,15 @@ def parameters(stage, **more):
     return of
 
 
+def measure_of(run):
+    """The run of this study whose errors are the measure of another's, in a list; none if it is another measure."""
+    return [one for one in [STUDY.runs[run]["03_test"].get("reference")] if one in STUDY.runs]
+
+
 @functools.cache
 def key_of(stage, run):
-    return study.own_key(stage, STUDY.runs[run], NOTEBOOKS)
+    own = study.own_key(stage, STUDY.runs[run], NOTEBOOKS)
+    return "+".join([own, *(key_for("04_heatmaps", stage, one) for one in measure_of(run) if stage == "03_test")])
 
 
 @functools.cache
@@ -95,7 +102,7 @@ def key(stage):
 
 
 def comparison_key(members):
-    return " ".join(key_of("05_analysis", run) for run in members)
+    return "-".join(key_of("05_analysis", run) for run in members)
 
 
 def recorded(stage, run):
@@ -127,7 +134,7 @@ def standing(stage, run, later=None):
 def compared(comparison):
     """Whether a comparison is done, and its runs."""
     members = STUDY.compare[comparison]
-    whole = all(standing(stage, run) for run in members for stage in ("01_augment", "04_heatmaps"))
+    whole = all(standing(stage, run) for run in members for stage in COMPARED)
     return whole and done("05_analysis", comparison, comparison_key(members))
 
 
@@ -152,17 +159,18 @@ def before(stage):
     def of(wildcards):
         run = wildcards.run
         earlier = [executed(one, run) for one in runs.stages.before(stage)]
+        earlier += [executed(stage, one) for one in measure_of(run) if stage == "03_test"]
         return marked(stage, run) + after(earlier, standing(stage, run))
 
     return of
 
 
 # Snakemake's own memory of parameters is lost with .snakemake/, and knows nothing of a table that is gone: what
-# was made and does not stand gets a mark that is newer.
+# was made and does not stand gets a mark that is newer. While another study is running, its marks are left alone.
 if workflow.is_main_process:
     TODO = {run: [stage for stage in STAGES if not standing(stage, run)] for run in STUDY.runs}
     TODO |= {name: ["05_analysis"] for name in STUDY.compare if not compared(name)}
-    for run, stages in TODO.items():
+    for run, stages in () if SESSION.elsewhere() else TODO.items():
         for stage in STAGES:
             if stage not in stages:
                 Path(mark(stage, run)).unlink(missing_ok=True)
@@ -186,7 +194,12 @@ EXECUTE = (
     " papermill --no-progress-bar --log-level WARNING -k python3 -y {params.parameters:q}"
     " {input.notebook:q} {params.partial:q} > {log:q} 2>&1"
     " || {{ tail -n 20 {log:q} >&2; echo failed: {params.partial:q} {log:q} >&2; exit 1; }};"
-    " rm -f {params.progress:q}; mv {params.partial:q} {output.notebook:q}; rm -f {params.mark:q}; echo {params.key:q} > {params.done:q}"
+    " rm -f {params.progress:q}; "
+)
+KEEP = (
+    "mv {params.partial:q} {output.notebook:q}; rm -f {params.mark:q};"
+    " made=$( (command -v sha256sum > /dev/null && sha256sum || shasum -a 256) < {output.notebook:q});"
+    " echo {params.key:q} notebook:${{made%% *}} > {params.done:q}"
 )
 
 
@@ -224,7 +237,7 @@ for stage in STAGES:
         message:
             f"{stage} of run {{wildcards.run}}"
         shell:
-            EXECUTE
+            EXECUTE + KEEP
 
 
 for stage in SHARED if SPLIT > 1 else ():
@@ -255,11 +268,8 @@ for stage in SHARED if SPLIT > 1 else ():
                 f"{stage} of run {{wildcards.run}}, share {number} of {SPLIT}"
             shell:
                 "python -m medrob share {input.notebook:q} {params.source:q} && "
-                + EXECUTE.replace("{input.notebook:q}", "{params.source:q}").replace(
-                    "mv {params.partial:q} {output.notebook:q}; rm -f {params.mark:q};"
-                    " echo {params.key:q} > {params.done:q}",
-                    "rm -f {params.partial:q} {params.source:q}",
-                )
+                + EXECUTE.replace("{input.notebook:q}", "{params.source:q}")
+                + "rm -f {params.partial:q} {params.source:q}"
 
 
 for comparison, members in STUDY.compare.items():
@@ -269,7 +279,7 @@ for comparison, members in STUDY.compare.items():
             f"compare_{comparison}"
         input:
             before=lambda _, comparison=comparison, members=members: after(
-                [executed(stage, run) for run in members for stage in ("01_augment", "04_heatmaps")],
+                [executed(stage, run) for run in members for stage in COMPARED],
                 compared(comparison),
             ) + marked("05_analysis", comparison),
             notebook=ancient(NOTEBOOKS / "05_analysis.ipynb"),
@@ -294,7 +304,7 @@ for comparison, members in STUDY.compare.items():
         message:
             f"{comparison}: {len(members)} runs side by side"
         shell:
-            EXECUTE
+            EXECUTE + KEEP
 
 
 onstart:

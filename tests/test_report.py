@@ -1,4 +1,5 @@
 import re
+import shutil
 
 import nbformat
 import pandas as pd
@@ -7,7 +8,7 @@ import pytest
 from medrob import figures, report
 from medrob.__main__ import main
 from medrob.report.notebooks import said, with_formulas
-from medrob.runs import STAGES, Run, home
+from medrob.runs import STAGES, Run, checksum, home
 from medrob.runs.overview import overview, shown, verify
 from medrob.runs.state import study_lock
 
@@ -133,16 +134,30 @@ def test_verify_looks_at_what_the_thesis_takes_and_at_the_executed_notebooks():
     bundle = figures.Bundle(run.figures, stage="03_test")
     for name in ("03_auc", "03_drop"):
         bundle.table(pd.DataFrame({"a": [1]}), name)
-    run.path("notebooks", "03_test.key").touch()
+    bundle.document()
+    run.start("03_test", run="one", dataset="none-such.npz", seed=0)
+    run.finish()
+    for stage in ("03_test", "04_heatmaps"):
+        made = checksum(run.path("notebooks", f"{stage}.ipynb"))
+        run.path("notebooks", f"{stage}.key").write_text(f"abc 04_heatmaps:def notebook:{made}")
     assert verify(run) == []
     (run.figures / "03_auc.csv").write_text("a\n2\n")
     (run.figures / "03_drop.tex").unlink()
+    (run.figures / "numbers.tex").write_text("other")
     run.path("notebooks", "03_test.ipynb").unlink()
-    told = verify(run)
-    assert len(told) == 3
-    assert "figures/one/03_auc.csv is not the one that 03_test made" in told
-    assert "figures/one/03_drop.tex is missing; notebook 03_test makes it" in told
-    assert any(text.startswith("notebooks/03_test.ipynb is missing") for text in told)
+    notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
+    record = run.path("run.json").read_text()
+    run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
+    assert verify(run) == [
+        "run.json does not say of 01_augment what was recorded; run 01_augment again",
+        "notebooks/03_test.ipynb is missing; run 03_test again",
+        "notebooks/04_heatmaps.ipynb is not the one that the study executed",
+        "figures/one/03_auc.csv is not the one that was made",
+        "figures/one/03_drop.tex is missing; notebook 03_test makes it",
+        "figures/one/numbers.tex is not the one that was made",
+    ]
+    shutil.rmtree(run.figures)
+    assert "figures/one holds nothing of 03_test; run 03_test again" in verify(run)
 
 
 def test_a_stage_refuses_files_that_do_not_belong_together():

@@ -181,7 +181,9 @@ class Bundle:
             "numbers.tex": document.numbers_tex(parts, run, self.prefix),
             "thesis.tex": document.thesis_tex(parts, run, self.prefix, textwidth),
         }
-        self._write({name: text.encode() for name, text in texts.items()})
+        files = {name: text.encode() for name, text in texts.items()}
+        sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in files)
+        self._write(files | {"parts/document.sha256": sums.encode()})
         self._sweep()
         return self.folder / "thesis.tex"
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from medrob.runs.files import checksum, home
-from medrob.runs.run import Run
+from medrob.runs.run import Run, entry_checksum
 from medrob.runs.state import state
 
+AGAIN = "run {} again"
 COLUMNS = ("run", "state", "data", "network", "augment", "seed", "auc", "low", "high", "minutes")
 
 
@@ -27,11 +29,11 @@ def verify(run: Run) -> list[str]:
         return [f"{run.path('run.json')} records no finished stage"]
     problems = [f"{stage}: no checksums are recorded" for stage, e in stages.items() if "files" not in e]
     problems += run.mixed(stages)
-    for stage in stages:
-        notebook = run.path("notebooks", f"{stage}.ipynb")
-        if notebook.with_suffix(".key").exists() and not notebook.exists():
-            problems.append(f"notebooks/{notebook.name} is missing: the study executes {stage} again")
-    problems += _exported(run.figures)
+    for stage, entry in stages.items():
+        if entry.get("checksum", entry_checksum(entry)) != entry_checksum(entry):
+            problems.append(f"run.json does not say of {stage} what was recorded; {AGAIN.format(stage)}")
+        problems += _executed(run.path("notebooks", f"{stage}.ipynb"))
+    problems += _exported(run.figures, {s for s, entry in stages.items() if entry.get("exported")})
     if "data" in stages.get("01_augment", {}):
         from medrob.data import load_run
 
@@ -43,23 +45,48 @@ def verify(run: Run) -> list[str]:
     return problems
 
 
-def _exported(folder: Path) -> list[str]:
+def _executed(notebook: Path) -> Iterator[str]:
+    """What is wrong with an executed notebook of a study."""
+    key = notebook.with_suffix(".key")
+    made = (
+        [word.partition(":")[2] for word in key.read_text().split() if word.startswith("notebook:")]
+        if key.exists()
+        else []
+    )
+    name = f"notebooks/{notebook.name}"
+    if key.exists() and not notebook.exists():
+        yield f"{name} is missing; {AGAIN.format(notebook.stem)}"
+    elif made and checksum(notebook) not in made:
+        yield f"{name} is not the one that the study executed"
+
+
+def _exported(folder: Path, stages: set[str]) -> Iterator[str]:
     """What is missing or altered of the figures and tables for the thesis."""
-    problems = []
+    seen = set()
     for part in sorted(folder.glob("parts/*.json")):
         try:
             note = json.loads(part.read_text(encoding="utf-8"))
             files, stage = dict(note["files"]), note["stage"]
         except (ValueError, KeyError, TypeError):
-            problems.append(f"{part} is damaged; delete it and run its notebook again")
+            yield f"{part} is damaged; delete it and run its notebook again"
             continue
-        for name, made in files.items():
-            where = f"figures/{folder.name}/{name}"
-            if not (folder / name).exists():
-                problems.append(f"{where} is missing; notebook {stage} makes it")
-            elif checksum(folder / name) != made:
-                problems.append(f"{where} is not the one that {stage} made")
-    return problems
+        seen.add(stage)
+        yield from _altered(folder, files, f"notebook {stage} makes it")
+    for stage in sorted(stages - seen):
+        yield f"figures/{folder.name} holds nothing of {stage}; {AGAIN.format(stage)}"
+    sums = folder / "parts" / "document.sha256"
+    if sums.exists():
+        files = {name: made for made, name in (line.split() for line in sums.read_text().splitlines())}
+        yield from _altered(folder, files, "the last notebook writes it")
+
+
+def _altered(folder: Path, files: Mapping[str, str], advice: str) -> Iterator[str]:
+    for name, made in files.items():
+        where = f"figures/{folder.name}/{name}"
+        if not (folder / name).exists():
+            yield f"{where} is missing; {advice}"
+        elif checksum(folder / name) != made:
+            yield f"{where} is not the one that was made"
 
 
 def overview() -> pd.DataFrame:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import re
 import time
@@ -204,7 +205,10 @@ class Run:
             **self._notes,
             **machine_facts(),
         }
+        if parts := sum(part_stage(file) == stage for file in self.figures.glob("parts/*.json")):
+            entry["exported"] = parts
         entry = json.loads(json.dumps(entry))  # as it will be read: lists for tuples
+        entry["checksum"] = entry_checksum(entry)
         record = self.results.record
         old = record["stages"].get(stage, {})
         record["stages"][stage] = entry
@@ -286,6 +290,20 @@ class Run:
         share = parameters.get("share", "")
         table, self._share_seconds = made(self.path("shares"), name, share, key, conditions, of)
         return table
+
+
+def entry_checksum(entry: dict[str, Any]) -> str:
+    """SHA-256 of what a record says of a stage, but for this number itself."""
+    rest = {name: value for name, value in entry.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()
+
+
+def part_stage(file: Path) -> str:
+    """The stage that exported a figure or table, by its note; "" for a damaged note."""
+    try:
+        return str(json.loads(file.read_text(encoding="utf-8"))["stage"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return ""
 
 
 def _advice(stage: str, run: str) -> str:

@@ -14,7 +14,7 @@ BUILDS_ON: dict[str, tuple[str, ...]] = {
     "02_train": (),
     "03_test": ("02_train",),
     "04_heatmaps": ("03_test",),
-    "05_analysis": ("01_augment", "04_heatmaps"),
+    "05_analysis": ("01_augment", "03_test", "04_heatmaps"),
 }
 # Of an earlier stage: the parameters and files from which no table of a later one follows.
 APART: dict[tuple[str, str], tuple[str, ...]] = {

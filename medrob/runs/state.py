@@ -17,8 +17,8 @@ PARTIAL = ".partial.ipynb"  # how a notebook is called until it is whole
 def state(run: Run) -> str:
     """How far a run is.
 
-    "complete", "comparison", "failed in 03_test", "running 03_test", "cut off in 03_test", "done to 02_train"
-    or "begun".
+    "complete", "comparison", "failed in 03_test", "running 03_test", "cut off in 03_test", "drift.parquet is
+    missing", "done to 02_train" or "begun".
     """
     stages = run.record["stages"]
     for stage in STAGES:
@@ -26,7 +26,12 @@ def state(run: Run) -> str:
         if partial.exists():
             if has_error(partial):
                 return f"failed in {stage}"
-            return f"{'running' if _is_held(study_lock()) else 'cut off in'} {stage}"
+            return f"{'running' if is_held(study_lock()) else 'cut off in'} {stage}"
+    gone = [
+        file for entry in stages.values() for file in entry.get("files", {}) if not run.path(file).exists()
+    ]
+    if gone:
+        return f"{gone[0]} is missing"
     if list(stages) == list(STAGES):
         return "complete"
     if list(stages) == ["05_analysis"]:
@@ -49,7 +54,8 @@ def study_lock() -> filelock.BaseFileLock:
     return filelock.FileLock(home() / "data" / "runs" / ".study.lock")
 
 
-def _is_held(lock: filelock.BaseFileLock) -> bool:
+def is_held(lock: filelock.BaseFileLock) -> bool:
+    """Whether somebody holds a lock."""
     try:
         with lock.acquire(timeout=0):
             return False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 import time
@@ -14,7 +15,7 @@ import psutil
 
 from medrob.progress import clock
 from medrob.runs import STAGES, Run, home
-from medrob.runs.state import PARTIAL, has_error, study_lock
+from medrob.runs.state import PARTIAL, has_error, is_held, study_lock
 from medrob.study import jobs
 
 FULL = 20e6  # bytes: with less a notebook is not written
@@ -52,6 +53,11 @@ class Session:
         for stage in STAGES:
             self._before(stage)
         threading.Thread(target=self._report, daemon=True).start()
+
+    @staticmethod
+    def elsewhere() -> bool:
+        """Whether another study is running in this folder."""
+        return is_held(study_lock())
 
     def plan(self, todo: Mapping[str, Sequence[str]]) -> None:
         """Say which stages of which runs are to be run."""
@@ -158,11 +164,14 @@ def stop_leftovers() -> int:
 
     Call it only where no other study can be running.
     """
-    ours = str(home() / "data" / "runs")
+    ours = str(home() / "data" / "runs") + os.sep
     found = []
     for process in psutil.process_iter(["cmdline"]):
-        words = " ".join(process.info["cmdline"] or [])
-        if ours in words and PARTIAL in words and process.pid != psutil.Process().pid:
+        words = process.info["cmdline"] or []
+        if (
+            any(word.startswith(ours) and PARTIAL in word for word in words)
+            and process.pid != psutil.Process().pid
+        ):
             found += [process, *_children(process)]
     for process in found:
         _kill(process)
