@@ -169,7 +169,7 @@ def before(stage):
 # was made and does not stand gets a mark that is newer. While another study is running, its marks are left alone.
 if workflow.is_main_process:
     TODO = {run: [stage for stage in STAGES if not standing(stage, run)] for run in STUDY.runs}
-    TODO |= {name: ["05_analysis"] for name in STUDY.compare if not compared(name)}
+    TODO |= {name: [] if compared(name) else ["05_analysis"] for name in STUDY.compare}
     for run, stages in () if SESSION.elsewhere() else TODO.items():
         for stage in STAGES:
             if stage not in stages:

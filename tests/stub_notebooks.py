@@ -9,7 +9,7 @@ from medrob.runs import STAGES
 PARAMETERS = {
     "01_augment": 'run = "demo"  # name\ndataset = "phantom"  # data\nsize = 28  # pixels',
     "02_train": 'run = "demo"  # name\nepochs = 1  # passes\nfail = False  # stop\nwait = 0.0  # s',
-    "03_test": 'run = "demo"  # name\nresamples = 10  # of the bootstrap',
+    "03_test": 'run = "demo"  # name\nresamples = 10  # of the bootstrap\nreference = "alexnet"  # measure',
     "04_heatmaps": 'run = "demo"  # name\nimages = 3  # of each class',
     "05_analysis": 'runs = ["demo"]  # compared\nresults = ""  # where to',
 }
@@ -39,6 +39,8 @@ def write(folder: Path) -> Path:
         extra = (
             ["import time", "time.sleep(wait)", "assert not fail, 'asked to'"] if stage == "02_train" else []
         )
+        if stage == "03_test":
+            extra = ["assert reference == 'alexnet' or len(Run(reference).table('predictions'))"]
         cells = [
             "import pandas as pd\nfrom medrob.runs import STAGES, Run, checksum",
             cell,

@@ -479,7 +479,9 @@ def test_runs_and_ranks():
     ]
     columns = ["measure", "run", "severity", "value", "low", "high"]
     columns += ["difference", "difference_low", "difference_high"]
-    compared = pd.DataFrame(rows, columns=columns)
+    compared = pd.DataFrame(rows, columns=columns).assign(seeds=1)
+    pooled = compared.assign(seeds=np.where(compared["run"] == "plain", 3, 1))
+    assert legend_texts(figures.runs_compared(pooled)) == ["plain and 2 other seeds", "robust"]
     figure = figures.runs_compared(compared)
     assert len(drawn(figure)) == 3 and legend_texts(figure) == ["plain", "robust"]
     alone = figures.runs_compared(compared[compared["run"] == "plain"])

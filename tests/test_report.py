@@ -65,13 +65,19 @@ def test_a_report_replaces_a_report_and_nothing_else():
     make("one", ["01_augment"])
     folder = home() / "report"
     report.write(folder)
-    (folder / "old.html").touch()
+    (folder / "one" / "old.html").touch()
     report.write(folder)
-    assert not (folder / "old.html").exists()
+    assert not (folder / "one" / "old.html").exists()
     (home() / "mine").mkdir()
     (home() / "mine" / "thesis.tex").touch()
     with pytest.raises(ValueError, match="holds something else than a report"):
         report.write(home() / "mine")
+    (home() / "mine" / "index.html").touch()
+    (folder / "notes.txt").touch()
+    for place, name in ((home() / "mine", "index.html, thesis.tex"), (folder, "notes.txt")):
+        with pytest.raises(ValueError, match=rf"holds something else than a report \({name}\)"):
+            report.write(place)
+    assert (folder / "notes.txt").exists()
 
 
 def test_a_report_of_one_study_alone(capsys):
@@ -94,6 +100,32 @@ def test_a_failed_notebook_is_shown_as_such():
     report.write(home() / "report")
     assert "was not finished" in (home() / "report" / "one" / "02_train.html").read_text()
     assert overview().loc[0, "state"] == "cut off in 02_train"
+
+
+def test_what_was_cut_off_or_is_no_run_does_not_stop_the_report():
+    run = make("one", ["01_augment"])
+    run.path("notebooks", "05_analysis.partial.ipynb").write_text('{"cells": [')
+    (home() / "data" / "runs" / "my run").mkdir()
+    report.write(home() / "report")
+    assert "was cut off" in (home() / "report" / "one" / "05_analysis.html").read_text()
+
+
+def test_a_comparison_says_what_is_of_all_its_runs():
+    make("one")
+    study = Run("one").start("05_analysis", runs=["one"], results="both")
+    study.finish()
+    cells = [
+        ("print(analysis.say_failure(x))", "of one alone"),
+        ("print(analysis.say_runs(y))", "side by side"),
+    ]
+    book = nbformat.v4.new_notebook()
+    for source, text in cells:
+        told = nbformat.v4.new_output("stream", name="stdout", text=text)
+        book.cells.append(nbformat.v4.new_code_cell(source, outputs=[told]))
+    Run("both").path("notebooks").mkdir(parents=True, exist_ok=True)
+    nbformat.write(book, Run("both").path("notebooks", "05_analysis.ipynb"))
+    text = report.write(home() / "report").read_text()
+    assert "What the comparison says" in text and "side by side" in text and "of one alone" not in text
 
 
 def test_formulas_become_mathml_and_code_does_not():

@@ -10,6 +10,7 @@ import time
 from datetime import UTC, datetime
 from pathlib import Path
 
+import filelock
 import nbformat
 import pandas as pd
 import psutil
@@ -17,6 +18,7 @@ import pytest
 import stub_notebooks
 
 from medrob.runs import Run
+from medrob.runs.overview import verify
 from medrob.study import jobs, session
 
 ROOT = Path(__file__).parents[1]
@@ -109,6 +111,31 @@ def test_what_is_run_again(failed):
     text.write_text(before.replace("study.finish()", "study.finish(), 1"))
     assert planned(home) == {"notebook_01_augment"}
     text.write_text(before)
+
+
+def test_a_whole_study_with_a_comparison_and_a_run_that_measures_another(tmp_path, monkeypatch):
+    home = Home(tmp_path)
+    study = tmp_path / "study.yaml"
+    study.write_text("runs: {a: {03_test: {reference: z}}, z: {}}")
+    done = home.run()
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "comparison: to do 05_analysis" in done.stderr
+    assert len(re.findall(r"^(?:a|z|comparison), 0\d_\w+: done in 0:0\d$", done.stderr, re.MULTILINE)) == 11
+    again = home.run()
+    assert "comparison: finished" in again.stderr and "Nothing to be done" in again.stderr
+    monkeypatch.setenv("MEDROB_HOME", str(tmp_path))
+    assert verify(Run("a")) == verify(Run("comparison")) == []
+    # What another study has marked is left alone while it runs.
+    home.file("z", "history.parquet").unlink()
+    mark = home.file("a", "notebooks/03_test.todo")
+    mark.touch()
+    with filelock.FileLock(tmp_path / "data" / "runs" / ".study.lock"):
+        planned(home)
+        assert mark.exists() and not home.file("z", "notebooks/02_train.todo").exists()
+    assert planned(home) == {
+        f"notebook_{stage}" for stage in ("02_train", "03_test", "04_heatmaps", "05_analysis")
+    }
+    assert not home.file("a", "notebooks/02_train.todo").exists()
 
 
 def test_killed_anywhere_the_same_command_completes_with_the_same_tables(failed, tmp_path):

@@ -2,6 +2,7 @@ import ast
 import json
 import os
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pandas as pd
@@ -16,10 +17,10 @@ PROJECT = Path(__file__).parents[1]
 NOTEBOOKS = PROJECT / "notebooks"
 
 
-def load(tmp_path, text):
+def load(tmp_path, text, **options):
     file = tmp_path / "study.yaml"
     file.write_text(text)
-    return study.load(file, NOTEBOOKS)
+    return study.load(file, NOTEBOOKS, **options)
 
 
 def test_every_stage_of_every_run_is_there(tmp_path):
@@ -151,7 +152,7 @@ def test_a_mistake_in_defaults_is_told_once_beside_all_others(tmp_path):
     text = """
 defaults: {01_augment: {suite: foo}}
 runs:
-  a: {02_train: {epoch: 3, width: 0}}
+  a: {02_train: {epoch: 3, clip: -1.0, lr: -1.0}}
   b: {01_augment: {dataset: pneumoniamist}}
 grids:
   g: {02_train: {augment: [none, "iaa.Fliplr(1"]}}
@@ -161,14 +162,60 @@ grids:
     lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
     starts = [
         "line 2: defaults, 01_augment: suite='foo' is unknown",
+        "line 4: run a, 02_train: clip=-1.0: give",
+        "line 4: run a, 02_train: lr=-1.0: give",
         "line 4: run a, 02_train: no parameter 'epoch'",
-        "line 4: run a, 02_train: width=0 is too small",
-        "line 4: run a, 02_train: width=0: give",
         "line 5: run b, 01_augment: dataset='pneumoniamist' is unknown; give 'phantom'",
         "line 7: grid g, 02_train: augment='iaa.Fliplr(1' is no imgaug expression",
     ]
     assert len(lines) == len(starts), lines
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+
+
+def test_what_only_the_notebooks_would_find_is_told_before_the_start(tmp_path):
+    text = """
+runs:
+  a: {01_augment: {channels: 2, dataset: nothere.npz}, 02_train: {seed: [0, 1]}}
+  b: {02_train: {device: gpu, weights: x.pth}, 03_test: {reference: nobody, resamples: [100]}}
+  c: {03_test: {reference: d}, 04_heatmaps: {layers: [layer9.9], images: [-1], methods: [gradcam, gradcam]}}
+  d: {03_test: {reference: c}}
+"""
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path, text)
+    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    starts = [
+        "line 3: run a, 01_augment: channels=2: give 1 (grey)",
+        "line 3: run a, 01_augment: dataset='nothere.npz': no such file or folder",
+        "line 3: run a, 02_train: seed=[0, 1] is not like its default 0",
+        "line 4: run b, 02_train: device='gpu' is unknown",
+        "line 4: run b, 02_train: weights='x.pth': no such file",
+        "line 4: run b, 03_test: reference='nobody' is neither 'alexnet' nor a run of the study",
+        "line 4: run b, 03_test: resamples=[100] is not like its default 2000",
+        "line 5: run c, 03_test: reference='d' leads back to the run itself",
+        "line 5: run c, 04_heatmaps: images=[-1]: give indices",
+        "line 5: run c, 04_heatmaps: layers=['layer9.9']: the network has none of that name; it has",
+        "line 5: run c, 04_heatmaps: methods is empty or names one twice",
+        "line 6: run d, 03_test: reference='c' leads back to the run itself",
+    ]
+    assert len(lines) == len(starts), lines
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+
+
+def test_networks_without_stem_and_width_take_what_the_notebook_gives(tmp_path):
+    text = "runs: {a: {02_train: {arch: densenet121}}, b: {02_train: {stem: auto, width: 0}}}"
+    assert list(load(tmp_path, text).runs) == ["a", "b"]
+    from medrob.study.choices import RECIPE
+    from medrob.training import Recipe
+
+    assert [field.name for field in fields(Recipe)] == list(RECIPE)
+
+
+def test_runs_without_a_corruption_in_common_are_not_compared(tmp_path):
+    runs = "runs: {a: {}, b: {01_augment: {suite: mri}}, c: {01_augment: {suite: imagenet-c}}}"
+    assert load(tmp_path, runs).compare == {}
+    assert load(tmp_path, f"{runs}\ncompare: {{x: [a, c]}}").compare == {"x": ["a", "c"]}
+    with pytest.raises(ValueError, match=r"compare, x: the suites mri, thesis have no corruption in common"):
+        load(tmp_path, f"{runs}\ncompare: {{x: [a, b]}}")
 
 
 def test_shares_are_no_more_than_pairs_of_conditions(tmp_path):
@@ -205,9 +252,10 @@ def test_a_path_and_a_list_become_words_of_a_name(tmp_path):
         "04_heatmaps: {methods: [[gradcam], [layercam]]}",
     )
     text = f"grids: {{g: {{{data}, {methods}}}}}"
-    runs = load(tmp_path, text).runs
+    runs = load(tmp_path, text, choices=False).runs
     assert next(iter(runs)) == "g-phantom-methods1" and list(runs)[-1] == "g-b_c-methods2"
-    runs = load(tmp_path, "grids: {g: {01_augment: {dataset: [a/images, b/images]}}}").runs
+    text = "grids: {g: {01_augment: {dataset: [a/images, b/images]}}}"
+    runs = load(tmp_path, text, choices=False).runs
     assert list(runs) == ["g-dataset1", "g-dataset2"]
 
 
@@ -234,7 +282,7 @@ MANY = list(range(1, 122))
         ("runs: {a: {04_heatmaps: {layers: layer4}}}", "layers='layer4': give 'all', or a list"),
         ("runs: {a: {04_heatmaps: {samples: 0}}}", "samples=0 is too small; give at least 1"),
         ("runs: {a: {01_augment: {suite: thesus}}}", "suite='thesus' is unknown; give one of thesis"),
-        ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0 is too small; give at least 1"),
+        ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0: give a whole number of at least 1"),
         ("runs: {a: {01_augment: {limit: -1}}}", "limit=-1 is too small; give at least 0"),
         ("runs: {a: {04_heatmaps: {methods: [gradcam, magic]}}}", "methods='magic' is unknown"),
         ("runs: {a: {04_heatmaps: {methods: []}}}", "methods is empty"),

@@ -186,7 +186,7 @@ def say_twins(drift: pd.DataFrame, alike: pd.DataFrame | None = None) -> str:
     lines = []
     for (layer, one), group in found.groupby(["layer", "same_as"], sort=False):
         lines.append(f"{layer}: {' = '.join([one, *group['method']])} are one map, one piece of evidence.")
-    if not lines:
+    if not lines and drift["method"].nunique() > 1:
         lines.append("No two methods give the same map: each is evidence of its own.")
     if alike is not None:
         repeated = set(zip(found["method"], found["layer"], strict=True))

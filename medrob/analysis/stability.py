@@ -194,6 +194,8 @@ def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
     if good.empty:
         return "No method can be ranked: none has usable maps in every run."
     order = good.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable")
+    if len(order) == 1:
+        return f"There is one method that can be ranked, {order.index[0]}: nothing to compare it with."
     bad = ", ".join(dict.fromkeys(good[good["fails"]]["method"]))
     lines = [f"From the steadiest map to the least steady: {_in_order(order, good)}."]
     if bad:

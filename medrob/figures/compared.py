@@ -35,7 +35,7 @@ def runs_compared(compared: pd.DataFrame) -> Figure:
         place = [0 if s == "clean" else int(s) for s in rows["severity"]]
         band(
             axes[0][int(measure == "drift")], place, *(list(rows[c]) for c in ("value", "low", "high")),
-            colour=shades[name], marker=shapes[name], label=name,
+            colour=shades[name], marker=shapes[name], label=_pooled(group, name),
         )  # fmt: skip
     for ax, label in zip(axes[0], ("AUC", "RMSE of maps"), strict=False):
         ax.set(xlabel="severity (0 = clean)", ylabel=label, title="mean over corruptions")
@@ -56,6 +56,12 @@ def runs_compared(compared: pd.DataFrame) -> Figure:
             intervals="(c) differences to the first run; bands and bars: 95 % intervals. " + FIRST,
         )
     return noted(figure, **said)
+
+
+def _pooled(group: pd.DataFrame, name: str) -> str:
+    """The name of a run, and how many seeds are taken together under it."""
+    seeds = int(group["seeds"].iloc[0])
+    return name if seeds == 1 else f"{name} and {seeds - 1} other seed{'s' if seeds > 2 else ''}"
 
 
 def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:

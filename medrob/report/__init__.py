@@ -15,6 +15,8 @@ from medrob.runs import STAGES, Run, home
 from medrob.runs.overview import overview, shown
 
 HERE = Path(__file__).parent
+MARK = ".medrob-report"  # lists what a report is made of: a folder with anything else is left alone
+SIDE_BY_SIDE = ("say_runs", "say_answers", "say_ranks")  # what a comparison says of all its runs
 # What the record shows of a stage, and what it is called there.
 RECORDED = {
     **{"seconds": "seconds", "share_seconds": "of them in shares", "peak_memory_mb": "peak memory, MB"},
@@ -41,10 +43,12 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
     table = overview()
     if runs is not None:
         table = table[table["run"].isin(list(runs))]
+    table = table[[_is_run(name) for name in table["run"]]]
     if table.empty:
         raise FileNotFoundError(f"there are no runs in {home() / 'data' / 'runs'}; `make run` makes them")
-    if folder.exists() and any(folder.iterdir()) and not (folder / "index.html").exists():
-        raise ValueError(f"{folder} holds something else than a report; give another folder")
+    if folder.exists() and (others := {f.name for f in folder.iterdir()} - _written(folder)):
+        told = f"{folder} holds something else than a report ({', '.join(sorted(others)[:3])})"
+        raise ValueError(f"{told}; give another folder")
     part = folder.with_name(f".{folder.name}.part")
     shutil.rmtree(part, ignore_errors=True)
     part.mkdir(parents=True)
@@ -60,10 +64,26 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
         columns=list(rows),
         sections=sections,
     )
+    (part / MARK).write_text("\n".join(sorted({MARK, *(file.name for file in part.iterdir())})) + "\n")
     if folder.exists():
         shutil.rmtree(folder)
     part.rename(folder)
     return folder / "index.html"
+
+
+def _is_run(name: str) -> bool:
+    """Whether a folder below ``data/runs`` has the name of a run."""
+    try:
+        Run(name)
+    except ValueError:
+        return False
+    return True
+
+
+def _written(folder: Path) -> set[str]:
+    """What an earlier report has written into a folder."""
+    mark = folder / MARK
+    return set(mark.read_text(encoding="utf-8").split("\n")) if mark.exists() else set()
 
 
 def _run(folder: Path, name: str, title: str) -> dict[str, Any]:
@@ -96,7 +116,9 @@ def _run(folder: Path, name: str, title: str) -> dict[str, Any]:
         "comparison": comparison,
         "unfinished": next((stage for stage in books if books[stage] == failed[stage]), ""),
         "picture": f"{name}/{picture.name}" if picture.exists() else "",
-        "said": said(books["05_analysis"]) if "05_analysis" in books else [],
+        "said": said(books["05_analysis"], SIDE_BY_SIDE if comparison else ())
+        if "05_analysis" in books
+        else [],
     }
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from pathlib import Path
 
 import nbformat
@@ -39,12 +40,21 @@ def with_formulas(markdown: str) -> str:
     return "".join(part if i % 2 else FORMULA.sub(_mathml, part) for i, part in enumerate(parts))
 
 
-def said(notebook: Path) -> list[str]:
-    """What the cells of a notebook print: its results in words."""
-    book = nbformat.read(notebook, as_version=4)
+def said(notebook: Path, calls: Sequence[str] = ()) -> list[str]:
+    """What the cells of a notebook print: its results in words.
+
+    Args:
+        notebook: an executed one; one that was cut off says nothing.
+        calls: only what cells print that call one of these functions.
+    """
+    try:
+        book = nbformat.read(notebook, as_version=4)
+    except nbformat.reader.NotJSONError:
+        return []
     texts = [
         output.text.strip()
         for cell in book.cells
+        if not calls or any(call in cell.source for call in calls)
         for output in cell.get("outputs", [])
         if output.output_type == "stream" and output.name == "stdout"
     ]

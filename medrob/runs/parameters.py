@@ -23,21 +23,25 @@ def check_injected(parameters: dict[str, Any]) -> None:
     for name, value in assignments(cells[injected[-1]]).items():
         if name not in parameters:
             raise ValueError(f"unknown parameter {name!r}; the parameters are {', '.join(parameters)}")
-        if name in defaults and not fits(value, defaults[name]):
+        if name in defaults and not fits(value, defaults[name], name):
             raise ValueError(
                 f"parameter {name}={value!r} is {type(value).__name__}; it must be "
                 f"{type(defaults[name]).__name__}, like its default {defaults[name]!r}"
             )
 
 
-def fits(value: Any, default: Any) -> bool:
+LISTS = ("images",)  # numbers that may be lists, too
+
+
+def fits(value: Any, default: Any, name: str = "") -> bool:
     """Whether a parameter's value has the type of its default; whole numbers do as fractions, too.
 
-    A default that is a number or a list (``images``) takes either, the default "all" a list, too.
+    The default "all" takes a list, too, and so do the parameters `LISTS`, whose list may be a number.
     """
     if default == "all" and isinstance(value, list):
         return True
-    wanted = {float: (int, float), list: (list, int), int: (int, list)}.get(type(default), type(default))
+    wanted: Any = {float: (int, float)}.get(type(default), type(default))
+    wanted = (int, list) if name in LISTS else wanted
     return isinstance(value, wanted) and (isinstance(value, bool) == isinstance(default, bool))
 
 

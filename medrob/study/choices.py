@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from dataclasses import fields
+import re
+from collections.abc import Callable, Iterable, Iterator
 from functools import cache
 from importlib import import_module
+from pathlib import Path
 from typing import Any
 
+from medrob.runs import home
 from medrob.study.inputs import content
 
 Stages = dict[str, dict[str, Any]]
@@ -20,7 +22,13 @@ CHOICES = {
     ("04_heatmaps", "methods"): ("medrob.saliency", "names"),
     ("04_heatmaps", "select"): ("medrob.drift", "SELECTIONS"),
 }
-AT_LEAST_ONE = ("width", "epochs", "batch_size", "textwidth", "samples")
+# The settings of a training, which judges them itself (they are those of `medrob.training.Recipe`).
+RECIPE = (
+    *("epochs", "batch_size", "optimizer", "lr", "schedule", "warmup", "weight_decay", "label_smoothing"),
+    *("class_weights", "clip", "precision", "augment", "monitor", "patience"),
+)
+AT_LEAST_ONE = ("textwidth", "samples")
+DEVICES = r"auto|cpu|mps|cuda(:\d+)?"
 NETWORK = ("arch", "stem", "width")
 
 
@@ -34,40 +42,91 @@ def impossible(known: Stages, given: Stages) -> Iterator[Problem]:
     for stage, values in given.items():
         for name, value in values.items():
             default = known[stage][name]
-            if isinstance(value, int) and not isinstance(value, bool) and value != default:
+            if value == default:
+                continue
+            whole = isinstance(value, int) and not isinstance(value, bool)
+            if whole and not (stage == "02_train" and name in RECIPE):
                 least = 1 if name in AT_LEAST_ONE else 0
                 if value < least:
                     yield stage, name, f"{name}={value!r} is too small; give at least {least}"
-            if (stage, name) in CHOICES and value != default:
+            if (stage, name) in CHOICES:
                 yield from _unknown(stage, name, value)
-    maps = given["04_heatmaps"]
-    if "methods" in maps and not maps["methods"]:
-        yield "04_heatmaps", "methods", "methods is empty; name at least one"
+            if name == "device" and not re.fullmatch(DEVICES, str(value)):
+                yield stage, name, f"device={value!r} is unknown; give 'auto', 'cpu', 'cuda' or 'mps'"
+    yield from _data(given["01_augment"], known["01_augment"])
+    train = given["02_train"]
+    if train.get("augment") != known["02_train"].get("augment"):
+        yield from _augment(train["augment"])
+    yield from _recipe(train, known["02_train"])
+    layers: list[str] | None = None
+    if any(train.get(name) != known["02_train"].get(name) for name in NETWORK) or _listed(given, "layers"):
+        asked = {name: train[name] for name in NETWORK if name in train}
+        told, layers = _network(json.dumps(asked), given["01_augment"].get("size") or None)
+        if told:
+            yield "02_train", "", told
+    if (weights := train.get("weights")) and not _there(weights):
+        yield "02_train", "weights", f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'"
+    yield from _maps(given["04_heatmaps"], layers)
+
+
+def common(suites: Iterable[str]) -> set[str]:
+    """The corruptions that several suites have in common."""
+    from medrob import corruptions
+
+    return set.intersection(*(set(corruptions.names(suite)) for suite in suites))
+
+
+def _listed(given: Stages, name: str) -> bool:
+    return isinstance(given["04_heatmaps"].get(name), list)
+
+
+def _maps(maps: dict[str, Any], layers: list[str] | None) -> Iterator[Problem]:
+    """What the notebook of the maps would refuse."""
+    for name in ("methods", "images", "layers"):
+        values = maps.get(name)
+        if values == [] or (isinstance(values, list) and len({str(v) for v in values}) < len(values)):
+            yield "04_heatmaps", name, f"{name} is empty or names one twice: {values!r}"
     if isinstance(maps.get("layers"), str) and maps["layers"] != "all":
         yield (
             "04_heatmaps",
             "layers",
             f"layers={maps['layers']!r}: give 'all', or a list such as ['layer4.1']",
         )
-    data = given["01_augment"].get("dataset")
-    if data != known["01_augment"].get("dataset"):
-        yield from _dataset(str(data))
-    train = given["02_train"]
-    if train.get("augment") != known["02_train"].get("augment"):
-        yield from _augment(train["augment"])
-    yield from _recipe(train, known["02_train"])
-    if any(train.get(name) != known["02_train"].get(name) for name in NETWORK):
-        asked = {name: train[name] for name in NETWORK if name in train}
-        told = _network(json.dumps(asked), given["01_augment"].get("size") or None)
-        if told:
-            yield "02_train", "", told
+    images = maps.get("images")
+    if isinstance(images, list) and not all(isinstance(i, int) and i >= 0 for i in images):
+        yield "04_heatmaps", "images", f"images={images!r}: give indices, 0 or more"
+    if isinstance(maps.get("layers"), list) and layers is not None:
+        unknown = [layer for layer in maps["layers"] if layer not in layers]
+        if unknown:
+            told = f"layers={unknown!r}: the network has none of that name; it has {', '.join(layers[-12:])}"
+            yield "04_heatmaps", "layers", told
+
+
+def _data(data: dict[str, Any], usual: dict[str, Any]) -> Iterator[Problem]:
+    """What no data set is."""
+    if data.get("dataset") != usual.get("dataset"):
+        yield from _dataset(str(data["dataset"]))
+    if data.get("channels", 0) not in (0, 1, 3):
+        told = "give 1 (grey), 3 (RGB) or 0 (as the files are)"
+        yield "01_augment", "channels", f"channels={data['channels']!r}: {told}"
+
+
+def _there(weights: str) -> bool:
+    """Whether weights are a file, or may be a name."""
+    bare = "/" not in weights and (weights == weights.upper() or "_Weights." in weights)
+    return bare or any(path.is_file() for path in (Path(weights), home() / weights))
 
 
 def _dataset(name: str) -> Iterator[Problem]:
-    """Whether a data set that is no path has a known name; what a path holds is the notebook's to say."""
+    """Whether a data set has a known name, or lies where it is said to; what is in it, the notebook says."""
     from medrob.data import MEDMNIST
 
-    if name.split(":")[0] != "phantom" and name not in MEDMNIST and not content(name):
+    if name.split(":")[0] == "phantom" or name in MEDMNIST:
+        return
+    found = content(name)
+    if found == "absent":
+        yield "01_augment", "dataset", f"dataset={name!r}: no such file or folder, nor below {home()}"
+    elif not found:
         told = f"dataset={name!r} is unknown; give 'phantom', a path, or one of {', '.join(MEDMNIST)}"
         yield "01_augment", "dataset", told
 
@@ -82,16 +141,21 @@ def _augment(policy: str) -> Iterator[Problem]:
 
 
 def _recipe(train: dict[str, Any], usual: dict[str, Any]) -> Iterator[Problem]:
-    """Whether these are settings of a training."""
-    if all(
-        train.get(name) == usual.get(name) for name in set(train) - {*NETWORK, "seed", "device", "augment"}
-    ):
+    """Whether these are settings of a training, each by itself and then together."""
+    asked = {name: train[name] for name in RECIPE if name in train and train[name] != usual.get(name)}
+    asked.pop("augment", None)
+    name = train.get("recipe", "own")
+    if not asked and name == usual.get("recipe", "own"):
         return
-    from medrob.training import Recipe, recipe
+    from medrob.training import recipe
 
-    asked = {f.name: train[f.name] for f in fields(Recipe) if f.name in train}
+    wrong = [problem for key, value in asked.items() for problem in _refused(recipe, "own", {key: value})]
+    yield from wrong or _refused(recipe, name, asked)
+
+
+def _refused(recipe: Callable[..., Any], name: str, asked: dict[str, Any]) -> Iterator[Problem]:
     try:
-        recipe(train.get("recipe", "own"), **asked)
+        recipe(name, **asked)
     except (ValueError, TypeError) as error:
         yield "02_train", str(error).partition("=")[0], str(error)
 
@@ -106,16 +170,20 @@ def _unknown(stage: str, name: str, value: Any) -> Iterator[Problem]:
 
 
 @cache
-def _network(asked: str, size: int | None) -> str:
-    """Whether the network can be built, without its weights and their memory; what is wrong if not."""
+def _network(asked: str, size: int | None) -> tuple[str, list[str] | None]:
+    """Whether the network can be built, without its weights and their memory: what is wrong, its layers."""
     import torch
 
     from medrob import models
 
-    form = json.loads(asked)
+    given = json.loads(asked)
+    arch = given.pop("arch", "resnet18")
     try:
         with torch.device("meta"):
-            models.build(form.pop("arch"), in_channels=1, num_classes=2, size=size, **form)
+            form = models.form(arch, **{"stem": "auto", "width": 0} | given)
+            model = models.build(arch, in_channels=1, num_classes=2, size=size, **form)
     except (ValueError, TypeError) as error:
-        return str(error)
-    return ""
+        return str(error), None
+    except Exception:  # a network of one's own that cannot be made without its memory
+        return "", None
+    return "", [name for name, _ in model.backbone.named_modules() if name]

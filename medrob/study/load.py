@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from medrob.runs import STAGES, Run, fits
-from medrob.study.choices import impossible
+from medrob.study.choices import common, impossible
 from medrob.study.notebooks import parameters
 from medrob.study.text import Lined, read
 
@@ -54,6 +54,8 @@ def load(file: Path, notebooks: Path, *, choices: bool = True) -> Study:
             combinations, names that stand twice or cannot be folders.
         OSError: the file cannot be read.
     """
+    if not file.exists():
+        raise FileNotFoundError(f"there is no study {file}; write one, such as 'runs: {{demo: {{}}}}'")
     tree, doubled = read(file)
     if not isinstance(tree, Lined) or not (tree.get("runs") or tree.get("grids")):
         raise ValueError(f"{file} names no runs; write 'runs:' and below it a name, such as 'demo: {{}}'")
@@ -65,11 +67,14 @@ def load(file: Path, notebooks: Path, *, choices: bool = True) -> Study:
     defaults = reader.stages("defaults", tree.get("defaults"), tree.lines.get("defaults", 1))
     runs = reader.runs(tree, defaults)
     compare = reader.compare(tree, runs)
+    reader.references(runs)
     for run, stages in runs.items() if choices else ():
         full = {stage: reader.known[stage] | given for stage, given in stages.items()}
         for stage, name, problem in impossible(reader.known, full):
             line, where = reader.whence(run, stage, name)
             reader.say(line, f"{where}, {stage}: {problem}")
+    if choices and not reader.mistakes:
+        compare = reader.comparable(compare, runs, asked="compare" in tree)
     if reader.mistakes:
         told = dict.fromkeys(f"line {line}: {text}" for line, text in sorted(reader.mistakes))
         raise ValueError(f"{file}:\n  " + "\n  ".join(told))
@@ -132,7 +137,7 @@ class _Reader:
         if axes and (not isinstance(value, list) or not value):
             self.say(line, f"{where}: {name} must be a list of values to try, such as [0, 1], not {value!r}")
             return False
-        wrong = [v for v in (value if axes else [value]) if not fits(v, allowed[name])]
+        wrong = [v for v in (value if axes else [value]) if not fits(v, allowed[name], name)]
         for v in wrong:
             self.say(line, f"{where}: {name}={v!r} is not like its default {allowed[name]!r}")
         return not wrong
@@ -190,6 +195,46 @@ class _Reader:
                 line, f"grid {grid}: {twice!r} would be the name of several of its runs; is a value twice?"
             )
         return found
+
+    def references(self, runs: dict[str, Stages]) -> None:
+        """Say which runs are measured by one that is not there, or in a circle."""
+
+        def of(run: str) -> str:
+            usual = self.known["03_test"].get("reference", "")
+            return str(runs[run]["03_test"].get("reference", usual)) if run in runs else ""
+
+        for run in runs:
+            asked, chain = of(run), [run]
+            while chain[-1] in runs and of(chain[-1]) not in chain and len(chain) <= len(runs):
+                chain.append(of(chain[-1]))
+            line, where = self.whence(run, "03_test", "reference")
+            if asked and asked != self.known["03_test"].get("reference") and asked not in runs:
+                try:
+                    there = "03_test" in Run(asked).record["stages"]
+                except ValueError:
+                    there = False
+                if not there:
+                    told = (
+                        f"reference={asked!r} is neither 'alexnet' nor a run of the study, nor a finished one"
+                    )
+                    self.say(line, f"{where}, 03_test: {told}")
+            elif asked in runs and of(chain[-1]) == run:
+                self.say(line, f"{where}, 03_test: reference={asked!r} leads back to the run itself")
+
+    def comparable(
+        self, compare: dict[str, list[str]], runs: dict[str, Stages], *, asked: bool
+    ) -> dict[str, list[str]]:
+        """The comparisons whose runs have a condition in common; one that was asked for must have one."""
+        usual = self.known["01_augment"].get("suite", "")
+        kept = {}
+        for name, members in compare.items():
+            suites = {str(runs[run]["01_augment"].get("suite", usual)) for run in members}
+            if len(suites) < 2 or common(suites):
+                kept[name] = members
+            elif asked:
+                told = f"the suites {', '.join(sorted(suites))} have no corruption in common"
+                self.say(self.places[name], f"compare, {name}: {told}")
+        return kept
 
     def name(self, run: str, line: int) -> None:
         """Say what is wrong with the name of a run, a grid or a comparison."""

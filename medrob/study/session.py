@@ -36,6 +36,7 @@ class Session:
         self._lock: Any = None
         self._said = 0  # of how many it was said that they are done
         self._seen: dict[str, jobs.Executed] = {}  # of each stage, a notebook that was executed
+        self._told: set[Path] = set()  # the notebooks of which it was said
         self._todo: list[Path] = []  # the notebooks that are to be executed
 
     def begin(self) -> None:
@@ -68,6 +69,8 @@ class Session:
     def end(self) -> None:
         """Say what each stage cost, and where the notebooks are that failed."""
         self._over.set()
+        for text in self._finished():
+            print(text, file=sys.stderr)
         print(self.totals(), file=sys.stderr)
         for file in self._files(f"*{PARTIAL}"):
             log = str(file).replace(PARTIAL, ".log")
@@ -100,11 +103,20 @@ class Session:
         """A line per job every `EVERY` seconds, if there is something new, and one of all after each job."""
         said: dict[Path | None, str] = {}
         while not self._over.wait(EVERY):
+            for text in self._finished():
+                print(text, file=sys.stderr, flush=True)
             for file, text in [*self._jobs(), (None, self._altogether())]:
                 if text and said.get(file) != text:
                     said[file] = text
                     name = f"{file.parents[1].name}, {file.name.removesuffix(PARTIAL)}" if file else "study"
                     print(f"{name}: {text}", file=sys.stderr, flush=True)
+
+    def _finished(self) -> Iterator[str]:
+        """The notebooks that have been executed since it was asked last, and how long each took."""
+        for file in [file for file in self._todo if file not in self._told and self._is_done(file)]:
+            if job := jobs.read(file):
+                self._told.add(file)
+                yield f"{file.parents[1].name}, {file.stem}: done in {clock(job.seconds or 0)}"
 
     def _jobs(self) -> Iterator[tuple[Path, str]]:
         """The notebooks that are being executed, and how far each is."""

@@ -36,7 +36,7 @@ def main(arguments: list[str]) -> None:
         value: Any = text
         with contextlib.suppress(ValueError, SyntaxError):
             value = ast.literal_eval(text)
-        if not fits(value, chosen[name]):
+        if not fits(value, chosen[name], name):
             raise ValueError(f"{name}={value!r} is not like its default {chosen[name]!r}")
         chosen[name] = value
     _train(Run(arguments[0]).start("02_train", **chosen), chosen)
