@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import operator
 from collections.abc import Callable
 from functools import cache
 from types import ModuleType
@@ -104,6 +105,9 @@ POLICIES: dict[str, tuple[Callable[..., np.ndarray], int]] = {
 }
 
 
+SUMS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
+
+
 def names() -> tuple[str, ...]:
     """The names that `policy` takes."""
     return tuple(POLICIES)
@@ -160,6 +164,10 @@ def _expression(text: str) -> Any:
                 return {value(k): value(v) for k, v in zip(keys, values, strict=True) if k}
             case ast.Tuple(elts=items):
                 return tuple(value(item) for item in items)
+            case ast.BinOp(left=left, op=op, right=right) if type(op) in SUMS:
+                sides = value(left), value(right)
+                if all(isinstance(side, (int, float)) for side in sides):
+                    return SUMS[type(op)](*sides)
         try:
             return ast.literal_eval(ast.unparse(node))
         except ValueError:

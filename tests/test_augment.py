@@ -121,6 +121,8 @@ def test_an_imgaug_expression_is_what_imgaug_does():
     varied = policy(" iaa.Affine(rotate=iap.Normal(0, 5), translate_px={'x': (-2, 2)}, mode='edge')")
     assert varied(images, np.random.default_rng(0)).shape == images.shape
     assert varied.name.strip().startswith("iaa.Affine")
+    noise = policy("iaa.AdditiveGaussianNoise(scale=(0, 0.05*255))")
+    assert noise(images, np.random.default_rng(0)).shape == images.shape
     equal = policy("iaa.pillike.Equalize()")(images, np.random.default_rng(0))
     assert (equal == iaa.pillike.Equalize().augment_images(images)).all()
 
@@ -142,6 +144,8 @@ def test_colours_cannot_be_changed_in_grey_images():
         "iaa.Add(__import__('os').getpid())",
         "iaa.np.zeros(3)",
         "iaa.size.np.zeros(3)",
+        "iaa.Add('a'*1000)",
+        "iaa.Add(9**9)",
         "iaa.size.os.getpid()",
         "iaa.meta.Augmenter.__subclasses__()",
         "iaa.__class__()",

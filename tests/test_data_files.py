@@ -13,6 +13,7 @@ from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from medrob import data
 from medrob.data import cache, decode, folders, load
+from medrob.data import splits as splits_of
 from medrob.runs import Run
 
 
@@ -403,7 +404,7 @@ def test_images_of_different_kinds(folder):
         load(str(top))
     assert load(str(top), "val", size=16).images.shape == (4, 16, 16, 1)
     put(top / "val" / "ill" / "1.png", picture(5, dtype=np.uint16))
-    with pytest.raises(ValueError, match="have 16 bit where the first has 8"):
+    with pytest.raises(ValueError, match="have 16 bit and the first has 8"):
         load(str(top))
     with pytest.raises(ValueError, match=r"channels=2: give 1 \(grey\), 3 \(RGB\)"):
         load(str(top), channels=2)
@@ -528,6 +529,92 @@ def test_a_label_of_few_images_is_in_every_split(frame, tmp_path, seed):
     assert all(d.counts["hernia"] >= 1 for d in found), [d.counts for d in found]
 
 
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("rare", [[3, 5], [6, 6, 6], [7, 7, 7, 7], [3] * 8])
+def test_no_class_of_three_images_goes_missing(rare, seed):
+    labels = np.repeat(np.arange(2 + len(rare)), [60, 40, *rare])
+    made = splits_of.parts(labels, None, seed, ["test", "val"], "here")
+    counts = np.stack([np.bincount(labels[made == name], minlength=2 + len(rare)) for name in data.SPLITS])
+    assert (counts > 0).all(), counts
+    assert abs(counts.sum(1) / len(labels) - [0.7, 0.1, 0.2]).max() < 0.08
+    groups = np.arange(len(labels)) // 2  # pairs stay together, so that of three images one class has two
+    together = splits_of.parts(labels, groups, seed, ["test", "val"], "here")
+    assert all(len(set(together[groups == group])) == 1 for group in np.unique(groups))
+
+
+def test_an_npz_without_val_and_test_is_split(tmp_path):
+    labels = np.arange(60) % 3
+    images = np.arange(60, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8)
+    np.savez(tmp_path / "own.npz", train_images=images, train_labels=labels[:, None])
+    found = [load(str(tmp_path / "own.npz"), split) for split in data.SPLITS]
+    assert [len(d) for d in found] == [42, 6, 12]
+    seen = np.concatenate([d.images[:, 0, 0, 0] for d in found])
+    assert sorted(seen) == list(range(60)) and all(
+        (d.images[:, 0, 0, 0] % 3 == d.labels).all() for d in found
+    )
+    assert load(str(tmp_path / "own.npz"), seed=1).fingerprint != found[2].fingerprint
+
+
+def test_a_limit_keeps_rare_labels(tmp_path):
+    labels = np.zeros((400, 5), int)
+    labels[::2, 0] = 1
+    for k in range(1, 5):
+        labels[[7 * k, 90 + k, 200 + k], k] = 1
+    few = data.subset(data.ImageDataset(np.zeros((400, 8, 8, 1), np.uint8), labels), 20, seed=0)
+    assert len(few) == 20 and min(few.counts.values()) >= 1 and few.counts["0"] >= 5
+
+
+def test_patients_are_the_same_with_a_space_after_them(frame, tmp_path):
+    spaced = frame.assign(patient=[f"P{p}{' ' * (k % 2)}" for k, p in enumerate(frame["patient"])])
+    assert [d.fingerprint for d in splits(table(tmp_path, spaced))] == [
+        d.fingerprint
+        for d in splits(table(tmp_path, frame.assign(patient="P" + frame["patient"].astype(str)), "b.csv"))
+    ]
+
+
+def test_folders_that_would_be_misread_are_refused(folder, tmp_path):
+    top = folder("ill/train", "ill/test", "well/train", names=("x", "y"), count=2)
+    with pytest.raises(ValueError, match=r"ill holds the split test: splits must be above the class folders"):
+        load(str(top))
+    wrapped = folder("wrap/chest/train", "wrap/chest/test", count=2) / "wrap"
+    with pytest.raises(ValueError, match=r"wrap holds one folder, chest: give .*wrap/chest"):
+        load(str(wrapped))
+
+
+def test_patients_in_folders_of_their_own_are_told(folder):
+    top = folder(count=20)
+    put(top / "ill" / "patient3" / "a.png", picture(901))
+    with pytest.warns(UserWarning, match="ill holds folders of its own, whose images are split one by one"):
+        load(str(top))
+
+
+def test_a_link_that_leads_nowhere_is_named(folder):
+    top = folder("train", "val", "test", count=2)
+    (top / "test" / "ill" / "lost.png").symlink_to(top / "nowhere.png")
+    with pytest.raises(ValueError, match=r"1 of 13 images cannot be used: .*lost.png"):
+        load(str(top))
+
+
+def test_tables_as_other_programs_save_them(frame, tmp_path):
+    (tmp_path / "a.CSV").write_text(frame.to_csv())  # with its index
+    assert len(load(str(tmp_path / "a.CSV"))) == 12
+    (tmp_path / "b.csv").write_text(frame.to_csv(index=False, sep=";"))
+    with pytest.raises(
+        ValueError, match="has one column, 'path;label;patient': separate the columns by commas"
+    ):
+        load(str(tmp_path / "b.csv"))
+    (tmp_path / "c.csv").write_bytes("path,label\na.png,Grün\n".encode("latin-1"))
+    with pytest.raises(ValueError, match="is not written in UTF-8"):
+        load(str(tmp_path / "c.csv"))
+
+
+def test_a_mask_that_cannot_be_read_is_the_one_that_is_named(frame, tmp_path):
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    masked = frame.assign(mask=["bad.png"] + [None] * 59)
+    with pytest.raises(ValueError, match=r"images/0.png \(its mask .*bad.png: no image that OpenCV"):
+        load(table(tmp_path, masked))
+
+
 def test_split_folders_by_the_names_that_downloads_have(folder):
     top = folder("training_set", "Validation Data", "test-images", count=2)
     (top / "__MACOSX" / "training_set").mkdir(parents=True)
@@ -561,8 +648,20 @@ def test_a_file_named_like_a_medmnist_set_with_classes_of_its_own(tmp_path):
 def test_a_cache_that_is_not_whole_is_made_again(folder, home, lost):
     top = folder("train", "val", "test", count=2)
     first = load(str(top)).fingerprint
-    next((home / "data" / "cache").glob(f"mine-*.{lost}")).unlink()
+    file = next((home / "data" / "cache").glob(f"mine-*.{lost}"))
+    file.write_bytes(file.read_bytes()[:-20])
     assert load(str(top)).fingerprint == first
+    file.unlink()
+    assert load(str(top)).fingerprint == first
+
+
+def test_what_a_killed_decoding_left_is_removed(folder, home):
+    left = home / "data" / "cache" / ".mine-1.images.npy.77.part"
+    left.parent.mkdir(parents=True)
+    left.touch()
+    os.utime(left, (1, 1))
+    load(str(folder("train", "val", "test", count=2)))
+    assert not left.exists()
 
 
 # Kinds of files
@@ -601,6 +700,12 @@ def test_several_pictures_in_one_file_are_refused(tmp_path):
     tifffile.imwrite(tmp_path / "a.tif", np.stack([picture(1), picture(2)]), photometric="minisblack")
     with pytest.raises(decode.UnreadableError, match="2 pages in one file; give one file for each picture"):
         decode.read(tmp_path / "a.tif")
+
+
+def test_a_huge_dicom_is_not_decoded(tmp_path, monkeypatch):
+    monkeypatch.setattr(decode, "MOST_PIXELS", 100)
+    with pytest.raises(decode.UnreadableError, match="16x16 pixels are more than 100"):
+        decode.read(dicom(tmp_path / "a.dcm", picture(1, dtype=np.uint16) // 16))
 
 
 def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path):

@@ -411,6 +411,19 @@ def test_a_part_of_a_head_that_is_not_used_is_named(tmp_path):
     assert "left out: classifier.9.weight" in model.origin
 
 
+def test_weights_of_a_network_with_versions_come_back(tmp_path):
+    model = models.build("mnasnet0_5", in_channels=3, num_classes=3, size=32, seed=0)
+    models.save(model, tmp_path)
+    again = models.load(tmp_path)
+    assert all(torch.equal(value, again.state_dict()[name]) for name, value in model.state_dict().items())
+    models.build("mnasnet0_5", in_channels=3, num_classes=5, weights=tmp_path / "model.safetensors")
+
+
+def test_weights_are_looked_for_in_the_projects_folder(home):
+    models.save(small(), home / "mine")
+    assert "model.safetensors" in small(weights="mine/model.safetensors").origin
+
+
 def test_weights_that_are_not_finite_are_refused(tmp_path):
     arrays = torchvision.models.resnet18(num_classes=3).state_dict()
     arrays["layer1.0.conv1.weight"][0] = float("nan")
@@ -436,6 +449,18 @@ class Two(nn.Module):
 def pair(in_channels, num_classes):
     return Two()
 
+class More(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.head = nn.LazyLinear(classes)
+
+    def forward(self, x):
+        logits = self.head(x.flatten(1))
+        return (logits, x) if self.training else logits
+
+def more(in_channels, num_classes):
+    return More(num_classes)
+
 def fixed(in_channels, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
 """
@@ -446,6 +471,7 @@ def fixed(in_channels, num_classes):
     [
         ("one_more", r"gives \(2, 4\) for 2 images; it must give logits \(2, 3\), one for each class"),
         ("pair", r"gives tuple for 2 images; it must give logits \(2, 3\)"),
+        ("more", r"gives tuple for 2 images in training; it must give logits \(2, 3\)"),
         ("fixed", r"does not take images of shape \(2, 1, 8, 8\): RuntimeError: .*mat1 and mat2"),
     ],
 )

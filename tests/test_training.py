@@ -1,3 +1,4 @@
+import json
 import pickle
 import signal
 import subprocess
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 
 from medrob import augment, evaluation, models, training
 from medrob.data import ImageDataset
-from medrob.runs import Run
+from medrob.figures import kept_epoch
+from medrob.runs import Run, checksum
 from medrob.training.epoch import Epochs, starts
 from medrob.training.recipe import optimizer as make_optimizer
 from medrob.training.recipe import schedule as make_schedule
@@ -295,6 +297,10 @@ def test_resumed_is_uninterrupted_to_the_bit(blobs, ran, done):
 def test_a_finished_training_begins_anew(blobs, ran):
     run = Run("done")
     first, a = fit(blobs, run=run)
+    fit(blobs, run=run)
+    assert ran == [1, 2, 3]  # cut off before it was in the record: not trained again
+    record = {"files": {"model.safetensors": checksum(run.path("model.safetensors"))}, "parameters": {}}
+    run.path("run.json").write_text(json.dumps({"stages": {"02_train": record}}))
     again, b = fit(blobs, run=run)
     assert ran == [1, 2, 3, 1, 2, 3] and same(first, again)
     pd.testing.assert_frame_equal(a.drop(columns=TIMES), b.drop(columns=TIMES), check_exact=True)
@@ -448,13 +454,13 @@ def test_damaged_and_hostile_checkpoints(blobs, tmp_path):
 # Early stopping
 
 
-def scripted(monkeypatch, aucs):
-    """Let the validation AUC of each epoch be what is given; give the weights after each epoch."""
+def scripted(monkeypatch, aucs, losses):
+    """Let validation AUC and loss of each epoch be what is given; give the weights after each epoch."""
     whole, weights = Epochs.__call__, []
 
     def epoch(self, number):
         rows = whole(self, number)
-        rows[1]["auc"] = aucs[len(weights)]
+        rows[1].update(auc=aucs[len(weights)], loss=losses[len(weights)])
         weights.append({k: v.clone() for k, v in self.model.state_dict().items()})
         return rows
 
@@ -463,19 +469,21 @@ def scripted(monkeypatch, aucs):
 
 
 @pytest.mark.parametrize(
-    ("aucs", "patience", "epochs", "best"),
+    ("aucs", "losses", "patience", "epochs", "best"),
     [
-        ([0.6, 0.9, 0.8, 0.9, 1.0], 2, 4, 2),  # as good is not better: stops before the fifth
-        ([0.6, 0.9, 0.8, 0.9, 1.0], 3, 5, 5),
-        ([0.6, 0.9, 0.8, 0.9, 0.7], 0, 5, 2),  # 0: never early
-        ([0.9, 0.8, 0.7, 0.6, 0.5], 1, 2, 1),
-        ([0.0, 0.0, 0.0, 0.0, 0.0], 4, 5, 1),
+        ([0.6, 0.9, 0.8, 0.9, 1.0], [1.0] * 5, 2, 4, 2),  # as good is not better: stops before the fifth
+        ([0.6, 0.9, 0.8, 0.9, 1.0], [1.0] * 5, 3, 5, 5),
+        ([0.6, 0.9, 0.8, 0.9, 0.7], [1.0] * 5, 0, 5, 2),  # 0: never early
+        ([0.9, 0.8, 0.7, 0.6, 0.5], [1.0] * 5, 1, 2, 1),
+        ([0.0, 0.0, 0.0, 0.0, 0.0], [1.0] * 5, 4, 5, 1),
+        ([0.6, 1.0, 1.0, 1.0, 1.0], [1.0, 0.9, 0.4, 0.3, 0.5], 2, 5, 4),  # of equal AUC, the lower loss
     ],
 )
-def test_early_stopping_keeps_the_best_weights(blobs, monkeypatch, aucs, patience, epochs, best):
-    weights = scripted(monkeypatch, aucs)
+def test_early_stopping_keeps_the_best_weights(blobs, monkeypatch, aucs, losses, patience, epochs, best):
+    weights = scripted(monkeypatch, aucs, losses)
     model, history = fit(blobs, epochs=5, patience=patience)
     assert history["epoch"].max() == len(weights) == epochs
+    assert kept_epoch(history) == best
     assert all(torch.equal(weights[best - 1][k], v) for k, v in model.state_dict().items())
 
 

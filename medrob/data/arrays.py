@@ -14,18 +14,31 @@ import numpy as np
 from medrob.data import cache, decode
 from medrob.data.dataset import SPLITS, ImageDataset, numbered
 from medrob.data.downloads import MEDMNIST, MEDMNIST_TASKS
+from medrob.data.splits import parts
 from medrob.runs import atomic
 
 LARGE = 2**28  # bytes; larger arrays are unpacked onto the disk and read from there page by page
 
 
-def read(file: Path, split: str, size: int) -> ImageDataset:
+def read(file: Path, split: str, size: int, seed: int = 0) -> ImageDataset:
     """One split of a file; images of another size are resized (area average down, cubic up).
+
+    A validation or test split that is not in the file is made of the training images, see
+    `medrob.data.splits.complete`.
 
     Raises:
         TypeError, ValueError: a damaged file, one that holds pickles, arrays of another type or shape.
     """
     found, held = _content(file, split)
+    absent = [
+        name for name in ("test", "val") if f"{name}_images" not in held and f"{name}_labels" not in held
+    ]
+    if absent and split in ("train", *absent) and {"train_images", "train_labels"} <= set(held):
+        found = found if split == "train" else _content(file, "train")[0]
+        labels = found["train_labels"]
+        flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+        rows = parts(flat, None, seed, absent, str(file)) == split
+        found |= {f"{split}_images": found["train_images"][rows], f"{split}_labels": labels[rows]}
     missing = [key for key in (f"{split}_images", f"{split}_labels") if key not in found]
     if missing:
         raise ValueError(

@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,7 @@ from medrob.progress import bar
 from medrob.runs import atomic, home
 
 VERSION = 2  # of the decoding: another number makes every set be decoded again
+OLD = 86400  # seconds, after which an unfinished file is nobody's
 DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 
 
@@ -81,7 +83,10 @@ def _unreadable(base: Path, kinds: Sequence[str]) -> dict[int, str] | None:
         found = {int(i): why for i, why in json.loads(_file(base, "json").read_text()).items()}
     except (OSError, ValueError, AttributeError):
         return None
-    return found if found or all(_file(base, kind).exists() for kind in kinds) else None
+    try:
+        return found if found or all(len(mapped(_file(base, kind))) for kind in kinds) else None
+    except (OSError, ValueError):  # cut off
+        return None
 
 
 def mapped(file: Path) -> np.ndarray:
@@ -180,23 +185,33 @@ def _decode(listing: Listing, base: Path, size: int, channels: int, masked: bool
             else:
                 images[row] = decode.fit(image, size=size, channels=colours, levels=levels or 255)
             if masked:
-                masks[row] = decode.read_mask(listing.masks[row], shape[1:3])  # type: ignore[index]
+                masks[row] = _mask(listing.masks[row], shape[1:3])  # type: ignore[index]
         except decode.UnreadableError as error:
             return str(error)
         return ""
 
+    for left in folder().glob(".*.part"):  # of a decoding that was killed
+        if time.time() - left.stat().st_mtime > OLD:
+            left.unlink(missing_ok=True)
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(_file(base, "images.npy"), shape, np.uint8))
         if masked:
             masks = stack.enter_context(written(_file(base, "masks.npy"), shape[:3], bool))
         reasons = each(work, range(len(listing)), f"decoding {listing.source.name}")
-        _refuse_other(listing, other, (height, width), colours)
+        _refuse_other(listing, other, (height, width), colours, levels is not None)
     unreadable = {row: why for row, why in enumerate(reasons) if why}
     if unreadable:
         for kind in ("images.npy", "masks.npy"):
             _file(base, kind).unlink(missing_ok=True)
     with atomic(_file(base, "json")) as part:
         part.write_text(json.dumps(unreadable))
+
+
+def _mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
+    try:
+        return decode.read_mask(file, shape)
+    except decode.UnreadableError as error:
+        raise decode.UnreadableError(f"its mask {file}: {error}") from None
 
 
 def _readable(file: Path) -> np.ndarray | None:
@@ -219,13 +234,15 @@ def _levels(listing: Listing) -> int:
     return next(2**bits - 1 for bits in DEPTHS if brightest < 2**bits)
 
 
-def _refuse_other(listing: Listing, other: dict[str, list[int]], side: tuple[int, int], colours: int) -> None:
+def _refuse_other(
+    listing: Listing, other: dict[str, list[int]], side: tuple[int, int], colours: int, deep: bool
+) -> None:
     """Refuse a set whose images are not all of one kind, where it has not been said what to make of it."""
     kind = "grey" if colours == 1 else "RGB"
     advice = {
         "size": f"are not of {side[0]}x{side[1]} pixels like the first; give size=, the side in pixels",
         "channels": f"are not {kind} like the first; give channels=1 (all grey) or channels=3 (all RGB)",
-        "depth": "have 16 bit where the first has 8; store all in one depth",
+        "depth": f"have {8 if deep else 16} bit and the first has {16 if deep else 8}; store all in one depth",
     }
     for name, rows in other.items():
         if rows:

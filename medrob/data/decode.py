@@ -148,13 +148,17 @@ def _look(file: Path) -> bool:
             return False  # a kind that only OpenCV knows
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    _refuse_more(width, height)
+    if pages > 1:
+        raise UnreadableError(f"{pages} pages in one file; give one file for each picture")
+    return inverted
+
+
+def _refuse_more(width: int, height: int) -> None:
     if width * height > MOST_PIXELS:
         raise UnreadableError(
             f"{width}x{height} pixels are more than {MOST_PIXELS:,}; cut it into tiles or make it smaller"
         )
-    if pages > 1:
-        raise UnreadableError(f"{pages} pages in one file; give one file for each picture")
-    return inverted
 
 
 def _dicom(file: Path) -> np.ndarray:
@@ -166,6 +170,7 @@ def _dicom(file: Path) -> np.ndarray:
         frames = int(dataset.get("NumberOfFrames") or 1)
         if frames > 1:
             raise UnreadableError(f"{frames} frames in one file; give one file for each picture")
+        _refuse_more(int(dataset.Columns), int(dataset.Rows))
         kind = dataset.get("PhotometricInterpretation")
         if kind == "PALETTE COLOR":
             raise UnreadableError("a palette of colours; export it as RGB")

@@ -37,6 +37,7 @@ def read(folder: Path) -> Listing:
         )
     roots = [(split_name(top.name, str(folder)), top) for top in named] or [("", folder)]
     rows: list[tuple[str, str, Path]] = []
+    deep: list[Path] = []
     for split, root in roots:
         holds = _folders(root)
         if not holds:
@@ -44,13 +45,29 @@ def read(folder: Path) -> Listing:
                 f"{root} has no class folders: make one for each class, with its images in it, or list the "
                 "images in a table (.csv or .parquet) with the columns path and label"
             )
+        if len(holds) == 1 and not split and _folders(holds[0]):
+            raise ValueError(f"{root} holds one folder, {holds[0].name}: give {holds[0]}")
         for top in holds:
+            inner = [p.name for p in _folders(top)]
+            if any(is_split(name) for name in inner):
+                raise ValueError(
+                    f"{top} holds the split {next(filter(is_split, inner))}: splits must be above the class "
+                    "folders, as in train/normal/1.png; move the folders, or list the images in a table"
+                )
+            if inner and not named:
+                deep.append(top)
             found = sorted(_images(top, (top.resolve(),)))
             if not found:
                 raise ValueError(
                     f"class folder {top} is empty (no image in it); fill it, or remove the folder"
                 )
             rows += [(split, top.name, file) for file in found]
+    if deep:
+        warnings.warn(
+            f"{deep[0]} holds folders of its own, whose images are split one by one: if they are patients, "
+            "list the images in a table with a column 'patient'",
+            stacklevel=2,
+        )
     loose = [root for _, root in roots for file in root.iterdir() if is_image(file)]
     if loose:
         warnings.warn(
@@ -92,5 +109,5 @@ def is_image(path: Path) -> bool:
     if path.name.startswith("."):
         return False
     if path.suffix.lower() in SUFFIXES:
-        return path.is_file()
+        return not path.is_dir()  # a link that leads nowhere is an image that cannot be read
     return decode.may_be_dicom(path) and path.is_file() and decode.is_dicom(path)

@@ -63,8 +63,8 @@ def load(
     if dataset in MEDMNIST:
         return subset(arrays.read(fetch(dataset, split, size or 28, root), split, 0), limit, seed)
     path = _find(dataset)
-    if path.suffix == ".npz":
-        return subset(arrays.read(path, split, size or 0), limit, seed)
+    if path.suffix.lower() == ".npz":
+        return subset(arrays.read(path, split, size or 0, seed), limit, seed)
     return subset(_load_files(path, split, size or 0, seed, channels, skip_unreadable), limit, seed)
 
 
@@ -121,7 +121,7 @@ def _load_files(
 def _find(dataset: str) -> Path:
     """The file or folder of that name, here or in the project's folder."""
     for path in (Path(dataset), home() / dataset):
-        if dataset and (path.is_dir() or (path.is_file() and path.suffix in (".npz", *TABLES))):
+        if dataset and (path.is_dir() or (path.is_file() and path.suffix.lower() in (".npz", *TABLES))):
             return path
         if dataset and path.is_file():
             raise ValueError(f"dataset={dataset!r}: give an .npz, a .csv or .parquet table, or a folder")

@@ -14,7 +14,6 @@ from medrob.data.dataset import SPLITS, ImageDataset
 from medrob.data.listing import Listing
 
 Folds = tuple[int, ...]
-ATTEMPTS = 20  # to draw folds in which no class is missing from a split
 FOLDS = 10  # two become the test split, one the validation split: 7 : 1 : 2, as in MedMNIST
 
 
@@ -35,55 +34,79 @@ def complete(listing: Listing, seed: int) -> Listing:
     absent = [name for name in ("test", "val") if name not in splits]
     if absent:
         pool = np.flatnonzero(splits == "train")
-        test, val = _parts(listing[pool], seed, absent)
-        splits[pool[test]], splits[pool[val]] = "test", "val"
+        groups = None if listing.groups is None else listing.groups[pool]
+        splits[pool] = parts(listing.labels[pool], groups, seed, absent, str(listing.source))
     order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
     return replace(listing, splits=splits)[order]
 
 
-def _folds(listing: Listing, seed: int) -> np.ndarray:
+def _folds(labels: np.ndarray, groups: np.ndarray | None, seed: int, where: str) -> np.ndarray:
     """The fold, 0 to 9, of each image: stratified, and by group where there are groups."""
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
-    labels = listing.labels
-    if labels.ndim == 2:
-        rarest = np.argsort(labels.sum(0))
-        labels = np.where(labels.any(1), 1 + labels[:, rarest].argmax(1), 0)
-    kind = StratifiedKFold if listing.groups is None else StratifiedGroupKFold
-    units = len(listing) if listing.groups is None else len(set(listing.groups))
+    labels = _rarest(labels)
+    kind = StratifiedKFold if groups is None else StratifiedGroupKFold
+    units = len(labels) if groups is None else len(set(groups))
     if units < FOLDS or np.bincount(labels).max() < FOLDS:
-        what = "images" if listing.groups is None else "groups"
+        what = "images" if groups is None else "groups"
         raise ValueError(
-            f"{listing.source} has {units} {what}, {np.bincount(labels).max()} images in its largest class: "
+            f"{where} has {units} {what}, {np.bincount(labels).max()} images in its largest class: "
             f"too few to make a split of; take at least {FOLDS}, or give train, val and test yourself"
         )
     with warnings.catch_warnings():  # a class of fewer than ten images: `check_splits` says what is lacking
         warnings.filterwarnings("ignore", message="The least populated class")
-        parts = kind(FOLDS, shuffle=True, random_state=seed).split(labels, labels, listing.groups)
-        fold = np.empty(len(listing), int)
-        for number, (_, rows) in enumerate(parts):
+        found = kind(FOLDS, shuffle=True, random_state=seed).split(labels, labels, groups)
+        fold = np.empty(len(labels), int)
+        for number, (_, rows) in enumerate(found):
             fold[rows] = number
     return fold
 
 
-def _parts(listing: Listing, seed: int, absent: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    """Which images become test and validation, bool (N,) each: of folds that are as fair as can be.
+def _rarest(labels: np.ndarray) -> np.ndarray:
+    """Of several labels the rarest that an image has, from 1 on, 0 for none; a single label as it is."""
+    if labels.ndim == 1:
+        return labels
+    rarest = np.argsort(labels.sum(0), kind="stable")
+    return np.where(labels.any(1), 1 + labels[:, rarest].argmax(1), 0)
 
-    Folds are drawn again where a class, by the way its groups fall, is missing from a split.
+
+def parts(
+    labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list[str], where: str
+) -> np.ndarray:
+    """The split of each image, str (N,): "train", and where they are absent, "val" and "test".
+
+    Ten folds, of which those become a split that are fairest; then single images or groups go to a split
+    that lacks their class, as long as another split can spare them.
+
+    Raises:
+        ValueError: too few images or groups.
     """
-    best: tuple[tuple[int, float], np.ndarray, Folds, Folds] | None = None
-    for attempt in range(ATTEMPTS):
-        fold = _folds(
-            listing, seed if not attempt else int(np.random.default_rng([seed, attempt]).integers(2**31))
-        )
-        unfair, test, val = _fairest(listing.labels, fold, absent)
-        if best is None or unfair < best[0]:
-            best = unfair, fold, test, val
-        if not unfair[0]:
-            break
-    assert best is not None
-    _, fold, test, val = best
-    return np.isin(fold, test), np.isin(fold, val)
+    fold = _folds(labels, groups, seed, where)
+    _, test, val = _fairest(labels, fold, absent)
+    splits = np.full(len(labels), "train", "U5")
+    splits[np.isin(fold, test)], splits[np.isin(fold, val)] = "test", "val"
+    hot = labels if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    order = np.random.default_rng(seed).permutation(unit.max() + 1)
+    images = np.bincount(unit)
+    counts = [np.bincount(unit, column, len(images)) for column in hot.T.astype(float)]
+    held = np.stack(counts, 1)  # (units, classes): a unit is an image or a group
+    home = splits[np.unique(unit, return_index=True)[1]]  # the split of each unit
+    for label in np.argsort(held.sum(0), kind="stable"):
+        for name in ["train", *absent]:
+            if (held[home == name, label] > 0).any():
+                continue
+            spare = {other: held[home == other].sum(0) for other in SPLITS}
+            able = [
+                u
+                for u in order
+                if held[u, label]
+                and home[u] in ("train", *absent)
+                and (spare[home[u]] - held[u] > 0)[held[u] > 0].all()
+            ]
+            if able:
+                home[min(able, key=lambda u: images[u])] = name
+    return home[unit]
 
 
 def _fairest(
@@ -119,17 +142,19 @@ def _fairest(
 
 
 def subset(dataset: ImageDataset, limit: int | None, seed: int) -> ImageDataset:
-    """At most `limit` images, every class in proportion (at least one each), in their old order."""
+    """At most `limit` images, every class in proportion (at least one each), in their old order.
+
+    Of several labels, the rarest of an image counts.
+    """
     if not limit or limit >= len(dataset):
         return dataset
     order = np.random.default_rng(seed).permutation(len(dataset))
-    if dataset.labels.ndim == 1:
-        # Sort by how far into its class an image stands: any first part then holds all in proportion.
-        place = np.empty(len(dataset))
-        for label in np.unique(dataset.labels):
-            rows = order[dataset.labels[order] == label]
-            place[rows] = np.arange(len(rows)) / len(rows)
-        order = order[np.argsort(place[order], kind="stable")]
+    # Sort by how far into its class an image stands: any first part then holds all in proportion.
+    labels, place = _rarest(dataset.labels), np.empty(len(dataset))
+    for label in np.unique(labels):
+        rows = order[labels[order] == label]
+        place[rows] = np.arange(len(rows)) / len(rows)
+    order = order[np.argsort(place[order], kind="stable")]
     return dataset[np.sort(order[:limit])]
 
 

@@ -53,21 +53,26 @@ def read(file: Path) -> Listing:
         splits = np.array([split_name(str(value), str(file)) for value in values])
     groups = None
     if column["group"]:
-        groups = _filled(frame, column["group"], file).astype(str).to_numpy()
+        groups = _filled(frame, column["group"], file).astype(str).str.strip().to_numpy()
         _refuse_shared(groups, splits, column["group"], file)
     return Listing(file, files, labels, names, task, splits, groups, masks)
 
 
 def _frame(file: Path) -> pd.DataFrame:
     try:
-        parquet = file.suffix.lower() == ".parquet"
-        return (
-            pd.read_parquet(file)
-            if parquet
-            else pd.read_csv(file, skipinitialspace=True, keep_default_na=False, na_values=MISSING)
-        )
+        if file.suffix.lower() == ".parquet":
+            frame = pd.read_parquet(file)
+        else:
+            frame = pd.read_csv(file, skipinitialspace=True, keep_default_na=False, na_values=MISSING)
+    except UnicodeDecodeError:
+        raise ValueError(f"{file} is not written in UTF-8; save it so") from None
     except Exception as error:  # the readers raise many kinds on a damaged file
         raise ValueError(f"{file} is not a table that can be read ({error})") from None
+    first = str(frame.columns[0]) if len(frame.columns) == 1 else ""
+    if ";" in first or "\t" in first:
+        raise ValueError(f"{file} has one column, {first!r}: separate the columns by commas")
+    unnamed = [name for name in frame.columns if str(name).startswith("Unnamed: ")]  # an index that was saved
+    return frame.drop(columns=unnamed)
 
 
 def _column(frame: pd.DataFrame, role: str, file: Path) -> str | None:

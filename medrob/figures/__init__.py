@@ -10,7 +10,7 @@ from medrob.figures.pictures import augmentations, corruption_grid, image_distan
 from medrob.figures.scores import drop_heatmap, reliability, severity_curves
 from medrob.figures.style import use_style, word
 from medrob.figures.summary import summary
-from medrob.figures.training import learning_curves, performance
+from medrob.figures.training import kept_epoch, learning_curves, performance
 from medrob.figures.trust import drift_scale, faithfulness, localisation, randomisation
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "image_boxes",
     "image_distance",
     "image_scatter",
+    "kept_epoch",
     "learning_curves",
     "localisation",
     "method_ranks",

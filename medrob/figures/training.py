@@ -10,13 +10,23 @@ from medrob.figures.style import legend_of, letter, sized
 SPLITS = {"train": ("C0", "o"), "val": ("C1", "s")}
 
 
+def kept_epoch(history: pd.DataFrame, monitor: str = "auc") -> int:
+    """The epoch whose weights were kept.
+
+    It has the highest validation AUC (of equal ones, the lowest validation loss, and of these the first), or
+    with ``monitor="loss"`` the lowest validation loss.
+    """
+    by, ascending = (["auc", "loss"], [False, True]) if monitor == "auc" else (["loss"], [True])
+    val = history[history["split"] == "val"]
+    return int(val.sort_values(by, ascending=ascending, kind="stable")["epoch"].iloc[0])
+
+
 def learning_curves(history: pd.DataFrame, *, monitor: str = "auc") -> Figure:
     """Loss and AUC against the epoch, training and validation; a line marks the weights that were kept.
 
-    Those are of the highest validation AUC, or with ``monitor="loss"`` of the lowest validation loss.
+    Which those are, see `kept_epoch`.
     """
-    val = history[history["split"] == "val"]
-    best = int(val.loc[val["loss"].idxmin() if monitor == "loss" else val["auc"].idxmax(), "epoch"])
+    best = kept_epoch(history, monitor)
     figure, axes = sized(0.42, 1, 2)
     for ax, metric, label in zip(axes[0], ("loss", "auc"), ("loss (nats)", "AUC"), strict=True):
         for split, (colour, marker) in SPLITS.items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import difflib
 import importlib
 import inspect
@@ -197,23 +198,26 @@ def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classe
     device = next((p.device for p in network.parameters()), torch.device("cpu"))
     if device.type == "meta":  # only its form is looked at, which not every network takes
         return
+    image = torch.zeros(shape, device=device)
     modes = {module: module.training for module in network.modules()}
-    came: Any
+    came: list[Any] = []
     try:
-        with torch.no_grad():
-            came = network.eval()(torch.zeros(shape, device=device))
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            came.append(network.eval()(image))
+            came.append(copy.deepcopy(network).train()(image))  # some give more when they are trained
     except Exception as error:  # whatever the network's own code raises
         told = f"{type(error).__name__}: {error}"
         raise ValueError(f"arch={arch!r} does not take images of shape {shape}: {told}") from error
     finally:
         for module, training in modes.items():
             module.training = training
-    came = tuple(came.shape) if torch.is_tensor(came) else type(came).__name__
-    if came != (shape[0], classes):
-        raise ValueError(
-            f"arch={arch!r} gives {came} for {shape[0]} images; it must give logits {(shape[0], classes)}, "
-            "one for each class"
-        )
+    for logits, mode in zip(came, ("", " in training"), strict=True):
+        found = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
+        if found != (shape[0], classes):
+            raise ValueError(
+                f"arch={arch!r} gives {found} for {shape[0]} images{mode}; it must give logits "
+                f"{(shape[0], classes)}, one for each class"
+            )
 
 
 def _called(arch: str, form: dict[str, Any]) -> str:

@@ -10,6 +10,7 @@ from safetensors.torch import load_file, save_file
 
 from medrob.models.build import build
 from medrob.models.network import Classifier
+from medrob.models.weights import load_arrays
 from medrob.runs import atomic
 
 
@@ -18,6 +19,7 @@ def save(model: Classifier, folder: Path) -> None:
     with atomic(folder / "model.safetensors") as file:
         # Copies: weights that two layers share are written twice.
         save_file({k: v.clone().contiguous() for k, v in model.state_dict().items()}, file)
+        file.chmod(0o644)  # readable like the files beside it
     with atomic(folder / "model.json") as file:
         file.write_text(json.dumps(model.config, indent=1) + "\n")
 
@@ -47,7 +49,7 @@ def load(folder: Path) -> Classifier:
         raise ValueError(f"{folder / 'model.json'} is damaged ({error}); train again") from None
     file = folder / "model.safetensors"
     try:
-        model.load_state_dict(load_file(file))
+        load_arrays(model, load_file(file))
     except (SafetensorError, RuntimeError, OSError) as error:
         width = f", width {config['width']}" if "width" in config else ""
         raise ValueError(f"weights={str(file)!r} do not fit {config['arch']}{width}: {error}") from None

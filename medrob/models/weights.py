@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import pickle
+from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ import torchvision
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
+
+from medrob.runs import home
 
 WRAPPED = ("state_dict", "model_state_dict", "model", "net")  # keys under which training scripts keep weights
 PREFIXES = ("module.", "model.", "backbone.")  # what they put before every name
@@ -47,7 +50,7 @@ def read(weights: str | Path, arch: str) -> Weights:
     """
     if is_name(weights):
         return _torchvision(str(weights), arch)
-    file = Path(weights)
+    file = next((f for f in (Path(weights), home() / weights) if f.is_file()), Path(weights))
     if not file.is_file():
         raise FileNotFoundError(
             f"weights={str(weights)!r}: no such file; give a .safetensors, a state_dict (.pt, .pth) or "
@@ -129,7 +132,7 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
             f"weights={weights.name!r} hold numbers that are not finite, in {', '.join(broken[:3])}"
             f"{', ...' if len(broken) > 3 else ''}: the training that made them went wrong"
         )
-    backbone.load_state_dict({k: arrays[k] for k in wanted if k in arrays and k not in new}, strict=False)
+    load_arrays(backbone, {k: arrays[k] for k in wanted if k in arrays and k not in new}, strict=False)
     if new:
         rows = {k: v for k, v in arrays.items() if k == f"{head}.weight"}
         before = f"{len(rows[f'{head}.weight'])} outputs" if rows else "none"
@@ -139,6 +142,19 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
         said.append(f"left out: {', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}")
     taken = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {weights.name}"
     return "; ".join([taken, *said])
+
+
+def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Give a network arrays by name, as of its own version: some (MNASNet) take those of none for old ones.
+
+    Raises:
+        RuntimeError: they do not fit.
+    """
+    held = network.state_dict()
+    metadata = getattr(held, "_metadata", None)
+    held = OrderedDict(arrays)
+    held._metadata = metadata  # type: ignore[attr-defined]
+    network.load_state_dict(held, strict=strict)
 
 
 def sum_stem(backbone: nn.Module) -> None:

@@ -11,10 +11,10 @@ from typing import Any
 import torch
 from torch import nn
 
-from medrob.runs import Run, atomic
+from medrob.runs import Run, atomic, checksum
 
 FRESH: dict[str, Any] = dict(
-    epoch=0, best_value=-float("inf"), best_epoch=0, stale=0, best={}, history=[], finished=False
+    epoch=0, best_value=[-float("inf")], best_epoch=0, stale=0, best={}, history=[], finished=False
 )
 
 
@@ -76,8 +76,7 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
         raise ValueError(
             f"{checkpoint} is damaged ({error}); delete it to train from the beginning"
         ) from None
-    weights = run.path("model.safetensors")
-    done = ended and weights.exists() and weights.stat().st_mtime_ns >= checkpoint.stat().st_mtime_ns
+    done = ended and _recorded(run)
     differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
     if differ and not ended:
         told = ", ".join(f"{name} was {before.get(name)!r}" for name in differ)
@@ -88,6 +87,13 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
         if held := state.pop(name):  # the scaler of a device without float16 keeps nothing, and takes nothing
             part.load_state_dict(held)
     return state
+
+
+def _recorded(run: Run) -> bool:
+    """Whether the training went on to its end: its weights, as they are there, are in the record."""
+    weights = run.path("model.safetensors")
+    made = run.record["stages"].get("02_train", {}).get("files", {}).get(weights.name)
+    return weights.exists() and made == checksum(weights)
 
 
 def keep(run: Run | None, state: dict[str, Any], arguments: dict[str, Any], **parts: Any) -> None:

@@ -11,6 +11,7 @@ import pandas as pd
 from medrob import augment
 from medrob.data import ImageDataset
 from medrob.models import Classifier, place, save
+from medrob.models.weights import load_arrays
 from medrob.progress import bar
 from medrob.runs import Run
 from medrob.training import checkpoint
@@ -101,7 +102,7 @@ def fit(
             if here.leads:
                 checkpoint.keep(run, state, arguments, **parts)
         progress.close()
-        model.load_state_dict(state["best"])
+        load_arrays(model, state["best"])
         model.cpu().eval()
         if run and here.leads:
             save(model, run.folder)
@@ -114,7 +115,8 @@ def _note(state: dict[str, Any], rows: list[dict[str, Any]], model: Classifier, 
     state["epoch"] += 1
     state["history"] = [*state["history"], *rows]
     state["stale"] += 1
-    value = rows[1]["auc"] if recipe.monitor == "auc" else -rows[1]["loss"]
+    loss = rows[1]["loss"]
+    value = [rows[1]["auc"], -loss] if recipe.monitor == "auc" else [-loss]  # of equal AUC, the lower loss
     if value > state["best_value"]:
         best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
         state.update(best_value=value, best_epoch=state["epoch"], stale=0, best=best)

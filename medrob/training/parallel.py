@@ -1,6 +1,7 @@
 """Data-parallel training: every process takes its share of each batch, and all end with the same weights.
 
-``torchrun --nproc-per-node 2 -m medrob.training mine`` starts the processes; alone there is one.
+``torchrun --nproc-per-node 2 -m medrob.training mine`` starts the processes; alone there is one. Each draws
+the augmentation of its own share: with an augmentation, two processes learn from other pictures than one.
 """
 
 from __future__ import annotations

@@ -52,7 +52,8 @@ class Recipe:
         precision: "mixed" computes in half precision on GPUs (bfloat16 where it is there), "float32" never;
             other devices compute in float32 either way.
         augment: one of `medrob.augment.names()`, or an imgaug expression (see `medrob.augment.policy`).
-        monitor: what is judged on the validation images: the highest "auc" or the lowest "loss" is kept.
+        monitor: what is judged on the validation images: the highest "auc" (of equal ones, that of the lower
+            loss) or the lowest "loss" is kept.
         patience: stop after so many epochs without a better one; 0 = never.
 
     Raises:
