@@ -242,7 +242,7 @@ def _refuse_other(
     advice = {
         "size": f"are not of {side[0]}x{side[1]} pixels like the first; give size=, the side in pixels",
         "channels": f"are not {kind} like the first; give channels=1 (all grey) or channels=3 (all RGB)",
-        "depth": f"have {8 if deep else 16} bit and the first has {16 if deep else 8}; store all in one depth",
+        "depth": f"have {8 if deep else 16} bit and the first has {16 if deep else 8}; store all in one",
     }
     for name, rows in other.items():
         if rows:
