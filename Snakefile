@@ -75,7 +75,7 @@ def parameters(stage, **more):
 
 
 def measure_of(run):
-    """The run of this study whose errors are the measure of another's, in a list; none if it is another measure."""
+    """The run of this study whose errors are the measure of another's, in a list; empty if there is none."""
     return [one for one in [STUDY.runs[run]["03_test"].get("reference")] if one in STUDY.runs]
 
 

@@ -232,6 +232,23 @@ def test_other_scores_of_the_same_predictions_keep_the_maps():
         run.start("05_analysis")
 
 
+def test_a_test_is_made_from_the_predictions_that_are_its_measure():
+    for name in ("one", "two"):
+        for stage in ("01_augment", "02_train", "03_test"):
+            given = {"reference": "two"} if (name, stage) == ("one", "03_test") else {}
+            finish(Run(name), stage, **given)
+        if name == "one":
+            assert not any("/" in file for file in Run("one").record["stages"]["03_test"]["made_from"])
+    finish(Run("one"), "03_test", reference="two")
+    assert list(Run("one").mixed(["03_test"])) == []
+    two = Run("two").start("03_test")
+    two.path("predictions.parquet").write_text("other")
+    two.finish()
+    assert [text.partition(";")[0] for text in Run("one").mixed(["03_test"])] == [
+        "03_test was made from another two/predictions.parquet"
+    ]
+
+
 def test_changed_notes_void_later_stages():
     run = Run("demo")
     for stage in ("01_augment", "02_train"):

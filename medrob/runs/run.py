@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 100  # characters of a name, so that every file system takes what is called after it
 
 
@@ -36,7 +37,7 @@ class Run:
 
     def __init__(self, run: str | Path) -> None:
         name = Path(run).name
-        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]*", name) or ".." in Path(run).parts:
+        if not re.fullmatch(NAME, name) or ".." in Path(run).parts:
             raise ValueError(
                 f"run={str(run)!r} is not a run name: use letters, digits, '.', '-' and '_', "
                 "beginning with a letter or a digit, such as 'pneumonia-seed1'"
@@ -117,6 +118,7 @@ class Run:
         for other in dict.fromkeys(parameters.get("runs", [])):
             if Run(other).folder != self.folder:
                 made_from |= {f"{other}/{file}": sum_ for file, sum_ in Run(other)._ready(stage).items()}
+        made_from |= _measure(str(parameters.get("reference", "")))
         if parameters.get("results"):
             self.results = Run(parameters["results"])
             made_from = {f if "/" in f else f"{self.name}/{f}": sum_ for f, sum_ in made_from.items()}
@@ -290,6 +292,14 @@ class Run:
         share = parameters.get("share", "")
         table, self._share_seconds = made(self.path("shares"), name, share, key, conditions, of)
         return table
+
+
+def _measure(reference: str) -> dict[str, str]:
+    """The predictions of the run whose errors are the measure of another's, and their checksum."""
+    if not re.fullmatch(NAME, reference) or not Run(reference).path("run.json").exists():
+        return {}
+    files = Run(reference).record["stages"].get("03_test", {}).get("files", {})
+    return {f"{reference}/{name}": sum_ for name, sum_ in files.items() if name == "predictions.parquet"}
 
 
 def entry_checksum(entry: dict[str, Any]) -> str:
