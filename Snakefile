@@ -102,14 +102,23 @@ def key(stage):
 
 
 def comparison_key(members):
-    return "-".join(key_of("05_analysis", run) for run in members)
+    return "-".join(f"{run}={key_of('05_analysis', run)}" for run in members)
 
 
+@functools.cache
 def recorded(stage, run):
-    """Whether a stage is in the record of a run, made from what is there now; not where it is damaged."""
+    """Whether a stage is in the record of a run as this study makes it, and its files are those that were made.
+
+    Not where the record is damaged, a table altered, or the notebook run by hand with other parameters.
+    """
+    given = STUDY.runs[STUDY.compare[run][0] if run in STUDY.compare else run][stage]
+    wanted = study.parameters(NOTEBOOKS / f"{stage}.ipynb") | given
     try:
-        return stage in runs.Run(run).record["stages"] and not any(runs.Run(run).mixed([stage], read=False))
-    except ValueError:
+        entry = runs.Run(run).record["stages"].get(stage)
+        asked = {name: wanted[name] for name in wanted if name not in study.SET_BY_STUDY}
+        same = entry and all(entry["parameters"].get(name, value) == value for name, value in asked.items())
+        return bool(same) and not any(runs.Run(run).mixed([stage]))
+    except (ValueError, KeyError):
         return False
 
 

@@ -148,7 +148,8 @@ def _expression(text: str) -> Any:
             if not (isinstance(found, ModuleType) and found.__name__.startswith("imgaug.augmenters.")):
                 found = None
         found = getattr(found, path[-1], None)
-        if not (isinstance(found, type) and issubclass(found, kind)) or start not in known:
+        writes = path[-1].startswith("SaveDebug")
+        if not (isinstance(found, type) and issubclass(found, kind)) or start not in known or writes:
             raise ValueError(f"{ast.unparse(node)} is none of imgaug's")
         return found
 
@@ -156,7 +157,9 @@ def _expression(text: str) -> Any:
         match node:
             case ast.Call(func=ast.Attribute() as called):
                 kind = named(called)
-                options = {k.arg: value(k.value) for k in node.keywords if k.arg}
+                if any(k.arg is None for k in node.keywords):
+                    raise ValueError("write the arguments themselves instead of **")
+                options = {str(k.arg): value(k.value) for k in node.keywords}
                 return kind(*map(value, node.args), **options)
             case ast.List(elts=items):
                 return [value(item) for item in items]
@@ -164,6 +167,8 @@ def _expression(text: str) -> Any:
                 return {value(k): value(v) for k, v in zip(keys, values, strict=True) if k}
             case ast.Tuple(elts=items):
                 return tuple(value(item) for item in items)
+            case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp() as inner):
+                return -value(inner)
             case ast.BinOp(left=left, op=op, right=right) if type(op) in SUMS:
                 sides = value(left), value(right)
                 if all(isinstance(side, (int, float)) for side in sides):

@@ -145,6 +145,8 @@ def test_colours_cannot_be_changed_in_grey_images():
         "iaa.np.zeros(3)",
         "iaa.size.np.zeros(3)",
         "iaa.Add('a'*1000)",
+        "iaa.Fliplr(**{'p': 0.0})",
+        "iaa.SaveDebugImageEveryNBatches('x', 1)",
         "iaa.Add(9**9)",
         "iaa.size.os.getpid()",
         "iaa.meta.Augmenter.__subclasses__()",

@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from medrob import data
-from medrob.data import cache, decode, folders, load
+from medrob.data import arrays, cache, decode, folders, load
 from medrob.data import splits as splits_of
 from medrob.runs import Run
 
@@ -471,6 +471,18 @@ def test_a_jpeg_that_was_cut_off_is_refused(tmp_path):
     assert decode.read(named).shape == (8, 8, 1)
 
 
+def test_a_cut_off_jpeg_with_a_thumbnail_is_refused(tmp_path):
+    small, whole = Image.fromarray(picture(1, side=32)), Image.fromarray(picture(2, side=256))
+    small.save(tmp_path / "small.jpg")
+    thumbnail = b"Exif\0\0" + (tmp_path / "small.jpg").read_bytes()
+    whole.save(tmp_path / "a.jpg", exif=thumbnail)
+    content = (tmp_path / "a.jpg").read_bytes()
+    assert thumbnail[-40:] in content and decode.read(tmp_path / "a.jpg").shape == (256, 256, 1)
+    (tmp_path / "a.jpg").write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(decode.UnreadableError, match="a JPEG without its end"):
+        decode.read(tmp_path / "a.jpg")
+
+
 def test_none_is_a_class_and_na_is_nothing(tmp_path):
     for i in range(20):
         cv2.imwrite(str(tmp_path / f"{i}.png"), np.full((8, 8), i, np.uint8))
@@ -542,7 +554,7 @@ def test_no_class_of_three_images_goes_missing(rare, seed):
     assert all(len(set(together[groups == group])) == 1 for group in np.unique(groups))
 
 
-def test_an_npz_without_val_and_test_is_split(tmp_path):
+def test_an_npz_without_val_and_test_is_split(tmp_path, home, monkeypatch):
     labels = np.arange(60) % 3
     images = np.arange(60, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8)
     np.savez(tmp_path / "own.npz", train_images=images, train_labels=labels[:, None])
@@ -553,6 +565,22 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
         (d.images[:, 0, 0, 0] % 3 == d.labels).all() for d in found
     )
     assert load(str(tmp_path / "own.npz"), seed=1).fingerprint != found[2].fingerprint
+    assert [d.class_names for d in found] == [("0", "1", "2")] * 3
+    monkeypatch.setattr(arrays, "LARGE", 100)
+    mapped = [load(str(tmp_path / "own.npz"), split) for split in data.SPLITS]
+    assert [d.fingerprint for d in mapped] == [d.fingerprint for d in found]
+    assert len(list((home / "data" / "cache").glob("own-*-val-2-0.npy"))) == 1
+    monkeypatch.undo()
+    for labels in (
+        np.full(60, 0.5),
+        np.array(["a", "b"] * 30),
+        np.arange(59),
+        np.arange(60) - 1,
+        np.array(3),
+    ):
+        np.savez(tmp_path / "bad.npz", train_images=images, train_labels=labels)
+        with pytest.raises(ValueError, match=r"bad.npz: train_labels are .* give whole numbers from 0"):
+            load(str(tmp_path / "bad.npz"))
 
 
 def test_a_limit_keeps_rare_labels(tmp_path):
@@ -579,6 +607,31 @@ def test_folders_that_would_be_misread_are_refused(folder, tmp_path):
     wrapped = folder("wrap/chest/train", "wrap/chest/test", count=2) / "wrap"
     with pytest.raises(ValueError, match=r"wrap holds one folder, chest: give .*wrap/chest"):
         load(str(wrapped))
+
+
+def test_a_class_folder_that_is_a_lost_link_is_refused(folder):
+    top = folder(count=20)
+    (top / "third").symlink_to(top / "nowhere")
+    with pytest.raises(ValueError, match=r"third is a link to .*nowhere, which is not there"):
+        load(str(top))
+
+
+def test_folders_above_the_classes_that_are_no_splits_are_refused(folder):
+    top = folder("fold_1", "fold_2", count=2)
+    with pytest.raises(ValueError, match="fold_1, fold_2 all hold the folders ill, well; if those are the"):
+        load(str(top))
+
+
+def test_what_was_unreadable_is_tried_again(folder, monkeypatch):
+    top = folder("train", "val", "test", count=2)
+
+    def broken(file):
+        raise decode.UnreadableError("no decoder")
+
+    with monkeypatch.context() as patched, pytest.raises(ValueError, match="no decoder"):
+        patched.setattr(decode, "read", broken)
+        load(str(top))
+    assert len(load(str(top))) == 4
 
 
 def test_patients_in_folders_of_their_own_are_told(folder):

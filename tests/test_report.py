@@ -65,19 +65,19 @@ def test_a_report_replaces_a_report_and_nothing_else():
     make("one", ["01_augment"])
     folder = home() / "report"
     report.write(folder)
-    (folder / "one" / "old.html").touch()
+    Run("one").path("notebooks", "01_augment.ipynb").unlink()
     report.write(folder)
-    assert not (folder / "one" / "old.html").exists()
+    assert not (folder / "one" / "01_augment.html").exists()
     (home() / "mine").mkdir()
     (home() / "mine" / "thesis.tex").touch()
     with pytest.raises(ValueError, match="holds something else than a report"):
         report.write(home() / "mine")
     (home() / "mine" / "index.html").touch()
-    (folder / "notes.txt").touch()
-    for place, name in ((home() / "mine", "index.html, thesis.tex"), (folder, "notes.txt")):
+    (folder / "one" / "notes.txt").touch()
+    for place, name in ((home() / "mine", "index.html, thesis.tex"), (folder, "one/notes.txt")):
         with pytest.raises(ValueError, match=rf"holds something else than a report \({name}\)"):
             report.write(place)
-    assert (folder / "notes.txt").exists()
+    assert (folder / "one" / "notes.txt").exists()
 
 
 def test_a_report_of_one_study_alone(capsys):
@@ -104,7 +104,8 @@ def test_a_failed_notebook_is_shown_as_such():
 
 def test_what_was_cut_off_or_is_no_run_does_not_stop_the_report():
     run = make("one", ["01_augment"])
-    run.path("notebooks", "05_analysis.partial.ipynb").write_text('{"cells": [')
+    run.path("notebooks", "05_analysis.partial.ipynb").write_bytes(b'{"cells": [\xff')
+    run.path("notebooks", "02_train.partial.ipynb").write_text('{"cells": 3}')
     (home() / "data" / "runs" / "my run").mkdir()
     report.write(home() / "report")
     assert "was cut off" in (home() / "report" / "one" / "05_analysis.html").read_text()

@@ -277,6 +277,12 @@ MANY = list(range(1, 122))
         ("{runs: {a: {}, b: {}}, compare: {c: a}}", "give a list of runs"),
         ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "a stands there twice"),
         ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "give two runs or more"),
+        ("runs: {a: {02_train: {weights: DEFAULTS}}}", "'DEFAULTS' are not torchvision's for resnet18"),
+        ("runs: {a: {02_train: {weights: DEFAULT}}}", "are of the published network: give stem: auto"),
+        ("runs: {a: {04_heatmaps: {batch_size: 0}}}", "batch_size=0 is too small"),
+        ("runs: {a: {04_heatmaps: {methods: [all]}}}", "methods='all' is unknown"),
+        ("runs: {a: {01_augment: {dataset: 'phantom:foo'}}}", "dataset='phantom:foo': give 'phantom'"),
+        ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "'A' is also a run"),
         ("runs: {a: {}, A: {}}", "would be one folder where capitals do not count"),
         (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
         ("runs: {a: {04_heatmaps: {layers: layer4}}}", "layers='layer4': give 'all', or a list"),
@@ -440,6 +446,7 @@ def test_a_parameter_reruns_nothing_that_does_not_follow_from_it():
     assert changed(**{"01_augment": {"export": True}}) == ["01_augment"]
     assert changed(**{"01_augment": {"suite": "xray"}}) == [s for s in STAGES if s != "02_train"]
     assert changed(**{"03_test": {"resamples": 5}}) == ["03_test", "05_analysis"]
+    assert changed(**{"02_train": {"tensorboard": True}}) == ["02_train"]
     assert changed(**{"03_test": {"temperature": True}}) == list(STAGES)[2:]
 
 

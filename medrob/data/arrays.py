@@ -34,11 +34,7 @@ def read(file: Path, split: str, size: int, seed: int = 0) -> ImageDataset:
         name for name in ("test", "val") if f"{name}_images" not in held and f"{name}_labels" not in held
     ]
     if absent and split in ("train", *absent) and {"train_images", "train_labels"} <= set(held):
-        found = found if split == "train" else _content(file, "train")[0]
-        labels = found["train_labels"]
-        flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
-        rows = parts(flat, None, seed, absent, str(file)) == split
-        found |= {f"{split}_images": found["train_images"][rows], f"{split}_labels": labels[rows]}
+        found = _made(found if split == "train" else _content(file, "train")[0], file, split, seed, absent)
     missing = [key for key in (f"{split}_images", f"{split}_labels") if key not in found]
     if missing:
         raise ValueError(
@@ -52,12 +48,39 @@ def read(file: Path, split: str, size: int, seed: int = 0) -> ImageDataset:
         names, task = tuple(known["label"].values()), MEDMNIST_TASKS[known["task"]]
     else:  # every split has the same classes, whichever is asked for
         single = labels.ndim < 2 or labels.shape[-1] == 1
-        values = (x for x in (labels, *found.values()) if x.dtype.kind in "iub")
+        others = [array for name, array in found.items() if name.endswith("_labels")]
+        values = (x for x in (labels, *others) if x.dtype.kind in "iub")
         highest = max((int(x.max(initial=1)) for x in values), default=1)
         task = ("binary" if highest == 1 else "multiclass") if single else "multilabel"
         names = numbered(highest + 1 if single else labels.shape[-1], str(file))
     dataset = ImageDataset(images, labels, names, task, None, file.stem, split)
     return resized(dataset, size) if size else dataset
+
+
+def _made(
+    found: dict[str, np.ndarray], file: Path, split: str, seed: int, absent: list[str]
+) -> dict[str, np.ndarray]:
+    """A split that is made of the training images of a file."""
+    images, labels = found["train_images"], found["train_labels"]
+    flat = labels[:, 0] if labels.ndim == 2 and labels.shape[1] == 1 else labels
+    sound = flat.dtype.kind in "iub" and flat.ndim in (1, 2) and len(flat) == len(images) and flat.size
+    if not sound or flat.min() < 0:
+        raise ValueError(
+            f"{file}: train_labels are {labels.dtype} {labels.shape} for {len(images)} images; give whole "
+            "numbers from 0, (N,) or (N, L)"
+        )
+    rows = np.flatnonzero(parts(flat.astype(np.int64), None, seed, absent, str(file)) == split)
+    if isinstance(images, np.memmap):  # too large for the memory
+        kept = cache.folder() / f"{Path(str(images.filename)).stem}-{split}-{len(absent)}-{seed}.npy"
+        if not kept.exists():
+            with cache.written(kept, (len(rows), *images.shape[1:]), images.dtype.type) as result:
+                for place, row in enumerate(rows):
+                    result[place] = images[row]
+        chosen = cache.mapped(kept)
+    else:
+        chosen = images[rows]
+    others = {name: array for name, array in found.items() if name != "train_images"}
+    return others | {f"{split}_images": chosen, f"{split}_labels": labels[rows]}
 
 
 def resized(dataset: ImageDataset, size: int) -> ImageDataset:

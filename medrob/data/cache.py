@@ -55,7 +55,7 @@ def decoded(
     base = folder() / f"{listing.source.stem}-{key}"
     kinds = ("images.npy", "masks.npy")[: 2 if masks else 1]
     unreadable = _unreadable(base, kinds)
-    if unreadable is None:
+    if unreadable is None or not all(_fails(listing, row) for row in list(unreadable)[:20]):
         _decode(listing, base, size, channels, bool(masks))
         unreadable = _unreadable(base, kinds) or {}
     if not unreadable:
@@ -130,8 +130,8 @@ def file_digests(files: Any) -> list[str]:
     place = hashlib.sha256(os.path.commonpath(names).encode()).hexdigest()[:16]
     memory = folder() / f"files-{place}.json"
     try:
-        known = json.loads(memory.read_text())
-    except (OSError, ValueError):
+        known = dict(json.loads(memory.read_text()))
+    except (OSError, ValueError, TypeError):
         known = {}
     result = dict(zip(names, each(lambda name: _digest(name, known.get(name)), names), strict=True))
     if result != {name: known.get(name) for name in names}:
@@ -214,6 +214,17 @@ def _mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
         raise decode.UnreadableError(f"its mask {file}: {error}") from None
 
 
+def _fails(listing: Listing, row: int) -> bool:
+    """Whether an image or its mask cannot be read; names and decoders may have changed since it was tried."""
+    try:
+        decode.read(listing.files[row])
+        if listing.masks is not None:
+            decode.read_mask(listing.masks[row], (1, 1))
+    except decode.UnreadableError:
+        return True
+    return False
+
+
 def _readable(file: Path) -> np.ndarray | None:
     try:
         return decode.read(file)
@@ -223,14 +234,12 @@ def _readable(file: Path) -> np.ndarray | None:
 
 def _levels(listing: Listing) -> int:
     """The grey level that is white: the highest of as many bits as the brightest 16-bit pixel needs."""
-    brightest = max(
-        (
-            int(image.max())
-            for image in each(_readable, listing.files, "looking for white")
-            if image is not None and image.dtype == np.uint16
-        ),
-        default=0,
-    )
+
+    def white(file: Path) -> int:
+        image = _readable(file)
+        return int(image.max()) if image is not None and image.dtype == np.uint16 else 0
+
+    brightest = max(each(white, listing.files, "looking for white"), default=0)
     return next(2**bits - 1 for bits in DEPTHS if brightest < 2**bits)
 
 

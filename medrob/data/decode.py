@@ -119,12 +119,17 @@ def read_mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
 def _ended(file: Path, size: int) -> bool:
     """Whether a JPEG holds its end marker: OpenCV makes up what is missing, and only says so on stderr.
 
-    Other kinds under a JPEG's name are left to OpenCV.
+    Thumbnails, which have an end of their own, come before the picture. Other kinds under a JPEG's name are
+    left to OpenCV.
     """
     with file.open("rb") as stream:
         if stream.read(2) != b"\xff\xd8":
             return True
-        stream.seek(max(size - 65536, 2))
+        head = stream.read(4)
+        while head[:1] == b"\xff" and head[1:2] != b"\xda" and len(head) == 4:
+            stream.seek(max(int.from_bytes(head[2:], "big") - 2, 0), 1)
+            head = stream.read(4)
+        stream.seek(max(size - 65536, stream.tell()))
         return b"\xff\xd9" in stream.read()
 
 

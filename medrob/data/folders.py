@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from medrob.data import decode
+from medrob.data.dataset import SPLITS
 from medrob.data.listing import Listing, classes, is_split, paths, split_name
 
 # Files that are meant to be images; others (notes, tables, Thumbs.db) are passed over.
@@ -38,6 +39,14 @@ def read(folder: Path) -> Listing:
     roots = [(split_name(top.name, str(folder)), top) for top in named] or [("", folder)]
     rows: list[tuple[str, str, Path]] = []
     deep: list[Path] = []
+    within = [{inner.name for inner in _folders(top)} for top in tops]
+    alike = len(tops) > 1 and len(within[0]) > 1 and all(names == within[0] for names in within)
+    if alike and not named and not any(map(is_split, within[0])):
+        raise ValueError(
+            f"{folder}: {', '.join(top.name for top in tops)} all hold the folders "
+            f"{', '.join(sorted(within[0]))}; if those are the classes, call the folders above them train, val "
+            "and test"
+        )
     for split, root in roots:
         holds = _folders(root)
         if not holds:
@@ -54,7 +63,7 @@ def read(folder: Path) -> Listing:
                     f"{top} holds the split {next(filter(is_split, inner))}: splits must be above the class "
                     "folders, as in train/normal/1.png; move the folders, or list the images in a table"
                 )
-            if inner and not named:
+            if inner and {split for split, _ in roots} != set(SPLITS):
                 deep.append(top)
             found = sorted(_images(top, (top.resolve(),)))
             if not found:
@@ -83,6 +92,11 @@ def read(folder: Path) -> Listing:
 
 def _folders(folder: Path) -> list[Path]:
     """The folders in a folder, but for those of the system."""
+    for lost in folder.iterdir():
+        if lost.is_symlink() and not lost.exists() and lost.suffix.lower() not in SUFFIXES:
+            raise ValueError(
+                f"{lost} is a link to {lost.readlink()}, which is not there: repair or remove it"
+            )
     return sorted(p for p in folder.iterdir() if p.is_dir() and not p.name.startswith((".", "__MACOSX")))
 
 

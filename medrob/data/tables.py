@@ -61,9 +61,10 @@ def read(file: Path) -> Listing:
 def _frame(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(file)
+            frame = pd.read_parquet(file).reset_index(drop=True)
         else:
-            frame = pd.read_csv(file, skipinitialspace=True, keep_default_na=False, na_values=MISSING)
+            given = dict(skipinitialspace=True, keep_default_na=False, na_values=MISSING)
+            frame = pd.read_csv(file, index_col=False, **given)
     except UnicodeDecodeError:
         raise ValueError(f"{file} is not written in UTF-8; save it so") from None
     except Exception as error:  # the readers raise many kinds on a damaged file

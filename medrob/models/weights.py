@@ -48,7 +48,7 @@ def read(weights: str | Path, arch: str) -> Weights:
             anything but arrays, or code.
         FileNotFoundError: no such file, or a download that failed.
     """
-    if is_name(weights):
+    if is_name(weights) and not Path(weights).is_file():
         return _torchvision(str(weights), arch)
     file = next((f for f in (Path(weights), home() / weights) if f.is_file()), Path(weights))
     if not file.is_file():

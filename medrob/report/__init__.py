@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 import shutil
+import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 import jinja2
+import pandas as pd
 
 from medrob.report.notebooks import body, said
 from medrob.runs import STAGES, Run, home
@@ -46,12 +48,23 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
     table = table[[_is_run(name) for name in table["run"]]]
     if table.empty:
         raise FileNotFoundError(f"there are no runs in {home() / 'data' / 'runs'}; `make run` makes them")
-    if folder.exists() and (others := {f.name for f in folder.iterdir()} - _written(folder)):
+    folder = folder.resolve()
+    if folder.exists() and (others := _files(folder) - _written(folder)):
         told = f"{folder} holds something else than a report ({', '.join(sorted(others)[:3])})"
         raise ValueError(f"{told}; give another folder")
-    part = folder.with_name(f".{folder.name}.part")
-    shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
+        part = Path(place) / folder.name
+        part.mkdir()
+        _write(part, table, title)
+        (part / MARK).write_text("\n".join(sorted({MARK, *_files(part)})) + "\n", encoding="utf-8")
+        if folder.exists():
+            shutil.rmtree(folder)
+        part.rename(folder)
+    return folder / "index.html"
+
+
+def _write(part: Path, table: pd.DataFrame, title: str) -> None:
     shutil.copy(HERE / "style.css", part)
     sections = [_run(part, name, title) for name in table["run"]]
     rows = shown(table)
@@ -64,11 +77,11 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
         columns=list(rows),
         sections=sections,
     )
-    (part / MARK).write_text("\n".join(sorted({MARK, *(file.name for file in part.iterdir())})) + "\n")
-    if folder.exists():
-        shutil.rmtree(folder)
-    part.rename(folder)
-    return folder / "index.html"
+
+
+def _files(folder: Path) -> set[str]:
+    """The files below a folder, as paths from there."""
+    return {file.relative_to(folder).as_posix() for file in folder.rglob("*") if not file.is_dir()}
 
 
 def _is_run(name: str) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import nbformat
 from latex2mathml.converter import convert
@@ -16,9 +17,8 @@ CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
 def body(notebook: Path) -> str:
     """The notebook as the body of a page; a notebook that was cut off in the writing has none of its own."""
-    try:
-        book = nbformat.read(notebook, as_version=4)
-    except nbformat.reader.NotJSONError:
+    book = _read(notebook)
+    if book is None:
         return f"<p>{notebook.name} was cut off while it was written; run its stage again.</p>"
     for cell in book.cells:
         if cell.cell_type == "markdown":
@@ -34,6 +34,16 @@ def body(notebook: Path) -> str:
     return re.sub(r"<img (?![^>]*alt=)", '<img alt="figure of this notebook" ', text)
 
 
+def _read(notebook: Path) -> Any:
+    """A notebook; None if it is not whole."""
+    try:
+        book = nbformat.read(notebook, as_version=4)
+        nbformat.validate(book)
+    except Exception:  # nbformat raises many kinds on what is no notebook
+        return None
+    return book
+
+
 def with_formulas(markdown: str) -> str:
     """TeX between dollar signs as MathML, which browsers draw themselves; code is left alone."""
     parts = CODE.split(markdown)
@@ -47,10 +57,7 @@ def said(notebook: Path, calls: Sequence[str] = ()) -> list[str]:
         notebook: an executed one; one that was cut off says nothing.
         calls: only what cells print that call one of these functions.
     """
-    try:
-        book = nbformat.read(notebook, as_version=4)
-    except nbformat.reader.NotJSONError:
-        return []
+    book = _read(notebook) or nbformat.v4.new_notebook()
     texts = [
         output.text.strip()
         for cell in book.cells

@@ -79,6 +79,8 @@ class Run:
             record = json.loads(file.read_text())
             if not isinstance(record, dict) or not isinstance(record.get("stages"), dict):
                 raise ValueError("no stages in it")
+            if not all(isinstance(e, dict) and "parameters" in e for e in record["stages"].values()):
+                raise ValueError("a stage without parameters")
         except ValueError as error:
             raise ValueError(f"{file} is damaged ({error}); move it away and run 01_augment again") from None
         return record
@@ -153,15 +155,11 @@ class Run:
         }
         return {file: recorded.get(file, "") for file in reads(stage)}
 
-    def mixed(self, stages: Iterable[str], *, read: bool = True) -> Iterator[str]:
-        """What does not belong together in the files of some stages, in words, each with what to do.
-
-        Args:
-            stages: whose files. read: also read the files, to see whether they are those that were made.
-        """
+    def mixed(self, stages: Iterable[str]) -> Iterator[str]:
+        """What does not belong together in the files of some stages, in words, each with what to do."""
         done = self.record["stages"]
         for stage in stages:
-            for file, recorded in done.get(stage, {}).get("files", {}).items() if read else ():
+            for file, recorded in done.get(stage, {}).get("files", {}).items():
                 if not self.path(file).exists():
                     yield f"{file} is missing; {_advice(stage, self.name)}"
                 elif checksum(self.path(file)) != recorded:
@@ -317,4 +315,5 @@ def part_stage(file: Path) -> str:
 
 
 def _advice(stage: str, run: str) -> str:
-    return f"notebook {stage} makes it: papermill notebooks/{stage}.ipynb out.ipynb -p run {run}"
+    by_hand = f"papermill notebooks/{stage}.ipynb out.ipynb -p run {run}"
+    return f"notebook {stage} makes it: {by_hand}, or snakemake if the run is of a study"

@@ -23,6 +23,9 @@ APART: dict[tuple[str, str], tuple[str, ...]] = {
     ("04_heatmaps", "01_augment"): ("export",),
     ("04_heatmaps", "03_test"): ("resamples", "reference", "scores.parquet"),
     ("05_analysis", "01_augment"): ("export",),
+    ("03_test", "02_train"): ("tensorboard",),
+    ("04_heatmaps", "02_train"): ("tensorboard",),
+    ("05_analysis", "02_train"): ("tensorboard",),
 }
 TIMED = ("history.parquet",)  # holds seconds, so no two are the same
 

@@ -3,10 +3,11 @@
 from medrob.study.dependencies import fingerprint
 from medrob.study.inputs import content
 from medrob.study.keys import key, own_key
-from medrob.study.load import Study, check_split, load, numbers
+from medrob.study.load import SET_BY_STUDY, Study, check_split, load, numbers
 from medrob.study.notebooks import code_cells, parameters, write_share
 
 __all__ = [
+    "SET_BY_STUDY",
     "Study",
     "check_split",
     "code_cells",

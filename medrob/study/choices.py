@@ -27,7 +27,7 @@ RECIPE = (
     *("epochs", "batch_size", "optimizer", "lr", "schedule", "warmup", "weight_decay", "label_smoothing"),
     *("class_weights", "clip", "precision", "augment", "monitor", "patience"),
 )
-AT_LEAST_ONE = ("textwidth", "samples")
+AT_LEAST_ONE = ("textwidth", "samples", "batch_size")
 DEVICES = r"auto|cpu|mps|cuda(:\d+)?"
 NETWORK = ("arch", "stem", "width")
 
@@ -64,8 +64,8 @@ def impossible(known: Stages, given: Stages) -> Iterator[Problem]:
         told, layers = _network(json.dumps(asked), given["01_augment"].get("size") or None)
         if told:
             yield "02_train", "", told
-    if (weights := train.get("weights")) and not _there(weights):
-        yield "02_train", "weights", f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'"
+    if train.get("weights"):
+        yield from _weights(train)
     yield from _maps(given["04_heatmaps"], layers)
 
 
@@ -93,7 +93,7 @@ def _maps(maps: dict[str, Any], layers: list[str] | None) -> Iterator[Problem]:
             f"layers={maps['layers']!r}: give 'all', or a list such as ['layer4.1']",
         )
     images = maps.get("images")
-    if isinstance(images, list) and not all(isinstance(i, int) and i >= 0 for i in images):
+    if isinstance(images, list) and not all(type(i) is int and i >= 0 for i in images):
         yield "04_heatmaps", "images", f"images={images!r}: give indices, 0 or more"
     if isinstance(maps.get("layers"), list) and layers is not None:
         unknown = [layer for layer in maps["layers"] if layer not in layers]
@@ -111,17 +111,37 @@ def _data(data: dict[str, Any], usual: dict[str, Any]) -> Iterator[Problem]:
         yield "01_augment", "channels", f"channels={data['channels']!r}: {told}"
 
 
-def _there(weights: str) -> bool:
-    """Whether weights are a file, or may be a name."""
+def _weights(train: dict[str, Any]) -> Iterator[Problem]:
+    """Whether weights are there, or are torchvision's for the network; a file is opened by the notebook."""
+    weights, arch = train["weights"], train.get("arch", "resnet18")
     bare = "/" not in weights and (weights == weights.upper() or "_Weights." in weights)
-    return bare or any(path.is_file() for path in (Path(weights), home() / weights))
+    if not bare:
+        if not any(path.is_file() for path in (Path(weights), home() / weights)):
+            yield "02_train", "weights", f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'"
+        return
+    from medrob.models import RESNETS
+    from medrob.models.weights import names
+
+    if weights.rpartition(".")[2] not in names(arch):
+        told = (
+            f"weights={weights!r} are not torchvision's for {arch}; give {', '.join(names(arch)) or 'a file'}"
+        )
+        yield "02_train", "weights", told
+    elif arch in RESNETS and (train.get("stem") == "small" or train.get("width") not in (0, 64)):
+        told = f"weights={weights!r} are of the published network: give stem: auto, width: 0, too"
+        yield "02_train", "weights", told
 
 
 def _dataset(name: str) -> Iterator[Problem]:
     """Whether a data set has a known name, or lies where it is said to; what is in it, the notebook says."""
     from medrob.data import MEDMNIST
 
-    if name.split(":")[0] == "phantom" or name in MEDMNIST:
+    if name.split(":")[0] == "phantom":
+        if not re.fullmatch(r"phantom(:(0?\.\d+|[01](\.0*)?))?", name):
+            told = f"dataset={name!r}: give 'phantom' or 'phantom:0.8' (confounder, 0-1)"
+            yield "01_augment", "dataset", told
+        return
+    if name in MEDMNIST:
         return
     found = content(name)
     if found == "absent":
@@ -165,7 +185,7 @@ def _unknown(stage: str, name: str, value: Any) -> Iterator[Problem]:
     found = getattr(import_module(module), function)
     allowed = found() if callable(found) else found
     for one in value if isinstance(value, list) else [value]:
-        if one not in allowed and one != "all":
+        if one not in allowed and not (name == "suite" and one == "all"):
             yield stage, name, f"{name}={one!r} is unknown; give one of {', '.join(allowed)}"
 
 

@@ -70,7 +70,7 @@ def _named(table: Path) -> list[Path]:
     """The files that a CSV or Parquet file names, in any of its columns, beside itself."""
     if table.suffix.lower() == ".csv":
         with table.open(newline="", encoding="utf-8", errors="replace") as stream:
-            cells = {cell for row in csv.reader(stream) for cell in row}
+            cells = {cell.strip() for row in csv.reader(stream) for cell in row}
     elif table.suffix.lower() == ".parquet":
         import pandas as pd
 

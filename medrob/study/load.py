@@ -221,6 +221,14 @@ class _Reader:
             elif asked in runs and of(chain[-1]) == run:
                 self.say(line, f"{where}, 03_test: reference={asked!r} leads back to the run itself")
 
+    @staticmethod
+    def is_a_run(name: str) -> bool:
+        """Whether a folder holds a run of that name, with more than the tables of a comparison."""
+        try:
+            return bool(set(Run(name).record["stages"]) - {list(STAGES)[-1]})
+        except ValueError:
+            return False
+
     def comparable(
         self, compare: dict[str, list[str]], runs: dict[str, Stages], *, asked: bool
     ) -> dict[str, list[str]]:
@@ -250,15 +258,15 @@ class _Reader:
     def compare(self, tree: Lined, runs: dict[str, Stages]) -> dict[str, list[str]]:
         """The comparisons: those that are asked for, or one of all runs."""
         if "compare" not in tree:
-            if COMPARISON in runs:
+            if COMPARISON in runs or (len(runs) > 1 and self.is_a_run(COMPARISON)):
                 told = f"run {COMPARISON}: this name is kept for the comparison of all runs; rename the run"
-                self.say(self.places[COMPARISON], told)
+                self.say(self.places.get(COMPARISON, 1), told)
             return {COMPARISON: list(runs)} if len(runs) > 1 else {}
         example = "a name and its runs, such as augmentation: [plain, mixed]"
         given = self.mapping("compare", tree["compare"], tree.lines["compare"], example)
         for name, members in given.items():
             line = given.lines[name]
-            if name in runs:
+            if name.casefold() in {run.casefold() for run in runs} or self.is_a_run(name):
                 self.say(line, f"compare: {name!r} is also a run; give the comparison another name")
             self.name(name, line)
             if not isinstance(members, list) or not all(isinstance(m, str) for m in members):

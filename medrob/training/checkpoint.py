@@ -76,7 +76,7 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
         raise ValueError(
             f"{checkpoint} is damaged ({error}); delete it to train from the beginning"
         ) from None
-    done = ended and _recorded(run)
+    done = ended and _recorded(run, checkpoint.stat().st_mtime_ns)
     differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
     if differ and not ended:
         told = ", ".join(f"{name} was {before.get(name)!r}" for name in differ)
@@ -89,11 +89,11 @@ def resume(run: Run | None, arguments: dict[str, Any], **parts: Any) -> dict[str
     return state
 
 
-def _recorded(run: Run) -> bool:
-    """Whether the training went on to its end: its weights, as they are there, are in the record."""
+def _recorded(run: Run, since: int) -> bool:
+    """Whether the training went on to its end: its weights were written since then, and are in the record."""
     weights = run.path("model.safetensors")
     made = run.record["stages"].get("02_train", {}).get("files", {}).get(weights.name)
-    return weights.exists() and made == checksum(weights)
+    return weights.exists() and weights.stat().st_mtime_ns >= since and made == checksum(weights)
 
 
 def keep(run: Run | None, state: dict[str, Any], arguments: dict[str, Any], **parts: Any) -> None:
