@@ -44,8 +44,8 @@ def read(folder: Path) -> Listing:
     if alike and not named and not any(map(is_split, within[0])):
         raise ValueError(
             f"{folder}: {', '.join(top.name for top in tops)} all hold the folders "
-            f"{', '.join(sorted(within[0]))}; if those are the classes, call the folders above them train, val "
-            "and test"
+            f"{', '.join(sorted(within[0]))}; if those are the classes, call the folders above them train, "
+            "val and test"
         )
     for split, root in roots:
         holds = _folders(root)
