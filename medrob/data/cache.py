@@ -26,6 +26,7 @@ from medrob.progress import bar
 from medrob.runs import atomic, home
 
 VERSION = 2  # of the decoding: another number makes every set be decoded again
+AT_ONCE = 32  # items that a thread takes at once: to hand over each alone costs as much as to hash a file
 OLD = 86400  # seconds, after which an unfinished file is nobody's
 DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 
@@ -155,9 +156,19 @@ def _digest(name: str, known: list[Any] | None) -> list[Any]:
 
 def each(function: Callable[[Any], Any], items: Any, desc: str = "") -> list[Any]:
     """The function of every item, on all cores; OpenCV and hashing let other threads run meanwhile."""
+    items = list(items)
+    some = max(1, min(AT_ONCE, len(items) // (8 * cores())))
+    chunks = [items[i : i + some] for i in range(0, len(items), some)]
+    shown = bar(total=len(items), desc=desc, unit="image") if desc else None
+    result: list[Any] = []
     with ThreadPoolExecutor(cores()) as pool:
-        done = pool.map(function, items)
-        return list(bar(done, desc=desc, unit="image", total=len(items)) if desc else done)
+        for part in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
+            result += part
+            if shown is not None:
+                shown.update(len(part))
+    if shown is not None:
+        shown.close()
+    return result
 
 
 def _file(base: Path, kind: str) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 import threading
 from pathlib import Path
@@ -14,6 +15,7 @@ from scipy.special import expit
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
 LARGE_JPEG = MOST_PIXELS // 512  # bytes; the least is a bit for 8x8 pixels
+JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
 JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
@@ -122,15 +124,19 @@ def _ended(file: Path, size: int) -> bool:
     Thumbnails, which have an end of their own, come before the picture. Other kinds under a JPEG's name are
     left to OpenCV.
     """
-    with file.open("rb") as stream:
-        if stream.read(2) != b"\xff\xd8":
+    with file.open("rb", buffering=0) as stream:
+        if stream.read(2) != JPEG_BEGIN:
             return True
+        stream.seek(-2, os.SEEK_END)
+        if stream.read(2) == JPEG_END:  # where it nearly always is
+            return True
+        stream.seek(2)
         head = stream.read(4)
         while head[:1] == b"\xff" and head[1:2] != b"\xda" and len(head) == 4:
             stream.seek(max(int.from_bytes(head[2:], "big") - 2, 0), 1)
             head = stream.read(4)
         stream.seek(max(size - 65536, stream.tell()))
-        return b"\xff\xd9" in stream.read()
+        return JPEG_END in stream.read()
 
 
 def _look(file: Path) -> bool:
