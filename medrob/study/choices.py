@@ -27,6 +27,8 @@ RECIPE = (
     *("epochs", "batch_size", "optimizer", "lr", "schedule", "warmup", "weight_decay", "label_smoothing"),
     *("class_weights", "clip", "precision", "augment", "monitor", "patience"),
 )
+COUNTS = ("epochs", "batch_size")
+SMALLEST = 8  # pixels, for a ResNet
 AT_LEAST_ONE = ("textwidth", "samples", "batch_size")
 DEVICES = r"auto|cpu|mps|cuda(:\d+)?"
 NETWORK = ("arch", "stem", "width")
@@ -59,7 +61,11 @@ def impossible(known: Stages, given: Stages) -> Iterator[Problem]:
         yield from _augment(train["augment"])
     yield from _recipe(train, known["02_train"])
     layers: list[str] | None = None
-    if any(train.get(name) != known["02_train"].get(name) for name in NETWORK) or _listed(given, "layers"):
+    size = given["01_augment"].get("size") or SMALLEST
+    other = any(train.get(name) != known["02_train"].get(name) for name in ("arch", "stem"))
+    if (
+        other or train.get("width", 0) < 0 or size < SMALLEST or _listed(given, "layers")
+    ):  # else PyTorch can wait
         asked = {name: train[name] for name in NETWORK if name in train}
         told, layers = _network(json.dumps(asked), given["01_augment"].get("size") or None)
         if told:
@@ -165,7 +171,8 @@ def _recipe(train: dict[str, Any], usual: dict[str, Any]) -> Iterator[Problem]:
     asked = {name: train[name] for name in RECIPE if name in train and train[name] != usual.get(name)}
     asked.pop("augment", None)
     name = train.get("recipe", "own")
-    if not asked and name == usual.get("recipe", "own"):
+    plain = all(key in COUNTS and value >= 1 for key, value in asked.items())
+    if plain and name == usual.get("recipe", "own"):  # PyTorch can wait
         return
     from medrob.training import recipe
 
