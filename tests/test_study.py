@@ -148,6 +148,13 @@ compare: {both: [one, two]}
     assert "no run two; the runs are one" in lines[3]
 
 
+def mistakes(tmp_path, text):
+    """What is told of a study, line by line."""
+    with pytest.raises(ValueError) as caught:
+        load(tmp_path, text)
+    return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+
 def test_a_mistake_in_defaults_is_told_once_beside_all_others(tmp_path):
     text = """
 defaults: {01_augment: {suite: foo}}
@@ -157,9 +164,7 @@ runs:
 grids:
   g: {02_train: {augment: [none, "iaa.Fliplr(1"]}}
 """
-    with pytest.raises(ValueError) as caught:
-        load(tmp_path, text)
-    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    lines = mistakes(tmp_path, text)
     starts = [
         "line 2: defaults, 01_augment: suite='foo' is unknown",
         "line 4: run a, 02_train: clip=-1.0: give",
@@ -180,9 +185,7 @@ runs:
   c: {03_test: {reference: d}, 04_heatmaps: {layers: [layer9.9], images: [-1], methods: [gradcam, gradcam]}}
   d: {03_test: {reference: c}}
 """
-    with pytest.raises(ValueError) as caught:
-        load(tmp_path, text)
-    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
+    lines = mistakes(tmp_path, text)
     starts = [
         "line 3: run a, 01_augment: channels=2: give 1 (grey)",
         "line 3: run a, 01_augment: dataset='nothere.npz': no such file or folder",

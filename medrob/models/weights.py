@@ -150,11 +150,9 @@ def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: boo
     Raises:
         RuntimeError: they do not fit.
     """
-    held = network.state_dict()
-    metadata = getattr(held, "_metadata", None)
-    held = OrderedDict(arrays)
-    held._metadata = metadata  # type: ignore[attr-defined]
-    network.load_state_dict(held, strict=strict)
+    named: Any = OrderedDict(arrays)
+    named._metadata = getattr(network.state_dict(), "_metadata", None)
+    network.load_state_dict(named, strict=strict)
 
 
 def sum_stem(backbone: nn.Module) -> None:

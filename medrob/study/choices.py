@@ -119,15 +119,14 @@ def _data(data: dict[str, Any], usual: dict[str, Any]) -> Iterator[Problem]:
 
 def _weights(train: dict[str, Any]) -> Iterator[Problem]:
     """Whether weights are there, or are torchvision's for the network; a file is opened by the notebook."""
+    from medrob.models import RESNETS
+    from medrob.models.weights import is_name, names
+
     weights, arch = train["weights"], train.get("arch", "resnet18")
-    bare = "/" not in weights and (weights == weights.upper() or "_Weights." in weights)
-    if not bare:
+    if not is_name(weights):
         if not any(path.is_file() for path in (Path(weights), home() / weights)):
             yield "02_train", "weights", f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'"
         return
-    from medrob.models import RESNETS
-    from medrob.models.weights import names
-
     if weights.rpartition(".")[2] not in names(arch):
         told = (
             f"weights={weights!r} are not torchvision's for {arch}; give {', '.join(names(arch)) or 'a file'}"

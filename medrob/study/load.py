@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,6 @@ from medrob.study.notebooks import parameters
 from medrob.study.text import Lined, read
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
-CONFIG = ("study", "notebooks", "threads", "gpu", "split")
 PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
@@ -304,42 +302,3 @@ def _words(name: str, values: list[Any]) -> list[str]:
     if different and len(set(words)) < len(words):
         return [f"{name}{number}" for number in range(1, len(values) + 1)]
     return words
-
-
-def numbers(config: Mapping[str, Any], **defaults: int) -> dict[str, int]:
-    """The whole numbers of ``snakemake --config``: threads, gpu, split.
-
-    Raises:
-        ValueError: an unknown key, or something else than a number that makes sense.
-    """
-    if unknown := set(config) - set(CONFIG):
-        raise ValueError(f"--config: unknown {', '.join(sorted(unknown))}; it takes {', '.join(CONFIG)}")
-    found = dict(defaults)
-    for name, least in (("threads", 1), ("gpu", 0), ("split", 1)):
-        if name in config:
-            try:
-                found[name] = int(str(config[name]))
-            except ValueError:
-                raise ValueError(f"--config {name}={config[name]!r}: give a whole number") from None
-            if found[name] < least:
-                raise ValueError(f"--config {name}={found[name]}: give at least {least}")
-    return found
-
-
-def check_split(given: Study, notebooks: Path, split: int) -> None:
-    """Refuse more shares of a stage than there are pairs of conditions to share.
-
-    Raises:
-        ValueError: the runs with too few, and what they have.
-    """
-    from medrob import conditions, corruptions
-
-    usual = parameters(notebooks / "01_augment.ipynb").get("suite", "thesis")
-    suites = {run: stages["01_augment"].get("suite", usual) for run, stages in given.runs.items()}
-    most = {s: len(conditions.grid(corruptions.names(s))) // 2 for s in set(suites.values())}
-    few = [f"{run} ({most[suite]})" for run, suite in suites.items() if most[suite] < split]
-    if few:
-        raise ValueError(
-            f"--config split={split}: a share takes two conditions or more; runs that can have fewer shares, "
-            f"and how many: {', '.join(few)}"
-        )
