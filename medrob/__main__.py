@@ -40,7 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _runs(given: argparse.Namespace) -> int:
-    from medrob.runs import home
+    from medrob.files import home
     from medrob.runs.overview import overview, shown
 
     table = overview()
@@ -84,7 +84,7 @@ def _study(file: Path) -> Study:
 
 def _report(given: argparse.Namespace) -> int:
     from medrob import report
-    from medrob.runs import home
+    from medrob.files import home
 
     runs = None
     if given.study:

@@ -8,8 +8,8 @@ from torch import nn
 from torchvision.models import VisionTransformer
 
 from medrob import models, trust
-from medrob.distance import compare_images
 from medrob.evaluation import predict
+from medrob.evaluation.distance import compare_images
 from medrob.saliency.explain import explain
 from medrob.saliency.gradient import cams
 from medrob.saliency.maps import normalise

@@ -14,17 +14,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as pictures
 
-from medrob import phantom
-from medrob.corruptions import (
-    NOT_MONOTONE,
-    apply,
-    compose,
-    corrupt,
-    describe,
-    distances,
-    names,
-    suites,
-)
+from medrob.corruptions import NOT_MONOTONE, apply, compose, corrupt, describe, distances, names, suites
+from medrob.data import phantom
 
 ROOT = Path(__file__).parents[1]
 PLACES = (ROOT / "data" / "raw", ROOT.parent / "shared" / "data")

@@ -10,8 +10,8 @@ import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
 
-from medrob import data, phantom
-from medrob.data import ImageDataset, load
+from medrob import data
+from medrob.data import ImageDataset, load, phantom
 from medrob.runs import Run
 
 PNEUMONIA = Path(__file__).parents[2] / "shared" / "data" / "pneumoniamnist.npz"

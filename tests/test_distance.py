@@ -3,9 +3,10 @@ import pandas as pd
 import pytest
 from skimage import metrics as oracle
 
-from medrob import corruptions, distance
-from medrob.conditions import CLEAN, grid
-from medrob.distance import compare_images
+from medrob import corruptions
+from medrob.corruptions.conditions import CLEAN, grid
+from medrob.evaluation import distance
+from medrob.evaluation.distance import compare_images
 
 
 def pair(channels, size=28, count=5, seed=0):

@@ -4,7 +4,8 @@ import pytest
 import torch
 from torch import nn
 
-from medrob import conditions, data, drift, evaluation, models, saliency
+from medrob import data, drift, evaluation, models, saliency
+from medrob.corruptions import conditions
 from medrob.drift import measure, select
 from medrob.similarity import METRICS, compare
 from medrob.trust import LOCALISATION

@@ -10,7 +10,7 @@ from medmnist.evaluator import getACC, getAUC
 from sklearn import metrics as sk
 
 from medrob import evaluation, models
-from medrob.conditions import CLEAN, grid
+from medrob.corruptions.conditions import CLEAN, grid
 from medrob.data import ImageDataset
 from medrob.evaluation import bootstrap_weights, interval, metrics, predict, predict_conditions, score
 

@@ -18,7 +18,9 @@ SCRIPT = """
 import re, resource, sys
 import cv2, torch
 from pathlib import Path
-from medrob import conditions, data, distance, drift, evaluation, figures, models, training
+from medrob.corruptions import conditions
+from medrob import data, drift, evaluation, figures, models, training
+from medrob.evaluation import distance
 from medrob.runs import Run
 
 cv2.setNumThreads(1)

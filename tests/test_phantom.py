@@ -4,8 +4,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from medrob import phantom
-from medrob.phantom import CLASSES, COUNTS, generate
+from medrob.data import phantom
+from medrob.data.phantom import CLASSES, COUNTS, generate
 
 
 def draw_twice(size, count=60):

@@ -7,8 +7,9 @@ import pytest
 
 from medrob import figures, report
 from medrob.__main__ import main
+from medrob.files import checksum, home
 from medrob.report.notebooks import said, with_formulas
-from medrob.runs import STAGES, Run, checksum, home
+from medrob.runs import STAGES, Run
 from medrob.runs.overview import overview, shown, verify
 from medrob.runs.state import study_lock
 

@@ -8,8 +8,9 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from medrob import runs
-from medrob.runs import STAGES, Run, assignments, atomic, fits
+from medrob import machine, runs
+from medrob.files import atomic
+from medrob.runs import STAGES, Run, assignments, fits
 
 FRAME = pd.DataFrame({"image": [0, 1], "corruption": ["clean", "contrast"], "rmse": [0.0, np.nan]})
 
@@ -161,7 +162,7 @@ def test_record_of_a_stage():
     assert run.record["stages"]["01_augment"] == json.loads(json.dumps(entry))
     assert entry["seconds"] >= 0 and entry["peak_memory_mb"] > 10
     assert entry["peak_gpu_memory_mb"] is None
-    assert set(runs.PACKAGES) <= set(entry["packages"]) and entry["packages"]["numpy"] == np.__version__
+    assert set(machine.PACKAGES) <= set(entry["packages"]) and entry["packages"]["numpy"] == np.__version__
     assert repr(run) == "Run('demo': 01_augment)"
     assert sorted(f.name for f in run.folder.iterdir()) == ["corruptions.parquet", "run.json"]
 

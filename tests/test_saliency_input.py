@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from medrob import drift, models, trust
-from medrob.layers import evaluating
+from medrob.models.layers import evaluating
 from medrob.saliency import Settings, cams, explain, names
 from medrob.saliency.explain import ONE_PASS
 from medrob.saliency.gradient import as_input

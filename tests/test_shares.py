@@ -2,7 +2,8 @@ import nbformat
 import pandas as pd
 import pytest
 
-from medrob import conditions, drift, evaluation, study
+from medrob import drift, evaluation, study
+from medrob.corruptions import conditions
 from medrob.runs import STAGES, Run
 from medrob.runs.shares import share_of
 

@@ -406,7 +406,12 @@ def test_a_stage_reaches_what_it_computes_with(stage):
         item.split(":")[0] for item in reached(study.code_cells(NOTEBOOKS / f"{stage}.ipynb"), drawing=False)
     }
     wanted = {
-        "01_augment": {"medrob.data.load", "medrob.phantom", "medrob.distance", "medrob.corruptions.noise"},
+        "01_augment": {
+            "medrob.data.load",
+            "medrob.data.phantom",
+            "medrob.evaluation.distance",
+            "medrob.corruptions.noise",
+        },
         "02_train": {
             "medrob.data.load",
             "medrob.models.build",

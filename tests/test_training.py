@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 from medrob import augment, evaluation, models, training
 from medrob.data import ImageDataset
 from medrob.figures import kept_epoch
-from medrob.runs import Run, checksum
+from medrob.files import checksum
+from medrob.runs import Run
 from medrob.training.epoch import Epochs, starts
 from medrob.training.recipe import optimizer as make_optimizer
 from medrob.training.recipe import schedule as make_schedule

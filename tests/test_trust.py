@@ -9,8 +9,9 @@ from pytorch_grad_cam.metrics import road
 from scipy.stats import spearmanr
 from torchvision.models import VisionTransformer
 
-from medrob import analysis, conditions, data, drift, evaluation, models, saliency, trust
+from medrob import analysis, data, drift, evaluation, models, saliency, trust
 from medrob.analysis import failed, verdicts
+from medrob.corruptions import conditions
 from medrob.saliency import Settings
 from medrob.similarity import compare
 from medrob.trust.imputation import impute

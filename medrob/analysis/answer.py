@@ -9,7 +9,7 @@ from medrob.analysis.associations import say_pooled
 from medrob.analysis.images import PER_IMAGE_PARTIAL
 from medrob.analysis.maps import mean_drift
 from medrob.analysis.tables import INPUT, MAP
-from medrob.analysis.testing import (
+from medrob.analysis.testing import (  # fmt: skip
     EVERY,
     NO,
     OPPOSITE,
@@ -22,9 +22,9 @@ from medrob.analysis.testing import (
     family,
     rows_of,
     warning,
-)  # fmt: skip
-from medrob.conditions import CLEAN
-from medrob.evaluation import require
+)
+from medrob.check import require
+from medrob.corruptions.conditions import CLEAN
 
 # kind of test -> how its number is named, and what it is
 LINKS = {

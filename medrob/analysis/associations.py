@@ -12,7 +12,7 @@ from scipy.stats import rankdata
 
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, WITHIN, YES, Finding, rows_of
-from medrob.conditions import CLEAN
+from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation import auc, bootstrap_weights, class_names, interval
 
 KINDS = ("pooled", WITHIN, "partial")

@@ -5,17 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.detection import (
-    auroc_interval,
-    cases,
-    chosen,
-    compared,
-    detect,
-    precision_interval,
-)
+from medrob.analysis.detection import auroc_interval, cases, chosen, compared, detect, precision_interval
 from medrob.analysis.tables import MAP, require_map
 from medrob.analysis.testing import HOLM, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
-from medrob.evaluation import interval, require
+from medrob.check import require
+from medrob.evaluation import interval
 
 AHEAD = ("ahead", "ahead_low", "ahead_high")
 

@@ -18,7 +18,7 @@ import pandas as pd
 from scipy.stats import binomtest, rankdata
 
 from medrob.analysis.tables import CONDITION, MAP, Cube, cube, laid, require_all, require_map
-from medrob.conditions import CLEAN
+from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, class_names, interval
 
 SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")

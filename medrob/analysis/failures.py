@@ -22,7 +22,7 @@ from medrob.analysis.detection import (
 )
 from medrob.analysis.maps import headline
 from medrob.analysis.tables import MAP, require_map
-from medrob.analysis.testing import (
+from medrob.analysis.testing import (  # fmt: skip
     NO,
     OPEN,
     OPPOSITE,
@@ -35,8 +35,9 @@ from medrob.analysis.testing import (
     exchanges,
     rows_of,
     warning,
-)  # fmt: skip
-from medrob.evaluation import interval, require
+)
+from medrob.check import require
+from medrob.evaluation import interval
 
 ALARMS = np.linspace(0, 1, 101)
 

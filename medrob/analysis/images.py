@@ -11,7 +11,7 @@ import pandas as pd
 
 from medrob.analysis.detection import centred_ranks, clean_class, members
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all, require_map
-from medrob.analysis.testing import (
+from medrob.analysis.testing import (  # fmt: skip
     EVERY,
     NO,
     OPEN,
@@ -25,9 +25,10 @@ from medrob.analysis.testing import (
     exchanged,
     exchanges,
     rows_of,
-)  # fmt: skip
-from medrob.conditions import CLEAN
-from medrob.evaluation import bootstrap_weights, class_names, interval, require
+)
+from medrob.check import require
+from medrob.corruptions.conditions import CLEAN
+from medrob.evaluation import bootstrap_weights, class_names, interval
 
 PER_IMAGE_PARTIAL = "per image, partial"
 TINY = float(np.finfo(np.float32).tiny)  # a probability of 0 is one that float32 cannot hold

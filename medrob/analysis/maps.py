@@ -11,7 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.tables import CONDITION, MAP, by_image, cube, require
+from medrob.analysis.tables import CONDITION, MAP, by_image, cube
+from medrob.check import require
 from medrob.evaluation import bootstrap_weights, interval
 
 STRATA = ("all", "preserved", "flipped")

@@ -14,7 +14,7 @@ from medrob.analysis.images import per_image
 from medrob.analysis.maps import headline
 from medrob.analysis.tables import CONDITION, MAP, grid, require_map
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, UNDEFINED, YES, adjust, all_tests, family
-from medrob.evaluation import require
+from medrob.check import require
 
 VERDICTS = (YES, OPPOSITE, NO, OPEN, UNDEFINED)
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from medrob.analysis.associations import condition_aucs, condition_means
 from medrob.analysis.maps import headline
-from medrob.analysis.tables import CONDITION, MAP, cube, grid, require, require_map
+from medrob.analysis.tables import CONDITION, MAP, cube, grid, require_map
 from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
-from medrob.conditions import CLEAN
+from medrob.check import require
+from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
 
 Tables = tuple[pd.DataFrame, pd.DataFrame]

@@ -9,7 +9,7 @@ import pandas as pd
 from medrob.analysis.answer import answers
 from medrob.analysis.question import ask
 from medrob.analysis.tables import MAP, require_map
-from medrob.evaluation import require
+from medrob.check import require
 
 LARGEST, SMALLEST = "the largest drift", "the smallest drift"
 

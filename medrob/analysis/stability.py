@@ -12,8 +12,9 @@ from scipy.stats import rankdata
 
 from medrob.analysis.associations import condition_means
 from medrob.analysis.maps import agree
-from medrob.analysis.tables import CONDITION, MAP, Cube, cube, require
+from medrob.analysis.tables import CONDITION, MAP, Cube, cube
 from medrob.analysis.testing import LEVEL, Finding
+from medrob.check import require
 from medrob.evaluation import bootstrap_weights, interval
 
 USABLE = 0.1  # the share of maps that may be degenerate, as in `headline`

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from medrob.conditions import CLEAN
-from medrob.evaluation import class_names, require, require_numbers
+from medrob.check import require, require_numbers
+from medrob.corruptions.conditions import CLEAN
+from medrob.evaluation import class_names
 
 CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]

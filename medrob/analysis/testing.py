@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from medrob.analysis.tables import MAP, require_map
-from medrob.evaluation import require
+from medrob.check import require
 
 WITHIN, PER_IMAGE = "within severity", "per image"
 EVERY = "all"

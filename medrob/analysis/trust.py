@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.tables import MAP, require
+from medrob.analysis.tables import MAP
 from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
+from medrob.check import require
 
 EVERYTHING = "all"  # the last stage of `medrob.trust.randomisation`
 # Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of

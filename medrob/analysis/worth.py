@@ -9,7 +9,8 @@ from scipy.special import expit
 from medrob.analysis.detection import DOUBT, cases, chosen, detect
 from medrob.analysis.tables import INPUT, MAP, require_map
 from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding
-from medrob.evaluation import interval, require
+from medrob.check import require
+from medrob.evaluation import interval
 
 FOLDS = 5
 COVERAGES = np.arange(1, 21) / 20

@@ -12,7 +12,7 @@ several, `distances` says how far each severity goes, `export` writes corrupted 
 
 from typing import TYPE_CHECKING, Any
 
-from medrob.corruptions.apply import cores, corrupt
+from medrob.corruptions.apply import corrupt
 from medrob.corruptions.catalogue import Corruption, describe, names, suites
 from medrob.corruptions.composition import Composition, compose, distances
 from medrob.corruptions.files import export
@@ -27,7 +27,6 @@ __all__ = [
     "Corruption",
     "as_augmenter",
     "compose",
-    "cores",
     "corrupt",
     "describe",
     "distances",

@@ -1,6 +1,5 @@
 """corrupt(): checks, chooses the table, and runs a corruption over batches on all cores."""
 
-import os
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -12,8 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
+from medrob.check import check_integer
 from medrob.corruptions.catalogue import Corruption, describe
 from medrob.corruptions.draws import Draws
+from medrob.machine import cores
 
 SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
 SMALLEST_SIDE = 16
@@ -89,11 +90,6 @@ def corrupt(
     return out
 
 
-def cores() -> int:
-    """Processor cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def check_images(images: Any) -> None:
     """Raise unless images are uint8 (N, H, W, 1 or 3)."""
     if not isinstance(images, np.ndarray):
@@ -110,16 +106,6 @@ def check_images(images: Any) -> None:
         )
     if min(images.shape[1:3]) < SMALLEST_SIDE:
         raise ValueError(f"images has shape {images.shape}, but sides must be {SMALLEST_SIDE} pixels or more")
-
-
-def check_integer(argument: str, value: Any, low: int, high: int | None = None) -> int:
-    """The value as int, or an error that names the argument and its range."""
-    allowed = f"an integer from {low} to {high}" if high is not None else f"an integer, {low} or more"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{argument} is {value!r} ({type(value).__name__}), but must be {allowed}")
-    if value < low or (high is not None and value > high):
-        raise ValueError(f"{argument} is {value}, but must be {allowed}")
-    return int(value)
 
 
 def check_scale(scale: str | None) -> None:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.apply import check_integer, corrupt
+from medrob.check import check_integer
+from medrob.corruptions.apply import corrupt
 from medrob.corruptions.catalogue import describe
 
 

@@ -9,7 +9,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.apply import check_images, check_integer, check_scale, corrupt
+from medrob.check import check_integer
+from medrob.corruptions.apply import check_images, check_scale, corrupt
 from medrob.corruptions.catalogue import describe
 
 _BATCH = 1 << 25  # values in memory at once

@@ -11,7 +11,8 @@ import imgaug.parameters as iap
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.apply import check_integer, check_scale, corrupt
+from medrob.check import check_integer
+from medrob.corruptions.apply import check_scale, corrupt
 from medrob.corruptions.catalogue import BUILT_IN, CATALOGUE, SUITES, Corruption, describe
 from medrob.corruptions.composition import Composition
 from medrob.corruptions.draws import Draws

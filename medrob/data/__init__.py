@@ -1,6 +1,6 @@
 """Data sets: the phantom, MedMNIST by name, one's own files, folders and tables."""
 
-from medrob.data.dataset import SPLITS, TASKS, ImageDataset, check_images
+from medrob.data.dataset import SPLITS, TASKS, ImageDataset
 from medrob.data.downloads import MEDMNIST, MEDMNIST_SIZES
 from medrob.data.load import load, load_run
 from medrob.data.splits import check_splits, describe, duplicates, subset
@@ -11,7 +11,6 @@ __all__ = [
     "SPLITS",
     "TASKS",
     "ImageDataset",
-    "check_images",
     "check_splits",
     "describe",
     "duplicates",

@@ -15,7 +15,7 @@ from medrob.data import cache, decode
 from medrob.data.dataset import SPLITS, ImageDataset, numbered
 from medrob.data.downloads import MEDMNIST, MEDMNIST_TASKS
 from medrob.data.splits import parts
-from medrob.runs import atomic
+from medrob.files import atomic
 
 LARGE = 2**28  # bytes; larger arrays are unpacked onto the disk and read from there page by page
 

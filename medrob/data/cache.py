@@ -19,11 +19,11 @@ from typing import IO, Any
 
 import numpy as np
 
-from medrob.corruptions import cores
 from medrob.data import decode
 from medrob.data.listing import Listing
+from medrob.files import atomic, home
+from medrob.machine import cores
 from medrob.progress import bar
-from medrob.runs import atomic, home
 
 VERSION = 2  # of the decoding: another number makes every set be decoded again
 AT_ONCE = 32  # items that a thread takes at once: to hand over each alone costs as much as to hash a file

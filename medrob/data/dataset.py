@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from medrob.check import check_images
+
 SPLITS = ("train", "val", "test")
 TASKS = ("binary", "multiclass", "multilabel", "ordinal")
 MOST_CLASSES = 1000  # a label beyond is a mistake, and would fill the memory with classes
@@ -116,23 +118,6 @@ class ImageDataset:
         digest.update(self.images.data)
         digest.update(self.labels.data)
         return digest.hexdigest()[:16]
-
-
-def check_images(images: np.ndarray, where: str = "") -> np.ndarray:
-    """The images as a contiguous array, if they are uint8 (N, H, W, C) with 1 or 3 channels.
-
-    Raises:
-        TypeError, ValueError: naming what came and what is allowed.
-    """
-    where = where and f"{where}: "
-    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
-        came = getattr(images, "dtype", type(images).__name__)
-        raise TypeError(f"{where}images are {came}; give a uint8 array with grey levels 0-255")
-    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
-        raise ValueError(
-            f"{where}images have shape {images.shape}; give (N, H, W, C) with C = 1 (grey) or 3 (RGB)"
-        )
-    return np.ascontiguousarray(images)
 
 
 def guess_task(labels: np.ndarray) -> str:

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import numpy as np
 
-from medrob import phantom
-from medrob.data import arrays, cache, folders, tables
+from medrob.data import arrays, cache, folders, phantom, tables
 from medrob.data.dataset import SPLITS, ImageDataset
 from medrob.data.downloads import MEDMNIST, fetch
 from medrob.data.splits import complete, subset
-from medrob.runs import Run, home
+from medrob.files import home
+from medrob.runs import Run
 
 TABLES = (".csv", ".parquet")
 

@@ -9,23 +9,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from medrob.conditions import CLEAN, Condition
-from medrob.conditions import apply as corrupted
-from medrob.corruptions.apply import check_integer
+from medrob.check import check_integer
+from medrob.corruptions.conditions import CLEAN, Condition
+from medrob.corruptions.conditions import apply as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.choice import targets
 from medrob.drift.table import Table
 from medrob.models import pick_device, place
 from medrob.progress import bar
 from medrob.saliency.decision import same_decision, task_of
-from medrob.saliency.explain import (
-    attribute,
-    check_methods,
-    device_of,
-    evaluating,
-    layers_for,
-    layers_of,
-)
+from medrob.saliency.explain import attribute, check_methods, device_of, evaluating, layers_for, layers_of
 from medrob.saliency.settings import Noise, Settings
 from medrob.similarity import METRICS, check_metrics
 
@@ -49,7 +42,7 @@ def measure(
 
     Args:
         model, dataset: the network and the images it is judged on.
-        conditions: from `medrob.conditions.grid`.
+        conditions: from `medrob.corruptions.conditions.grid`.
         methods, layers: see `medrob.saliency.explain`.
         images: indices of the images; None = all.
         target: the class explained. "predicted" = that predicted for the clean image, at every severity;

@@ -9,7 +9,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from medrob.conditions import Condition
+from medrob.corruptions.conditions import Condition
 from medrob.data import ImageDataset
 from medrob.similarity import Maps, compare
 from medrob.trust import LOCALISATION, localise

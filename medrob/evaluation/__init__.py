@@ -8,7 +8,7 @@ from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
 from medrob.evaluation.report import numbers, say_calibration, say_errors, say_scores, title_errors
 from medrob.evaluation.robustness import ALEXNET, corruption_errors
 from medrob.evaluation.scores import reliability, score
-from medrob.evaluation.table import class_names, require, require_numbers, require_scores
+from medrob.evaluation.table import class_names, require_scores
 
 __all__ = [
     "ALEXNET",
@@ -25,8 +25,6 @@ __all__ = [
     "predict",
     "predict_conditions",
     "reliability",
-    "require",
-    "require_numbers",
     "require_scores",
     "rescaled",
     "say_calibration",

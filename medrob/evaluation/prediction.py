@@ -9,12 +9,13 @@ import pandas as pd
 import torch
 from torch import nn
 
-from medrob.conditions import Condition
-from medrob.conditions import apply as corrupted
-from medrob.data import ImageDataset, check_images
-from medrob.layers import evaluating
+from medrob.check import check_images
+from medrob.corruptions.conditions import Condition
+from medrob.corruptions.conditions import apply as corrupted
+from medrob.data import ImageDataset
 from medrob.models import activate, pick_device, place
 from medrob.models.device import memory_order, ordered
+from medrob.models.layers import evaluating
 from medrob.progress import bar
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation.table import require, require_scores
+from medrob.check import require
+from medrob.evaluation.table import require_scores
 
 NO_INTERVALS = "No intervals were asked for"
 DROP = ("drop", "drop_low", "drop_high")

@@ -8,9 +8,9 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 
-from medrob.conditions import CLEAN
+from medrob.check import require, require_numbers
+from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
-from medrob.evaluation.table import require, require_numbers
 
 LEAST = 0.05  # a relative error over a smaller denominator says nothing
 

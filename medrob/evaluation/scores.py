@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from medrob.conditions import CLEAN
+from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
 from medrob.evaluation.metrics import by_class, check_scores, overall, per_label
 from medrob.evaluation.table import class_names

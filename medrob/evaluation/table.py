@@ -7,16 +7,9 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from medrob.check import require, require_numbers
+
 NEAR = 1e-3  # how far from 1 the probabilities of the classes may sum up
-
-
-def require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
-    """Raise a ValueError unless the table has the columns."""
-    missing = [column for column in columns if column not in frame]
-    if missing:
-        raise ValueError(
-            f"the table {name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
-        )
 
 
 def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
@@ -32,24 +25,6 @@ def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) ->
             f"the table scores has no {metric} of the condition ('clean', 0) for the class "
             f"{', '.join(lacking)}"
         )
-
-
-def require_numbers(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
-    """Raise a ValueError unless the columns hold finite numbers."""
-    for column in columns:
-        try:
-            known = np.isfinite(frame[column].to_numpy(float))
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"column {column} of the table {name} holds {frame[column].dtype}, not numbers"
-            ) from None
-        if not known.all():
-            row = frame.iloc[int(np.argmin(known))]
-            where = ", ".join(f"{c} {row[c]}" for c in ("image", "corruption", "severity") if c in frame)
-            raise ValueError(
-                f"column {column} of the table {name} holds {row[column]} ({where}); every row needs a "
-                "number: run the notebook again that writes this table"
-            )
 
 
 def class_names(predictions: pd.DataFrame, *, also: Sequence[str] = ()) -> tuple[str, ...]:

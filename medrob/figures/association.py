@@ -14,7 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Patch
 from scipy.stats import t as student
 
-from medrob.evaluation import bootstrap_weights, require
+from medrob.check import require
+from medrob.evaluation import bootstrap_weights
 from medrob.figures.style import (
     METRIC_LABELS,
     Colour,

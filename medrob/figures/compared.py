@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from medrob.analysis.answer import QUESTIONS
 from medrob.analysis.tables import MAP
 from medrob.analysis.testing import NO, OPPOSITE, SMALL, YES, Finding
-from medrob.evaluation import require
+from medrob.check import require
 from medrob.figures.style import band, colours, letter, markers, noted, nothing, sized, word
 
 FIRST = "What follows is said of the first run."

@@ -22,7 +22,7 @@ from medrob.figures.numbers import quoted
 from medrob.figures.pgf import pgf
 from medrob.figures.style import TEXTWIDTH, facts, failures, word
 from medrob.figures.tables import latex_table
-from medrob.runs import atomic
+from medrob.files import atomic
 
 # No dates and no versions in the files: the same figure gives the same bytes.
 METADATA = {

@@ -10,7 +10,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medrob.analysis.maps import mean_drift
-from medrob.evaluation import require
+from medrob.check import require
 from medrob.figures.style import (
     METRIC_LABELS,
     SALIENCY,

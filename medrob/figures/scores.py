@@ -7,7 +7,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from medrob.evaluation import require, require_scores
+from medrob.check import require
+from medrob.evaluation import require_scores
 from medrob.figures.style import band, below, beside, colours, ink, markers, noted, nothing, sized, word
 
 

@@ -12,7 +12,8 @@ from matplotlib.figure import Figure
 
 from medrob.analysis.answer import answers
 from medrob.analysis.testing import Finding
-from medrob.evaluation import require, require_scores
+from medrob.check import require
+from medrob.evaluation import require_scores
 from medrob.figures.compared import TITLES
 from medrob.figures.style import Colour, band, colours, layer_labels, letter, markers, said, sized, word
 

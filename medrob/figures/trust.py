@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from medrob.analysis.tables import MAP, require_map
-from medrob.evaluation import require
+from medrob.check import require
 from medrob.figures.style import (
     band,
     below,

@@ -1,9 +1,9 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
 
-from medrob.layers import cam_layers, layer_shapes
 from medrob.models.build import architectures, build, form, wrap
 from medrob.models.device import pick_device, place
 from medrob.models.files import load, save
+from medrob.models.layers import cam_layers, layer_shapes
 from medrob.models.network import RESNETS, STEMS, Classifier, Normalise, ResNet, activate
 
 __all__ = [

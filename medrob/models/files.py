@@ -8,10 +8,10 @@ from pathlib import Path
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 
+from medrob.files import atomic
 from medrob.models.build import build
 from medrob.models.network import Classifier
 from medrob.models.weights import load_arrays
-from medrob.runs import atomic
 
 
 def save(model: Classifier, folder: Path) -> None:

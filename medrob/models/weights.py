@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from medrob.runs import home
+from medrob.files import home
 
 WRAPPED = ("state_dict", "model_state_dict", "model", "net")  # keys under which training scripts keep weights
 PREFIXES = ("module.", "model.", "backbone.")  # what they put before every name

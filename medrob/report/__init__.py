@@ -12,8 +12,9 @@ from typing import Any
 import jinja2
 import pandas as pd
 
+from medrob.files import home
 from medrob.report.notebooks import body, said
-from medrob.runs import STAGES, Run, home
+from medrob.runs import STAGES, Run
 from medrob.runs.overview import overview, shown
 
 HERE = Path(__file__).parent

@@ -10,7 +10,7 @@ from typing import Any
 
 import pandas as pd
 
-from medrob.runs.files import checksum, home
+from medrob.files import checksum, home
 from medrob.runs.run import Run, entry_checksum
 from medrob.runs.state import state
 

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrob.runs.facts import machine_facts, peak_gpu_memory_mb, peak_memory_mb
-from medrob.runs.files import atomic, checksum, home
+from medrob.files import atomic, checksum, home
+from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.runs.parameters import check_injected
 from medrob.runs.shares import made
 from medrob.runs.stages import APART, STAGES, after, before, reads

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from medrob.runs.files import atomic
+from medrob.files import atomic
 
 if TYPE_CHECKING:
     import pandas as pd

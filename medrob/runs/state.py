@@ -7,7 +7,7 @@ from pathlib import Path
 
 import filelock
 
-from medrob.runs.files import home
+from medrob.files import home
 from medrob.runs.run import Run
 from medrob.runs.stages import STAGES
 

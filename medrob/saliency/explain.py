@@ -11,10 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medrob.corruptions.apply import check_integer
-from medrob.data import check_images
-from medrob.layers import NO_MAPS, cam_layers, evaluating, named_layers
+from medrob.check import check_images, check_integer
 from medrob.models import pick_device, place
+from medrob.models.layers import NO_MAPS, cam_layers, evaluating, named_layers
 from medrob.saliency.gradient import MAPS, WEIGHTS, cams, existing
 from medrob.saliency.maps import degenerate
 from medrob.saliency.pixel import GRADIENT_MAPS, PERTURBATIONS, pixel_maps

@@ -12,9 +12,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 import torch
 from torch import Tensor, nn
 
-from medrob.layers import rectified
 from medrob.models.device import memory_order, ordered
-from medrob.saliency.tokens import to_maps
+from medrob.models.layers import rectified
+from medrob.models.tokens import to_maps
 
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
 Weights = Callable[[Tensor, Tensor], Tensor]
@@ -102,7 +102,7 @@ def cams(
     Args:
         model: in eval mode. x: its input (N, C, H, W), left as it is. methods: of `WEIGHTS` and `MAPS`;
             without any, one forward pass gives the logits.
-        layers: name -> module that gives maps (N, K, h, w), or tokens (`medrob.saliency.tokens`). Of a
+        layers: name -> module that gives maps (N, K, h, w), or tokens (`medrob.models.tokens`). Of a
             module that runs several times in a forward pass, the last output is explained.
         targets: int64 (N,), the class explained; None = the predicted one.
 

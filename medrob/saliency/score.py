@@ -15,9 +15,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medrob.models.tokens import channel_axis
 from medrob.saliency.gradient import _map_output, as_input, existing, forward
 from medrob.saliency.settings import Noise, Settings
-from medrob.saliency.tokens import channel_axis
 
 # Masked images for each thread in one pass on a CPU: larger passes leave its cache, and are slower.
 CPU_CHUNK = 16

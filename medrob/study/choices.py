@@ -10,7 +10,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from medrob.runs import home
+from medrob.files import home
 from medrob.study.inputs import content
 
 Stages = dict[str, dict[str, Any]]

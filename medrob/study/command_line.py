@@ -38,7 +38,8 @@ def check_split(given: Study, notebooks: Path, split: int) -> None:
     Raises:
         ValueError: the runs with too few, and what they have.
     """
-    from medrob import conditions, corruptions
+    from medrob import corruptions
+    from medrob.corruptions import conditions
 
     usual = parameters(notebooks / "01_augment.ipynb").get("suite", "thesis")
     suites = {run: stages["01_augment"].get("suite", usual) for run, stages in given.runs.items()}

@@ -8,7 +8,7 @@ from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 
-from medrob.runs import home
+from medrob.files import home
 
 
 def content(dataset: str) -> str:

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
-from medrob.runs import assignments, atomic
+from medrob.files import atomic
+from medrob.runs import assignments
 
 
 def code_cells(notebook: Path, tag: str | None = None) -> list[str]:

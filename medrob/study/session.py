@@ -13,8 +13,9 @@ from typing import Any
 import filelock
 import psutil
 
+from medrob.files import home
 from medrob.progress import clock
-from medrob.runs import STAGES, Run, home
+from medrob.runs import STAGES, Run
 from medrob.runs.state import PARTIAL, has_error, is_held, study_lock
 from medrob.study import jobs
 

@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from torch import nn
 
-from medrob.runs import Run, atomic, checksum
+from medrob.files import atomic, checksum
+from medrob.runs import Run
 
 FRESH: dict[str, Any] = dict(
     epoch=0, best_value=[-float("inf")], best_epoch=0, stale=0, best={}, history=[], finished=False

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from medrob.augment import Policy
 from medrob.data import ImageDataset
 from medrob.evaluation import metrics
+from medrob.machine import peak_gpu_memory_mb, peak_memory_mb
 from medrob.models import Classifier, activate
-from medrob.runs import peak_gpu_memory_mb, peak_memory_mb
 from medrob.training.parallel import Team
 from medrob.training.recipe import Objective, Recipe
 

@@ -18,17 +18,17 @@ from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from medrob.corruptions.apply import check_integer
-from medrob.distance import compare_images
+from medrob.check import check_integer
 from medrob.evaluation import predict
-from medrob.layers import evaluating
+from medrob.evaluation.distance import compare_images
 from medrob.models import place
+from medrob.models.layers import evaluating
+from medrob.models.tokens import to_maps
 from medrob.progress import bar
 from medrob.saliency.decision import same_decision, task_of
 from medrob.saliency.explain import ONE_PASS, check_methods, pick_layers
 from medrob.saliency.gradient import _formulas, as_input, cams, forward
 from medrob.saliency.maps import normalise
-from medrob.saliency.tokens import to_maps
 from medrob.similarity import Maps, rmse
 from medrob.trust.subject import Asked, subject
 from medrob.trust.table import Entry, table

@@ -12,8 +12,8 @@ import torch
 from scipy.ndimage import gaussian_filter
 from torch import Tensor, nn
 
-from medrob.layers import evaluating
 from medrob.models import activate, place
+from medrob.models.layers import evaluating
 from medrob.progress import bar
 from medrob.saliency.decision import task_of
 from medrob.saliency.maps import degenerate, upsample

@@ -10,11 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medrob.corruptions.apply import check_integer
-from medrob.data import check_images
+from medrob.check import check_images, check_integer
 from medrob.evaluation import predict
-from medrob.layers import evaluating
 from medrob.models import pick_device, place
+from medrob.models.layers import evaluating
 from medrob.saliency.explain import attribute, check_methods, device_of, layers_for, pick_layers
 from medrob.saliency.settings import Noise, Settings
 

@@ -15,7 +15,7 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis, evaluation, figures
-from medrob.runs import peak_memory_mb
+from medrob.machine import peak_memory_mb
 
 IMAGES, CORRUPTIONS, SEVERITIES = 624, ("noise", "speckle", "blur", "contrast", "brightness"), (1, 2, 3, 4, 5)
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")

@@ -16,8 +16,8 @@ import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from medrob import models, training
-from medrob.corruptions import cores
 from medrob.data import ImageDataset, load
+from medrob.machine import cores
 
 SIDE, SIZE, BATCH, ROUNDS = 512, 224, 128, 2
 

@@ -80,8 +80,8 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
 
     Empty for a network without such layers, which only methods that explain the input can look into.
     """
+    from medrob.models.tokens import to_maps
     from medrob.saliency.gradient import as_input, forward  # which imports this module
-    from medrob.saliency.tokens import to_maps
 
     layers = _found(model)
     x = torch.tensor(images[:1]).permute(0, 3, 1, 2)
@@ -188,7 +188,7 @@ def _last_of_each(model: nn.Module, side: int) -> dict[str, nn.Module]:
     One pass without values (PyTorch's device "meta") costs milliseconds and leaves the network alone.
     """
     from medrob.models import Classifier  # which imports this module
-    from medrob.saliency.tokens import to_maps
+    from medrob.models.tokens import to_maps
 
     model = getattr(model, "_orig_mod", model)
     stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))

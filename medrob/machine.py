@@ -57,7 +57,7 @@ def _version(package: str) -> str | None:
 
 def _git_commit() -> str | None:
     """The project's commit, with ``+changes`` when files differ from it; None outside git."""
-    project = Path(__file__).resolve().parents[2]
+    project = Path(__file__).resolve().parents[1]
     command = [
         "git",
         "-C",
@@ -72,3 +72,8 @@ def _git_commit() -> str | None:
         return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
+
+
+def cores() -> int:
+    """Processor cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -10,12 +10,14 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from medrob.conditions import Condition
-from medrob.conditions import apply as corrupted
-from medrob.conditions import examples as example_images
-from medrob.corruptions import NOT_MONOTONE, cores, describe
+from medrob.check import check_images
+from medrob.corruptions import NOT_MONOTONE, describe
 from medrob.corruptions import distances as rmse_by_severity
-from medrob.data import ImageDataset, check_images
+from medrob.corruptions.conditions import Condition
+from medrob.corruptions.conditions import apply as corrupted
+from medrob.corruptions.conditions import examples as example_images
+from medrob.data import ImageDataset
+from medrob.machine import cores
 from medrob.progress import bar
 
 WINDOW = 7

@@ -11,7 +11,7 @@ from pathlib import Path
 
 def home() -> Path:
     """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, or the project's own folder."""
-    return Path(os.environ.get("MEDROB_HOME") or Path(__file__).resolve().parents[2]).absolute()
+    return Path(os.environ.get("MEDROB_HOME") or Path(__file__).resolve().parents[1]).absolute()
 
 
 @contextlib.contextmanager

@@ -78,5 +78,5 @@ def _grid(module: nn.Module | None, tokens: int) -> tuple[int, int]:
             return isqrt(places), isqrt(places)
     raise ValueError(
         f"its {tokens} tokens fill no square, with or without a class token; "
-        "set token_grid = (rows, columns) on the module (medrob.saliency.tokens)"
+        "set token_grid = (rows, columns) on the module (medrob.models.tokens)"
     )

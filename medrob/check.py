@@ -1,0 +1,63 @@
+"""The general refusals: an integer in a range, images that are uint8, columns that a table must have."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+
+def check_integer(argument: str, value: Any, low: int, high: int | None = None) -> int:
+    """The value as int, or an error that names the argument and its range."""
+    allowed = f"an integer from {low} to {high}" if high is not None else f"an integer, {low} or more"
+    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
+        raise TypeError(f"{argument} is {value!r} ({type(value).__name__}), but must be {allowed}")
+    if value < low or (high is not None and value > high):
+        raise ValueError(f"{argument} is {value}, but must be {allowed}")
+    return int(value)
+
+
+def check_images(images: np.ndarray, where: str = "") -> np.ndarray:
+    """The images as a contiguous array, if they are uint8 (N, H, W, C) with 1 or 3 channels.
+
+    Raises:
+        TypeError, ValueError: naming what came and what is allowed.
+    """
+    where = where and f"{where}: "
+    if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
+        came = getattr(images, "dtype", type(images).__name__)
+        raise TypeError(f"{where}images are {came}; give a uint8 array with grey levels 0-255")
+    if images.ndim != 4 or images.shape[-1] not in (1, 3) or 0 in images.shape[1:]:
+        raise ValueError(
+            f"{where}images have shape {images.shape}; give (N, H, W, C) with C = 1 (grey) or 3 (RGB)"
+        )
+    return np.ascontiguousarray(images)
+
+
+def require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    """Raise a ValueError unless the table has the columns."""
+    missing = [column for column in columns if column not in frame]
+    if missing:
+        raise ValueError(
+            f"the table {name} lacks {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}"
+        )
+
+
+def require_numbers(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
+    """Raise a ValueError unless the columns hold finite numbers."""
+    for column in columns:
+        try:
+            known = np.isfinite(frame[column].to_numpy(float))
+        except (TypeError, ValueError):
+            raise ValueError(
+                f"column {column} of the table {name} holds {frame[column].dtype}, not numbers"
+            ) from None
+        if not known.all():
+            row = frame.iloc[int(np.argmin(known))]
+            where = ", ".join(f"{c} {row[c]}" for c in ("image", "corruption", "severity") if c in frame)
+            raise ValueError(
+                f"column {column} of the table {name} holds {row[column]} ({where}); every row needs a "
+                "number: run the notebook again that writes this table"
+            )
