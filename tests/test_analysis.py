@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import kstest, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
-from medrob import analysis
+from medrob import analysis, words
 from medrob.analysis.associations import _shuffles as shuffles
 
 CORRUPTIONS = ("a", "b", "c", "d", "e")
@@ -62,7 +62,7 @@ def found(predictions, drift, distances, **options):
 
 
 def said(kinds):
-    return analysis.say_association(kinds, method="gradcam", layer="deep")
+    return words.association(kinds, method="gradcam", layer="deep")
 
 
 def test_association_is_found_where_the_same_corruption_hurts_and_moves():
@@ -212,8 +212,8 @@ def test_failure_compares_on_the_pictures_that_have_a_drift():
     at = rows[(rows["severity"] == 5) & (rows["event"] == "flipped")].set_index("signal")
     assert (at["cases"] == 297).all()  # what needs no map is of the same pictures
     assert at.loc["low confidence", "auroc"] == pytest.approx(at.loc["drift", "confidence"])
-    words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
-    assert "3 pictures, 3 of them flipped, have a degenerate map" in words
+    text = words.failure(rows, method="gradcam", layer="deep", severity=5)
+    assert "3 pictures, 3 of them flipped, have a degenerate map" in text
 
 
 @pytest.mark.parametrize(("sign", "verdict"), [(1, "better than"), (-1, "worse than")])
@@ -221,12 +221,12 @@ def test_drift_beside_low_confidence_is_said(sign, verdict):
     predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.5)
     drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
     at = dict(method="gradcam", layer="deep", severity=5)
-    words = analysis.say_beside(analysis.beside(predictions, drift, distances, **at, resamples=200))
-    assert f"  {verdict} low confidence, entropy, small margin" in words
+    text = words.beside(analysis.beside(predictions, drift, distances, **at, resamples=200))
+    assert f"  {verdict} low confidence, entropy, small margin" in text
     failure = analysis.failure(predictions, drift, distances, resamples=200)
-    words = analysis.say_failure(failure, **at)
-    assert ("warns of a flip" in words) == (sign > 0)
-    assert ("is smaller where the prediction flips" in words) == (sign < 0)
+    text = words.failure(failure, **at)
+    assert ("warns of a flip" in text) == (sign > 0)
+    assert ("is smaller where the prediction flips" in text) == (sign < 0)
 
 
 def test_nothing_to_detect_is_said():
@@ -234,7 +234,7 @@ def test_nothing_to_detect_is_said():
     predictions["predicted"], drift["preserved"] = predictions["label"], True
     rows = analysis.failure(predictions, drift, distances, resamples=20)
     assert rows["auroc"].isna().all()
-    assert "Nothing to detect" in analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
+    assert "Nothing to detect" in words.failure(rows, method="gradcam", layer="deep", severity=5)
 
 
 def test_strata_hold_those_that_exist():
@@ -443,8 +443,8 @@ def test_failure_of_maps_that_are_all_degenerate_is_nan_and_said():
     maps = rows[rows["signal"] == "drift"]
     assert len(maps) == 10 and maps["auroc"].isna().all() and (maps["cases"] == 0).all()
     assert rows["auroc"].isna().all()  # nor what is compared with it on the same pictures
-    words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
-    assert "300 pictures" in words and "Nothing to detect" in words
+    text = words.failure(rows, method="gradcam", layer="deep", severity=5)
+    assert "300 pictures" in text and "Nothing to detect" in text
     added = analysis.added(predictions, drift, distances, layer="deep", resamples=10)
     assert added["gain"].isna().all() and (added["cases"] == 0).all()
     links = found(predictions, drift, distances)
@@ -499,10 +499,10 @@ def kinds(within, low, high, p):
     ],
 )
 def test_say_association(row, told):
-    words = said(kinds(*row))
-    assert told in words and "nan" not in words
+    text = said(kinds(*row))
+    assert told in text and "nan" not in text
     if np.isfinite(row[0]):
-        assert f"Within severity it is {row[0]:+.2f}" in words and "not defined" in words
+        assert f"Within severity it is {row[0]:+.2f}" in text and "not defined" in text
 
 
 @pytest.mark.parametrize(
@@ -557,9 +557,9 @@ def test_say_failure(low, told):
         ],
         columns=columns,
     )
-    words = analysis.say_failure(rows, method="gradcam", layer="deep", severity=5)
-    assert told in words and "30 of 100 predictions flipped" in words and "across classes 0.80" in words
-    assert "rests on 80 pictures, 25 of them flipped: those under fog" in words
+    text = words.failure(rows, method="gradcam", layer="deep", severity=5)
+    assert told in text and "30 of 100 predictions flipped" in text and "across classes 0.80" in text
+    assert "rests on 80 pictures, 25 of them flipped: those under fog" in text
 
 
 @pytest.mark.parametrize(
@@ -634,7 +634,7 @@ def test_twins_are_named_once_with_the_first_of_them():
         {"method": "xgradcam", "layer": "layer4.1", "same_as": "gradcam"},
     ]
     assert list(dict.fromkeys(analysis.distinct(moved)["method"])) == ["gradcam", "layercam"]
-    assert analysis.say_twins(moved) == (
+    assert words.twins(moved) == (
         "layer4.1: gradcam = hirescam = xgradcam are one map, one piece of evidence."
     )
 
@@ -655,4 +655,4 @@ def test_methods_that_are_close_are_no_twins(other):
 def test_maps_that_never_move_are_not_called_twins():
     moved = of_methods(gradcam=np.zeros(8), layercam=np.zeros(8))
     assert analysis.twins(moved).empty  # one value says nothing
-    assert "evidence of its own" in analysis.say_twins(moved)
+    assert "evidence of its own" in words.twins(moved)

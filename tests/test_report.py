@@ -117,8 +117,8 @@ def test_a_comparison_says_what_is_of_all_its_runs():
     study = Run("one").start("05_analysis", runs=["one"], results="both")
     study.finish()
     cells = [
-        ("print(analysis.say_failure(x))", "of one alone"),
-        ("print(analysis.say_runs(y))", "side by side"),
+        ("print(words.failure(x))", "of one alone"),
+        ("print(words.runs(y))", "side by side"),
     ]
     book = nbformat.v4.new_notebook()
     for source, text in cells:

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from medrob import analysis
+from medrob import analysis, words
 
 
 def randomised(**limits):
@@ -24,10 +24,10 @@ def test_the_verdict_is_read_off_the_interval_when_all_weights_are_lost():
     found = analysis.verdicts(rows).set_index(["method", "layer"])["verdict"]
     assert [found[m, "layer4.1"] for m in "abcd"] == ["failed", "passed", "unclear", "not testable"]
     assert analysis.failed(rows) == (("a", "layer1.0"), ("a", "layer4.1"))
-    words = analysis.say_randomisation(rows)
-    assert "2 of 8 maps fail randomisation" in words and "a at layer1.0, layer4.1" in words
-    assert "2 of 8 maps are unclear" in words and "2 of 8 maps cannot be tested" in words
-    assert "2 of 8 maps change when all weights are randomised (the rank correlation" in words
+    text = words.randomisation(rows)
+    assert "2 of 8 maps fail randomisation" in text and "a at layer1.0, layer4.1" in text
+    assert "2 of 8 maps are unclear" in text and "2 of 8 maps cannot be tested" in text
+    assert "2 of 8 maps change when all weights are randomised (the rank correlation" in text
 
 
 def above(frame):
@@ -45,12 +45,12 @@ def places(clean, **dirty):
 
 
 def say(frame):
-    return analysis.say_localisation(frame, method="gradcam", layer="layer4.1")
+    return words.localisation(frame, method="gradcam", layer="layer4.1")
 
 
 def test_still_looks_no_longer_looks_never_looked():
-    words = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
-    assert words == (
+    text = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
+    assert text == (
         "Clean: share of the map inside the lesion 50% (40% to 60%; 12 images; chance 10%, image by image "
         "above it by +40.0 (+30.0 to +50.0) points), more than chance.\n"
         "At severity 5, energy, prediction preserved: more than chance under fog (9 of 12 images); "
@@ -78,12 +78,12 @@ def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
 
 
 @pytest.mark.parametrize(
-    ("images", "words"), [(9, "not shown to differ from chance"), (90, "less than chance")]
+    ("images", "text"), [(9, "not shown to differ from chance"), (90, "less than chance")]
 )
-def test_missing_a_small_lesion_every_time_may_be_chance(images, words):
+def test_missing_a_small_lesion_every_time_may_be_chance(images, text):
     rows = places((0.4, 0.5), fog=(0, 0)).assign(test="pointing", images=images, chance=0.05, degenerate=0)
     rows.loc[1, ["above_low", "above_high"]] = -0.06, -0.04
-    assert f"{words} under fog ({images} images)" in say(rows)
+    assert f"{text} under fog ({images} images)" in say(rows)
 
 
 def test_still_looks_is_judged_by_the_paired_difference():
@@ -103,7 +103,7 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
         ("a", "road", np.nan, np.nan, np.nan), ("b", "floor", 1, 1, 1),
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["method", "test", "above", "above_low", "above_high"])
-    lines = analysis.say_faithfulness(frame.assign(layer="layer4.1", images=7)).split("\n")
+    lines = words.faithfulness(frame.assign(layer="layer4.1", images=7)).split("\n")
     begin = "against a random map of the same resolution"
     assert lines == [
         f"Insertion {begin}: better: a +0.200 (+0.100 to +0.300, 7 images); "
@@ -134,19 +134,19 @@ def test_near_twins_are_named_apart_from_exact_ones():
     drift = moves(a=x, b=x, c=x**2, d=1 - x)
     pairs = [("a", "b", 1.0), ("a", "c", 0.995), ("b", "c", 0.995), ("c", "d", 0.99), ("a", "d", 0.2)]
     alike = pd.DataFrame(pairs, columns=["method", "other", "value"]).assign(layer="x", images=6)
-    exact, near = analysis.say_twins(drift, alike).split("\n")
+    exact, near = words.twins(drift, alike).split("\n")
     assert exact == "x: a = b are one map, one piece of evidence."
     assert near.endswith("above 0.99, 6 images), hardly two pieces of evidence: x: a ~ c (0.995).")
-    assert analysis.say_twins(drift, alike[3:]).endswith("two pieces of evidence: none.")
+    assert words.twins(drift, alike[3:]).endswith("two pieces of evidence: none.")
 
 
 def test_the_drift_in_words():
-    words = analysis.say_drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
-    assert words == (
+    text = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
+    assert text == (
         "10 comparisons of 5 images; prediction kept in 40.0%; 20.0% degenerate,\nmost of a at x under fog "
         "bank at severity 5, 40%; of the degenerate 50% are flipped predictions. They are left out below."
     )
-    assert analysis.say_drift(moves(a=[1.0, 2])) == (
+    assert words.drift(moves(a=[1.0, 2])) == (
         "2 comparisons of 2 images; prediction kept in 0.0%; 0.0% degenerate."
     )
 

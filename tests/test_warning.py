@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from medrob import analysis
+from medrob import analysis, words
 from medrob.analysis.detection import (
     _doubts,
     auroc_interval,
@@ -178,19 +178,19 @@ def test_pictures_without_a_map_are_left_out_for_every_signal():
 )
 def test_nothing_to_set_aside_is_said(wrong, said):
     _, areas = analysis.risk(*four(wrong=wrong), **HEAD, severity=1, resamples=10)
-    assert said in analysis.say_risk(areas)
+    assert said in words.risk(areas)
 
 
 @pytest.mark.parametrize(
-    ("options", "words"),
+    ("options", "text"),
     [
         (dict(method="gradcam", layer="deep", severity=3), "severity=3 is not in the table drift; it has 1"),
         (dict(method="nosuch", layer="deep", severity=1), "it has gradcam at deep"),
     ],
 )
-def test_what_is_not_there_is_named(options, words):
+def test_what_is_not_there_is_named(options, text):
     for call in (analysis.risk, analysis.roc):
-        with pytest.raises(ValueError, match=words):
+        with pytest.raises(ValueError, match=text):
             call(*four(), **options)
     with pytest.raises(ValueError, match="layer='x' is not in the table drift; it has deep"):
         analysis.added(*four(), layer="x")

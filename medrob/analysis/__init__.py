@@ -1,35 +1,28 @@
 """From scores and drift to the answer: does the map move where the network fails?"""
 
-from medrob.analysis.answer import answers, declared, say_answer, summary
-from medrob.analysis.associations import association, say_association
-from medrob.analysis.best import beside, best_warning, say_beside, say_best
-from medrob.analysis.failures import failure, roc, say_failure
-from medrob.analysis.images import margin_drop, moved_and_fell, per_image, say_per_image
+from medrob.analysis.answer import answers, declared, summary
+from medrob.analysis.associations import association
+from medrob.analysis.best import beside, best_warning
+from medrob.analysis.failures import failure, roc
+from medrob.analysis.images import margin_drop, moved_and_fell, per_image
 from medrob.analysis.maps import (
     distinct,
     headline,
     mean_drift,
-    say_drift,
-    say_headline,
-    say_twins,
     strata,
     twins,
 )
-from medrob.analysis.question import answers_of_runs, ask, say_answers
-from medrob.analysis.runs import compare_runs, repetitions, say_runs
-from medrob.analysis.sensitivity import say_sensitivity, sensitivity
-from medrob.analysis.stability import agreement, kendall_w, ranks, say_ranks
+from medrob.analysis.question import answers_of_runs, ask
+from medrob.analysis.runs import compare_runs, repetitions
+from medrob.analysis.sensitivity import sensitivity
+from medrob.analysis.stability import agreement, kendall_w, ranks
 from medrob.analysis.testing import adjust, all_tests, family, holm
 from medrob.analysis.trust import (
     failed,
     faithfulness_table,
-    say_faithfulness,
-    say_localisation,
-    say_randomisation,
-    say_worst,
     verdicts,
 )
-from medrob.analysis.worth import added, risk, say_added, say_risk
+from medrob.analysis.worth import added, risk
 
 __all__ = [
     "added",
@@ -60,25 +53,6 @@ __all__ = [
     "repetitions",
     "risk",
     "roc",
-    "say_added",
-    "say_answer",
-    "say_answers",
-    "say_association",
-    "say_beside",
-    "say_best",
-    "say_drift",
-    "say_failure",
-    "say_faithfulness",
-    "say_headline",
-    "say_localisation",
-    "say_per_image",
-    "say_randomisation",
-    "say_ranks",
-    "say_risk",
-    "say_runs",
-    "say_sensitivity",
-    "say_twins",
-    "say_worst",
     "sensitivity",
     "strata",
     "summary",

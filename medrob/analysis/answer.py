@@ -5,13 +5,11 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.associations import say_pooled
 from medrob.analysis.images import PER_IMAGE_PARTIAL
 from medrob.analysis.maps import mean_drift
 from medrob.analysis.tables import INPUT, MAP
 from medrob.analysis.testing import (  # fmt: skip
     EVERY,
-    NO,
     OPPOSITE,
     PER_IMAGE,
     SMALL,
@@ -149,58 +147,6 @@ def answers(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> p
         found.append((kind, name, question, *numbers, verdict, across, beyond))
     columns = ["kind", "name", "question", "value", "low", "high", "p_adjusted", "correction", "verdict"]
     return pd.DataFrame(found, columns=[*columns, "across_classes", "beyond"])
-
-
-def say_answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
-    """The answer to the question, as declared: three tests of one map, corrected by Holm's method.
-
-    Args:
-        tests: from `adjust`, whose family was `family(severity)`.
-
-    Raises:
-        ValueError: as `answers`.
-    """
-    found = answers(tests, method=method, layer=layer, severity=severity)
-    rows, lines = rows_of(tests, method, layer, "tests"), []
-    for row, (*_, chance, _, partial) in zip(found.to_dict("records"), QUESTIONS, strict=True):
-        number, verdict = Finding.of(row), row["verdict"].capitalize()
-        said = {
-            NO: f"{verdict}, or too little to matter",
-            UNDEFINED: f"{verdict}, there is too little to go by",
-        }
-        told = "" if row["verdict"] == UNDEFINED else f": {number.unsigned() if chance else number}"
-        line = f"{row['question']} {said.get(row['verdict'], verdict)}{told}."
-        if row["kind"] == WITHIN and row["verdict"] != YES and (pooled := say_pooled(rows)):
-            over = Finding.of(rows.loc["pooled"]).plain()
-            line += f" Over all severities the correlation is {over}{pooled}."
-        if row["beyond"]:
-            line += f" Beyond the RMSE of the picture: {row['beyond']}, {Finding.of(rows.loc[partial])}."
-        lines.append(line)
-    return "\n".join([*lines, _altogether(found, f"{method} at {layer}")])
-
-
-def _altogether(found: pd.DataFrame, where: str) -> str:
-    """The last sentence."""
-    count = found["verdict"].value_counts().to_dict()
-    yes, asked = count.get(YES, 0), len(found)
-    begin = f"Saliency drift ({where}) goes with loss of performance here"
-    if count.get(UNDEFINED, 0) == asked:
-        return f"Whether saliency drift ({where}) goes with loss of performance here cannot be said."
-    if count.get(NO, 0) + count.get(OPPOSITE, 0) == asked:
-        return f"Saliency drift ({where}) does not go with loss of performance here."
-    rest = ", ".join(f"{verdict} in {n}" for verdict, n in count.items() if verdict != YES)
-    if not yes:
-        return f"That saliency drift ({where}) goes with loss of performance is not shown here: {rest}."
-    told = (
-        f"{begin} in all three ways"
-        if yes == asked
-        else f"{begin} in {yes} of the {asked} ways asked ({rest})"
-    )
-    held = found[(found["verdict"] == YES) & (found["beyond"] != "")]["beyond"]
-    if len(held) and (lost := int((held != YES).sum())):
-        share = f"{lost} of the {len(held)}" if len(held) > 1 else "the one"
-        told += f"; in {share} where that is asked, it is not shown to tell more than the RMSE of the picture"
-    return f"{told}."
 
 
 def declared(

@@ -11,7 +11,7 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all
-from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, WITHIN, YES, Finding, rows_of
+from medrob.analysis.testing import WITHIN
 from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation import auc, bootstrap_weights, class_names, interval
 
@@ -200,53 +200,3 @@ def _link(ranks: np.ndarray, side: _Side) -> tuple[float, float, float, float]:
     if len(side.shuffled) and np.isfinite(value[0]):
         p = (np.abs(side.shuffled @ moved[0]) >= abs(value[0]) - 1e-12).mean()
     return value[0], *interval(value[1:]), p
-
-
-def say_association(association: pd.DataFrame, *, method: str, layer: str) -> str:
-    """In words: does the corruption that moves the map more cost more AUC, at the same severity?
-
-    Args:
-        association: from `association`, or from `adjust`: p is then the corrected one.
-    """
-    kinds = rows_of(association, method, layer, "association")
-    pooled, within, partial = (Finding.of(kinds.loc[k]) for k in ("pooled", WITHIN, "partial"))
-    found = within.verdict(chance=0, small=SMALL["correlation"])
-    if found == UNDEFINED:
-        return (
-            "Within severity there is nothing to correlate: no AUC, a single corruption, or drift or losses "
-            "that do not vary."
-        )
-    told = {
-        YES: "at the same severity, the corruption that moves the map more costs more AUC",
-        OPPOSITE: "at the same severity, the corruption that moves the map more costs less AUC",
-        NO: "at the same severity, drift and loss of AUC are not linked under these corruptions",
-        OPEN: "at the same severity, no link between drift and loss of AUC is shown",
-    }[found]
-    if found in (YES, OPPOSITE) and partial.verdict(chance=0, small=SMALL["correlation"]) != found:
-        told += "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
-    together = say_pooled(kinds)
-    begin = f"Pooled over severities the rank correlation is {pooled.plain()}{together}.\n"
-    if together is None:
-        begin = "There is one severity. "
-    return (
-        f"{begin}"
-        f"Within severity it is {within}; less what the pixels' own RMSE explains, {partial}.\n"
-        "The intervals resample images, not corruptions; p exchanges corruptions.\n"
-        f"So {told}."
-    )
-
-
-def say_pooled(kinds: pd.DataFrame) -> str | None:
-    """What is left of the pooled correlation when severity is held fixed; None if there is one severity.
-
-    Args:
-        kinds: the rows of one map, by kind.
-    """
-    pooled, within = (Finding.of(kinds.loc[k]) for k in ("pooled", WITHIN))
-    if (pooled.value, pooled.low, pooled.high) == (within.value, within.low, within.high):
-        return None
-    if not (pooled.low > 0 and pooled.low > within.high):
-        return ""
-    if within.verdict(chance=0, small=SMALL["correlation"]) == YES:
-        return ", of which severity, which moves both, makes a part"
-    return ", but that is the work of severity, which moves both: held fixed, it is not shown"

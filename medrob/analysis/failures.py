@@ -8,7 +8,6 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.best import warnings_at
 from medrob.analysis.detection import (
     DOUBT,
     auroc_interval,
@@ -21,22 +20,12 @@ from medrob.analysis.detection import (
     roc_within,
 )
 from medrob.analysis.maps import headline
-from medrob.analysis.tables import MAP, require_map
+from medrob.analysis.tables import MAP
 from medrob.analysis.testing import (  # fmt: skip
-    NO,
-    OPEN,
-    OPPOSITE,
-    SMALL,
-    UNDEFINED,
-    YES,
-    Finding,
     exchange_p,
     exchanged,
     exchanges,
-    rows_of,
-    warning,
 )
-from medrob.check import require
 from medrob.evaluation import interval
 
 ALARMS = np.linspace(0, 1, 101)
@@ -204,53 +193,3 @@ def roc(
     frame = pd.concat(frames, ignore_index=True) if frames else pd.DataFrame(columns=columns)
     about = dict(event=event, severity=severity, method=method, layer=layer)
     return frame.assign(**about, events=int(happened[use].sum()), cases=int(use.sum()))
-
-
-def say_failure(
-    failure: pd.DataFrame, *, method: str, layer: str, severity: int, tests: pd.DataFrame | None = None
-) -> str:
-    """In words: does drift warn of a flipped prediction? See also `medrob.analysis.say_beside`.
-
-    Args:
-        failure: from `failure`.
-        tests: from `adjust`: p is then the corrected one.
-
-    Raises:
-        ValueError: a method, layer or severity that `failure` does not hold.
-    """
-    rows = warnings_at(failure, severity, "flipped")
-    counts = ["events", "cases", "lost", "lost_events", "compared", "compared_events", "within"]
-    require(rows, ["p", *counts, "across_classes"], "failure")
-    require_map(rows, method, layer, "failure")
-    drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
-    events, cases = (
-        drift[name] + drift[lost] for name, lost in (("events", "lost_events"), ("cases", "lost"))
-    )
-    begin = f"Severity {severity}: {events} of {cases} predictions flipped."
-    if drift["lost"]:
-        begin += (
-            f" {drift['lost']} pictures, {drift['lost_events']} of them flipped, have a degenerate "
-            "map and no drift; they are left out below."
-        )
-    if tests is not None:
-        kinds = rows_of(tests, method, layer, "tests")
-        drift = pd.concat([drift, kinds.loc[warning("flipped", severity)][["p_adjusted", "correction"]]])
-    found = Finding.of(drift, ("auroc", "low", "high"))
-    verdict = found.verdict(chance=0.5, small=SMALL["auroc"])
-    if verdict == UNDEFINED:
-        return f"{begin}\nNothing to detect: of each class, no picture with a drift has flipped, or all have."
-    told = {
-        YES: "warns of a flip",
-        OPPOSITE: "is smaller where the prediction flips",
-        NO: "does not warn of a flip",
-        OPEN: "is not shown to warn of a flip",
-    }[verdict]
-    if drift["compared"] < drift["cases"]:
-        begin += (
-            f"\nWhat follows rests on {drift['compared']} pictures, {drift['compared_events']} of them "
-            f"flipped: those under {drift['within'].replace('_', ' ')}, of classes in which some have "
-            "flipped and others have not."
-        )
-    across = drift["across_classes"]
-    across = f", across classes {across:.2f}" if np.isfinite(across) else ""
-    return f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}."

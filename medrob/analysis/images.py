@@ -13,18 +13,10 @@ from medrob.analysis.detection import centred_ranks, clean_class, members
 from medrob.analysis.tables import CONDITION, MAP, cube, laid, require_all, require_map
 from medrob.analysis.testing import (  # fmt: skip
     EVERY,
-    NO,
-    OPEN,
-    OPPOSITE,
     PER_IMAGE,
-    SMALL,
-    UNDEFINED,
-    YES,
-    Finding,
     exchange_p,
     exchanged,
     exchanges,
-    rows_of,
 )
 from medrob.check import require
 from medrob.corruptions.conditions import CLEAN
@@ -234,41 +226,3 @@ def _share(sums: np.ndarray, count: np.ndarray, use: np.ndarray) -> np.ndarray:
     """The mean over the conditions in use (..., conditions); NaN where nothing counts."""
     with np.errstate(invalid="ignore", divide="ignore"):
         return sums[..., use].sum(-1) / count[..., use].sum(-1)
-
-
-def say_per_image(images: pd.DataFrame, *, method: str, layer: str) -> str:
-    """In words: in the same condition, does the image whose map moves more lose more margin?
-
-    Args:
-        images: from `per_image`, or from `adjust`.
-    """
-    kinds = rows_of(images, method, layer, "per_image")
-    plain, partial = (Finding.of(kinds.loc[k]) for k in (PER_IMAGE, PER_IMAGE_PARTIAL))
-    found = plain.verdict(chance=0, small=SMALL["correlation"])
-    if found == UNDEFINED:
-        return "Image by image there is nothing to correlate: no usable maps, or nothing that varies."
-    told = {
-        YES: "of one class under the same corruption, the image whose map moves more loses more margin",
-        OPPOSITE: "of one class under the same corruption, the image whose map moves more loses less margin",
-        NO: "image by image, drift and loss of margin are not linked to any extent that matters",
-        OPEN: "image by image, no link between drift and loss of margin is shown",
-    }[found]
-    if found in (YES, OPPOSITE):
-        beyond = partial.verdict(chance=0, small=SMALL["correlation"]) == found
-        told += (
-            "; this goes beyond what the RMSE of the picture tells anyway"
-            if beyond
-            else "; that this goes beyond what the RMSE of the picture tells anyway is not shown"
-        )
-    return (
-        f"Within a condition and a class, the rank correlation over images is {plain};\n"
-        f"less what the pixels' own RMSE explains, {partial}{_beside(kinds.loc[PER_IMAGE])}.\nSo {told}."
-    )
-
-
-def _beside(row: pd.Series) -> str:
-    """The unstratified figure, in words."""
-    across = row.get("across_classes", np.nan)
-    return f". Across classes, whose maps and margins differ anyway, it is {across:+.2f}" * bool(
-        across == across
-    )

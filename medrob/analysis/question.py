@@ -7,16 +7,14 @@ from typing import Any
 
 import pandas as pd
 
-from medrob.analysis.answer import QUESTIONS, answers
+from medrob.analysis.answer import answers
 from medrob.analysis.associations import association
 from medrob.analysis.failures import failure
 from medrob.analysis.images import per_image
 from medrob.analysis.maps import headline
 from medrob.analysis.tables import CONDITION, MAP, grid, require_map
-from medrob.analysis.testing import NO, OPEN, OPPOSITE, UNDEFINED, YES, adjust, all_tests, family
+from medrob.analysis.testing import adjust, all_tests, family
 from medrob.check import require
-
-VERDICTS = (YES, OPPOSITE, NO, OPEN, UNDEFINED)
 
 
 def ask(
@@ -96,30 +94,3 @@ def answers_of_runs(
         known = {"run": name, **at, "conditions": grid(held)}
         parts.append(pd.DataFrame(known, index=found.index).join(found))
     return pd.concat(parts, ignore_index=True)
-
-
-def say_answers(asked: pd.DataFrame) -> str:
-    """In words: does the answer hold from run to run?
-
-    Args:
-        asked: from `answers_of_runs`.
-    """
-    require(asked, ["run", "name", "question", "verdict", "conditions"], "asked")
-    count, lines = asked["run"].nunique(), []
-    if asked["conditions"].nunique() > 1:
-        held = asked.groupby("run", sort=False)["conditions"].first()
-        each = "; ".join(f"{run}: {words}" for run, words in held.items())
-        lines.append(f"The runs hold different conditions, and were asked of these ({each}).")
-    for name, question, *_ in QUESTIONS:
-        rows = asked[asked["name"] == name]
-        given = {v: rows.loc[rows["verdict"] == v, "run"].tolist() for v in VERDICTS}
-        parts = [
-            f"{verdict} in {len(where)} ({', '.join(where)})" for verdict, where in given.items() if where
-        ]
-        lines.append(f"{question} {'; '.join(parts)}.")
-    held = asked[asked["verdict"] == YES].groupby("name")["run"].nunique()
-    everywhere = int((held == count).sum())
-    told = ("none of the three questions has", "one of them has", "two of them have", "all three have")
-    where = f"Over these {count} runs" if count > 1 else "In this run"
-    lines.append(f"{where}, {told[everywhere]} the answer yes{' in every run' if count > 1 else ''}.")
-    return "\n".join(lines)

@@ -11,7 +11,6 @@ import pandas as pd
 from medrob.analysis.associations import condition_aucs, condition_means
 from medrob.analysis.maps import headline
 from medrob.analysis.tables import CONDITION, MAP, cube, grid, require_map
-from medrob.analysis.testing import OPPOSITE, UNDEFINED, YES, Finding
 from medrob.check import require
 from medrob.corruptions.conditions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval
@@ -56,7 +55,7 @@ def compare_runs(
         high, difference (less the first run's; NaN for that one), difference_low, difference_high, pairing
         ("same images" or "independent"; "" for the first run), seeds, images, explained (images with a
         drift), method, layer, conditions (that are compared) and left_out (this run's others, in words). The
-        difference of drift is NaN where the methods differ; where the layers do, `say_runs` says so.
+        difference of drift is NaN where the methods differ; where the layers do, `medrob.words.runs` says so.
 
     Raises:
         ValueError: no runs, a table without a column, no condition that all runs hold.
@@ -185,46 +184,3 @@ def _over_seeds(
     resamples = len(next(iter(samples[0].values()))) - 1
     v = np.concatenate([np.ones((1, count)), bootstrap_weights(count, resamples, seed)]) / count
     return {key: (v * np.stack([one[key] for one in samples], 1)).sum(1) for key in samples[0]}
-
-
-def say_runs(compared: pd.DataFrame) -> str:
-    """In words: how each run differs from the first, over all severities.
-
-    Args:
-        compared: from `compare_runs`.
-    """
-    columns = ["measure", "run", "severity", "difference", "pairing", "seeds", *MAP, "left_out"]
-    require(compared, columns, "compared")
-    names = list(dict.fromkeys(compared["run"]))
-    lines = []
-    left = compared[compared["left_out"] != ""].drop_duplicates("run")
-    for row in left.itertuples():
-        lines.append(f"Left out, as not every run has it: of {row.run}, {row.left_out}.")
-    if len(names) == 1:
-        seeds = int(compared["seeds"].iloc[0])
-        told = (
-            "one run" if seeds == 1 else f"one network, trained with {seeds} seeds, which are taken together"
-        )
-        return "\n".join([*lines, f"There is {told}: nothing to compare it with."])
-    first = compared[compared["run"] == names[0]].iloc[0]
-    for name in names[1:]:
-        rows = compared[(compared["run"] == name) & (compared["severity"] == OVERALL)].set_index("measure")
-        parts = [_difference(rows.loc[measure]) for measure in ("auc", "drop", "drift")]
-        own, other = (f"{r['method']} at {r['layer']}" for r in (rows.loc["drift"], first))
-        if own != other and np.isfinite(rows.loc["drift", "difference"]):
-            parts[-1] += f", but not like with like: {own} beside {other}"
-        lines.append(f"{name} against {names[0]}: {'; '.join(parts)}.")
-        if rows.loc["auc", "pairing"] == INDEPENDENT:
-            lines.append("  They are on other images, so the intervals are those of independent samples.")
-    return "\n".join(lines)
-
-
-def _difference(row: pd.Series) -> str:
-    names = {"auc": "AUC under corruption", "drop": "AUC drop", "drift": "drift"}
-    found = Finding.of(row, ("difference", "difference_low", "difference_high"))
-    verdict = found.verdict(chance=0, small=0, tested=False)
-    if verdict == UNDEFINED:
-        why = "other methods or no usable map" if row.name == "drift" else "a class is missing"
-        return f"{names[str(row.name)]} cannot be compared ({why})"
-    told = {YES: "higher", OPPOSITE: "lower"}.get(verdict, "not shown to differ")
-    return f"{names[str(row.name)]} {told}, {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"

@@ -6,7 +6,6 @@ from typing import Any
 
 import pandas as pd
 
-from medrob.analysis.answer import answers
 from medrob.analysis.question import ask
 from medrob.analysis.tables import MAP, require_map
 from medrob.check import require
@@ -57,39 +56,3 @@ def sensitivity(
         parts.append(found.assign(counted_as=name))
     empty = pd.DataFrame(columns=["kind", "verdict", "counted_as"])
     return pd.concat(parts, ignore_index=True) if parts else empty
-
-
-def say_sensitivity(
-    extremes: pd.DataFrame,
-    tests: pd.DataFrame,
-    drift: pd.DataFrame,
-    *,
-    method: str,
-    layer: str,
-    severity: int,
-) -> str:
-    """In words: would another treatment of the degenerate maps give another answer?
-
-    Args:
-        extremes: from `sensitivity`. tests: from `adjust`. drift: from `medrob.drift.measure`.
-        method, layer, severity: of the declared family.
-    """
-    own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
-    flat = own["degenerate"].astype(bool)
-    begin = f"{flat.sum()} of {len(own)} maps of {method} at {layer} are degenerate"
-    if not flat.any():
-        return f"No map of {method} at {layer} is degenerate: none is left out."
-    if flat.all():
-        return f"{begin}: nothing can be said."
-    usual = answers(tests, method=method, layer=layer, severity=severity).set_index("kind")["verdict"]
-    changed = [
-        f"counted as {row.counted_as}, '{row.question}' would be answered '{row.verdict}', not "
-        f"'{usual[row.kind]}'"
-        for row in extremes.itertuples()
-        if row.verdict != usual[row.kind]
-    ]
-    if not changed:
-        return (
-            f"{begin} and left out. Counted as the largest or as the smallest drift, they change no answer."
-        )
-    return f"{begin} and left out, which matters:\n" + ";\n".join(changed) + "."

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Mapping
-from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -13,7 +11,6 @@ from scipy.stats import rankdata
 from medrob.analysis.associations import condition_means
 from medrob.analysis.maps import agree
 from medrob.analysis.tables import CONDITION, MAP, Cube, cube
-from medrob.analysis.testing import LEVEL, Finding
 from medrob.check import require
 from medrob.evaluation import bootstrap_weights, interval
 
@@ -172,47 +169,3 @@ def kendall_w(ranks: np.ndarray) -> np.ndarray:
     most = m * ((ranks - (n + 1) / 2) ** 2).sum((-1, -2))
     with np.errstate(invalid="ignore", divide="ignore"):
         return spread / most
-
-
-def _in_order(order: pd.Series, good: pd.DataFrame) -> str:
-    """Methods by mean rank; ≈ between neighbours unless a run tells them apart, and none the other way."""
-    low, high = (good.pivot(index="run", columns="method", values=f"rank_{end}") for end in ("low", "high"))
-    text = order.index[0]
-    for one, other in pairwise(order.index):
-        apart = (high[one] < low[other]).any() and not (high[other] < low[one]).any()
-        text += f"{', ' if apart else ' ≈ '}{other}"
-    return text + (" (≈: the data do not tell their ranks apart)" if "≈" in text else "")
-
-
-def say_ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
-    """In words: which method is steadiest, and whether runs agree on the order.
-
-    Args:
-        ranked: from `ranks`. agreed: from `agreement`.
-    """
-    require(ranked, ["run", *MAP, "rank", "same_as", "fails"], "ranks")
-    good = ranked.dropna(subset="rank")
-    if good.empty:
-        return "No method can be ranked: none has usable maps in every run."
-    order = good.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable")
-    if len(order) == 1:
-        return f"There is one method that can be ranked, {order.index[0]}: nothing to compare it with."
-    bad = ", ".join(dict.fromkeys(good[good["fails"]]["method"]))
-    lines = [f"From the steadiest map to the least steady: {_in_order(order, good)}."]
-    if bad:
-        lines.append(f"Steady or not, {bad} failed randomisation: no claim to stability.")
-    if agreed["runs"] < 2:
-        return "\n".join([*lines, "There is one run: whether others agree is not known."])
-    if not np.isfinite(agreed["w"]):
-        return "\n".join([*lines, "Too few methods to say whether the runs agree."])
-    least = math.factorial(int(agreed["methods"])) ** (1 - int(agreed["runs"]))  # all orders alike, by chance
-    if least >= LEVEL:
-        what = f"{agreed['runs']:.0f} runs of {agreed['methods']:.0f} methods"
-        told = f"That runs agree cannot be shown with {what}"
-        why = f"p is at least {least:.2f} (Kendall's W = {agreed['w']:.2f})"
-        return "\n".join([*lines, f"{told}: {why}."])
-    shown = "agree" if agreed["p"] < LEVEL else "are not shown to agree"
-    p = Finding(0, 0, 0, agreed["p"]).told_p()
-    return "\n".join(
-        [*lines, f"The {agreed['runs']:.0f} runs {shown} on the order: Kendall's W = {agreed['w']:.2f}, {p}."]
-    )

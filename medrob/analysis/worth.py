@@ -7,9 +7,7 @@ import pandas as pd
 from scipy.special import expit
 
 from medrob.analysis.detection import DOUBT, cases, chosen, detect
-from medrob.analysis.tables import INPUT, MAP, require_map
-from medrob.analysis.testing import NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding
-from medrob.check import require
+from medrob.analysis.tables import INPUT, MAP
 from medrob.evaluation import interval
 
 FOLDS = 5
@@ -155,36 +153,6 @@ def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray, penalty: float =
     return slopes
 
 
-def say_added(added: pd.DataFrame, *, method: str, layer: str) -> str:
-    """In words: does drift add to confidence, entropy, margin and the picture's RMSE?
-
-    Args:
-        added: from `added`.
-    """
-    require(added, ["event", *MAP, "gain", "gain_low", "gain_high"], "added")
-    require_map(added, method, layer, "added")
-    lines = []
-    for row in added[(added["method"] == method) & (added["layer"] == layer)].to_dict("records"):
-        gain = Finding.of(row, ("gain", "gain_low", "gain_high"))
-        found = gain.verdict(chance=0, small=SMALL["gain"], tested=False)
-        told = {
-            YES: "adds to",
-            OPPOSITE: "only adds noise to",
-            NO: "adds nothing that matters to",
-            OPEN: "is not shown to add to",
-            UNDEFINED: "cannot be judged beside",
-        }[found]
-        line = f"Prediction {row['event']}: drift {told} confidence, entropy, margin and the picture's RMSE"
-        if found == UNDEFINED:
-            lines.append(f"{line}: too few images with and without it for {FOLDS} folds.")
-        else:
-            lines.append(
-                f"{line}: AUROC {row['auroc']:.3f} with it, {row['gain']:+.3f} "
-                f"({row['gain_low']:+.3f} to {row['gain_high']:+.3f})."
-            )
-    return "\n".join(lines)
-
-
 def risk(
     predictions: pd.DataFrame,
     drift: pd.DataFrame,
@@ -262,43 +230,3 @@ def _risks(signal: np.ndarray, wrong: np.ndarray, w: np.ndarray, shares: np.ndar
         asked = shares * kept[-1, b]
         found[b] = np.interp(asked, kept[:, b], lost[:, b]) / asked
     return found
-
-
-def say_risk(areas: pd.DataFrame) -> str:
-    """In words: would it help to set the pictures with the most drift aside? By intervals, not corrected.
-
-    Args:
-        areas: from `risk`.
-    """
-    numbers = ["area", "low", "high", "saved", "saved_low", "saved_high", "wrong"]
-    numbers += ["spared", "spared_low", "spared_high"]
-    require(areas, ["signal", *numbers, *MAP, "severity"], "areas")
-    if areas.empty:
-        return (
-            "Whether setting pictures aside helps cannot be said: no map is usable, or the images have no "
-            "label or several, so that no prediction is simply wrong."
-        )
-    rows = areas.set_index("signal")
-    drift = rows.loc["drift"]
-    wrong = drift["wrong"]
-    if wrong in (0, 1):
-        return f"Setting pictures aside changes nothing: {'every' if wrong else 'no'} prediction is wrong."
-    spared = Finding.of(drift, ("spared", "spared_low", "spared_high"))
-    better = Finding.of(drift, ("saved", "saved_low", "saved_high"))
-    helps = {YES: "better than chance", OPPOSITE: "worse than chance"}.get(
-        spared.verdict(chance=0, small=0, tested=False), "not shown to be better than chance"
-    )
-    against = {YES: "better than", OPPOSITE: "worse than"}.get(
-        better.verdict(chance=0, small=0, tested=False), "not distinguishable from"
-    )
-    others = rows["area"].drop(["drift", DOUBT, BEST], errors="ignore").dropna()
-    beside = ""
-    if len(others) and others.min() < rows.loc[DOUBT, "area"]:
-        beside = f"; of what needs no map, {others.idxmin()} does best ({others.min():.3f})"
-    return (
-        f"Severity {drift['severity']}, all corruptions and classes together: {100 * wrong:.0f} % of the "
-        f"predictions are wrong.\nPictures set aside by drift ({drift['method']} at {drift['layer']}) leave "
-        f"a mean risk of {drift['area']:.3f} ({drift['low']:.3f} to {drift['high']:.3f}), {helps};\n"
-        f"that is {against} low confidence ({rows.loc[DOUBT, 'area']:.3f}){beside}. "
-        f"The best possible order leaves {rows.loc[BEST, 'area']:.3f}."
-    )

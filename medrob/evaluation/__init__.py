@@ -5,7 +5,7 @@ from typing import Any
 from medrob.evaluation.bootstrap import bootstrap_weights, interval
 from medrob.evaluation.calibration import fit_temperature, rescaled, scale
 from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
-from medrob.evaluation.report import numbers, say_calibration, say_errors, say_scores, title_errors
+from medrob.evaluation.report import numbers
 from medrob.evaluation.robustness import ALEXNET, corruption_errors
 from medrob.evaluation.scores import reliability, score
 from medrob.evaluation.table import class_names, require_scores
@@ -27,12 +27,8 @@ __all__ = [
     "reliability",
     "require_scores",
     "rescaled",
-    "say_calibration",
-    "say_errors",
-    "say_scores",
     "scale",
     "score",
-    "title_errors",
 ]
 
 

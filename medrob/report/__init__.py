@@ -19,7 +19,7 @@ from medrob.runs.overview import overview, shown
 
 HERE = Path(__file__).parent
 MARK = ".medrob-report"  # lists what a report is made of: a folder with anything else is left alone
-SIDE_BY_SIDE = ("say_runs", "say_answers", "say_ranks")  # what a comparison says of all its runs
+SIDE_BY_SIDE = ("words.runs", "words.answers", "words.ranks")  # what a comparison says of all its runs
 # What the record shows of a stage, and what it is called there.
 RECORDED = {
     **{"seconds": "seconds", "share_seconds": "of them in shares", "peak_memory_mb": "peak memory, MB"},

@@ -14,7 +14,7 @@ matplotlib.use("agg")
 import numpy as np
 import pandas as pd
 
-from medrob import analysis, evaluation, figures
+from medrob import analysis, evaluation, figures, words
 from medrob.machine import peak_memory_mb
 
 IMAGES, CORRUPTIONS, SEVERITIES = 624, ("noise", "speckle", "blur", "contrast", "brightness"), (1, 2, 3, 4, 5)
@@ -107,7 +107,7 @@ def main():
     figures.use_style()
     for name, draw in drawings.items():
         timed(name, lambda draw=draw, name=name: bundle.figure(draw(), name))
-    print(analysis.say_answer(tests, **one))
+    print(words.answer(tests, **one))
     wall, work = time.perf_counter() - began, time.process_time() - worked
     print(f"tables to figures: {wall:.1f} s, {work:.1f} s of work, peak {peak_memory_mb():.0f} MB")
 
