@@ -19,7 +19,6 @@ __all__ = [
     "models",
     "runs",
     "saliency",
-    "similarity",
     "study",
     "training",
 ]

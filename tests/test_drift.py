@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -6,12 +8,11 @@ from torch import nn
 
 from medrob import data, drift, evaluation, models, saliency
 from medrob.corruptions import conditions
-from medrob.drift import measure, select
-from medrob.similarity import METRICS, compare
-from medrob.trust import LOCALISATION
+from medrob.drift import LOCALISATION, SIMILARITIES, USUAL, Explainer, compare, measure
 
 METHODS = ["gradcam", "layercam"]
 LAYERS = ["layer1.0", "layer3.1"]
+ASK = dict(methods=METHODS, layers=LAYERS)
 CONDITIONS = [("clean", 0), ("contrast", 5), ("gaussian_noise", 1), ("gaussian_noise", 5)]
 COLUMNS = ["image", "label", "corruption", "severity", "method", "layer", "size"]
 COLUMNS += ["target", "preserved", "degenerate"]
@@ -35,8 +36,13 @@ def model(dataset):
 
 
 @pytest.fixture(scope="module")
-def moved(model, dataset):
-    return measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS)
+def explainer(model):
+    return Explainer(model, METHODS, LAYERS)
+
+
+@pytest.fixture(scope="module")
+def moved(explainer, dataset):
+    return measure(explainer, dataset, CONDITIONS)
 
 
 @pytest.fixture(scope="module")
@@ -48,7 +54,7 @@ def predictions(model, dataset):
 
 
 def test_a_row_for_each_image_condition_method_and_layer(moved, dataset):
-    assert list(moved.columns) == [*COLUMNS, *METRICS, *PLACES]
+    assert list(moved.columns) == [*COLUMNS, *USUAL, *PLACES]
     assert len(moved) == 12 * 3 * 2 * 2 and not moved.duplicated(KEY).any()
     expected = pd.MultiIndex.from_product([range(12), CONDITIONS[1:], METHODS, LAYERS])
     rows = {(r.image, (r.corruption, r.severity), r.method, r.layer) for r in moved.itertuples()}
@@ -108,9 +114,8 @@ def test_preserved_and_target_where_the_truth_is_known():
     ramp = np.arange(-32, 32, 0.25).reshape(1, 16, 16, 1)
     images = (np.array([40, 110, 200]).reshape(3, 1, 1, 1) + ramp).astype(np.uint8)
     dataset = data.ImageDataset(images, np.array([0, 0, 1]))
-    rows = measure(
-        Brightness(), dataset, [("brightness", 1), ("brightness", 5)], methods=["gradcam"], layers=["layer"]
-    )
+    network = Explainer(Brightness(), ["gradcam"], ["layer"])
+    rows = measure(network, dataset, [("brightness", 1), ("brightness", 5)])
     assert rows["target"].tolist() == [0, 0, 1] * 2
     bright = [conditions.apply(dataset.images, ("brightness", s), seed=0, index=np.arange(3)) for s in (1, 5)]
     means = np.concatenate([x.mean((1, 2, 3)) for x in bright])
@@ -122,57 +127,48 @@ def test_preserved_and_target_where_the_truth_is_known():
 
 
 @pytest.mark.parametrize("batch_size", [1, 5, 100])
-def test_batch_size_does_not_matter(moved, model, dataset, batch_size):
-    other = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS, batch_size=batch_size)
-    assert_same(other, moved)
+def test_batch_size_does_not_matter(moved, explainer, dataset, batch_size):
+    assert_same(measure(replace(explainer, batch_size=batch_size), dataset, CONDITIONS), moved)
 
 
 def assert_same(a, b):
     assert list(a) == list(b)
     pd.testing.assert_frame_equal(a[COLUMNS], b[COLUMNS])
-    for metric in METRICS:  # iou10 jumps where two positions are equal but for rounding
-        np.testing.assert_allclose(a[metric], b[metric], atol=0.1 if metric == "iou10" else 2e-3)
+    for name in USUAL:  # iou10 jumps where two positions are equal but for rounding
+        np.testing.assert_allclose(a[name], b[name], atol=0.1 if name == "iou10" else 2e-3)
 
 
 @pytest.mark.parametrize("images", [[3, 4, 7], [7, 3, 11, 0], [5]])
-def test_rows_of_a_selection_are_those_of_the_whole(moved, model, dataset, images):
-    part = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS, images=np.array(images))
+def test_rows_of_a_selection_are_those_of_the_whole(moved, explainer, dataset, images):
+    part = measure(explainer, dataset, CONDITIONS, images=np.array(images))
     assert part["image"].tolist() == images * 12
     assert_same(part, part[KEY].merge(moved, how="left")[list(moved)])
 
 
-def test_the_same_call_twice_is_the_same_table(moved, model, dataset):
-    pd.testing.assert_frame_equal(measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS), moved)
-
-
-def test_the_seed_changes_noise_and_nothing_else(moved, model, dataset):
-    other = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS, seed=1)
+def test_the_seed_changes_noise_and_nothing_else(moved, explainer, dataset):
+    pd.testing.assert_frame_equal(measure(explainer, dataset, CONDITIONS), moved)
+    other = measure(explainer, dataset, CONDITIONS, seed=1)
     same = np.isclose(other["rmse"], moved["rmse"], atol=1e-6) | moved["degenerate"]
     assert same[moved["corruption"] == "contrast"].all() and not same[moved["corruption"] != "contrast"].all()
 
 
-def test_chosen_metrics_one_method_by_name_all_layers(model, dataset):
-    rows = measure(
-        model,
-        dataset[:2],
-        [("contrast", 3)],
-        methods="gradcam",
-        layers="all",
-        metrics=["spearman"],
-        images=[1],
-    )
-    assert list(rows.columns) == [*COLUMNS, "spearman", *PLACES]
+@pytest.mark.parametrize(
+    ("similarities", "expected"), [(["spearman"], ["spearman"]), ("jsd", ["jsd"]), ("all", [*SIMILARITIES])]
+)
+def test_chosen_similarities_one_method_by_name_all_layers(model, dataset, similarities, expected):
+    gradcam = Explainer(model, "gradcam", "all")
+    rows = measure(gradcam, dataset[:2], [("contrast", 3)], images=[1], similarities=similarities)
+    assert list(rows.columns) == [*COLUMNS, *expected, *PLACES]
     assert rows["layer"].tolist() == [*models.cam_layers(model)]
 
 
 def test_1x1_maps_are_degenerate_not_still():
     small = models.build(in_channels=1, num_classes=2, width=4, stem="torchvision", seed=0).eval()
     dataset = data.load("phantom", "test", size=28, limit=3)
-    rows = measure(small, dataset, [("contrast", 5)], methods=["layercam"], layers=["layer2.0", "layer4.1"])
+    rows = measure(Explainer(small, ["layercam"], ["layer2.0", "layer4.1"]), dataset, [("contrast", 5)])
     deep = rows[rows["layer"] == "layer4.1"]
-    assert (
-        (deep["size"] == 1).all() and deep["degenerate"].all() and deep[list(METRICS)].isna().all(axis=None)
-    )
+    assert (deep["size"] == 1).all() and deep["degenerate"].all()
+    assert deep[list(USUAL)].isna().all(axis=None)
     assert not rows[rows["layer"] == "layer2.0"]["degenerate"].all()
 
 
@@ -180,14 +176,14 @@ def test_a_network_without_positive_evidence_is_degenerate_not_stable(dataset):
     model = models.build(in_channels=1, num_classes=3, width=4, seed=0).eval()
     with torch.no_grad():
         model.backbone.fc.weight.zero_()
-    rows = measure(model, dataset, CONDITIONS, methods=METHODS, layers=LAYERS)
-    assert rows["degenerate"].all() and rows[list(METRICS)].isna().all(axis=None)
+    rows = measure(Explainer(model, **ASK), dataset, CONDITIONS)
+    assert rows["degenerate"].all() and rows[list(USUAL)].isna().all(axis=None)
 
 
 def test_multi_label_has_no_one_label(model):
     images = data.load("phantom", "test", size=28, limit=4).images
     dataset = data.ImageDataset(images, np.eye(4, 3, dtype=int), task="multilabel")
-    rows = measure(model, dataset, [("contrast", 5)], methods=["gradcam"], layers=["layer4.1"])
+    rows = measure(Explainer(model, "gradcam", "layer4.1"), dataset, [("contrast", 5)])
     assert (rows["label"] == -1).all() and len(rows) == 4
 
 
@@ -208,7 +204,7 @@ def test_multi_label_preserved_is_of_the_label_explained(target, preserved):
     images = np.full((4, 16, 16, 1), 60, np.uint8)
     images[:, 4:9, 4:9] = 90
     dataset = data.ImageDataset(images, np.eye(4, 2, dtype=int), task="multilabel")
-    rows = measure(Shy(), dataset, [("brightness", 5)], methods=["gradcam"], layers=["conv"], target=target)
+    rows = measure(Explainer(Shy(), "gradcam", "conv"), dataset, [("brightness", 5)], target=target)
     assert (rows["preserved"] == preserved).all()
 
 
@@ -216,9 +212,10 @@ def test_the_network_is_left_as_found(dataset):
     model = models.build(in_channels=1, num_classes=3, width=4, seed=0)
     model.backbone.layer1.eval()
     modes = [m.training for m in model.modules()]
-    measure(model, dataset[:2], [("contrast", 1)], methods=["gradcam"], layers=["layer1.0"])
+    gradcam = Explainer(model, "gradcam", "layer1.0")
+    measure(gradcam, dataset[:2], [("contrast", 1)])
     with pytest.raises(ValueError, match="unknown"):
-        measure(model, dataset[:2], [("no such thing", 1)], methods=["gradcam"])
+        measure(gradcam, dataset[:2], [("no such thing", 1)])
     assert [m.training for m in model.modules()] == modes
     assert all(p.grad is None for p in model.parameters())
 
@@ -227,23 +224,41 @@ def test_the_network_is_left_as_found(dataset):
     ("change", "match"),
     [
         (dict(methods=["gradcom"]), "the methods are gradcam"),
+        (dict(methods=[]), "names none"),
         (dict(layers=["layer9"]), r"has no \['layer9'\]"),
-        (dict(metrics=["cosine"]), "the metrics are rmse"),
+        (dict(batch_size=0), "batch_size is 0"),
+        (dict(device="toaster"), "device='toaster' cannot be used"),
+    ],
+)
+def test_an_explainer_is_judged_when_it_is_made(model, change, match):
+    with pytest.raises(ValueError, match=match):
+        Explainer(model, **(ASK | change))
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (dict(similarities=["cosine"]), "the similarities are rmse"),
         (dict(images=[0, 12]), r"images=\[0, 12\]: give indices from 0 to 11"),
         (dict(images=[1, 1, 2]), r"images=\[1, 1, 2\]: give each index once"),
         (dict(images=[-1]), "give indices from 0 to 11"),
         (dict(images=np.ones(12, bool)), "give indices from 0 to 11"),
         (dict(images=[]), "give indices from 0 to 11"),
         (dict(conditions=[("clean", 0)]), "nothing to measure: 12 images, 0 conditions other than clean"),
-        (dict(batch_size=0), "batch_size is 0"),
         (dict(target=3), r"target=3 is unknown; give one of predicted, .*, or the number of a class, 0 to 2"),
         (dict(target=True), "target=True is unknown"),
     ],
 )
-def test_bad_arguments_are_named(model, dataset, change, match):
-    call = dict(conditions=CONDITIONS, methods=METHODS, layers=LAYERS) | change
+def test_bad_arguments_are_named(explainer, dataset, change, match):
     with pytest.raises(ValueError, match=match):
-        measure(model, dataset, call.pop("conditions"), **call)
+        measure(explainer, dataset, **(dict(conditions=CONDITIONS) | change))
+
+
+def test_maps_of_the_input_have_no_layer_to_be_chosen(model, dataset):
+    both = Explainer(model, ["gradcam", "saliency"], LAYERS)
+    assert both.pairs == [("gradcam", LAYERS[0]), ("gradcam", LAYERS[1]), ("saliency", "input")]
+    assert list(both.explain(dataset.images[:2])) == both.pairs
+    assert replace(both, methods=["saliency"], layers=["input"]).pairs == [("saliency", "input")]
 
 
 def test_a_class_can_be_named_or_numbered(dataset):
@@ -260,88 +275,3 @@ def test_the_class_explained_under_each_condition(dataset, predictions):
         assert own.tolist() == [of[(image, *row)] for row in rows]
         same = drift.explained_under(rows, "predicted", dataset, predictions, image)
         assert same.tolist() == [of[image, "clean", 0]] * 3
-
-
-# -- select --------------------------------------------------------------------------------------------
-
-# 12 images of three classes: 6, 4 and 2; images 0, 1, 6 and 10 are not recognised.
-LABELS = np.array([0] * 6 + [1] * 4 + [2] * 2)
-PREDICTED = LABELS.copy()
-PREDICTED[[0, 1, 6, 10]] = [1, 2, 0, 1]
-TABLE = pd.concat(
-    [
-        pd.DataFrame(
-            dict(image=range(12), corruption="clean", severity=0, label=LABELS, predicted=PREDICTED)
-        ),
-        # Under corruption everything is mistaken for class 0: no selection may look at this.
-        pd.DataFrame(dict(image=range(12), corruption="fog", severity=5, label=LABELS, predicted=0)),
-    ]
-)
-
-
-def counts(chosen):
-    return np.bincount(LABELS[chosen], minlength=3).tolist()
-
-
-@pytest.mark.parametrize("how", ["all", "random"])
-def test_select_all(how):
-    chosen = select(TABLE, how=how)
-    assert chosen.tolist() == [*range(12)] and chosen.dtype == np.int64
-
-
-@pytest.mark.parametrize(("images", "expected"), [(1, [1, 1, 1]), (3, [3, 3, 2]), (5, [5, 4, 2])])
-def test_select_as_many_of_each_class_as_there_are(images, expected):
-    for seed in range(5):
-        chosen = select(TABLE, images=images, seed=seed)
-        assert counts(chosen) == expected and (np.diff(chosen) > 0).all()
-
-
-def test_select_correct_and_wrong():
-    assert select(TABLE, how="correct").tolist() == [2, 3, 4, 5, 7, 8, 9, 11]
-    assert select(TABLE, how="wrong").tolist() == [0, 1, 6, 10]
-    for seed in range(5):
-        assert counts(select(TABLE, how="correct", images=2, seed=seed)) == [2, 2, 1]
-        assert counts(select(TABLE, how="wrong", images=1, seed=seed)) == [1, 1, 1]
-
-
-def test_select_is_seeded_and_reaches_every_image():
-    draws = [select(TABLE, images=2, seed=seed).tolist() for seed in range(40)]
-    assert draws == [select(TABLE, images=2, seed=seed).tolist() for seed in range(40)]
-    assert {i for draw in draws for i in draw} == {*range(12)}
-    assert draws[0] != draws[1] or draws[0] != draws[2]
-
-
-@pytest.mark.parametrize("images", [[7, 2, 7], np.array([2, 7]), (2, 7), pd.Series([2, 7])])
-def test_select_by_index(images):
-    assert select(TABLE, images=images).tolist() == [2, 7]
-
-
-def test_select_of_multi_label_predictions():
-    table = TABLE.drop(columns="label")
-    assert np.bincount(PREDICTED[select(table, images=2)]).tolist() == [2, 2, 2]
-    with pytest.raises(ValueError, match="multi-label prediction is not right or wrong"):
-        select(table, how="wrong")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "match"),
-    [
-        (dict(how="best"), "select='best'.*select is one of all, random, correct, wrong"),
-        (dict(how="best", images=[1]), "select='best'"),
-        (dict(images=-1), "images=-1"),
-        (dict(images=2.5), "images=2.5"),
-        (dict(images="all"), "images='all'"),
-        (dict(images=[]), r"images=\[\]: give indices from 0 to 11"),
-        (dict(images=[1, 12]), r"images=\[1, 12\]: give indices from 0 to 11"),
-        (dict(images=[0.5]), "give indices"),
-    ],
-)
-def test_select_names_what_is_wrong(arguments, match):
-    with pytest.raises(ValueError, match=match):
-        select(TABLE, **arguments)
-
-
-def test_select_wrong_where_nothing_is():
-    right = TABLE.assign(predicted=TABLE["label"])
-    with pytest.raises(ValueError, match="select='wrong': there is no such image among the 12 clean ones"):
-        select(right, how="wrong")

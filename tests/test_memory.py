@@ -45,8 +45,8 @@ def all_stages(limit):
     predictions = evaluation.predict_conditions(model, test, todo, batch_size=4)
     evaluation.predict(model, test.images, batch_size=4)
     rows = drift.select(predictions, images=0)
-    asked = dict(methods=["gradcam"], layers=["2"], batch_size=4)
-    moved = drift.measure(model, test, todo, images=rows, **asked)
+    explainer = drift.Explainer(model, ["gradcam"], ["2"], batch_size=4)
+    moved = drift.measure(explainer, test, todo, images=rows)
     data.load(npz, "test", size=500, limit=limit)
     return test, moved
 

@@ -464,9 +464,9 @@ class Plain(nn.Module):
 def test_maps_of_the_input_need_no_layers(tiny):
     maps = explain(Plain(), tiny.images[:2], methods=["saliency"])
     assert [*maps] == [("saliency", "input")]
-    rows = drift.measure(Plain(), tiny[:2], [("contrast", 3)], methods=["saliency"])
-    assert len(rows) == 2
-    trust.scale(Plain(), tiny.images[:2], methods=["saliency"])
+    explainer = drift.Explainer(Plain(), ["saliency"])
+    assert len(drift.measure(explainer, tiny[:2], [("contrast", 3)])) == 2
+    trust.scale(explainer, tiny.images[:2])
     with pytest.raises(ValueError, match="a binary classifier needs two"):
         explain(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)), tiny.images[:2], methods=["saliency"])
     with pytest.raises(ValueError, match="no layers"):

@@ -9,11 +9,12 @@ from scipy.spatial.distance import jensenshannon
 from scipy.stats import pearsonr, rankdata, spearmanr
 from skimage.metrics import structural_similarity
 
+from medrob.drift import SIMILARITIES, USUAL, PreparedMaps, compare
 from medrob.saliency import normalise
-from medrob.similarity import DIRECTION, HEADLINE, METRICS, Maps, apart, compare
 
-PERFECT = {metric: float(way == "alike") for metric, way in DIRECTION.items()}
-sizes = pytest.mark.parametrize("size", [(7, 7), (8, 8), (9, 14), (32, 32)])
+CORRELATIONS = ("ssim", "ssim_rank", "spearman", "pearson")  # from -1
+ALIKE = (*CORRELATIONS, "iou10", "iou20")  # 1 for the same map; the others are 0
+sizes = pytest.mark.parametrize("size", [(7, 7), (9, 14), (32, 32)])
 
 
 def maps(n=5, size=(9, 9), seed=0, dtype=np.float32):
@@ -31,10 +32,7 @@ def test_rmse_by_hand():
     """Min-max maps [0 .5; 1 0] and [0 1; 1 .5]: differences 0, .5, 0, .5."""
     a, b = one([-3, 2], [4, 0]), one([1, 5], [5, 3])
     assert compare(a, b, ["rmse"])["rmse"] == pytest.approx([np.sqrt(0.5 / 4)])
-
-
-def test_rmse_of_opposite_maps_is_one():
-    assert compare(one([0, 1], [1, 0]), one([1, 0], [0, 1]), ["rmse"])["rmse"] == [1]
+    assert compare(one([0, 1], [1, 0]), one([1, 0], [0, 1]), "rmse")["rmse"] == [1]  # opposite maps
 
 
 @sizes
@@ -50,28 +48,15 @@ def test_ssim_is_that_of_scikit_image(size, dtype):
 
 
 @sizes
-def test_spearman_is_that_of_scipy(size):
+def test_the_others_are_those_of_scipy_and_scikit_image(size):
     """Half of the positions are negative, 0 after the ReLU: many ties."""
-    a, b = maps(size=size), maps(size=size, seed=1) + maps(size=size)
-    expected = [
-        spearmanr(x.ravel(), y.ravel()).statistic
-        for x, y in zip(np.maximum(a, 0), np.maximum(b, 0), strict=True)
-    ]
-    np.testing.assert_allclose(compare(a, b, ["spearman"])["spearman"], expected, atol=1e-5)
-
-
-SIGNED = ("ssim", "ssim_rank", "spearman", "pearson")
-
-
-@sizes
-def test_the_other_metrics_are_those_of_scipy_and_scikit_image(size):
-    """Pearson, SSIM of ranks, Jensen-Shannon and the centre of mass."""
     a, b = maps(size=size), maps(size=size, seed=1) + maps(size=size)
     found = compare(a, b, "all")
     for i, (x, y) in enumerate(zip(np.maximum(a, 0), np.maximum(b, 0), strict=True)):
         ranked = [rankdata(m).reshape(size) for m in (x, y)]
         way = np.subtract(center_of_mass(x), center_of_mass(y))
         expected = {
+            "spearman": spearmanr(x.ravel(), y.ravel()).statistic,
             "pearson": pearsonr(x.ravel(), y.ravel()).statistic,
             "ssim_rank": structural_similarity(*ranked, data_range=x.size, win_size=7),
             "rmse_rank": np.sqrt(np.mean((ranked[0] - ranked[1]) ** 2)) / x.size,
@@ -80,19 +65,17 @@ def test_the_other_metrics_are_those_of_scipy_and_scikit_image(size):
             "shift": np.hypot(*way) / np.hypot(*size),
             "energy_ratio": np.log2(y.sum() / x.sum()),
         }
-        for metric, value in expected.items():
-            np.testing.assert_allclose(found[metric][i], value, atol=1e-5, err_msg=metric)
+        for name, value in expected.items():
+            np.testing.assert_allclose(found[name][i], value, atol=1e-5, err_msg=name)
 
 
 def test_extremes_by_hand():
     """All mass in one corner, and in the opposite one."""
     a, b = one([4, 0], [0, 0]), one([0, 0], [0, 8])
-    found = {metric: value[0] for metric, value in compare(a, b, "all").items()}
+    found = {name: value[0] for name, value in compare(a, b, "all").items()}
     expected = {"jsd": 1, "shift": 0.5, "energy_ratio": 1, "iou20": 0, "pearson": -1 / 3}
     expected |= {"rmse_sum": np.sqrt(2 / 4), "rmse": np.sqrt(2 / 4), "spearman": -1 / 3}
-    assert {metric: found[metric] for metric in expected} == pytest.approx(expected, abs=1e-6)
-    assert apart("energy_ratio", np.array([-2.0, 1])).tolist() == [2, 1]
-    assert apart("ssim", np.array([0.5])).tolist() == [-0.5]
+    assert {name: found[name] for name in expected} == pytest.approx(expected, abs=1e-6)
 
 
 coarse = arrays(np.float32, (2, 1, 4, 5), elements=st.integers(-1, 3).map(float))
@@ -138,8 +121,8 @@ def test_iou10_leaves_out_positions_of_value_zero():
 
 def test_identical_maps_are_perfectly_alike():
     a = maps(20)
-    for metric, value in compare(a, a.copy(), "all").items():
-        np.testing.assert_allclose(value, PERFECT[metric], atol=1e-5)
+    for name, value in compare(a, a.copy(), "all").items():
+        np.testing.assert_allclose(value, float(name in ALIKE), atol=1e-5)
 
 
 finite = st.floats(-100, 100, width=32).filter(lambda v: v == 0 or abs(v) > 1e-3)
@@ -154,61 +137,42 @@ def test_symmetric_bounded_and_blind_to_scale(pair, scale):
     sign, more = first.pop("energy_ratio"), scaled.pop("energy_ratio")
     np.testing.assert_allclose(second["energy_ratio"], -sign, atol=1e-5)
     np.testing.assert_allclose(more, sign + np.log2(scale), atol=1e-3)
-    for metric, (value,) in first.items():
-        np.testing.assert_allclose(second[metric], value, atol=2e-6)
-        if not metric.startswith("iou"):  # positions that rounding makes tied may enter it
-            np.testing.assert_allclose(scaled[metric], value, atol=2e-3)
-        low = -1 if metric in SIGNED else 0
+    for name, (value,) in first.items():
+        np.testing.assert_allclose(second[name], value, atol=2e-6)
+        if not name.startswith("iou"):  # positions that rounding makes tied may enter it
+            np.testing.assert_allclose(scaled[name], value, atol=2e-3)
+        low = -1 if name in CORRELATIONS else 0
         assert np.isnan(value) or low - 1e-5 <= value <= 1 + 1e-5
 
 
-def test_scale_does_not_matter_for_any_metric():
-    a, b = maps(), maps(seed=1)
-    for metric, value in compare(a, b * 1e4, "all").items():
-        expected = compare(a, b, metric)[metric] + np.log2(1e4) * (metric == "energy_ratio")
-        np.testing.assert_allclose(value, expected, atol=1e-5)
-
-
-def test_negative_values_do_not_matter():
-    a, b = maps(), maps(seed=1)
-    for metric, value in compare(a, np.where(b < 0, b * 50, b), "all").items():
-        np.testing.assert_array_equal(value, compare(a, b, metric)[metric])
-
-
-def test_each_pair_is_compared_for_itself():
+def test_neither_negative_values_nor_the_other_pairs_matter():
     a, b = maps(6), maps(6, seed=1)
     whole = compare(a, b, "all")
-    for metric, value in whole.items():
-        alone = [compare(a[i : i + 1], b[i : i + 1], metric)[metric][0] for i in range(6)]
+    for name, value in compare(a, np.where(b < 0, b * 50, b), "all").items():
+        np.testing.assert_array_equal(value, whole[name])
+        alone = [compare(a[i : i + 1], b[i : i + 1], name)[name][0] for i in range(6)]
         np.testing.assert_allclose(value, alone, atol=1e-6)
 
 
 def test_more_noise_is_less_alike():
     a = np.maximum(maps(30, (16, 16)), 0)
-    mean = [
-        {
-            metric: apart(metric, value).mean()
-            for metric, value in compare(a, a + s * maps(30, (16, 16), 1), "all").items()
-        }
-        for s in (0.05, 0.2, 0.8)
-    ]
-    for metric in METRICS:
-        values = [m[metric] for m in mean]
-        assert values == sorted(values), metric
+    levels = [compare(a, a + s * maps(30, (16, 16), 1), "all") for s in (0.05, 0.2, 0.8)]
+    for name in SIMILARITIES:
+        mean = [np.abs(level[name]).mean() * (-1 if name in ALIKE else 1) for level in levels]
+        assert mean == sorted(mean), name
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: Maps(torch.from_numpy(x))])
+@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: PreparedMaps(torch.from_numpy(x))])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
     a, b = maps(dtype=dtype), maps(seed=1, dtype=dtype)
     expected, found = compare(a, b), compare(kind(a), kind(b))
-    assert list(found) == list(HEADLINE)
-    for metric, value in found.items():
+    single = compare(a.astype(np.float32), b.astype(np.float32))
+    assert tuple(found) == USUAL
+    for name, value in found.items():
         assert isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape == (5,)
-        np.testing.assert_array_equal(value, expected[metric])
-        np.testing.assert_allclose(
-            value, compare(a.astype(np.float32), b.astype(np.float32))[metric], atol=1e-5
-        )
+        np.testing.assert_array_equal(value, expected[name])
+        np.testing.assert_allclose(value, single[name], atol=1e-5)
 
 
 def test_maps_are_left_as_they_are_and_their_layout_does_not_matter():
@@ -217,15 +181,15 @@ def test_maps_are_left_as_they_are_and_their_layout_does_not_matter():
     compare(a, b)
     np.testing.assert_array_equal(a, before)
     turned = np.moveaxis(np.ascontiguousarray(np.moveaxis(a, 0, -1)), -1, 0)  # another layout in memory
-    for metric, value in compare(turned, b).items():
-        np.testing.assert_allclose(value, compare(a, b)[metric], atol=1e-6)
+    for name, value in compare(turned, b).items():
+        np.testing.assert_allclose(value, compare(a, b)[name], atol=1e-6)
 
 
 # -- Degenerate ----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("fill", [0.0, -1.0, 3.0, np.nan, np.inf])
-def test_a_degenerate_map_is_nan_in_every_metric_never_0_or_1(fill):
+def test_a_degenerate_map_is_nan_in_every_similarity_never_0_or_1(fill):
     a, b = maps(3), maps(3, seed=1)
     a[1] = fill
     for x, y in ((a, b), (b, a), (a, a)):
@@ -240,35 +204,30 @@ def test_one_nan_makes_a_map_degenerate():
 
 
 @pytest.mark.parametrize(
-    ("size", "degenerate"), [((1, 1), True), ((1, 3), True), ((2, 2), False), ((1, 4), False)]
+    ("size", "degenerate"),
+    [((1, 1), True), ((1, 3), True), ((2, 2), False), ((1, 4), False), ((6, 6), False), ((6, 40), False)],
 )
 def test_maps_of_few_positions(size, degenerate):
     found = compare(maps(4, size) + 3, maps(4, size, seed=1) + 3)
-    for metric in ("rmse", "spearman", "iou10"):
-        assert np.isnan(found[metric]).all() == degenerate
-    assert np.isnan(found["ssim"]).all()  # under 7x7
-
-
-@pytest.mark.parametrize("size", [(6, 6), (6, 40), (40, 6)])
-def test_ssim_needs_a_whole_window(size):
-    found = compare(maps(size=size), maps(size=size, seed=1))
-    assert np.isnan(found["ssim"]).all() and np.isfinite(found["rmse"]).all()
+    for name in ("rmse", "spearman", "iou10"):
+        assert np.isnan(found[name]).all() == degenerate
+    assert np.isnan(found["ssim"]).all()  # it needs a whole window of 7x7
 
 
 def test_no_maps_at_all():
     none = np.empty((0, 8, 8), np.float32)
     found = compare(none, none, "all")
-    assert {m: (v.shape, v.dtype) for m, v in found.items()} == dict.fromkeys(METRICS, ((0,), np.float32))
+    expected = dict.fromkeys(SIMILARITIES, ((0,), np.float32))
+    assert {name: (value.shape, value.dtype) for name, value in found.items()} == expected
 
 
 # -- Bad input -----------------------------------------------------------------------------------------
 
 
-def test_unknown_metric():
-    with pytest.raises(
-        ValueError, match=r"unknown \['cosine'\]; the metrics are rmse, ssim, spearman, iou10"
-    ):
-        compare(maps(), maps(), ["rmse", "cosine"])
+@pytest.mark.parametrize("names", [["rmse", "cosine"], []])
+def test_unknown_similarity(names):
+    with pytest.raises(ValueError, match=r"unknown .*; the similarities are rmse, ssim, spearman, iou10"):
+        compare(maps(), maps(), names)
 
 
 @pytest.mark.parametrize(

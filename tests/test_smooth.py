@@ -4,7 +4,7 @@ import torch
 import torchcam.methods as torchcam
 from test_saliency import BY_HAND, PICTURE, Toy, assert_same_state, close, network, pictures, state, to_input
 
-from medrob import models, saliency, trust
+from medrob import drift, models, saliency, trust
 from medrob.saliency import Noise, Settings, degenerate, explain, normalise
 from medrob.saliency.smooth import weights
 
@@ -225,7 +225,7 @@ def test_it_works_in_inference_mode(network, tiny):
     outside = saliency.explain(network, tiny.images[:2], **ask)
     with torch.inference_mode():
         inside = saliency.explain(network, tiny.images[:2], **ask)
-        trust.scale(network, tiny.images[:2], **ask)
+        trust.scale(drift.Explainer(network, **ask), tiny.images[:2])
     np.testing.assert_allclose(
         *(maps["smoothgradcam++", "layer4.1"] for maps in (inside, outside)), rtol=1e-5
     )

@@ -422,7 +422,7 @@ def test_a_stage_reaches_what_it_computes_with(stage):
         "04_heatmaps": {
             "medrob.drift.measurement",
             "medrob.saliency.gradient",
-            "medrob.similarity.metrics",
+            "medrob.drift.similarities",
             "medrob.saliency.score",
         },
         "05_analysis": {"medrob.analysis.associations", "medrob.analysis.failures"},

@@ -1,6 +1,27 @@
-"""Drift: how far the maps of corrupted images move from the map of the clean one."""
+"""Drift: how alike two saliency maps are, and how far those of corrupted images move from the clean one."""
 
-from medrob.drift.choice import SELECTIONS, TARGETS, example, explained, explained_under, select, targets
+from medrob.drift.explainer import Explainer, Key
+from medrob.drift.lesions import LOCALISATION, localise
 from medrob.drift.measurement import measure
+from medrob.drift.prepared_maps import SSIM_WINDOW, PreparedMaps
+from medrob.drift.selection import SELECTIONS, TARGETS, example, explained_under, select, targets
+from medrob.drift.similarities import SIMILARITIES, USUAL, compare
 
-__all__ = ["SELECTIONS", "TARGETS", "example", "explained", "explained_under", "measure", "select", "targets"]
+__all__ = [
+    "LOCALISATION",
+    "SELECTIONS",
+    "SIMILARITIES",
+    "SSIM_WINDOW",
+    "TARGETS",
+    "USUAL",
+    "Explainer",
+    "Key",
+    "PreparedMaps",
+    "compare",
+    "example",
+    "explained_under",
+    "localise",
+    "measure",
+    "select",
+    "targets",
+]

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Unpack
-
 import numpy as np
 import pandas as pd
 import torch
 from scipy.ndimage import gaussian_filter
-from torch import Tensor, nn
+from torch import Tensor
 
+from medrob.drift import Explainer, Key
 from medrob.models import activate, place
 from medrob.models.layers import evaluating
 from medrob.progress import bar
@@ -19,74 +16,21 @@ from medrob.saliency.decision import task_of
 from medrob.saliency.maps import degenerate, upsample
 from medrob.saliency.settings import Noise
 from medrob.trust.imputation import impute
-from medrob.trust.subject import Asked, Key, Subject, subject
-from medrob.trust.table import Entry, table
+from medrob.trust.means import Entry, means
 
 GREY = 127.5  # what is deleted becomes the middle of the grey levels, which `Normalise` takes to 0
 BLUR = 0.1  # what is not yet inserted is blurred: standard deviation of the Gaussian, share of the side
 NOISE = 2.55  # of the imputation: standard deviation, grey levels; .01 of the range (Rong et al. 2022)
-ROAD_SHARES = np.arange(1, 10) / 10
-RANDOM = "random"
-
-
-@dataclass(frozen=True)
-class Faithfulness:
-    """The rows of the tests, and the curves that they are the areas of.
-
-    Attributes:
-        rows: the columns of `medrob.trust.COLUMNS`.
-        curves: method ("random" = chance), layer, test ("road-morf" and "road-lerf" for ROAD), share (of
-            the pixels removed or inserted), value (mean probability of the class explained).
-    """
-
-    rows: pd.DataFrame
-    curves: pd.DataFrame
-
-
-@dataclass(frozen=True)
-class Canvas:
-    """A batch and what takes the place of its pixels, float (n, C, H, W); n(oise) of the imputation."""
-
-    image: Tensor
-    blurred: Tensor
-    noise: Tensor
-
-
-def _deletion(canvas: Canvas, first: Tensor, last: Tensor) -> Tensor:
-    return torch.where(first, GREY, canvas.image)
-
-
-def _insertion(canvas: Canvas, first: Tensor, last: Tensor) -> Tensor:
-    return torch.where(first, canvas.image, canvas.blurred)
-
-
-def _most_relevant_first(canvas: Canvas, first: Tensor, last: Tensor) -> Tensor:
-    return impute(canvas.image, first[:, 0]) + first * canvas.noise
-
-
-def _least_relevant_first(canvas: Canvas, first: Tensor, last: Tensor) -> Tensor:
-    return impute(canvas.image, last[:, 0]) + last * canvas.noise
-
-
-# From the canvas and the pixels of highest and of lowest value, bool (n, 1, H, W), a new picture.
-PICTURES: dict[str, Callable[[Canvas, Tensor, Tensor], Tensor]] = {
-    "insertion": _insertion,
-    "deletion": _deletion,
-    "road-morf": _most_relevant_first,
-    "road-lerf": _least_relevant_first,
-}
-TESTS = {"insertion": ("insertion",), "deletion": ("deletion",), "road": ("road-morf", "road-lerf")}
+STEPS = 10  # in which insertion and deletion go from nothing to all pixels
+TESTS = ("insertion", "deletion", "road")
+# Shares of the pixels that are inserted or removed; ROAD removes the most or the least relevant first.
+SHARES = {kind: np.linspace(0, 1, STEPS + 1) for kind in ("insertion", "deletion")}
+SHARES |= {kind: np.arange(1, 10) / 10 for kind in ("road-morf", "road-lerf")}
 
 
 def faithfulness(
-    model: nn.Module,
-    images: np.ndarray,
-    *,
-    tests: Sequence[str] = tuple(TESTS),
-    steps: int = 10,
-    seed: int = 0,
-    **asked: Unpack[Asked],
-) -> Faithfulness:
+    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
+) -> pd.DataFrame:
     """How the probability of the explained class follows the pixels that a map ranks first.
 
     Maps are enlarged to the image after the ReLU (bilinear). Pixels of the same value are taken in a random
@@ -94,109 +38,98 @@ def faithfulness(
     ``insertion``: from the blurred image (Gaussian, standard deviation a tenth of the side) to the image,
     highest values first: area under the probability, 0-1, the higher the better.
     ``deletion``: from the image to plain grey (127.5): the area, the lower the better.
-    ``road``: 10 to 90 % of the pixels made up from their neighbours, with noise; (mean probability when the
-    lowest go first less that when the highest do) / 2, from -0.5 to 0.5, the higher the better.
+    ``road``: 10 to 90 % of the pixels imputed from their neighbours, with noise; (mean probability when the
+    lowest go first minus that when the highest do) / 2, from -0.5 to 0.5, the higher the better.
 
     Chance is the same test with a random map of the layer's resolution, enlarged in the same way: what a
     coarse map without knowledge gets.
 
     Args:
-        model: left as found.
-        images: uint8 (N, H, W, C). asked: methods, layers, targets, batch_size, device and settings, as of
-            `medrob.saliency.explain`.
-        tests: of insertion, deletion, road.
-        steps: in which insertion and deletion go from nothing to all pixels.
+        explainer: the network and how its maps are made.
+        images: uint8 (N, H, W, C).
+        targets: the class explained, int (N,) or one for all; None = the predicted one.
         seed: of ties, of random maps, of the imputation's noise and of the bootstrap.
 
-    Raises:
-        TypeError, ValueError: as `medrob.saliency.explain`; an unknown test, fewer than 1 step.
+    Returns:
+        Rows with the columns `medrob.trust.COLUMNS`.
     """
-    tests = [tests] if isinstance(tests, str) else list(tests)
-    unknown = [test for test in tests if test not in TESTS]
-    if unknown or not len(tests):
-        raise ValueError(f"tests={list(tests)!r}: unknown {unknown}; the tests are {', '.join(TESTS)}")
-    if steps < 1:
-        raise ValueError(f"steps={steps!r}: give a whole number of at least 1")
-    what = subject(model, images, **asked)
-    kinds = [kind for test in tests for kind in TESTS[test]]
-    shares = {kind: ROAD_SHARES if "road" in kind else np.linspace(0, 1, steps + 1) for kind in kinds}
-    batches: list[dict[tuple[Key, str], np.ndarray]] = []
-    sizes: dict[Key, tuple[int, int]] = {}
-    progress = bar(total=len(what), desc="removing pixels", unit="image")
-    with evaluating(place(model, what.device)):
-        for rows in what.batches():
-            maps = what.maps(model, rows)
-            sizes = {key: (m.shape[1], m.shape[2]) for key, m in maps.items()}
-            batches.append(_curves(model, what, rows, maps, shares, seed))
-            progress.update(len(rows))
+    classes = explainer.classes(images, targets)
+    values: dict[tuple[str, Key], list[np.ndarray]] = {}  # of each batch (2, n): value, chance
+    progress = bar(total=len(images), desc="removing pixels", unit="image")
+    for rows in explainer.batches(len(images)):
+        maps, _ = explainer.maps(images[rows], rows, classes[rows])
+        with evaluating(place(explainer.model, explainer.compute_device)):
+            batch = _Batch(explainer, images[rows], classes[rows], Noise(seed, rows))
+            chance = {
+                size: batch.areas(batch.random_map(size)) for size in {m.shape[1:] for m in maps.values()}
+            }
+            for key, raw in maps.items():
+                for test, area in batch.areas(raw).items():
+                    pair = np.stack([area, chance[raw.shape[1:]][test]])
+                    values.setdefault((test, key), []).append(pair)
+        progress.update(len(rows))
     progress.close()
-    curves = {key: np.concatenate([batch[key] for batch in batches]) for key in batches[0]}
-    entries = [
-        Entry(*key, test, _area(curves, key, test, shares), _area(curves, _random(size), test, shares))
-        for test in tests
-        for key, size in sizes.items()
-    ]
-    return Faithfulness(table(entries, seed=seed), _means(curves, sizes, shares))
+    entries = [Entry(*key, test, *np.concatenate(parts, 1)) for (test, key), parts in values.items()]
+    return means(sorted(entries, key=lambda entry: TESTS.index(entry.test)), seed=seed)
 
 
-def _random(size: tuple[int, int]) -> Key:
-    """The key of the random map of that size."""
-    return RANDOM, f"{size[0]}x{size[1]}"
+class _Batch:
+    """A batch of images, what takes the place of their pixels, and what the network says of the result."""
 
+    def __init__(self, explainer: Explainer, images: np.ndarray, targets: Tensor, noise: Noise) -> None:
+        self.model, self.targets, self.noise = explainer.model, targets, noise
+        self.image = explainer.input(images).float()
+        self.size = height, width = self.image.shape[2:]
+        self.device = self.image.device
+        sigma = (0, 0, BLUR * height, BLUR * width)
+        blurred = gaussian_filter(self.image.cpu().numpy(), sigma, mode="nearest")
+        self.blurred = torch.from_numpy(blurred).to(self.device)
+        self.ties = noise.normal(self.size, self.device, stream=1)
+        self.grain = NOISE * noise.normal(self.image.shape[1:], self.device, stream=2)
+        self.ends: dict[tuple[str, float], Tensor] = {}
 
-def _curves(
-    model: nn.Module,
-    asked: Subject,
-    rows: np.ndarray,
-    maps: dict[Key, Tensor],
-    shares: dict[str, np.ndarray],
-    seed: int,
-) -> dict[tuple[Key, str], np.ndarray]:
-    """Probabilities (n, shares) for every map and kind of picture; NaN where a map is degenerate."""
-    noise, x = Noise(seed, rows), asked.input(rows).float()
-    height, width = x.shape[2:]
-    blur = gaussian_filter(x.cpu().numpy(), (0, 0, BLUR * height, BLUR * width), mode="nearest")
-    ties = noise.normal((height, width), x.device, stream=1)
-    canvas = Canvas(
-        x, torch.from_numpy(blur).to(x.device), NOISE * noise.normal(x.shape[1:], x.device, stream=2)
-    )
-    targets = torch.from_numpy(asked.targets[rows]).to(x.device)
-    # Where no pixel is changed, or each one is, the map does not matter: worked out once.
-    ends = {share: torch.full_like(ties, share == 1, dtype=torch.bool)[:, None] for share in (0, 1)}
-    known = {
-        (kind, share): _probability(model, PICTURES[kind](canvas, every, every), targets)
-        for kind in shares
-        for share, every in ends.items()
-        if share in shares[kind]
-    }
-    drawn = {
-        _random(size): noise.normal(size, x.device, stream=3).exp()
-        for size in {(m.shape[1], m.shape[2]) for m in maps.values()}
-    }
-    found = {}
-    for key, raw in (maps | drawn).items():
-        ranks = _ranks(upsample(raw.float().relu(), (height, width)), ties)[:, None]
-        for kind, at in shares.items():
-            curve = []
-            for share in at:
-                count = round(share * height * width)
-                first, last = ranks < count, ranks >= height * width - count
-                if (kind, share) not in known:
-                    picture = PICTURES[kind](canvas, first, last)
-                curve.append(
-                    known[kind, share] if (kind, share) in known else _probability(model, picture, targets)
-                )
-            values = torch.stack(curve, 1)
-            found[key, kind] = torch.where(degenerate(raw)[:, None], torch.nan, values).cpu().numpy()
-    return found
+    def random_map(self, size: torch.Size) -> Tensor:
+        """A map without knowledge for each image: (n, *size), all values above 0."""
+        return self.noise.normal(size, self.device, stream=3).exp()
 
+    def areas(self, raw: Tensor) -> dict[str, np.ndarray]:
+        """The value of each test for raw maps (n, h, w): (n,), NaN where the map is degenerate."""
+        ranks = _ranks(upsample(raw.float().relu(), self.size), self.ties)[:, None]
+        curves = {kind: self.curve(kind, ranks) for kind in SHARES}
+        areas = {kind: np.trapezoid(curves[kind], SHARES[kind], axis=1) for kind in ("insertion", "deletion")}
+        areas["road"] = (curves["road-lerf"].mean(1) - curves["road-morf"].mean(1)) / 2
+        bad = degenerate(raw).cpu().numpy()
+        return {test: np.where(bad, np.nan, area) for test, area in areas.items()}
 
-def _probability(model: nn.Module, x: Tensor, targets: Tensor) -> Tensor:
-    """The probability (n,) of each image's class explained."""
-    x = x.to(next(model.parameters()).dtype)
-    with torch.inference_mode():
-        p = activate(model(x).float(), task_of(model))
-        return p.gather(1, targets[:, None])[:, 0]
+    def curve(self, kind: str, ranks: Tensor) -> np.ndarray:
+        """The probability (n, shares) as more and more pixels are inserted or removed."""
+        pixels, values = ranks[0].numel(), []
+        for share in SHARES[kind]:
+            count = round(share * pixels)
+            # Where no pixel is changed, or each one is, the map does not matter: worked out once.
+            value = self.ends.get((kind, share))
+            if value is None:
+                picture = self.picture(kind, ranks < count, ranks >= pixels - count)
+                value = self.probability(picture)
+                if share in (0, 1):
+                    self.ends[kind, share] = value
+            values.append(value)
+        return torch.stack(values, 1).cpu().numpy()
+
+    def picture(self, kind: str, first: Tensor, last: Tensor) -> Tensor:
+        """The images with their first or last pixels, bool (n, 1, H, W), inserted or removed."""
+        if kind == "insertion":
+            return torch.where(first, self.image, self.blurred)
+        if kind == "deletion":
+            return torch.where(first, GREY, self.image)
+        removed = first if kind == "road-morf" else last
+        return impute(self.image, removed[:, 0]) + removed * self.grain
+
+    def probability(self, x: Tensor) -> Tensor:
+        """The probability (n,) of each image's class explained."""
+        with torch.inference_mode():
+            logits = self.model(x.to(next(self.model.parameters()).dtype)).float()
+            return activate(logits, task_of(self.model)).gather(1, self.targets[:, None])[:, 0]
 
 
 def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
@@ -206,29 +139,3 @@ def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
     order = by_chance.gather(1, order)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places).view(maps.shape)
-
-
-def _area(
-    curves: dict[tuple[Key, str], np.ndarray], key: Key, test: str, shares: dict[str, np.ndarray]
-) -> np.ndarray:
-    """The value of a test for each image (N,)."""
-    if test == "road":
-        return (curves[key, "road-lerf"].mean(1) - curves[key, "road-morf"].mean(1)) / 2
-    return np.trapezoid(curves[key, test], shares[test], axis=1)
-
-
-def _means(
-    curves: dict[tuple[Key, str], np.ndarray],
-    sizes: dict[Key, tuple[int, int]],
-    shares: dict[str, np.ndarray],
-) -> pd.DataFrame:
-    """Mean curves over the images whose map is not degenerate, and those of chance for each layer."""
-    chance = {(RANDOM, layer): _random(size) for (_, layer), size in sizes.items()}
-    frames = []
-    for (method, layer), source in ({key: key for key in sizes} | chance).items():
-        for kind, share in shares.items():
-            values = curves[source, kind]
-            values = values[np.isfinite(values).all(1)]
-            mean = values.mean(0) if len(values) else np.full(len(share), np.nan)
-            frames.append(pd.DataFrame(dict(method=method, layer=layer, test=kind, share=share, value=mean)))
-    return pd.concat(frames, ignore_index=True)

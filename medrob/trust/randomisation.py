@@ -4,93 +4,91 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
-from typing import Unpack
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from medrob.drift import SSIM_WINDOW, Explainer, Key, PreparedMaps, compare
 from medrob.progress import bar
-from medrob.similarity import SSIM_WINDOW, Maps, compare
-from medrob.trust.subject import Asked, Key, others, subject
-from medrob.trust.table import Entry, table
+from medrob.trust.means import Entry, means
 
 EVERYTHING = "all"  # the last stage: no trained weight is left
+ANOTHER = ""  # in place of a stage: the map of another image by the untouched network
 STAGES = 5  # at least so many, where the network has so many parts
+DRAWS = 5  # networks without any trained weight
 TESTS = {"randomisation": "spearman", "randomisation-ssim": "ssim"}
 
 
 def randomisation(
-    model: nn.Module,
-    images: np.ndarray,
-    *,
-    draws: int = 5,
-    seed: int = 0,
-    **asked: Unpack[Asked],
+    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
     """Similarity of each image's map to the map by the same network with its weights lost, part by part.
 
     The class explained stays the same. Chance is the similarity to the map of another image by the
     untouched network: pictures of the same kind have like maps for that reason alone (Yona & Greenfeld 2021).
+    Of the last stage, an image's value is the mean over `DRAWS` networks, of those whose map is not
+    degenerate; the stages before are those of the first network alone.
 
     Args:
-        model: left as found; copies are randomised, see `cascade`.
-        images: uint8 (N, H, W, C). asked: methods, layers, targets, batch_size, device and settings, as of
-            `medrob.saliency.explain`.
-        draws: networks without any trained weight; an image's value is the mean over those whose map is
-            not degenerate. The stages before are those of the first network alone. The interval is over
-            images, for these networks.
+        explainer: the network and how its maps are made; copies are randomised, see `cascade`.
+        images: uint8 (N, H, W, C).
+        targets: the class explained, int (N,) or one for all; None = the predicted one.
         seed: of the random weights, of the other image and of the bootstrap.
 
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`; test "randomisation" (Spearman's rank correlation
         of the maps after ReLU) and "randomisation-ssim" (of maps of at least 7x7 positions), stage = the
         part lost last, "all" when nothing trained is left. Chance is NaN if there is one image only.
-
-    Raises:
-        TypeError, ValueError: as `medrob.saliency.explain`; draws below 1.
     """
-    what = subject(model, images, **asked)
-    if draws < 1:
-        raise ValueError(f"draws={draws!r}: give a whole number of at least 1")
-    other = others(len(what), seed)
-    similar: dict[tuple[str, Key, str], np.ndarray] = {}  # (draws, images); stage "" = another image
-    shape, metrics = (draws, len(what)), list(TESTS.values())
+    classes, other = explainer.classes(images, targets), another_image(len(images), seed)
+    stages = [*list(parts(explainer.model))[:-1], EVERYTHING]
+    similar = {
+        (name, key, stage): np.full((DRAWS, len(images)), np.nan)
+        for name in TESTS.values()
+        for key in explainer.pairs
+        for stage in (ANOTHER, *stages)
+    }
 
-    def note(stage: str, draw: int | slice, rows: np.ndarray, a: dict[Key, Maps], b: dict[Key, Maps]) -> None:
-        for key in a:
-            for metric, value in compare(a[key], b[key], metrics).items():
-                similar.setdefault((metric, key, stage), np.full(shape, np.nan))[draw, rows] = value
+    def maps(rows: np.ndarray, model: nn.Module = explainer.model) -> dict[Key, PreparedMaps]:
+        raw, _ = replace(explainer, model=model).maps(images[rows], rows, classes[rows])
+        return {key: PreparedMaps(values) for key, values in raw.items()}
 
-    steps = bar(total=len(what) * (1 + draws + len(parts(model))), desc="randomising", unit="image")
-    for rows in what.batches():
-        mine = {key: Maps(maps) for key, maps in what.maps(model, rows).items()}
-        if len(what) > 1:
-            theirs = {key: Maps(maps) for key, maps in what.maps(model, other[rows]).items()}
-            note("", slice(None), rows, mine, theirs)
-        steps.update(2 * len(rows))
-        for draw in range(draws):
-            for stage, network in cascade(model, seed=(seed, draw)):
-                if draw > 0 and stage != EVERYTHING:
-                    continue
-                lost = {key: Maps(maps) for key, maps in what.maps(network, rows).items()}
-                note(stage, draw, rows, mine, lost)
-                steps.update(len(rows))
-        sizes = {key: min(maps.values.shape[1:]) for key, maps in mine.items()}
-    steps.close()
+    def keep(stage: str, draws: int | slice, rows: np.ndarray, lost: dict[Key, PreparedMaps]) -> None:
+        for key in mine:
+            for name, value in compare(mine[key], lost[key], list(TESTS.values())).items():
+                similar[name, key, stage][draws, rows] = value
+
+    progress = bar(total=len(images) * (1 + len(stages) + DRAWS), desc="randomising", unit="image")
+    for rows in explainer.batches(len(images)):
+        mine = maps(rows)
+        if len(images) > 1:
+            keep(ANOTHER, slice(None), rows, maps(other[rows]))
+        progress.update(2 * len(rows))
+        for draw in range(DRAWS):
+            for stage, network in cascade(explainer.model, seed=(seed, draw)):
+                if draw == 0 or stage == EVERYTHING:
+                    keep(stage, draw, rows, maps(rows, network))
+                    progress.update(len(rows))
+    progress.close()
     entries = [
-        Entry(*key, test, _mean(similar[metric, key, stage]), _chance(similar, metric, key), stage)
-        for test, metric in TESTS.items()
-        for key in sizes
-        if metric != "ssim" or sizes[key] >= SSIM_WINDOW
-        for stage in [*list(parts(model))[:-1], EVERYTHING]
+        Entry(*key, test, _mean(similar[name, key, stage]), _mean(similar[name, key, ANOTHER]), stage)
+        for test, name in TESTS.items()
+        for key, prepared in mine.items()
+        if name != "ssim" or min(prepared.positive.shape[1:]) >= SSIM_WINDOW
+        for stage in stages
     ]
-    return table(entries, seed=seed)
+    return means(entries, seed=seed)
 
 
-def _chance(similar: dict[tuple[str, Key, str], np.ndarray], metric: str, key: Key) -> np.ndarray | float:
-    return _mean(similar[metric, key, ""]) if (metric, key, "") in similar else np.nan
+def another_image(n: int, seed: int) -> np.ndarray:
+    """For each of n images another one, each taken once (one cycle through a random order): int64 (n,)."""
+    order = np.random.default_rng(seed).permutation(n)
+    others = np.empty(n, np.int64)
+    others[order] = np.roll(order, 1)
+    return others
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
@@ -112,18 +110,18 @@ def parts(model: nn.Module) -> dict[str, list[nn.Module]]:
         for name, module in model.named_modules()
         if any(True for _ in module.parameters(recurse=False))
     }
-    found: dict[str, list[nn.Module]] = {}
+    groups: dict[str, list[nn.Module]] = {}
     for words in range(1, 1 + max((name.count(".") + 1 for name in owners), default=0)):
-        found = {}
+        groups = {}
         for name, module in owners.items():
-            found.setdefault(".".join(name.split(".")[:words]), []).append(module)
-        if len(found) >= STAGES:
+            groups.setdefault(".".join(name.split(".")[:words]), []).append(module)
+        if len(groups) >= STAGES:
             break
-    return dict(reversed(found.items()))
+    return dict(reversed(groups.items()))
 
 
-def cascade(model: nn.Module, *, seed: int | Sequence[int] = 0) -> Iterator[tuple[str, nn.Module]]:
-    """The network with its weights lost from the head downwards: (part lost last, network), "all" at last.
+def cascade(model: nn.Module, *, seed: int | Sequence[int]) -> Iterator[tuple[str, nn.Module]]:
+    """The network with its weights lost from the head downwards: (part lost last, network), in the end "all".
 
     A module goes back to its untrained state by its own `reset_parameters`, as in Quantus (Hedstrom et al.
     2023); that of a batch normalisation forgets its statistics too, which fit trained weights only.
@@ -146,7 +144,7 @@ def cascade(model: nn.Module, *, seed: int | Sequence[int] = 0) -> Iterator[tupl
 
 
 def _reset(module: nn.Module) -> None:
-    """Put a module's own parameters into an untrained state; those of its children are their own affair."""
+    """Put a module's own parameters into an untrained state; its children are reset by themselves."""
     for name in ("reset_parameters", "_reset_parameters"):  # the latter: nn.MultiheadAttention
         if hasattr(module, name):
             return getattr(module, name)()

@@ -3,30 +3,25 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Unpack
+from itertools import combinations
 
 import numpy as np
 import pandas as pd
-from torch import nn
 
+from medrob.drift import Explainer, Key, PreparedMaps, compare
 from medrob.progress import bar
 from medrob.saliency.explain import STOCHASTIC
-from medrob.similarity import Maps, compare
-from medrob.trust.randomisation import cascade
-from medrob.trust.subject import Asked, Key, others, subject
-from medrob.trust.table import Entry, table
+from medrob.trust.means import Entry, means
+from medrob.trust.randomisation import another_image, cascade
 
 ROUNDING = 1e-4  # of an RMSE of min-max maps: below, they are one, as in `medrob.analysis.twins`
 TESTS = ("floor", "ceiling-image", "ceiling-weights")
 
 
 def scale(
-    model: nn.Module,
-    images: np.ndarray,
-    *,
-    seed: int = 0,
-    **asked: Unpack[Asked],
+    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
     """RMSE between min-max maps where nothing has changed, and where everything has.
 
@@ -35,46 +30,38 @@ def scale(
     ``ceiling-weights``: the same image, by the network with all its weights lost (`cascade`).
 
     Args:
-        model: left as found.
-        images: uint8 (N, H, W, C). asked: methods, layers, targets, batch_size, device and settings, as of
-            `medrob.saliency.explain`.
+        explainer: the network and how its maps are made.
+        images: uint8 (N, H, W, C).
+        targets: the class explained, int (N,) or one for all; None = the predicted one.
         seed: of the other image, of the random weights and of the bootstrap.
 
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`. The ceiling by another image is NaN, with a warning,
         if there is one image only.
-
-    Raises:
-        TypeError, ValueError: as `medrob.saliency.explain`.
     """
-    what = subject(model, images, **asked)
-    if len(what) == 1:
+    classes, n = explainer.classes(images, targets), len(images)
+    if n == 1:
         warnings.warn("there is one image only: ceiling-image, the map of another, is NaN", stacklevel=2)
-    other, again = others(len(what), seed), replace(what.settings, seed=what.settings.seed + 1)
-    *_, (_, untrained) = cascade(model, seed=seed)
-    noisy = replace(what, methods=[method for method in what.methods if method in STOCHASTIC])
-    found: dict[tuple[str, Key], list[np.ndarray]] = {}
-    for rows in bar(list(what.batches()), desc="scaling", unit="batch"):
-        mine = {key: Maps(maps) for key, maps in what.maps(model, rows).items()}
-        second = (
-            {key: Maps(maps) for key, maps in noisy.maps(model, rows, settings=again).items()}
-            if noisy.methods
-            else {}
-        )
-        theirs = what.maps(model, other[rows]) if len(what) > 1 else {}
-        random = what.maps(untrained, rows)
-        for key, maps in mine.items():
-            nothing = np.full(len(rows), np.nan)
-            pairs = {
-                "floor": second.get(key, maps),
-                "ceiling-image": theirs.get(key),
-                "ceiling-weights": random[key],
-            }
-            for test, b in pairs.items():
-                value = nothing if b is None else compare(maps, b, ["rmse"])["rmse"]
-                found.setdefault((test, key), []).append(value)
-    entries = [Entry(*key, test, np.concatenate(values)) for (test, key), values in found.items()]
-    return table(sorted(entries, key=lambda entry: TESTS.index(entry.test)), seed=seed)
+    settings = replace(explainer.settings, seed=explainer.settings.seed + 1)
+    noisy = [method for method in explainer.methods if method in STOCHASTIC]
+    *_, (_, untrained) = cascade(explainer.model, seed=seed)
+    other = another_image(n, seed)
+    values = {(test, key): np.full(n, np.nan) for test in TESTS for key in explainer.pairs}
+    for rows in bar(list(explainer.batches(n)), desc="scaling", unit="batch"):
+        here = images[rows], rows, classes[rows]
+        mine = {key: PreparedMaps(maps) for key, maps in explainer.maps(*here)[0].items()}
+        # Without noise the second map is the first.
+        again = replace(explainer, methods=noisy, settings=settings).maps(*here)[0] if noisy else {}
+        there = other[rows]
+        ends = {
+            "floor": mine | again,
+            "ceiling-image": explainer.maps(images[there], there, classes[there])[0] if n > 1 else {},
+            "ceiling-weights": replace(explainer, model=untrained).maps(*here)[0],
+        }
+        for test, maps in ends.items():
+            for key, moved in maps.items():
+                values[test, key][rows] = compare(mine[key], moved, "rmse")["rmse"]
+    return means([Entry(*key, test, value) for (test, key), value in values.items()], seed=seed)
 
 
 def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
@@ -94,3 +81,22 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
     floor, ceiling = limits["floor"].to_numpy(), limits["ceiling-image"].to_numpy()
     span = np.where(ceiling - floor > ROUNDING, ceiling - floor, np.nan)
     return pd.Series((drift["rmse"].to_numpy() - floor) / span, drift.index, name="normalised")
+
+
+def between(maps: Mapping[Key, np.ndarray]) -> pd.DataFrame:
+    """How alike the maps of two methods are at the same layer: the median rank correlation over the images.
+
+    Args:
+        maps: from `medrob.saliency.explain`, ``{(method, layer): raw maps (N, h, w)}``.
+
+    Returns:
+        A row for each two methods at each layer: layer, method, other, value, images (whose maps count).
+    """
+    prepared = {key: PreparedMaps(raw) for key, raw in maps.items()}
+    rows = []
+    for (method, layer), (other, its_layer) in combinations(prepared, 2):
+        if layer == its_layer:
+            values = compare(prepared[method, layer], prepared[other, layer], "spearman")["spearman"]
+            known = values[np.isfinite(values)]
+            rows.append((layer, method, other, np.median(known) if len(known) else np.nan, len(known)))
+    return pd.DataFrame(rows, columns=["layer", "method", "other", "value", "images"])

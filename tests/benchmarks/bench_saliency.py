@@ -6,7 +6,7 @@ The floor is one forward and one backward pass of the same batch through the sam
 as a thesis script would (an image, a layer, a method at a time) and at its best (a batch, all layers, one
 pass a method; it lacks HiResCAM, so that its four methods count as five). pytorch-grad-cam gives the mean of
 the layers it is given, so that each layer needs a call. Both normalise their maps; ours are raw, and
-`compare` prepares them: the cost of all similarity metrics is printed beside. Score-CAM is compared at the
+`compare` prepares them: the cost of all similarities is printed beside. Score-CAM is compared at the
 last layer. Times are the best of three rounds: of the processor with one thread, else by the clock. Memory
 is the peak of a process of its own that explains one, two and four times as many images in such batches.
 """
@@ -31,8 +31,8 @@ from torch import nn
 from torchcam import methods as torchcam
 
 from medrob import models
+from medrob.drift import SIMILARITIES, USUAL, PreparedMaps, compare
 from medrob.saliency import Settings, attribute, cams, explain
-from medrob.similarity import METRICS, Maps, compare
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 TORCHCAM = (torchcam.GradCAM, torchcam.GradCAMpp, torchcam.XGradCAM, torchcam.LayerCAM)
@@ -125,18 +125,15 @@ def main() -> None:
     for name, took in rows.items():
         print(f"{name:38}{took:9.3f} s{maps / took:12,.0f} maps/s{took / ours:9.1f} times medrob's time")
     found, _ = cams(model, x, METHODS, layers)
-    clean = [Maps(torch.cat([found[m, layer] for m in METHODS])) for layer in layers]
+    clean = [PreparedMaps(torch.cat([found[m, layer] for m in METHODS])) for layer in layers]
 
-    def measure(metrics: Sequence[str]) -> None:
+    def measure(names: Sequence[str]) -> None:
         for layer, maps in zip(layers, clean, strict=True):
-            compare(maps, Maps(torch.cat([found[m, layer] for m in METHODS])), metrics)
+            compare(maps, PreparedMaps(torch.cat([found[m, layer] for m in METHODS])), names)
 
-    for label, metrics in (
-        ("headline metrics", ("rmse", "ssim", "spearman", "iou10")),
-        ("all metrics", tuple(METRICS)),
-    ):
-        measure(metrics)  # the clean side is prepared once
-        took = seconds(lambda metrics=metrics: measure(metrics), device)
+    for label, names in {"usual similarities": USUAL, "all similarities": tuple(SIMILARITIES)}.items():
+        measure(names)  # the clean side is prepared once
+        took = seconds(lambda names=names: measure(names), device)
         print(f"{label:38}{took:9.3f} s{took / ours:32.2f} times explain()")
     score_cam(model, x[:8], device)
     memory(options)

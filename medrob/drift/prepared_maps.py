@@ -1,4 +1,4 @@
-"""Raw maps, and what the metrics need of them: worked out once and on demand."""
+"""Raw maps, and what the similarities need of them: worked out once and on demand."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from torch import Tensor
 
 from medrob.saliency.maps import degenerate, normalise, ranks, sort
 
-SSIM_WINDOW = 7
-UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)
-TOPS = (0.1, 0.2)
+SSIM_WINDOW = 7  # as scikit-image's default
+UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # scikit-image takes sample variances
+TOPS = (0.1, 0.2)  # shares of the positions
 Windows = tuple[Tensor, Tensor, Tensor]
 
 
-class Maps:
-    """Raw maps (N, h, w), and what the metrics need of them, worked out once and on demand.
+class PreparedMaps:
+    """Raw maps (N, h, w), and what the similarities need of them, worked out once and on demand.
 
     Everything stays on the device of the maps, in float32, or float64 where the maps are.
 
     Attributes:
-        degenerate: bool (N,); see `medrob.saliency.degenerate`. What else is known of such a map is void.
+        degenerate: bool (N,); see `medrob.saliency.degenerate`. All other values of such a map mean nothing.
         positive: (N, h, w), after ReLU.
     """
 
@@ -40,7 +40,7 @@ class Maps:
 
     @cached_property
     def centred(self) -> Tensor:
-        """Min-max maps less their mean (N, h, w)."""
+        """Min-max maps minus their mean (N, h, w)."""
         return self.values - self.values.mean((1, 2), keepdim=True)
 
     @cached_property
@@ -50,24 +50,24 @@ class Maps:
 
     @cached_property
     def ordered(self) -> tuple[Tensor, dict[float, Tensor]]:
-        """Ranks less their mean (N, h, w), and the value that each of the `TOPS` begins with (N, 1)."""
+        """Ranks minus their mean (N, h, w), and the lowest value in each of the `TOPS` (N, 1)."""
         flat = self.positive.flatten(1)
-        found, order = sort(flat)
-        lowest = found[:, :1]
-        above = lowest.nextafter(torch.full_like(lowest, torch.inf))  # the lowest value is never in
+        values, order = sort(flat)
+        lowest = values[:, :1]
+        above = lowest.nextafter(torch.full_like(lowest, torch.inf))  # the lowest value never counts
         counts = {share: math.ceil(share * flat.shape[1] - 1e-9) for share in TOPS}
-        begins = {share: found[:, -count, None].maximum(above) for share, count in counts.items()}
-        centred = ranks(flat, (found, order)).sub_((flat.shape[1] + 1) / 2)
+        begins = {share: values[:, -count, None].maximum(above) for share, count in counts.items()}
+        centred = ranks(flat, (values, order)).sub_((flat.shape[1] + 1) / 2)
         return centred.view_as(self.positive), begins
 
     @property
     def ranks(self) -> Tensor:
-        """Ranks 1 to the number of positions, ties at their mean rank, less the mean of all: (N, h, w)."""
+        """Ranks 1 to the number of positions, ties at their mean rank, minus the mean of all: (N, h, w)."""
         return self.ordered[0]
 
     @cached_property
     def tops(self) -> dict[float, Tensor]:
-        """For each of `TOPS`, 1 where the highest positions lie, else 0: (N, h, w)."""
+        """For each of `TOPS`, 1 at the highest positions, else 0: (N, h, w)."""
         begins, dtype = self.ordered[1], self.positive.dtype
         return {share: (self.positive >= begin[:, None]).to(dtype) for share, begin in begins.items()}
 
@@ -84,7 +84,7 @@ class Maps:
 
     @cached_property
     def entropy(self) -> Tensor:
-        """Of the shares, in bits (N,)."""
+        """Entropy of the shares, in bits (N,)."""
         return entropy(self.shares)
 
     @cached_property
@@ -96,19 +96,20 @@ class Maps:
 
     @cached_property
     def energy(self) -> Tensor:
-        """Binary logarithm of the sum of the positive values (N,): the highest over its share."""
+        """Binary logarithm of the sum of the positive values (N,)."""
+        # The sum itself may overflow; it is the highest value over its share.
         return self.positive.amax((1, 2)).log2() - self.shares.amax((1, 2)).log2()
 
 
 def entropy(shares: Tensor) -> Tensor:
-    """Of shares (N, h, w), in bits (N,)."""
+    """Entropy of shares (N, h, w), in bits (N,)."""
     bits = shares.clamp_min(torch.finfo(shares.dtype).tiny).log2_()
     return -bits.mul_(shares).sum((1, 2))
 
 
 def box(x: Tensor) -> Tensor:
-    """Means over 7x7 windows, those across the border left out; along each side, 7 places as 3 + 3 + 1."""
-    for axis in (1, 2):
+    """Means over 7x7 windows, without those that cross the border: (N, h - 6, w - 6)."""
+    for axis in (1, 2):  # a sum of 7 as 3 + 3 + 1: fewer additions
         n = x.shape[axis] - SSIM_WINDOW + 1
         three = x.narrow(axis, 0, n + 3) + x.narrow(axis, 1, n + 3)
         three += x.narrow(axis, 2, n + 3)
@@ -119,10 +120,10 @@ def box(x: Tensor) -> Tensor:
 
 
 def _windows(x: Tensor, *, mean: float = 0.0, data_range: float) -> Windows:
-    """Means, their squares plus half of c1, variances plus half of c2 (times 48/49, as the variances are).
+    """Means, their squares plus half of c1, variances plus half of c2, all variances times 48/49.
 
     Args:
-        x: (N, h, w), less `mean`.
+        x: (N, h, w), minus `mean`.
     """
     middle, c1, c2 = box(x), (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
     variance = box(x.square()).sub_(middle.square()).add_(c2 / 2 / UNBIASED)

@@ -21,7 +21,7 @@ def select(
 
     Args:
         predictions: from `medrob.evaluation.predict_conditions`.
-        images: how many of each class (0 = all), or their indices, which are then taken as they are.
+        images: how many of each class (0 = all), or a list of their indices, which is taken as it is.
         how: "random" or "all" = of all images; "correct", "wrong" = of those that the network
             recognises, or not, when clean. Fewer are taken where there are not so many.
         seed: of the draw.
@@ -50,8 +50,8 @@ def select(
         clean = clean[(clean["predicted"] == clean["label"]) == (how == "correct")]
     rng = np.random.default_rng(seed)
     order = rng.permutation(clean.index.to_numpy(copy=True))
-    kept = [order[group.loc[order] == label][: images or None] for label in np.unique(group)]
-    chosen = np.sort(np.concatenate(kept))
+    by_class = [order[group.loc[order] == label][: images or None] for label in np.unique(group)]
+    chosen = np.sort(np.concatenate(by_class))
     if not len(chosen):
         raise ValueError(f"select={how!r}: there is no such image among the {len(group)} clean ones")
     return chosen.astype(np.int64)
@@ -63,37 +63,14 @@ def example(dataset: ImageDataset, chosen: np.ndarray) -> int:
     return int(other[0] if len(other) else chosen[0])
 
 
-def explained(target: str | int, dataset: ImageDataset, predictions: pd.DataFrame, image: int) -> int:
-    """The class explained in one clean image: that of `targets`, or the one predicted in the table."""
-    asked = targets(target, dataset, np.array([image]))
-    if asked is not None:
-        return int(asked[0])
-    here = (predictions["corruption"] == "clean") & (predictions["image"] == image)
-    return int(predictions.loc[here, "predicted"].iloc[0])
-
-
-def explained_under(
-    rows: Sequence[Condition], target: str | int, dataset: ImageDataset, predictions: pd.DataFrame, image: int
-) -> np.ndarray:
-    """The class explained in one image under each condition, int64 (rows,): see `explained`.
-
-    With "own" it is the class predicted under that condition, else the same in every row.
-    """
-    if target != "own":
-        return np.full(len(rows), explained(target, dataset, predictions, image))
-    own = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
-    return own.loc[list(rows)].to_numpy(np.int64)
-
-
-def targets(target: str | int, dataset: ImageDataset, rows: np.ndarray | None = None) -> np.ndarray | None:
-    """The class to explain in each image.
+def targets(target: str | int, dataset: ImageDataset, rows: np.ndarray) -> np.ndarray | None:
+    """The class to explain in each of the images with these indices.
 
     Args:
-        target: see `measure`.
-        dataset: the images. rows: indices of those that are explained; None = all.
+        target: see `medrob.drift.measure`.
 
     Returns:
-        int64 (N,); None = the class that the network predicts.
+        int64 (rows,); None = the class that the network predicts.
 
     Raises:
         ValueError: an unknown target; "label" where an image has several labels.
@@ -108,9 +85,28 @@ def targets(target: str | int, dataset: ImageDataset, rows: np.ndarray | None = 
         )
     if target in ("predicted", "own"):
         return None
-    labels = dataset.labels if rows is None else dataset.labels[rows]
     if target != "label":
-        return np.full(len(labels), names.index(target), np.int64)
-    if labels.ndim > 1:
+        return np.full(len(rows), names.index(target), np.int64)
+    if dataset.labels.ndim > 1:
         raise ValueError("target='label': an image has several labels here; give the name of one")
-    return labels.astype(np.int64)
+    return dataset.labels[rows].astype(np.int64)
+
+
+def explained_under(
+    conditions: Sequence[Condition],
+    target: str | int,
+    dataset: ImageDataset,
+    predictions: pd.DataFrame,
+    image: int,
+) -> np.ndarray:
+    """The class explained in one image under each condition, int64 (conditions,); see `targets`.
+
+    Where it is the predicted class, the table of predictions tells it: with "own" that under each
+    condition, else that of the clean image, the same in every row.
+    """
+    known = targets(target, dataset, np.array([image]))
+    if known is not None:
+        return np.repeat(known, len(conditions))
+    predicted = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
+    asked = list(conditions) if target == "own" else [("clean", 0)] * len(conditions)
+    return predicted.loc[asked].to_numpy(np.int64)
