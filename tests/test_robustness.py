@@ -1,11 +1,11 @@
-"""Corruption errors, temperature scaling, and what the scores say in words."""
+"""Corruption errors, temperature scaling, and the numbers of the scores."""
 
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import balanced_accuracy_score, log_loss
 
-from medrob import evaluation, words
+from medrob import evaluation
 from medrob.evaluation import ALEXNET, corruption_errors, fit_temperature, rescaled, scale
 
 
@@ -169,7 +169,7 @@ def test_rescaled_predictions_keep_everything_but_the_probabilities():
     assert list(found) == list(table) and (found["predicted"] == table["predicted"]).all()
 
 
-# -- In words ----------------------------------------------------------------------------------------
+# -- Numbers -----------------------------------------------------------------------------------------
 
 
 def scored(clean=(0.9, 0.85, 0.95), drops=((0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05))):
@@ -184,67 +184,11 @@ def scored(clean=(0.9, 0.85, 0.95), drops=((0.3, 0.2, 0.4), (0.01, -0.02, 0.03),
     return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
 
 
-def test_what_the_scores_say():
-    text = words.scores(scored())
-    assert "Clean AUC 0.900 (95 % interval 0.850 to 0.950)." in text
-    assert "Largest drop: c0 at severity 5, 0.300 (0.200 to 0.400)." in text
-    assert "1 of 3 conditions lower the AUC" in text and "1 raise it" in text
-    assert "no skill to lose" in words.scores(scored(clean=(0.55, 0.45, 0.65)))
-    assert "not defined" in words.scores(scored(clean=(np.nan,) * 3))
-    text = words.calibration(scored())
-    assert "higher than clean under 1 of them, lower under 1, not shown to differ under 1" in text
-
-
-def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
-    bare = scored().assign(low=np.nan, high=np.nan, drop_low=np.nan, drop_high=np.nan)
-    errors = corruption_errors(OURS, THEIRS, resamples=0)
-    told = [words.scores(bare), words.calibration(bare)]
-    told.append(words.errors(errors, "theirs"))
-    assert "Clean AUC 0.900.\nLargest drop: c0 at severity 5, 0.300." in told[0]
-    assert "ECE: 0.900 clean" in told[1] and "mCE 0.750" in told[2]
-    for text in told:
-        assert "No intervals were asked for" in text and "nan" not in text
-        assert not any(claim in text for claim in ("conditions lower", "under 0", "not shown", "better"))
-
-
 @pytest.mark.parametrize("column", ["class", "value", "low", "drop"])
 def test_scores_without_a_column_are_named(column):
     rows = scored().drop(columns=column)
-    for say in (words.scores, words.calibration, lambda s: evaluation.numbers(s, None)):
-        with pytest.raises(ValueError, match=f"the table scores lacks {column}"):
-            say(rows)
-
-
-def test_scores_without_the_clean_images_are_said_to_be_so():
-    for say, metric in ((words.scores, "auc"), (words.calibration, "ece")):
-        with pytest.raises(ValueError, match=rf"no {metric} of the condition \('clean', 0\)"):
-            say(scored().query("severity > 0"))
-
-
-def test_the_title_of_the_errors_names_a_reference_only_where_something_is_compared():
-    compared = corruption_errors(OURS, THEIRS, resamples=5)
-    assert words.error_title(compared, "theirs").endswith("relative to those of theirs.")
-    alone = corruption_errors(OURS, resamples=5)
-    assert "alexnet" not in words.error_title(alone, "alexnet")
-
-
-def test_what_the_errors_say():
-    text = words.errors(corruption_errors(OURS, THEIRS, resamples=50), "theirs")
-    assert "mCE 0.750" in text and "rBE 4.000" in text and "without snow" in text
-    assert "theirs has no figures" in words.errors(corruption_errors(OURS, resamples=5), "theirs")
-    assert "several labels" in words.errors(None, "theirs")
-    better = corruption_errors(OURS, OURS, resamples=5).assign(low=0.5, high=0.9)
-    assert "better than the reference" in words.errors(better, "theirs")
-
-
-def test_alexnets_figures_are_of_another_size_or_suite():
-    errors = corruption_errors(OURS, THEIRS, resamples=5)
-    say = words.errors
-    for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
-        text = say(errors, "alexnet", size=size, suite=suite)
-        assert "Not like with like" in text and f"this run has {size} px and the suite {suite}" in text
-    assert "Not like" not in say(errors, "alexnet", size=224, suite="medmnist-c:pneumoniamnist")
-    assert "Not like" not in say(errors, "theirs", size=28, suite="thesis")
+    with pytest.raises(ValueError, match=f"the table scores lacks {column}"):
+        evaluation.numbers(rows, None)
 
 
 def test_the_numbers_of_the_scores():

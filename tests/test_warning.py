@@ -8,7 +8,7 @@ import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
-from medrob import analysis, words
+from medrob import analysis
 from medrob.analysis.detection import (
     _doubts,
     auroc_interval,
@@ -170,15 +170,6 @@ def test_risk_and_its_area_by_hand():
 def test_pictures_without_a_map_are_left_out_for_every_signal():
     _, areas = analysis.risk(*four(drift=(0.1, 0.2, 0.3, np.nan)), **HEAD, severity=1, resamples=20)
     assert (areas["cases"] == 3).all() and areas["wrong"].tolist() == pytest.approx([1 / 3] * len(areas))
-
-
-@pytest.mark.parametrize(
-    ("wrong", "said"),
-    [((0, 0, 0, 0), "no prediction is wrong"), ((1, 1, 1, 1), "every prediction is wrong")],
-)
-def test_nothing_to_set_aside_is_said(wrong, said):
-    _, areas = analysis.risk(*four(wrong=wrong), **HEAD, severity=1, resamples=10)
-    assert said in words.risk(areas)
 
 
 @pytest.mark.parametrize(

@@ -1,35 +1,30 @@
-"""Every sentence that is written from numbers: functions of result tables that give Markdown text."""
+"""Every sentence that is written from numbers, as Markdown text.
 
-from medrob.words.alarms import added, beside, best, failure, risk
-from medrob.words.answered import answer, answers, sensitivity
-from medrob.words.links import association, per_image
-from medrob.words.map_checks import faithfulness, localisation, randomisation, worst_case
-from medrob.words.moved_maps import drift, headline, twins
-from medrob.words.performance import calibration, error_title, errors, scores
-from medrob.words.side_by_side import ranks, runs
+A function takes the table that the function of the same name makes (`medrob.analysis`, `medrob.trust`,
+`medrob.evaluation`), and, where the table holds several maps, the method, layer and severity of one.
+"""
+
+from medrob.words.alarms import added, beside, best, risk
+from medrob.words.data_and_training import data_sets, distances, network, speed, training
+from medrob.words.declared_tests import answer, association, failure, per_image, sensitivity
+from medrob.words.moved_maps import (
+    chosen,
+    drift,
+    explained,
+    faithfulness,
+    headline,
+    localisation,
+    normalised,
+    randomisation,
+    twins,
+    worst_case,
+)
+from medrob.words.performance import calibration, error_title, errors, predictions, scores, temperature
+from medrob.words.side_by_side import answers, ranks, runs
 
 __all__ = [
-    "added",
-    "answer",
-    "answers",
-    "association",
-    "beside",
-    "best",
-    "calibration",
-    "drift",
-    "error_title",
-    "errors",
-    "failure",
-    "faithfulness",
-    "headline",
-    "localisation",
-    "per_image",
-    "randomisation",
-    "ranks",
-    "risk",
-    "runs",
-    "scores",
-    "sensitivity",
-    "twins",
-    "worst_case",
-]
+    "added", "answer", "answers", "association", "beside", "best", "calibration", "chosen", "data_sets",
+    "distances", "drift", "error_title", "errors", "explained", "failure", "faithfulness", "headline",
+    "localisation", "network", "normalised", "per_image", "predictions", "randomisation", "ranks", "risk",
+    "runs", "scores", "sensitivity", "speed", "temperature", "training", "twins", "worst_case",
+]  # fmt: skip

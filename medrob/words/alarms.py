@@ -1,237 +1,132 @@
-"""What drift is worth as a warning of a failure."""
+"""What drift is worth as a warning, beside other signals and other maps. Sentences of notebook 05."""
 
 from __future__ import annotations
 
-import numpy as np
+from collections import Counter
+
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis.best import AHEAD, warnings_at
+from medrob.analysis.best import warnings_at
 from medrob.analysis.detection import DOUBT
-from medrob.analysis.tables import MAP, require_map
-from medrob.analysis.testing import (
-    HOLM,
-    NO,
-    OPEN,
-    OPPOSITE,
-    SMALL,
-    UNDEFINED,
-    YES,
-    Finding,
-    rows_of,
-    warning,
-)
+from medrob.analysis.testing import HOLM, NO, OPEN, OPPOSITE, UNDEFINED, YES
 from medrob.analysis.worth import BEST, FOLDS
-from medrob.check import require
+from medrob.words.phrases import (
+    BETTER,
+    count,
+    finding,
+    grouped,
+    judged,
+    name,
+    number,
+    of_map,
+    place,
+    side,
+    text,
+)
 
-
-def failure(
-    failure: pd.DataFrame, *, method: str, layer: str, severity: int, tests: pd.DataFrame | None = None
-) -> str:
-    """In words: does drift warn of a flipped prediction? See also `medrob.words.beside`.
-
-    Args:
-        failure: from `failure`.
-        tests: from `adjust`: p is then the corrected one.
-
-    Raises:
-        ValueError: a method, layer or severity that `failure` does not hold.
-    """
-    rows = warnings_at(failure, severity, "flipped")
-    counts = ["events", "cases", "lost", "lost_events", "compared", "compared_events", "within"]
-    require(rows, ["p", *counts, "across_classes"], "failure")
-    require_map(rows, method, layer, "failure")
-    drift = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
-    events, cases = (
-        drift[name] + drift[lost] for name, lost in (("events", "lost_events"), ("cases", "lost"))
-    )
-    begin = f"Severity {severity}: {events} of {cases} predictions flipped."
-    if drift["lost"]:
-        begin += (
-            f" {drift['lost']} pictures, {drift['lost_events']} of them flipped, have a degenerate "
-            "map and no drift; they are left out below."
-        )
-    if tests is not None:
-        kinds = rows_of(tests, method, layer, "tests")
-        drift = pd.concat([drift, kinds.loc[warning("flipped", severity)][["p_adjusted", "correction"]]])
-    found = Finding.of(drift, ("auroc", "low", "high"))
-    verdict = found.verdict(chance=0.5, small=SMALL["auroc"])
-    if verdict == UNDEFINED:
-        return f"{begin}\nNothing to detect: of each class, no picture with a drift has flipped, or all have."
-    told = {
-        YES: "warns of a flip",
-        OPPOSITE: "is smaller where the prediction flips",
-        NO: "does not warn of a flip",
-        OPEN: "is not shown to warn of a flip",
-    }[verdict]
-    if drift["compared"] < drift["cases"]:
-        begin += (
-            f"\nWhat follows rests on {drift['compared']} pictures, {drift['compared_events']} of them "
-            f"flipped: those under {drift['within'].replace('_', ' ')}, of classes in which some have "
-            "flipped and others have not."
-        )
-    across = drift["across_classes"]
-    across = f", across classes {across:.2f}" if np.isfinite(across) else ""
-    return f"{begin}\nDrift {told}: AUROC within a class {found.unsigned()}{across}."
+ALL_MAPS = {
+    YES: "warn",
+    OPPOSITE: "warn the wrong way round (they move less where it fails)",
+    NO: "do not warn",
+    OPEN: "are not shown to warn",
+    UNDEFINED: "cannot be judged",
+}
+ADDED = {
+    YES: "adds to",
+    OPPOSITE: "only adds noise to",
+    NO: "adds nothing that matters to",
+    OPEN: "is not shown to add to",
+    UNDEFINED: "cannot be judged beside",
+}
 
 
 def beside(beside: pd.DataFrame) -> str:
-    """In words: which signals that need no map does drift surpass as a warning, and which surpass it?
-
-    Args:
-        beside: from `beside`.
-    """
-    require(beside, ["event", "signal", "auroc", "high", *AHEAD], "beside")
-    own = beside[beside["signal"] == "drift"].set_index("event")["auroc"]
-    if missing := set(beside["event"]) - set(own.index):
-        raise ValueError(
-            f"the table beside has no row of the signal 'drift' for {', '.join(sorted(missing))}"
-        )
-    lines = []
+    """Which signals that need no map are worse warnings than drift, and which are better?"""
+    drift, lines = beside[beside["signal"] == "drift"].set_index("event")["auroc"], []
     for event, rows in beside[beside["signal"] != "drift"].groupby("event", sort=False):
-        told: dict[str, list[str]] = {}
-        alike: dict[tuple, list[str]] = {}  # of two classes, confidence, entropy and margin order alike
-        for row in rows.to_dict("records"):
-            key = (row["auroc"], row["high"] < 0.5, Finding.of(row, AHEAD))
-            alike.setdefault(key, []).append(row["signal"])
-        for (auroc, backwards, found), names in alike.items():
-            place = f"{auroc:.2f}" + f" (below chance: {1 - auroc:.2f} the other way round)" * backwards
-            words = {YES: "better than", OPPOSITE: "worse than", UNDEFINED: UNDEFINED}
-            verdict = found.verdict(chance=0, small=0, tested=False)
-            told.setdefault(words.get(verdict, "not distinguishable from"), []).append(
-                f"{', '.join(names)}, {place}: by {found.plain()}"
-            )
-        if set(told) == {UNDEFINED}:
-            lines.append(f"Prediction {event}: nothing to compare drift on.")
-            continue
-        lines.append(
-            f"Prediction {event}, AUROC on the same pictures (95 % intervals, not corrected for their "
-            f"number): drift {own[event]:.2f} is"
+        # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
+        alike = rows.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False, dropna=False)
+        pairs = grouped((_signal(group) for _, group in alike), " ")
+        known = rows["ahead"].notna().any()
+        said = (
+            f"drift has an AUROC of {drift[event]:.2f}, {pairs}" if known else "there is nothing to compare"
         )
-        lines += [f"  {words} {'; '.join(names)}" for words, names in told.items()]
-    return "\n".join(lines)
+        lines.append(f"Prediction {event}: {said}.")
+    return text("On the same corrupted images, with 95 % intervals not corrected for their number:", lines)
 
 
-def best(best: pd.Series, failure: pd.DataFrame, *, method: str, layer: str) -> str:
-    """In words: which map warns best, chosen after looking, beside the one fixed beforehand.
+def _signal(rows: pd.DataFrame) -> tuple[str, str]:
+    """How drift stands to signals that are one, and the signals with their AUROC and the difference."""
+    ahead, auroc = finding(rows.iloc[0], "ahead"), rows["auroc"].iloc[0]
+    turned = f", below chance, {1 - auroc:.2f} the other way round" if rows["high"].iloc[0] < 0.5 else ""
+    return side(ahead, *BETTER), f"{', '.join(rows['signal'])} ({auroc:.2f}{turned}) by {number(ahead)}"
 
-    Args:
-        best: from `best_warning`.
-        failure: from `failure`. method, layer: fixed beforehand, see `headline`.
-    """
-    if not best["maps"]:
-        return f"Severity {best['severity']}: no map can be chosen; nothing failed, or none is usable."
-    rows = warnings_at(failure, best["severity"], best["event"])
-    require_map(rows, method, layer, "failure")
-    own = rows[(rows["method"] == method) & (rows["layer"] == layer)].iloc[0]
+
+def best(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
+    """Which map warns best, chosen after looking, beside the one that was declared?"""
+    top = analysis.best_warning(failure, severity)
+    if not top["maps"]:
+        return f"At severity {severity} no map can be chosen: nothing failed, or none is usable."
+    rows = warnings_at(failure, severity, top["event"])
+    declared = of_map(rows, "failure", method, layer).iloc[0]
     rows = rows[rows["signal"] == "drift"]
-    rows = rows.assign(p_adjusted=analysis.holm(rows["p"]), correction=HOLM)
-    top, found = Finding.of(best, ("auroc", "low", "high")), Finding.of(own, ("auroc", "low", "high"))
-    if (best["method"], best["layer"]) == (method, layer):
-        told = f"the one fixed beforehand, {method} at {layer}, warns best: AUROC {top.unsigned()}."
-        return f"{_verdicts(rows)}\nOf {best['maps']} maps, {told}"
-    holds = top.verdict(chance=0.5, small=SMALL["auroc"]) == YES
-    return (
-        f"{_verdicts(rows)}\n"
-        f"Chosen after looking, as the highest of {best['maps']}: {best['method']} at {best['layer']}, "
-        f"AUROC {top.unsigned()}{_rests(best)}.\n"
-        f"Fixed beforehand: {method} at {layer}, AUROC {found.unsigned()}{_rests(own)}. "
-        + (
-            "The first is flattered by the choice; that it warns at all holds after correction for it."
-            if holds
-            else "That the first warns at all is not shown, once the choice is corrected for."
-        )
+    corrected = rows.assign(p_adjusted=analysis.holm(rows["p"]), correction=HOLM).to_dict("records")
+    found = Counter(judged(finding(row, "auroc"), "auroc") for row in corrected)
+    verdicts = ", ".join(f"{found[verdict]} {said}" for verdict, said in ALL_MAPS.items() if found[verdict])
+    begin = f"Of {count(len(rows), 'map')} (a method at a layer, Holm over all of them), {verdicts}."
+    if place(top) == place(declared):
+        return text(begin, f"The declared one, {place(top)}, warns best: {_auroc(top)}.")
+    holds = "but it stays" if judged(finding(top, "auroc"), "auroc") == YES else "and is not shown to be"
+    return text(
+        begin,
+        f"The best, chosen after looking, is {place(top)}: {_auroc(top)}.",
+        f"The declared one is {place(declared)}: {_auroc(declared)}.",
+        f"The best is optimistic, as it was chosen, {holds} above chance after correction for the choice.",
     )
 
 
-def _verdicts(rows: pd.DataFrame) -> str:
-    """How many maps warn, warn the wrong way round, do not warn, or are not shown to."""
-    found = [
-        Finding.of(row, ("auroc", "low", "high")).verdict(chance=0.5, small=SMALL["auroc"])
-        for row in rows.to_dict("records")
-    ]
-    words = {
-        YES: "warn",
-        OPPOSITE: "warn the wrong way round (they move less where it fails)",
-        NO: "do not warn",
-        OPEN: "are not shown to warn",
-        UNDEFINED: "cannot be judged",
-    }
-    parts = [f"{found.count(verdict)} {told}" for verdict, told in words.items() if verdict in found]
-    return f"Of {len(found)} maps (method and layer, Holm over all of them), {', '.join(parts)}."
-
-
-def _rests(row: pd.Series) -> str:
-    """On how many pictures an AUROC rests: other maps are degenerate for other pictures."""
+def _auroc(row: pd.Series) -> str:
+    """The AUROC of a map and what it rests on: other maps are degenerate for other images."""
     lost = f", without {row['lost_events']} that have no map" if row["lost_events"] else ""
-    return f", from {row['compared']} pictures with {row['compared_events']} {row['event']}{lost}"
+    images = f"{count(row['compared'], 'corrupted image')} with {row['compared_events']} {row['event']}"
+    return f"AUROC {number(finding(row, 'auroc'), '.2f')}, from {images}{lost}"
 
 
 def added(added: pd.DataFrame, *, method: str, layer: str) -> str:
-    """In words: does drift add to confidence, entropy, margin and the picture's RMSE?
-
-    Args:
-        added: from `added`.
-    """
-    require(added, ["event", *MAP, "gain", "gain_low", "gain_high"], "added")
-    require_map(added, method, layer, "added")
+    """Does drift add to confidence, entropy, margin and the RMSE of the image?"""
     lines = []
-    for row in added[(added["method"] == method) & (added["layer"] == layer)].to_dict("records"):
-        gain = Finding.of(row, ("gain", "gain_low", "gain_high"))
-        found = gain.verdict(chance=0, small=SMALL["gain"], tested=False)
-        told = {
-            YES: "adds to",
-            OPPOSITE: "only adds noise to",
-            NO: "adds nothing that matters to",
-            OPEN: "is not shown to add to",
-            UNDEFINED: "cannot be judged beside",
-        }[found]
-        line = f"Prediction {row['event']}: drift {told} confidence, entropy, margin and the picture's RMSE"
-        if found == UNDEFINED:
-            lines.append(f"{line}: too few images with and without it for {FOLDS} folds.")
-        else:
-            lines.append(
-                f"{line}: AUROC {row['auroc']:.3f} with it, {row['gain']:+.3f} "
-                f"({row['gain_low']:+.3f} to {row['gain_high']:+.3f})."
-            )
-    return "\n".join(lines)
+    for row in of_map(added, "added", method, layer).to_dict("records"):
+        gain = finding(row, "gain")
+        verdict = judged(gain, "gain", tested=False)
+        how = f"AUROC {row['auroc']:.3f} with it, {number(gain, '+.3f')}"
+        if verdict == UNDEFINED:
+            how = f"there are too few images with and without it for {FOLDS} folds"
+        known = "confidence, entropy, margin and the RMSE of the image"
+        lines.append(f"Prediction {row['event']}: drift {ADDED[verdict]} {known}: {how}.")
+    return text(lines)
 
 
 def risk(areas: pd.DataFrame) -> str:
-    """In words: would it help to set the pictures with the most drift aside? By intervals, not corrected.
-
-    Args:
-        areas: from `risk`.
-    """
-    numbers = ["area", "low", "high", "saved", "saved_low", "saved_high", "wrong"]
-    numbers += ["spared", "spared_low", "spared_high"]
-    require(areas, ["signal", *numbers, *MAP, "severity"], "areas")
+    """Would it help to set the corrupted images with the most drift aside? By intervals, not corrected."""
     if areas.empty:
-        return (
-            "Whether setting pictures aside helps cannot be said: no map is usable, or the images have no "
-            "label or several, so that no prediction is simply wrong."
-        )
+        why = "no map is usable, or images have no label or several, so that no prediction is simply wrong"
+        return f"It cannot be said whether setting images aside helps: {why}."
     rows = areas.set_index("signal")
-    drift = rows.loc["drift"]
-    wrong = drift["wrong"]
-    if wrong in (0, 1):
-        return f"Setting pictures aside changes nothing: {'every' if wrong else 'no'} prediction is wrong."
-    spared = Finding.of(drift, ("spared", "spared_low", "spared_high"))
-    better = Finding.of(drift, ("saved", "saved_low", "saved_high"))
-    helps = {YES: "better than chance", OPPOSITE: "worse than chance"}.get(
-        spared.verdict(chance=0, small=0, tested=False), "not shown to be better than chance"
-    )
-    against = {YES: "better than", OPPOSITE: "worse than"}.get(
-        better.verdict(chance=0, small=0, tested=False), "not distinguishable from"
-    )
-    others = rows["area"].drop(["drift", DOUBT, BEST], errors="ignore").dropna()
-    beside = ""
-    if len(others) and others.min() < rows.loc[DOUBT, "area"]:
-        beside = f"; of what needs no map, {others.idxmin()} does best ({others.min():.3f})"
-    return (
-        f"Severity {drift['severity']}, all corruptions and classes together: {100 * wrong:.0f} % of the "
-        f"predictions are wrong.\nPictures set aside by drift ({drift['method']} at {drift['layer']}) leave "
-        f"a mean risk of {drift['area']:.3f} ({drift['low']:.3f} to {drift['high']:.3f}), {helps};\n"
-        f"that is {against} low confidence ({rows.loc[DOUBT, 'area']:.3f}){beside}. "
-        f"The best possible order leaves {rows.loc[BEST, 'area']:.3f}."
+    drift, area = rows.loc["drift"], rows["area"]
+    if drift["wrong"] in (0, 1):
+        which = "every" if drift["wrong"] else "no"
+        return f"Setting images aside changes nothing: {which} prediction is wrong."
+    spared = finding(drift, "spared")
+    helps = side(spared, "better than chance", "worse than chance", "not shown to be better than chance")
+    others, rival = area.drop(["drift", DOUBT, BEST], errors="ignore").dropna(), ""
+    if len(others) and others.min() < area[DOUBT]:
+        rival = f"; of the signals that need no map, {name(others.idxmin())} does best ({others.min():.3f})"
+    where, left = f"({place(drift)})", number(finding(drift, "area"), ".3f")
+    return text(
+        f"At severity {drift['severity']}, over all corruptions and classes together, {drift['wrong']:.0%} "
+        "of the predictions are wrong.",
+        f"Setting aside images by their drift {where} leaves a mean risk of {left}, {helps}.",
+        f"That is {side(finding(drift, 'saved'), *BETTER)} low confidence ({area[DOUBT]:.3f}){rival}.",
+        f"The best possible order leaves {area[BEST]:.3f}.",
     )

@@ -1,76 +1,217 @@
-"""What the maps of a run say: how far they move, which one is declared, which are the same."""
+"""What the maps and the checks of trust say: the sentences of notebook 04."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+
+import numpy as np
 import pandas as pd
 
 from medrob import analysis
 from medrob.analysis.tables import CONDITION, MAP
-from medrob.check import require
+from medrob.analysis.trust import FAITHFULNESS, FEWEST, THRESHOLD
+from medrob.words.phrases import (
+    HIGHER,
+    corruption,
+    count,
+    finding,
+    grouped,
+    listed,
+    name,
+    number,
+    of_map,
+    place,
+    side,
+    text,
+)
 
 NEAR = 0.99  # median rank correlation of two methods' maps above which they are hardly two; declared
+NO_MAP, TOO_FEW = "no map to judge", f"fewer than {FEWEST} images, not judged"
+RANDOMISED = {
+    "failed": "fail randomisation (they stay much the same in a network that has learnt nothing)",
+    "unclear": "are unclear (the interval lies across the limit)",
+    "too few images": f"rest on fewer than {FEWEST} images and are not judged",
+    "not testable": "cannot be tested (every map of one of the networks is degenerate)",
+    "passed": "change when all weights are randomised (the rank correlation with the map before is "
+    f"{THRESHOLD} or less, with its whole interval)",
+}
+PLACES = {
+    "energy": "the share of the map inside the lesion is",
+    "pointing": "the highest point is inside it in",
+}
+STAGES = {"preserved": "preserved", "flipped": "flipped (the map may move with it)"}
+
+
+def chosen(counts: Mapping[str, int], how: str) -> str:
+    """How many images of each class are explained, and which: "random", "correct" or "wrong" ones."""
+    classes = listed([f"{number} of {name(label)}" for label, number in counts.items()])
+    return f"{count(sum(counts.values()), 'image')} are explained ({how}): {classes}."
+
+
+def explained(image: int, classes: Sequence[str], method: str) -> str:
+    """Which class the maps of one image explain, or which ones, row by row."""
+    rows = ", ".join(map(name, classes)) if len(set(classes)) > 1 else name(classes[0])
+    return f"Image {image}: the maps explain {rows}, by {name(method)}."
 
 
 def drift(drift: pd.DataFrame) -> str:
-    """In words: how many comparisons, how often the prediction is kept, what is degenerate and where most."""
-    require(drift, ["image", *CONDITION, *MAP, "preserved", "degenerate"], "drift")
-    lost = drift.groupby([*MAP, *CONDITION], sort=False, observed=True)["degenerate"].mean()
-    text = (
-        f"{len(drift)} comparisons of {drift['image'].nunique()} images; prediction kept in "
-        f"{drift['preserved'].mean():.1%}; {drift['degenerate'].mean():.1%} degenerate"
-    )
-    if not lost.max():
-        return f"{text}."
-    method, layer, corruption, severity = lost.index[lost.argmax()]
+    """How many comparisons there are, how often the prediction is kept, what is degenerate and where most."""
+    flat = drift.groupby([*MAP, *CONDITION], sort=False, observed=True)["degenerate"].mean()
+    kept, lost = f"{drift['preserved'].mean():.1%}", f"{drift['degenerate'].mean():.1%}"
+    begin = f"There are {count(len(drift), 'comparison')} of {count(drift['image'].nunique(), 'image')}."
+    begin += f" The prediction is kept in {kept} of them, and {lost} are degenerate."
+    if not flat.max():
+        return begin
+    worst = dict(zip(flat.index.names, flat.index[flat.argmax()], strict=True))
+    where = f"{place(worst)} under {corruption(worst['corruption'])} at severity {worst['severity']}"
     flipped = 1 - drift.loc[drift["degenerate"], "preserved"].mean()
-    return (
-        f"{text},\nmost of {method} at {layer} under {corruption.replace('_', ' ')} at severity {severity}, "
-        f"{lost.max():.0%}; "
-        f"of the degenerate {flipped:.0%} are flipped predictions. They are left out below."
-    )
+    end = f"Of the degenerate, {flipped:.0%} are flipped predictions. They are left out below."
+    return text(begin, f"Most are degenerate for {where} ({flat.max():.0%}).", end)
 
 
 def headline(drift: pd.DataFrame, *, severity: int) -> str:
-    """In words: the map that `headline` chooses, and how many of its maps are degenerate.
-
-    Args:
-        drift: from `medrob.drift.measure`. severity: of the declared tests.
-    """
-    require(drift, ["severity"], "drift")
-    method, layer = analysis.headline(drift)
-    own = drift[(drift["method"] == method) & (drift["layer"] == layer)]
-    bad = own["degenerate"].astype(bool)
-    at = own["severity"] == severity
-    limit = "at most" if bad.mean() <= 0.1 else "no layer has at most"
-    return (
-        f"Declared: {method} at {layer}, severity {severity} ({limit} a tenth of the maps degenerate): "
-        f"{bad.sum()} of its {len(own)} maps are, {(bad & at).sum()} of {at.sum()} at severity {severity}."
-    )
+    """The map that is declared for the tests, and how many of its maps are degenerate."""
+    rows = of_map(drift, "drift", *analysis.headline(drift))
+    flat, at = rows["degenerate"].astype(bool), rows["severity"] == severity
+    limit = "at most" if flat.mean() <= 0.1 else "no layer has at most"
+    where = f"{place(rows.iloc[0])}, severity {severity} ({limit} a tenth of the maps degenerate)"
+    here = f"{(flat & at).sum()} of {at.sum()} at severity {severity}"
+    total = count(len(rows), "map")
+    return f"The declared map is {where}: {flat.sum()} of its {total} are degenerate, {here}."
 
 
 def twins(drift: pd.DataFrame, alike: pd.DataFrame | None = None) -> str:
-    """In words: which methods are the same map, and where; and which are nearly the same.
-
-    Args:
-        drift: from `medrob.drift.measure`.
-        alike: from `medrob.trust.between`: pairs above a median rank correlation of 0.99 are named, but
-            remain two methods. None = not looked at.
-    """
-    found = analysis.twins(drift)
-    lines = []
-    for (layer, one), group in found.groupby(["layer", "same_as"], sort=False):
-        lines.append(f"{layer}: {' = '.join([one, *group['method']])} are one map, one piece of evidence.")
+    """Which methods give the same map, and, if `alike` (`medrob.trust.between`) is given, nearly the same."""
+    same, lines, near = analysis.twins(drift), [], ""
+    for (layer, first), group in same.groupby(["layer", "same_as"], sort=False):
+        methods = listed(map(name, [first, *group["method"]]))
+        lines.append(f"At {name(layer)}, {methods} give one map: one piece of evidence.")
     if not lines and drift["method"].nunique() > 1:
         lines.append("No two methods give the same map: each is evidence of its own.")
     if alike is not None:
-        repeated = set(zip(found["method"], found["layer"], strict=True))
-        near = [
-            f"{row.layer}: {row.method} ~ {row.other} ({row.value:.3f})"
+        repeated = set(zip(same["method"], same["layer"], strict=True))
+        pairs = [
+            f"{name(row.method)} and {name(row.other)} at {name(row.layer)} ({row.value:.3f})"
             for row in alike[alike["value"] > NEAR].itertuples()
             if not {(row.method, row.layer), (row.other, row.layer)} & repeated
         ]
-        lines.append(
-            f"Nearly the same map (median rank correlation above {NEAR}, {alike['images'].max()} images), "
-            f"hardly two pieces of evidence: {', '.join(near) or 'none'}."
-        )
-    return "\n".join(lines)
+        limit = f"median rank correlation above {NEAR} over {count(alike['images'].max(), 'image')}"
+        near = f"Nearly the same map ({limit}), and so hardly two pieces of evidence: "
+        near += f"{', '.join(pairs) or 'none'}."
+    return text(*lines, near)
+
+
+def normalised(strata: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
+    """How far a map moves where 1 is another image's map: all, preserved and flipped predictions."""
+    rows = of_map(strata[strata["severity"] == severity], "strata", method, layer)
+    numbers = [number(finding(row), ".2f", count(row["images"], "image")) for row in rows.to_dict("records")]
+    lines = [f"{stratum}: {value}" for stratum, value in zip(rows["stratum"], numbers, strict=True)]
+    where = f"{place(rows.iloc[0])} at severity {severity}"
+    return text(f"The normalised drift of {where} (1: as far as another image's map) is", lines)
+
+
+def randomisation(trust: pd.DataFrame, images: int) -> str:
+    """Which maps, looked at in so many images, change when all weights are randomised, and which do not."""
+    rows = analysis.verdicts(trust)
+    again = rows["value"].notna() & rows.duplicated(["layer", "value", "low", "high"])  # a twin's map
+    rows, lines = rows[~again], []
+    for verdict, said in RANDOMISED.items():
+        found = rows[rows["verdict"] == verdict]
+        layers = found.groupby("method", sort=False)["layer"].agg(", ".join).reset_index()
+        where = "; ".join(map(place, layers.to_dict("records")))
+        named = "" if verdict == "passed" else f": {where}"
+        lines += [f"{len(found)} of {count(len(rows), 'map')} {said}{named}."] if len(found) else []
+    return text(f"The check uses {count(images, 'image')}.", lines)
+
+
+def faithfulness(trust: pd.DataFrame) -> str:
+    """Which methods mark what the network needs better than a random map of the same resolution?"""
+    rows, lines = analysis.faithfulness_table(trust), []
+    for test, part in rows.groupby("test", sort=False):
+        lines.append(f"{FAITHFULNESS[test][0]}: {grouped(map(_faithful, part.to_dict('records')), ': ')}.")
+    random = "a random map of the same resolution; each interval is judged by itself."
+    return text(f"Each map is compared, image by image, with {random}", lines)
+
+
+def _faithful(row: dict) -> tuple[str, str]:
+    """What is said of a method in a test, and the method with its number."""
+    if not np.isfinite(row["above"]) or row["images"] < FEWEST:
+        return TOO_FEW if np.isfinite(row["above"]) else NO_MAP, name(row["method"])
+    above, images = finding(row, "above"), count(row["images"], "image")
+    said = side(above, "better", "worse", "not shown to differ")
+    return said, f"{name(row['method'])} {number(above, '+.3f', images)}"
+
+
+def worst_case(trust: pd.DataFrame) -> str:
+    """How far the map moves at worst, where the image hardly changes and the decision stays."""
+    tests = trust.pivot_table(index=MAP, columns="test", values="value")
+    lines = [
+        f"{place(row)}, {count(row['images'], 'image')}: an attack moves the map by RMSE "
+        f"{number(finding(row), '.2f')}, random noise of the same size by {other['max-sensitivity']:.2f}; "
+        f"the image changes by {other['attack-picture']:.1f} grey levels (RMSE), and the decision is kept in "
+        f"{other['attack-kept']:.0%}."
+        for row in trust[trust["test"] == "attack"].to_dict("records")
+        for other in [tests.loc[(row["method"], row["layer"])]]
+    ]
+    return text("The worst case:", lines) if lines else "No attack was made."
+
+
+def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
+    """Does the map lie on the lesion when clean, and does it still at the highest severity?
+
+    It is judged by the paired difference to chance: the share of each image that its lesion covers. Preserved
+    and flipped predictions are kept apart: a map may move when its class is no longer predicted.
+    """
+    if trust.empty:
+        return "There are no lesion masks in this data set: localisation cannot be asked."
+    rows = of_map(trust, "trust", method, layer)
+    clean = rows[(rows["corruption"] == "clean") & rows["test"].isin(PLACES) & rows["value"].notna()]
+    if clean.empty:
+        return f"{place(rows.iloc[0])}: no clean map of an image with a lesion can be compared."
+    worst = rows[(rows["severity"] == rows["severity"].max()) & (rows["corruption"] != "clean")]
+    at, lines = f"At severity {rows['severity'].max()}", [_on_lesion(row) for row in clean.to_dict("records")]
+    for test, part in worst[worst["stage"] == "change"].groupby("test", sort=False):
+        changes = grouped(map(_change, part.to_dict("records")), " under ")
+        lines.append(f"{at} against the same images clean, kept and flipped, {test}: {changes}.")
+    for test in clean.loc[clean["above_low"] > 0, "test"]:
+        for stage, prediction in STAGES.items():
+            part = worst[(worst["test"] == test) & (worst["stage"] == stage)].to_dict("records")
+            found = [(_against_chance(r), f"{corruption(r['corruption'])} ({_counted(r)})") for r in part]
+            lines += [f"{at}, {test}, prediction {prediction}: {grouped(found, ' under ')}."] if found else []
+    return text(lines)
+
+
+def _on_lesion(row: dict) -> str:
+    """Where a clean map lies, in one measure."""
+    value, low, high, chance = (f"{row[end]:.0%}" for end in ("value", "low", "high", "chance"))
+    above, *ends = (f"{100 * row[f'above{end}']:+.1f}" for end in ("", "_low", "_high"))
+    points = f"{above} ({ends[0]} to {ends[1]}) points above chance: {_against_chance(row)}"
+    share = f"{PLACES[row['test']]} {value} ({low} to {high}; {_counted(row)}; chance {chance})"
+    return f"Clean: {share}; image by image, {points}."
+
+
+def _change(row: dict) -> tuple[str, str]:
+    """Does the map lie less, or more, on the lesion than when clean? And the corruption with the number."""
+    found, under = finding(row), corruption(row["corruption"])
+    if row["images"] < FEWEST or not np.isfinite(found.value):
+        return TOO_FEW if np.isfinite(found.value) else NO_MAP, under
+    said = side(found, *HIGHER)
+    return said, under if said == HIGHER[-1] else f"{under} {number(found, '+.3f')}"
+
+
+def _against_chance(row: dict) -> str:
+    """Against chance, by the paired difference."""
+    if np.isnan(row["value"]) or row["images"] < FEWEST:
+        return NO_MAP if np.isnan(row["value"]) else TOO_FEW
+    # Where no map hits, the bootstrap has no spread: could chance have missed every time, too?
+    missed = row["test"] == "pointing" and row["value"] == 0
+    luck = missed and (1 - row["chance"]) ** row["images"] >= 0.025
+    if row["above_low"] > 0:
+        return "more than chance"
+    return "less than chance" if row["above_high"] < 0 and not luck else "not shown to differ from chance"
+
+
+def _counted(row: dict) -> str:
+    """How many images count, and of how many, if maps are left out as degenerate."""
+    total = count(row["images"] + row["degenerate"], "image")
+    return f"{row['images']} of {total}" if row["degenerate"] else total

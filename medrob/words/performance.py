@@ -1,146 +1,110 @@
-"""What the scores say: skill, loss under corruption, calibration and corruption errors."""
+"""What predictions and scores say: skill, loss, calibration, errors. The sentences of notebook 03."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from medrob.check import require
 from medrob.evaluation import require_scores
 from medrob.evaluation.report import DROP, RATIO_NAMES
+from medrob.words.phrases import corruption, count, finding, name, number, side, text
 
-NO_INTERVALS = "No intervals were asked for"
+NO_INTERVALS = "No intervals were asked for, so it cannot be said what chance explains."
 CHANCE = 0.5  # AUC of a network that knows nothing
 ALEXNET_SIZE, ALEXNET_SUITE = 224, "medmnist-c"  # of the figures of Di Salvo et al. (2024)
 
 
+def predictions(predictions: pd.DataFrame) -> str:
+    """How many predictions there are."""
+    conditions = count(len(predictions[["corruption", "severity"]].drop_duplicates()), "condition")
+    images = count(predictions["image"].nunique(), "image")
+    return f"There are {count(len(predictions), 'prediction')}: of {images} under {conditions}."
+
+
+def temperature(fitted: float, *, used: bool) -> str:
+    """The temperature that calibrates the network (Guo et al. 2017)."""
+    below = "It is used below." if used else "It is not used below."
+    return f"The fitted temperature is {fitted:.2f} (above 1, the network is too sure). {below}"
+
+
 def scores(scores: pd.DataFrame) -> str:
-    """In words: has the network skill to lose, where does it lose most, is the loss larger than chance?
-
-    Args:
-        scores: from `score`.
-
-    Raises:
-        ValueError: scores without a column, or without the clean value.
-    """
-    rows = _overall(scores, "auc")
-    clean, dirty = rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
+    """Has the network skill to lose, where does it lose most, and is the loss larger than chance?"""
+    clean, corrupted = _clean_and_corrupted(scores, "auc")
     if not np.isfinite(clean["value"]):
         return "The AUC is not defined: a class has no image, or all images are of one."
-    dirty = dirty[dirty["drop"].notna()]
-    if not np.isfinite([clean["low"], clean["high"]]).all():
-        return _bare_scores(clean, dirty)
-    lines = [f"Clean AUC {clean['value']:.3f} (95 % interval {clean['low']:.3f} to {clean['high']:.3f})."]
+    value, worst, end = number(finding(clean), ".3f").replace("(", "(95 % interval "), "", ""
+    begin = f"The AUC on clean images is {value}."
     if clean["low"] <= CHANCE:
-        return f"{lines[0]} It is not shown to be above chance: no skill to lose, and no drop means much."
-    if dirty.empty:
-        return lines[0]
-    worst = dirty.loc[dirty["drop"].idxmax()]
-    lost, gained = (dirty["drop_low"] > 0).sum(), (dirty["drop_high"] < 0).sum()
-    lines.append(
-        f"Largest drop: {worst['corruption']} at severity {worst['severity']}, {worst['drop']:.3f} "
-        f"({worst['drop_low']:.3f} to {worst['drop_high']:.3f})."
-    )
-    lines.append(
-        f"{lost} of {len(dirty)} conditions lower the AUC by more than the sample of images explains"
-        f"{f', {gained} raise it' if gained else ''} (each interval for itself)."
-    )
-    return "\n".join(lines)
+        return text(begin, "It is not shown to be above chance: no skill to lose, and no drop means much.")
+    drops = corrupted[corrupted["drop"].notna()]
+    if len(drops):
+        row, total = drops.loc[drops["drop"].idxmax()], count(len(drops), "condition")
+        under = f"{corruption(row['corruption'])} at severity {row['severity']}"
+        worst = f"It drops most under {under}, by {number(finding(row, 'drop'), '.3f')}."
+        lost, gained = (drops["drop_low"] > 0).sum(), (drops["drop_high"] < 0).sum()
+        raised = f" and higher under {gained}" if gained else ""
+        end = f"It is lower under {lost} of {total}{raised} by more than the sample of images explains "
+        end += "(each interval is judged by itself)."
+    return text(begin, worst, end if np.isfinite([clean["low"], clean["high"]]).all() else NO_INTERVALS)
 
 
-def _bare_scores(clean: pd.Series, dirty: pd.DataFrame) -> str:
-    """The scores in words where they have no intervals."""
-    lines = [f"Clean AUC {clean['value']:.3f}."]
-    if len(dirty):
-        worst = dirty.loc[dirty["drop"].idxmax()]
-        lines.append(
-            f"Largest drop: {worst['corruption']} at severity {worst['severity']}, {worst['drop']:.3f}."
-        )
-    return "\n".join([*lines, f"{NO_INTERVALS}: what chance explains cannot be said."])
-
-
-def _overall(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:
     """The rows of a metric over all classes; a ValueError if a column or the clean value is missing."""
-    require(scores, ["class"], "scores")
-    rows = scores[scores["class"] == "all"]
-    require_scores(rows, ["value", "low", "high", *DROP], metric)
-    return rows[rows["metric"] == metric]
+    require_scores(scores, ["value", "low", "high", *DROP], metric)
+    rows = scores[(scores["class"] == "all") & (scores["metric"] == metric)]
+    return rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
 
 
 def calibration(scores: pd.DataFrame) -> str:
-    """In words: does the calibration error grow, mean over the corruptions at the highest severity?
-
-    Args:
-        scores: from `score`.
-
-    Raises:
-        ValueError: scores without a column, or without the clean value.
-    """
-    rows = _overall(scores, "ece")
-    clean, worst = rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] == rows["severity"].max()]
-    if worst["severity"].iloc[0] == 0:
-        return f"ECE: {clean['value']:.3f} clean."
-    told = (
-        f"ECE: {clean['value']:.3f} clean, {worst['value'].mean():.3f} at severity "
-        f"{worst['severity'].iloc[0]} (mean over {len(worst)} corruptions)"
-    )
-    if worst[["drop_low", "drop_high"]].isna().all(axis=None):
-        return f"{told}. {NO_INTERVALS}: what chance explains cannot be said."
+    """Does the calibration error grow, as a mean over the corruptions at the highest severity?"""
+    clean, corrupted = _clean_and_corrupted(scores, "ece")
+    begin = f"The calibration error (ECE) is {clean['value']:.3f} on clean images"
+    if corrupted.empty:
+        return f"{begin}."
+    worst = corrupted[corrupted["severity"] == corrupted["severity"].max()]
+    mean = f"{worst['value'].mean():.3f} at severity {worst['severity'].max()}"
+    begin += f" and {mean} (mean over {count(len(worst), 'corruption')})."
+    # A drop is clean minus corrupted: where the whole interval is below 0, the error has grown.
     more, less = (worst["drop_high"] < 0).sum(), (worst["drop_low"] > 0).sum()
-    return (
-        f"{told}; higher than clean under {more} of them, lower under {less}, "
-        f"not shown to differ under {len(worst) - more - less}."
-    )
+    rest = f"lower under {less} and not shown to differ under {len(worst) - more - less}"
+    bounded = worst[["drop_low", "drop_high"]].notna().any(axis=None)
+    return text(begin, f"It is higher than clean under {more} of them, {rest}." if bounded else NO_INTERVALS)
 
 
 def errors(
     errors: pd.DataFrame | None, reference: str, *, size: int = ALEXNET_SIZE, suite: str = ALEXNET_SUITE
 ) -> str:
-    """In words: the errors under corruption, beside those of the reference.
+    """The errors under corruption (None: an image has several labels) beside those of the reference.
 
-    Args:
-        errors: from `corruption_errors`; None where an image has several labels.
-        reference: its name.
-        size, suite: the pixels an edge and the corruptions of the run. Where they are not those of the
-            figures of "alexnet", the text warns.
+    Size and suite are those of the run: the text warns where AlexNet's figures are of others.
     """
     if errors is None:
         return "An image has several labels here: corruption errors, which need one, are not defined."
-    mean = errors[errors["corruption"] == "mean"].set_index("metric")
-    lines = []
-    for metric, row in mean.iterrows():
-        name = RATIO_NAMES[str(metric)]
-        lost = f" ({row['left_out']})" if row["left_out"] else ""
-        if not np.isfinite(row["value"]):
-            lines.append(f"{name}: not defined{lost}.")
-            continue
-        side = ""
-        if metric != "excess" and np.isfinite(row["low"]):
-            side = "worse than the reference" if row["low"] > 1 else "not shown to differ from the reference"
-            side = f": {'better than the reference' if row['high'] < 1 else side}"
-        ends = f" ({row['low']:.3f} to {row['high']:.3f})" if np.isfinite(row["low"]) else ""
-        lines.append(f"{name} {row['value']:.3f}{ends}{side}{lost}.")
-    if mean["value"].notna().any() and mean["low"].isna().all():
-        lines.append(f"{NO_INTERVALS}.")
-    if set(mean.index) == {"excess"}:
-        lines.append(
-            f"{reference} has no figures for this data set: name a run on the same data as the reference for "
-            "mCE, relative mCE, BE and rBE."
-        )
+    mean, note = errors[errors["corruption"] == "mean"], ""
+    bare = mean["value"].notna().any() and mean["low"].isna().all()
+    elsewhere = "Name a run on the same data as the reference"
+    if set(mean["metric"]) == {"excess"}:
+        note = f"{name(reference)} has no figures for this data set. "
+        note += f"{elsewhere} for mCE, relative mCE, BE and rBE."
     elif reference == "alexnet" and (size, suite.split(":")[0]) != (ALEXNET_SIZE, ALEXNET_SUITE):
-        lines.append(
-            f"Not like with like: AlexNet's figures are for {ALEXNET_SIZE} px and the suite {ALEXNET_SUITE}, "
-            f"this run has {size} px and the suite {suite}. Name a run on the same data as the reference."
-        )
-    return "\n".join(lines)
+        theirs = f"AlexNet's figures are for {ALEXNET_SIZE} px and the suite {ALEXNET_SUITE}"
+        note = f"This is not like with like: {theirs}, this run has {size} px and the suite {name(suite)}. "
+        note += f"{elsewhere}."
+    return text([_error(row) for row in mean.to_dict("records")], NO_INTERVALS if bare else "", note)
+
+
+def _error(row: dict) -> str:
+    """One mean error, and how it stands to the reference, whose own is 1."""
+    found, verdict = finding(row), ""
+    if row["metric"] != "excess" and np.isfinite(found.low):
+        verdict = side(found, ": worse than", ": better than", ": not shown to differ from", chance=1)
+        verdict += " the reference"
+    lost = f" ({row['left_out']})" if row["left_out"] else ""
+    return f"{RATIO_NAMES[row['metric']]} is {number(found, '.3f')}{verdict}{lost}."
 
 
 def error_title(errors: pd.DataFrame, reference: str) -> str:
-    """The caption of the table of errors, which names the reference only where something is compared with it.
-
-    Args:
-        errors: from `corruption_errors`. reference: its name.
-    """
+    """The caption of the table of errors, which names the reference only where something is compared."""
     compared = set(errors["metric"]) != {"excess"}
-    told = f"relative to those of {reference}" if compared else "balanced error less that of clean images"
-    return f"Errors under corruption: {told}."
+    how = f"relative to those of {reference}" if compared else "balanced error minus that of clean images"
+    return f"Errors under corruption: {how}."

@@ -1,4 +1,4 @@
-"""What several runs say beside each other."""
+"""What several runs say beside each other. The last sentences of notebook 05."""
 
 from __future__ import annotations
 
@@ -9,99 +9,103 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.runs import INDEPENDENT, OVERALL
-from medrob.analysis.tables import MAP
-from medrob.analysis.testing import (
-    LEVEL,
-    OPPOSITE,
-    UNDEFINED,
-    YES,
-    Finding,
-)
-from medrob.check import require
+from medrob.analysis.testing import LEVEL, NO, OPEN, OPPOSITE, UNDEFINED, YES, Finding
+from medrob.words.phrases import HIGHER, count, finding, name, number, p_value, place, side, text
+
+MEASURES = {  # of the table of runs: its name, and why it cannot be compared
+    "auc": ("the AUC under corruption", "a class is missing"),
+    "drop": ("the AUC drop", "a class is missing"),
+    "drift": ("drift", "other methods or no usable map"),
+}
+VERDICTS = (YES, OPPOSITE, NO, OPEN, UNDEFINED)
 
 
 def runs(compared: pd.DataFrame) -> str:
-    """In words: how each run differs from the first, over all severities.
-
-    Args:
-        compared: from `compare_runs`.
-    """
-    columns = ["measure", "run", "severity", "difference", "pairing", "seeds", *MAP, "left_out"]
-    require(compared, columns, "compared")
-    names = list(dict.fromkeys(compared["run"]))
-    lines = []
+    """How each run differs from the first, over all severities."""
     left = compared[compared["left_out"] != ""].drop_duplicates("run")
-    for row in left.itertuples():
-        lines.append(f"Left out, as not every run has it: of {row.run}, {row.left_out}.")
-    if len(names) == 1:
+    lines = [
+        f"Of {name(row.run)}, {name(row.left_out)} is left out, as not every run has it."
+        for row in left.itertuples()
+    ]
+    first, *others = dict.fromkeys(compared["run"])
+    if not others:
         seeds = int(compared["seeds"].iloc[0])
-        told = (
-            "one run" if seeds == 1 else f"one network, trained with {seeds} seeds, which are taken together"
-        )
-        return "\n".join([*lines, f"There is {told}: nothing to compare it with."])
-    first = compared[compared["run"] == names[0]].iloc[0]
-    for name in names[1:]:
-        rows = compared[(compared["run"] == name) & (compared["severity"] == OVERALL)].set_index("measure")
-        parts = [_difference(rows.loc[measure]) for measure in ("auc", "drop", "drift")]
-        own, other = (f"{r['method']} at {r['layer']}" for r in (rows.loc["drift"], first))
-        if own != other and np.isfinite(rows.loc["drift", "difference"]):
-            parts[-1] += f", but not like with like: {own} beside {other}"
-        lines.append(f"{name} against {names[0]}: {'; '.join(parts)}.")
-        if rows.loc["auc", "pairing"] == INDEPENDENT:
-            lines.append("  They are on other images, so the intervals are those of independent samples.")
-    return "\n".join(lines)
+        what = "one run" if seeds == 1 else f"one network, trained with {seeds} seeds that are taken together"
+        return text(*lines, f"There is {what}: there is nothing to compare it with.")
+    rows = compared[compared["severity"] == OVERALL].set_index(["run", "measure"])
+    for run in others:
+        parts = [_difference(rows.loc[(run, measure)], *words) for measure, words in MEASURES.items()]
+        drift, reference = rows.loc[(run, "drift")], rows.loc[(first, "drift")]
+        if place(drift) != place(reference) and np.isfinite(drift["difference"]):
+            parts[-1] += f", but not like with like: {place(drift)} beside {place(reference)}"
+        line = f"{name(run)} against {name(first)}: {'; '.join(parts)}."
+        if rows.loc[(run, "auc"), "pairing"] == INDEPENDENT:
+            line += " They are on other images, so the intervals are those of independent samples."
+        lines.append(line)
+    return text(lines)
 
 
-def _difference(row: pd.Series) -> str:
-    names = {"auc": "AUC under corruption", "drop": "AUC drop", "drift": "drift"}
-    found = Finding.of(row, ("difference", "difference_low", "difference_high"))
-    verdict = found.verdict(chance=0, small=0, tested=False)
-    if verdict == UNDEFINED:
-        why = "other methods or no usable map" if row.name == "drift" else "a class is missing"
-        return f"{names[str(row.name)]} cannot be compared ({why})"
-    told = {YES: "higher", OPPOSITE: "lower"}.get(verdict, "not shown to differ")
-    return f"{names[str(row.name)]} {told}, {found.value:+.3f} ({found.low:+.3f} to {found.high:+.3f})"
+def _difference(row: pd.Series, label: str, why: str) -> str:
+    """How one measure differs from that of the first run."""
+    found = finding(row, "difference")
+    said = f"is {side(found, *HIGHER)}, {number(found, '+.3f')}"
+    return f"{label} {said if np.isfinite(found.value) else f'cannot be compared ({why})'}"
 
 
-def ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
-    """In words: which method is steadiest, and whether runs agree on the order.
-
-    Args:
-        ranked: from `ranks`. agreed: from `agreement`.
-    """
-    require(ranked, ["run", *MAP, "rank", "same_as", "fails"], "ranks")
-    good = ranked.dropna(subset="rank")
-    if good.empty:
-        return "No method can be ranked: none has usable maps in every run."
-    order = good.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable")
-    if len(order) == 1:
-        return f"There is one method that can be ranked, {order.index[0]}: nothing to compare it with."
-    bad = ", ".join(dict.fromkeys(good[good["fails"]]["method"]))
-    lines = [f"From the steadiest map to the least steady: {_in_order(order, good)}."]
-    if bad:
-        lines.append(f"Steady or not, {bad} failed randomisation: no claim to stability.")
-    if agreed["runs"] < 2:
-        return "\n".join([*lines, "There is one run: whether others agree is not known."])
-    if not np.isfinite(agreed["w"]):
-        return "\n".join([*lines, "Too few methods to say whether the runs agree."])
-    least = math.factorial(int(agreed["methods"])) ** (1 - int(agreed["runs"]))  # all orders alike, by chance
-    if least >= LEVEL:
-        what = f"{agreed['runs']:.0f} runs of {agreed['methods']:.0f} methods"
-        told = f"That runs agree cannot be shown with {what}"
-        why = f"p is at least {least:.2f} (Kendall's W = {agreed['w']:.2f})"
-        return "\n".join([*lines, f"{told}: {why}."])
-    shown = "agree" if agreed["p"] < LEVEL else "are not shown to agree"
-    p = Finding(0, 0, 0, agreed["p"]).told_p()
-    return "\n".join(
-        [*lines, f"The {agreed['runs']:.0f} runs {shown} on the order: Kendall's W = {agreed['w']:.2f}, {p}."]
+def answers(asked: pd.DataFrame) -> str:
+    """Does the answer hold from run to run?"""
+    total, begin, lines, everywhere = asked["run"].nunique(), "", [], 0
+    if asked["conditions"].nunique() > 1:
+        each = asked.groupby("run", sort=False)["conditions"].first()
+        held = "; ".join(f"{name(run)}: {name(conditions)}" for run, conditions in each.items())
+        begin = f"The runs hold different conditions, and were asked about these ({held})."
+    for question, rows in asked.groupby("question", sort=False):
+        of_verdict = rows.groupby(pd.Categorical(rows["verdict"], VERDICTS), observed=True)["run"]
+        parts = [f"{verdict} in {len(runs)} ({', '.join(map(name, runs))})" for verdict, runs in of_verdict]
+        lines.append(f"{question} {'; '.join(parts)}.")
+        everywhere += (rows["verdict"] == YES).all()
+    where, end = (f"Over these {total} runs", " in every run") if total > 1 else ("In this run", "")
+    return text(
+        begin, lines, f"{where}, {everywhere} of {count(len(lines), 'question')} have the answer yes{end}."
     )
 
 
-def _in_order(order: pd.Series, good: pd.DataFrame) -> str:
+def ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
+    """Which method is steadiest, and do the runs agree on the order (`medrob.analysis.agreement`)?"""
+    good = ranked.dropna(subset="rank")
+    order = list(good.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable").index)
+    if not order:
+        return "No method can be ranked: none has usable maps in every run."
+    if len(order) == 1:
+        return f"Only one method can be ranked, {name(order[0])}: there is nothing to compare it with."
+    failed = ", ".join(map(name, dict.fromkeys(good.loc[good["fails"], "method"])))
+    return text(
+        f"From the steadiest map to the least steady: {_in_order(order, good)}.",
+        f"Steady or not, {failed} failed randomisation and cannot claim stability." if failed else "",
+        _agreement(agreed),
+    )
+
+
+def _agreement(agreed: pd.Series) -> str:
+    """Whether the runs agree on the order."""
+    if agreed["runs"] < 2:
+        return "There is one run, so it is not known whether others agree."
+    if not np.isfinite(agreed["w"]):
+        return "There are too few methods to say whether the runs agree."
+    least = math.factorial(int(agreed["methods"])) ** (1 - int(agreed["runs"]))  # all orders alike, by chance
+    runs, w = count(agreed["runs"], "run"), f"Kendall's W = {agreed['w']:.2f}"
+    if least >= LEVEL:
+        methods = count(agreed["methods"], "method")
+        return f"That they agree cannot be shown with {runs} of {methods}: p is at least {least:.2f} ({w})."
+    said = "agree" if agreed["p"] < LEVEL else "are not shown to agree"
+    return f"The {runs} {said} on the order: {w}, {p_value(Finding(0, 0, 0, agreed['p']))}."
+
+
+def _in_order(order: list[str], good: pd.DataFrame) -> str:
     """Methods by mean rank; ≈ between neighbours unless a run tells them apart, and none the other way."""
     low, high = (good.pivot(index="run", columns="method", values=f"rank_{end}") for end in ("low", "high"))
-    text = order.index[0]
-    for one, other in pairwise(order.index):
-        apart = (high[one] < low[other]).any() and not (high[other] < low[one]).any()
-        text += f"{', ' if apart else ' ≈ '}{other}"
-    return text + (" (≈: the data do not tell their ranks apart)" if "≈" in text else "")
+    said = name(order[0])
+    for method, after in pairwise(order):
+        apart = (high[method] < low[after]).any() and not (high[after] < low[method]).any()
+        said += f"{', ' if apart else ' ≈ '}{name(after)}"
+    return said + (" (≈: the data do not tell their ranks apart)" if "≈" in said else "")

@@ -1,0 +1,382 @@
+"""The phrases, and the sentences of notebooks 01 to 04: data, training, scores, maps and their checks."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medrob import words
+from medrob.analysis.testing import Finding
+from medrob.words import phrases
+
+GRADCAM = dict(method="gradcam", layer="layer4.1")
+
+
+# -- Phrases -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("found", "options", "expected"),
+    [
+        (Finding(0.88, 0.74, 0.96, 0.008, "Holm"), {}, "+0.88 (+0.74 to +0.96, Holm p = .008)"),
+        (Finding(0.88, 0.74, 0.96, 0.0002), {}, "+0.88 (+0.74 to +0.96, uncorrected p < .001)"),
+        (Finding(0.5, 0.4, 0.6, np.nan), dict(form=".1f", note="2 images"), "0.5 (0.4 to 0.6, 2 images)"),
+        (Finding(-0.5, np.nan, np.nan, np.nan), dict(form=".1f"), "-0.5"),
+        (Finding(np.nan, 0.0, 1.0, 0.01), {}, "not defined"),
+    ],
+)
+def test_a_number_has_its_interval_its_p_and_a_note(found, options, expected):
+    assert phrases.number(found, **options) == expected
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "expected"),
+    [(0.1, 0.2, "above"), (-0.2, -0.1, "below"), (-0.1, 0.1, "neither"), (np.nan, 0.1, "not defined")],
+)
+def test_the_side_of_chance_is_that_of_the_whole_interval(low, high, expected):
+    assert phrases.side(Finding(0.0, low, high, 0.9), "above", "below", "neither") == expected
+    higher = Finding(1.0, low + 1, high + 1, np.nan)
+    assert phrases.side(higher, "above", "below", "neither", chance=1) == expected
+
+
+def test_counts_names_and_lists():
+    assert [phrases.count(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
+    assert [phrases.listed(names) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
+    assert phrases.name("a_b*c [d] $e$ `f`") == r"a\_b\*c \[d\] \$e\$ \`f\`"
+    assert phrases.corruption("set_1/shot_noise") == "set 1/shot noise"
+    assert phrases.grouped([("x", "a"), ("y", "b"), ("x", "c")], " by ") == "x by a, c; y by b"
+
+
+def test_a_list_stands_apart_from_the_paragraphs_around_it():
+    assert phrases.text("One.", "", "Two.", ["a", "b"], "Three.") == "One.\nTwo.\n\n- a\n- b\n\nThree."
+    assert phrases.text([], "") == ""
+
+
+# -- Data and training -------------------------------------------------------------------------------
+
+
+def test_data_sets_and_network():
+    shape = SimpleNamespace(shape=(3, 28, 28, 1))
+
+    class Split(list):
+        name, task, images = "my_set", "binary", shape
+
+    train, test = Split(range(2000)), Split(range(3))
+    train.split, test.split = "train", "test"
+    said = words.data_sets(train, test)
+    assert said == r"my\_set has 2,000 train and 3 test images of 28x28x1; the task is binary."
+    weights = [SimpleNamespace(numel=lambda: 1200)] * 2
+    normalise = SimpleNamespace(mean=0.5, std=0.25)
+    model = SimpleNamespace(parameters=lambda: weights, normalise=normalise, origin="random weights")
+    said = words.network("resnet18", model)
+    assert "resnet18 has 2,400 parameters and random weights" in said and "mean 0.5 and spread 0.25" in said
+
+
+def test_the_corruption_that_changes_most():
+    rows = [("clean", 0, 0.0, 1.0), ("a_b", 5, 9.6, 0.5), ("c", 5, 3.0, 0.1), ("c", 4, 90.0, 0.0)]
+    said = words.distances(pd.DataFrame(rows, columns=["corruption", "severity", "rmse", "ssim"]))
+    assert "severity 5, a b moves the pixels furthest (RMSE 10 grey levels)" in said
+    assert "c leaves least of the structure (SSIM 0.10)" in said
+
+
+@pytest.mark.parametrize(
+    ("best", "expected"), [(2, "It is the last one"), (1, "Later epochs did not do better")]
+)
+def test_the_kept_epoch_and_what_training_cost(best, expected):
+    val = pd.DataFrame(dict(epoch=[1, 2], split="val", loss=[0.5, 0.4], auc=[0.8, 0.9], accuracy=0.7))
+    history = pd.concat([val, val.assign(split="train", loss=0.1)]).assign(
+        images_per_second=50.0, seconds=4.0
+    )
+    said = words.training(history, best)
+    assert f"Epoch {best} of 2 is kept: its validation AUC is {0.7 + best / 10:.3f}" in said
+    assert expected in said and "0.400 in the last epoch" in said and "0.400 at its lowest" in said
+    said = words.speed(history.assign(memory_mb=[10, 20, 30, 40], gpu_memory_mb=0))
+    assert "took 16 s, with 50 training images per second" in said and "40 MB, on the GPU 0 MB" in said
+
+
+# -- Scores ------------------------------------------------------------------------------------------
+
+
+def scored(clean=(0.9, 0.85, 0.95), drops=((0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05))):
+    """AUC and ECE, clean and under a corruption for each drop."""
+    rows = []
+    for metric in ("auc", "ece"):
+        rows.append(("clean", 0, "all", metric, *clean, 0.0, 0.0, 0.0))
+        rows += [
+            (f"c_{i}", 5, "all", metric, clean[0] - drop[0], 0.0, 1.0, *drop) for i, drop in enumerate(drops)
+        ]
+    columns = ["corruption", "severity", "class", "metric", "value", "low", "high"]
+    return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
+
+
+def test_predictions_and_temperature():
+    rows = pd.DataFrame(
+        dict(image=[0, 1] * 3, corruption=["clean"] * 2 + ["fog"] * 4, severity=[0, 0, 1, 1, 2, 2])
+    )
+    assert words.predictions(rows) == "There are 6 predictions: of 2 images under 3 conditions."
+    assert "1.05" in words.temperature(1.051, used=False) and "not used" in words.temperature(1, used=False)
+    assert "It is used" in words.temperature(1, used=True)
+
+
+def test_what_the_scores_say():
+    said = words.scores(scored())
+    assert "The AUC on clean images is 0.900 (95 % interval 0.850 to 0.950)." in said
+    assert "It drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
+    assert "lower under 1 of 3 conditions and higher under 1 by more" in said
+    assert "no skill to lose" in words.scores(scored(clean=(0.55, 0.45, 0.65)))
+    assert "not defined" in words.scores(scored(clean=(np.nan,) * 3))
+    assert words.scores(scored(drops=())).endswith("0.900 (95 % interval 0.850 to 0.950).")
+    said = words.calibration(scored())
+    assert "0.900 on clean images and 0.830 at severity 5 (mean over 3 corruptions)" in said
+    assert "higher than clean under 1 of them, lower under 1 and not shown to differ under 1" in said
+    assert words.calibration(scored(drops=())) == "The calibration error (ECE) is 0.900 on clean images."
+
+
+def ratios(**rows):
+    """{metric: (value, low, high)} -> the means of the table of errors."""
+    frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
+    return frame.rename_axis("metric").reset_index().assign(corruption="mean", left_out="")
+
+
+def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
+    bare = scored().assign(low=np.nan, high=np.nan, drop_low=np.nan, drop_high=np.nan)
+    errors = ratios(be=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
+    said = [words.scores(bare), words.calibration(bare), words.errors(errors, "theirs")]
+    assert "is 0.900.\nIt drops most under c 0 at severity 5, by 0.300." in said[0]
+    assert "0.900 on clean images" in said[1] and "BE is 0.750." in said[2]
+    for sentence in said:
+        assert "No intervals were asked for" in sentence and "nan" not in sentence
+        assert not any(claim in sentence for claim in ("lower", "under 0", "not shown", "better"))
+
+
+@pytest.mark.parametrize("column", ["class", "value", "low", "drop"])
+def test_scores_without_a_column_or_the_clean_images_are_named(column):
+    for say, metric in ((words.scores, "auc"), (words.calibration, "ece")):
+        with pytest.raises(ValueError, match=f"the table scores lacks {column}"):
+            say(scored().drop(columns=column))
+        with pytest.raises(ValueError, match=rf"no {metric} of the condition \('clean', 0\)"):
+            say(scored().query("severity > 0"))
+
+
+@pytest.mark.parametrize(
+    ("ends", "expected"),
+    [((0.5, 0.9), "better than"), ((1.1, 1.4), "worse than"), ((0.9, 1.1), "not shown to differ from")],
+)
+def test_errors_are_judged_beside_the_reference_which_is_one(ends, expected):
+    errors = ratios(ce=(1.0, *ends), excess=(0.1, 0.05, 0.2)).assign(left_out=["without snow", ""])
+    said = words.errors(errors, "theirs")
+    assert (
+        f"- mCE is 1.000 ({ends[0]:.3f} to {ends[1]:.3f}): {expected} the reference (without snow)." in said
+    )
+    assert "- excess is 0.100 (0.050 to 0.200)." in said
+    assert "relative to those of theirs." in words.error_title(errors, "theirs")
+
+
+def test_errors_without_a_reference_or_of_several_labels():
+    alone = ratios(excess=(0.1, 0.05, 0.2))
+    said = words.errors(alone, "alex_net")
+    assert r"alex\_net has no figures" in said and "mCE, relative mCE, BE and rBE" in said
+    assert "alexnet" not in words.error_title(alone, "alexnet")
+    assert "several labels" in words.errors(None, "theirs")
+    assert "rBE is not defined." in words.errors(ratios(rbe=(np.nan,) * 3), "theirs")
+
+
+def test_alexnets_figures_are_of_another_size_or_suite():
+    errors = ratios(be=(0.75, 0.5, 0.9))
+    for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
+        said = words.errors(errors, "alexnet", size=size, suite=suite)
+        assert "not like with like" in said and f"this run has {size} px and the suite {suite}" in said
+    assert "like with" not in words.errors(errors, "alexnet", size=224, suite="medmnist-c:pneumoniamnist")
+    assert "like with" not in words.errors(errors, "theirs", size=28, suite="thesis")
+
+
+# -- Maps --------------------------------------------------------------------------------------------
+
+
+def moves(**drifts):
+    """{method: drift of each image} -> the rows of drift, under fog at severity 5."""
+    parts = [pd.DataFrame(dict(image=range(len(x)), method=m, rmse=x)) for m, x in drifts.items()]
+    frame = pd.concat(parts, ignore_index=True)
+    frame = frame.assign(corruption="fog_bank", severity=5, layer="x", label=0, preserved=frame["image"] > 2)
+    return frame.assign(degenerate=frame["rmse"].isna())
+
+
+def test_what_is_explained():
+    said = words.chosen({"a_b": 3, "c": 2}, "random")
+    assert said == r"5 images are explained (random): 3 of a\_b and 2 of c."
+    assert words.explained(7, ["a", "a"], "Grad-CAM") == "Image 7: the maps explain a, by Grad-CAM."
+    assert "explain a, b, a, by" in words.explained(7, ["a", "b", "a"], "Grad-CAM")
+
+
+def test_the_drift_in_words():
+    said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
+    assert said == (
+        "There are 10 comparisons of 5 images. The prediction is kept in 40.0% of them, and 20.0% are "
+        "degenerate.\nMost are degenerate for a at x under fog bank at severity 5 (40%).\nOf the degenerate, "
+        "50% are flipped predictions. They are left out below."
+    )
+    assert words.drift(moves(a=[1.0, 2])).endswith("kept in 0.0% of them, and 0.0% are degenerate.")
+
+
+def test_the_declared_map_and_its_degenerate_maps():
+    drift = pd.concat(
+        [moves(gradcam=[1.0] * 18 + [np.nan] * 2), moves(gradcam=[1.0] * 20).assign(severity=1)]
+    )
+    said = words.headline(drift, severity=5)
+    assert "gradcam at x, severity 5 (at most a tenth of the maps degenerate)" in said
+    assert "2 of its 40 maps are degenerate, 2 of 20 at severity 5." in said
+    worse = words.headline(moves(gradcam=[1.0, np.nan]), severity=5)
+    assert "no layer has at most a tenth" in worse
+
+
+def test_twins_and_near_twins_are_named_apart():
+    x = np.linspace(0, 1, 8)
+    drift = moves(a=x, b=x, c=x**2, d=1 - x)
+    pairs = [("a", "b", 1.0), ("a", "c", 0.995), ("b", "c", 0.995), ("c", "d", 0.99), ("a", "d", 0.2)]
+    alike = pd.DataFrame(pairs, columns=["method", "other", "value"]).assign(layer="x", images=6)
+    same, near = words.twins(drift, alike).split("\n")
+    assert same == "At x, a and b give one map: one piece of evidence."
+    assert near.endswith(
+        "above 0.99 over 6 images), and so hardly two pieces of evidence: a and c at x (0.995)."
+    )
+    assert words.twins(drift, alike[3:]).endswith("two pieces of evidence: none.")
+    assert "each is evidence of its own" in words.twins(moves(c=x**2, d=1 - x))
+
+
+def test_the_normalised_drift_of_one_map():
+    rows = pd.DataFrame(dict(severity=[5, 5, 1], stratum=["all", "flipped", "all"], value=[0.9, 1.3, 0.1]))
+    rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, images=[12, 1, 12], **GRADCAM)
+    said = words.normalised(rows, **GRADCAM, severity=5)
+    assert said.endswith(
+        "is\n\n- all: 0.90 (0.80 to 1.00, 12 images)\n- flipped: 1.30 (1.20 to 1.40, 1 image)"
+    )
+    with pytest.raises(ValueError, match=r"'x' is not in the table strata; it has gradcam at layer4\.1"):
+        words.normalised(rows, method="gradcam", layer="x", severity=5)
+
+
+def test_which_maps_fail_randomisation():
+    limits = dict(a=(0.6, 0.8, 9), b=(-0.2, 0.5, 9), c=(0.4, 0.7, 9), d=(np.nan, np.nan, 0), e=(0.6, 0.9, 3))
+    rows = [
+        dict(method=m, layer=layer, test="randomisation", stage="all", images=n,
+             value=low, low=low, high=high)
+        for m, (low, high, n) in limits.items() for layer in ("layer1.0", "layer4.1")
+    ]  # fmt: skip
+    twin = [dict(row, method="twin") for row in rows[2:4]]  # the map of b again: it does not count
+    said = words.randomisation(pd.DataFrame([*rows, *twin]), 9)
+    assert said.startswith("The check uses 9 images.\n\n- 2 of 10 maps fail randomisation")
+    for verdict, method in (
+        ("fail ", "a"),
+        ("are unclear", "c"),
+        ("cannot be tested", "d"),
+        ("rest on", "e"),
+    ):
+        line = next(line for line in said.split("\n") if verdict in line)
+        assert "2 of 10 maps" in line and line.endswith(f": {method} at layer1.0, layer4.1.")
+    assert "2 of 10 maps change when all weights are randomised" in said and "twin" not in said
+
+
+def test_faithful_is_better_than_a_random_map_image_by_image():
+    rows = [
+        ("a", "insertion", 0.2, 0.1, 0.3, 7), ("b", "insertion", 0.1, -0.1, 0.3, 7),
+        ("a", "deletion", 0.2, 0.1, 0.3, 7), ("b", "deletion", -0.2, -0.3, -0.1, 7),
+        ("a", "road", np.nan, np.nan, np.nan, 0), ("b", "road", 0.1, 0.1, 0.1, 4), ("b", "floor", 1, 1, 1, 7),
+    ]  # fmt: skip
+    frame = pd.DataFrame(rows, columns=["method", "test", "above", "above_low", "above_high", "images"])
+    said = words.faithfulness(frame.assign(layer="layer4.1", value=0.3, low=0.2, high=0.4, chance=0.1))
+    assert said.split("\n")[2:] == [
+        "- Insertion: better: a +0.200 (+0.100 to +0.300, 7 images); "
+        "not shown to differ: b +0.100 (-0.100 to +0.300, 7 images).",
+        "- Deletion: worse: a -0.200 (-0.300 to -0.100, 7 images); "
+        "better: b +0.200 (+0.100 to +0.300, 7 images).",
+        "- ROAD: no map to judge: a; fewer than 5 images, not judged: b.",
+    ]
+
+
+def test_the_worst_case():
+    values = {"attack": 0.34, "max-sensitivity": 0.05, "attack-picture": 1.7, "attack-kept": 1.0}
+    rows = pd.DataFrame(dict(test=values, value=values)).assign(
+        test=list(values), low=0.3, high=0.4, images=4
+    )
+    said = words.worst_case(rows.assign(**GRADCAM))
+    assert "gradcam at layer4.1, 4 images: an attack moves the map by RMSE 0.34 (0.30 to 0.40)" in said
+    assert "by 0.05; the image changes by 1.7 grey levels" in said and said.endswith("kept in 100%.")
+    assert words.worst_case(rows[:0].assign(**GRADCAM)) == "No attack was made."
+
+
+# -- Localisation ------------------------------------------------------------------------------------
+
+
+def above(frame):
+    return {"above": frame["value"] - 0.1, **{f"above_{end}": frame[end] - 0.1 for end in ("low", "high")}}
+
+
+def places(clean, **dirty):
+    """Energy (low, value) for clean and at severity 5 of corruptions; chance .1; maps of 9 images of 12."""
+    rows = [("clean", 0, *clean), *((name, 5, *limits) for name, limits in dirty.items())]
+    frame = pd.DataFrame(rows, columns=["corruption", "severity", "low", "value"])
+    frame = frame.assign(test="energy", high=frame["value"] + 0.1, **GRADCAM)
+    frame["stage"] = np.where(frame["severity"] == 0, "", "preserved")
+    frame["degenerate"] = np.where(frame["severity"] == 0, 0, 3)
+    return frame.assign(images=12 - frame["degenerate"], chance=0.1, **above(frame))
+
+
+def say(frame):
+    return words.localisation(frame, **GRADCAM)
+
+
+def test_still_looks_no_longer_looks_never_looked():
+    said = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
+    assert said == (
+        "- Clean: the share of the map inside the lesion is 50% (40% to 60%; 12 images; chance 10%); image "
+        "by image, +40.0 (+30.0 to +50.0) points above chance: more than chance.\n"
+        "- At severity 5, energy, prediction preserved: more than chance under fog (9 of 12 images); "
+        "not shown to differ from chance under shot noise (9 of 12 images); no map to judge under snow "
+        "(9 of 12 images)."
+    )
+    never = say(places((0.08, 0.12), fog=(0.3, 0.4)))
+    assert "not shown to differ from chance" in never and "severity" not in never
+    assert "can be compared" in say(places((np.nan, np.nan)))
+    assert "no lesion masks" in say(places((0.4, 0.5))[:0])
+
+
+def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
+    rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(-0.2, -0.1))
+    flipped = rows[1:].assign(stage="flipped", images=[7, 4], degenerate=0, above_low=-0.09, above_high=-0.01)
+    pointing = rows[:1].assign(test="pointing", above_low=-0.2, above_high=-0.1)
+    _, point, preserved, moved = say(pd.concat([rows, flipped, pointing])).split("\n")
+    assert "the highest point is inside it in 50% (40% to 60%; 12 images; chance 10%)" in point
+    assert point.endswith("+40.0 (-20.0 to -10.0) points above chance: less than chance.")
+    assert "more than chance under fog" in preserved and "less than chance under snow (9 of 12" in preserved
+    assert "flipped" in moved and "less than chance under fog (7 images)" in moved
+    assert "fewer than 5 images, not judged under snow (4 images)" in moved
+
+
+@pytest.mark.parametrize(
+    ("images", "expected"), [(9, "not shown to differ from chance"), (90, "less than chance")]
+)
+def test_missing_a_small_lesion_every_time_may_be_chance(images, expected):
+    rows = places((0.4, 0.5), fog=(0, 0)).assign(test="pointing", images=images, chance=0.05, degenerate=0)
+    rows.loc[1, ["above_low", "above_high"]] = -0.06, -0.04
+    assert f"{expected} under fog ({images} images)" in say(rows)
+
+
+def test_still_looks_is_judged_by_the_paired_difference():
+    """All of the interval lies above the mean of chance, but not image by image; and the other way round."""
+    rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))
+    rows["above_low"] = [0.3, -0.01, 0.01]
+    rows["above_high"] = 0.5
+    said = say(rows)
+    assert "not shown to differ from chance under fog (9 of 12 images); more than chance under snow" in said
+
+
+def test_the_change_against_the_same_images_clean():
+    rows = places((0.4, 0.5), fog=(-0.3, -0.2), snow=(-0.1, 0.0), rain=(0, 0.1), haze=(np.nan, np.nan))
+    rows.loc[1:, "stage"] = "change"
+    rows.loc[rows["corruption"] == "rain", "images"] = 4
+    rows.loc[rows["corruption"] == "haze", "images"] = 0
+    assert say(rows).split("\n")[1] == (
+        "- At severity 5 against the same images clean, kept and flipped, energy: lower under fog -0.200 "
+        "(-0.300 to -0.100); not shown to differ under snow; fewer than 5 images, not judged under rain; "
+        "no map to judge under haze."
+    )
