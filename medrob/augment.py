@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ast
-import operator
-from collections.abc import Callable
+import copy
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import cache
 from types import ModuleType
 from typing import Any
@@ -13,6 +14,51 @@ import numpy as np
 
 from medrob import corruptions
 
+# imgaug expressions, as `policy` takes them. No mirror: the heart is on the left.
+GEOMETRIC = (  # how a patient stands
+    "iaa.Affine(scale=(0.92, 1.08), translate_percent={'x': (-0.08, 0.08), 'y': (-0.08, 0.08)}, "
+    "rotate=(-10, 10), mode='edge')"
+)
+PHOTOMETRIC = (  # how the picture was exposed
+    "iaa.Sequential([iaa.Multiply((0.8, 1.2)), iaa.LinearContrast((0.7, 1.3)), "
+    "iaa.GammaContrast((0.7, 1.4))])"
+)
+# An operation of AugMix at severity 3, and a chain of one to three of them, drawn for each image.
+OPERATION = (
+    "iaa.OneOf([iaa.pillike.Autocontrast(), iaa.pillike.Equalize(), iaa.Posterize(nb_bits=(3, 4)), "
+    "iaa.Rotate((-9, 9)), iaa.Solarize(1.0, threshold=(179, 255)), iaa.ShearX((-5, 5)), iaa.ShearY((-5, 5)), "
+    "iaa.TranslateX(percent=(-0.1, 0.1)), iaa.TranslateY(percent=(-0.1, 0.1))])"
+)
+CHAIN = (
+    f"iaa.Sequential([{OPERATION}, "
+    f"iaa.Sometimes(2 / 3, iaa.Sequential([{OPERATION}, iaa.Sometimes(1 / 2, {OPERATION})]))])"
+)
+SYNTAX = (ast.Expression, ast.Load, ast.Call, ast.keyword, ast.Constant, ast.List, ast.Tuple, ast.Dict)
+SUMS = (ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub)
+
+
+@dataclass(frozen=True)
+class Policy:
+    """What is done to the training images of a batch.
+
+    Attributes:
+        name: how it was asked for.
+        views: how many pictures an epoch makes of every image; 1 but for "exhaustive".
+    """
+
+    name: str
+    change: Callable[..., np.ndarray]
+    views: int = 1
+
+    def __call__(
+        self, images: np.ndarray, rng: np.random.Generator, views: np.ndarray | None = None
+    ) -> np.ndarray:
+        """New images of the same shape, uint8 (N, H, W, C); `views` (N,) says which, None = any."""
+        if self.views == 1:
+            return self.change(images, rng)
+        views = rng.integers(self.views, size=len(images)) if views is None else views
+        return self.change(images, rng, views)
+
 
 def _none(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """The images as they are."""
@@ -20,27 +66,20 @@ def _none(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 
 def _geometric(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shift up to 8 %, turn up to 10 degrees, scale 92-108 %: how a patient stands. No mirror: the heart."""
-    return _imgaug(_geometric_augmenter(), images, rng)
+    """Shift up to 8 %, turn up to 10 degrees, scale 92-108 %."""
+    return _imgaug(_augmenter(GEOMETRIC), images, rng)
 
 
 def _photometric(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast and gamma: how the picture was exposed."""
-    return _imgaug(_photometric_augmenter(), images, rng)
+    """Brightness, contrast and gamma."""
+    return _imgaug(_augmenter(PHOTOMETRIC), images, rng)
 
 
 def _corruptions(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random corruption of the suite "thesis" at a random severity for each image (0 = clean)."""
-    choices = corruptions.names("thesis")
-    kinds = rng.integers(len(choices), size=len(images))
+    kinds = rng.integers(len(corruptions.names("thesis")), size=len(images))
     severities = rng.integers(6, size=len(images))
-    seed = int(rng.integers(2**31))
-    result = images.copy()
-    for kind, severity in {*zip(kinds.tolist(), severities.tolist(), strict=True)}:
-        rows = np.flatnonzero((kinds == kind) & (severities == severity))
-        if severity:
-            result[rows] = corruptions.corrupt(images[rows], choices[kind], severity, seed=seed)
-    return result
+    return _exhaustive(images, rng, np.where(severities > 0, 5 * kinds + severities, 0))
 
 
 def _mixed(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -56,7 +95,7 @@ def _augmix(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """
     weights = rng.dirichlet([1, 1, 1], len(images))
     share = rng.beta(1, 1, len(images))[:, None, None, None]
-    chains = [_imgaug(_augmix_augmenter(), images, rng) for _ in range(3)]
+    chains = [_imgaug(_augmenter(CHAIN), images, rng) for _ in range(3)]
     mixed = np.einsum("nk,knhwc->nhwc", weights, np.stack(chains), dtype=float)
     return np.rint((1 - share) * images + share * mixed).astype(np.uint8)
 
@@ -73,27 +112,6 @@ def _exhaustive(images: np.ndarray, rng: np.random.Generator, views: np.ndarray)
     return result
 
 
-class Policy:
-    """What is done to the training images of a batch.
-
-    Attributes:
-        name: how it was asked for.
-        views: how many pictures an epoch makes of every image; 1 but for "exhaustive".
-    """
-
-    def __init__(self, name: str, apply: Callable[..., np.ndarray], views: int = 1) -> None:
-        self.name, self.views, self._apply = name, views, apply
-
-    def __call__(
-        self, images: np.ndarray, rng: np.random.Generator, views: np.ndarray | None = None
-    ) -> np.ndarray:
-        """New images of the same shape, uint8 (N, H, W, C); `views` (N,) says which, None = any."""
-        if self.views == 1:
-            return self._apply(images, rng)
-        views = rng.integers(self.views, size=len(images)) if views is None else views
-        return self._apply(images, rng, views)
-
-
 POLICIES: dict[str, tuple[Callable[..., np.ndarray], int]] = {
     "none": (_none, 1),
     "geometric": (_geometric, 1),
@@ -105,12 +123,14 @@ POLICIES: dict[str, tuple[Callable[..., np.ndarray], int]] = {
 }
 
 
-SUMS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
-
-
 def names() -> tuple[str, ...]:
     """The names that `policy` takes."""
     return tuple(POLICIES)
+
+
+def corruptions_of(name: str) -> tuple[str, ...]:
+    """The corruptions that a policy applies."""
+    return corruptions.names("thesis") if name in ("corruptions", "mixed", "exhaustive") else ()
 
 
 def policy(name: str) -> Policy:
@@ -130,61 +150,58 @@ def policy(name: str) -> Policy:
             f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; or give an imgaug "
             "expression such as 'iaa.Fliplr(0.5)'"
         )
-    augmenter = _expression(name.strip())
+    augmenter = _augmenter(name.strip())
     return Policy(name, lambda images, rng: _imgaug(augmenter, images, rng))
 
 
-def _expression(text: str) -> Any:
+@cache
+def _augmenter(text: str) -> Any:
     """The augmenter that an expression makes; it can call nothing but what imgaug defines."""
-    iaa, iap = _library().augmenters, _library().parameters
-    known = {"iaa": (iaa, iaa.Augmenter), "iap": (iap, iap.StochasticParameter)}
-
-    def named(node: ast.Attribute) -> Any:
-        """The class under a name such as ``iaa.Fliplr`` or ``iaa.pillike.Equalize``."""
-        start, *path = ast.unparse(node).split(".")
-        found, kind = known.get(start, (None, object))
-        for inner in path[:-1]:  # modules of imgaug's, and no others
-            found = getattr(found, inner, None)
-            if not (isinstance(found, ModuleType) and found.__name__.startswith("imgaug.augmenters.")):
-                found = None
-        found = getattr(found, path[-1], None)
-        writes = path[-1].startswith("SaveDebug")
-        if not (isinstance(found, type) and issubclass(found, kind)) or start not in known or writes:
-            raise ValueError(f"{ast.unparse(node)} is none of imgaug's")
-        return found
-
-    def value(node: ast.AST) -> Any:
-        match node:
-            case ast.Call(func=ast.Attribute() as called):
-                kind = named(called)
-                if any(k.arg is None for k in node.keywords):
-                    raise ValueError("write the arguments themselves instead of **")
-                options = {str(k.arg): value(k.value) for k in node.keywords}
-                return kind(*map(value, node.args), **options)
-            case ast.List(elts=items):
-                return [value(item) for item in items]
-            case ast.Dict(keys=keys, values=values) if all(keys):
-                return {value(k): value(v) for k, v in zip(keys, values, strict=True) if k}
-            case ast.Tuple(elts=items):
-                return tuple(value(item) for item in items)
-            case ast.UnaryOp(op=ast.USub(), operand=ast.BinOp() as inner):
-                return -value(inner)
-            case ast.BinOp(left=left, op=op, right=right) if type(op) in SUMS:
-                sides = value(left), value(right)
-                if all(isinstance(side, (int, float)) for side in sides):
-                    return SUMS[type(op)](*sides)
-        try:
-            return ast.literal_eval(ast.unparse(node))
-        except ValueError:
-            raise ValueError(f"{ast.unparse(node)} is neither an augmenter nor a number") from None
-
+    library = _library()
     try:
-        augmenter = value(ast.parse(text, mode="eval").body)
+        tree = ast.parse(text, mode="eval")
+        _check_syntax(tree)
+        known = {"__builtins__": {}, "iaa": library.augmenters, "iap": library.parameters}
+        augmenter = eval(compile(tree, "<augment>", "eval"), known)  # only what _check_syntax lets pass
+        if not isinstance(augmenter, library.augmenters.Augmenter):
+            raise ValueError(f"it gives a {type(augmenter).__name__}, not an augmenter")
     except Exception as error:  # imgaug raises many kinds on arguments that it does not know
         raise ValueError(f"augment={text!r} is no imgaug expression ({error})") from None
-    if not isinstance(augmenter, iaa.Augmenter):
-        raise ValueError(f"augment={text!r} gives a {type(augmenter).__name__}, not an augmenter")
     return augmenter
+
+
+def _check_syntax(tree: ast.AST) -> None:
+    """Raise unless an expression holds calls of imgaug's classes, and plain values."""
+    functions: set[ast.AST] = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call):
+            _check_class(ast.unparse(node.func))
+            functions |= set(ast.walk(node.func))
+        if isinstance(
+            node, ast.BinOp | ast.UnaryOp
+        ):  # no repeated strings or lists, which would fill the memory
+            for part in ast.walk(node):
+                if not isinstance(part, SUMS) and type(getattr(part, "value", None)) not in (int, float):
+                    raise ValueError(f"{ast.unparse(node)} is no number")
+        unpacked = (isinstance(node, ast.keyword) and node.arg is None) or None in getattr(node, "keys", [])
+        if node not in functions and (unpacked or not isinstance(node, SYNTAX + SUMS)):
+            raise ValueError(f"{ast.unparse(node)} is neither an augmenter nor a number")
+
+
+def _check_class(path: str) -> None:
+    """Raise unless a name such as ``iaa.pillike.Equalize`` is a class of imgaug's that draws or augments."""
+    library = _library()
+    start, *inner, name = path.split(".")
+    found = {"iaa": library.augmenters, "iap": library.parameters}.get(start)
+    kind = library.augmenters.Augmenter if start == "iaa" else library.parameters.StochasticParameter
+    for part in inner:  # modules of imgaug's, and no others
+        found = getattr(found, part, None)
+        if not (isinstance(found, ModuleType) and found.__name__.startswith("imgaug.augmenters.")):
+            found = None
+    found = getattr(found, name, None)
+    writes = name.startswith("SaveDebug")
+    if not (isinstance(found, type) and issubclass(found, kind)) or writes:
+        raise ValueError(f"{path} is none of imgaug's")
 
 
 @cache
@@ -198,46 +215,17 @@ def _library() -> Any:
     return imgaug
 
 
-@cache
-def _geometric_augmenter() -> Any:
-    iaa = _library().augmenters
-    shift = {"x": (-0.08, 0.08), "y": (-0.08, 0.08)}
-    return iaa.Affine(scale=(0.92, 1.08), translate_percent=shift, rotate=(-10, 10), mode="edge")
-
-
-@cache
-def _photometric_augmenter() -> Any:
-    iaa = _library().augmenters
-    return iaa.Sequential(
-        [iaa.Multiply((0.8, 1.2)), iaa.LinearContrast((0.7, 1.3)), iaa.GammaContrast((0.7, 1.4))]
-    )
-
-
-@cache
-def _augmix_augmenter() -> Any:
-    """A chain of one to three operations (AugMix at severity 3), drawn for each image."""
-    iaa = _library().augmenters
-    move = {"percent": (-0.1, 0.1)}
-    kinds = (
-        *(iaa.pillike.Autocontrast, iaa.pillike.Equalize, lambda: iaa.Posterize(nb_bits=(3, 4))),
-        *(lambda: iaa.Rotate((-9, 9)), lambda: iaa.Solarize(1.0, threshold=(179, 255))),
-        *(lambda: iaa.ShearX((-5, 5)), lambda: iaa.ShearY((-5, 5))),
-        *(lambda: iaa.TranslateX(**move), lambda: iaa.TranslateY(**move)),
-    )
-
-    def one() -> Any:
-        return iaa.OneOf([kind() for kind in kinds])
-
-    deeper = iaa.Sometimes(1 / 2, one())
-    return iaa.Sequential([one(), iaa.Sometimes(2 / 3, iaa.Sequential([one(), deeper]))])
-
-
 def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Run an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
-    from medrob.corruptions.imgaug_bridge import seeded
+    """Run a copy of an imgaug augmenter from a seed; the shared augmenter itself is left as it was.
 
+    All augmenters inside it are seeded one by one: imgaug's own `seed_` misses one that is itself a list of
+    children, such as a OneOf within a Sometimes, which would draw from imgaug's global generator.
+    """
+    augmenter, seed = copy.deepcopy(augmenter), int(rng.integers(2**31))
     try:
-        changed = seeded(augmenter, int(rng.integers(2**31))).augment_images(images)
+        for number, part in enumerate(_parts(augmenter)):
+            part.seed_(seed + number, deterministic_too=True)
+        changed = augmenter.augment_images(images)
     except Exception as error:  # imgaug raises many kinds on images that it does not take
         kind = "grey images; leave out what changes colours" if images.shape[-1] == 1 else "these images"
         raise ValueError(
@@ -249,3 +237,13 @@ def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.
             f"the augmentation makes images of {other} of {images.shape[1:]}; keep their size, keep_size=True"
         )
     return np.stack(list(changed))
+
+
+def _parts(augmenter: Any) -> Iterator[Any]:
+    """The augmenter and all inside it, outer ones first."""
+    yield augmenter
+    for children in augmenter.get_children_lists():
+        # A Sequential is its own list of children; a OneOf within a Sometimes is one child.
+        single = hasattr(children, "augment_images") and children is not augmenter
+        for child in [children] if single else children:
+            yield from _parts(child)

@@ -166,7 +166,14 @@ def test_an_augmentation_that_changes_the_size_is_refused():
         policy("iaa.Crop(px=1, keep_size=False)")(pictures(), np.random.default_rng(0))
 
 
-@pytest.mark.parametrize("name", augment.names())
+@pytest.mark.parametrize(
+    "name",
+    [
+        *augment.names(),
+        "iaa.Sometimes(0.9, iaa.OneOf([iaa.Add((-60, 60)), iaa.Multiply((0.5, 1.5)), iaa.Invert(1.0)]))",
+        "iaa.BlendAlpha(0.7, iaa.Sequential([iaa.Add((-60, 60)), iaa.Invert(0.5)], random_order=True))",
+    ],
+)
 def test_imgaugs_own_generator_does_not_matter(name):
     images = np.random.default_rng(0).integers(0, 255, (6, 28, 28, 1), dtype=np.uint8)
     found = []

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as pictures
 
-from medrob.corruptions import NOT_MONOTONE, apply, compose, corrupt, describe, distances, names, suites
+from medrob.corruptions import NOT_MONOTONE, apply, corrupt, describe, distances, names, suites
 from medrob.data import phantom
 
 ROOT = Path(__file__).parents[1]
@@ -69,6 +69,23 @@ def test_suites_are_the_published_ones():
         **{"organamnist": 13, "organcmnist": 13, "organsmnist": 13},
     }
     assert {"mri", "ct", "ultrasound", "xray", "microscopy"} < set(suites())
+
+
+def test_a_list_of_names_and_suites_is_a_suite():
+    assert names(["fog", "thesis", "contrast", "pneumoniamnist/pixelate"]) == (
+        *("fog", "gaussian_noise", "speckle_noise", "motion_blur", "contrast", "brightness"),
+        "pneumoniamnist/pixelate",
+    )
+    assert names("frost") == ("frost",)
+
+
+def test_every_table_of_medmnist_c_has_its_function_and_modality():
+    for suite in suites():
+        if ":" in suite:
+            for name in names(suite):
+                entry = describe(name)
+                assert entry.source == "Di Salvo et al. 2024" and entry.modalities != ("any",)
+                assert entry.key == name.split("/")[1]  # the same noise as under its plain name
 
 
 def test_every_name_of_every_suite_is_described():
@@ -175,8 +192,9 @@ def test_chunks_and_threads_do_not_change_a_bit(name, monkeypatch):
     images = noise_images(7, 33, 31, 3)
     whole = corrupt(images, name, 3, seed=1)
     monkeypatch.setattr(apply, "_CHUNK", 2 * images[:1].size)
-    np.testing.assert_array_equal(corrupt(images, name, 3, seed=1, workers=3), whole)
+    np.testing.assert_array_equal(corrupt(images, name, 3, seed=1), whole)
     monkeypatch.setattr(apply, "_PARALLEL", 1)
+    monkeypatch.setattr(apply, "cores", lambda: 3)
     np.testing.assert_array_equal(corrupt(images, name, 3, seed=1), whole)
 
 
@@ -309,43 +327,6 @@ def test_lengths_scale_where_no_table_was_published():
         assert fade == pytest.approx(np.exp(-((2 * np.pi * 6 / 224 * sigma) ** 2) / 2), abs=0.02)
 
 
-# composition
-
-
-def test_composition_is_one_after_the_other():
-    images = noise_images(4, 32, 32, 1)
-    both = compose([("gaussian_noise", 2), ("motion_blur", 3)])
-    step = corrupt(images, "gaussian_noise", 2, seed=3, start=5)
-    np.testing.assert_array_equal(
-        both(images, seed=3, start=5), corrupt(step, "motion_blur", 3, seed=3, start=5)
-    )
-
-
-def test_a_repeated_step_draws_anew():
-    flat = np.full((1, 64, 64, 1), 128, np.uint8)
-    twice = compose([("gaussian_noise", 1), ("gaussian_noise", 1)])(flat).astype(float)
-    assert twice.std() == pytest.approx(2**0.5 * corrupt(flat, "gaussian_noise", 1).std(), rel=0.05)
-    own = "pneumoniamnist/gaussian_noise"  # the same field under another name
-    both = compose([("gaussian_noise", 1), (own, 1)])(flat).astype(float)
-    expected = (corrupt(flat, "gaussian_noise", 1).var() + corrupt(flat, own, 1).var()) ** 0.5
-    assert both.std() == pytest.approx(expected, rel=0.05)
-
-
-@pytest.mark.parametrize(
-    ("steps", "message"),
-    [
-        ([], "one or more"),
-        ("fog", "list"),
-        ([("fog",)], "each must be"),
-        ([("fog", 6)], "severity is 6"),
-        ([("fgo", 1)], "did you mean 'fog'"),
-    ],
-)
-def test_compose_refuses(steps, message):
-    with pytest.raises(ValueError, match=message):
-        compose(steps)
-
-
 # bad input
 
 IMAGES = np.zeros((2, 28, 28, 1), np.uint8)
@@ -354,11 +335,11 @@ IMAGES = np.zeros((2, 28, 28, 1), np.uint8)
 @pytest.mark.parametrize(
     ("images", "error", "message"),
     [
-        (IMAGES.astype(np.float32), TypeError, r"images has dtype float32.*np\.rint"),
-        (IMAGES.tolist(), TypeError, "images is a list"),
-        (IMAGES[..., 0], ValueError, r"shape \(2, 28, 28\).*images\[..., None\]"),
-        (np.zeros((2, 28, 28, 2), np.uint8), ValueError, "C 1 or 3"),
-        (np.zeros((2, 28, 28, 4), np.uint8), ValueError, "C 1 or 3"),
+        (IMAGES.astype(np.float32), TypeError, r"images are float32; give a uint8 array"),
+        (IMAGES.tolist(), TypeError, "images are list"),
+        (IMAGES[..., 0], ValueError, r"shape \(2, 28, 28\); give \(N, H, W, C\)"),
+        (np.zeros((2, 28, 28, 2), np.uint8), ValueError, r"C = 1 \(grey\) or 3 \(RGB\)"),
+        (np.zeros((2, 28, 28, 4), np.uint8), ValueError, r"C = 1 \(grey\) or 3 \(RGB\)"),
         (np.zeros((2, 8, 28, 1), np.uint8), ValueError, "16 pixels or more"),
     ],
 )
@@ -377,14 +358,6 @@ def test_severity_out_of_range(severity):
 def test_severity_of_a_wrong_type(severity):
     with pytest.raises(TypeError, match=r"severity is .*integer from 1 to 5"):
         corrupt(IMAGES, "contrast", severity)
-
-
-@pytest.mark.parametrize("workers", [0, -2])
-def test_wrong_workers(workers):
-    with pytest.raises(ValueError, match=f"workers is {workers}, but must be an integer, 1 or more"):
-        corrupt(IMAGES, "contrast", 1, workers=workers)
-    with pytest.raises(TypeError, match=r"workers is 2\.0"):
-        corrupt(IMAGES, "contrast", 1, workers=2.0)
 
 
 @pytest.mark.parametrize("argument", ["seed", "start"])
@@ -409,8 +382,13 @@ def test_unknown_names_suggest_the_nearest():
         corrupt(IMAGES, 3, 1)
     with pytest.raises(ValueError, match="did you mean 'medmnist-c:pathmnist'"):
         names("medmnist-c:path-mnist")
+    with pytest.raises(ValueError, match="did you mean 'motion_blur'"):
+        names(["thesis", "motion_blurr"])
     with pytest.raises(ValueError, match="channels is 2"):
         names("thesis", channels=2)
+    for wrong in ([], 3, None, ["fog", 2]):
+        with pytest.raises(TypeError, match=r"suite is .*or a list of names"):
+            names(wrong)
 
 
 def test_colour_corruptions_refuse_grey_images():

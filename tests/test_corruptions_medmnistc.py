@@ -15,13 +15,14 @@ from scipy import stats
 from skimage import data as pictures
 
 from medrob.corruptions import corrupt, names
-from medrob.corruptions.medmnist_tables import MEDMNIST_C
+from medrob.corruptions.registry import PUBLISHED
 
 with pytest.MonkeyPatch.context() as patch:
     for stub in ("wand", "wand.image", "wand.api"):
         patch.setitem(sys.modules, stub, MagicMock(Image=object))
     registry = pytest.importorskip("medmnistc.corruptions.registry", reason="medmnistc is not installed")
 
+MEDMNIST_C = PUBLISHED["medmnist-c"]
 NOISE = ("gaussian_noise", "speckle_noise", "shot_noise", "impulse_noise")
 CHANCE = ("motion_blur", "stain_deposit", "bubble", "characters")
 IMAGE = np.ascontiguousarray(pictures.immunohistochemistry()[100:324, 100:324])

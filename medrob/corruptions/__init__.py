@@ -1,46 +1,53 @@
 """Image corruptions: deterministic, batched, from 28 to 512 pixels and beyond, grey and RGB.
 
-    >>> import numpy as np, medrob.corruptions as mc
+    >>> import numpy as np
+    >>> from medrob import corruptions
     >>> images = np.zeros((4, 28, 28, 1), np.uint8)
-    >>> for name in mc.names("thesis"):
-    ...     corrupted = mc.corrupt(images, name, severity=3)
+    >>> for name in corruptions.names("thesis"):
+    ...     corrupted = corruptions.corrupt(images, name, severity=3)
 
-`suites` and `names` list what there is, `describe` explains one, `corrupt` applies it, `compose` chains
-several, `distances` says how far each severity goes, `export` writes corrupted test sets. `as_augmenter` and
-`register` exchange corruptions with imgaug.
+`suites` and `names` list what there is, `describe` explains one, `corrupt` applies it, `corruption` adds one.
+`distances` says how far each severity goes, `export` writes corrupted test sets, `fingerprint` hashes what
+corruptions follow from. A condition is a pair
+(corruption, severity): `grid` lists those of a test, `apply_condition` and `examples` make its images.
 """
 
-from typing import TYPE_CHECKING, Any
-
-from medrob.corruptions.apply import corrupt
-from medrob.corruptions.catalogue import Corruption, describe, names, suites
-from medrob.corruptions.composition import Composition, compose, distances
-from medrob.corruptions.files import export
-from medrob.corruptions.tables import NOT_MONOTONE
-
-if TYPE_CHECKING:
-    from medrob.corruptions.imgaug_bridge import as_augmenter, register
+from medrob.corruptions import (  # noqa: F401  these register their corruptions
+    blur,
+    ct,
+    digital,
+    microscopy,
+    mri,
+    noise,
+    photometric,
+    ultrasound,
+    weather,
+    xray,
+)
+from medrob.corruptions.apply import corrupt, distances
+from medrob.corruptions.conditions import CLEAN, SEVERITIES, Condition, apply_condition, examples, grid
+from medrob.corruptions.draws import Draws
+from medrob.corruptions.fingerprint import fingerprint
+from medrob.corruptions.registry import NOT_MONOTONE, Corruption, corruption, describe
+from medrob.corruptions.suites import names, suites
+from medrob.corruptions.test_sets import export
 
 __all__ = [
+    "CLEAN",
     "NOT_MONOTONE",
-    "Composition",
+    "SEVERITIES",
+    "Condition",
     "Corruption",
-    "as_augmenter",
-    "compose",
+    "Draws",
+    "apply_condition",
     "corrupt",
+    "corruption",
     "describe",
     "distances",
+    "examples",
     "export",
+    "fingerprint",
+    "grid",
     "names",
-    "register",
     "suites",
 ]
-
-
-def __getattr__(name: str) -> Any:
-    """Import imgaug only when its bridge is asked for."""
-    if name in ("as_augmenter", "register"):
-        from medrob.corruptions import imgaug_bridge
-
-        return getattr(imgaug_bridge, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

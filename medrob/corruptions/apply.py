@@ -11,9 +11,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.check import check_integer
-from medrob.corruptions.catalogue import Corruption, describe
+from medrob.check import check_images, check_integer
 from medrob.corruptions.draws import Draws
+from medrob.corruptions.pixels import Images
+from medrob.corruptions.registry import Corruption, describe
 from medrob.machine import cores
 
 SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
@@ -23,15 +24,8 @@ _PARALLEL = 1 << 22  # values from which on threads pay
 
 
 def corrupt(
-    images: NDArray[np.uint8],
-    name: str,
-    severity: int,
-    *,
-    seed: int = 0,
-    start: int = 0,
-    scale: str | None = None,
-    workers: int | None = None,
-) -> NDArray[np.uint8]:
+    images: Images, name: str, severity: int, *, seed: int = 0, start: int = 0, scale: str | None = None
+) -> Images:
     """Corrupted copies of images: a pure function of (image, name, severity, seed, index).
 
     Batch size, order, threads and processes do not matter: corrupt(x)[3:5] equals corrupt(x[3:5], start=3).
@@ -39,7 +33,7 @@ def corrupt(
 
     Args:
         images: uint8 (N, H, W, C), C 1 (grey) or 3 (RGB), sides of 16 pixels or more. Left as they are.
-        name: a corruption, see `names`; or several, see `compose`.
+        name: a corruption, see `names`, or your own, see `corruption`.
         severity: 1 to 5.
         seed: 0 or more; another seed gives other noise.
         start: index of the first image in its data set.
@@ -48,70 +42,67 @@ def corrupt(
             in the "224" table are multiplied by size / 224; with scale="224" they are taken as published.
             A published table holds pixels: its lengths are the same at all sizes that use it, so severities
             of blurs at 113 and at 512 pixels are not the same share of the picture.
-        workers: threads that share the images; by default one, or all cores for four million values or more.
 
     Returns:
         uint8, same shape: rounded and clipped to 0..255.
 
     Raises:
-        TypeError, ValueError: an argument out of its range; the message says what is allowed.
+        TypeError, ValueError: an argument out of its range; the message says what is allowed. Or a corruption
+            of your own that changes shape or dtype.
     """
-    check_images(images)
+    images = check_sides(images)
     corruption = describe(name)
     severity = check_integer("severity", severity, 1, 5)
     seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0, 2**62)
-    if corruption.colour and images.shape[-1] == 1:
-        raise ValueError(
-            f"{name!r} needs RGB images, but these are grey (1 channel); "
-            "names(suite, channels=1) leaves such corruptions out"
-        )
-    if workers is None:
-        workers = cores() if images.size >= _PARALLEL else 1
-    workers = check_integer("workers", workers, 1)
-    check_scale(scale)
+    if scale is not None and scale not in SCALES:
+        raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(map(repr, SCALES))} or None")
+    check_colour(corruption, images.shape[-1])
     parameters, factor = _level(corruption, severity, scale, min(images.shape[1:3]))
     _keep_memory()
     out = np.empty(images.shape, np.uint8)
 
-    def work(first: int, last: int) -> None:
-        draws = Draws(seed, corruption.key, start + first, last - first, factor)
-        chunk = np.ascontiguousarray(images[first:last])
-        out[first:last] = corruption.function(chunk, parameters, draws)
+    def work(first: int) -> None:
+        chunk = images[first : first + step]
+        draws = Draws(seed, corruption.key, start + first, len(chunk), factor)
+        changed = corruption.function(chunk, parameters, draws)
+        if changed.dtype != np.uint8 or changed.shape != chunk.shape:
+            raise ValueError(
+                f"corruption {name!r} made {changed.dtype} {changed.shape} of uint8 {chunk.shape}; "
+                "it must return uint8 of the same shape"
+            )
+        out[first : first + step] = changed
 
     step = max(1, _CHUNK // max(1, images[:1].size))
-    edges = [(i, min(i + step, len(images))) for i in range(0, len(images), step)]
-    with _one_opencv_thread():
-        if workers == 1 or len(edges) < 2:
-            for edge in edges:
-                work(*edge)
-        else:
-            with ThreadPoolExecutor(workers) as pool:
-                list(pool.map(work, *zip(*edges, strict=True)))
+    with _one_opencv_thread(), ThreadPoolExecutor(cores()) as pool:
+        firsts = range(0, len(images), step)
+        list((pool.map if images.size >= _PARALLEL else map)(work, firsts))
     return out
 
 
-def check_images(images: Any) -> None:
-    """Raise unless images are uint8 (N, H, W, 1 or 3)."""
-    if not isinstance(images, np.ndarray):
-        raise TypeError(f"images is a {type(images).__name__}, but must be a NumPy array of uint8")
-    if images.dtype != np.uint8:
-        raise TypeError(
-            f"images has dtype {images.dtype}, but must be uint8 with values 0..255; "
-            "for floats in 0..1 use np.rint(images * 255).astype(np.uint8)"
-        )
-    if images.ndim != 4 or images.shape[-1] not in (1, 3):
-        raise ValueError(
-            f"images has shape {images.shape}, but must be (N, H, W, C) with C 1 or 3; "
-            "add missing axes with images[None] (batch) or images[..., None] (channel)"
-        )
+def distances(images: Images, name: str) -> NDArray[np.float64]:
+    """Root mean square distance of each image to itself at severities 1..5, (5, N), in grey levels 0..255."""
+    rows = []
+    for severity in range(1, 6):
+        gap = np.subtract(corrupt(images, name, severity), images, dtype=np.int16).astype(np.float32)
+        rows.append(np.sqrt(np.mean(gap * gap, axis=(1, 2, 3), dtype=np.float64)))
+    return np.stack(rows)
+
+
+def check_sides(images: Any) -> Images:
+    """The images, if they are uint8 (N, H, W, 1 or 3) with sides of 16 pixels or more."""
+    images = check_images(images)
     if min(images.shape[1:3]) < SMALLEST_SIDE:
-        raise ValueError(f"images has shape {images.shape}, but sides must be {SMALLEST_SIDE} pixels or more")
+        raise ValueError(f"images have shape {images.shape}; sides must be {SMALLEST_SIDE} pixels or more")
+    return images
 
 
-def check_scale(scale: str | None) -> None:
-    """Raise unless it names a table or is None."""
-    if scale is not None and scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(map(repr, SCALES))} or None")
+def check_colour(corruption: Corruption, channels: int) -> None:
+    """Raise if it needs RGB and the images are grey."""
+    if corruption.colour and channels == 1:
+        raise ValueError(
+            f"{corruption.name!r} needs RGB images, but these are grey (1 channel); "
+            "names(suite, channels=1) leaves such corruptions out"
+        )
 
 
 def _level(corruption: Corruption, severity: int, scale: str | None, side: int) -> tuple[Any, float]:

@@ -10,32 +10,30 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, look_up
+from medrob.corruptions.pixels import Images, each
+from medrob.corruptions.registry import imagenet_c, medmnist_c
 
-Images = NDArray[np.uint8]
 Piece = tuple[NDArray[np.float32], int, int]  # part of a kernel, and the column and row of its first point
 
 _DIRECT = 110  # kernels with fewer points than 130 are summed point by point by OpenCV
 
 
+@medmnist_c("motion_blur", group="blur")
+@imagenet_c("motion_blur", group="blur")
 def motion_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Motion along a line at an angle of U(-45, 45) degrees, weights half a Gaussian.
 
     `parameters` is (radius, sigma) in pixels. Borders are replicated. Hendrycks & Dietterich (2019); the
     path is the one of imagecorruptions (Michaelis 2019), which takes whole-pixel steps.
     """
-    lines = motion_lines(*parameters, draws.uniform((), -45, 45), draws.factor)
-    out = np.empty_like(images)
-    for image, result, line in zip(images, out, lines, strict=True):
-        smear(image, line, result)
-    return out
+    return each(images, smear, motion_lines(*parameters, draws.uniform((), -45, 45), draws.factor))
 
 
-def smear(image: NDArray[np.uint8], line: list[Piece], out: NDArray[np.uint8]) -> None:
-    """Write the image, blurred by a line of `motion_lines`, into `out`. Borders are replicated."""
+def smear(image: NDArray[np.uint8], line: list[Piece]) -> NDArray:
+    """The image blurred by a line of `motion_lines`. Borders are replicated."""
     if len(line) == 1:
         kernel, left, top = line[0]
-        cv2.filter2D(image, -1, kernel, dst=out, anchor=(-left, -top), borderType=cv2.BORDER_REPLICATE)
-        return
+        return cv2.filter2D(image, -1, kernel, anchor=(-left, -top), borderType=cv2.BORDER_REPLICATE)
     height, width = image.shape[:2]
     first_row, first_column = min(top for _, _, top in line), min(left for _, left, _ in line)
     last_row = max(top + len(kernel) for kernel, _, top in line)
@@ -48,7 +46,7 @@ def smear(image: NDArray[np.uint8], line: list[Piece], out: NDArray[np.uint8]) -
         columns = slice(left - first_column, left - first_column + width + kernel.shape[1] - 1)
         part = cv2.filter2D(wide[rows, columns], cv2.CV_16S, kernel * 64, anchor=(0, 0))[:height, :width]
         total = np.asarray(cv2.add(total, part, dst=total) if total.size else part)
-    cv2.convertScaleAbs(total, dst=out, alpha=1 / 64)
+    return cv2.convertScaleAbs(total, alpha=1 / 64)
 
 
 def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float = 1.0) -> Iterator[list[Piece]]:
@@ -103,6 +101,7 @@ def _half_gaussian(radius: float, sigma: float) -> tuple[NDArray, NDArray]:
     return steps[:kept], weights[:kept] / weights[:kept].sum()
 
 
+@imagenet_c("gaussian_blur", group="blur")
 def gaussian_blur(images: Images, sigma: float, draws: Draws) -> Images:
     """Isotropic Gaussian blur, sigma in pixels, borders replicated.
 
@@ -112,6 +111,7 @@ def gaussian_blur(images: Images, sigma: float, draws: Draws) -> Images:
     return _separable(images, cv2.getGaussianKernel(2 * int(3.5 * sigma + 0.5) + 1, sigma, cv2.CV_32F))
 
 
+@medmnist_c("gaussian_blur", group="blur")
 def kernel_blur(images: Images, width: int, draws: Draws) -> Images:
     """Gaussian blur with a kernel `width` pixels wide, sigma 0.3 ((width - 1) / 2 - 1) + 0.8.
 
@@ -125,10 +125,7 @@ def kernel_blur(images: Images, width: int, draws: Draws) -> Images:
 
 
 def _separable(images: Images, kernel: NDArray, border: int = cv2.BORDER_REPLICATE) -> Images:
-    out = np.empty_like(images)
-    for image, result in zip(images, out, strict=True):
-        cv2.sepFilter2D(image, -1, kernel, kernel, dst=result, borderType=border)
-    return out
+    return each(images, lambda image: cv2.sepFilter2D(image, -1, kernel, kernel, borderType=border))
 
 
 @lru_cache(maxsize=64)
@@ -141,17 +138,15 @@ def _discrete_gaussian(sigma: float) -> NDArray[np.float32]:
     return (kernel / kernel.sum()).astype(np.float32)
 
 
+@medmnist_c("defocus_blur", group="blur")
+@imagenet_c("defocus_blur", group="blur")
 def defocus_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Blur by the disc of an unfocused lens; `parameters` is (radius, softening sigma) in pixels.
 
     Hendrycks & Dietterich (2019). Where lengths are scaled, the disc is drawn with sub-pixel edges.
     """
-    radius, softening = parameters
-    kernel = disc_kernel(radius, softening, draws.factor)
-    out = np.empty_like(images)
-    for image, result in zip(images, out, strict=True):
-        cv2.filter2D(image, -1, kernel, dst=result)
-    return out
+    kernel = disc_kernel(*parameters, draws.factor)
+    return each(images, lambda image: cv2.filter2D(image, -1, kernel))
 
 
 @lru_cache(maxsize=64)
@@ -176,6 +171,7 @@ def disc_kernel(radius: float, softening: float, factor: float = 1.0) -> NDArray
     return np.ascontiguousarray(np.where(kernel > 1e-7, kernel, 0)[crop, crop])
 
 
+@imagenet_c("glass_blur", group="blur")
 def glass_blur(images: Images, parameters: tuple[float, int, int], draws: Draws) -> Images:
     """Look through rough glass: blur, swap pixels with near ones, blur.
 
@@ -234,6 +230,8 @@ def _jumps(offset: int, width: int) -> NDArray[np.int32]:
     return ((down - offset) * width + right - offset).astype(np.int32)
 
 
+@medmnist_c("zoom_blur", group="blur")
+@imagenet_c("zoom_blur", group="blur")
 def zoom_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Mean of the image and of copies zoomed by 1, 1 + step, ... up to stop; `parameters` is (stop, step).
 
@@ -241,15 +239,16 @@ def zoom_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> 
     """
     zooms = np.arange(1, *parameters)
     maps = [zoom_maps(*images.shape[1:3], float(zoom)) for zoom in zooms]
-    out = np.empty_like(images)
-    for image, result in zip(images, out, strict=True):
-        total = image.reshape(image.shape[:2] + image.shape[2:] * (image.shape[2] > 1)).astype(np.float32)
-        source = total.copy()
+
+    def zoomed(image: NDArray) -> NDArray:
+        source = image.reshape(image.shape[:2] + image.shape[2:] * (image.shape[2] > 1)).astype(np.float32)
+        total = source.copy()
         for positions, fractions in maps:
             total += cv2.remap(source, positions, fractions, cv2.INTER_LINEAR)
         total /= len(zooms) + 1
-        result[:] = np.rint(total, out=total).reshape(result.shape)
-    return out
+        return np.rint(total)
+
+    return each(images, zoomed)
 
 
 @lru_cache(maxsize=128)

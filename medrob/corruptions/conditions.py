@@ -6,7 +6,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from medrob.corruptions import corrupt
+from medrob.corruptions.apply import corrupt
+from medrob.corruptions.pixels import Images
 
 Condition = tuple[str, int]  # corruption, severity
 CLEAN: Condition = ("clean", 0)
@@ -18,10 +19,10 @@ def grid(corruptions: Iterable[str]) -> list[Condition]:
     return [CLEAN, *((name, severity) for name in corruptions for severity in SEVERITIES)]
 
 
-def apply(images: np.ndarray, condition: Condition, *, seed: int, index: np.ndarray) -> np.ndarray:
+def apply_condition(images: Images, condition: Condition, *, seed: int, index: np.ndarray) -> Images:
     """Images of a data set under a condition; severity 0 is the untouched image.
 
-    Noise is keyed by the image's place in the data set, so it is the same whatever it is chosen with.
+    Noise is keyed by an image's place in its data set: it does not depend on which other images are chosen.
 
     Args:
         images: uint8 (N, H, W, C). index: int (N,), their places in the data set.
@@ -32,19 +33,17 @@ def apply(images: np.ndarray, condition: Condition, *, seed: int, index: np.ndar
     corruption, severity = condition
     if severity == 0 or not len(images):
         return images
-    neighbours = np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) != 1) + 1)
-    parts = [
-        corrupt(images[rows], corruption, severity, seed=seed, start=int(index[rows[0]]))
-        for rows in neighbours
-    ]
+    runs = np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) != 1) + 1)  # neighbours go together
+    parts = [corrupt(images[r], corruption, severity, seed=seed, start=int(index[r[0]])) for r in runs]
     return np.concatenate(parts)
 
 
 def examples(
-    images: np.ndarray, index: int, conditions: Iterable[Condition], *, seed: int
-) -> dict[Condition, np.ndarray]:
+    images: Images, index: int, conditions: Iterable[Condition], *, seed: int
+) -> dict[Condition, Images]:
     """One image of a data set under several conditions: ``{condition: uint8 (H, W, C)}``."""
-    one = images[index : index + 1]
-    return {
-        condition: apply(one, condition, seed=seed, index=np.array([index]))[0] for condition in conditions
-    }
+    picture, place = images[index : index + 1], np.array([index])
+    return {c: apply_condition(picture, c, seed=seed, index=place)[0] for c in conditions}
+
+
+apply = apply_condition

@@ -6,16 +6,16 @@ back-projection is added to the image, so that an error of zero leaves the image
 
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache
+from functools import lru_cache, partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, look_up
-from medrob.corruptions.photometric import to_uint8
+from medrob.corruptions.pixels import Images, to_uint8
+from medrob.corruptions.registry import corruption
 
-Images = NDArray[np.uint8]
 Rays = NDArray[np.float32]
 
 _WATER = 6.0  # attenuation (natural log) across the whole shorter side at white: 30 cm of water is half white
@@ -23,8 +23,10 @@ _PHOTONS = 20000  # that leave the tube for each ray of an image of 64 pixels, w
 _HARDENING = 0.02  # of what metal and the rest of a ray absorb together goes unread
 _COARSE = 32  # shorter side, in pixels, of the image that is projected
 _FINE = 4  # places in each detector cell that back-projection reads
+artefact = partial(corruption, group="artefact", modalities=("ct",))
 
 
+@artefact("ring_artefact", source="Sijbers & Postnov 2004", severities=(0.08, 0.15, 0.24, 0.36, 0.5))
 def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     """Wrong gains of single detector cells draw rings about the centre of rotation.
 
@@ -46,6 +48,7 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     return to_uint8(images + 255 * strength * rings[..., None])
 
 
+@artefact("low_dose", source="Leuschner et al. 2021", severities=(16000, 7000, 3000, 1400, 700))
 def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     """Few photons: Poisson noise of the rays, which reconstruction turns into streaks.
 
@@ -64,6 +67,7 @@ def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     return _with_ray_errors(images, error)
 
 
+@artefact("beam_hardening", source="Brooks & Di Chiro 1976", severities=(0.06, 0.12, 0.2, 0.3, 0.42))
 def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
     """A polychromatic beam grows harder on its way: rays through more tissue are read too low (cupping).
 
@@ -79,6 +83,7 @@ def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
     return _with_ray_errors(images, error)
 
 
+@artefact("metal_streaks", source="De Man et al. 1999", severities=(2.0, 3.5, 5.0, 7.0, 9.5))
 def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
     """Two metal implants: bright discs, dark bands between them, and streaks from starved rays.
 

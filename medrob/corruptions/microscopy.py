@@ -1,23 +1,31 @@
 """Microscopy and dermoscopy: stain, dirt, bubbles, uneven light, and what cameras write over images."""
 
 import string
+from functools import partial
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws
-from medrob.corruptions.photometric import to_uint8
+from medrob.corruptions.pixels import Images, each, to_uint8
+from medrob.corruptions.registry import DI_SALVO, PUBLISHED, corruption, medmnist_c
 
-Images = NDArray[np.uint8]
-
+PATHMNIST = PUBLISHED["medmnist-c"]["pathmnist"]  # bubbles and deposits on their own use its tables
 _LETTERS = 16  # drawn for a word, whatever its length
 
 _STAINS = np.array(  # optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston)
     [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
 )
+artefact = partial(corruption, group="artefact", modalities=("microscopy",))
 
 
+@artefact(
+    "stain_shift",
+    source="Ruifrok & Johnston 2001; Tellez et al. 2018",
+    severities=(0.04, 0.08, 0.13, 0.19, 0.26),
+    colour=True,
+)
 def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
     """Another laboratory's staining: amounts of haematoxylin, eosin and DAB scaled and shifted. RGB only.
 
@@ -28,14 +36,16 @@ def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
     plus = 0.1 * strength * draws.uniform((3,), -1, 1, stream=1)
     split = np.linalg.inv(_STAINS)
     density = -np.log((np.arange(256) + 1) / 256).astype(np.float32)
-    out = np.empty_like(images)
-    for image, result, gain, shift in zip(images, out, times, plus, strict=True):
+
+    def stained(image: NDArray, gain: NDArray, shift: NDArray) -> NDArray:
         mixed = np.column_stack([((split * gain) @ _STAINS).T, np.log(10) * shift @ _STAINS])
         shifted = cv2.transform(cv2.LUT(image, density), -mixed)
-        cv2.convertScaleAbs(np.maximum(256 * np.exp(shifted) - 1, 0), dst=result)
-    return out
+        return cv2.convertScaleAbs(np.maximum(256 * np.exp(shifted) - 1, 0))
+
+    return each(images, stained, times, plus)
 
 
+@artefact("vignetting", source="Kang & Weiss 2000", severities=(0.4, 0.6, 0.8, 1.0, 1.3))
 def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
     """Light falls off to the corners as the fourth power of the cosine of the field angle.
 
@@ -47,6 +57,8 @@ def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
     return to_uint8(images * fall[..., None].astype(np.float32))
 
 
+@medmnist_c("bubble", group="artefact")
+@artefact("bubble", source=DI_SALVO, severities=PATHMNIST["bubble"])
 def bubble(images: Images, parameters: tuple[float, int], draws: Draws) -> Images:
     """Air bubbles under the cover slip: half-transparent white discs with a lighter rim.
 
@@ -57,21 +69,24 @@ def bubble(images: Images, parameters: tuple[float, int], draws: Draws) -> Image
     height, width = images.shape[1:3]
     chance = draws.uniform((number, 3))
     many = 7 + (draws.uniform((), stream=1) * (number - 6)).astype(int)
-    out = images.copy()
     fine = 8  # cv2.circle takes eighths of a pixel
-    for result, spots, used in zip(out, chance, many, strict=True):
+
+    def covered(image: NDArray, spots: NDArray) -> NDArray:
         cover = np.zeros((height, width), np.uint8)
-        for size, down, across in spots[:used]:
+        for size, down, across in spots:
             r = float(3 + size * (radius - 3)) * draws.factor
             centre = (across * (width - 2 * r) + r, down * (height - 2 * r) + r)
             place = (round(centre[0] * fine), round(centre[1] * fine))
             for extent, alpha in ((r + 2 * draws.factor, 130), (r, 100)):
                 cv2.circle(cover, place, round(extent * fine), (alpha,), -1, cv2.LINE_AA, shift=3)
         share = cover[..., None] / np.float32(255)
-        result[:] = to_uint8(result * (1 - share) + 255 * share)
-    return out
+        return to_uint8(image * (1 - share) + 255 * share)
+
+    return each(images, covered, (spots[:used] for spots, used in zip(chance, many, strict=True)))
 
 
+@medmnist_c("stain_deposit", group="artefact")
+@artefact("stain_deposit", source=DI_SALVO, severities=PATHMNIST["stain_deposit"])
 def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -> Images:
     """Clots of stain: black blobs at random places.
 
@@ -99,6 +114,7 @@ def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -
     return out
 
 
+@medmnist_c("black_corner", group="artefact")
 def black_corner(images: Images, share: float, draws: Draws) -> Images:
     """The dermatoscope's round field: black outside a centred circle of `share` times the inscribed radius.
 
@@ -115,6 +131,7 @@ def black_corner(images: Images, share: float, draws: Draws) -> Images:
     return to_uint8(images * (inside / np.float32(255)))
 
 
+@medmnist_c("characters", group="artefact")
 def characters(images: Images, parameters: tuple[int, int, float], draws: Draws) -> Images:
     """Words of random letters in random colours, as cameras write over images.
 

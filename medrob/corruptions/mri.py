@@ -3,16 +3,20 @@
 Images are taken as magnitudes whose spectrum is k-space; rows are the phase-encoding direction.
 """
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws
-from medrob.corruptions.photometric import to_uint8
+from medrob.corruptions.pixels import Images, each, to_uint8
+from medrob.corruptions.registry import corruption
 
-Images = NDArray[np.uint8]
+artefact = partial(corruption, group="artefact", modalities=("mri",))
 
 
+@artefact("bias_field", source="Van Leemput et al. 1999", severities=(0.2, 0.35, 0.5, 0.7, 0.95))
 def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     """Uneven coil sensitivity: multiply by exp(strength p), p a smooth field with largest size 1.
 
@@ -34,6 +38,7 @@ def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     return to_uint8(images * np.exp(field, out=field)[..., None])
 
 
+@artefact("ghosting", source="Haacke & Patrick 1986", severities=(0.15, 0.3, 0.5, 0.75, 1.0))
 def ghosting(images: Images, radians: float, draws: Draws) -> Images:
     """Breathing or pulsation while the lines are read: k-space line k gets the phase a sin(2 pi k / n + b).
 
@@ -46,6 +51,7 @@ def ghosting(images: Images, radians: float, draws: Draws) -> Images:
     return _through_k_space(images, phase[:, :, None])
 
 
+@artefact("kspace_motion", source="Batchelor et al. 2005", severities=(0.004, 0.008, 0.014, 0.022, 0.032))
 def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     """The patient moves four times while k-space is read: ringing and doubled edges.
 
@@ -64,6 +70,7 @@ def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     return _through_k_space(images, -2 * np.pi * cycles)
 
 
+@artefact("kspace_spike", source="Heiland 2008", severities=(0.03, 0.06, 0.1, 0.15, 0.22))
 def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
     """A discharge corrupts single points of k-space: stripes over the whole image.
 
@@ -89,6 +96,7 @@ def waves(height: int, width: int, speed: NDArray, start: NDArray) -> NDArray[np
     return cos_y[:, :, None] * cos_x[:, None] - sin_y[:, :, None] * sin_x[:, None]
 
 
+@artefact("rician_noise", source="Gudbjartsson & Patz 1995", severities=(0.04, 0.07, 0.11, 0.16, 0.22))
 def rician_noise(images: Images, sigma: float, draws: Draws) -> Images:
     """Noise of a magnitude image: |x + n1 + i n2| with normal n1, n2 of `sigma` of the full range.
 
@@ -106,14 +114,14 @@ def _acquired(height: int) -> NDArray[np.intp]:
 
 def _through_k_space(images: Images, phase: NDArray) -> Images:
     """Magnitude after turning each image's spectrum by phases (images, rows, columns or 1) in radians."""
+
+    def turned(plane: NDArray, turn: NDArray) -> NDArray:
+        plane = plane.astype(np.float32)
+        spectrum = np.asarray(cv2.dft(plane, flags=cv2.DFT_COMPLEX_OUTPUT)).view(np.complex64)
+        spectrum *= turn[..., None]
+        real, imaginary = cv2.split(cv2.idft(spectrum.view(np.float32), flags=cv2.DFT_SCALE))
+        return cv2.convertScaleAbs(cv2.magnitude(real, imaginary))
+
     phase = phase.astype(np.float32)
-    out = np.empty_like(images)
-    for image, result, angle in zip(images, out, phase, strict=True):
-        turn = np.cos(angle) + np.complex64(1j) * np.sin(angle)
-        for channel in range(image.shape[-1]):
-            plane = image[..., channel].astype(np.float32)
-            spectrum = np.asarray(cv2.dft(plane, flags=cv2.DFT_COMPLEX_OUTPUT)).view(np.complex64)
-            spectrum *= turn[..., None]
-            real, imaginary = cv2.split(cv2.idft(spectrum.view(np.float32), flags=cv2.DFT_SCALE))
-            result[..., channel] = cv2.convertScaleAbs(cv2.magnitude(real, imaginary))
-    return out
+    turns = np.cos(phase) + np.complex64(1j) * np.sin(phase)
+    return each(images, lambda i, turn: cv2.merge([turned(p, turn) for p in cv2.split(i)]), turns)

@@ -8,10 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, look_up, normal_quantiles, paired
+from medrob.corruptions.pixels import Images
+from medrob.corruptions.registry import imagenet_c, medmnist_c
 
-Images = NDArray[np.uint8]
 
-
+@medmnist_c("gaussian_noise", group="noise")
+@imagenet_c("gaussian_noise", group="noise")
 def gaussian_noise(images: Images, sigma: float, draws: Draws) -> Images:
     """Add normal noise, independent per pixel and channel; sigma in units of the full range (255).
 
@@ -24,6 +26,8 @@ def gaussian_noise(images: Images, sigma: float, draws: Draws) -> Images:
     return np.asarray(noisy, np.uint8).reshape(images.shape)
 
 
+@medmnist_c("speckle_noise", group="noise")
+@imagenet_c("speckle_noise", group="noise")
 def speckle_noise(images: Images, sigma: float, draws: Draws) -> Images:
     """Add normal noise proportional to the pixel, x + x n; sigma relative to the pixel.
 
@@ -35,6 +39,8 @@ def speckle_noise(images: Images, sigma: float, draws: Draws) -> Images:
     return out
 
 
+@medmnist_c("shot_noise", group="noise")
+@imagenet_c("shot_noise", group="noise")
 def shot_noise(images: Images, photons: float, draws: Draws) -> Images:
     """Poisson noise of a detector that counts `photons` at white, via quantiles of one uniform field.
 
@@ -44,6 +50,8 @@ def shot_noise(images: Images, photons: float, draws: Draws) -> Images:
     return look_up(_poisson_table(photons), images.astype(np.int32) * 4096 + cells)
 
 
+@medmnist_c("impulse_noise", group="noise")
+@imagenet_c("impulse_noise", group="noise")
 def impulse_noise(images: Images, share: float, draws: Draws) -> Images:
     """Salt and pepper: a share of the values becomes 0 or 255, half each.
 

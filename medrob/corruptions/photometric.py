@@ -7,10 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, look_up
+from medrob.corruptions.pixels import Images, apply_levels, each
+from medrob.corruptions.registry import imagenet_c, medmnist_c
 
-Images = NDArray[np.uint8]
 
-
+@imagenet_c("brightness", group="photometric")
 def brightness(images: Images, shift: float, draws: Draws) -> Images:
     """Add `shift` (of the full range) to the HSV value; hue and saturation stay, black turns grey.
 
@@ -28,6 +29,7 @@ def brightness(images: Images, shift: float, draws: Draws) -> Images:
     return np.asarray(cv2.merge(planes), np.uint8).reshape(images.shape)
 
 
+@imagenet_c("contrast", group="photometric")
 def contrast(images: Images, factor: float, draws: Draws) -> Images:
     """Scale each channel about its mean over the image by `factor`.
 
@@ -42,6 +44,7 @@ def contrast(images: Images, factor: float, draws: Draws) -> Images:
     return np.asarray(cv2.convertScaleAbs(out.reshape(count, -1)), np.uint8).reshape(images.shape)
 
 
+@imagenet_c("saturate", group="photometric", colour=True)
 def saturate(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """HSV saturation becomes s mul + add, clipped to 1; `parameters` is (mul, add). RGB only.
 
@@ -68,6 +71,7 @@ def _stretches(times: float, plus: float) -> NDArray[np.float32]:
     return np.where(value > least, wanted / np.maximum(saturation, 1e-9), 0).astype(np.float32).ravel()
 
 
+@medmnist_c("brightness_up", "brightness_down", group="photometric")
 def enhance_brightness(images: Images, factor: float, draws: Draws) -> Images:
     """Multiply by `factor`, clip.
 
@@ -76,19 +80,22 @@ def enhance_brightness(images: Images, factor: float, draws: Draws) -> Images:
     return apply_levels(images, factor * np.arange(256))
 
 
+@medmnist_c("contrast_up", "contrast_down", group="photometric")
 def enhance_contrast(images: Images, factor: float, draws: Draws) -> Images:
     """Scale about the mean grey level of the whole image by `factor`, clip.
 
     Di Salvo et al. (2024), who use Pillow's ImageEnhance; rounded here where Pillow truncates.
     """
-    out = np.empty_like(images)
-    for image, result in zip(images, out, strict=True):
+
+    def about_mean(image: NDArray) -> NDArray:
         grey = image if image.shape[-1] == 1 else cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)
         mean = int(cv2.mean(grey)[0] + 0.5)
-        result[:] = apply_levels(image, mean + factor * (np.arange(256) - mean))
-    return out
+        return apply_levels(image, mean + factor * (np.arange(256) - mean))
+
+    return each(images, about_mean)
 
 
+@medmnist_c("gamma_corr_up", "gamma_corr_down", group="photometric")
 def gamma(images: Images, exponent: float, draws: Draws) -> Images:
     """Grey levels to the power of `exponent` on 0..1; above 1 darkens.
 
@@ -97,6 +104,7 @@ def gamma(images: Images, exponent: float, draws: Draws) -> Images:
     return apply_levels(images, 255 * (np.arange(256) / 255) ** exponent)
 
 
+@medmnist_c("saturate", group="photometric", colour=True)
 def saturate_more(images: Images, plus: float, draws: Draws) -> Images:
     """Add `plus` to the HSV saturation, clipped to 1. RGB only.
 
@@ -105,19 +113,7 @@ def saturate_more(images: Images, plus: float, draws: Draws) -> Images:
     return saturate(images, (1, plus), draws)
 
 
-def apply_levels(images: Images, levels: NDArray) -> Images:
-    """Every value replaced by levels[value], rounded and clipped."""
-    out = np.empty_like(images)
-    cv2.LUT(images.reshape(len(images), -1), to_uint8(levels), dst=out.reshape(len(images), -1))
-    return out
-
-
 def _hsv(images: Images) -> tuple[list[NDArray], NDArray, NDArray]:
     """The three channels of all images, one under the other, with their maximum (HSV value) and minimum."""
     planes = list(cv2.split(images.reshape(-1, *images.shape[2:])))
     return planes, cv2.max(cv2.max(*planes[:2]), planes[2]), cv2.min(cv2.min(*planes[:2]), planes[2])
-
-
-def to_uint8(values: NDArray) -> NDArray[np.uint8]:
-    """Round to the nearest grey level and clip to 0..255."""
-    return np.clip(np.rint(values), 0, 255).astype(np.uint8)

@@ -5,18 +5,21 @@ lies 60 dB or more below it (Szabo 2014, Diagnostic Ultrasound Imaging, ch. 10).
 is added to the grey level, and what was black stays black.
 """
 
+from functools import partial
+
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws
-from medrob.corruptions.photometric import to_uint8
-
-Images = NDArray[np.uint8]
+from medrob.corruptions.pixels import Images, each, to_uint8
+from medrob.corruptions.registry import corruption
 
 _RANGE = 60.0  # decibels from black to white
+artefact = partial(corruption, group="artefact", modalities=("ultrasound",))
 
 
+@artefact("ultrasound_speckle", source="Burckhardt 1978", severities=(0.15, 0.3, 0.5, 0.75, 1.0))
 def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
     """Fully developed speckle: the echo times a Rayleigh field of mean 1, blended in by `share`.
 
@@ -25,16 +28,17 @@ def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
     """
     height, width = images.shape[1:3]
     sideways, deep = (max(0.3, min(height, width) / n) for n in (110, 330))
-    parts = draws.normal((2, height, width))
-    out = np.empty_like(images)
-    for image, result, (real, imaginary) in zip(images, out, parts, strict=True):
-        real, imaginary = (cv2.GaussianBlur(p, (0, 0), sideways, sigmaY=deep) for p in (real, imaginary))
+
+    def speckled(image: NDArray, parts: NDArray) -> NDArray:
+        real, imaginary = (np.asarray(cv2.GaussianBlur(p, (0, 0), sideways, sigmaY=deep)) for p in parts)
         envelope = np.sqrt(real * real + imaginary * imaginary)
         envelope /= envelope.mean()
-        result[:] = _echo_times(image[None], (1 - share + share * envelope)[None])[0]
-    return out
+        return _echo_times(image, 1 - share + share * envelope)
+
+    return each(images, speckled, draws.normal((2, height, width)))
 
 
+@artefact("acoustic_shadow", source="Kremkau & Taylor 1986", severities=(0.25, 0.4, 0.55, 0.75, 0.95))
 def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
     """A stone or rib stops the beam: a fan of darkness below a random point.
 
@@ -54,6 +58,7 @@ def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
     return _echo_times(images, 1 - loss * across * below)
 
 
+@artefact("depth_gain", source="Hughes & Duck 1997", severities=(3, 6, 9, 14, 20))
 def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
     """Attenuation with depth that the time-gain compensation did not undo: dark at the bottom.
 
@@ -64,6 +69,6 @@ def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
 
 
 def _echo_times(images: Images, factor: NDArray) -> Images:
-    """Images (N, H, W, C) whose echoes are multiplied by a factor (N, H, W), as the display shows them."""
+    """Images (..., H, W, C) whose echoes are multiplied by a factor (..., H, W), as displayed."""
     gain = (20 * 255 / _RANGE) * np.log10(np.maximum(factor, 1e-6))
     return to_uint8((images + gain[..., None].astype(np.float32)) * (images > 0))

@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from medrob.corruptions.blur import motion_lines, smear, zoom_maps
 from medrob.corruptions.draws import Draws
-from medrob.corruptions.photometric import to_uint8
+from medrob.corruptions.pixels import Images, each, to_uint8
+from medrob.corruptions.registry import imagenet_c
 
-Images = NDArray[np.uint8]
 
-
+@imagenet_c("fog", group="weather")
 def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Add a plasma fractal and scale back to the image's brightest value.
 
@@ -22,13 +22,13 @@ def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images
     height, width, channels = images.shape[1:]
     clouds = plasma(1 << (max(height, width) - 1).bit_length(), decay, draws)
     brightest = images.reshape(len(images), -1).max(axis=1).tolist()
-    out = np.empty_like(images)
-    for image, result, cloud, most in zip(images, out, clouds, brightest, strict=True):
+
+    def fogged(image: NDArray, cloud: NDArray, most: int) -> NDArray:
         scale = most / (most + 255 * thickness)
         layer = cv2.convertScaleAbs(cloud[:height, :width], alpha=255 * thickness * scale)
-        layer = cv2.merge([layer] * channels).reshape(image.shape)
-        cv2.add(cv2.convertScaleAbs(image, alpha=scale).reshape(image.shape), layer, dst=result)
-    return out
+        return cv2.add(cv2.convertScaleAbs(image, alpha=scale), cv2.merge([layer] * channels))
+
+    return each(images, fogged, clouds, brightest)
 
 
 def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
@@ -70,6 +70,7 @@ def _woven(*rows: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np
     return np.asarray(cv2.merge(sides), np.float32).reshape(count, 2 * height, 2 * width)
 
 
+@imagenet_c("frost", group="weather")
 def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
     """Image and a random cut of a frosted pane, weighted; no photograph is needed.
 
@@ -79,19 +80,15 @@ def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) 
     own, weight, size = parameters
     height, width, channels = images.shape[1:]
     bank = panes(round(size * draws.factor, 4), max(height, width), channels)
-    out = np.empty_like(images)
-    chances = draws.uniform((4,)).tolist()
-    for image, result, (which, down, across, flip) in zip(_flat(images), _flat(out), chances, strict=True):
+
+    def frosted(image: NDArray, chance: tuple[float, float, float, float]) -> NDArray:
+        which, down, across, flip = chance
         pane = bank[int(which * 5)][flip < 0.5]
         top, left = int(down * (len(pane) - height + 1)), int(across * (len(pane) - width + 1))
         cut = pane[top : top + height, left * channels : (left + width) * channels]
-        cv2.addWeighted(image, own, cut, weight, 0, dst=result)
-    return out
+        return cv2.addWeighted(image.reshape(height, -1), own, cut, weight, 0)  # flat tables are fastest
 
-
-def _flat(images: Images) -> Images:
-    """Images as tables (N, height, width times channels), which OpenCV takes fastest."""
-    return images.reshape(*images.shape[:2], -1)
+    return each(images, frosted, draws.uniform((4,)).tolist())
 
 
 @lru_cache(maxsize=4)
@@ -146,6 +143,7 @@ def _grow(index: int, length: int = 768) -> NDArray[np.float32]:
     return np.clip(150 + 35 * (ice - ice.mean()) / ice.std(), 0, 255)
 
 
+@imagenet_c("snow", group="weather")
 def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     """Whiten, and add blurred flakes falling at an angle of U(-135, -45) degrees.
 
@@ -163,7 +161,7 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     for result, flakes, line in zip(fallen, field, lines, strict=True):
         near = cv2.remap(flakes, *maps, cv2.INTER_LINEAR)
         _, near = cv2.threshold(near, threshold, 0, cv2.THRESH_TOZERO)
-        smear(np.asarray(cv2.convertScaleAbs(near, alpha=255)), line, result)
+        result[:] = smear(np.asarray(cv2.convertScaleAbs(near, alpha=255)), line)
     whole = fallen.reshape(len(images), -1)
     snowed = cv2.add(whole, cv2.flip(whole, 1)).reshape(-1, width)  # and turned by 180 degrees
     flat = images.reshape(-1, width * channels)
@@ -174,6 +172,7 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     return np.asarray(cv2.add(whiter, flakes), np.uint8).reshape(images.shape)
 
 
+@imagenet_c("spatter", group="weather")
 def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     """Drops of water or splashes of mud on the lens.
 
@@ -205,10 +204,7 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
 def _softened(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     """Gaussian blur of fields (N, height, width) cut at 4 sigma, borders replicated."""
     width = 2 * int(4 * sigma + 0.5) + 1
-    out = np.empty_like(fields)
-    for field, result in zip(fields, out, strict=True):
-        cv2.GaussianBlur(field, (width, width), sigma, dst=result, borderType=cv2.BORDER_REPLICATE)
-    return out
+    return each(fields, lambda f: cv2.GaussianBlur(f, (width, width), sigma, borderType=cv2.BORDER_REPLICATE))
 
 
 def _drops(liquids: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -1,6 +1,6 @@
 """Projection radiography: exposure, anti-scatter grid, scatter, photons. Bright means dense, few photons."""
 
-from functools import lru_cache
+from functools import lru_cache, partial
 from statistics import NormalDist
 
 import cv2
@@ -9,11 +9,13 @@ from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, look_up
 from medrob.corruptions.mri import waves
-from medrob.corruptions.photometric import apply_levels, to_uint8
+from medrob.corruptions.pixels import Images, apply_levels, each, to_uint8
+from medrob.corruptions.registry import corruption
 
-Images = NDArray[np.uint8]
+artefact = partial(corruption, group="artefact", modalities=("xray",))
 
 
+@artefact("exposure", source="Hurter & Driffield 1890", severities=(0.25, 0.5, 0.75, 1.0, 1.3))
 def exposure(images: Images, stops: float, draws: Draws) -> Images:
     """Overexposure by the film's characteristic curve: the logit of the grey level falls by stops log 2 * 2.
 
@@ -24,6 +26,7 @@ def exposure(images: Images, stops: float, draws: Draws) -> Images:
     return apply_levels(images, np.where(np.arange(256) == 0, 0, 255 / (1 + np.exp(-logit))))
 
 
+@artefact("grid_lines", source="Lin et al. 2006", severities=(0.05, 0.09, 0.14, 0.21, 0.3))
 def grid_lines(images: Images, depth: float, draws: Draws) -> Images:
     """Lines of a stationary anti-scatter grid, aliased by the detector: fine stripes, almost upright.
 
@@ -41,6 +44,7 @@ def grid_lines(images: Images, depth: float, draws: Draws) -> Images:
     return to_uint8(images * shade[..., None])
 
 
+@artefact("scatter_fog", source="Boone & Seibert 1988", severities=(0.25, 0.5, 0.9, 1.5, 2.5))
 def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
     """Scattered radiation adds a blurred copy: contrast falls by 1 / (1 + ratio).
 
@@ -50,15 +54,17 @@ def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
     side = min(height, width)
     finer = max(1.0, side / 32)  # so wide a blur is as good on a smaller image
     size = round(width / finer), round(height / finer)
-    out = np.empty_like(images)
-    for image, result in zip(images, out, strict=True):
+
+    def fogged(image: NDArray) -> NDArray:
         small = cv2.resize(image, size, interpolation=cv2.INTER_AREA).astype(np.float32)
         scatter = cv2.GaussianBlur(small, (0, 0), 0.15 * side / finer, borderType=cv2.BORDER_REPLICATE)
         scatter = cv2.resize(scatter, (width, height), interpolation=cv2.INTER_CUBIC).reshape(image.shape)
-        cv2.addWeighted(image, 1 / (1 + ratio), scatter, ratio / (1 + ratio), 0, dst=result, dtype=cv2.CV_8U)
-    return out
+        return cv2.addWeighted(image, 1 / (1 + ratio), scatter, ratio / (1 + ratio), 0, dtype=cv2.CV_8U)
+
+    return each(images, fogged)
 
 
+@artefact("quantum_noise", source="Cohen et al. 1981", severities=(4000, 1600, 700, 300, 130))
 def quantum_noise(images: Images, photons: float, draws: Draws) -> Images:
     """Too few photons: Poisson noise of the transmitted rays, strongest where the image is bright.
 

@@ -122,7 +122,7 @@ def table(size: int, channels: int, todo: Sequence[str], others: dict[str, Rival
         if channels == 1 and describe(name).colour:
             continue
         ours = seconds_per_image(
-            lambda severity, name=name: corrupt(images, name, severity, scale="224", workers=1),
+            lambda severity, name=name: corrupt(images, name, severity, scale="224"),
             len(images),
             budget,
         )

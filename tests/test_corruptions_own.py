@@ -1,0 +1,166 @@
+"""Corruptions of one's own: the decorator, dotted names, what is refused, and what a plan follows from."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from medrob.corruptions import corrupt, corruption, describe, fingerprint, names, registry
+from medrob.corruptions.fingerprint import _definitions
+
+PLAIN = '''
+import numpy as np
+
+def salt(images, severity, rng):
+    """White pixels, more at each severity."""
+    assert images.shape[0] == 1
+    return np.where(rng.random(images.shape) < 0.05 * severity, 255, images).astype(np.uint8)
+
+def larger(images, severity, rng):
+    return np.repeat(images, 2, axis=1)
+
+def shares(images, severity, rng):
+    return images / 255
+
+CONSTANT = 3
+'''
+DECORATED = """
+import numpy as np
+from medrob.corruptions import corruption
+from helpers_of_mine import shifted
+
+@corruption("lift", group="photometric", source="Li 2020", severities=(10, 20, 30, 40, 50))
+def lift(images, levels, draws):
+    "Lift, and noise of one level."
+    return shifted(images, levels + (draws.bits(images.shape[1:]) & 1))
+"""
+HELPERS = """
+import numpy as np
+
+def shifted(images, levels):
+    return np.minimum(images.astype(int) + levels, 255).astype(np.uint8)
+"""
+
+
+@pytest.fixture(autouse=True)
+def mine(tmp_path, monkeypatch):
+    """Three modules of a student's in a folder on the path; afterwards all is as before."""
+    for name, text in (("plain_ones", PLAIN), ("decorated_ones", DECORATED), ("helpers_of_mine", HELPERS)):
+        (tmp_path / f"{name}.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    yield tmp_path
+    for name in ("plain_ones", "decorated_ones", "helpers_of_mine"):
+        sys.modules.pop(name, None)
+    _definitions.cache_clear()
+
+
+def images(count: int = 5, channels: int = 1) -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 200, (count, 28, 30, channels), dtype=np.uint8)
+
+
+@pytest.mark.parametrize("name", ["plain_ones:salt", "decorated_ones:lift"])
+def test_a_slice_of_the_result_is_the_result_of_the_slice(name):
+    whole = corrupt(images(), name, 3, seed=4, start=7)
+    assert whole.dtype == np.uint8 and (whole != images()).any()
+    for cut in (1, 3):
+        rest = corrupt(images()[cut:], name, 3, seed=4, start=7 + cut)
+        np.testing.assert_array_equal(rest, whole[cut:])
+    assert (corrupt(images(), name, 3, seed=5, start=7) != whole).any()
+    assert corrupt(images()[:0], name, 3).shape == (0, 28, 30, 1)
+
+
+def test_another_process_knows_it_by_its_dotted_name(mine):
+    code = (
+        "import sys, numpy as np; from medrob.corruptions import corrupt\n"
+        "x = np.random.default_rng(0).integers(0, 200, (5, 28, 30, 1), dtype=np.uint8)\n"
+        "for name in ('plain_ones:salt', 'decorated_ones:lift'):\n"
+        "    sys.stdout.buffer.write(corrupt(x, name, 2).tobytes())"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=mine)
+    both = [corrupt(images(), name, 2).tobytes() for name in ("plain_ones:salt", "decorated_ones:lift")]
+    assert done.stdout == b"".join(both)
+
+
+def test_what_is_said_of_it_comes_from_the_decorator_or_claims_nothing():
+    assert names(["contrast", "plain_ones:salt", "decorated_ones:lift"], channels=1)[1:] == (
+        "plain_ones:salt",
+        "decorated_ones:lift",
+    )
+    plain, decorated = describe("plain_ones:salt"), describe("decorated_ones:lift")
+    assert (plain.group, plain.source, plain.modalities) == ("own", "own", ("any",))
+    assert plain.summary == "White pixels, more at each severity."
+    assert plain.parameters == {"224": (1, 2, 3, 4, 5)}
+    assert (decorated.name, decorated.source) == ("decorated_ones:lift", "Li 2020")
+    assert decorated.parameters == {"224": (10, 20, 30, 40, 50)}
+    assert "lift" not in names("all")  # which is the same in every process
+
+
+def test_a_decorated_one_has_no_source_unless_it_names_one():
+    @corruption("bare")
+    def bare(images, level, draws):
+        return images + np.uint8(level)
+
+    assert (describe("bare").source, describe("bare").summary) == ("own", "")
+    assert (corrupt(images(), "bare", 4) == images() + 4).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("no_such_module:salt", "module 'no_such_module' cannot be imported.*PYTHONPATH"),
+        ("plain_ones:slat", "has no function 'slat', did you mean 'salt'"),
+        ("plain_ones:CONSTANT", "has no function 'CONSTANT'"),
+        (":salt", "cannot be imported"),
+        ("plain_ones:", "has no function ''"),
+    ],
+)
+def test_a_wrong_module_or_function_is_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        names(["contrast", name])
+    with pytest.raises(ValueError, match=message):
+        names(name)
+    with pytest.raises(ValueError, match=message):
+        corrupt(images(), name, 1)
+
+
+def test_a_module_that_fails_is_named(mine):
+    (mine / "plain_ones.py").write_text("1 / 0")
+    with pytest.raises(ValueError, match=r"cannot be imported \(ZeroDivisionError"):
+        names(["plain_ones:salt"])
+
+
+@pytest.mark.parametrize("name", ["plain_ones:larger", "plain_ones:shares"])
+def test_another_shape_or_dtype_is_refused(name):
+    with pytest.raises(ValueError, match=rf"{name}' made .*; it must return uint8 of the same shape"):
+        corrupt(images(), name, 1)
+
+
+def test_names_are_given_once_and_tables_are_whole():
+    with pytest.raises(ValueError, match=r"'fog' exists already \(medrob\.corruptions\.weather\.fog\)"):
+        corruption("fog")(lambda images, level, draws: images)
+    with pytest.raises(ValueError, match="must be five"):
+        corruption("short", severities=(1, 2, 3))
+    with pytest.raises(ValueError, match="'224' among them"):
+        corruption("small", severities={"32": (1, 2, 3, 4, 5)})
+
+
+def test_a_new_corruption_changes_no_plan_but_its_own(mine):
+    def plan(*wanted: str) -> str:
+        sys.modules.pop("decorated_ones", None)
+        sys.modules.pop("helpers_of_mine", None)
+        _definitions.cache_clear()
+        return fingerprint(wanted)
+
+    thesis, lift = plan(*names("thesis")), plan("decorated_ones:lift")
+    added = DECORATED + '@corruption("new")\ndef new(images, level, draws):\n    return images\n# a comment\n'
+    (mine / "decorated_ones.py").write_text("import math\n" + added)
+    assert plan("decorated_ones:lift") == lift and plan(*names("thesis")) == thesis
+    assert plan("decorated_ones:new") != lift
+    (mine / "decorated_ones.py").write_text(DECORATED.replace("50)", "60)"))
+    assert plan("decorated_ones:lift") != lift
+    (mine / "decorated_ones.py").write_text(DECORATED)
+    assert plan("decorated_ones:lift") == lift
+    (mine / "helpers_of_mine.py").write_text(HELPERS.replace("255", "254"))
+    assert plan("decorated_ones:lift") != lift and plan(*names("thesis")) == thesis
