@@ -6,7 +6,7 @@ import ast
 import copy
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from types import ModuleType
 from typing import Any
 
@@ -60,21 +60,6 @@ class Policy:
         return self.change(images, rng, views)
 
 
-def _none(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """The images as they are."""
-    return images
-
-
-def _geometric(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Shift up to 8 %, turn up to 10 degrees, scale 92-108 %."""
-    return _imgaug(_augmenter(GEOMETRIC), images, rng)
-
-
-def _photometric(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Brightness, contrast and gamma."""
-    return _imgaug(_augmenter(PHOTOMETRIC), images, rng)
-
-
 def _corruptions(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """A random corruption of the suite "thesis" at a random severity for each image (0 = clean)."""
     kinds = rng.integers(len(corruptions.names("thesis")), size=len(images))
@@ -84,7 +69,9 @@ def _corruptions(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 
 def _mixed(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Geometric, then photometric, then corruptions."""
-    return _corruptions(_photometric(_geometric(images, rng), rng), rng)
+    for name in ("geometric", "photometric", "corruptions"):
+        images = policy(name)(images, rng)
+    return images
 
 
 def _augmix(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
@@ -112,15 +99,16 @@ def _exhaustive(images: np.ndarray, rng: np.random.Generator, views: np.ndarray)
     return result
 
 
-POLICIES: dict[str, tuple[Callable[..., np.ndarray], int]] = {
-    "none": (_none, 1),
-    "geometric": (_geometric, 1),
-    "photometric": (_photometric, 1),
-    "corruptions": (_corruptions, 1),
-    "mixed": (_mixed, 1),
-    "augmix": (_augmix, 1),
-    "exhaustive": (_exhaustive, 26),  # the image, and 5 corruptions x 5 severities of it
+POLICIES: dict[str, str | Callable[..., np.ndarray]] = {
+    "none": lambda images, rng: images,
+    "geometric": GEOMETRIC,
+    "photometric": PHOTOMETRIC,
+    "corruptions": _corruptions,
+    "mixed": _mixed,
+    "augmix": _augmix,
+    "exhaustive": _exhaustive,
 }
+VIEWS = {"exhaustive": 26}  # the image, and 5 corruptions x 5 severities of it
 
 
 def names() -> tuple[str, ...]:
@@ -143,15 +131,15 @@ def policy(name: str) -> Policy:
     Raises:
         ValueError: an unknown name, or an expression that is anything but augmenters and numbers.
     """
-    if name in POLICIES:
-        return Policy(name, *POLICIES[name])
-    if not isinstance(name, str) or not name.strip().startswith("iaa."):
+    if not isinstance(name, str) or (name not in POLICIES and not name.strip().startswith("iaa.")):
         raise ValueError(
             f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; or give an imgaug "
             "expression such as 'iaa.Fliplr(0.5)'"
         )
-    augmenter = _augmenter(name.strip())
-    return Policy(name, lambda images, rng: _imgaug(augmenter, images, rng))
+    change = POLICIES.get(name, name)
+    if isinstance(change, str):
+        change = partial(_imgaug, _augmenter(change.strip()))
+    return Policy(name, change, VIEWS.get(name, 1))
 
 
 @cache
@@ -177,10 +165,8 @@ def _check_syntax(tree: ast.AST) -> None:
         if isinstance(node, ast.Call):
             _check_class(ast.unparse(node.func))
             functions |= set(ast.walk(node.func))
-        if isinstance(
-            node, ast.BinOp | ast.UnaryOp
-        ):  # no repeated strings or lists, which would fill the memory
-            for part in ast.walk(node):
+        if isinstance(node, ast.BinOp | ast.UnaryOp):
+            for part in ast.walk(node):  # numbers alone: a repeated string could fill the memory
                 if not isinstance(part, SUMS) and type(getattr(part, "value", None)) not in (int, float):
                     raise ValueError(f"{ast.unparse(node)} is no number")
         unpacked = (isinstance(node, ast.keyword) and node.arg is None) or None in getattr(node, "keys", [])

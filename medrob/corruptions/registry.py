@@ -126,7 +126,7 @@ def medmnist_c(*names: str, group: str, colour: bool = False) -> Callable[[Funct
         for data, tables in PUBLISHED["medmnist-c"].items():
             made_for = (PUBLISHED["modalities"][data],)
             for name in (name for name in names if name in tables):
-                about = dict(group=group, modalities=made_for, source=DI_SALVO, colour=colour)
+                about: dict[str, Any] = dict(group=group, modalities=made_for, source=DI_SALVO, colour=colour)
                 corruption(f"{data}/{name}", severities=tables[name], **about)(function)
         return function
 

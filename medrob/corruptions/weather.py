@@ -46,21 +46,15 @@ def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
         return corners
 
     while heights.shape[1] < size:
-        pairs = heights + _roll(heights, 1, 1)
-        centres = middle(pairs + _roll(pairs, 1, 2))
-        level = middle(centres + _roll(centres, -1, 1) + heights + _roll(heights, 1, 2))
-        upright = middle(centres + _roll(centres, -1, 2) + pairs)
+        pairs = heights + np.roll(heights, -1, 1)
+        centres = middle(pairs + np.roll(pairs, -1, 2))
+        level = middle(centres + np.roll(centres, 1, 1) + heights + np.roll(heights, -1, 2))
+        upright = middle(centres + np.roll(centres, 1, 2) + pairs)
         heights = _woven((heights, level), (upright, centres))
         rough /= decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
     heights /= heights.max(axis=(1, 2), keepdims=True)
     return heights
-
-
-def _roll(values: NDArray, by: int, axis: int) -> NDArray:
-    """values[i + by] along an axis, round the end: np.roll the other way, faster for small arrays."""
-    ends = ((by, None), (None, by))
-    return np.concatenate([values[(slice(None),) * axis + (slice(*end),)] for end in ends], axis)
 
 
 def _woven(*rows: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:
