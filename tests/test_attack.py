@@ -9,8 +9,7 @@ from torchvision.models import VisionTransformer
 
 from medrob import models, trust
 from medrob.drift import Explainer, PreparedMaps, compare
-from medrob.evaluation import predict
-from medrob.evaluation.distance import compare_images
+from medrob.evaluation import compare_images, predict
 from medrob.saliency import cams, explain, normalise
 from medrob.trust import ATTACKABLE, attack, worst_case
 

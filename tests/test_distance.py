@@ -5,8 +5,7 @@ from skimage import metrics as oracle
 
 from medrob import corruptions
 from medrob.corruptions.conditions import CLEAN, grid
-from medrob.evaluation import distance
-from medrob.evaluation.distance import compare_images
+from medrob.evaluation import compare_images, distance
 
 
 def pair(channels, size=28, count=5, seed=0):
@@ -119,5 +118,8 @@ def test_severities(tiny):
 
 def test_threads_change_no_distance(tiny, monkeypatch):
     monkeypatch.setattr(distance, "CHUNK", 7 * tiny.images[0].size)
-    one, three = (distance.distances(tiny, grid(["fog"])[:3], seed=1, workers=w) for w in (1, 3))
-    pd.testing.assert_frame_equal(one, three)
+    tables = []
+    for threads in (1, 3):
+        monkeypatch.setattr(distance, "cores", lambda threads=threads: threads)
+        tables.append(distance.distances(tiny, grid(["fog"])[:3], seed=1))
+    pd.testing.assert_frame_equal(*tables)

@@ -21,7 +21,7 @@ from pathlib import Path
 from medrob.corruptions import conditions
 from medrob import data, drift, evaluation, figures, models, training
 from medrob.evaluation import distance
-from medrob.runs import Run
+from medrob.files import home
 
 cv2.setNumThreads(1)
 torch.set_num_threads(1)
@@ -41,7 +41,7 @@ def all_stages(limit):
     figures.montage(train.images, train.labels, train.class_names)
     todo = [conditions.CLEAN, ("brightness", 3)]
     distance.distances(test[-60:], todo[1:], workers=1)
-    training.fit(model, train, val, epochs=1, batch_size=4, device="cpu", run=Run(f"limit{limit}"))
+    training.fit(model, train, val, training.Recipe(epochs=1, batch_size=4), device="cpu", folder=home())
     predictions = evaluation.predict_conditions(model, test, todo, batch_size=4)
     evaluation.predict(model, test.images, batch_size=4)
     rows = drift.select(predictions, images=0)

@@ -418,7 +418,7 @@ def test_a_stage_reaches_what_it_computes_with(stage):
             "medrob.evaluation.metrics",
             "medrob.augment",
         },
-        "03_test": {"medrob.evaluation.prediction", "medrob.evaluation.bootstrap", "medrob.corruptions.blur"},
+        "03_test": {"medrob.evaluation.inference", "medrob.evaluation.bootstrap", "medrob.corruptions.blur"},
         "04_heatmaps": {
             "medrob.drift.measurement",
             "medrob.saliency.gradient",

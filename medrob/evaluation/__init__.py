@@ -1,23 +1,29 @@
-"""Prediction and scores. What needs no network (all but `predict`) does not import PyTorch."""
+"""Prediction, scores, and the distance of pictures. Only `predict` and `predict_conditions` load PyTorch."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from medrob.evaluation.bootstrap import bootstrap_weights, interval
-from medrob.evaluation.calibration import fit_temperature, rescaled, scale
-from medrob.evaluation.metrics import BINS, auc, check_scores, metrics
-from medrob.evaluation.report import numbers
-from medrob.evaluation.robustness import ALEXNET, corruption_errors
+from medrob.evaluation.bootstrap import auc, bootstrap_weights, interval
+from medrob.evaluation.calibration import fit_temperature, rescaled
+from medrob.evaluation.distance import compare_images, distances, examples, severities
+from medrob.evaluation.metrics import METRICS, metrics
+from medrob.evaluation.predictions import class_names, require_scores
+from medrob.evaluation.quoted import numbers
+from medrob.evaluation.robustness import ERROR_NAMES, corruption_errors
 from medrob.evaluation.scores import reliability, score
-from medrob.evaluation.table import class_names, require_scores
+
+if TYPE_CHECKING:
+    from medrob.evaluation.inference import predict, predict_conditions
 
 __all__ = [
-    "ALEXNET",
-    "BINS",
+    "ERROR_NAMES",
+    "METRICS",
     "auc",
     "bootstrap_weights",
-    "check_scores",
     "class_names",
+    "compare_images",
     "corruption_errors",
+    "distances",
+    "examples",
     "fit_temperature",
     "interval",
     "metrics",
@@ -27,17 +33,15 @@ __all__ = [
     "reliability",
     "require_scores",
     "rescaled",
-    "scale",
     "score",
+    "severities",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Import what predicts when it is first named; from then on it is an ordinary attribute."""
+    """Import what predicts when it is first named: notebooks 01 and 05 start without PyTorch."""
     if name in ("predict", "predict_conditions"):
-        from importlib import import_module
+        from medrob.evaluation import inference
 
-        module = import_module("medrob.evaluation.prediction")
-        globals().update(predict=module.predict, predict_conditions=module.predict_conditions)
-        return globals()[name]
-    raise AttributeError(f"module 'medrob.evaluation' has no attribute {name!r}; it has {', '.join(__all__)}")
+        return getattr(inference, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")

@@ -1,4 +1,4 @@
-"""Temperature scaling: one number, fitted on validation images, that makes probabilities honest."""
+"""Temperature scaling: one number, fitted on validation images, that calibrates the probabilities."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) ->
         task: of `medrob.data.TASKS`; each label of a multi-label task is a pair of classes.
 
     Returns:
-        T in 0.05 to 20; above 1: the network was too sure.
+        T in 0.05 to 20; above 1: the network was too confident.
 
     Raises:
-        ValueError, TypeError: see `medrob.evaluation.metrics`.
+        ValueError, TypeError: see `metrics`.
     """
     p, y = check_scores(probabilities, labels, task)
 
@@ -30,8 +30,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) ->
             return float(-np.log(np.where(y.astype(bool), q, np.clip(1 - q, 1e-12, 1))).mean())
         return float(-np.log(q[np.arange(len(q)), y]).mean())
 
-    found = minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded")
-    return float(np.exp(found.x))
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
 
 
 def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
@@ -58,5 +57,5 @@ def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.Dat
         ValueError: a temperature that is not above 0.
     """
     names = [c for c in predictions if str(c).startswith("p_")]
-    found = scale(predictions[names].to_numpy(), temperature, task)
-    return predictions.assign(**dict(zip(names, found.T.astype(np.float32), strict=True)))
+    scaled = scale(predictions[names].to_numpy(), temperature, task)
+    return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))

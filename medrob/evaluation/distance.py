@@ -11,11 +11,9 @@ import numpy as np
 import pandas as pd
 
 from medrob.check import check_images
-from medrob.corruptions import NOT_MONOTONE, describe
+from medrob.corruptions import NOT_MONOTONE, Condition, apply_condition, describe
 from medrob.corruptions import distances as rmse_by_severity
-from medrob.corruptions.conditions import Condition
-from medrob.corruptions.conditions import apply as corrupted
-from medrob.corruptions.conditions import examples as example_images
+from medrob.corruptions import examples as example_images
 from medrob.data import ImageDataset
 from medrob.machine import cores
 from medrob.progress import bar
@@ -49,12 +47,10 @@ def compare_images(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
     return {"rmse": np.sqrt(mse), "psnr": psnr, "ssim": _ssim(a, b)}
 
 
-def distances(
-    dataset: ImageDataset, conditions: Iterable[Condition], *, seed: int = 0, workers: int | None = None
-) -> pd.DataFrame:
+def distances(dataset: ImageDataset, conditions: Iterable[Condition], *, seed: int = 0) -> pd.DataFrame:
     """The distance of every corrupted image from the clean one.
 
-    Threads share the images, all cores by default; their number changes no result.
+    A thread for each core shares the images; their number changes no result.
 
     Returns:
         A row per condition and image: image, corruption, severity, rmse, psnr, ssim.
@@ -62,16 +58,16 @@ def distances(
     size = max(1, CHUNK // max(1, dataset.images[:1].size))
     chunks = [slice(start, start + size) for start in range(0, len(dataset), size)]
     frames: list[pd.DataFrame] = []
-    with ThreadPoolExecutor(workers or cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         for condition in bar(list(conditions), desc="corrupting", unit="condition"):
-            frames += pool.map(partial(_moved, dataset, condition, seed), chunks)
+            frames += pool.map(partial(_distances_of, dataset, condition, seed), chunks)
     return pd.concat(frames, ignore_index=True)
 
 
-def _moved(dataset: ImageDataset, condition: Condition, seed: int, chunk: slice) -> pd.DataFrame:
+def _distances_of(dataset: ImageDataset, condition: Condition, seed: int, chunk: slice) -> pd.DataFrame:
     """The rows of one condition and chunk of images."""
     images, index = dataset.images[chunk], np.arange(len(dataset))[chunk]
-    distance = compare_images(images, corrupted(images, condition, seed=seed, index=index))
+    distance = compare_images(images, apply_condition(images, condition, seed=seed, index=index))
     return pd.DataFrame({"image": index, "corruption": condition[0], "severity": condition[1], **distance})
 
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pandas as pd
 
-from medrob.corruptions.conditions import CLEAN
-from medrob.evaluation.bootstrap import bootstrap_weights, interval
-from medrob.evaluation.metrics import by_class, check_scores, overall, per_label
-from medrob.evaluation.table import class_names
+from medrob.check import check_integer
+from medrob.corruptions import CLEAN
+from medrob.evaluation.bootstrap import interval, value_and_resamples
+from medrob.evaluation.metrics import check_scores, evaluate
+from medrob.evaluation.predictions import class_names
 from medrob.progress import bar
 
+KEYS, ENDS = ["corruption", "severity", "class", "metric"], ["value", "low", "high"]
+DECILES = 10  # bins of the reliability diagram
 
-def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000, seed: int = 0) -> pd.DataFrame:
+
+def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.DataFrame:
     """Scores of every condition, and their drop against clean, with bootstrap intervals.
 
     Images are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
@@ -24,17 +26,13 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000, seed: 
         predictions: from `predict_conditions`; must hold the condition ("clean", 0).
         task: one of `medrob.data.TASKS`.
         resamples: of the bootstrap; 0 = no intervals (NaN).
-        seed: of the bootstrap.
 
     Returns:
-        A row per condition, class and metric: corruption, severity, class ("all" or a name), metric,
-        value, low, high, drop (clean value - value), drop_low, drop_high: 95 % intervals. For a class: AUC
-        and F1 one-vs-rest; accuracy, the share of its images that are recognised (recall); balanced
-        accuracy, the mean of that and of the share of the others that are not taken for it; Brier, its term
-        of the sum; NLL, the mean over its images; ECE, how far its probability is from how often it is so
-        (Kull et al. 2019). Of several labels an image: each as a decision of its own. ECE in bins is biased
-        upwards on few images, and so are its resamples, more than it is: compare it between conditions of
-        the same images, and read no ECE of a few hundred as a distance from 0 (Roelofs et al. 2022).
+        A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
+        label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
+        drop_low, drop_high: 95 % intervals. ECE in bins is biased upwards on few images, and its resamples
+        even more: compare it between conditions of the same images, and do not read an ECE of a few hundred
+        images as a distance from 0 (Roelofs et al. 2022).
 
     Raises:
         ValueError: see `class_names`; no clean condition, or a condition with other images.
@@ -43,54 +41,35 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000, seed: 
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
     if CLEAN not in groups:
         raise ValueError("predictions lack the condition ('clean', 0), against which drops are measured")
-    if not isinstance(resamples, int) or isinstance(resamples, bool) or resamples < 0:
-        raise ValueError(f"resamples={resamples!r}: give a whole number, 0 = no intervals")
-    n = len(groups[CLEAN])
-    w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
+    w = value_and_resamples(len(groups[CLEAN]), check_integer("resamples", resamples, 0))
     samples = {}
     for key in bar(sorted(groups, key=lambda k: k != CLEAN), desc="scoring", unit="condition"):
         if not np.array_equal(groups[key]["image"], groups[CLEAN]["image"]):
             raise ValueError(f"condition {key} holds other images than clean")
-        samples[key] = dict(_samples(groups[key], names, task, w))
+        samples[key] = _samples(groups[key], names, task, w)
     rows = []
-    for (corruption, severity), values in samples.items():
-        for (name, metric), value in values.items():
-            drop = samples[CLEAN][name, metric] - value
-            low, high = interval(value[1:])
-            drop_low, drop_high = interval(drop[1:])
-            rows.append(
-                (corruption, severity, name, metric, value[0], low, high, drop[0], drop_low, drop_high)
-            )
-    columns = [
-        "corruption",
-        "severity",
-        "class",
-        "metric",
-        "value",
-        "low",
-        "high",
-        "drop",
-        "drop_low",
-        "drop_high",
-    ]
-    return pd.DataFrame(rows, columns=columns)
+    for condition, values in samples.items():
+        for key, value in values.items():
+            drop = samples[CLEAN][key] - value
+            numbers = (value[0], *interval(value[1:]), drop[0], *interval(drop[1:]))
+            rows.append((*condition, *key, *numbers))
+    return pd.DataFrame(rows, columns=[*KEYS, *ENDS, "drop", "drop_low", "drop_high"])
 
 
 def _samples(
     group: pd.DataFrame, names: tuple[str, ...], task: str, w: np.ndarray
-) -> Iterator[tuple[tuple[str, str], np.ndarray]]:
-    """((class, metric), values (B,)) of one condition."""
+) -> dict[tuple[str, str], np.ndarray]:
+    """The scores (B,) of one condition by class and metric."""
     y = group["label"] if task != "multilabel" else group[[f"label_{n}" for n in names]]
     p, labels = check_scores(group[[f"p_{n}" for n in names]].to_numpy(), y.to_numpy(), task, names)
-    rows = per_label(p, labels, w, task)
-    for metric, value in overall(rows, task).items():
-        yield ("all", metric), value
-    for metric, values in by_class(rows).items():
-        for k, name in enumerate(names):
-            yield (name, metric), values[:, k]
+    scores = evaluate(p, labels, w, task)
+    overall = {("all", metric): value for metric, (value, _) in scores.items()}
+    return overall | {
+        (name, metric): each[:, k] for metric, (_, each) in scores.items() for k, name in enumerate(names)
+    }
 
 
-def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
+def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     """How often the network is right when it is so sure: a row per condition and bin of confidence.
 
     Returns:
@@ -104,7 +83,7 @@ def reliability(predictions: pd.DataFrame, bins: int = 10) -> pd.DataFrame:
         right = ((p > 0.5) == predictions.filter(regex="^label_").to_numpy()).astype(float).ravel()
     frame = predictions[["corruption", "severity"]]
     frame = frame.loc[frame.index.repeat(len(sure) // len(frame))].assign(
-        confidence=sure, accuracy=right, bin=np.clip(np.ceil(sure * bins).astype(int) - 1, 0, bins - 1)
+        confidence=sure, accuracy=right, bin=np.clip(np.ceil(sure * DECILES).astype(int) - 1, 0, DECILES - 1)
     )
     grouped = frame.groupby(["corruption", "severity", "bin"], sort=False)
     means = grouped[["confidence", "accuracy"]].mean()

@@ -11,13 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from medrob.augment import Policy
+from medrob import augment
 from medrob.data import ImageDataset
 from medrob.evaluation import metrics
 from medrob.machine import peak_gpu_memory_mb, peak_memory_mb
 from medrob.models import Classifier, activate
-from medrob.training.parallel import Team
-from medrob.training.recipe import Objective, Recipe
+from medrob.training.optimisation import Objective, make_optimizer, make_schedule
+from medrob.training.recipe import Recipe
 
 CHUNK = 1024  # images that go to the GPU at once
 
@@ -29,7 +29,9 @@ class Feed:
     else they are prepared by a thread of their own while the network works on the batch before.
     """
 
-    def __init__(self, data: ImageDataset, device: torch.device, policy: Policy | None = None) -> None:
+    def __init__(
+        self, data: ImageDataset, device: torch.device, policy: augment.Policy | None = None
+    ) -> None:
         self.data, self.device = data, device
         self.policy = policy if policy is not None and policy.name != "none" else None
         self.resident: Tensor | None = None
@@ -72,76 +74,64 @@ def starts(images: int, batch_size: int) -> range:
 
 
 class Epochs:
-    """The loop over epochs: network, data, optimiser, and how they are used.
+    """A training: network, data, optimiser, and how they are used.
 
-    Calling it with the number of an epoch trains that epoch and gives two rows of history.
+    Calling it with the number of an epoch trains that epoch and gives two rows of history. `parts` are what
+    changes from epoch to epoch.
     """
 
     def __init__(
-        self,
-        model: Classifier,
-        train: ImageDataset,
-        val: ImageDataset,
-        recipe: Recipe,
-        policy: Policy,
-        objective: Objective,
-        optimizer: torch.optim.Optimizer,
-        schedule: torch.optim.lr_scheduler.LRScheduler,
-        team: Team,
-        seed: int,
+        self, model: Classifier, train: ImageDataset, val: ImageDataset, recipe: Recipe, seed: int
     ) -> None:
-        self.model, self.train, self.val = model, train, val
-        self.recipe, self.policy, self.objective = recipe, policy, objective
-        self.optimizer, self.schedule, self.team, self.seed = optimizer, schedule, team, seed
-        self.network = team.wrap(model)
-        self.feed, self.check = Feed(train, team.device, policy), Feed(val, team.device)
-        self.mixed = recipe.precision == "mixed" and team.device.type == "cuda"
+        self.model, self.train, self.val, self.recipe, self.seed = model, train, val, recipe, seed
+        self.device = next(model.parameters()).device
+        policy = augment.policy(recipe.augment)
+        self.views = policy.views
+        self.feed, self.check = Feed(train, self.device, policy), Feed(val, self.device)
+        self.objective = Objective(recipe, train).to(self.device)
+        self.optimizer = make_optimizer(model.parameters(), recipe)
+        steps = len(starts(len(train) * self.views, recipe.batch_size))
+        self.schedule = make_schedule(self.optimizer, recipe, steps)
+        self.mixed = recipe.precision == "mixed" and self.device.type == "cuda"
         # GPUs that only imitate bfloat16 (before Ampere) are faster in float16.
         real = self.mixed and torch.cuda.is_bf16_supported(including_emulation=False)
         self.half = torch.bfloat16 if real else torch.float16
         self.scaler = torch.amp.GradScaler(enabled=self.mixed and self.half == torch.float16)
+        self.parts = dict(model=model, optimizer=self.optimizer, schedule=self.schedule, scaler=self.scaler)
 
     def __call__(self, epoch: int) -> list[dict[str, Any]]:
         """Train one epoch."""
         rate, began = self.optimizer.param_groups[0]["lr"], time.perf_counter()
         order, logits = self._learn(epoch)
-        trained = time.perf_counter()
-        rows = [self._row("train", self.train, order % len(self.train), logits, trained - began)]
-        judged = time.perf_counter()
-        logits = self._judge()
-        rows.append(
-            self._row("val", self.val, np.arange(len(self.val)), logits, time.perf_counter() - judged)
-        )
-        return [dict(epoch=epoch, lr=rate) | row for row in rows]
+        learned = self._row("train", self.train, order % len(self.train), logits, began)
+        began = time.perf_counter()
+        judged = self._row("val", self.val, np.arange(len(self.val)), self._judge(), began)
+        return [dict(epoch=epoch, lr=rate) | row for row in (learned, judged)]
 
     def _learn(self, epoch: int) -> tuple[np.ndarray, Tensor]:
         """The order of the images (views x images + row), and their logits in training mode."""
-        seed, device = self.seed, self.team.device
-        order = np.random.default_rng([seed, epoch]).permutation(len(self.train) * self.policy.views)
-        torch.manual_seed(int(np.random.default_rng([seed, epoch, 1]).integers(2**31)))
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train) * self.views)
+        # Dropout draws from torch's generator: seeded here, a resumed training draws the same.
+        torch.manual_seed(int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31)))
         begin = starts(len(order), self.recipe.batch_size)
-        whole = np.split(np.arange(len(order)), begin[1:])
-        parts = [self.team.share(places) for places in whole]
-        seeds = [[seed, epoch, 2, i, *([self.team.rank] if self.team.rank else [])] for i in begin]
-        labels = torch.from_numpy(self.train.labels[order % len(self.train)]).to(device)
-        outputs = torch.zeros(len(order), self.train.num_classes, device=device)
-        finite = torch.ones((), dtype=torch.bool, device=device)
-        self.network.train()
-        images = self.feed.batches([order[places] for places in parts], seeds)
-        for places, part, x in zip(whole, parts, images, strict=True):
-            with torch.autocast(device.type, self.half, enabled=self.mixed):
-                logits = self.network(x)
-            mine, all_ = (torch.from_numpy(rows).to(device) for rows in (part, places))
-            # The sum over this process's share, by the weight of the whole batch: DDP takes the mean.
-            loss = self.objective.total(logits, labels[mine]) / self.objective.weight_of(labels[all_])
-            self._step(loss * self.team.size)
+        parts = np.split(order, begin[1:])
+        labels = torch.from_numpy(self.train.labels[order % len(self.train)]).to(self.device)
+        outputs = torch.zeros(len(order), self.train.num_classes, device=self.device)
+        finite = torch.ones((), dtype=torch.bool, device=self.device)
+        self.model.train()
+        images = self.feed.batches(parts, [[self.seed, epoch, 2, i] for i in begin])
+        for i, x in zip(begin, images, strict=True):
+            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
+                logits = self.model(x)
+            loss = self.objective(logits, labels[i : i + len(x)])
+            self._step(loss)
             finite &= torch.isfinite(loss.detach())
-            outputs[mine] = logits.detach().float()
-            if device.type == "cpu" and not finite:
+            outputs[i : i + len(x)] = logits.detach().float()
+            if self.device.type == "cpu" and not finite:
                 break  # on GPUs waiting for the answer costs time: it is asked for once an epoch
         if not finite:
             raise ValueError(f"the loss became {loss.item()} in epoch {epoch}: give a smaller lr")
-        return order, self.team.gather(outputs)
+        return order, outputs
 
     def _step(self, loss: Tensor) -> None:
         self.optimizer.zero_grad(set_to_none=True)
@@ -156,24 +146,24 @@ class Epochs:
     @torch.inference_mode()
     def _judge(self) -> Tensor:
         """The logits of the validation images in eval mode, float32."""
-        self.team.agree(self.model)
         self.model.eval()
-        outputs = torch.zeros(len(self.val), self.val.num_classes, device=self.team.device)
-        rows = self.team.share(np.arange(len(self.val)))
-        parts = np.split(rows, range(self.recipe.batch_size, len(rows), self.recipe.batch_size))
-        for part, x in zip(parts, self.check.batches(parts, [0] * len(parts)), strict=True):
-            outputs[torch.from_numpy(part).to(self.team.device)] = self.model(x).float()
-        return self.team.gather(outputs)
+        size = self.recipe.batch_size
+        parts = np.split(np.arange(len(self.val)), range(size, len(self.val), size))
+        outputs = torch.zeros(len(self.val), self.val.num_classes, device=self.device)
+        for i, x in enumerate(self.check.batches(parts, [0] * len(parts))):
+            outputs[i * size : i * size + len(x)] = self.model(x).float()
+        return outputs
 
     def _row(
-        self, split: str, data: ImageDataset, rows: np.ndarray, logits: Tensor, seconds: float
+        self, split: str, data: ImageDataset, rows: np.ndarray, logits: Tensor, began: float
     ) -> dict[str, Any]:
-        """What the history says of a pass."""
-        labels, device = data.labels[rows], self.team.device
+        """What the history says of a pass over the images `rows`, which began at that time."""
+        seconds = time.perf_counter() - began
+        labels = data.labels[rows]
         scores = metrics(activate(logits, data.task).cpu().numpy(), labels, data.task)
         return dict(
             split=split,
-            loss=self.objective(logits, torch.from_numpy(labels).to(device)).item(),
+            loss=self.objective(logits, torch.from_numpy(labels).to(self.device)).item(),
             accuracy=scores["accuracy"],
             auc=scores["auc"],
             seconds=seconds,

@@ -6,19 +6,11 @@ import math
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
-import numpy as np
-import torch
-from torch import Tensor, nn
-from torch.optim import Optimizer, lr_scheduler
-
-from medrob.data import ImageDataset
-
 OPTIMIZERS = ("adamw", "adam", "sgd")
 SCHEDULES = ("cosine", "step", "constant")
 CLASS_WEIGHTS = ("none", "balanced")
 PRECISIONS = ("mixed", "float32")
 MONITORS = ("auc", "loss")
-STEPS = (0.5, 0.75)  # shares of the epochs after which the schedule "step" takes a tenth of the rate
 
 # What a preset decides; the rest (epochs, augmentation) stays the user's.
 RECIPES: dict[str, dict[str, Any]] = {
@@ -114,79 +106,6 @@ def recipe(name: str = "own", **settings: Any) -> Recipe:
     if unknown:
         raise ValueError(f"unknown setting {', '.join(unknown)}; the settings are {', '.join(known)}")
     return Recipe(**settings | RECIPES[name])
-
-
-def optimizer(parameters: Any, recipe: Recipe) -> Optimizer:
-    """The optimiser of a recipe for these parameters."""
-    common: dict[str, Any] = dict(lr=recipe.lr, weight_decay=recipe.weight_decay)
-    if recipe.optimizer == "sgd":
-        return torch.optim.SGD(parameters, **common, momentum=0.9, nesterov=True)
-    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
-    return kind(parameters, **common)
-
-
-def schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
-    """The learning rate by step, `steps` an epoch: the schedule, times a linear rise while it warms up."""
-    total, warm = recipe.epochs * steps, round(recipe.warmup * steps)
-    # After at least one epoch each, also where there are few.
-    drops = [max(round(share * recipe.epochs), i) * steps for i, share in enumerate(STEPS, 1)]
-
-    def factor(step: int) -> float:
-        if recipe.schedule == "cosine":
-            falling = 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
-        elif recipe.schedule == "step":
-            falling = 0.1 ** sum(step >= drop for drop in drops)
-        else:
-            falling = 1.0
-        return falling * min(1.0, (step + 1) / (warm + 1))
-
-    return lr_scheduler.LambdaLR(optimizer, factor)
-
-
-class Objective(nn.Module):
-    """The loss of a recipe in nats: cross-entropy, or for several labels the mean of theirs.
-
-    Takes logits (N, K) with labels (N,) of classes, or (N, K) of zeros and ones.
-    """
-
-    weight: Tensor | None
-
-    def __init__(self, recipe: Recipe, train: ImageDataset) -> None:
-        super().__init__()
-        self.smoothing = recipe.label_smoothing
-        weight = None
-        if recipe.class_weights == "balanced":
-            weight = torch.from_numpy(_balanced(train)).float()
-        self.register_buffer("weight", weight)
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of the images."""
-        return self.total(logits, labels) / self.weight_of(labels)
-
-    def total(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The weighted sum of the losses."""
-        logits = logits.float()
-        if labels.ndim == 1:
-            return nn.functional.cross_entropy(
-                logits, labels, weight=self.weight, label_smoothing=self.smoothing, reduction="sum"
-            )
-        targets = labels.to(logits.dtype) * (1 - self.smoothing) + self.smoothing / 2
-        return nn.functional.binary_cross_entropy_with_logits(
-            logits, targets, pos_weight=self.weight, reduction="sum"
-        )
-
-    def weight_of(self, labels: Tensor) -> Tensor:
-        """What the sum is divided by: the weights of the images' classes, or how many labels there are."""
-        if labels.ndim == 1 and self.weight is not None:
-            return self.weight[labels].sum()
-        return labels.new_tensor(labels.numel(), dtype=torch.float32)
-
-
-def _balanced(train: ImageDataset) -> np.ndarray:
-    counts = np.array(list(train.counts.values()), float)
-    if train.task == "multilabel":
-        return (len(train) - counts) / counts
-    return len(train) / (len(counts) * counts)
 
 
 def _number(name: str, value: Any, kind: Any, low: float, high: float, allowed: str) -> None:

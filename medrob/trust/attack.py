@@ -20,8 +20,7 @@ from torch.overrides import TorchFunctionMode
 
 from medrob.drift import Explainer, PreparedMaps
 from medrob.drift.similarities import rmse
-from medrob.evaluation import predict
-from medrob.evaluation.distance import compare_images
+from medrob.evaluation import compare_images, predict
 from medrob.models import place
 from medrob.models.layers import evaluating
 from medrob.models.tokens import to_maps

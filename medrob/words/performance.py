@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import require_scores
-from medrob.evaluation.report import DROP, RATIO_NAMES
+from medrob.evaluation import ERROR_NAMES, require_scores
 from medrob.words.phrases import corruption, count, finding, name, number, side, text
 
 NO_INTERVALS = "No intervals were asked for, so it cannot be said what chance explains."
@@ -50,7 +49,7 @@ def scores(scores: pd.DataFrame) -> str:
 
 def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:
     """The rows of a metric over all classes; a ValueError if a column or the clean value is missing."""
-    require_scores(scores, ["value", "low", "high", *DROP], metric)
+    require_scores(scores, ["value", "low", "high", "drop", "drop_low", "drop_high"], metric)
     rows = scores[(scores["class"] == "all") & (scores["metric"] == metric)]
     return rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
 
@@ -100,7 +99,7 @@ def _error(row: dict) -> str:
         verdict = side(found, ": worse than", ": better than", ": not shown to differ from", chance=1)
         verdict += " the reference"
     lost = f" ({row['left_out']})" if row["left_out"] else ""
-    return f"{RATIO_NAMES[row['metric']]} is {number(found, '.3f')}{verdict}{lost}."
+    return f"{ERROR_NAMES[row['metric']]} is {number(found, '.3f')}{verdict}{lost}."
 
 
 def error_title(errors: pd.DataFrame, reference: str) -> str:

@@ -50,8 +50,8 @@ def train(count, device, width):
             if name == "plain":
                 speed = count / plain(model, images, labels, device)
             else:
-                options = dict(epochs=1, batch_size=BATCH, precision="float32", device=device)
-                history = training.fit(model, data, data[: 2 * BATCH], **options)
+                recipe = training.Recipe(epochs=1, batch_size=BATCH, precision="float32")
+                history = training.fit(model, data, data[: 2 * BATCH], recipe, device=device)
                 speed = history["images_per_second"].iloc[0]
             best[name] = max(best[name], speed)
     return best

@@ -9,9 +9,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from medrob.check import check_images
-from medrob.corruptions.conditions import Condition
-from medrob.corruptions.conditions import apply as corrupted
+from medrob.check import check_images, check_integer
+from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
 from medrob.models import activate, pick_device, place
 from medrob.models.device import memory_order, ordered
@@ -38,7 +37,7 @@ def predict(
         TypeError, ValueError: images of another type or shape, a batch of none, results not finite.
     """
     images = check_images(images)
-    _check_batch(batch_size)
+    check_integer("batch_size", batch_size, 1)
     where = (
         pick_device(device) if device else next((p.device for p in model.parameters()), torch.device("cpu"))
     )
@@ -75,12 +74,12 @@ def predict_conditions(
         A row per condition and image: image, corruption, severity, label (``label_<class>``, 0 or 1,
         if multi-label), predicted (the most probable class), ``p_<class>``...
     """
-    _check_batch(batch_size)
+    check_integer("batch_size", batch_size, 1)
     frames = []
     for corruption, severity in bar(list(conditions), desc="predicting", unit="condition"):
         p = np.empty((len(dataset), dataset.num_classes), np.float32)
         for rows in np.split(np.arange(len(dataset)), range(batch_size, len(dataset), batch_size)):
-            images = corrupted(dataset.images[rows], (corruption, severity), seed=seed, index=rows)
+            images = apply_condition(dataset.images[rows], (corruption, severity), seed=seed, index=rows)
             p[rows] = predict(model, images, batch_size=batch_size, device=device)
         if dataset.labels.ndim == 1:
             truth = {"label": dataset.labels}
@@ -99,8 +98,3 @@ def predict_conditions(
             )
         )
     return pd.concat(frames, ignore_index=True)
-
-
-def _check_batch(size: int) -> None:
-    if not isinstance(size, int) or isinstance(size, bool) or size < 1:
-        raise ValueError(f"batch_size={size!r}: give a whole number of at least 1")

@@ -1,0 +1,31 @@
+"""A small network and a training of seconds, for the tests of the room training."""
+
+import torch
+
+from medrob import models, training
+
+TIMES = ["seconds", "images_per_second", "memory_mb"]  # differ from run to run
+
+
+def build(**changes):
+    config = dict(in_channels=1, num_classes=2, width=4, task="binary", seed=0) | changes
+    return models.build("resnet18", **config)
+
+
+def train(model, train, val, *, seed=0, folder=None, tensorboard=False, **changes):
+    """The history of a training of 3 epochs on the CPU; `changes` are settings of the recipe."""
+    recipe = training.Recipe(**dict(epochs=3, lr=5e-3, batch_size=16, patience=0) | changes)
+    options = dict(seed=seed, folder=folder, tensorboard=tensorboard)
+    return training.fit(model, train, val, recipe, device="cpu", **options)
+
+
+def fit(blobs, model=None, **changes):
+    """Train a small network on blobs; the network and its history."""
+    model = model or build()
+    return model, train(model, blobs(), blobs(32, split="val"), **changes)
+
+
+def same(a, b):
+    return all(
+        torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
+    )

@@ -1,0 +1,182 @@
+"""A training that was cut off goes on as if it had not been, or says why it cannot."""
+
+import pickle
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from small_training import TIMES, build, fit, same, train
+
+from medrob.training.epoch import Epochs
+
+PLUG = {"after": None}
+
+
+class StopError(Exception):
+    """Somebody pulled the plug."""
+
+
+@pytest.fixture
+def ran(monkeypatch):
+    """The epochs that have run so far."""
+    whole, done = Epochs.__call__, []
+
+    def epoch(self, number):
+        if len(done) == PLUG["after"]:
+            raise StopError
+        done.append(number)
+        return whole(self, number)
+
+    PLUG["after"] = None
+    monkeypatch.setattr(Epochs, "__call__", epoch)
+    return done
+
+
+def cut(done, epochs, training):
+    """Run a training and pull the plug after so many epochs."""
+    done.clear()
+    PLUG["after"] = epochs
+    with pytest.raises(StopError):
+        training()
+    PLUG["after"] = None
+    done.clear()
+
+
+@pytest.mark.parametrize("done", [1, 3])
+def test_resumed_is_uninterrupted_to_the_bit(blobs, ran, tmp_path, done):
+    whole, expected = fit(blobs, epochs=4, augment="mixed")
+    options = dict(epochs=4, augment="mixed", folder=tmp_path)
+    cut(ran, done, lambda: fit(blobs, **options))
+    assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
+    resumed, history = fit(blobs, **options)
+    assert ran == list(range(done + 1, 5)) and same(resumed, whole)
+    pd.testing.assert_frame_equal(history.drop(columns=TIMES), expected.drop(columns=TIMES), check_exact=True)
+
+
+def test_a_finished_training_is_not_repeated_before_its_checkpoint_is_deleted(blobs, ran, tmp_path):
+    first, a = fit(blobs, folder=tmp_path)
+    again, b = fit(blobs, folder=tmp_path)  # cut off before the results were kept
+    assert ran == [1, 2, 3] and same(first, again)
+    pd.testing.assert_frame_equal(a, b, check_exact=True)
+    (tmp_path / "checkpoint.pt").unlink()
+    assert same(first, fit(blobs, folder=tmp_path)[0]) and ran == [1, 2, 3, 1, 2, 3]
+
+
+@pytest.mark.parametrize(
+    ("changes", "network"),
+    [
+        ({"lr": 1e-3}, {}),
+        ({"epochs": 2}, {}),
+        ({"augment": "photometric"}, {}),
+        ({"seed": 1}, {}),
+        ({"patience": 1}, {}),
+        ({}, {"seed": 1}),  # of the first weights
+        ({}, {"stem": "torchvision"}),
+    ],
+)
+def test_a_checkpoint_of_other_arguments_is_not_used(blobs, ran, tmp_path, changes, network):
+    cut(ran, 1, lambda: fit(blobs, folder=tmp_path))
+    with pytest.warns(UserWarning, match=r"checkpoint.pt is of a training with other settings \(\w+ was"):
+        fit(blobs, build(**network), folder=tmp_path, **changes)
+    assert ran[0] == 1
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_a_checkpoint_of_other_data_is_not_used(blobs, ran, tmp_path, split):
+    data = {"train": blobs(), "val": blobs(32, split="val")}
+    cut(ran, 1, lambda: train(build(), **data, epochs=2, folder=tmp_path))
+    data[split] = blobs(32, split=split, seed=1)
+    with pytest.warns(UserWarning, match=f"{split} was"):
+        train(build(), **data, epochs=2, folder=tmp_path)
+    assert ran == [1, 2]
+
+
+TRAINING = """
+import os, signal, sys
+from pathlib import Path
+import numpy as np
+from medrob import models, training
+from medrob.data import ImageDataset
+
+def data(split):
+    rng = np.random.default_rng(len(split))
+    labels = np.arange(40) % 2
+    images = (rng.integers(0, 60, (40, 16, 16, 1)) + 90 * labels[:, None, None, None]).astype(np.uint8)
+    return ImageDataset(images, labels, ("a", "b"), "binary", name="blobs", split=split)
+
+def train(folder):
+    model = models.build("resnet18", in_channels=1, num_classes=2, width=4, task="binary", seed=0)
+    recipe = training.Recipe(epochs=3, lr=5e-3, batch_size=8, augment="mixed", patience=0)
+    history = training.fit(model, data("train"), data("val"), recipe, device="cpu", folder=Path(folder))
+    return model, history
+"""
+KILLED = """
+from medrob.training.optimisation import Objective
+steps, whole = 11, Objective.forward
+def forward(*arguments):
+    global steps
+    steps -= 1
+    if not steps:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return whole(*arguments)
+Objective.forward = forward
+train(sys.argv[1])
+"""
+
+
+def test_killed_in_mid_epoch_and_run_again_is_the_same_to_the_bit(ran, tmp_path):
+    """Five steps and two losses an epoch; the eleventh is in the middle of the second."""
+    command = [sys.executable, "-c", TRAINING + KILLED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, check=False)
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    exec(TRAINING, script := {})
+    killed, a = script["train"](tmp_path)
+    assert ran == [2, 3]
+    whole, b = script["train"](tmp_path / "whole")
+    assert same(killed, whole)
+    pd.testing.assert_frame_equal(a.drop(columns=TIMES), b.drop(columns=TIMES), check_exact=True)
+
+
+def test_tensorboard(blobs, tmp_path):
+    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    _, history = fit(blobs, epochs=2, folder=tmp_path, tensorboard=True)
+    log = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [e.step for e in log.Scalars("auc/val")] == [1, 2]
+    logged = [e.value for e in log.Scalars("loss/train")]
+    assert logged == pytest.approx(history[history["split"] == "train"]["loss"].tolist())
+
+
+def test_without_a_folder_nothing_is_written(blobs, home, monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    fit(blobs, epochs=1, tensorboard=True)
+    assert [*home.iterdir(), *tmp_path.iterdir()] == []
+
+
+class Evil:
+    """Unpickling it creates the file whose path it holds."""
+
+    def __init__(self, path):
+        self.path = path
+
+    def __reduce__(self):
+        return Path.touch, (self.path,)
+
+
+@pytest.mark.filterwarnings("ignore:Detected pickle protocol")
+def test_damaged_and_hostile_checkpoints(blobs, tmp_path):
+    fit(blobs, epochs=1, folder=tmp_path)
+    file, trap = tmp_path / "checkpoint.pt", tmp_path / "sprung"
+    whole = file.read_bytes()
+    torch.save({"arguments": Evil(trap)}, tmp_path / "evil.pt")
+    for content in (b"", whole[:1000], pickle.dumps(Evil(trap)), (tmp_path / "evil.pt").read_bytes()):
+        file.write_bytes(content)
+        with pytest.raises(
+            ValueError, match=r"(?s)checkpoint.pt is damaged .* delete it to train from the begin"
+        ):
+            fit(blobs, epochs=1, folder=tmp_path)
+        assert file.read_bytes() == content
+    assert not trap.exists()
