@@ -1,37 +1,66 @@
-"""From scores and drift to the answer: does the map move where the network fails?"""
+"""From scores and drift to the answer: does the map move where the network fails?
 
-from medrob.analysis.answer import answers, declared, summary
-from medrob.analysis.associations import association
-from medrob.analysis.best import beside, best_warning
-from medrob.analysis.failures import failure, roc
-from medrob.analysis.images import margin_drop, moved_and_fell, per_image
-from medrob.analysis.maps import (
-    distinct,
-    headline,
-    mean_drift,
-    strata,
-    twins,
+`Evidence` holds the tables of a run as arrays; every question is a function of it that gives a table.
+"""
+
+from medrob.analysis.added import FOLDS, added
+from medrob.analysis.association import WITHIN, association
+from medrob.analysis.beside import AHEAD, beside
+from medrob.analysis.drift_means import mean_drift, strata
+from medrob.analysis.evidence import DOUBT, Evidence
+from medrob.analysis.failure import best_warning, failure, flip, roc, warnings_at
+from medrob.analysis.finding import (
+    HOLM,
+    LEVEL,
+    NO,
+    OPEN,
+    OPPOSITE,
+    SMALL,
+    UNDEFINED,
+    YES,
+    Finding,
+    holm,
 )
-from medrob.analysis.question import answers_of_runs, ask
-from medrob.analysis.runs import compare_runs, repetitions
-from medrob.analysis.sensitivity import sensitivity
-from medrob.analysis.stability import agreement, kendall_w, ranks
-from medrob.analysis.testing import adjust, all_tests, family, holm
-from medrob.analysis.trust import (
-    failed,
-    faithfulness_table,
-    verdicts,
-)
-from medrob.analysis.worth import added, risk
+from medrob.analysis.layout import CONDITION, MAP, require_map
+from medrob.analysis.map_choice import distinct, headline, twins
+from medrob.analysis.map_verdicts import FAITHFULNESS, FEWEST, THRESHOLD, failed, faithfulness_table, verdicts
+from medrob.analysis.per_image import PER_IMAGE, PER_IMAGE_PARTIAL, moved_and_fell, per_image
+from medrob.analysis.questions import QUESTIONS, answers, answers_of_runs, rows_of, sensitivity, tests
+from medrob.analysis.quoted import declared, summary
+from medrob.analysis.ranks import agreement, ranks
+from medrob.analysis.risk import BEST, risk
+from medrob.analysis.runs import INDEPENDENT, OVERALL, compare_runs, repetitions
 
 __all__ = [
+    "AHEAD",
+    "BEST",
+    "CONDITION",
+    "DOUBT",
+    "FAITHFULNESS",
+    "FEWEST",
+    "FOLDS",
+    "HOLM",
+    "INDEPENDENT",
+    "LEVEL",
+    "MAP",
+    "NO",
+    "OPEN",
+    "OPPOSITE",
+    "OVERALL",
+    "PER_IMAGE",
+    "PER_IMAGE_PARTIAL",
+    "QUESTIONS",
+    "SMALL",
+    "THRESHOLD",
+    "UNDEFINED",
+    "WITHIN",
+    "YES",
+    "Evidence",
+    "Finding",
     "added",
-    "adjust",
     "agreement",
-    "all_tests",
     "answers",
     "answers_of_runs",
-    "ask",
     "association",
     "beside",
     "best_warning",
@@ -41,21 +70,23 @@ __all__ = [
     "failed",
     "failure",
     "faithfulness_table",
-    "family",
+    "flip",
     "headline",
     "holm",
-    "kendall_w",
-    "margin_drop",
     "mean_drift",
     "moved_and_fell",
     "per_image",
     "ranks",
     "repetitions",
+    "require_map",
     "risk",
     "roc",
+    "rows_of",
     "sensitivity",
     "strata",
     "summary",
+    "tests",
     "twins",
     "verdicts",
+    "warnings_at",
 ]

@@ -10,67 +10,12 @@ bool (conditions, images); weights (images, B), a column a resample; group int (
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from functools import lru_cache
 
 import numpy as np
-import pandas as pd
 from scipy.stats import binomtest, rankdata
 
-from medrob.analysis.tables import CONDITION, MAP, Cube, cube, laid, require_all, require_map
-from medrob.corruptions.conditions import CLEAN
-from medrob.evaluation import bootstrap_weights, class_names, interval
-
-SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")
-DOUBT = SIGNALS[0]  # the standard to beat
-
-
-@dataclass(frozen=True)
-class Cases:
-    """The explained images under every condition.
-
-    Attributes:
-        drift: see `Cube`.
-        events: "flipped" and, where there is one label an image, "wrong": bool (conditions, images).
-        signals: the warnings that need no map, of `SIGNALS`: float (conditions, images).
-        group: the class predicted for the clean image: int (images,).
-    """
-
-    drift: Cube
-    events: dict[str, np.ndarray]
-    signals: dict[str, np.ndarray]
-    group: np.ndarray
-
-    def weights(self, resamples: int, seed: int) -> np.ndarray:
-        """Columns (images, 1 + resamples): all images as they are, then the bootstrap."""
-        n = len(self.drift.images)
-        return np.concatenate(
-            [np.ones((n, 1), np.float32), np.ascontiguousarray(bootstrap_weights(n, resamples, seed).T)], 1
-        )
-
-
-def cases(predictions: pd.DataFrame, drift: pd.DataFrame, distances: pd.DataFrame, metric: str) -> Cases:
-    """Events and signals of every explained image under every condition; see `failure`."""
-    require_all(predictions, drift, distances, metric)
-    moved = cube(drift, metric)
-    keys, images = moved.conditions, moved.images
-    names = [f"p_{name}" for name in class_names(predictions)]
-    single = "label" in predictions
-    found = laid(predictions, [*names, "predicted", *["label"] * single], keys, images, "predictions")
-    group = clean_class(predictions, images)
-    p = np.stack([found[name] for name in names], -1).astype(float)
-    events = {"flipped": found["predicted"] != group}
-    if single:
-        events["wrong"] = found["predicted"] != found["label"]
-    away = laid(distances, ["rmse"], keys, images, "corruptions")["rmse"].astype(float)
-    values = (*_doubts(p, single), away)
-    return Cases(moved, events, dict(zip(SIGNALS, values, strict=True)), group)
-
-
-def clean_class(predictions: pd.DataFrame, images: np.ndarray) -> np.ndarray:
-    """The class predicted for each clean image: int (images,)."""
-    clean = pd.MultiIndex.from_tuples([CLEAN], names=CONDITION)
-    return laid(predictions, ["predicted"], clean, images, "predictions")["predicted"][0]
+from medrob.evaluation import interval
 
 
 def members(group: np.ndarray) -> list[np.ndarray]:
@@ -78,61 +23,20 @@ def members(group: np.ndarray) -> list[np.ndarray]:
     return [np.flatnonzero(group == k) for k in np.unique(group)]
 
 
-def _doubts(p: np.ndarray, single: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Of the classes (..., K): 1 - the highest probability, the entropy, 1 - its margin over the second.
-
-    The first and third are sums of small numbers, so that probabilities saved as 1 are told apart by what the
-    other classes have. If an image has several labels, each there or not: the entropy is the sum over them.
-    """
-    order = np.sort(p, axis=-1)
-    rest = order[..., :-1].sum(-1) if single else 1 - order[..., -1]
-    parts = (p,) if single else (p, 1 - p)
-    entropy = -sum((q * np.log(np.clip(q, 1e-300, 1))).sum(-1) for q in parts)
-    if p.shape[-1] == 1:
-        return rest, entropy, 1 - np.abs(2 * p[..., 0] - 1)
-    return rest, entropy, rest + order[..., -2]
-
-
-def chosen(
-    known: Cases, method: str, layer: str, severity: int, event: str
-) -> tuple[dict[str, np.ndarray], np.ndarray]:
-    """Drift and baselines at one severity, NaN where there is no usable map, and what happened.
-
-    Raises:
-        ValueError: an unknown method, layer, severity or event.
-    """
-    require_map(pd.DataFrame(known.drift.maps, columns=MAP), method, layer, "drift")
-    at = known.drift.severities == severity
-    if not at.any():
-        there = ", ".join(map(str, np.unique(known.drift.severities)))
-        raise ValueError(f"severity={severity!r} is not in the table drift; it has {there}")
-    if event not in known.events:
-        raise ValueError(f"event={event!r} is not known here; the events are {', '.join(known.events)}")
-    moved = known.drift.of(method, layer)[at]
-    others = {name: np.where(np.isfinite(moved), v[at], np.nan) for name, v in known.signals.items()}
-    return {"drift": moved, **others}, known.events[event][at]
-
-
 def detect(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, float]:
-    """AUROC and average precision within strata.
+    signal: np.ndarray, events: np.ndarray, weights: np.ndarray, group: np.ndarray
+) -> list[tuple[np.ndarray, np.ndarray, float]]:
+    """AUROC and average precision within strata, for each of several events (kinds, conditions, images).
 
     AUROC: the share of pairs (event, no event) of a stratum in which the event has the higher signal; ties
     count half; each stratum weighs as many pairs as it has (van Elteren 1960). Average precision: mean over
     the events of the precision at their signal within their stratum, tied signals as one step.
 
     Returns:
-        auroc (B,), precision (B,), chance: the mean average precision of random orders, on all images (the
-        first column of the weights is 1). NaN where no stratum holds an event and an image without one.
+        For each kind: auroc (B,), precision (B,), chance: the mean average precision of random orders, on
+        all images (the first column of the weights is 1). NaN where no stratum holds an event and an image
+        without one.
     """
-    return detect_each(signal, happened[None], weights, group)[0]
-
-
-def detect_each(
-    signal: np.ndarray, events: np.ndarray, weights: np.ndarray, group: np.ndarray
-) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """As `detect`, for several events (kinds, conditions, images): the images are sorted only once."""
     sums, expected = np.zeros((len(events), 4, weights.shape[1])), np.zeros(len(events))
     strata = members(group)
     for values, happened in zip(signal, events.swapaxes(0, 1), strict=True):

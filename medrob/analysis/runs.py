@@ -3,37 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import cast
 
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.associations import condition_aucs, condition_means
-from medrob.analysis.maps import headline
-from medrob.analysis.tables import CONDITION, MAP, cube, grid, require_map
-from medrob.check import require
+from medrob.analysis.association import condition_aucs, condition_means
+from medrob.analysis.evidence import Evidence
+from medrob.analysis.layout import CONDITION, MAP, ends, estimate, held, resampled
+from medrob.analysis.questions import grid
 from medrob.corruptions.conditions import CLEAN
-from medrob.evaluation import bootstrap_weights, interval
 
-Tables = tuple[pd.DataFrame, pd.DataFrame]
 MEASURES = ("auc", "drop", "drift")
 OVERALL, AT_CLEAN = "all", "clean"
 PAIRED, INDEPENDENT = "same images", "independent"
 STAGES = ("01_augment", "02_train", "04_heatmaps")  # whose parameters change the numbers that are compared
 IDLE = ("run", "device", "batch_size", "export")  # but for these ("batch_size" of the training apart)
-COLUMNS = [
-    "measure", "run", "severity", "value", "low", "high", "difference", "difference_low", "difference_high",
-    "pairing", "seeds", "images", "explained", *MAP, "conditions", "left_out",
-]  # fmt: skip
+Samples = dict[tuple[str, str], np.ndarray]  # (measure, severity) -> values (1 + resamples,)
 
 
 def compare_runs(
-    runs: Mapping[str, Tables | Sequence[Tables]],
-    *,
-    fingerprints: Mapping[str, str] | None = None,
-    metric: str = "rmse",
-    resamples: int = 2000,
-    seed: int = 0,
+    runs: Mapping[str, Sequence[Evidence]], fingerprints: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
     """AUC, drop and mean drift of each run, and how far each is from the first run.
 
@@ -44,46 +33,41 @@ def compare_runs(
     than five seeds such an interval is too narrow.
 
     Args:
-        runs: name -> (predictions, drift), or a list of such pairs that differ in the seed alone.
+        runs: name -> the evidence of the run and of its repetitions, which differ in the seed alone.
         fingerprints: name -> a text that says which data it was, such as the checksum in ``run.json``; runs
             whose texts differ are not paired.
-        metric: the column of the drift; it is taken at the `headline` of each run.
-        resamples, seed: of the bootstrap.
 
     Returns:
         A row per measure ("auc", "drop", "drift"), run and severity ("clean", "1", ..., "all"): value, low,
         high, difference (less the first run's; NaN for that one), difference_low, difference_high, pairing
         ("same images" or "independent"; "" for the first run), seeds, images, explained (images with a
-        drift), method, layer, conditions (that are compared) and left_out (this run's others, in words). The
-        difference of drift is NaN where the methods differ; where the layers do, `medrob.words.runs` says so.
+        drift), method, layer (declared), conditions (that are compared) and left_out (this run's others, in
+        words). The difference of drift is NaN where the methods differ.
 
     Raises:
-        ValueError: no runs, a table without a column, no condition that all runs hold.
+        ValueError: no runs, or no condition that all runs hold.
     """
-    groups = {name: _listed(name, given) for name, given in runs.items()}
-    keys, left_out = _shared(groups)
-    weights = _weights(groups, fingerprints or {}, resamples, seed)
-    first: tuple[dict[tuple[str, str], np.ndarray], tuple[str, str], set[int]] | None = None
+    keys, left_out = _shared(runs)
+    weights = _weights(runs, fingerprints or {})
+    first: tuple[Samples, str, set[int]] | None = None
     rows = []
-    for g, (name, tables) in enumerate(groups.items()):
-        at = headline(tables[0][1])
-        known = dict(zip(MAP, at, strict=True), conditions=len(keys), left_out=left_out[name])
-        counts = [t["image"].nunique() for t in tables[0]]
-        found = _over_seeds(
-            [_samples(t, keys, at, metric, weights[name, s][1]) for s, t in enumerate(tables)],
-            int(np.random.SeedSequence([seed, g]).generate_state(1)[0]),
-        )
-        data = {weights[name, s][0] for s in range(len(tables))}
+    for g, (name, repeated) in enumerate(runs.items()):
+        method, layer = (repeated[0].declared[part] for part in MAP)
+        samples = [_samples(e, keys, method, layer, weights[name, s][1]) for s, e in enumerate(repeated)]
+        found = _over_seeds(samples, _seed(repeated[0].seed, g))
+        data = {weights[name, s][0] for s in range(len(repeated))}
         if first is None:
-            first, pairing = (found, at, data), ""
+            first, pairing = (found, method, data), ""
         else:
             pairing = PAIRED if len(data) == 1 and data == first[2] else INDEPENDENT
+        images = (len(repeated[0].all_images), repeated[0].drift["image"].nunique())
+        known = (pairing, len(repeated), *images, method, layer, len(keys), left_out[name])
         for (measure, severity), values in found.items():
-            alike = pairing != "" and (measure != "drift" or at[0] == first[1][0])
+            alike = pairing != "" and (measure != "drift" or method == first[1])
             gap = values - first[0][measure, severity] if alike else np.full(len(values), np.nan)
-            numbers = (values[0], *interval(values[1:]), gap[0], *interval(gap[1:]))
-            rows.append((measure, name, severity, *numbers, pairing, len(tables), *counts, *known.values()))
-    frame = pd.DataFrame(rows, columns=COLUMNS)
+            rows.append((measure, name, severity, *estimate(values), *estimate(gap), *known))
+    columns = ["measure", "run", "severity", "value", "low", "high", *ends("difference"), "pairing", "seeds"]
+    frame = pd.DataFrame(rows, columns=[*columns, "images", "explained", *MAP, "conditions", "left_out"])
     return frame.sort_values("measure", key=lambda m: m.map(MEASURES.index), kind="stable", ignore_index=True)
 
 
@@ -97,90 +81,66 @@ def repetitions(parameters: Mapping[str, Mapping[str, Mapping]]) -> dict[str, li
     for run, stages in parameters.items():
         same = {stage: {k: v for k, v in stages.get(stage, {}).items() if k not in IDLE} for stage in STAGES}
         same["02_train"] |= {"batch_size": stages.get("02_train", {}).get("batch_size"), "seed": None}
-        found = next((members for known, members in groups.values() if known == same), None)
-        if found is None:
+        members = next((members for known, members in groups.values() if known == same), None)
+        if members is None:
             groups[run] = (same, [run])
         else:
-            found.append(run)
+            members.append(run)
     return {name: members for name, (_, members) in groups.items()}
 
 
-def _listed(name: str, given: Tables | Sequence[Tables]) -> list[Tables]:
-    """The pairs of tables of a run, checked."""
-    alone = len(given) == 2 and isinstance(given[0], pd.DataFrame)
-    pairs = cast("list[Tables]", [given] if alone else list(given))
-    if not pairs:
-        raise ValueError(f"run {name!r} has no tables; give (predictions, drift) or a list of such pairs")
-    for predictions, drift in pairs:
-        require(predictions, ["image", *CONDITION, "predicted"], f"predictions of run {name!r}")
-        require(drift, ["image", *CONDITION, *MAP, "degenerate"], f"drift of run {name!r}")
-    return pairs
-
-
-def _shared(groups: Mapping[str, list[Tables]]) -> tuple[pd.MultiIndex, dict[str, str]]:
+def _shared(runs: Mapping[str, Sequence[Evidence]]) -> tuple[pd.MultiIndex, dict[str, str]]:
     """The conditions that every run holds, and in words what each run holds besides."""
-    if not groups:
+    if not runs:
         raise ValueError("there are no runs to compare; give at least one")
-    held = {
-        name: [
-            set(drift[CONDITION].drop_duplicates().itertuples(index=False, name=None)) for _, drift in tables
-        ]
-        for name, tables in groups.items()
-    }
-    common = set.intersection(*(keys for sets in held.values() for keys in sets))
+    sets = {name: [held(evidence.drift) for evidence in repeated] for name, repeated in runs.items()}
+    common = set.intersection(*(keys for parts in sets.values() for keys in parts))
     if not common:
-        told = "; ".join(f"{name} holds {grid(set.union(*sets))}" for name, sets in held.items())
-        raise ValueError(f"the runs have no condition in common, so they cannot be compared: {told}")
-    left_out = {name: grid(set.union(*sets) - common) for name, sets in held.items()}
+        each = "; ".join(f"{name} holds {grid(set.union(*parts))}" for name, parts in sets.items())
+        raise ValueError(f"the runs have no condition in common, so they cannot be compared: {each}")
+    left_out = {name: grid(set.union(*parts) - common) for name, parts in sets.items()}
     return pd.MultiIndex.from_tuples(sorted(common), names=CONDITION), left_out
 
 
+def _seed(*parts: int) -> int:
+    return int(np.random.SeedSequence(parts).generate_state(1)[0])
+
+
 def _weights(
-    groups: Mapping[str, list[Tables]], fingerprints: Mapping[str, str], resamples: int, seed: int
+    runs: Mapping[str, Sequence[Evidence]], fingerprints: Mapping[str, str]
 ) -> dict[tuple[str, int], tuple[int, np.ndarray]]:
     """For each run and repetition: which data it is, and weights (1 + resamples, images), alike if it is."""
     seen: dict[tuple, int] = {}
     found = {}
-    for name, tables in groups.items():
-        for s, (predictions, _) in enumerate(tables):
-            clean = predictions[predictions["corruption"] == CLEAN[0]].sort_values("image")
+    for name, repeated in runs.items():
+        for s, evidence in enumerate(repeated):
+            table = evidence.predictions
+            clean = table[table["corruption"] == CLEAN[0]].sort_values("image")
             truth = clean[["image", *[c for c in clean if str(c).split("_")[0] == "label"]]].to_numpy()
             data = (fingerprints.get(name, ""), truth.shape, truth.tobytes())
             number = seen.setdefault(data, len(seen))
-            own = seed if number == 0 else int(np.random.SeedSequence([seed, 1, number]).generate_state(1)[0])
-            n = len(clean)
-            w = np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, own)])
-            found[name, s] = (number, w)
+            seed = _seed(evidence.seed, 1, number) if number else evidence.seed
+            found[name, s] = (number, resampled(len(clean), evidence.resamples, seed))
     return found
 
 
-def _samples(
-    tables: Tables, keys: pd.MultiIndex, at: tuple[str, str], metric: str, w: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
-    """(measure, severity) -> values (1 + resamples,) of one run."""
-    predictions, drift = tables
-    require_map(drift, *at, "drift")
-    images = np.unique(predictions["image"])
-    aucs = condition_aucs(predictions, keys, images, w)
-    rows = drift[(drift["method"] == at[0]) & (drift["layer"] == at[1])]
-    moved = cube(rows, metric)
-    order = moved.conditions.get_indexer(keys)
-    means = condition_means(moved.of(*at)[order], w[:, np.searchsorted(images, moved.images)])
-    found = {("auc", AT_CLEAN): aucs[:, 0]}
+def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, w: np.ndarray) -> Samples:
+    alone = evidence.only(method=method).only(layer=layer)
+    moved, order = alone.moved, alone.moved.conditions.get_indexer(keys)
+    aucs = condition_aucs(alone, w)
+    clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
+    explained = w[:, np.searchsorted(alone.all_images, moved.images)]
+    parts = {"auc": aucs, "drop": clean - aucs, "drift": condition_means(moved.values[0][order], explained)}
     severities = keys.get_level_values("severity").to_numpy()
-    parts = {"auc": aucs[:, 1:], "drop": aucs[:, :1] - aucs[:, 1:], "drift": means}
+    found = {("auc", AT_CLEAN): clean[:, 0]}
     for measure, values in parts.items():
-        levels = {str(s): values[:, severities == s].mean(1) for s in np.unique(severities)}
-        found |= {(measure, s): value for s, value in levels.items()}
-        found[measure, OVERALL] = np.mean(list(levels.values()), axis=0)
+        levels = {(measure, str(s)): values[:, severities == s].mean(1) for s in np.unique(severities)}
+        found |= levels | {(measure, OVERALL): np.mean(list(levels.values()), axis=0)}
     return found
 
 
-def _over_seeds(
-    samples: list[dict[tuple[str, str], np.ndarray]], seed: int
-) -> dict[tuple[str, str], np.ndarray]:
+def _over_seeds(samples: list[Samples], seed: int) -> Samples:
     """The mean over the repetitions of a run, which are resampled with the images."""
-    count = len(samples)
-    resamples = len(next(iter(samples[0].values()))) - 1
-    v = np.concatenate([np.ones((1, count)), bootstrap_weights(count, resamples, seed)]) / count
-    return {key: (v * np.stack([one[key] for one in samples], 1)).sum(1) for key in samples[0]}
+    count, resamples = len(samples), len(next(iter(samples[0].values()))) - 1
+    v = resampled(count, resamples, seed).astype(float) / count
+    return {key: (v * np.stack([sample[key] for sample in samples], 1)).sum(1) for key in samples[0]}

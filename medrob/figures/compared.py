@@ -7,9 +7,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.analysis.answer import QUESTIONS
-from medrob.analysis.tables import MAP
-from medrob.analysis.testing import NO, OPPOSITE, SMALL, YES, Finding
+from medrob.analysis import MAP, NO, OPPOSITE, QUESTIONS, YES, Finding
 from medrob.check import require
 from medrob.figures.style import band, colours, letter, markers, noted, nothing, sized, word
 
@@ -82,13 +80,6 @@ def _differences(ax: Axes, rows: pd.DataFrame, names: list[str]) -> None:
         )  # fmt: skip
 
 
-TITLES = {  # of a declared test: what its panel is called, and the axis
-    "between conditions": ("between conditions", "rank correlation"),
-    "per image": ("image by image", "rank correlation"),
-    "warning": ("warning of a flip", "AUROC"),
-}
-
-
 def answers_compared(asked: pd.DataFrame) -> Figure:
     """The declared tests of every run, a panel a test; bars: 95 %.
 
@@ -104,11 +95,11 @@ def answers_compared(asked: pd.DataFrame) -> Figure:
     if not runs:
         return noted(nothing("no run was asked"), compared="none", first="")
     figure, axes = sized(0.2 + 0.045 * len(runs), 1, len(QUESTIONS), sharey=True)
-    for ax, (name, _, chance, scale, _) in zip(axes[0], QUESTIONS, strict=True):
-        title, label = TITLES[name]
-        ax.axvspan(chance - SMALL[scale], chance + SMALL[scale], color="0.9", linewidth=0)
+    for ax, question in zip(axes[0], QUESTIONS, strict=True):
+        chance, small = question.chance, question.small
+        ax.axvspan(chance - small, chance + small, color="0.9", linewidth=0)
         ax.axvline(chance, color="0.5", linewidth=0.8, linestyle=":")
-        for row in asked[asked["name"] == name].to_dict("records"):
+        for row in asked[asked["name"] == question.name].to_dict("records"):
             found, y = Finding.of(row), runs.index(row["run"])
             if not np.isfinite(found.value):
                 ax.text(chance, y, row["verdict"], ha="center", va="center", fontsize="x-small")
@@ -118,7 +109,7 @@ def answers_compared(asked: pd.DataFrame) -> Figure:
                 found.value, y, xerr=errors, color="0.1", marker="o", elinewidth=0.9,
                 markerfacecolor={YES: "0.1", OPPOSITE: "0.1", NO: "0.65"}.get(row["verdict"], "white"),
             )  # fmt: skip
-        ax.set(title=title, xlabel=label, xlim=(-0.03, 1.03) if chance else (-1.06, 1.06))
+        ax.set(title=question.title, xlabel=question.axis, xlim=(-0.03, 1.03) if chance else (-1.06, 1.06))
     where = asked.drop_duplicates("run").set_index("run")
     axes[0][0].set_yticks(range(len(runs)), runs)
     axes[0][0].set_ylim(len(runs) - 0.5, -0.5)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.analysis.maps import mean_drift
+from medrob.analysis import mean_drift
 from medrob.check import require
 from medrob.figures.style import (
     METRIC_LABELS,

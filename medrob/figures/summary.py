@@ -10,11 +10,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.analysis.answer import answers
-from medrob.analysis.testing import Finding
+from medrob.analysis import QUESTIONS, Finding, answers
 from medrob.check import require
 from medrob.evaluation import require_scores
-from medrob.figures.compared import TITLES
 from medrob.figures.style import Colour, band, colours, layer_labels, letter, markers, said, sized, word
 
 
@@ -61,7 +59,7 @@ def summary(
     axes[1][0].set_xlabel("RMSE of maps (the number is the severity)")
     _association(axes[1][1], tests, method)
     _warning(axes[2][0], failure, method, layer)
-    _answer(axes[2][1], tests, method, layer, severity)
+    _answer(axes[2][1], tests)
     letter(figure, axes.flat)
     handles = axes[0][0].get_legend_handles_labels()
     figure.legend(*handles, loc="outside upper center", ncols=min(len(names), 5))
@@ -103,19 +101,21 @@ def _drop_and_drift(
         said(ax, "no usable map, or no AUC:\none class alone")
 
 
-def _answer(ax: Axes, tests: pd.DataFrame, method: str, layer: str, severity: int) -> None:
-    """The three tests declared beforehand, each from chance to perfect, with its verdict."""
-    rows = answers(tests, method=method, layer=layer, severity=severity).to_dict("records")
-    for y, row in enumerate(rows):
-        found, verdict, (told, _) = Finding.of(row), row["verdict"], TITLES[row["name"]]
-        value, low, high = (2 * v - 1 if y == 2 else v for v in (found.value, found.low, found.high))
+def _answer(ax: Axes, tests: pd.DataFrame) -> None:
+    """The tests declared beforehand, each from chance to perfect, with its verdict."""
+    rows = answers(tests).to_dict("records")
+    for y, (question, row) in enumerate(zip(QUESTIONS, rows, strict=True)):
+        found, verdict = Finding.of(row), row["verdict"]
+        scale = 1 - question.chance  # from chance, drawn at 0, to perfect, at 1
+        value, low, high = ((v - question.chance) / scale for v in (found.value, found.low, found.high))
         if np.isfinite(value):
             errors = [[max(value - low, 0)], [max(high - value, 0)]]
             ax.errorbar(value, y, xerr=errors, color="0.1", marker="o", elinewidth=1)
         p = f", {found.told_p()}" if np.isfinite(found.p) else ""
-        ax.text(-1, y - 0.2, f"{told}: {verdict}{p}", fontsize="x-small", va="bottom")
+        ax.text(-1, y - 0.2, f"{question.title}: {verdict}{p}", fontsize="x-small", va="bottom")
         ax.vlines(0, y - 0.12, y + 0.42, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
-    ax.set(xlim=(-1.05, 1.05), ylim=(2.5, -0.8), yticks=[], title="the answer, declared beforehand")
+    ax.set(xlim=(-1.05, 1.05), ylim=(len(rows) - 0.5, -0.8), yticks=[])
+    ax.set_title("the answer, declared beforehand")
     ax.set_xlabel("correlation; 2 AUROC - 1 for the warning")
 
 

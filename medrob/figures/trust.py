@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from medrob.analysis.tables import MAP, require_map
+from medrob.analysis import MAP, require_map
 from medrob.check import require
 from medrob.figures.style import (
     band,

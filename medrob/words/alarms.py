@@ -7,10 +7,7 @@ from collections import Counter
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis.best import warnings_at
-from medrob.analysis.detection import DOUBT
-from medrob.analysis.testing import HOLM, NO, OPEN, OPPOSITE, UNDEFINED, YES
-from medrob.analysis.worth import BEST, FOLDS
+from medrob.analysis import BEST, DOUBT, FOLDS, HOLM, NO, OPEN, OPPOSITE, UNDEFINED, YES, warnings_at
 from medrob.words.phrases import (
     BETTER,
     count,

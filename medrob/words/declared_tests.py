@@ -8,10 +8,20 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis.answer import QUESTIONS
-from medrob.analysis.best import warnings_at
-from medrob.analysis.images import PER_IMAGE_PARTIAL
-from medrob.analysis.testing import NO, OPEN, OPPOSITE, PER_IMAGE, UNDEFINED, WITHIN, YES, rows_of, warning
+from medrob.analysis import (
+    NO,
+    OPEN,
+    OPPOSITE,
+    PER_IMAGE,
+    PER_IMAGE_PARTIAL,
+    QUESTIONS,
+    UNDEFINED,
+    WITHIN,
+    YES,
+    flip,
+    rows_of,
+    warnings_at,
+)
 from medrob.words.phrases import corruption, count, finding, judged, name, number, of_map, place, text
 
 FLIP = {
@@ -99,7 +109,7 @@ def failure(failure: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: s
     if row["lost"]:
         images = f"{count(row['lost'], 'corrupted image')}, {row['lost_events']} of them flipped"
         lost = f"{images}, have a degenerate map and no drift; they are left out below."
-    tested = rows_of(tests, method, layer, "tests").loc[warning("flipped", severity)]
+    tested = rows_of(tests, method, layer, "tests").loc[flip(severity)]
     found, across = finding(tested), row["across_classes"]
     if judged(found, "auroc") == UNDEFINED:
         nothing = "There is nothing to detect: of each class, none with a drift has flipped, or all have."
@@ -117,15 +127,15 @@ def failure(failure: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: s
 
 def answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
     """The answer as declared: the tests of one map, corrected by Holm's method."""
-    found = analysis.answers(tests, method=method, layer=layer, severity=severity)
+    found = analysis.answers(tests)
     kinds, lines = rows_of(tests, method, layer, "tests"), []
-    for row, (*_, chance, _, partial) in zip(found.to_dict("records"), QUESTIONS, strict=True):
+    for row, question in zip(found.to_dict("records"), QUESTIONS, strict=True):
         said = row["verdict"].capitalize() + (", or too little to matter" if row["verdict"] == NO else "")
-        value = number(finding(row), ".2f" if chance else "+.2f")
+        value = number(finding(row), ".2f" if question.chance else "+.2f")
         value = "there is too little to go by" if value == UNDEFINED else value
         confounded = row["kind"] == WITHIN and row["verdict"] != YES and _severity_part(kinds)
         pooled = f" {_over_severities(kinds)}" if confounded else ""
-        beyond = f"{row['beyond']}, {number(finding(kinds.loc[partial]))}" if row["beyond"] else ""
+        beyond = f"{row['beyond']}, {number(finding(kinds.loc[question.beyond]))}" if row["beyond"] else ""
         beyond = beyond and f" Beyond the RMSE of the image: {beyond}."
         lines.append(f"{row['question']} {said}: {value}.{pooled}{beyond}")
     return text(lines, _altogether(found, f"({name(method)} at {name(layer)})"))
@@ -151,7 +161,7 @@ def _altogether(found: pd.DataFrame, where: str) -> str:
 
 def sensitivity(extremes: pd.DataFrame, tests: pd.DataFrame, drift: pd.DataFrame, **declared: Any) -> str:
     """Would another treatment of the degenerate maps give another answer to the declared tests?"""
-    usual = analysis.answers(tests, **declared).set_index("kind")["verdict"]
+    usual = analysis.answers(tests).set_index("kind")["verdict"]
     flat = of_map(drift, "drift", declared["method"], declared["layer"])["degenerate"].astype(bool)
     begin = f"{flat.sum()} of {count(len(flat), 'map')} of {place(declared)} are degenerate"
     if not flat.any() or flat.all():

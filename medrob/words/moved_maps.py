@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis.tables import CONDITION, MAP
-from medrob.analysis.trust import FAITHFULNESS, FEWEST, THRESHOLD
+from medrob.analysis import CONDITION, FAITHFULNESS, FEWEST, MAP, THRESHOLD
 from medrob.words.phrases import (
     HIGHER,
     corruption,

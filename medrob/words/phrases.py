@@ -8,8 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.tables import require_map
-from medrob.analysis.testing import OPPOSITE, SMALL, UNDEFINED, YES, Finding
+from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding, require_map
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")  # what Markdown, or TeX within it, would not show as it is
 BARE = ("value", "auroc", "area")  # numbers whose interval stands in the columns low and high

@@ -8,8 +8,7 @@ from itertools import pairwise
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.runs import INDEPENDENT, OVERALL
-from medrob.analysis.testing import LEVEL, NO, OPEN, OPPOSITE, UNDEFINED, YES, Finding
+from medrob.analysis import INDEPENDENT, LEVEL, NO, OPEN, OPPOSITE, OVERALL, UNDEFINED, YES, Finding
 from medrob.words.phrases import HIGHER, count, finding, name, number, p_value, place, side, text
 
 MEASURES = {  # of the table of runs: its name, and why it cannot be compared

@@ -62,29 +62,27 @@ def timed(name, function):
 
 def main():
     predictions, drift, distances = made_up()
-    method, layer = analysis.headline(drift)
-    tables, one = (predictions, drift, distances), dict(method=method, layer=layer, severity=5)
+    evidence = analysis.Evidence(predictions, drift, distances)
     print(f"{len(drift)} rows of drift; {peak_memory_mb():.0f} MB before the start")
     began, worked = time.perf_counter(), time.process_time()
     scores = timed("score", lambda: evaluation.score(predictions, "binary"))
     mean = timed("mean_drift", lambda: analysis.mean_drift(drift))
     strata = timed("strata", lambda: analysis.strata(drift))
-    links = timed("association", lambda: analysis.association(*tables))
-    images = timed("per_image", lambda: analysis.per_image(*tables))
-    failure = timed("failure", lambda: analysis.failure(*tables))
-    timed("added", lambda: analysis.added(*tables, layer=layer))
-    roc = timed("roc", lambda: analysis.roc(*tables, **one))
-    risk, _ = timed("risk", lambda: analysis.risk(*tables, **one))
-    timed("beside", lambda: analysis.beside(*tables, **one))
+    one = timed("declared", lambda: evidence.declared)
+    method, layer = one["method"], one["layer"]
+    for question in (analysis.association, analysis.per_image, analysis.failure, analysis.added):
+        timed(question.__name__, lambda question=question: question(evidence))
+    failure, tests = analysis.failure(evidence), timed("tests", lambda: analysis.tests(evidence))
+    roc = timed("roc", lambda: analysis.roc(evidence))
+    risk, _ = timed("risk", lambda: analysis.risk(evidence))
+    timed("beside", lambda: analysis.beside(evidence))
     timed("twins", lambda: analysis.twins(drift))
-    ranked = timed("ranks", lambda: analysis.ranks({"run": drift}))
-    tests = analysis.all_tests(links, images, failure)
-    tests = analysis.adjust(tests, method=method, layer=layer, kinds=analysis.family(5))
-    timed("sensitivity", lambda: analysis.sensitivity(*tables, **one))
-    compared = timed("compare_runs", lambda: analysis.compare_runs({"run": (predictions, drift)}))
+    ranked = timed("ranks", lambda: analysis.ranks({"run": evidence}))
+    timed("sensitivity", lambda: analysis.sensitivity(evidence))
+    compared = timed("compare_runs", lambda: analysis.compare_runs({"run": [evidence]}))
     bundle = figures.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one | {"runs": "run"})
     layers, classes = list(LAYERS), ["no", "yes"]
-    points = analysis.moved_and_fell(predictions, drift, method=method, layers=layers)
+    points = analysis.moved_and_fell(evidence)
     at = points[points["layer"] == layer]
     drawings = {
         "03_auc": lambda: figures.severity_curves(scores),

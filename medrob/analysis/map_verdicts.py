@@ -1,11 +1,11 @@
-"""What the checks of trust say of the methods of a run, by rules fixed before looking, and in words."""
+"""What the checks of trust say of the methods of a run, by rules fixed before looking."""
 
 from __future__ import annotations
 
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.tables import MAP
+from medrob.analysis.layout import MAP, ends
 from medrob.check import require
 
 EVERYTHING = "all"  # the last stage of `medrob.trust.randomisation`
@@ -33,16 +33,13 @@ def verdicts(trust: pd.DataFrame) -> pd.DataFrame:
     """
     require(trust, [*MAP, "test", "stage", "value", "low", "high", "images"], "trust")
     rows = trust[(trust["test"] == "randomisation") & (trust["stage"] == EVERYTHING)]
-    verdict = np.select(
-        [
-            rows["images"] == 0,
-            rows["images"] < FEWEST,
-            rows["low"] > THRESHOLD,
-            rows["high"] <= THRESHOLD,
-        ],
-        ["not testable", "too few images", "failed", "passed"],
-        "unclear",
-    )
+    conditions = {
+        "not testable": rows["images"] == 0,
+        "too few images": rows["images"] < FEWEST,
+        "failed": rows["low"] > THRESHOLD,
+        "passed": rows["high"] <= THRESHOLD,
+    }
+    verdict = np.select(list(conditions.values()), list(conditions), "unclear")
     columns = ["method", "layer", "value", "low", "high", "images"]
     return rows[columns].assign(verdict=verdict).reset_index(drop=True)
 
@@ -64,25 +61,9 @@ def faithfulness_table(trust: pd.DataFrame) -> pd.DataFrame:
         method, test, value, low, high, chance; above, above_low, above_high: the paired difference to the
         random map, with the sign turned for deletion, so that above 0 is better everywhere; images.
     """
-    require(trust, [*MAP, "test", "images", "value", "chance", "above", "above_low", "above_high"], "trust")
-    rows = trust[trust["test"].isin(FAITHFULNESS)]
+    require(trust, [*MAP, "test", "images", "value", "chance", *ends("above")], "trust")
+    rows = trust[trust["test"].isin(FAITHFULNESS)].reset_index(drop=True)
+    rows = rows[["method", "test", "value", "low", "high", "chance", *ends("above"), "images"]]
     turned = rows["test"].map({test: sign for test, (_, sign) in FAITHFULNESS.items()}) < 0
-    ends = rows[["above_low", "above_high"]]
-    rows = rows.assign(
-        above=rows["above"].where(~turned, -rows["above"]),
-        above_low=ends["above_low"].where(~turned, -ends["above_high"]),
-        above_high=ends["above_high"].where(~turned, -ends["above_low"]),
-    )
-    columns = [
-        "method",
-        "test",
-        "value",
-        "low",
-        "high",
-        "chance",
-        "above",
-        "above_low",
-        "above_high",
-        "images",
-    ]
-    return rows[columns].reset_index(drop=True)
+    rows.loc[turned, ends("above")] = -rows.loc[turned, ["above", "above_high", "above_low"]].to_numpy()
+    return rows
