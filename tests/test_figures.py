@@ -10,7 +10,7 @@ import pandas as pd
 import pytest
 
 from medrob import figures
-from medrob.analysis.answer import QUESTIONS
+from medrob.analysis import QUESTIONS
 from medrob.figures import style
 
 NAMES = ("gaussian_noise", "motion_blur", "contrast")
@@ -444,7 +444,7 @@ def test_labels_of_layers_leave_out_what_all_share(layers, labels):
 
 
 def test_the_answers_of_runs():
-    names = [name for name, *_ in QUESTIONS]
+    names = [question.name for question in QUESTIONS]
     verdicts = dict(zip(names, ("yes", "no", "not defined"), strict=True))
     rows = [
         (

@@ -101,8 +101,8 @@ def _standard(
 ) -> np.ndarray:
     """Standard scores of the ranks (..., conditions, images) in each stratum, among the known; 0 elsewhere.
 
-    Less what the ranks of `fixed` explain, if given. Of a stratum of fewer than three, or one in which nothing
-    varies, all are 0.
+    Less what the ranks of `fixed` explain, if given. All are 0 in a stratum of fewer than three, or one in which
+    nothing varies.
     """
     known = np.broadcast_to(known, np.broadcast_shapes(known.shape, values.shape))
     x = centred_ranks(np.where(known, values, np.nan), group)
