@@ -5,11 +5,11 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
+from medrob.analysis.associations import _shuffles as shuffles
 from scipy.stats import kstest, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from medrob import analysis
-from medrob.analysis.associations import _shuffles as shuffles
 
 CORRUPTIONS = ("a", "b", "c", "d", "e")
 SEVERITIES = (1, 2, 3, 4, 5)

@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
+from medrob.analysis.best import AHEAD
+from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 from scipy.stats import false_discovery_control, kstest, spearmanr
 
 from medrob import analysis
-from medrob.analysis.best import AHEAD
 from medrob.analysis.detection import centred_ranks
-from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 
 CORRUPTIONS, SEVERITIES, IMAGES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5), 120
 HEAD = dict(method="gradcam", layer="deep")

@@ -5,6 +5,7 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
+from medrob.analysis.worth import COVERAGES, logistic
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -17,7 +18,6 @@ from medrob.analysis.detection import (
     random_precision,
     roc_within,
 )
-from medrob.analysis.worth import COVERAGES, logistic
 
 HEAD = dict(method="gradcam", layer="deep")
 

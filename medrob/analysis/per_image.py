@@ -101,7 +101,7 @@ def _standard(
 ) -> np.ndarray:
     """Standard scores of the ranks (..., conditions, images) in each stratum, among the known; 0 elsewhere.
 
-    Less what the ranks of `fixed` explain, if given. All are 0 in a stratum of fewer than three, or one in which
+    Less what the ranks of `fixed` explain, if given. All are 0 in a stratum of fewer than three, or where
     nothing varies.
     """
     known = np.broadcast_to(known, np.broadcast_shapes(known.shape, values.shape))
