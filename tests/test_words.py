@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from medrob.analysis.testing import Finding
+from medrob.analysis import Finding
 
 from medrob import words
 from medrob.words import phrases
