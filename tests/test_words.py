@@ -5,9 +5,9 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
-from medrob.analysis import Finding
 
 from medrob import words
+from medrob.analysis import Finding
 from medrob.words import phrases
 
 GRADCAM = dict(method="gradcam", layer="layer4.1")
