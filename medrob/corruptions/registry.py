@@ -2,6 +2,7 @@
 
 import difflib
 import importlib
+import inspect
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,11 +21,7 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 HENDRYCKS = "Hendrycks & Dietterich 2019"
 DI_SALVO = "Di Salvo et al. 2024"
-SECTIONS = {
-    "imagenet-c": "224",
-    "tiny-imagenet-c": "64",
-    "cifar-10-c": "32",
-}  # of PUBLISHED: their scales
+SECTIONS = {"imagenet-c": "224", "tiny-imagenet-c": "64", "cifar-10-c": "32"}  # one publication, three scales
 PUBLISHED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
 NOT_MONOTONE = {name: tuple(scales) for name, scales in PUBLISHED["not-monotone"].items()}
 
@@ -174,7 +171,7 @@ def _imported(name: str) -> Corruption:
             "give 'package.module:function', and put its folder on PYTHONPATH or start from there"
         ) from error
     function = getattr(module, attribute, None)
-    if not callable(function):
+    if not inspect.isfunction(function):  # `fingerprint` reads its source
         raise ValueError(
             f"corruption {name!r}: module {path!r} has no function {attribute!r}"
             f"{nearest(attribute, vars(module))}"
