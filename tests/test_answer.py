@@ -369,7 +369,7 @@ def test_an_image_that_a_table_lacks_is_named():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda p, m, d: (p.assign(p_image_quality=0.5), m, d), "do not sum to 1 .* rename what is none"),
+        (lambda p, m, d: (p.assign(p_image_quality=0.5), m, d), "do not sum to 1 .* must not begin with p_"),
         (lambda p, m, d: (p.assign(p_0=p["p_0"].where(p["image"] != 3)), m, d), "p_0 .* holds nan .image 3"),
         (
             lambda p, m, d: (p.assign(label=p["label"] + 1), m, d),

@@ -157,12 +157,6 @@ def test_temperature_of_two_classes_is_that_of_one_label():
     assert binary == pytest.approx(label, rel=1e-3)
 
 
-@pytest.mark.parametrize("temperature", [0, -1.0, float("nan")])
-def test_a_temperature_that_is_none(temperature):
-    with pytest.raises(ValueError, match="temperature"):
-        scale(np.full((2, 2), 0.5), temperature, "binary")
-
-
 def test_rescaled_predictions_keep_everything_but_the_probabilities():
     p = softmax(np.random.default_rng(0).normal(size=(5, 3)))
     table = pd.DataFrame(p, columns=["p_a", "p_b", "p_c"]).assign(image=range(5), predicted=p.argmax(1))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from medrob.evaluation.metrics import check_scores
 
@@ -34,28 +35,16 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) ->
 
 
 def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
-    """Probabilities (N, K) at another temperature; the order of the classes stays.
-
-    Raises:
-        ValueError: a temperature that is not above 0.
-    """
-    if not temperature > 0:
-        raise ValueError(f"temperature={temperature!r}: give a number above 0")
+    """Probabilities (N, K) at another temperature, above 0; the order of the classes stays."""
     p = np.asarray(probabilities, np.float64)
     if task == "multilabel":
         p = np.clip(p, 1e-12, 1 - 1e-12)
         return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
-    z = np.log(np.clip(p, 1e-30, 1)) / temperature
-    q = np.exp(z - z.max(1, keepdims=True))
-    return q / q.sum(1, keepdims=True)
+    return softmax(np.log(np.clip(p, 1e-30, 1)) / temperature, axis=1)
 
 
 def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
-    """The table of predictions with its probabilities at another temperature.
-
-    Raises:
-        ValueError: a temperature that is not above 0.
-    """
+    """The table of predictions with its probabilities at another temperature."""
     names = [c for c in predictions if str(c).startswith("p_")]
     scaled = scale(predictions[names].to_numpy(), temperature, task)
     return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))

@@ -38,18 +38,16 @@ def predict(
     """
     images = check_images(images)
     check_integer("batch_size", batch_size, 1)
-    where = (
-        pick_device(device) if device else next((p.device for p in model.parameters()), torch.device("cpu"))
-    )
-    given = getattr(model, "config", None)
+    weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
+    where = pick_device(device) if device else weights.device
+    given = getattr(model, "config", None)  # networks of another make have none, or one of their own
     config = given if isinstance(given, Mapping) else {}
-    number = next((p.dtype for p in model.parameters() if p.is_floating_point()), torch.float32)
     # Results that are kept from every batch would lie between its images in memory, which then grows.
     probabilities = np.empty((len(images), config.get("num_classes", 0)), np.float32)
     with evaluating(place(model, where)), torch.inference_mode():
         for i in range(0, len(images), batch_size):
             x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
-            x = ordered(x.to(number), memory_order(model, where))
+            x = ordered(x.to(weights.dtype), memory_order(model, where))
             p = activate(model(x).float(), config.get("task", "multiclass"))
             if i == 0:
                 probabilities = np.empty((len(images), p.shape[1]), np.float32)
@@ -75,26 +73,17 @@ def predict_conditions(
         if multi-label), predicted (the most probable class), ``p_<class>``...
     """
     check_integer("batch_size", batch_size, 1)
+    index, names, labels = np.arange(len(dataset)), dataset.class_names, dataset.labels
+    truth = (
+        {"label": labels} if labels.ndim == 1 else {f"label_{n}": labels[:, k] for k, n in enumerate(names)}
+    )
     frames = []
-    for corruption, severity in bar(list(conditions), desc="predicting", unit="condition"):
+    for condition in bar(list(conditions), desc="predicting", unit="condition"):
         p = np.empty((len(dataset), dataset.num_classes), np.float32)
-        for rows in np.split(np.arange(len(dataset)), range(batch_size, len(dataset), batch_size)):
-            images = apply_condition(dataset.images[rows], (corruption, severity), seed=seed, index=rows)
+        for rows in np.split(index, range(batch_size, len(dataset), batch_size)):
+            images = apply_condition(dataset.images[rows], condition, seed=seed, index=rows)
             p[rows] = predict(model, images, batch_size=batch_size, device=device)
-        if dataset.labels.ndim == 1:
-            truth = {"label": dataset.labels}
-        else:
-            truth = {f"label_{n}": y for n, y in zip(dataset.class_names, dataset.labels.T, strict=True)}
-        frames.append(
-            pd.DataFrame(
-                {
-                    "image": np.arange(len(dataset)),
-                    "corruption": corruption,
-                    "severity": severity,
-                    **truth,
-                    "predicted": p.argmax(1),
-                    **{f"p_{n}": column for n, column in zip(dataset.class_names, p.T, strict=True)},
-                }
-            )
-        )
+        key = {"image": index, "corruption": condition[0], "severity": condition[1]}
+        columns = {f"p_{name}": p[:, k] for k, name in enumerate(names)}
+        frames.append(pd.DataFrame(key | truth | {"predicted": p.argmax(1)} | columns))
     return pd.concat(frames, ignore_index=True)

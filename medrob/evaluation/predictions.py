@@ -9,7 +9,7 @@ import pandas as pd
 
 from medrob.check import require, require_numbers
 
-NEAR = 1e-3  # how far from 1 the probabilities of the classes may sum up
+NEAR = 1e-3  # how far from 1 the sum of the probabilities may be
 
 
 def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
@@ -36,8 +36,8 @@ def class_names(predictions: pd.DataFrame, *, also: Sequence[str] = ()) -> tuple
         also: further columns that must be there.
 
     Raises:
-        ValueError: a column is missing, holds what is no number, or is no class's: the probabilities of one
-            label an image sum to 1, and numbers of classes are those of the columns.
+        ValueError: a column is missing, or it does not hold what it should: probabilities that sum to 1 (of
+            one label an image), numbers of the classes.
     """
     require(predictions, ["image", "corruption", "severity", *also], "predictions")
     columns = [str(c) for c in predictions if str(c).startswith("p_")]
@@ -49,10 +49,10 @@ def class_names(predictions: pd.DataFrame, *, also: Sequence[str] = ()) -> tuple
     elif len(predictions) and len(names) > 1:
         off = np.abs(predictions[columns].to_numpy(float).sum(1) - 1)
         if off.max() > NEAR:
+            image = predictions["image"].iloc[off.argmax()]
             raise ValueError(
-                f"the columns {', '.join(columns)} of the table predictions do not sum to 1 (image "
-                f"{predictions['image'].iloc[off.argmax()]}); each must be the probability of a class: "
-                "rename what is none, so that it does not begin with p_"
+                f"the columns {', '.join(columns)} of the table predictions do not sum to 1 (image {image}); "
+                "a column that is not the probability of a class must not begin with p_"
             )
     for column in ("label", "predicted"):
         if column in predictions and len(predictions):
@@ -75,6 +75,5 @@ def _require_labels(predictions: pd.DataFrame, names: Sequence[str]) -> None:
         )
     if lacking:
         raise ValueError(
-            f"the table predictions lacks {', '.join(lacking)}: each p_<class> needs its label_<class>; "
-            "rename what is no class, so that it does not begin with p_"
+            f"the table predictions lacks {', '.join(lacking)}: each p_<class> needs its label_<class>"
         )

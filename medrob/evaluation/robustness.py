@@ -75,7 +75,7 @@ def corruption_errors(
     Raises:
         ValueError: multi-label predictions, other images or conditions in the reference.
     """
-    ours = _groups(predictions)
+    ours = _by_condition(predictions, "predictions")
     w = value_and_resamples(predictions["image"].nunique(), resamples)
     names = list(dict.fromkeys(name for name, _ in ours if name != "clean"))
     if CLEAN not in ours or not names:
@@ -85,8 +85,7 @@ def corruption_errors(
     excess = {name: value - balanced[CLEAN] for name, value in means.items()}
     rows = [_row(name, "excess", value) for name, value in (excess | {"mean": _average(excess)}).items()]
     if reference is not None:
-        require(reference, COLUMNS, "predictions of the reference")
-        theirs = _by_condition(reference)
+        theirs = _by_condition(reference, "predictions of the reference")
         _check_alike(ours, theirs)
         rows += _beside(ours, theirs, names, w)
     elif dataset in ALEXNET:
@@ -96,31 +95,27 @@ def corruption_errors(
     return pd.DataFrame(rows, columns=["corruption", "metric", "value", "low", "high", "left_out"])
 
 
-def _groups(predictions: pd.DataFrame) -> Groups:
-    """The predictions by condition; each must hold every image once."""
+def _by_condition(predictions: pd.DataFrame, name: str) -> Groups:
+    """The predictions by condition, in the order of the images; each condition must hold every image once."""
     if "label" not in predictions or not len(predictions):
         raise ValueError("corruption errors need one label an image, and at least one image")
-    require(predictions, COLUMNS, "predictions")
-    require_numbers(predictions, ["label", "predicted"], "predictions")
-    groups, n = _by_condition(predictions), predictions["image"].nunique()
+    require(predictions, COLUMNS, name)
+    require_numbers(predictions, ["label", "predicted"], name)
+    images = np.unique(predictions["image"])
+    grouped = predictions.groupby(["corruption", "severity"], sort=False)
+    groups = {condition: group.sort_values("image") for condition, group in grouped}
     for condition, group in groups.items():
-        if len(group) != n or group["image"].nunique() != n:
+        if not np.array_equal(group["image"], images):
             raise ValueError(
-                f"condition {condition} has {len(group)} predictions of {group['image'].nunique()} images; "
-                f"every condition needs each of the {n} images once"
+                f"condition {condition} has {len(group)} rows of {group['image'].nunique()} images; every "
+                f"condition needs each of the {len(images)} images once"
             )
     return groups
 
 
-def _by_condition(predictions: pd.DataFrame) -> Groups:
-    grouped = predictions.groupby(["corruption", "severity"], sort=False)
-    return {condition: group.sort_values("image") for condition, group in grouped}
-
-
 def _check_alike(ours: Groups, theirs: Groups) -> None:
     """The reference holds the same conditions, images and labels."""
-    if theirs.keys() != ours.keys():
-        differ = sorted(theirs.keys() ^ ours.keys())
+    if differ := sorted(theirs.keys() ^ ours.keys()):
         raise ValueError(f"the reference run has other conditions; only one of the two has {differ[:5]}")
     for condition, group in ours.items():
         if not all(np.array_equal(group[c], theirs[condition][c]) for c in ("image", "label")):
