@@ -8,19 +8,7 @@ import pandas as pd
 
 from medrob import analysis
 from medrob.analysis import BEST, DOUBT, FOLDS, HOLM, NO, OPEN, OPPOSITE, UNDEFINED, YES, warnings_at
-from medrob.words.phrases import (
-    BETTER,
-    count,
-    finding,
-    grouped,
-    judged,
-    name,
-    number,
-    of_map,
-    place,
-    side,
-    text,
-)
+from medrob.words.phrases import BETTER, count, finding, grouped, judged, number, of_map, place, side, text
 
 ALL_MAPS = {
     YES: "warn",
@@ -46,10 +34,8 @@ def beside(beside: pd.DataFrame) -> str:
         alike = rows.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False, dropna=False)
         pairs = grouped((_signal(group) for _, group in alike), " ")
         known = rows["ahead"].notna().any()
-        said = (
-            f"drift has an AUROC of {drift[event]:.2f}, {pairs}" if known else "there is nothing to compare"
-        )
-        lines.append(f"Prediction {event}: {said}.")
+        said = f"drift has an AUROC of {drift[event]:.2f}, {pairs}."
+        lines.append(f"Prediction {event}: {said if known else 'there is nothing to compare.'}")
     return text("On the same corrupted images, with 95 % intervals not corrected for their number:", lines)
 
 
@@ -118,7 +104,7 @@ def risk(areas: pd.DataFrame) -> str:
     helps = side(spared, "better than chance", "worse than chance", "not shown to be better than chance")
     others, rival = area.drop(["drift", DOUBT, BEST], errors="ignore").dropna(), ""
     if len(others) and others.min() < area[DOUBT]:
-        rival = f"; of the signals that need no map, {name(others.idxmin())} does best ({others.min():.3f})"
+        rival = f"; of the signals that need no map, {others.idxmin()} does best ({others.min():.3f})"
     where, left = f"({place(drift)})", number(finding(drift, "area"), ".3f")
     return text(
         f"At severity {drift['severity']}, over all corruptions and classes together, {drift['wrong']:.0%} "

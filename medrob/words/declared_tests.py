@@ -37,15 +37,15 @@ PER_IMAGE_LINK = "the image whose map moves more loses {} margin"
 def association(tests: pd.DataFrame, *, method: str, layer: str) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
     kinds = rows_of(tests, method, layer, "tests")
-    within, partial = number(finding(kinds.loc[WITHIN])), number(finding(kinds.loc["partial"]))
-    if within == UNDEFINED:
+    within, partial = (finding(kinds.loc[kind]) for kind in (WITHIN, "partial"))
+    if judged(within, "correlation") == UNDEFINED:
         why = "there is no AUC, a single corruption, or drift or losses that do not vary"
         return f"Within a severity there is nothing to correlate: {why}."
-    ends = kinds[["value", "low", "high"]]
+    partial, ends = number(partial), kinds[["value", "low", "high"]]
     single = ends.loc["pooled"].equals(ends.loc[WITHIN])
     return text(
         "There is one severity." if single else _over_severities(kinds),
-        f"Within a severity it is {within}, and beyond what the RMSE of the image explains {partial}.",
+        f"Within a severity it is {number(within)}, beyond what the RMSE of the image explains {partial}.",
         "The intervals resample images, not corruptions; p exchanges corruptions.",
         f"At the same severity, {_link(kinds, WITHIN, 'partial', ASSOCIATION, 'loss of AUC')}.",
     )
@@ -54,15 +54,15 @@ def association(tests: pd.DataFrame, *, method: str, layer: str) -> str:
 def per_image(tests: pd.DataFrame, *, method: str, layer: str) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
     kinds = rows_of(tests, method, layer, "tests")
-    plain, partial = (number(finding(kinds.loc[kind])) for kind in (PER_IMAGE, PER_IMAGE_PARTIAL))
-    if plain == UNDEFINED:
+    plain, partial = (finding(kinds.loc[kind]) for kind in (PER_IMAGE, PER_IMAGE_PARTIAL))
+    if judged(plain, "correlation") == UNDEFINED:
         return "Image by image there is nothing to correlate: there are no usable maps, or nothing varies."
     across = kinds.loc[PER_IMAGE, "across_classes"]
     mixed = f"Across classes, whose maps and margins differ anyway, it is {across:+.2f}."
     link = _link(kinds, PER_IMAGE, PER_IMAGE_PARTIAL, PER_IMAGE_LINK, "loss of margin")
     return text(
-        f"Within a condition and a class, the rank correlation over images is {plain}, and beyond what the "
-        f"RMSE of the image explains {partial}.",
+        f"Within a condition and a class, the rank correlation over images is {number(plain)}, beyond what "
+        f"the RMSE of the image explains {number(partial)}.",
         mixed if np.isfinite(across) else "",
         f"Of one class under the same corruption, {link}.",
     )
@@ -72,10 +72,8 @@ def _link(kinds: pd.DataFrame, plain: str, partial: str, claim: str, loss: str) 
     """What a correlation shows, and whether it goes beyond what the RMSE of the image explains."""
     verdict, beyond = (judged(finding(kinds.loc[kind]), "correlation") for kind in (plain, partial))
     if verdict in (NO, OPEN):
-        extent = (
-            "are not linked to any extent that matters" if verdict == NO else "are not shown to be linked"
-        )
-        return f"drift and {loss} {extent}"
+        shown = "linked to any extent that matters" if verdict == NO else "shown to be linked"
+        return f"drift and {loss} are not {shown}"
     goes = "goes" if beyond == verdict else "is not shown to go"
     claim = claim.format("more" if verdict == YES else "less")
     return f"{claim}; this {goes} beyond what the RMSE of the image explains"
@@ -100,12 +98,8 @@ def _severity_part(kinds: pd.DataFrame) -> str:
 def failure(failure: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
     """Does drift warn of a flipped prediction?"""
     row = of_map(warnings_at(failure, severity, "flipped"), "failure", method, layer).iloc[0]
-    cases = count(row["cases"] + row["lost"], "prediction")
-    begin, lost, basis = (
-        f"At severity {severity}, {row['events'] + row['lost_events']} of {cases} flipped.",
-        "",
-        "",
-    )
+    cases, flips = count(row["cases"] + row["lost"], "prediction"), row["events"] + row["lost_events"]
+    begin, lost, basis = f"At severity {severity}, {flips} of {cases} flipped.", "", ""
     if row["lost"]:
         images = f"{count(row['lost'], 'corrupted image')}, {row['lost_events']} of them flipped"
         lost = f"{images}, have a degenerate map and no drift; they are left out below."
@@ -116,10 +110,8 @@ def failure(failure: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: s
         return text(begin, lost, nothing)
     if row["compared"] < row["cases"]:
         images = f"{count(row['compared'], 'corrupted image')}, {row['compared_events']} of them flipped"
-        basis = (
-            f"What follows rests on {images}: those under {corruption(row['within'])}, of classes in which "
-        )
-        basis += "some have flipped and others have not."
+        basis = f"What follows rests on {images}: those under {corruption(row['within'])}, of classes in "
+        basis += "which some have flipped and others have not."
     auroc = f"AUROC within a class {number(found, '.2f')}"
     auroc += f", across classes {across:.2f}" if np.isfinite(across) else ""
     return text(begin, lost, basis, f"Drift {FLIP[judged(found, 'auroc')]}: {auroc}.")
@@ -132,7 +124,7 @@ def answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> st
     for row, question in zip(found.to_dict("records"), QUESTIONS, strict=True):
         said = row["verdict"].capitalize() + (", or too little to matter" if row["verdict"] == NO else "")
         value = number(finding(row), ".2f" if question.chance else "+.2f")
-        value = "there is too little to go by" if value == UNDEFINED else value
+        value = "there is too little to go by" if row["verdict"] == UNDEFINED else value
         confounded = row["kind"] == WITHIN and row["verdict"] != YES and _severity_part(kinds)
         pooled = f" {_over_severities(kinds)}" if confounded else ""
         beyond = f"{row['beyond']}, {number(finding(kinds.loc[question.beyond]))}" if row["beyond"] else ""

@@ -64,9 +64,8 @@ def answers(asked: pd.DataFrame) -> str:
         lines.append(f"{question} {'; '.join(parts)}.")
         everywhere += (rows["verdict"] == YES).all()
     where, end = (f"Over these {total} runs", " in every run") if total > 1 else ("In this run", "")
-    return text(
-        begin, lines, f"{where}, {everywhere} of {count(len(lines), 'question')} have the answer yes{end}."
-    )
+    yes = f"{everywhere} of {count(len(lines), 'question')}"
+    return text(begin, lines, f"{where}, {yes} have the answer yes{end}.")
 
 
 def ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
