@@ -7,18 +7,8 @@ A function takes the table that the function of the same name makes (`medrob.ana
 from medrob.words.alarms import added, beside, best, risk
 from medrob.words.data_and_training import data_sets, distances, network, speed, training
 from medrob.words.declared_tests import answer, association, failure, per_image, sensitivity
-from medrob.words.moved_maps import (
-    chosen,
-    drift,
-    explained,
-    faithfulness,
-    headline,
-    localisation,
-    normalised,
-    randomisation,
-    twins,
-    worst_case,
-)
+from medrob.words.map_checks import faithfulness, localisation, randomisation, worst_case
+from medrob.words.moved_maps import chosen, drift, explained, headline, normalised, twins
 from medrob.words.performance import calibration, error_title, errors, predictions, scores, temperature
 from medrob.words.side_by_side import answers, ranks, runs
 
