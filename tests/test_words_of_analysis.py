@@ -47,7 +47,7 @@ def corrected(across=np.nan, **kinds):
     ],
 )
 def test_the_association(within, partial, expected):
-    said = words.association(corrected(pooled=CLEAR, within=within, partial=partial), **HEAD)
+    said = words.association(corrected(pooled=CLEAR, within=within, partial=partial))
     assert expected in said and "nan" not in said
     if np.isfinite(within[0]):
         value, low, high, p = within
@@ -66,7 +66,7 @@ def test_the_association(within, partial, expected):
     ],
 )
 def test_what_severity_makes_of_the_pooled_correlation(pooled, within, expected):
-    said = words.association(corrected(pooled=pooled, within=within, partial=NOTHING), **HEAD)
+    said = words.association(corrected(pooled=pooled, within=within, partial=NOTHING))
     assert expected in said and "resample images, not corruptions; p exchanges corruptions" in said
 
 
@@ -81,12 +81,12 @@ def test_what_severity_makes_of_the_pooled_correlation(pooled, within, expected)
     ],
 )
 def test_image_by_image(image, beyond, expected):
-    said = words.per_image(corrected(image=image, beyond=beyond, across=0.37), **HEAD)
+    said = words.per_image(corrected(image=image, beyond=beyond, across=0.37))
     assert expected in said and "nan" not in said
     assert ("Across classes, whose maps and margins differ anyway, it is +0.37." in said) == (
         image != NOTHING
     )
-    assert "Across classes" not in words.per_image(corrected(image=image, beyond=beyond), **HEAD)
+    assert "Across classes" not in words.per_image(corrected(image=image, beyond=beyond))
 
 
 # -- Warnings ----------------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def failures(*auroc, **columns):
     ],
 )
 def test_drift_as_a_warning(auroc, expected):
-    said = words.failure(failures(*auroc), corrected(warning=auroc), **AT)
+    said = words.failure(failures(*auroc), corrected(warning=auroc))
     assert expected in said and "At severity 5, 30 of 100 predictions flipped." in said and "nan" not in said
     if np.isfinite(auroc[0]):
         assert "across classes 0.80." in said
@@ -125,11 +125,11 @@ def test_drift_as_a_warning(auroc, expected):
 
 def test_images_without_a_map_are_counted_and_nothing_more_is_said_than_there_is():
     rows = failures(0.7, 0.6, 0.8, 0.01, lost=3, lost_events=1, compared=100, across_classes=np.nan)
-    said = words.failure(rows, corrected(warning=CLEAR), **AT)
+    said = words.failure(rows, corrected(warning=CLEAR))
     assert "31 of 103 predictions flipped.\n3 corrupted images, 1 of them flipped, have a degenerate" in said
     assert "rests on" not in said and "across" not in said
-    with pytest.raises(ValueError, match="it has gradcam at deep"):
-        words.failure(rows, corrected(warning=CLEAR), method="gradcam", layer="x", severity=5)
+    with pytest.raises(ValueError, match="not in the table failure; it has gradcam at x"):
+        words.failure(rows.assign(layer="x"), corrected(warning=CLEAR))
 
 
 def signals(*rows):
@@ -251,12 +251,12 @@ WARNS, NO_WARNING = (0.8, 0.7, 0.9, 0.001), (0.5, 0.46, 0.54, 0.9)
     ],
 )  # fmt: skip
 def test_the_last_sentence_of_the_answer(tests, last):
-    said = words.answer(tests, **AT)
+    said = words.answer(tests)
     assert said.endswith(last) and "nan" not in said and "saliency drift (gradcam at deep) " in said.lower()
 
 
 def test_each_question_has_its_answer_with_the_number():
-    lines = words.answer(all_tests(CLEAR, NULL, WARNS), **AT).split("\n")
+    lines = words.answer(all_tests(CLEAR, NULL, WARNS)).split("\n")
     assert lines[0].endswith(
         "AUC? Yes: +0.70 (+0.40 to +0.90, Holm p = .010). Beyond the RMSE of the image: yes, +0.70 (+0.40 to "
         "+0.90, Benjamini-Hochberg p = .010)."
@@ -264,19 +264,11 @@ def test_each_question_has_its_answer_with_the_number():
     assert lines[1].endswith("margin? No, or too little to matter: +0.00 (-0.08 to +0.09, Holm p = .800).")
     assert lines[2].endswith("flips? Yes: 0.80 (0.70 to 0.90, Holm p = .001).")
     tests = all_tests(UNSURE, NOTHING, WARNS, pooled=(0.9, 0.8, 0.95, 0.1))
-    lines = words.answer(tests, **AT).split("\n")
+    lines = words.answer(tests).split("\n")
     assert (
         "Over all severities the rank correlation is +0.90 (+0.80 to +0.95), but that is the work" in lines[0]
     )
     assert lines[1].endswith("Not defined: there is too little to go by.")
-
-
-def test_an_answer_to_what_was_not_declared_is_refused():
-    tests = all_tests(CLEAR, CLEAR, WARNS)
-    with pytest.raises(ValueError, match="was not declared"):
-        words.answer(tests, **HEAD, severity=4)
-    with pytest.raises(ValueError, match=r"layer='x' is not in the table tests; it has gradcam at deep"):
-        words.answer(tests, method="gradcam", layer="x", severity=5)
 
 
 @pytest.mark.parametrize(
@@ -292,7 +284,7 @@ def test_degenerate_maps_counted_either_way(flat, verdict, expected):
     drift = pd.DataFrame(dict(degenerate=flat)).assign(**HEAD)
     extremes = pd.DataFrame([dict(kind="per image", verdict=verdict, counted_as="the largest drift")])
     extremes = extremes.assign(question="Does it?")
-    assert expected in words.sensitivity(extremes, all_tests(CLEAR, CLEAR, WARNS), drift, **AT)
+    assert expected in words.sensitivity(extremes, all_tests(CLEAR, CLEAR, WARNS), drift)
 
 
 # -- Side by side ------------------------------------------------------------------------------------

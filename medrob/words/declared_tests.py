@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 import pandas as pd
 
 from medrob import analysis
 from medrob.analysis import (
+    MAP,
     NO,
     OPEN,
     OPPOSITE,
@@ -22,7 +21,7 @@ from medrob.analysis import (
     rows_of,
     warnings_at,
 )
-from medrob.words.phrases import corruption, count, finding, judged, name, number, of_map, place, text
+from medrob.words.phrases import corruption, count, finding, judged, number, of_map, place, text
 
 FLIP = {
     YES: "warns of a flip",
@@ -34,9 +33,15 @@ ASSOCIATION = "the corruption that moves the map more costs {} AUC"
 PER_IMAGE_LINK = "the image whose map moves more loses {} margin"
 
 
-def association(tests: pd.DataFrame, *, method: str, layer: str) -> str:
+def _kinds(tests: pd.DataFrame) -> pd.DataFrame:
+    """The tests of the declared map over all corruptions, by kind."""
+    method, layer = tests.loc[tests["family"] == "declared", MAP].iloc[0]
+    return rows_of(tests, method, layer, "tests")
+
+
+def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
-    kinds = rows_of(tests, method, layer, "tests")
+    kinds = _kinds(tests)
     within, partial = (finding(kinds.loc[kind]) for kind in (WITHIN, "partial"))
     if judged(within, "correlation") == UNDEFINED:
         why = "there is no AUC, a single corruption, or drift or losses that do not vary"
@@ -51,9 +56,9 @@ def association(tests: pd.DataFrame, *, method: str, layer: str) -> str:
     )
 
 
-def per_image(tests: pd.DataFrame, *, method: str, layer: str) -> str:
+def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
-    kinds = rows_of(tests, method, layer, "tests")
+    kinds = _kinds(tests)
     plain, partial = (finding(kinds.loc[kind]) for kind in (PER_IMAGE, PER_IMAGE_PARTIAL))
     if judged(plain, "correlation") == UNDEFINED:
         return "Image by image there is nothing to correlate: there are no usable maps, or nothing varies."
@@ -95,16 +100,17 @@ def _severity_part(kinds: pd.DataFrame) -> str:
     return ", but that is the work of severity, which moves both: with severity held fixed, it is not shown"
 
 
-def failure(failure: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
+def failure(failure: pd.DataFrame, tests: pd.DataFrame) -> str:
     """Does drift warn of a flipped prediction?"""
+    kinds, severity = _kinds(tests), failure["severity"].max()
+    method, layer = kinds[MAP].iloc[0]
     row = of_map(warnings_at(failure, severity, "flipped"), "failure", method, layer).iloc[0]
     cases, flips = count(row["cases"] + row["lost"], "prediction"), row["events"] + row["lost_events"]
     begin, lost, basis = f"At severity {severity}, {flips} of {cases} flipped.", "", ""
     if row["lost"]:
         images = f"{count(row['lost'], 'corrupted image')}, {row['lost_events']} of them flipped"
         lost = f"{images}, have a degenerate map and no drift; they are left out below."
-    tested = rows_of(tests, method, layer, "tests").loc[flip(severity)]
-    found, across = finding(tested), row["across_classes"]
+    found, across = finding(kinds.loc[flip(severity)]), row["across_classes"]
     if judged(found, "auroc") == UNDEFINED:
         nothing = "There is nothing to detect: of each class, none with a drift has flipped, or all have."
         return text(begin, lost, nothing)
@@ -117,10 +123,9 @@ def failure(failure: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: s
     return text(begin, lost, basis, f"Drift {FLIP[judged(found, 'auroc')]}: {auroc}.")
 
 
-def answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
+def answer(tests: pd.DataFrame) -> str:
     """The answer as declared: the tests of one map, corrected by Holm's method."""
-    found = analysis.answers(tests)
-    kinds, lines = rows_of(tests, method, layer, "tests"), []
+    found, kinds, lines = analysis.answers(tests), _kinds(tests), []
     for row, question in zip(found.to_dict("records"), QUESTIONS, strict=True):
         said = row["verdict"].capitalize() + (", or too little to matter" if row["verdict"] == NO else "")
         value = number(finding(row), ".2f" if question.chance else "+.2f")
@@ -130,7 +135,7 @@ def answer(tests: pd.DataFrame, *, method: str, layer: str, severity: int) -> st
         beyond = f"{row['beyond']}, {number(finding(kinds.loc[question.beyond]))}" if row["beyond"] else ""
         beyond = beyond and f" Beyond the RMSE of the image: {beyond}."
         lines.append(f"{row['question']} {said}: {value}.{pooled}{beyond}")
-    return text(lines, _altogether(found, f"({name(method)} at {name(layer)})"))
+    return text(lines, _altogether(found, f"({place(kinds.iloc[0])})"))
 
 
 def _altogether(found: pd.DataFrame, where: str) -> str:
@@ -151,11 +156,13 @@ def _altogether(found: pd.DataFrame, where: str) -> str:
     return f"Saliency drift {where} goes with loss of performance here in {ways}{held}."
 
 
-def sensitivity(extremes: pd.DataFrame, tests: pd.DataFrame, drift: pd.DataFrame, **declared: Any) -> str:
+def sensitivity(extremes: pd.DataFrame, tests: pd.DataFrame, drift: pd.DataFrame) -> str:
     """Would another treatment of the degenerate maps give another answer to the declared tests?"""
     usual = analysis.answers(tests).set_index("kind")["verdict"]
-    flat = of_map(drift, "drift", declared["method"], declared["layer"])["degenerate"].astype(bool)
-    begin = f"{flat.sum()} of {count(len(flat), 'map')} of {place(declared)} are degenerate"
+    method, layer = _kinds(tests)[MAP].iloc[0]
+    rows = of_map(drift, "drift", method, layer)
+    flat = rows["degenerate"].astype(bool)
+    begin = f"{flat.sum()} of {count(len(flat), 'map')} of {place(rows.iloc[0])} are degenerate"
     if not flat.any() or flat.all():
         return f"{begin}: {'nothing can be said' if flat.all() else 'none is left out'}."
     changed = [

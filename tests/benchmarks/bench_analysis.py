@@ -105,7 +105,7 @@ def main():
     figures.use_style()
     for name, draw in drawings.items():
         timed(name, lambda draw=draw, name=name: bundle.figure(draw(), name))
-    print(words.answer(tests, **one))
+    print(words.answer(tests))
     wall, work = time.perf_counter() - began, time.process_time() - worked
     print(f"tables to figures: {wall:.1f} s, {work:.1f} s of work, peak {peak_memory_mb():.0f} MB")
 
