@@ -21,7 +21,7 @@ def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) ->
         T in 0.05 to 20; above 1: the network was too confident.
 
     Raises:
-        ValueError, TypeError: see `metrics`.
+        ValueError: see `metrics`.
     """
     p, y = check_scores(probabilities, labels, task)
 

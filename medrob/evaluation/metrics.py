@@ -83,7 +83,7 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[st
         a warning.
 
     Raises:
-        ValueError, TypeError: shapes that do not fit, probabilities that are not finite or not in 0-1.
+        ValueError: shapes that do not fit, probabilities that are not finite or not in 0-1.
     """
     p, y = check_scores(probabilities, labels, task)
     return {name: float(value[0]) for name, (value, _) in evaluate(p, y, np.ones((1, len(p))), task).items()}
@@ -178,19 +178,17 @@ def check_scores(
     p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
     if task not in TASKS:
         raise ValueError(f"task={task!r} is unknown; the tasks are {', '.join(TASKS)}")
-    if p.ndim != 2 or not len(p) or not p.shape[1]:
-        raise ValueError(f"probabilities have shape {p.shape}; give (N, classes) of at least one image")
+    several = task == "multilabel"
+    if p.ndim != 2 or not p.size or y.shape != (p.shape if several else p.shape[:1]):
+        needed = "(N, classes), both of one shape" if several else "(N, classes) and labels of shape (N,)"
+        raise ValueError(f"probabilities have shape {p.shape}, labels {y.shape}; give {needed}, N at least 1")
     if task == "binary" and p.shape[1] != 2:
         raise ValueError(f"a binary task needs two columns of probabilities, got {p.shape[1]}")
-    if y.shape != (p.shape if task == "multilabel" else p.shape[:1]):
-        raise ValueError(f"labels have shape {y.shape}, probabilities {p.shape}: not those of a {task} task")
-    if y.dtype.kind not in "iub":
-        raise TypeError(f"labels are {y.dtype}; give class numbers as integers")
     if not np.isfinite(p).all() or p.min() < -1e-6 or p.max() > 1 + 1e-6:
         raise ValueError("probabilities must be finite and in 0-1; got NaN, infinity or logits")
-    highest = 1 if task == "multilabel" else p.shape[1] - 1
-    if not 0 <= y.min() <= y.max() <= highest:
-        raise ValueError(f"labels run from {y.min()} to {y.max()}; allowed are 0 to {highest}")
+    highest = 1 if several else p.shape[1] - 1
+    if y.dtype.kind not in "iub" or not 0 <= y.min() <= y.max() <= highest:
+        raise ValueError(f"labels are {y.dtype} such as {y.flat[0]!r}; give integers from 0 to {highest}")
     hot = y.astype(bool) if task == "multilabel" else np.eye(p.shape[1], dtype=bool)[y]
     positives = hot.sum(0)
     alone = np.flatnonzero((positives == 0) | (positives == len(p)))

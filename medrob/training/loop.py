@@ -63,7 +63,7 @@ def fit(
     arguments = {
         **{"network": repr(model.config), "weights": checkpoint.fingerprint(model), "seed": seed},
         **{"train": train.fingerprint, "val": val.fingerprint},
-        **recipe.settings(),
+        **vars(recipe),
     }
     place(model, pick_device(device))
     one_epoch = Epochs(model, train, val, recipe, seed)
