@@ -5,11 +5,12 @@ import itertools
 import numpy as np
 import pandas as pd
 import pytest
-from medrob.analysis.associations import _shuffles as shuffles
 from scipy.stats import kstest, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
 
 from medrob import analysis
+from medrob.analysis import Evidence
+from medrob.analysis.exchange import corruption_orders
 
 CORRUPTIONS = ("a", "b", "c", "d", "e")
 SEVERITIES = (1, 2, 3, 4, 5)
@@ -57,8 +58,8 @@ def tables(
 
 
 def found(predictions, drift, distances, **options):
-    options = {"resamples": 100, **options}
-    return analysis.association(predictions, drift, distances, **options).set_index("kind", drop=False)
+    evidence = Evidence(predictions, drift, distances, **{"resamples": 100, **options})
+    return analysis.association(evidence).set_index("kind", drop=False)
 
 
 def test_association_is_found_where_the_same_corruption_hurts_and_moves():
@@ -99,7 +100,7 @@ def test_pooled_is_spearmans_correlation():
 
 def test_permutations_exchange_whole_corruptions():
     keys = pd.MultiIndex.from_product([["a", "b", "c"], [1, 2]], names=["corruption", "severity"])
-    orders = shuffles(keys, 100, 0)
+    orders = corruption_orders(keys, 100, 0)
     assert len(orders) == 6
     assert list(orders[0]) == [0, 1, 2, 3, 4, 5]
     for order in orders:
@@ -112,7 +113,7 @@ def test_permutations_of_an_uneven_grid_stay_within_severity():
     keys = pd.MultiIndex.from_tuples(
         [("a", 1), ("b", 1), ("c", 1), ("a", 2), ("b", 2)], names=["corruption", "severity"]
     )
-    orders = shuffles(keys, 50, 0)
+    orders = corruption_orders(keys, 50, 0)
     assert list(orders[0]) == [0, 1, 2, 3, 4]
     assert {frozenset(order[:3].tolist()) for order in orders} == {frozenset({0, 1, 2})}
     assert len({tuple(order) for order in orders}) > 3
@@ -133,12 +134,12 @@ def test_mean_drift_by_hand():
         {"image": [0, 1, 2, 0, 1, 2], "severity": [1, 1, 1, 2, 2, 2], "preserved": [True, True, False] * 2,
          "degenerate": [False, False, False, False, False, True], "rmse": [0.1, 0.2, 0.6, 0.2, 0.4, np.nan]}
     )  # fmt: skip
-    mean = analysis.mean_drift(drift, ["severity"], resamples=50)
+    mean = analysis.mean_drift(drift, ["severity"])
     assert mean["value"].tolist() == pytest.approx([0.3, 0.3])
     assert mean["images"].tolist() == [3, 2]
     assert mean["degenerate"].tolist() == pytest.approx([0, 1 / 3])
     assert ((mean["low"] <= mean["value"]) & (mean["value"] <= mean["high"])).all()
-    kept = analysis.mean_drift(drift, ["severity"], stratum="preserved", resamples=10)
+    kept = analysis.mean_drift(drift, ["severity"], stratum="preserved")
     assert kept["value"].tolist() == pytest.approx([0.15, 0.3])
 
 
@@ -148,11 +149,11 @@ def test_a_method_with_only_degenerate_maps_is_nan_and_counted():
     )
     flat = drift["layer"] == "flat"
     drift.loc[flat, "degenerate"], drift.loc[flat, "rmse"] = True, np.nan
-    mean = analysis.mean_drift(drift, ["method", "layer"], resamples=10).set_index("layer")
+    mean = analysis.mean_drift(drift, ["method", "layer"]).set_index("layer")
     assert np.isnan(mean.loc["flat", "value"])
     assert mean.loc["flat", "degenerate"] == 1
     assert analysis.headline(drift) == ("gradcam", "deep")
-    rows = analysis.association(predictions, drift, distances, resamples=10)
+    rows = analysis.association(Evidence(predictions, drift, distances, resamples=10))
     assert rows[rows["layer"] == "flat"]["value"].isna().all()
     assert rows[rows["layer"] == "deep"]["value"].notna().any()
 
@@ -174,7 +175,7 @@ def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
     rng = np.random.default_rng(0)
     drift["rmse"] = drift["corruption"].map({c: 0.1 * i for i, c in enumerate(CORRUPTIONS)})
     drift["rmse"] += 0.01 * rng.random(len(drift))
-    rows = analysis.failure(predictions, drift, distances, resamples=50)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=50))
     row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
     at = drift[drift["severity"] == 5]
     assert roc_auc_score(~at["preserved"], at["rmse"]) > 0.7
@@ -183,7 +184,7 @@ def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
 
 def test_failure_is_the_auroc_of_scikit_learn_within_each_corruption():
     predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.1 * s, noise=0.2)
-    rows = analysis.failure(predictions, drift, distances, resamples=50)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=50))
     at = drift[drift["severity"] == 5]
     row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
     clean = predictions[predictions["severity"] == 0]["predicted"].to_numpy()
@@ -200,7 +201,7 @@ def test_failure_compares_on_the_pictures_that_have_a_drift():
     predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.1 * s, noise=0.2)
     lost = drift.index[~drift["preserved"] & (drift["severity"] == 5)][:3]
     drift.loc[lost, ["rmse", "degenerate"]] = np.nan, True
-    rows = analysis.failure(predictions, drift, distances, resamples=50)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=50))
     at = rows[(rows["severity"] == 5) & (rows["event"] == "flipped")].set_index("signal")
     assert (at["cases"] == 297).all()  # what needs no map is of the same pictures
     assert at.loc["low confidence", "auroc"] == pytest.approx(at.loc["drift", "confidence"])
@@ -211,13 +212,11 @@ def test_failure_compares_on_the_pictures_that_have_a_drift():
 def test_drift_beside_low_confidence(sign):
     predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.5)
     drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
-    at = dict(method="gradcam", layer="deep", severity=5)
-    beside = analysis.beside(predictions, drift, distances, **at, resamples=200).set_index(
-        ["event", "signal"]
-    )
+    evidence = Evidence(predictions, drift, distances, resamples=200)
+    beside = analysis.beside(evidence).set_index(["event", "signal"])
     ends = sign * beside.loc[("flipped", "low confidence"), ["ahead_low", "ahead_high"]].astype(float)
     assert (ends > 0).all()
-    failure = analysis.failure(predictions, drift, distances, resamples=200)
+    failure = analysis.failure(evidence)
     flips = failure[(failure["event"] == "flipped") & (failure["signal"] == "drift")]
     row = flips[(flips["severity"] == 5) & (flips["layer"] == "deep")].iloc[0]
     assert (sign * (row[["low", "high"]].astype(float) - 0.5) > 0).all() and row["p"] < 0.05
@@ -226,15 +225,15 @@ def test_drift_beside_low_confidence(sign):
 def test_nothing_to_detect():
     predictions, drift, distances = tables(lambda c, s: 0.0, lambda c, s: 0.1 * s)
     predictions["predicted"], drift["preserved"] = predictions["label"], True
-    rows = analysis.failure(predictions, drift, distances, resamples=20)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=20))
     assert rows["auroc"].isna().all()
 
 
 def test_strata_hold_those_that_exist():
     _, drift, _ = tables(lambda c, s: 0.12 * s, lambda c, s: 0.1 * s)
-    assert set(analysis.strata(drift, resamples=10)["stratum"]) == {"all", "preserved", "flipped"}
+    assert set(analysis.strata(drift)["stratum"]) == {"all", "preserved", "flipped"}
     drift["preserved"] = True
-    assert set(analysis.strata(drift, resamples=10)["stratum"]) == {"all", "preserved"}
+    assert set(analysis.strata(drift)["stratum"]) == {"all", "preserved"}
 
 
 def test_missing_columns_are_named():
@@ -242,7 +241,7 @@ def test_missing_columns_are_named():
     with pytest.raises(ValueError, match="drift lacks degenerate"):
         analysis.mean_drift(drift.drop(columns="degenerate"))
     with pytest.raises(ValueError, match="lacks"):
-        analysis.association(predictions, drift.drop(columns="rmse"), distances)
+        Evidence(predictions, drift.drop(columns="rmse"), distances)
     with pytest.raises(ValueError, match="stratum='some'"):
         analysis.mean_drift(drift, stratum="some")
 
@@ -318,7 +317,7 @@ def test_conditions_without_a_usable_map_are_left_out_for_that_method():
     other = drift.assign(method="layercam")
     gone = (other["corruption"] == "c") & (other["severity"] == 2)
     other.loc[gone, ["rmse", "degenerate"]] = np.nan, True
-    rows = analysis.association(predictions, pd.concat([drift, other]), distances, resamples=10)
+    rows = analysis.association(Evidence(predictions, pd.concat([drift, other]), distances, resamples=10))
     assert rows.groupby("method")["conditions"].first().to_dict() == {"gradcam": 6, "layercam": 5}
     # Ranks of the drops 1 2 3 and 1 2, of the drifts 1 3 2 and 1 2: (1 + 1/2) / (2 + 1/2).
     within = rows[rows["kind"] == "within severity"].set_index("method")["value"]
@@ -330,7 +329,7 @@ def test_permutations_of_an_uneven_grid_begin_with_the_order_as_it_is():
     keys = pd.MultiIndex.from_tuples(
         [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)], names=["corruption", "severity"]
     )
-    orders = shuffles(keys, 200, 0)
+    orders = corruption_orders(keys, 200, 0)
     assert orders[0].tolist() == [0, 1, 2, 3, 4]
     severity = keys.get_level_values("severity").to_numpy()
     assert (severity[orders] == severity).all()
@@ -348,7 +347,7 @@ def test_p_is_near_uniform_where_there_is_no_link():
         for c, s in itertools.product(range(5), SEVERITIES):
             parts.append((CORRUPTIONS[c], s, "gradcam", layer, effect[c] + s + 0.3 * rng.normal()))
     drift = pd.DataFrame(parts, columns=["corruption", "severity", "method", "layer", "rmse"]).assign(image=0)
-    rows = analysis.association(predictions, drift, distances, resamples=0)
+    rows = analysis.association(Evidence(predictions, drift, distances, resamples=0))
     for kind in ("pooled", "within severity"):
         p = rows[rows["kind"] == kind]["p"]
         assert kstest(p, "uniform").pvalue > 0.01
@@ -364,16 +363,16 @@ def test_mean_drift_of_groups_by_hand():
          "degenerate": [False] * 3 + [True] + [False] * 4,
          "rmse": [0.1, 0.3, 0.4, np.nan, 0.2, 0.4, 0.6, 0.8]}
     )  # fmt: skip
-    by_severity = analysis.mean_drift(drift, ["severity"], resamples=20)
+    by_severity = analysis.mean_drift(drift, ["severity"])
     assert by_severity["value"].tolist() == pytest.approx([(0.2 + 0.4) / 2, (0.3 + 0.7) / 2])
     assert by_severity["degenerate"].tolist() == [0.25, 0]
-    both = analysis.mean_drift(drift, ["corruption", "severity"], resamples=20)
+    both = analysis.mean_drift(drift, ["corruption", "severity"])
     both = both.set_index(["corruption", "severity"])
     assert both["value"].to_dict() == pytest.approx(
         {("a", 1): 0.25, ("b", 1): 0.3, ("a", 2): 0.4, ("b", 2): 0.6}
     )
     assert both["images"].to_dict() == {("a", 1): 2, ("b", 1): 1, ("a", 2): 2, ("b", 2): 2}
-    strata = analysis.strata(drift, resamples=20).set_index(["stratum", "severity"])["value"]
+    strata = analysis.strata(drift).set_index(["stratum", "severity"])["value"]
     assert strata["preserved"].to_dict() == pytest.approx({1: (0.2 + 0.4) / 2, 2: 0.2})
     assert strata.loc["flipped", 2] == pytest.approx((0.4 + 0.7) / 2)
     assert np.isnan(strata.loc["flipped", 1])  # the only flipped picture has a degenerate map
@@ -398,7 +397,7 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
     )
     drift["rmse"] = drift["rmse"].round(1)  # ties
     drift.loc[drift.index % 7 == 0, ["rmse", "degenerate"]] = np.nan, True
-    rows = analysis.failure(predictions, drift, distances, resamples=30)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=30))
     assert len(rows) == 2 * 2 * (2 + 4)
     clean = predictions[predictions["severity"] == 0]["predicted"].to_numpy()
     cases = predictions.merge(distances, on=["image", "corruption", "severity"])
@@ -432,15 +431,15 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
 def test_failure_of_maps_that_are_all_degenerate_is_nan():
     predictions, drift, distances = tables(lambda c, s: 0.15 * s, lambda c, s: 0.1 * s)
     drift["degenerate"], drift["rmse"] = True, np.nan
-    rows = analysis.failure(predictions, drift, distances, resamples=10)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=10))
     maps = rows[rows["signal"] == "drift"]
     assert len(maps) == 10 and maps["auroc"].isna().all() and (maps["cases"] == 0).all()
     assert rows["auroc"].isna().all()  # nor what is compared with it on the same pictures
-    added = analysis.added(predictions, drift, distances, layer="deep", resamples=10)
+    added = analysis.added(Evidence(predictions, drift, distances, resamples=10))
     assert added["gain"].isna().all() and (added["cases"] == 0).all()
     links = found(predictions, drift, distances)
     assert links["value"].isna().all() and (links["conditions"] == 0).all()
-    mean = analysis.mean_drift(drift, resamples=10)
+    mean = analysis.mean_drift(drift)
     assert len(mean) == 25 and mean["value"].isna().all() and (mean["degenerate"] == 1).all()
 
 
@@ -448,24 +447,23 @@ def test_multi_label_predictions_have_no_wrong():
     predictions, drift, distances = tables(lambda c, s: 0.15 * s, lambda c, s: 0.1 * s)
     predictions["label_no"], predictions["label_yes"] = 1 - predictions["label"], predictions["label"]
     predictions = predictions.drop(columns="label")
-    rows = analysis.failure(predictions, drift, distances, resamples=10)
+    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=10))
     assert set(rows["event"]) == {"flipped"}
     assert found(predictions, drift, distances)["value"].notna().all()
 
 
 def test_conditions_that_a_table_lacks_are_named():
     predictions, drift, distances = small_tables()
-    for call in (analysis.association, analysis.failure):
-        with pytest.raises(ValueError, match=r"predictions lacks the conditions \[\('clean', 0\)\]"):
-            call(predictions[predictions["severity"] > 0], drift, distances)
-        with pytest.raises(ValueError, match=r"corruptions lacks the conditions \[\('b', 2\)\]"):
-            call(
-                predictions, drift, distances[(distances["corruption"] != "b") | (distances["severity"] != 2)]
-            )
-        with pytest.raises(ValueError, match="table corruptions lacks rmse; it has image"):
-            call(predictions, drift, distances.drop(columns="rmse"))
-        with pytest.raises(ValueError, match="table predictions lacks predicted"):
-            call(predictions.drop(columns="predicted"), drift, distances)
+    with pytest.raises(ValueError, match=r"predictions lacks the conditions \[\('clean', 0\)\]"):
+        Evidence(predictions[predictions["severity"] > 0], drift, distances)
+    with pytest.raises(ValueError, match=r"corruptions lacks the conditions \[\('b', 2\)\]"):
+        Evidence(
+            predictions, drift, distances[(distances["corruption"] != "b") | (distances["severity"] != 2)]
+        )
+    with pytest.raises(ValueError, match="table corruptions lacks rmse; it has image"):
+        Evidence(predictions, drift, distances.drop(columns="rmse"))
+    with pytest.raises(ValueError, match="table predictions lacks predicted"):
+        Evidence(predictions.drop(columns="predicted"), drift, distances)
 
 
 # -- In words ------------------------------------------------------------------------------------------
@@ -505,11 +503,9 @@ DROPS = {c: 1 - quality for c, (quality, *_) in SMALL.items()}
 
 def test_summary_quotes_the_tables():
     predictions, drift, distances = small_tables()
-    links = analysis.association(predictions, drift, distances, resamples=20)
-    images = analysis.per_image(predictions, drift, distances, resamples=20, permutations=20)
-    warnings = analysis.failure(predictions, drift, distances, resamples=20)
-    tests = analysis.all_tests(links, images, warnings)
-    rows = analysis.summary(scores_table(DROPS), drift, tests, warnings, layer="deep").set_index("name")
+    evidence = Evidence(predictions, drift, distances, resamples=20, permutations=20)
+    rows = analysis.summary(evidence, scores_table(DROPS)).set_index("name")
+    warnings = analysis.failure(evidence)
     assert not rows.index.duplicated().any()
     assert rows.loc["clean auc", ["value", "low", "high"]].tolist() == [0.9, 0.8, 0.95]
     assert rows.loc["worst drop", "value"] == 0.75

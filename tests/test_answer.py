@@ -3,12 +3,13 @@
 import numpy as np
 import pandas as pd
 import pytest
-from medrob.analysis.best import AHEAD
-from medrob.analysis.testing import SMALL, Finding, exchange_p, exchanged, exchanges
 from scipy.stats import false_discovery_control, kstest, spearmanr
 
 from medrob import analysis
+from medrob.analysis import AHEAD, SMALL, Evidence, Finding
 from medrob.analysis.detection import centred_ranks
+from medrob.analysis.evidence import margin_drop
+from medrob.analysis.exchange import exchange_p, exchanged, image_orders
 
 CORRUPTIONS, SEVERITIES, IMAGES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5), 120
 HEAD = dict(method="gradcam", layer="deep")
@@ -70,16 +71,13 @@ def through_class_and_harm(rng, c, s, harm, first):
     return 0.1 * harm + through_class(rng, c, s, harm, first)
 
 
-def analysed(tables):
-    few = dict(resamples=100, permutations=300)
-    found = [f(*tables, **few) for f in (analysis.association, analysis.per_image, analysis.failure)]
-    tests = analysis.adjust(analysis.all_tests(*found), **HEAD, kinds=analysis.family(5))
-    return tests, found[2]
+def evidence(tables, resamples=100, permutations=300):
+    return Evidence(*tables, resamples=resamples, permutations=permutations)
 
 
 @pytest.fixture(scope="module")
 def worlds():
-    return {name: analysed(world(drift_of)) for name, drift_of in WORLDS.items()}
+    return {name: analysis.tests(evidence(world(drift_of))) for name, drift_of in WORLDS.items()}
 
 
 def value(tests, kind):
@@ -87,48 +85,47 @@ def value(tests, kind):
 
 
 def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_does(worlds):
-    pooled = {name: value(tests, "pooled") for name, (tests, _) in worlds.items()}
+    pooled = {name: value(tests, "pooled") for name, tests in worlds.items()}
     assert pooled["strong"] > 0.7 and pooled["severity"] > 0.5 and abs(pooled["none"]) < 0.4
-    for name, (tests, _) in worlds.items():
-        verdicts = set(analysis.answers(tests, **HEAD, severity=5)["verdict"])
+    for name, tests in worlds.items():
+        verdicts = set(analysis.answers(tests)["verdict"])
         assert verdicts == {"yes"} if name == "strong" else "yes" not in verdicts
 
 
 def test_a_yes_may_be_no_more_than_the_rmse_of_the_picture(worlds):
-    open_, _ = worlds["strong"]
-    open_ = open_.copy()
+    open_ = worlds["strong"].copy()
     partial = open_["kind"].isin(["partial", "per image, partial"])
     open_.loc[partial, ["value", "low", "high", "p", "p_adjusted"]] = [0.05, -0.2, 0.3, 0.5, 0.5]
-    found = analysis.answers(open_, **HEAD, severity=5)
+    found = analysis.answers(open_)
     assert found["verdict"].tolist() == ["yes"] * 3
     assert found["beyond"].tolist() == ["not shown", "not shown", ""]
 
 
 @pytest.mark.parametrize("name", WORLDS)
 def test_what_drift_adds(name):
-    added = analysis.added(*world(WORLDS[name]), layer="deep", resamples=100)
+    added = analysis.added(evidence(world(WORLDS[name])))
     assert set(added["event"]) == {"flipped", "wrong"}
     assert (added["gain_low"] > 0).any() == (name == "strong")
 
 
 def test_what_the_class_alone_decides_is_no_answer():
     """A corruption drives the predictions into class 0, and maps of class 1 move more: nothing else."""
-    tables = world(through_class, pull=1.0, seed=1)
-    tests, _ = analysed(tables)
-    verdicts = analysis.answers(tests, **HEAD, severity=5)["verdict"]
+    run = evidence(world(through_class, pull=1.0, seed=1))
+    tests = analysis.tests(run)
+    verdicts = analysis.answers(tests)["verdict"]
     assert set(verdicts) <= {"no", "not shown"}
     rows = tests[tests["corruption"] == "all"].set_index("kind")
     for kind, chance in (("per image", 0), ("flipped, severity 5", 0.5)):
         row = rows.loc[kind]
         assert row["low"] < chance < row["high"] and row["p"] > 0.05, kind
         assert row["across_classes"] > chance + 0.1  # the figure that would have fooled
-    added = analysis.added(*tables, layer="deep", resamples=100)
+    added = analysis.added(run)
     assert not (added["gain_low"] > 0).any()
 
 
 def test_a_link_beyond_the_class_is_still_found():
-    tests, _ = analysed(world(through_class_and_harm, pull=0.5))
-    verdicts = analysis.answers(tests, **HEAD, severity=5)["verdict"].tolist()
+    tests = analysis.tests(evidence(world(through_class_and_harm, pull=0.5)))
+    verdicts = analysis.answers(tests)["verdict"].tolist()
     assert verdicts.count("yes") >= 2 and verdicts[1] != "not shown"
 
 
@@ -139,25 +136,21 @@ def test_the_exchange_holds_its_level_where_class_decides_drift_and_failure():
         group = (rng.random(60) < 0.4).astype(int)
         a = centred_ranks((group + rng.normal(size=(1, 4, 60))), group)
         b = (rng.random((4, 60)) < np.where(group, 0.8, 0.2)).astype(float)
-        p.append(exchange_p(exchanged(a, b, exchanges(group, 200, seed)).sum(1))[0])
+        p.append(exchange_p(exchanged(a, b, image_orders(group, 200, seed)).sum(1))[0])
     assert kstest(p, "uniform").pvalue > 0.01
 
 
 def test_degenerate_maps_counted_either_way_change_the_answer_or_do_not():
     predictions, drift, distances = world(WORLDS["strong"], images=60)
-    few, at = dict(resamples=60, permutations=200), dict(**HEAD, severity=5)
-    whole = analysis.sensitivity(predictions, drift, distances, **at, **few)
-    tests, _ = analysed((predictions, drift, distances))
-    assert whole.empty
+    few = dict(resamples=60, permutations=200)
+    assert analysis.sensitivity(evidence((predictions, drift, distances), **few)).empty
     lost = (drift["severity"] == 5) & ~drift["preserved"] & (np.arange(len(drift)) % 3 > 0)
     gone = drift.assign(degenerate=lost, rmse=drift["rmse"].mask(lost))
-    tests, failure = analysed((predictions, gone, distances))
-    found = analysis.sensitivity(predictions, gone, distances, **at, **few)
+    run = evidence((predictions, gone, distances), **few)
+    found = analysis.sensitivity(run)
     warned = found[found["kind"] == "flipped, severity 5"].set_index("counted_as")["verdict"]
     assert warned["the largest drift"] == "yes" and warned["the smallest drift"] == "the other way round"
-    added = analysis.added(predictions, gone, distances, layer="deep", resamples=20)
-    beside = analysis.beside(predictions, gone, distances, **at, resamples=20)
-    quoted = analysis.declared(tests, failure, added, beside, **at).set_index("name")["value"]
+    quoted = analysis.declared(run).set_index("name")["value"]
     assert quoted["declared lost"] == lost.sum() == quoted["declared lost flips"]
     assert quoted["declared layer"] == "deep" and quoted["declared per image verdict"] == "yes"
 
@@ -165,38 +158,33 @@ def test_degenerate_maps_counted_either_way_change_the_answer_or_do_not():
 # Runs side by side, and what needs no map
 
 
-@pytest.fixture(scope="module")
-def asked():
-    return analysis.answers_of_runs({name: world(drift_of) for name, drift_of in WORLDS.items()})
-
-
 def test_the_declared_tests_of_one_map_are_those_of_the_whole_run():
     tables = world(WORLDS["strong"])
     others = tables[1].assign(method="layercam", rmse=tables[1]["rmse"].to_numpy()[::-1])
-    both = (tables[0], pd.concat([tables[1], others], ignore_index=True), tables[2])
-    found = [f(*both) for f in (analysis.association, analysis.per_image, analysis.failure)]
-    tests = analysis.adjust(analysis.all_tests(*found), **HEAD, kinds=analysis.family(5))
-    whole = analysis.answers(tests, **HEAD, severity=5)
-    pd.testing.assert_frame_equal(analysis.ask(*both, **HEAD, severity=5), whole)
-    one = analysis.answers_of_runs({"run": both}).drop(columns=["run", *HEAD, "severity", "conditions"])
-    pd.testing.assert_frame_equal(one, whole)
+    both = evidence((tables[0], pd.concat([tables[1], others], ignore_index=True), tables[2]))
+    assert both.declared == HEAD | {"severity": 5}
+    asked = analysis.answers_of_runs({"run": both})
+    pd.testing.assert_frame_equal(asked.iloc[:, 5:], analysis.answers(analysis.tests(both)))
+    alone = both.only(method="gradcam")
+    assert alone.moved.maps == [("gradcam", "deep")]
+    with pytest.raises(ValueError, match="layer='x' is not in the table drift; it has deep"):
+        both.only(layer="x")
 
 
-def test_each_run_is_asked(asked):
+def test_each_run_is_asked():
+    asked = analysis.answers_of_runs({name: evidence(world(drift_of)) for name, drift_of in WORLDS.items()})
     assert asked["run"].tolist() == ["strong"] * 3 + ["severity"] * 3 + ["none"] * 3
     assert set(asked.loc[asked["verdict"] == "yes", "run"]) == {"strong"}
     with pytest.raises(ValueError, match="no runs to ask"):
         analysis.answers_of_runs({})
-    with pytest.raises(ValueError, match="give its tables predictions, drift and corruptions"):
-        analysis.answers_of_runs({"run": world(WORLDS["none"])[:2]})
 
 
 def test_drift_beside_what_needs_no_map():
     predictions, drift, distances = world(WORLDS["strong"])
     drift = drift.assign(degenerate=drift["image"] < 9, rmse=drift["rmse"].mask(drift["image"] < 9))
-    few = dict(resamples=50)
-    found = analysis.beside(predictions, drift, distances, **HEAD, severity=5, **few)
-    failure = analysis.failure(predictions, drift, distances, permutations=0, **few)
+    few = dict(resamples=50, permutations=0)
+    run = evidence((predictions, drift, distances), **few)
+    found, failure = analysis.beside(run), analysis.failure(run)
     at = failure[failure["severity"] == 5].set_index(["event", "signal"])
     found = found.set_index(["event", "signal"])
     same = ["auroc", "low", "high", "precision", "chance"]
@@ -204,7 +192,7 @@ def test_drift_beside_what_needs_no_map():
     gain = at.loc[("flipped", "drift"), ["gain", "gain_low", "gain_high"]].astype(float)
     assert found.loc[("flipped", "low confidence"), list(AHEAD)].tolist() == pytest.approx(gain.tolist())
     kept = predictions.assign(predicted=0)
-    none = analysis.beside(kept, drift, distances, **HEAD, severity=5, **few)
+    none = analysis.beside(evidence((kept, drift, distances), **few))
     assert none.loc[none["event"] == "flipped", "auroc"].isna().all()
 
 
@@ -217,25 +205,15 @@ def test_holm_by_hand():
 
 
 def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(worlds):
-    tests, _ = worlds["strong"]
+    tests = worlds["strong"]
     mine = tests[tests["family"] == "declared"]
-    assert set(mine["kind"]) == set(analysis.family(5)) and set(mine["corruption"]) == {"all"}
+    assert set(mine["kind"]) == {"within severity", "per image", "flipped, severity 5"} and set(
+        mine["corruption"]
+    ) == {"all"}
     assert mine["p_adjusted"].to_numpy() == pytest.approx(analysis.holm(mine["p"]))
     rest = tests[(tests["family"] == "exploration") & tests["p"].notna() & (tests["kind"] != "pooled")]
     assert rest["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(rest["p"]))
     assert tests[tests["kind"] == "pooled"]["p_adjusted"].isna().all()
-
-
-def test_a_test_that_was_not_declared_is_refused(worlds):
-    tests, _ = worlds["strong"]
-    with pytest.raises(ValueError, match="are declared but not in the table tests; it has pooled"):
-        analysis.adjust(tests, **HEAD, kinds=analysis.family(9))
-    with pytest.raises(ValueError, match="was not declared; give family"):
-        analysis.answers(tests, **HEAD, severity=4)
-    with pytest.raises(
-        ValueError, match=r"layer='shallow' is not in the table tests; it has gradcam at deep"
-    ):
-        analysis.answers(tests, method="gradcam", layer="shallow", severity=5)
 
 
 @pytest.mark.parametrize(
@@ -255,7 +233,7 @@ def test_verdicts(value, low, high, p, verdict):
 
 def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_where_there_is():
     rng = np.random.default_rng(0)
-    orders = exchanges(np.zeros(40), 300, 0)
+    orders = image_orders(np.zeros(40), 300, 0)
     p = []
     for _ in range(200):  # conditions of an image depend on each other
         a, b = (rng.normal(size=(5, 40)) + 2 * rng.normal(size=40) for _ in range(2))
@@ -277,24 +255,22 @@ def test_margin_drop_by_hand():
     ]
     columns = ["image", "corruption", "severity", "predicted", "p_a", "p_b", "p_c"]
     predictions = pd.DataFrame(rows, columns=columns).assign(label=0)
-    found = analysis.margin_drop(predictions)["drop"].tolist()
+    found = margin_drop(predictions)["drop"].tolist()
     clean = np.log(0.7 / 0.2)
     assert found == pytest.approx([clean - np.log(0.3 / 0.6), clean - np.log(0.5 / 0.4)])
     several = predictions.drop(columns="label").assign(label_a=1, label_b=0, label_c=0)
     odds = [np.log(q / (1 - q)) for q in (0.7, 0.3, 0.5)]
-    assert analysis.margin_drop(several)["drop"].tolist() == pytest.approx(
-        [odds[0] - odds[1], odds[0] - odds[2]]
-    )
+    assert margin_drop(several)["drop"].tolist() == pytest.approx([odds[0] - odds[1], odds[0] - odds[2]])
     with pytest.raises(ValueError, match="no clean prediction of image 0"):
-        analysis.margin_drop(predictions[predictions["severity"] > 0])
+        margin_drop(predictions[predictions["severity"] > 0])
 
 
 def test_per_image_is_the_mean_of_spearmans_correlations_and_partial_takes_the_picture_out():
     predictions, drift, distances = world(WORLDS["strong"], images=40)
-    rows = analysis.per_image(predictions, drift, distances, resamples=50, permutations=50)
+    rows = analysis.per_image(evidence((predictions, drift, distances), 50, 50))
     rows = rows[rows["corruption"] == "all"].set_index("kind")
     values = rows["value"]
-    both = drift.merge(analysis.margin_drop(predictions), on=["image", "corruption", "severity"])
+    both = drift.merge(margin_drop(predictions), on=["image", "corruption", "severity"])
     both = both.merge(distances.rename(columns={"rmse": "away"}), on=["image", "corruption", "severity"])
     both = both.merge(predictions[predictions["severity"] == 0][["image", "predicted"]], on="image")
     plain, partial, sizes = [], [], []
@@ -318,52 +294,52 @@ def test_all_predictions_right_and_kept():
     p = np.stack([0.9 - 0.8 * predictions["label"], 0.1 + 0.8 * predictions["label"]], 1)
     noise = 0.01 * np.random.default_rng(0).random(len(p))
     predictions = predictions.assign(predicted=predictions["label"], p_0=p[:, 0] - noise, p_1=p[:, 1] + noise)
-    tables = (predictions, drift.assign(preserved=True), distances)
-    tests, failure = analysed(tables)
+    run = evidence((predictions, drift.assign(preserved=True), distances), 10, 10)
+    failure = analysis.failure(run)
     assert failure.loc[failure["event"] == "flipped", "auroc"].isna().all()
     assert analysis.best_warning(failure, 5)["maps"] == 0
-    assert "not defined" in set(analysis.answers(tests, **HEAD, severity=5)["verdict"])
-    added = analysis.added(*tables, layer="deep", resamples=10)
-    assert added["gain"].isna().any()
-    risk = analysis.risk(*tables, **HEAD, severity=5, resamples=10)[1]
-    assert (risk["wrong"] == 0).all()
-    assert analysis.roc(*tables, **HEAD, severity=5).empty
+    assert "not defined" in set(analysis.answers(analysis.tests(run))["verdict"])
+    assert analysis.added(run)["gain"].isna().any()
+    assert (analysis.risk(run)[1]["wrong"] == 0).all()
+    assert analysis.roc(run).empty
+    with pytest.raises(ValueError, match="no row of the signal 'drift'"):
+        analysis.best_warning(failure[failure["signal"] != "drift"], 5)
 
 
 def test_one_class_only_and_maps_all_degenerate():
-    tables = world(WORLDS["strong"], images=30)
-    alone = tables[0].assign(label=0), *tables[1:]
-    tests, _ = analysed(alone)
-    assert np.isnan(value(tests, "within severity"))
-    flat = tables[0], tables[1].assign(degenerate=True, rmse=np.nan), tables[2]
-    tests, _ = analysed(flat)
-    assert set(analysis.answers(tests, **HEAD, severity=5)["verdict"]) == {"not defined"}
-    curves, areas = analysis.risk(*flat, **HEAD, severity=5)
+    predictions, drift, distances = world(WORLDS["strong"], images=30)
+    alone = evidence((predictions.assign(label=0), drift, distances), 10, 10)
+    assert np.isnan(value(analysis.tests(alone), "within severity"))
+    flat = evidence((predictions, drift.assign(degenerate=True, rmse=np.nan), distances), 10, 10)
+    assert set(analysis.answers(analysis.tests(flat))["verdict"]) == {"not defined"}
+    assert analysis.added(flat)["gain"].isna().all()
+    curves, areas = analysis.risk(flat)
     assert curves.empty and areas.empty
 
 
 def test_columns_beyond_those_needed_change_nothing():
-    tables = world(WORLDS["strong"], images=30)
-    tables = [t[t["severity"].isin([0, 5])] for t in tables]
+    tables = [t[t["severity"].isin([0, 5])] for t in world(WORLDS["strong"], images=30)]
     more = [t.assign(extra="x", another=np.nan) for t in tables]
-    few = dict(resamples=20, permutations=20)
-    pd.testing.assert_frame_equal(analysis.per_image(*tables, **few), analysis.per_image(*more, **few))
-    pd.testing.assert_frame_equal(analysis.failure(*tables, **few), analysis.failure(*more, **few))
+    plain, wide = (analysis.tests(evidence(t, 20, 20)) for t in (tables, more))
+    pd.testing.assert_frame_equal(plain, wide)
+
+
+def test_a_question_is_answered_once_for_the_same_evidence():
+    run = evidence(world(WORLDS["none"], images=20), 10, 10)
+    assert analysis.failure(run) is analysis.failure(run)
+    assert analysis.failure(run) is not analysis.failure(run.only(severity=5))
 
 
 def test_an_image_that_a_table_lacks_is_named():
     predictions, drift, distances = world(WORLDS["strong"], images=30)
-    for lost, name in ((predictions["image"] != 3, "predictions"), (distances["image"] != 3, "corruptions")):
+    for name in ("predictions", "distances"):
         tables = dict(predictions=predictions, drift=drift, distances=distances)
-        key = "distances" if name == "corruptions" else name
-        tables[key] = tables[key][lost]
-        with pytest.raises(
-            ValueError, match=f"{name} holds image 3 0 times for a, severity 1; it needs every"
-        ):
-            analysis.failure(**tables, resamples=5, permutations=5)
+        tables[name] = tables[name][tables[name]["image"] != 3]
+        with pytest.raises(ValueError, match="holds image 3 0 times for a, severity 1; it needs every"):
+            analysis.failure(Evidence(**tables, resamples=5, permutations=5))
     twice = pd.concat([drift, drift.head(1)])
     with pytest.raises(ValueError, match="two rows of the same image, condition, method and layer"):
-        analysis.per_image(predictions, twice, distances)
+        analysis.per_image(Evidence(predictions, twice, distances))
 
 
 @pytest.mark.parametrize(
@@ -383,15 +359,5 @@ def test_an_image_that_a_table_lacks_is_named():
 )
 def test_cells_that_are_no_numbers_and_columns_that_are_no_class_are_named(change, text):
     parts = [t[t["severity"].isin([0, 5])] for t in world(WORLDS["none"], images=20)]
-    for call in (analysis.failure, analysis.per_image, analysis.association):
-        with pytest.raises(ValueError, match=text):
-            call(*change(*parts), resamples=5, permutations=5)
-
-
-def test_tables_that_lack_something_are_named():
-    tables = world(WORLDS["none"], images=40)
-    failure = analysis.failure(*tables, resamples=10, permutations=10)
-    with pytest.raises(ValueError, match="no row of the signal 'drift'"):
-        analysis.best_warning(failure[failure["signal"] != "drift"], 5)
-    with pytest.raises(TypeError, match="runs is a list; give a dict"):
-        analysis.answers_of_runs([tables])
+    with pytest.raises(ValueError, match=text):
+        Evidence(*change(*parts))

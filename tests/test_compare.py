@@ -1,33 +1,44 @@
 """Runs beside each other: paired differences, repetitions, ranks of methods and their agreement."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import friedmanchisquare, rankdata
 
 from medrob import analysis
+from medrob.analysis import Evidence
+from medrob.analysis.ranks import kendall_w
 
 CONDITIONS = [("clean", 0), ("fog", 1), ("fog", 2), ("snow", 1), ("snow", 2)]
 
 
-def run(hurt=0.5, move=0.1, seed=0, images=40, conditions=CONDITIONS, method="gradcam", labels=None):
-    """(predictions, drift) of a network that loses `hurt` of its margin a step; its maps move by `move`."""
+def run(hurt=0.5, move=0.1, seed=0, conditions=CONDITIONS, method="gradcam", labels=None):
+    """A network that loses `hurt` of its margin a step, and whose maps move by `move`."""
     rng = np.random.default_rng(seed)
-    label = np.arange(images) % 2 if labels is None else labels
-    skill = np.random.default_rng(7).normal(1, 1, images)
+    images = np.arange(40)
+    label = images % 2 if labels is None else labels
+    skill = np.random.default_rng(7).normal(1, 1, 40)
     predictions, drift = [], []
     for c, s in conditions:
-        p = 1 / (1 + np.exp(-(skill - hurt * s + rng.normal(0, 0.3, images)) * (2 * label - 1)))
-        known = {"image": np.arange(images), "corruption": c, "severity": s}
-        guess = (p > 0.5).astype(int)
-        predictions.append(
-            pd.DataFrame({**known, "label": label, "predicted": guess, "p_a": 1 - p, "p_b": p})
-        )
+        p = 1 / (1 + np.exp(-(skill - hurt * s + rng.normal(0, 0.3, 40)) * (2 * label - 1)))
+        known = {"image": images, "corruption": c, "severity": s}
+        more = {"label": label, "predicted": (p > 0.5).astype(int), "p_a": 1 - p, "p_b": p}
+        predictions.append(pd.DataFrame({**known, **more}))
         if s:
-            value = move * s + rng.normal(0, 0.01, images)
+            value = move * s + rng.normal(0, 0.01, 40)
             more = {"method": method, "layer": "deep", "degenerate": False, "preserved": True, "rmse": value}
             drift.append(pd.DataFrame({**known, **more}))
-    return pd.concat(predictions, ignore_index=True), pd.concat(drift, ignore_index=True)
+    predictions, drift = (pd.concat(parts, ignore_index=True) for parts in (predictions, drift))
+    distances = predictions[["image", "corruption", "severity"]].assign(rmse=1.0)
+    return Evidence(predictions, drift, distances, resamples=100)
+
+
+def compared_runs(*options, **runs):
+    return analysis.compare_runs(
+        {name: e if isinstance(e, list) else [e] for name, e in runs.items()}, *options
+    )
 
 
 def over_all(compared, name, measure):
@@ -36,7 +47,7 @@ def over_all(compared, name, measure):
 
 
 def test_a_run_beside_itself_differs_by_nothing():
-    compared = analysis.compare_runs({"one": run(), "two": run()}, resamples=50)
+    compared = compared_runs(one=run(), two=run())
     second = compared[compared["run"] == "two"]
     assert (second[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
     assert set(second["pairing"]) == {"same images"}
@@ -45,31 +56,29 @@ def test_a_run_beside_itself_differs_by_nothing():
 
 def test_differences_are_those_of_the_values_and_paired():
     runs = {"plain": run(1.0, 0.2), "robust": run(0.2, 0.05, seed=1)}
-    compared = analysis.compare_runs(runs, resamples=300)
+    compared = compared_runs(**runs)
     for measure in ("auc", "drop", "drift"):
         first, second = (over_all(compared, name, measure) for name in runs)
         assert second["difference"] == pytest.approx(second["value"] - first["value"])
         assert second["difference_low"] <= second["difference"] <= second["difference_high"]
     drift = over_all(compared, "plain", "drift")
     assert drift["value"] == pytest.approx(
-        runs["plain"][1].groupby("severity")["rmse"].mean().mean(), rel=1e-5
+        runs["plain"].drift.groupby("severity")["rmse"].mean().mean(), rel=1e-5
     )
 
 
 def test_other_images_are_not_paired():
     other = run(labels=(np.arange(40) // 2) % 2)
-    compared = analysis.compare_runs({"one": run(), "two": other}, resamples=50)
+    compared = compared_runs(one=run(), two=other)
     assert over_all(compared, "two", "auc")["pairing"] == "independent"
-    marked = analysis.compare_runs(
-        {"one": run(), "two": run()}, fingerprints={"one": "a", "two": "b"}, resamples=9
-    )
+    marked = compared_runs({"one": "a", "two": "b"}, one=run(), two=run())
     assert over_all(marked, "two", "auc")["pairing"] == "independent"
 
 
 def test_seeds_are_averaged_and_widen_the_interval():
     seeds = [run(0.2), run(1.5, seed=1)]
-    alone, both = (analysis.compare_runs({"net": tables}, resamples=300) for tables in (seeds[0], seeds))
-    values = [over_all(analysis.compare_runs({"n": t}, resamples=5), "n", "auc")["value"] for t in seeds]
+    alone, both = compared_runs(net=seeds[0]), compared_runs(net=seeds)
+    values = [over_all(compared_runs(n=evidence), "n", "auc")["value"] for evidence in seeds]
     row = over_all(both, "net", "auc")
     assert row["value"] == pytest.approx(np.mean(values)) and row["seeds"] == 2
     narrow = over_all(alone, "net", "auc")
@@ -78,22 +87,20 @@ def test_seeds_are_averaged_and_widen_the_interval():
 
 def test_runs_that_do_not_match_are_compared_on_what_they_share_and_it_is_said():
     less = run(conditions=[c for c in CONDITIONS if c != ("snow", 2)])
-    compared = analysis.compare_runs({"one": run(), "two": less}, resamples=20)
+    compared = compared_runs(one=run(), two=less)
     assert set(compared["conditions"]) == {3}
     assert compared.groupby("run")["left_out"].first().to_dict() == {"one": "snow 2", "two": ""}
     nothing = run(conditions=[("clean", 0), ("rain", 1)])
     with pytest.raises(
         ValueError, match=r"no condition in common.*one holds fog 1, 2; snow 1, 2; two holds rain 1"
     ):
-        analysis.compare_runs({"one": run(), "two": nothing})
+        compared_runs(one=run(), two=nothing)
     with pytest.raises(ValueError, match="there are no runs to compare"):
         analysis.compare_runs({})
-    with pytest.raises(ValueError, match="predictions of run 'one' lacks predicted"):
-        analysis.compare_runs({"one": (run()[0].drop(columns="predicted"), run()[1])})
 
 
 def test_other_methods_make_the_drift_undefined():
-    compared = analysis.compare_runs({"one": run(), "two": run(method="layercam")}, resamples=20)
+    compared = compared_runs(one=run(), two=run(method="layercam"))
     assert np.isnan(over_all(compared, "two", "drift")["difference"])
 
 
@@ -114,36 +121,33 @@ def test_repetitions_are_runs_that_differ_in_the_seed_of_training_alone():
 # Ranks
 
 
-def methods(order, seed=0):
-    """The drift of methods whose mean is their place in the order."""
-    parts = [
-        run(move=0.1 * (1 + place), seed=seed + place, method=name)[1] for place, name in enumerate(order)
-    ]
-    return pd.concat(parts, ignore_index=True)
+def methods(order, seed=0, **changed):
+    """Evidence of methods whose mean drift is their place in the order; changed: of more methods."""
+    runs = [run(move=0.1 * (1 + p), seed=seed + p, method=name) for p, name in enumerate(order)]
+    parts = [evidence.drift for evidence in runs]
+    for name, change in changed.items():
+        parts.append(parts[order.index(change.pop("of"))].assign(method=name, **change))
+    return replace(runs[0], drift=pd.concat(parts, ignore_index=True))
 
 
 def test_ranks_follow_the_mean_drift():
-    ranked = analysis.ranks({"one": methods("abc"), "two": methods("bac", 9)}, resamples=50)
+    ranked = analysis.ranks({"one": methods("abc"), "two": methods("bac", 9)})
     assert ranked[ranked["run"] == "one"]["rank"].tolist() == [1, 2, 3]
     assert ranked[ranked["run"] == "two"].set_index("method")["rank"].to_dict() == {"b": 1, "a": 2, "c": 3}
     assert (ranked["rank_low"] <= ranked["rank"]).all() and (ranked["rank"] <= ranked["rank_high"]).all()
-    assert analysis.agreement(ranked, permutations=200)["w"] == pytest.approx(0.75)
-    three = analysis.ranks({n: methods("abcd", 9 * i) for i, n in enumerate(("x", "y", "z"))}, resamples=9)
-    agreed = analysis.agreement(three, permutations=500)
-    assert agreed["p"] < 0.05
+    assert analysis.agreement(ranked)["w"] == pytest.approx(0.75)
+    three = analysis.ranks({n: methods("abcd", 9 * i) for i, n in enumerate(("x", "y", "z"))})
+    assert analysis.agreement(three)["p"] < 0.05
 
 
 def test_methods_that_repeat_or_fail_or_have_no_map_are_told_apart():
-    drift = methods("abc")
-    twin = drift[drift["method"] == "a"].assign(method="twin")
-    flat = drift[drift["method"] == "c"].assign(method="flat", degenerate=True, rmse=np.nan)
-    ranked = analysis.ranks(
-        {"one": pd.concat([drift, twin, flat])}, failed={"one": [("b", "deep")]}, resamples=20
-    )
+    flat = dict(of="c", degenerate=True, rmse=np.nan)
+    evidence = methods("abc", twin=dict(of="a"), flat=dict(flat))
+    ranked = analysis.ranks({"one": evidence}, {"one": [("b", "deep")]})
     rows = ranked.set_index("method")
     assert rows.loc["twin", "same_as"] == "a" and rows.loc[["twin", "flat"], "rank"].isna().all()
     assert rows["fails"].to_dict() == {"a": False, "b": True, "c": False, "twin": False, "flat": False}
-    assert analysis.ranks({"one": flat}, resamples=5)["rank"].isna().all()
+    assert analysis.ranks({"one": evidence.only(method="flat")})["rank"].isna().all()
     with pytest.raises(ValueError, match="no runs to rank"):
         analysis.ranks({})
 
@@ -151,10 +155,8 @@ def test_methods_that_repeat_or_fail_or_have_no_map_are_told_apart():
 def test_kendalls_w_is_that_of_friedman():
     x = np.random.default_rng(0).normal(size=(6, 5)) + np.arange(5)
     chi = friedmanchisquare(*x.T).statistic
-    assert analysis.kendall_w(rankdata(x, axis=1)) == pytest.approx(chi / (6 * 4))
+    assert kendall_w(rankdata(x, axis=1)) == pytest.approx(chi / (6 * 4))
     ties = np.round(x)
-    assert analysis.kendall_w(rankdata(ties, axis=1)) == pytest.approx(
-        friedmanchisquare(*ties.T).statistic / 24
-    )
-    assert analysis.kendall_w(np.array([[1, 2, 3], [1, 2, 3]])) == 1
-    assert analysis.kendall_w(np.array([[1, 2, 3], [3, 2, 1]])) == 0
+    assert kendall_w(rankdata(ties, axis=1)) == pytest.approx(friedmanchisquare(*ties.T).statistic / 24)
+    assert kendall_w(np.array([[1, 2, 3], [1, 2, 3]])) == 1
+    assert kendall_w(np.array([[1, 2, 3], [3, 2, 1]])) == 0

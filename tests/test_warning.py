@@ -5,19 +5,15 @@ from itertools import combinations
 import numpy as np
 import pandas as pd
 import pytest
-from medrob.analysis.worth import COVERAGES, logistic
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medrob import analysis
-from medrob.analysis.detection import (
-    _doubts,
-    auroc_interval,
-    detect,
-    precision_interval,
-    random_precision,
-    roc_within,
-)
+from medrob.analysis import Evidence
+from medrob.analysis.added import logistic
+from medrob.analysis.detection import auroc_interval, detect, precision_interval, random_precision, roc_within
+from medrob.analysis.evidence import doubts
+from medrob.analysis.risk import COVERAGES
 
 HEAD = dict(method="gradcam", layer="deep")
 
@@ -43,7 +39,7 @@ def each(signal, happened, group):
 @pytest.mark.parametrize("digits", [8, 0])  # 0: ties
 def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
     signal, happened, weights, group = strata(digits=digits)
-    auroc, precision, chance = detect(signal, happened, weights, group)
+    auroc, precision, chance = detect(signal, happened[None], weights, group)[0]
     for b in range(3):
         areas, precisions, pairs, events = [], [], [], []
         for s, e, known in each(signal, happened, group):
@@ -85,7 +81,7 @@ def test_a_signal_that_knows_nothing_reaches_the_chance_of_precision():
     rng = np.random.default_rng(1)
     happened = rng.random((4, 4000)) < 0.3
     weights, group = np.ones((4000, 1), np.float32), np.arange(4000) % 3
-    _, precision, chance = detect(rng.normal(size=happened.shape), happened, weights, group)
+    _, precision, chance = detect(rng.normal(size=happened.shape), happened[None], weights, group)[0]
     assert precision[0] == pytest.approx(chance, abs=0.02)
 
 
@@ -93,7 +89,7 @@ def test_the_area_below_the_curve_is_the_auroc():
     signal, happened, weights, group = strata()
     curves = roc_within(signal, happened, weights, group, np.linspace(0, 1, 20001))
     area = np.trapezoid(curves, np.linspace(0, 1, 20001), axis=1)
-    assert area == pytest.approx(detect(signal, happened, weights, group)[0], abs=2e-3)
+    assert area == pytest.approx(detect(signal, happened[None], weights, group)[0][0], abs=2e-3)
     assert (curves[:, -1] == pytest.approx(1)) and (np.diff(curves, axis=1) >= -1e-9).all()
 
 
@@ -101,7 +97,7 @@ def test_nothing_to_detect_is_nan():
     signal, happened, weights, group = strata()
     alone = np.broadcast_to(group == 0, happened.shape)  # all images of one class: nothing within a class
     for events in (np.zeros_like(happened), np.ones_like(happened), alone):
-        auroc, precision, _ = detect(signal, events, weights, group)
+        auroc, precision, _ = detect(signal, events[None], weights, group)[0]
         assert np.isnan(auroc).all() and np.isnan(precision).all()
 
 
@@ -124,10 +120,9 @@ def test_of_two_classes_confidence_margin_and_entropy_order_alike_though_saved_a
     rest = np.array([1e-12, 1e-3, 1e-30, 0.3, 1e-9])
     p = np.stack([rest, 1 - rest], -1).astype(np.float32).astype(float)
     assert (p[:, 1] == 1).sum() == 3
-    doubts = _doubts(p, single=True)
-    assert [np.argsort(d).tolist() for d in doubts] == [np.argsort(rest).tolist()] * 3
+    assert [np.argsort(d).tolist() for d in doubts(p, single=True)] == [np.argsort(rest).tolist()] * 3
     p = np.array([[0.6, 0.3, 0.1]])
-    low, entropy, margin = _doubts(p, single=True)
+    low, entropy, margin = doubts(p, single=True)
     assert [low, margin] == [pytest.approx([0.4]), pytest.approx([0.7])]
     assert entropy == pytest.approx(-(p * np.log(p)).sum(1))
 
@@ -152,8 +147,7 @@ def four(drift=(0.1, 0.2, 0.3, 0.4), wrong=(0, 0, 1, 1)):
 
 
 def test_risk_and_its_area_by_hand():
-    options = dict(**HEAD, severity=1, resamples=20)
-    curve, areas = analysis.risk(*four(), **options)
+    curve, areas = analysis.risk(Evidence(*four(), resamples=20))
     drift = curve[curve["signal"] == "drift"].set_index("coverage")["risk"]
     assert list(drift.index) == pytest.approx(list(COVERAGES))
     assert drift.loc[[0.25, 0.5, 0.75, 1.0]].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
@@ -161,27 +155,24 @@ def test_risk_and_its_area_by_hand():
     assert areas.loc["drift", "area"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
     assert areas.loc["best possible", "area"] == areas.loc["drift", "area"]
     assert areas.loc["drift", "wrong"] == 0.5 and areas.loc["drift", "cases"] == 4
-    worst = analysis.risk(*four(drift=(0.4, 0.3, 0.2, 0.1)), **options)[1].set_index("signal")
+    worst = analysis.risk(Evidence(*four(drift=(0.4, 0.3, 0.2, 0.1)), resamples=20))[1].set_index("signal")
     assert worst.loc["drift", "area"] == pytest.approx((1 + 1 + 2 / 3 + 1 / 2) / 4)
-    flat = analysis.risk(*four(drift=(0.2, 0.2, 0.2, 0.2)), **options)[1].set_index("signal")
+    flat = analysis.risk(Evidence(*four(drift=(0.2, 0.2, 0.2, 0.2)), resamples=20))[1].set_index("signal")
     assert flat.loc["drift", "area"] == pytest.approx(0.5)  # ties come evenly
 
 
 def test_pictures_without_a_map_are_left_out_for_every_signal():
-    _, areas = analysis.risk(*four(drift=(0.1, 0.2, 0.3, np.nan)), **HEAD, severity=1, resamples=20)
+    _, areas = analysis.risk(Evidence(*four(drift=(0.1, 0.2, 0.3, np.nan)), resamples=20))
     assert (areas["cases"] == 3).all() and areas["wrong"].tolist() == pytest.approx([1 / 3] * len(areas))
 
 
 @pytest.mark.parametrize(
-    ("options", "text"),
+    ("wanted", "text"),
     [
-        (dict(method="gradcam", layer="deep", severity=3), "severity=3 is not in the table drift; it has 1"),
-        (dict(method="nosuch", layer="deep", severity=1), "it has gradcam at deep"),
+        (dict(severity=3), "severity=3 is not in the table drift; it has 1"),
+        (dict(method="nosuch"), "method='nosuch' is not in the table drift; it has gradcam"),
     ],
 )
-def test_what_is_not_there_is_named(options, text):
-    for call in (analysis.risk, analysis.roc):
-        with pytest.raises(ValueError, match=text):
-            call(*four(), **options)
-    with pytest.raises(ValueError, match="layer='x' is not in the table drift; it has deep"):
-        analysis.added(*four(), layer="x")
+def test_what_is_not_there_is_named(wanted, text):
+    with pytest.raises(ValueError, match=text):
+        Evidence(*four()).only(**wanted)

@@ -24,7 +24,7 @@ def summary(
 
     Args:
         scores, mean, failure: from `medrob.evaluation.score` and `medrob.analysis`.
-        tests: from `medrob.analysis.adjust`, whose family was declared for this method, layer and severity.
+        tests: from `medrob.analysis.tests`.
         method, layer, severity: what the answer is about.
 
     Raises:
