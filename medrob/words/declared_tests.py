@@ -6,21 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import (
-    MAP,
-    NO,
-    OPEN,
-    OPPOSITE,
-    PER_IMAGE,
-    PER_IMAGE_PARTIAL,
-    QUESTIONS,
-    UNDEFINED,
-    WITHIN,
-    YES,
-    flip,
-    rows_of,
-    warnings_at,
-)
+from medrob.analysis import MAP, NO, OPEN, OPPOSITE, UNDEFINED, WITHIN, YES
 from medrob.words.phrases import corruption, count, finding, judged, number, of_map, place, text
 
 FLIP = {
@@ -36,7 +22,7 @@ PER_IMAGE_LINK = "the image whose map moves more loses {} margin"
 def _kinds(tests: pd.DataFrame) -> pd.DataFrame:
     """The tests of the declared map over all corruptions, by kind."""
     method, layer = tests.loc[tests["family"] == "declared", MAP].iloc[0]
-    return rows_of(tests, method, layer, "tests")
+    return analysis.rows_of(tests, method, layer, "tests")
 
 
 def association(tests: pd.DataFrame) -> str:
@@ -46,11 +32,11 @@ def association(tests: pd.DataFrame) -> str:
     if judged(within, "correlation") == UNDEFINED:
         why = "there is no AUC, a single corruption, or drift or losses that do not vary"
         return f"Within a severity there is nothing to correlate: {why}."
-    partial, ends = number(partial), kinds[["value", "low", "high"]]
+    beyond, ends = number(partial), kinds[["value", "low", "high"]]
     single = ends.loc["pooled"].equals(ends.loc[WITHIN])
     return text(
         "There is one severity." if single else _over_severities(kinds),
-        f"Within a severity it is {number(within)}, beyond what the RMSE of the image explains {partial}.",
+        f"Within a severity it is {number(within)}, beyond what the RMSE of the image explains {beyond}.",
         "The intervals resample images, not corruptions; p exchanges corruptions.",
         f"At the same severity, {_link(kinds, WITHIN, 'partial', ASSOCIATION, 'loss of AUC')}.",
     )
@@ -59,12 +45,12 @@ def association(tests: pd.DataFrame) -> str:
 def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
     kinds = _kinds(tests)
-    plain, partial = (finding(kinds.loc[kind]) for kind in (PER_IMAGE, PER_IMAGE_PARTIAL))
+    plain, partial = (finding(kinds.loc[kind]) for kind in (analysis.PER_IMAGE, analysis.PER_IMAGE_PARTIAL))
     if judged(plain, "correlation") == UNDEFINED:
         return "Image by image there is nothing to correlate: there are no usable maps, or nothing varies."
-    across = kinds.loc[PER_IMAGE, "across_classes"]
+    across = kinds.loc[analysis.PER_IMAGE, "across_classes"]
     mixed = f"Across classes, whose maps and margins differ anyway, it is {across:+.2f}."
-    link = _link(kinds, PER_IMAGE, PER_IMAGE_PARTIAL, PER_IMAGE_LINK, "loss of margin")
+    link = _link(kinds, analysis.PER_IMAGE, analysis.PER_IMAGE_PARTIAL, PER_IMAGE_LINK, "loss of margin")
     return text(
         f"Within a condition and a class, the rank correlation over images is {number(plain)}, beyond what "
         f"the RMSE of the image explains {number(partial)}.",
@@ -104,13 +90,13 @@ def failure(failure: pd.DataFrame, tests: pd.DataFrame) -> str:
     """Does drift warn of a flipped prediction?"""
     kinds, severity = _kinds(tests), failure["severity"].max()
     method, layer = kinds[MAP].iloc[0]
-    row = of_map(warnings_at(failure, severity, "flipped"), "failure", method, layer).iloc[0]
+    row = of_map(analysis.warnings_at(failure, severity, "flipped"), "failure", method, layer).iloc[0]
     cases, flips = count(row["cases"] + row["lost"], "prediction"), row["events"] + row["lost_events"]
     begin, lost, basis = f"At severity {severity}, {flips} of {cases} flipped.", "", ""
     if row["lost"]:
         images = f"{count(row['lost'], 'corrupted image')}, {row['lost_events']} of them flipped"
         lost = f"{images}, have a degenerate map and no drift; they are left out below."
-    found, across = finding(kinds.loc[flip(severity)]), row["across_classes"]
+    found, across = finding(kinds.loc[analysis.flip(severity)]), row["across_classes"]
     if judged(found, "auroc") == UNDEFINED:
         nothing = "There is nothing to detect: of each class, none with a drift has flipped, or all have."
         return text(begin, lost, nothing)
@@ -126,7 +112,7 @@ def failure(failure: pd.DataFrame, tests: pd.DataFrame) -> str:
 def answer(tests: pd.DataFrame) -> str:
     """The answer as declared: the tests of one map, corrected by Holm's method."""
     found, kinds, lines = analysis.answers(tests), _kinds(tests), []
-    for row, question in zip(found.to_dict("records"), QUESTIONS, strict=True):
+    for row, question in zip(found.to_dict("records"), analysis.QUESTIONS, strict=True):
         said = row["verdict"].capitalize() + (", or too little to matter" if row["verdict"] == NO else "")
         value = number(finding(row), ".2f" if question.chance else "+.2f")
         value = "there is too little to go by" if row["verdict"] == UNDEFINED else value

@@ -7,21 +7,10 @@ import pandas as pd
 
 from medrob import analysis
 from medrob.analysis import FAITHFULNESS, FEWEST, MAP, THRESHOLD
-from medrob.words.phrases import (
-    HIGHER,
-    corruption,
-    count,
-    finding,
-    grouped,
-    name,
-    number,
-    of_map,
-    place,
-    side,
-    text,
-)
+from medrob.words.phrases import corruption, count, finding, grouped, name, number, of_map, place, side, text
 
 NO_MAP, TOO_FEW = "no map to judge", f"fewer than {FEWEST} images, not judged"
+SAME = "not shown to differ"
 RANDOMISED = {
     "failed": "fail randomisation (they stay much the same in a network that has learnt nothing)",
     "unclear": "are unclear (the interval lies across the limit)",
@@ -65,7 +54,7 @@ def _faithful(row: dict) -> tuple[str, str]:
     if not np.isfinite(row["above"]) or row["images"] < FEWEST:
         return TOO_FEW if np.isfinite(row["above"]) else NO_MAP, name(row["method"])
     above, images = finding(row, "above"), count(row["images"], "image")
-    said = side(above, "better", "worse", "not shown to differ")
+    said = side(above, "better", "worse", SAME)
     return said, f"{name(row['method'])} {number(above, '+.3f', images)}"
 
 
@@ -122,8 +111,8 @@ def _change(row: dict) -> tuple[str, str]:
     found, under = finding(row), corruption(row["corruption"])
     if row["images"] < FEWEST or not np.isfinite(found.value):
         return TOO_FEW if np.isfinite(found.value) else NO_MAP, under
-    said = side(found, *HIGHER)
-    return said, under if said == HIGHER[-1] else f"{under} {number(found, '+.3f')}"
+    said = side(found, "higher", "lower", SAME)
+    return said, under if said == SAME else f"{under} {number(found, '+.3f')}"
 
 
 def _against_chance(row: dict) -> str:

@@ -13,7 +13,6 @@ from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding, require_ma
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")  # what Markdown, or TeX within it, would not show as it is
 BARE = ("value", "auroc", "area")  # numbers whose interval stands in the columns low and high
 BETTER = ("better than", "worse than", "not distinguishable from")
-HIGHER = ("higher", "lower", "not shown to differ")
 
 
 def name(text: object) -> str:

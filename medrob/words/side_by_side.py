@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis import INDEPENDENT, LEVEL, NO, OPEN, OPPOSITE, OVERALL, UNDEFINED, YES, Finding
-from medrob.words.phrases import HIGHER, count, finding, name, number, p_value, place, side, text
+from medrob.words.phrases import count, finding, name, number, p_value, place, side, text
 
 MEASURES = {  # of the table of runs: its name, and why it cannot be compared
     "auc": ("the AUC under corruption", "a class is missing"),
@@ -47,7 +47,7 @@ def runs(compared: pd.DataFrame) -> str:
 def _difference(row: pd.Series, label: str, why: str) -> str:
     """How one measure differs from that of the first run."""
     found = finding(row, "difference")
-    said = f"is {side(found, *HIGHER)}, {number(found, '+.3f')}"
+    said = f"is {side(found, 'higher', 'lower', 'not shown to differ')}, {number(found, '+.3f')}"
     return f"{label} {said if np.isfinite(found.value) else f'cannot be compared ({why})'}"
 
 
