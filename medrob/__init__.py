@@ -20,6 +20,7 @@ __all__ = [
     "runs",
     "saliency",
     "study",
+    "thesis",
     "training",
 ]
 

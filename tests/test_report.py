@@ -5,7 +5,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from medrob import figures, report
+from medrob import report, thesis
 from medrob.__main__ import main
 from medrob.files import checksum, home
 from medrob.report.notebooks import said, with_formulas
@@ -165,7 +165,7 @@ def test_verify_names_what_is_missing_altered_or_mixed(capsys):
 
 def test_verify_looks_at_what_the_thesis_takes_and_at_the_executed_notebooks():
     run = make("one")
-    bundle = figures.Bundle(run.figures, stage="03_test")
+    bundle = thesis.Bundle(run.figures, stage="03_test")
     for name in ("03_auc", "03_drop"):
         bundle.table(pd.DataFrame({"a": [1]}), name)
     bundle.document()

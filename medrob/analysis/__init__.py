@@ -22,6 +22,7 @@ from medrob.analysis.finding import (
     holm,
 )
 from medrob.analysis.layout import CONDITION, MAP, require_map
+from medrob.analysis.lines import drift_by_class, drop_and_drift, lines_over_corruptions, lines_over_images
 from medrob.analysis.map_choice import distinct, headline, twins
 from medrob.analysis.map_verdicts import FAITHFULNESS, FEWEST, THRESHOLD, failed, faithfulness_table, verdicts
 from medrob.analysis.per_image import PER_IMAGE, PER_IMAGE_PARTIAL, moved_and_fell, per_image
@@ -67,12 +68,16 @@ __all__ = [
     "compare_runs",
     "declared",
     "distinct",
+    "drift_by_class",
+    "drop_and_drift",
     "failed",
     "failure",
     "faithfulness_table",
     "flip",
     "headline",
     "holm",
+    "lines_over_corruptions",
+    "lines_over_images",
     "mean_drift",
     "moved_and_fell",
     "per_image",

@@ -14,7 +14,7 @@ matplotlib.use("agg")
 import numpy as np
 import pandas as pd
 
-from medrob import analysis, evaluation, figures, words
+from medrob import analysis, evaluation, figures, thesis, words
 from medrob.machine import peak_memory_mb
 
 IMAGES, CORRUPTIONS, SEVERITIES = 624, ("noise", "speckle", "blur", "contrast", "brightness"), (1, 2, 3, 4, 5)
@@ -80,27 +80,34 @@ def main():
     ranked = timed("ranks", lambda: analysis.ranks({"run": evidence}))
     timed("sensitivity", lambda: analysis.sensitivity(evidence))
     compared = timed("compare_runs", lambda: analysis.compare_runs({"run": [evidence]}))
-    bundle = figures.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one | {"runs": "run"})
+    bundle = thesis.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one | {"runs": "run"})
     layers, classes = list(LAYERS), ["no", "yes"]
     points = analysis.moved_and_fell(evidence)
+    pairs = analysis.drop_and_drift(scores, mean, method=method)
+    fits = analysis.lines_over_corruptions(pairs)
     at = points[points["layer"] == layer]
     drawings = {
         "03_auc": lambda: figures.severity_curves(scores),
         "03_drop": lambda: figures.drop_heatmap(scores),
         "05_drift_by_class": lambda: figures.drift_by_class(
-            drift, scores, classes, method=method, severity=5
+            analysis.drift_by_class(drift, classes, method=method, severity=5),
+            scores,
+            method=method,
+            severity=5,
         ),
-        "05_drop_against_drift": lambda: figures.drop_against_drift(
-            scores, mean, method=method, layers=layers
+        "05_drop_against_drift": lambda: figures.drop_against_drift(pairs, fits, layers=layers),
+        "05_images": lambda: figures.image_scatter(
+            points, analysis.lines_over_images(points), classes=classes
         ),
-        "05_images": lambda: figures.image_scatter(points, classes=classes),
         "05_boxes": lambda: figures.image_boxes(at, scores, classes=classes),
-        "05_warnings": lambda: figures.warnings(failure),
+        "05_warnings": lambda: figures.warnings(failure, severity=5),
         "05_failure": lambda: figures.failure_curves(roc, risk),
         "05_strata": lambda: figures.strata_bars(strata, layer=layer),
         "05_runs": lambda: figures.runs_compared(compared),
         "05_ranks": lambda: figures.method_ranks(ranked),
-        "summary": lambda: figures.summary(scores, mean, tests, failure, **one),
+        "summary": lambda: figures.summary(
+            scores, pairs, fits, tests, failure, analysis.answers(tests), method=method, layer=layer
+        ),
     }
     figures.use_style()
     for name, draw in drawings.items():

@@ -1,7 +1,4 @@
-"""Words and numbers for a LaTeX text: rounding, escapes and names of macros.
-
-Numbers are first written as plain Unicode text, which `escape` turns into LaTeX.
-"""
+"""Numbers as plain Unicode text, and plain text as LaTeX: rounding, escapes, names of files and macros."""
 
 from __future__ import annotations
 
@@ -10,7 +7,7 @@ import re
 import unicodedata
 from typing import Any
 
-from medrob.figures.style import WORDS
+from medrob.figures import WORDS
 
 UNDEFINED = "not defined"
 DASH = "—"  # in a table, for what is not defined
@@ -19,20 +16,15 @@ DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"
 MACRO_WORDS = {"+": "Plus", "%": "Percent", "auroc": "AUROC", "ci": "CI"} | dict(
     zip("0123456789", DIGITS, strict=True)
 )
-SPECIAL = {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "\N{NO-BREAK SPACE}": "~",
-    "\N{THIN SPACE}": r"\,",
-} | {c: f"\\{c}" for c in "&%$#_{}"}
-LETTERS = (
+SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+SPECIAL |= {"\N{NO-BREAK SPACE}": "~", "\N{THIN SPACE}": r"\,"} | {c: f"\\{c}" for c in "&%$#_{}"}
+MATHS = (
     "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho varsigma sigma tau "
-    "upsilon varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega"
+    "upsilon varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega "
+    "geq leq neq approx infty to leftarrow"
 )
-GREEK = dict(zip("αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩ", LETTERS.split(" "), strict=True))
-MATHS = {"≥": "geq", "≤": "leq", "≠": "neq", "≈": "approx", "∞": "infty", "→": "to", "←": "leftarrow"}
-SYMBOLS = {c: rf"\ensuremath{{\{name}}}" for c, name in (GREEK | MATHS).items()}
+SIGNS = "αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩ≥≤≠≈∞→←"
+SYMBOLS = {sign: rf"\ensuremath{{\{name}}}" for sign, name in zip(SIGNS, re.split(" ", MATHS), strict=True)}
 SYMBOLS |= {"−": r"\ensuremath{-}", P: r"\ensuremath{p}"}
 # What pdflatex prints with T1 fonts and no further package, beyond ASCII.
 PRINTED = ({chr(code) for code in range(0xA1, 0x180)} - set("ĦħĸĿŀŉŦŧſ")) | set("–—‘’‚“”„…•†‡€™‰")
@@ -50,17 +42,17 @@ def escape(text: str) -> str:
 
 
 def _escape(character: str) -> str:
-    if character in SPECIAL or character in SYMBOLS:
-        return SPECIAL.get(character) or SYMBOLS[character]
+    if known := SPECIAL.get(character) or SYMBOLS.get(character):
+        return known
     if character.isascii() or character in PRINTED:
         return character
     simple = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
     return escape(simple) if simple else rf"\texttt{{U+{ord(character):04X}}}"
 
 
-def ascii_name(name: str) -> str:
+def _ascii(name: str) -> str:
     """`name` in ASCII: accents dropped, other letters as their code, other signs as spaces."""
-    letters = unicodedata.normalize("NFKD", name)
+    letters = unicodedata.normalize("NFKD", str(name))
     kept = (c for c in letters if not unicodedata.combining(c))
     return "".join(c if c.isascii() else f"u{ord(c):04x}" if c.isalnum() else " " for c in kept)
 
@@ -71,7 +63,7 @@ def file_name(name: str) -> str:
     Raises:
         ValueError: nothing is left of the name.
     """
-    safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", ascii_name(str(name))).strip("_")
+    safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", _ascii(name)).strip("_")
     if not safe:
         raise ValueError(f"name={name!r} holds no letter or digit; give a name such as '03_auc'")
     return safe
@@ -85,17 +77,17 @@ def macro(name: str, prefix: str = "medrob") -> str:
     Raises:
         ValueError: a name without letters or digits.
     """
-    parts = re.findall(r"[A-Za-z]+|[0-9+%]", ascii_name(str(name)))
+    parts = re.findall(r"[A-Za-z]+|[0-9+%]", _ascii(name))
     if not parts:
         raise ValueError(f"name={name!r} holds no letter or digit; give a name such as 'clean auc'")
-    return f"\\{prefix}" + "".join(_part(part) for part in parts)
+    return f"\\{prefix}" + "".join(map(_macro_word, parts))
 
 
-def _part(part: str) -> str:
+def _macro_word(part: str) -> str:
+    """A word as it is spelled in labels (AUC, GradCAM), else with a capital."""
     known = MACRO_WORDS.get(part.lower()) or re.sub("[^A-Za-z]", "", WORDS.get(part.lower(), ""))
-    if known and (known.lower() == part.lower() or part in MACRO_WORDS):
-        return known
-    return part[0].upper() + part[1:]
+    same = known.lower() == part.lower() or part in MACRO_WORDS
+    return known if known and same else part[0].upper() + part[1:]
 
 
 def decimals(size: float) -> int:

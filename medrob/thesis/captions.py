@@ -1,10 +1,15 @@
-"""The captions of the figures, by the figure's name.
+"""The captions of the figures, by the figure's name, and the facts that every caption ends with.
 
-In braces: facts that `medrob.figures.Bundle` is given, or that the figure has noted of itself. Data, images,
-seeds and network are added to each.
+In braces: facts that `medrob.thesis.Bundle` is given, or that the figure has noted of itself.
 """
 
 from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from typing import Any
+
+from medrob.figures import word
+from medrob.runs import Run
 
 CAPTIONS = {
     "01_montage": "Training images of every class.",
@@ -72,3 +77,50 @@ CAPTIONS = {
     "beforehand, p by Holm: between all conditions, image by image in all conditions, and as a warning of a "
     "flip at severity {severity}. {method} at {layer}; bands and bars: 95 % intervals.",
 }
+
+
+def context(run: Run) -> dict[str, str | int]:
+    """Which data, how many images, which network and seeds: what the finished stages of a run have noted.
+
+    Args:
+        run: its stage 01_augment is finished.
+    """
+    stages, params = run.record["stages"], run.params
+    augment, test = params["01_augment"], stages["01_augment"].get("data", {}).get("test", {})
+    facts: dict[str, str | int] = {"data": str(augment["dataset"]).replace("\\", "/").rsplit("/", 1)[-1]}
+    if "shape" in test:
+        facts["data"] = f"{facts['data']}, {test['shape'][0]} x {test['shape'][1]} pixels"
+        facts["test images"] = int(test["images"])
+    if train := params.get("02_train"):
+        width = f", width {train['width']}" if train["arch"].startswith("resnet") else ""  # others have none
+        facts["network"] = train["arch"] + width
+        facts["training augmentation"] = train["augment"]
+        facts["training seed"] = int(train["seed"])
+    facts["seed of data and corruptions"] = int(augment["seed"])
+    return facts
+
+
+def full_caption(file: str, caption: str, facts: Mapping[str, Any]) -> str:
+    """A caption as a sentence: as given, or that of `CAPTIONS`, or the words of the file's name."""
+    text = caption.strip() or CAPTIONS.get(file, "").format(**facts)
+    text = text or word(file.lstrip("0123456789_")) or file
+    return sentence(text[0].upper() + text[1:])
+
+
+def ending(context: str | Mapping[str, Any], failed: Collection[tuple[str, str]]) -> str:
+    """The end of every caption: ``Data: phantom; seed: 0.``, and what a dagger means if there is one."""
+    if not isinstance(context, str):
+        context = "; ".join(f"{word(key)}: {value}" for key, value in context.items())
+        context = context[:1].upper() + context[1:]
+    layers: dict[str, list[str]] = {}
+    for method, layer in failed:
+        layers.setdefault(method, []).append(layer)
+    methods = "; ".join(f"{word(method)} at {', '.join(names)}" for method, names in layers.items())
+    dagger = f"† fails randomisation: {methods}." if methods else ""
+    return f"{sentence(context)} {dagger}".strip()
+
+
+def sentence(text: str) -> str:
+    """The text with a full stop, if it has no other end."""
+    text = text.strip()
+    return text if not text or text[-1] in ".?!" else f"{text}."

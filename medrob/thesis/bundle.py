@@ -1,4 +1,4 @@
-"""The thesis folder: figures, tables, captions and numbers of a run, the same bytes every time."""
+"""The thesis folder of a run: figures, tables, captions and numbers, the same bytes every time."""
 
 from __future__ import annotations
 
@@ -15,14 +15,13 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.figures import document
-from medrob.figures.captions import CAPTIONS
-from medrob.figures.latex import escape, file_name, macro
-from medrob.figures.numbers import quoted
-from medrob.figures.pgf import pgf
-from medrob.figures.style import TEXTWIDTH, facts, failures, word
-from medrob.figures.tables import latex_table
+from medrob.figures import TEXTWIDTH, facts_of
 from medrob.files import atomic
+from medrob.thesis import captions
+from medrob.thesis.document import check_macros, documents
+from medrob.thesis.latex import escape, file_name, macro
+from medrob.thesis.latex_table import latex_table
+from medrob.thesis.macros import quoted
 
 # No dates and no versions in the files: the same figure gives the same bytes.
 METADATA = {
@@ -35,15 +34,16 @@ RESERVED = ("thesis", "captions", "numbers")
 class Bundle:
     r"""Writes into the figures folder of a run, to which every notebook adds its part.
 
-    What each call has made is noted in ``parts/``; `document` puts the parts together.
+    What each call wrote is noted in ``parts/``; `document` puts the parts together.
 
     Args:
         folder: usually ``Run(...).figures``; made when something is written.
         stage: who writes, such as "03_test". What this stage wrote before and does not write again is
             removed by `document`; without a stage nothing is removed.
-        context: said at the end of every caption: a sentence, or a mapping such as
-            ``{"data": "phantom, 64 px", "images": 600, "seed": 0, "network": "resnet18"}``.
-        facts: what the captions of `medrob.figures.captions` leave open, such as ``{"layer": "layer4.1"}``.
+        context: ends every caption: a sentence, or a mapping such as ``{"data": "phantom", "seed": 0}``.
+        facts: what the captions of `medrob.thesis.CAPTIONS` leave open, such as ``{"layer": "layer4.1"}``.
+        failed: (method, layer) pairs that fail randomisation (`medrob.analysis.failed`): these methods are
+            marked in tables, and captions explain the mark. It may be set later.
         prefix: how the macros begin, letters alone. Two runs in one thesis need two.
 
     Raises:
@@ -57,6 +57,7 @@ class Bundle:
         stage: str = "",
         context: str | Mapping[str, Any] = "",
         facts: Mapping[str, Any] | None = None,
+        failed: Collection[tuple[str, str]] = (),
         prefix: str = "medrob",
     ) -> None:
         if not re.fullmatch("[A-Za-z]+", prefix):
@@ -64,26 +65,17 @@ class Bundle:
         if stage and file_name(stage) != stage:
             raise ValueError(f"stage={stage!r}: use letters, digits, '_', '-' and '+', such as '03_test'")
         self.folder, self.stage, self.prefix = Path(folder), stage, prefix
-        self._context = _stopped(context if isinstance(context, str) else _listed(context))
-        self._facts = dict(facts or {})
-        self._written: dict[str, str] = {}
+        self.context, self.facts, self.failed = context, dict(facts or {}), failed
+        self._written: dict[str, str] = {}  # key of a part -> the name it was given
         self._numbers: dict[str, dict[str, Any]] = {}
 
-    @property
-    def context(self) -> str:
-        """What is said at the end of every caption: the facts, and what a dagger means if there is one."""
-        return f"{self._context} {failures()}".strip()
-
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:
-        """Write the figure as PDF, PNG (300 dots per inch) and, where TeX is found, PGF; then show it.
-
-        Figures that hold pixels (pictures, colour bars) have no PGF.
+        """Write the figure as PDF and PNG (300 dots per inch); then show and close it.
 
         Args:
-            figure: shown in the notebook, and closed.
+            figure: the drawing.
             name: of the files, such as "03_auc"; anything but letters, digits, ``-`` and ``+`` becomes ``_``.
-            caption: plain text, which is escaped; the context is added. Without one, that of
-                `medrob.figures.captions`, or the name in words.
+            caption: plain text; without one, that of `medrob.thesis.CAPTIONS`, or the name in words.
 
         Raises:
             ValueError: another name gives the same file. OSError: the folder cannot be written.
@@ -92,44 +84,36 @@ class Bundle:
         files = {f"{file}.pdf": _rendered(figure, "pdf")}
         figure.set_layout_engine("none")  # the places stay as they are; to find them takes long
         files[f"{file}.png"] = _rendered(figure, "png")
-        drawn = pgf(figure, file)
-        if drawn is not None:
-            files[f"{file}.pgf"] = drawn
-        if not caption.strip() and file in CAPTIONS:
-            caption = CAPTIONS[file].format(**self._facts | dict(facts(figure)))
-        self._put("figure", file, files, caption=escape(f"{_caption(file, caption)} {self.context}".strip()))
+        text = captions.full_caption(file, caption, self.facts | facts_of(figure))
+        self._put("figure", file, files, caption=escape(f"{text} {self._ending()}".strip()))
         plt.show()
         plt.close(figure)
 
     def table(
-        self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: pd.DataFrame | None = None,
-        digits: int | None = None,
-    ) -> pd.DataFrame:  # fmt: skip
+        self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: pd.DataFrame | None = None
+    ) -> pd.DataFrame:
         r"""Write ``<name>.csv`` (all rows, all digits) and ``<name>.tex`` (booktabs, rounded).
 
         In the LaTeX the names are words, and an interval stands in one column with its value. It needs
         ``\usepackage{array,booktabs,graphicx}``, and longtable for more than 40 rows.
 
         Args:
-            frame: a tidy table. caption: as in `figure`. name: as in `figure`.
+            frame: a tidy table, which is returned. name, caption: as in `figure`.
             keep: the rows and columns to print, where all would be too many; None: all.
-            digits: after the point; None: as many as count in each column.
-
-        Returns:
-            The frame.
-
-        Raises:
-            As in `figure`.
         """
         file = self._file("table", name)
-        shown = frame if keep is None else keep
-        label = f"tab:{self.folder.name}:{file}"
-        latex = latex_table(shown, _caption(file, caption), label, context=self.context, digits=digits)
+        latex = latex_table(
+            frame if keep is None else keep,
+            captions.full_caption(file, caption, self.facts),
+            f"tab:{self.folder.name}:{file}",
+            context=self._ending(),
+            failed=self.failed,
+        )
         csv = frame.to_csv(index=False, lineterminator="\n")
         self._put("table", file, {f"{file}.csv": csv.encode(), f"{file}.tex": latex.encode()})
         return frame
 
-    def numbers(self, numbers: pd.DataFrame | Mapping[str, Any]) -> None:
+    def numbers(self, numbers: pd.DataFrame) -> None:
         r"""Keep numbers that a text quotes: ``clean auc`` becomes ``\medrobCleanAUC`` in ``numbers.tex``.
 
         ``\medrobCleanAUC`` prints 0.960, ``\medrobCleanAUCCI`` 0.960 (0.944 to 0.975), ``...Low`` and
@@ -137,21 +121,17 @@ class Bundle:
         again, it adds to the numbers of this stage.
 
         Args:
-            numbers: as in `medrob.figures.numbers.quoted`.
+            numbers: as in `medrob.thesis.macros.quoted`.
 
         Raises:
             ValueError: two names give the same macro, or a column is missing. OSError: as in `figure`.
         """
-        new = quoted(numbers)
-        if len({entry["name"] for entry in new}) < len(new):
-            names = pd.Series([entry["name"] for entry in new])
-            raise ValueError(f"numbers has two rows named {names[names.duplicated()].iloc[0]!r}; rename one")
-        merged = self._numbers | {entry["name"]: entry for entry in new}
-        part = {"kind": "numbers", "file": self.stage, "entries": list(merged.values())}
-        document.check_macros([part], self.prefix)
+        merged = self._numbers | {entry["name"]: entry for entry in quoted(numbers)}
+        entries = list(merged.values())
+        check_macros([{"kind": "numbers", "file": self.stage, "entries": entries}], self.prefix)
         self._numbers = merged
         self._written[f"numbers-{self.stage}"] = self.stage
-        self._put("numbers", self.stage, {}, entries=part["entries"])
+        self._put("numbers", self.stage, {}, entries=entries)
 
     def document(self, *, stages: Collection[str] | None = None, textwidth: float = TEXTWIDTH) -> Path:
         """Put the parts of all stages together: ``captions.tex``, ``numbers.tex`` and ``thesis.tex``.
@@ -159,8 +139,8 @@ class Bundle:
         Call it last in every notebook: what this stage wrote before, and has not written now, is removed.
 
         Args:
-            stages: whose parts count besides this stage's, usually ``study.record["stages"]`` after
-                ``study.finish()``, which leaves out what is older than what it builds on; None: all.
+            stages: whose parts count besides this stage's, usually those of the run's record after it was
+                finished, which leaves out what is older than what it builds on; None: all.
             textwidth: of the document, in points.
 
         Returns:
@@ -169,23 +149,19 @@ class Bundle:
         Raises:
             ValueError: two stages give the same macro, or a part is damaged. OSError: as in `figure`.
         """
-        parts = [
-            p for p in self._parts() if p["stage"] != self.stage or _key(p) in self._written or not self.stage
-        ]
+        parts = [part for part in self._parts() if not self._outdated(part)]
         if stages is not None:
-            parts = [p for p in parts if p["stage"] in {"", self.stage, *stages}]
-        document.check_macros(parts, self.prefix)
-        run = self.folder.name
-        texts = {
-            "captions.tex": document.captions_tex(parts, run, self.prefix),
-            "numbers.tex": document.numbers_tex(parts, run, self.prefix),
-            "thesis.tex": document.thesis_tex(parts, run, self.prefix, textwidth),
-        }
+            parts = [part for part in parts if part["stage"] in {"", self.stage, *stages}]
+        texts = documents(parts, self.folder.name, self.prefix, textwidth)
         files = {name: text.encode() for name, text in texts.items()}
         sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in files)
         self._write(files | {"parts/document.sha256": sums.encode()})
-        self._sweep()
+        for part in filter(self._outdated, self._parts()):
+            self._remove([*part["files"], f"parts/{_key(part)}.json"])
         return self.folder / "thesis.tex"
+
+    def _ending(self) -> str:
+        return captions.ending(self.context, self.failed)
 
     def _file(self, kind: str, name: str) -> str:
         """The file's name without its ending; refuses a name that another one has taken."""
@@ -202,7 +178,7 @@ class Bundle:
         """Write the files of a part and its note; remove what it had before and has no more."""
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         part = {"kind": kind, "file": file, "stage": self.stage, "files": sums, **facts}
-        before = [p for p in self._parts() if _key(p) == _key(part)]
+        before = [old for old in self._parts() if _key(old) == _key(part)]
         note = json.dumps(part, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
         self._write({**files, f"parts/{_key(part)}.json": note.encode()})
         for old in before:
@@ -218,11 +194,9 @@ class Bundle:
         """The notes of all stages, by file name."""
         return [_read(file) for file in sorted(self.folder.glob("parts/*.json"))]
 
-    def _sweep(self) -> None:
-        """Remove what this stage wrote before and has not written now."""
-        for part in self._parts():
-            if self.stage and part["stage"] == self.stage and _key(part) not in self._written:
-                self._remove([*part["files"], f"parts/{_key(part)}.json"])
+    def _outdated(self, part: Mapping[str, Any]) -> bool:
+        """Whether this stage wrote the part before and has not written it now."""
+        return bool(self.stage) and part["stage"] == self.stage and _key(part) not in self._written
 
     def _remove(self, names: Collection[str]) -> None:
         for name in names:
@@ -239,24 +213,8 @@ def _rendered(figure: Figure, kind: str) -> bytes:
     return stream.getvalue()
 
 
-def _caption(file: str, caption: str) -> str:
-    """The caption as a sentence; without one, the words of the file's name."""
-    text = caption.strip() or word(file.lstrip("0123456789_")) or file
-    return _stopped(text[0].upper() + text[1:])
-
-
-def _listed(context: Mapping[str, Any]) -> str:
-    """``{"data": "phantom", "seed": 0}`` -> ``Data: phantom; seed: 0``."""
-    text = "; ".join(f"{word(key)}: {value}" for key, value in context.items())
-    return text[:1].upper() + text[1:]
-
-
-def _stopped(text: str) -> str:
-    text = text.strip()
-    return text if not text or text[-1] in ".?!" else f"{text}."
-
-
 def _read(file: Path) -> dict[str, Any]:
+    """A part's note; a ValueError that names the file if it is damaged, or names files elsewhere."""
     try:
         part = json.loads(file.read_text(encoding="utf-8"))
         kind, name = part["kind"], part["file"]

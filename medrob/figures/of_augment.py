@@ -7,14 +7,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from matplotlib.figure import Figure
 
-from medrob.figures.style import band, colours, markers, picture, sized, word
+from medrob.figures.panels import Drawing, bare, legend, lines, picture, sized
+from medrob.figures.style import looks, word
+
+CONDITION = ["corruption", "severity"]
 
 
 def montage(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], *, columns: int = 8
-) -> Figure:
+) -> Drawing:
     """The first images of each class, a row a class.
 
     Args:
@@ -25,13 +27,9 @@ def montage(
     for k, row in enumerate(axes):
         member = labels[:, k] == 1 if labels.ndim == 2 else labels == k
         for ax in row:
-            ax.axis("off")
+            bare(ax)
         for ax, image in zip(row, images[np.flatnonzero(member)[:columns]], strict=False):
-            ax.axis("on")
             picture(ax, image)
-        row[0].axis("on")
-        row[0].set_xticks([])
-        row[0].set_yticks([])
         row[0].set_ylabel(textwrap.fill(class_names[k], 12))
     return figure
 
@@ -41,7 +39,7 @@ def corruption_grid(
     rmse: Mapping[tuple[str, int], float],
     *,
     title: str = "",
-) -> Figure:
+) -> Drawing:
     """One image under every corruption (rows) and severity (columns), with the RMSE of the picture.
 
     Args:
@@ -53,10 +51,10 @@ def corruption_grid(
     figure, axes = sized(1.1 * len(names) / len(severities), len(names), len(severities))
     for name, row in zip(names, axes, strict=True):
         for severity, ax in zip(severities, row, strict=True):
-            key = (name, severity) if severity else ("clean", 0)
-            picture(ax, conditions[key])
+            condition = (name, severity) if severity else ("clean", 0)
+            picture(ax, conditions[condition])
             if severity:
-                ax.set_xlabel(f"{rmse[key]:.1f}", labelpad=1)
+                ax.set_xlabel(f"{rmse[condition]:.1f}", labelpad=1)
         row[0].set_ylabel(word(name))
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}" if severity else "clean")
@@ -65,30 +63,22 @@ def corruption_grid(
     return figure
 
 
-def image_distance(distances: pd.DataFrame) -> Figure:
+def image_distance(distances: pd.DataFrame) -> Drawing:
     """RMSE, PSNR and SSIM of the picture against severity, a line a corruption; bands: 5-95 % of images."""
     panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
-    dirty = distances[distances["severity"] > 0]
-    names = list(dirty["corruption"].unique())
-    shades, shapes = colours(names), markers(names)
+    rows = distances[distances["severity"] > 0].replace(np.inf, np.nan)  # PSNR of an unchanged picture
     figure, axes = sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
-        for name, group in dirty.groupby("corruption", sort=False):
-            finite = group.replace(np.inf, np.nan).groupby("severity")[metric]
-            low, high = finite.quantile(0.05), finite.quantile(0.95)
-            mean = finite.mean()
-            band(
-                ax, list(mean.index), list(mean), list(low), list(high),
-                colour=shades[name], marker=shapes[name], label=word(str(name)),
-            )  # fmt: skip
-        ax.set(xlabel="severity", ylabel=label, xticks=sorted(dirty["severity"].unique()))
-    figure.legend(
-        *axes[0][0].get_legend_handles_labels(), loc="outside upper center", ncols=min(len(names), 4)
-    )
+        groups = rows.groupby(CONDITION, sort=False)[metric]
+        ends = {"low": groups.quantile(0.05), "high": groups.quantile(0.95)}
+        spread = pd.DataFrame({"value": groups.mean()} | ends).reset_index().sort_values("severity")
+        lines(ax, spread, "corruption", "severity", looks(rows["corruption"]))
+        ax.set(xlabel="severity", ylabel=label, xticks=sorted(rows["severity"].unique()))
+    legend(figure, axes[0], most=4)
     return figure
 
 
-def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Figure:
+def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
     """What each augmentation policy makes of one image.
 
     Args:
@@ -97,9 +87,8 @@ def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> F
     columns = 1 + max(len(images) for images in examples.values())
     figure, axes = sized(1.04 * len(examples) / columns, len(examples), columns)
     for (name, images), row in zip(examples.items(), axes, strict=True):
-        picture(row[0], original)
-        row[0].set_ylabel(name)
-        for ax, image in zip(row[1:], images, strict=True):
+        for ax, image in zip(row, [original, *images], strict=True):
             picture(ax, image)
+        row[0].set_ylabel(name)
     axes[0][0].set_title("original")
     return figure

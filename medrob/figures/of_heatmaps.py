@@ -1,0 +1,329 @@
+"""Figures of saliency: the maps themselves, how far they move, and whether they can be trusted."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from textwrap import fill
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+
+from medrob.check import require
+from medrob.figures.panels import (
+    VALUE,
+    Drawing,
+    aside,
+    bars,
+    below,
+    beside,
+    empty,
+    grid,
+    key,
+    legend,
+    letters,
+    level,
+    lines,
+    named_ticks,
+    nothing,
+    picture,
+    sized,
+)
+from medrob.figures.style import DRIFT, SALIENCY, Failed, Look, ink, layer_labels, looks, word
+
+MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
+SAME = 1e-4  # of rank correlations: rounding
+TESTS = {
+    "insertion": "insertion (higher: better)",
+    "deletion": "deletion (lower: better)",
+    "road": "ROAD (higher: better)",
+    "energy": "energy inside the lesion",
+    "pointing": "pointing game",
+    "iou": "intersection over union",
+}
+LIMITS = {  # what a drift is held against: name in the legend, look
+    "floor": ("same picture again", Look("0.2", "|")),
+    "max-sensitivity": ("worst of random noise", Look("C2", "v")),
+    "attack": ("attack", Look("C3", "X")),
+    "ceiling-image": ("another picture", Look("0.35", "s")),
+    "ceiling-weights": ("random network", Look("0.6", "D")),
+}
+
+
+def overlay_grid(
+    images: np.ndarray, maps: Mapping[str, np.ndarray], rows: Sequence[str], *, mask: np.ndarray | None = None
+) -> Drawing:
+    """Heatmaps over the picture: a row a condition, a column a layer, the picture itself at the left.
+
+    Args:
+        images: uint8 (R, H, W, C), one a row. maps: layer -> raw maps (R, h, w); each map is shown
+            from 0 to its own maximum. rows: the text at the left of each row.
+        mask: bool (H, W), outlined in every panel (the lesion, if it is known).
+    """
+    height, width = images.shape[1:3]
+    box = (-0.5, width - 0.5, height - 0.5, -0.5)  # maps are coarser than the picture they cover
+    figure, axes = sized(len(rows) / max(len(maps) + 2, 7) * 1.06 + 0.03, len(rows), len(maps) + 1)
+    for i, row in enumerate(axes):
+        for ax in row:
+            picture(ax, images[i])
+            if mask is not None and mask.any():
+                ax.contour(mask, levels=[0.5], colors="#4dff88", linewidths=0.6)
+        for ax, stack in zip(row[1:], maps.values(), strict=True):
+            heat = np.maximum(stack[i], 0)
+            if heat.max() > 0:
+                shown = dict(cmap=SALIENCY, vmin=0, vmax=heat.max(), interpolation="bilinear")
+                ax.imshow(heat, alpha=0.55, extent=box, **shown)
+            else:
+                middle = dict(ha="center", va="center", transform=ax.transAxes)
+                ax.text(0.5, 0.5, "empty", fontsize="x-small", **middle)
+        row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
+    axes[0][0].set_title("picture", fontsize="x-small")
+    for ax, layer in zip(axes[0][1:], maps, strict=True):
+        ax.set_title(layer if len(maps) < 7 else fill(layer, 11), fontsize="x-small")
+    return figure
+
+
+def row_labels(
+    conditions: Sequence[tuple[str, int]], scores: pd.DataFrame, distances: pd.DataFrame, image: int
+) -> list[str]:
+    """The text beside each row of an overlay grid: AUC and accuracy of the condition, RMSE of the image."""
+    wide = scores[scores["class"] == "all"].pivot(
+        index=["corruption", "severity"], columns="metric", values="value"
+    )
+    rmse = distances[distances["image"] == image].set_index(["corruption", "severity"])["rmse"]
+    return [
+        f"{word(name)}{(severity and f' {severity}') or ''}\nAUC {wide.loc[(name, severity), 'auc']:.3f}\n"
+        f"accuracy {wide.loc[(name, severity), 'accuracy']:.3f}\nimage RMSE {rmse.loc[(name, severity)]:.0f}"
+        for name, severity in conditions
+    ]
+
+
+def drift_by_layer(
+    mean: pd.DataFrame,
+    *,
+    panels: str = "method",
+    by: str = "corruption",
+    titles: Mapping[str, str] | None = None,
+    note: str = "",
+    failed: Failed = (),
+) -> Drawing:
+    """Drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
+
+    Markers are open where over a tenth of the maps are degenerate; below stands how many images count.
+
+    Args:
+        mean: from `medrob.analysis.mean_drift`, one row for each panel, line and layer.
+        panels, by: the columns that make the panels and the lines.
+        titles: panel -> title, where its name is not enough. note: said below, such as the severity.
+        failed: (method, layer) pairs; these methods are marked.
+    """
+    rows = mean[mean["value"].notna()]
+    if rows.empty:
+        why = "every map is degenerate" if len(mean) else "there are no maps"
+        return nothing(f"{why} ({note})" if note else why)
+    shown, layers = (list(dict.fromkeys(mean[column])) for column in (panels, "layer"))
+    look, few = looks(rows[by]), rows["degenerate"] > MOSTLY
+    figure, axes = grid(len(shown), 3, 0.38)
+    for ax, panel in zip(axes.flat, shown, strict=False):
+        here = rows[panels] == panel
+        if not here.any():
+            empty(ax, "every map is degenerate")
+        lines(ax, rows[here], by, "layer", look, order=layers)
+        for name, group in rows[here & few].groupby(by, sort=False):
+            place = [layers.index(layer) for layer in group["layer"]]
+            colour, marker = look[name]
+            ax.plot(place, group["value"], marker, color=colour, markerfacecolor="white", zorder=3)
+        ax.set_title((titles or {}).get(panel, word(panel, failed)))
+        ax.set_xticks(range(len(layers)), layer_labels(layers), rotation=45)
+    axes.flat[0].set_ylim(bottom=0)
+    least, most = rows["images"].min(), rows["images"].max()
+    notes = [note, f"n = {most if least == most else f'{least} to {most}'} images a point"]
+    notes += ["open: over 10 % of maps degenerate"] * bool(few.any())
+    below(figure, f"layer, shallow to deep ({'; '.join(filter(None, notes))})")
+    beside(figure, DRIFT)
+    legend(figure, axes.flat)
+    return figure
+
+
+def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+    """(a) Similarity of maps while the network loses its weights from the head down; (b) when all are lost.
+
+    Args:
+        trust: holds the rows of `medrob.trust.randomisation`.
+        layer: of panel (a). Dashed line: the map of another image.
+        failed: (method, layer) pairs; these methods are marked.
+    """
+    rows = trust[trust["test"] == "randomisation"]
+    figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
+    ax = axes[0][0]
+    here = rows[(rows["layer"] == layer) & rows["value"].notna()]
+    stages = list(dict.fromkeys(rows["stage"]))
+    same = _alike(here)
+    for i, method in enumerate(same):
+        # Side by side, so that no marker hides another.
+        place = here["stage"].map(stages.index) + 0.09 * (i - (len(same) - 1) / 2)
+        lines(
+            ax, here[here["method"] == method].assign(place=place), "method", "place", looks(same),
+            label=lambda name: " = ".join(word(m, failed) for m in same[name]),
+        )  # fmt: skip
+    if here["chance"].notna().any():
+        chance = here["chance"].mean()
+        ax.axhline(chance, color="0.5", linestyle="--", linewidth=0.8)
+        ax.annotate(
+            "another image", (1, chance), xycoords=("axes fraction", "data"),
+            fontsize="x-small", color="0.3", va="bottom", ha="right",
+        )  # fmt: skip
+    if here.empty:
+        empty(ax, f"no map at {layer} can be compared")
+    level(ax)
+    ax.set(title=f"maps of {layer}", ylabel="rank correlation with the map\nof the trained network")
+    ax.set_xticks(range(len(stages)), stages, rotation=45)
+    ax.set_xlabel("part of the network lost last")
+    _similarities(axes[0][1], rows[rows["stage"].isin(stages[-1:])], failed)
+    letters(axes[0])
+    legend(figure, axes[0], most=3)
+    return figure
+
+
+def _alike(rows: pd.DataFrame) -> dict[str, list[str]]:
+    """Methods whose values are the same at every stage are one line: its first method -> all of them."""
+    groups: dict[str, list[str]] = {}
+    wide = rows.pivot(index="stage", columns="method", values="value")
+    for method in dict.fromkeys(rows["method"]):
+        same = (m for m in groups if np.allclose(wide[m], wide[method], atol=SAME, equal_nan=True))
+        groups.setdefault(next(same, method), []).append(method)
+    return groups
+
+
+def _similarities(ax: Axes, rows: pd.DataFrame, failed: Failed) -> None:
+    """Values by method and layer when all weights are lost, as cells; grey where there is none."""
+    methods, layers = (list(dict.fromkeys(rows[c])) for c in ("method", "layer"))
+    wide = rows.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
+    cells = ax.imshow(wide.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
+    ax.set_facecolor("0.85")
+    for (i, j), value in np.ndenumerate(wide.to_numpy(float)):
+        text = f"{round(value, 2) + 0:.2f}".replace("0.", ".") if np.isfinite(value) else "–"
+        colour = ink(cells.to_rgba(value)) if np.isfinite(value) else "black"
+        ax.text(j, i, text, ha="center", va="center", fontsize="xx-small", color=colour)
+    ax.set_yticks(range(len(methods)), [word(m, failed) for m in methods], fontsize="x-small")
+    ax.set_xticks(range(len(layers)), layer_labels(layers), fontsize="x-small", rotation=45)
+    ax.set(title="all weights lost", xlabel="layer")
+    ax.tick_params(length=0)
+
+
+def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+    """Insertion, deletion and ROAD of every method at a layer (and of maps of the input); bars: 95 %.
+
+    Args:
+        trust: holds the rows of `medrob.trust.faithfulness`. Open circles: a random map of that resolution.
+        layer: of the maps. failed: (method, layer) pairs; these methods are marked.
+    """
+    rows = trust[
+        trust["layer"].isin([layer, "input"]) & trust["test"].isin(["insertion", "deletion", "road"])
+    ]
+    tests = [test for test in TESTS if test in set(rows["test"])]
+    methods = list(dict.fromkeys(rows["method"]))
+    figure, axes = sized(0.12 + 0.04 * max(len(methods), 4), 1, max(len(tests), 1), sharey=True)
+    look = {"the method": Look("C0", "o"), "a random map": Look("0.4", "o")}
+    for ax, test in zip(axes[0], tests, strict=False):
+        group = rows[rows["test"] == test]
+        place = [methods.index(method) for method in group["method"]]
+        bars(ax, group, place, look["the method"])
+        ax.plot(group["chance"], place, color="0.4", marker="o", markerfacecolor="none", linestyle="")
+        ax.set_title(TESTS[test])
+    named_ticks(axes[0][0], [word(m, failed) for m in methods])
+    below(figure, f"probability of the class explained: area; of ROAD: difference ({layer})")
+    handles = key(look)
+    handles[1].set_markerfacecolor("none")
+    legend(figure, handles=handles)
+    return figure
+
+
+def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing:
+    """Does the map still lie on the lesion? Against severity, a line a corruption; bars: 95 %.
+
+    Dashed: chance, at each severity for the images that count there, and a band from the least to the most
+    of the corruptions. Below each severity: how many images count, from the least to the most.
+
+    Args:
+        trust: holds the rows of `medrob.trust.localisation`. method, layer: of the maps.
+        failed: (method, layer) pairs; these methods are marked.
+    """
+    needed = ["method", "layer", "test", "stage", "corruption", "severity", *VALUE, "chance", "images"]
+    require(trust, needed, "trust")
+    rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
+    if rows.empty:
+        raise ValueError(f"method={method!r}, layer={layer!r} is not in the table trust")
+    names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
+    figure, axes = sized(0.42, 1, 3)
+    for ax, test in zip(axes[0], ("energy", "pointing", "iou"), strict=True):
+        here = rows[rows["test"] == test]
+        clean = here[here["corruption"] == "clean"]
+        for i, (name, look) in enumerate(names.items()):
+            group = here[here["corruption"] == name].sort_values("severity")
+            place = [*clean["severity"], *group["severity"] + aside(i, len(names), 0.6)]
+            both = pd.concat([clean, group])
+            ax.plot(
+                place, both["value"], color=look.colour, marker=look.marker, markersize=3, linewidth=0.7,
+                label=word(name),
+            )  # fmt: skip
+            ax.vlines(place, both["low"], both["high"], color=look.colour, linewidth=0.7)
+        bars(ax, clean, clean["severity"], Look("0.1", "o"), upright=True, markersize=3, elinewidth=0.7)
+        by_severity = here.groupby("severity")
+        if here["value"].notna().any():
+            chance = by_severity["chance"].agg(["mean", "min", "max"])
+            ax.plot(chance.index, chance["mean"], color="0.3", linestyle="--", linewidth=0.8, label="chance")
+            ax.fill_between(chance.index, chance["min"], chance["max"], color="0.3", alpha=0.2, linewidth=0)
+            ax.set_ylim(bottom=0)
+        else:
+            empty(ax, "no map to compare")
+        count = by_severity["images"].agg(["min", "max"])
+        ticks = [f"{s}\n{low}" + f"–{high}" * (low < high) for s, low, high in count.itertuples()]
+        ax.set_title(TESTS[test])
+        ax.set_xticks(list(count.index), ticks, fontsize="x-small")
+    axes[0][0].set_ylabel("mean over the images with a lesion")
+    letters(axes[0])
+    below(figure, f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}")
+    legend(figure, axes[0], most=3)
+    return figure
+
+
+def drift_scale(
+    trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, twins: pd.DataFrame, failed: Failed = ()
+) -> Drawing:
+    """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
+
+    Args:
+        trust: holds the rows of `medrob.trust.scale`, and those of the worst case, if it was run.
+        mean: from `medrob.analysis.mean_drift` by severity, method and layer.
+        layer: of the maps.
+        twins: from `medrob.analysis.twins`: methods that are one map are drawn once, under all their names.
+        failed: (method, layer) pairs; these methods are marked.
+    """
+    rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(LIMITS)]
+    names = {method: [method] for method in rows[rows["test"] == "ceiling-image"]["method"]}
+    for row in twins[twins["layer"] == layer].itertuples():
+        if {row.method, row.same_as} <= set(names):
+            names[row.same_as] += names.pop(row.method)
+    methods = list(names)
+    tallest = max(map(len, names.values()), default=1)
+    figure, axes = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
+    ax = axes[0][0]
+    moved = mean[mean["layer"].isin([layer, "input"])].assign(test="corruption")
+    for row in pd.concat([rows, moved]).query("method in @methods and value.notna()").to_dict("records"):
+        y = methods.index(row["method"])
+        if row["test"] in LIMITS:
+            bars(ax, row, y, LIMITS[row["test"]][1])
+            continue
+        ax.text(
+            row["value"], y - 0.12, f"{row['severity']:.0f}", fontsize="x-small", ha="center", va="bottom"
+        )
+        bars(ax, row, y, Look("C0", "o"), markersize=3)
+    ax.set_yticks(range(len(methods)), [" =\n".join(word(m, failed) for m in names[n]) for n in methods])
+    ax.set_ylim(len(methods) - 0.4, -0.6)
+    ax.set_xlim(left=-0.01)
+    inputs = "; methods of the input: there" if "input" in set(rows["layer"]) - {layer} else ""
+    ax.set_xlabel(f"RMSE of maps (0-1), {layer}{inputs}")
+    shown = dict(look for test, look in LIMITS.items() if test in set(rows["test"]))
+    legend(figure, handles=key({"corruption, severity 1-5": Look("C0", "o"), **shown}), most=3)
+    return figure

@@ -1,0 +1,294 @@
+"""The thesis folder: the same bytes every time, whole or not at all, and LaTeX that compiles."""
+
+import errno
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import matplotlib
+
+matplotlib.use("agg")
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import pytest
+from test_latex import frame
+
+from medrob import figures
+from medrob.figures.panels import sized
+from medrob.thesis import Bundle, latex
+
+NAN = float("nan")
+NASTY = "5 % œdème_ & #1 ~ {x} \\ ^ $ – ≥ 3 <µm> 文"
+needs_pdflatex = pytest.mark.skipif(
+    shutil.which("pdflatex") is None,
+    reason="needs pdflatex (Debian: texlive-latex-base texlive-latex-recommended texlive-pictures lmodern)",
+)
+
+
+@pytest.fixture(autouse=True)
+def _style():
+    style()
+    yield
+    plt.close("all")
+
+
+def style():
+    """The style of the thesis, in few dots, as these tests do not look at the pictures."""
+    figures.use_style()
+    plt.rcParams["savefig.dpi"] = 40
+
+
+def line(title="a line"):
+    figure, axes = sized(0.4)
+    axes[0][0].plot([1, 2, 3], [0.2, -0.1, 0.4], label="motion_blur")
+    axes[0][0].set(title=title, xlabel="severity", ylabel="AUC drop")
+    axes[0][0].legend()
+    return figure
+
+
+def image():
+    figure, axes = sized(0.4)
+    axes[0][0].imshow(np.eye(4))
+    return figure
+
+
+def contents(folder):
+    return {str(f.relative_to(folder)): f.read_bytes() for f in sorted(folder.rglob("*")) if f.is_file()}
+
+
+def numbers(**values):
+    return pd.DataFrame({"name": values.keys(), "value": values.values()})
+
+
+def stage(folder, name, drawings, quoted=None):
+    bundle = Bundle(folder, stage=name, context={"data": "phantom", "seed": 0})
+    for drawing in drawings:
+        bundle.figure(line(drawing), drawing, f"Caption of {drawing}")
+    if quoted:
+        bundle.numbers(numbers(**quoted))
+    return bundle.document()
+
+
+SCRIPT = """
+import sys
+sys.path.insert(0, sys.argv[1])
+import test_bundle as t
+t.style()
+t.write_all(t.Path(sys.argv[2]))
+"""
+
+
+def write_all(folder):
+    """Two stages with everything that can be written."""
+    bundle = Bundle(folder, stage="03_test", context={"data": NASTY, "seed": 0})
+    bundle.figure(line(NASTY.rstrip("文")), "03_auc", f"AUC of {NASTY}")
+    bundle.figure(image(), "03_picture")
+    bundle.table(frame().assign(**{"class": NASTY, NASTY: [NASTY, "x"]}), "03_scores", NASTY)
+    bundle.document()
+    bundle = Bundle(folder, stage="05_analysis", context="One seed, 60 images.")
+    bundle.figure(line(), "summary", "The answer")
+    bundle.table(
+        pd.DataFrame({"n": range(60), "words": "many words that need a line, or two lines "}), "05_long"
+    )
+    bundle.table(pd.DataFrame(columns=["corruption", "value"]), "05_none")
+    wide = pd.DataFrame(np.full((3, 16), 0.5), columns=[f"a_column_of_a_long_name_{i}" for i in range(16)])
+    bundle.table(wide, "05_wide", "Wide")
+    letters = " ".join([*map(chr, range(0xA1, 0x180)), *sorted(latex.PRINTED), *latex.SYMBOLS])
+    rows = [
+        ("clean auc", 0.96, 0.944, 0.975, 0.008, NASTY),
+        ("a name of many words", NAN, NAN, NAN, NAN, letters),
+    ]
+    bundle.numbers(pd.DataFrame(rows, columns=["name", "value", "low", "high", "p", "what"]))
+    return bundle.document()
+
+
+def test_the_same_bytes_in_another_process(tmp_path):
+    write_all(tmp_path / "a" / "demo")
+    subprocess.run(
+        [sys.executable, "-c", SCRIPT, str(Path(__file__).parent), str(tmp_path / "b" / "demo")],
+        check=True,
+        env=os.environ | {"PYTHONHASHSEED": "7", "MPLBACKEND": "agg"},
+    )
+    first = contents(tmp_path / "a")
+    assert {"demo/03_auc.pdf", "demo/03_auc.png", "demo/03_scores.csv", "demo/thesis.tex"} <= set(first)
+    assert first == contents(tmp_path / "b")
+    assert not [name for name in first if name.endswith(".part")]
+
+
+def test_captions_end_with_the_context(tmp_path):
+    stage(tmp_path, "03", ["03_auc"])
+    text = (tmp_path / "captions.tex").read_text()
+    assert (
+        "\\newcommand{\\medrobCaptionZeroThreeAUC}{%\nCaption of 03\\_auc. Data: phantom; seed: 0.}\n" in text
+    )
+
+
+def test_captions_explain_the_dagger_once_a_method_has_failed(tmp_path):
+    bundle = Bundle(tmp_path, context="Seed 0")
+    bundle.figure(line(), "before")
+    bundle.failed = [("gradcam", "layer4.0"), ("gradcam", "layer4.1")]
+    bundle.figure(line(), "later")
+    bundle.document()
+    text = (tmp_path / "captions.tex").read_text()
+    assert "Before. Seed 0.}" in text
+    assert "Later. Seed 0. † fails randomisation: Grad-CAM at layer4.0, layer4.1.}" in text
+
+
+def test_stages_add_their_parts_in_any_order_and_the_summary_stands_first(tmp_path):
+    for order in ("ab", "ba"):
+        for name in order:
+            folder = tmp_path / order / "demo"
+            stage(folder, name, {"a": ["01_z", "summary"], "b": ["01_b", "03_a"]}[name], {f"of {name}": 1})
+    assert contents(tmp_path / "ab") == contents(tmp_path / "ba")
+    text = (tmp_path / "ab" / "demo" / "thesis.tex").read_text()
+    labels = [part.split("}")[0] for part in text.split(r"\label{fig:demo:")[1:]]
+    assert labels == ["summary", "01_b", "01_z", "03_a"]
+
+
+def test_a_stage_removes_what_it_no_longer_writes_and_nothing_else(tmp_path):
+    (tmp_path / "mine.pdf").write_text("not of a stage")
+    stage(tmp_path, "01", ["01_healthy", "01_ill"], {"n": 1})
+    stage(tmp_path, "03", ["03_auc"])
+    stage(tmp_path, "01", ["01_ill", "01_new"])
+    left = {Path(name).name for name in contents(tmp_path)}
+    assert not [name for name in left if "healthy" in name or "numbers-" in name]
+    assert {"mine.pdf", "01_ill.pdf", "01_new.png", "03_auc.pdf", "figure-03_auc.json"} <= left
+    assert "healthy" not in "".join((tmp_path / f).read_text() for f in ("thesis.tex", "captions.tex"))
+
+
+def test_without_a_stage_nothing_is_removed(tmp_path):
+    stage(tmp_path, "", ["a"])
+    stage(tmp_path, "", ["b"])
+    assert {"a.pdf", "b.pdf"} <= set(contents(tmp_path))
+    assert "a.pdf" in (tmp_path / "thesis.tex").read_text()
+
+
+def test_stages_that_are_out_of_date_are_left_out(tmp_path):
+    folder = tmp_path / "demo"
+    stage(folder, "05", ["05_former"], {"former": 1})
+    bundle = Bundle(folder, stage="03")
+    bundle.figure(line(), "03_new")
+    bundle.document(stages=["01"])
+    texts = [(folder / f"{name}.tex").read_text() for name in ("thesis", "captions", "numbers")]
+    assert not [text for text in texts if "former" in text.lower()]
+    assert "03_new" in texts[0]
+    assert (folder / "05_former.pdf").exists()
+
+
+@pytest.mark.parametrize("name", ["01_a/b", "01_a b"])
+def test_two_names_for_one_file_are_refused(tmp_path, name):
+    bundle = Bundle(tmp_path)
+    bundle.figure(line(), "01_a, b")
+    bundle.figure(line(), "01_a, b")
+    with pytest.raises(ValueError, match=r"figures '01_a, b' and .* would both be written to '01_a_b'"):
+        bundle.figure(line(), name)
+
+
+@pytest.mark.parametrize("name", ["thesis", "numbers", "captions"])
+def test_names_of_the_bundle_are_kept(tmp_path, name):
+    with pytest.raises(ValueError, match=rf"name='{name}' is kept for {name}.tex"):
+        Bundle(tmp_path).table(frame(), name)
+
+
+def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):
+    stage(tmp_path, "03", ["03_auc"])
+    before, write = contents(tmp_path), Path.write_bytes
+
+    def full(path, content):
+        if ".png" in path.name or "numbers.tex" in path.name:
+            write(path, content[:5])
+            raise OSError(errno.ENOSPC, "No space left on device")
+        return write(path, content)
+
+    monkeypatch.setattr(Path, "write_bytes", full)
+    bundle = Bundle(tmp_path, stage="03")
+    with pytest.raises(OSError, match=r"03_auc\.png: No space left on device; nothing was changed"):
+        bundle.figure(line("another"), "03_auc", "Another")
+    with pytest.raises(OSError, match="nothing was changed"):
+        bundle.document()
+    assert contents(tmp_path) == before
+
+
+def test_a_folder_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(OSError, match=r"could not write .*t\.csv"):
+        Bundle(tmp_path / "file").table(frame(), "t")
+    assert contents(tmp_path) == {"file": b"no folder"}
+
+
+@pytest.mark.parametrize("damage", ["{", "[]", '{"kind": "figure"}', None])
+def test_a_damaged_part_is_named(tmp_path, damage):
+    stage(tmp_path, "03", ["03_auc"])
+    part = tmp_path / "parts" / "figure-03_auc.json"
+    elsewhere = json.dumps(json.loads(part.read_text()) | {"files": ["../../precious.pdf"]})
+    part.write_text(elsewhere if damage is None else damage)
+    with pytest.raises(ValueError, match=r"figure-03_auc\.json is damaged .*delete it and run"):
+        stage(tmp_path, "03", [])
+
+
+def test_the_style_of_the_reader_is_left_alone(tmp_path):
+    before = dict(matplotlib.rcParams)
+    stage(tmp_path, "03", ["03_auc"])
+    assert dict(matplotlib.rcParams) == before
+
+
+def test_numbers_add_up_in_a_stage_and_begin_anew_in_the_next_run(tmp_path):
+    text = tmp_path / "numbers.tex"
+    bundle = Bundle(tmp_path, stage="05")
+    bundle.numbers(numbers(a=1))
+    bundle.numbers(numbers(b=2))
+    bundle.numbers(numbers(a=3))
+    bundle.document()
+    assert r"\newcommand{\medrobA}{3}" in text.read_text()
+    assert r"\newcommand{\medrobB}{2}" in text.read_text()
+    stage(tmp_path, "05", [], {"c": 4})
+    assert r"\medrobC}" in text.read_text()
+    assert r"\medrobA}" not in text.read_text()
+
+
+def test_two_stages_cannot_give_the_same_macro(tmp_path):
+    stage(tmp_path, "03", [], {"clean auc": 0.9})
+    with pytest.raises(ValueError, match=r"'clean auc' and 'clean-AUC' both give the macro \\medrobCleanAUC"):
+        stage(tmp_path, "05", [], {"clean-AUC": 0.8})
+
+
+@pytest.mark.parametrize("prefix", ["", "run1", "a b", r"\x"])
+def test_prefixes_hold_letters(tmp_path, prefix):
+    with pytest.raises(ValueError, match=r"prefix=.*letters alone"):
+        Bundle(tmp_path, prefix=prefix)
+
+
+def test_a_stage_is_part_of_file_names(tmp_path):
+    with pytest.raises(ValueError, match=r"stage='a/b': use letters"):
+        Bundle(tmp_path, stage="a/b")
+
+
+def compiled(folder):
+    """Compile twice, as references need; the log."""
+    for _ in range(2):
+        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "thesis.tex"]
+        whole = os.environ | {"max_print_line": "9999"}  # no line breaks within names
+        done = subprocess.run(
+            command, cwd=folder, capture_output=True, text=True, errors="replace", env=whole
+        )
+        assert done.returncode == 0, done.stdout[-2000:]
+    return (folder / "thesis.log").read_text(errors="replace")
+
+
+@needs_pdflatex
+def test_the_document_compiles(tmp_path):
+    write_all(tmp_path / "demo")
+    log = compiled(tmp_path / "demo")
+    for trouble in ("Overfull", "Warning", "undefined", "Missing character"):
+        assert trouble not in log
+
+
+@needs_pdflatex
+def test_an_empty_document_compiles(tmp_path):
+    Bundle(tmp_path / "demo").document()
+    assert "Warning" not in compiled(tmp_path / "demo")

@@ -1,0 +1,303 @@
+"""Words, numbers and tables as LaTeX: by hand, and what cannot be printed."""
+
+import re
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from medrob.thesis import Bundle, latex
+from medrob.thesis.latex_table import latex_table, readable
+from medrob.thesis.macros import quoted
+
+NAN = float("nan")
+
+
+def frame():
+    return pd.DataFrame(
+        {"corruption": ["motion_blur", "contrast"], "auroc": [0.98765, 0.5], "low": [0.95, NAN],
+         "high": [1.0, NAN], "p": [0.0004, 0.25], "cases": [60, 12345]}
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("a_b & #1 $x$ {y}", r"a\_b \& \#1 \$x\$ \{y\}"),
+        ("95 % of 3%", r"95~\% of 3\%"),
+        ("~ ^ \\", r"\textasciitilde{} \textasciicircum{} \textbackslash{}"),
+        ("é œ ß – “x” ±", "é œ ß – “x” ±"),
+        ("e\N{COMBINING ACUTE ACCENT}", "é"),
+        ("≥ 3 → α, −1", r"\ensuremath{\geq} 3 \ensuremath{\to} \ensuremath{\alpha}, \ensuremath{-}1"),
+        ("two\n\tlines\x00", "two lines "),
+        ("ǆ ﬁ ①", "dz fi 1"),
+        ("文", r"\texttt{U+6587}"),
+    ],
+)
+def test_escape(text, wanted):
+    assert latex.escape(text) == wanted
+
+
+@pytest.mark.parametrize(
+    ("value", "digits", "wanted"),
+    [
+        (0.9604, 3, "0.960"),
+        (-0.0314, 3, "−0.031"),
+        (-0.0004, 3, "0.000"),
+        (1301, 0, "1301"),
+        (649000, 0, "649\N{THIN SPACE}000"),
+        (NAN, 3, "not defined"),
+        (None, 3, "not defined"),
+        (-np.inf, 3, "−∞"),
+        ("gaussian noise", 3, "gaussian noise"),
+    ],
+)
+def test_number(value, digits, wanted):
+    assert latex.number(value, digits) == wanted
+
+
+@pytest.mark.parametrize(
+    ("size", "wanted"),
+    [
+        (0, 3),
+        (0.02, 3),
+        (1, 3),
+        (1.01, 2),
+        (31.7, 1),
+        (100.5, 0),
+        (0.005, 4),
+        (0.0003, 5),
+        (1e-12, 6),
+        (NAN, 3),
+    ],
+)
+def test_decimals_keep_three_digits_that_count(size, wanted):
+    assert latex.decimals(size) == wanted
+
+
+def test_intervals():
+    assert latex.with_interval(0.96, 0.944, 0.9754) == "0.960 (0.944 to 0.975)"
+    assert latex.with_interval(0.96, NAN, NAN) == "0.960 (interval not defined)"
+    assert latex.with_interval(NAN, 0.1, 0.2) == "not defined"
+
+
+@pytest.mark.parametrize(
+    ("p", "wanted"),
+    [(0.0081, "𝑝 = .008"), (0.001, "𝑝 = .001"), (0.00099, "𝑝 < .001"), (0.13, "𝑝 = .130"), (1, "𝑝 > .999"),
+     (NAN, "not defined")],
+)  # fmt: skip
+def test_p_values(p, wanted):
+    assert latex.p_value(p).replace("\N{NO-BREAK SPACE}", " ") == wanted
+
+
+def test_p_values_lie_between_0_and_1():
+    with pytest.raises(ValueError, match=r"p=1\.5 is no p value.*between 0 and 1"):
+        latex.p_value(1.5)
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [
+        ("clean auc", r"\medrobCleanAUC"),
+        ("worst drop", r"\medrobWorstDrop"),
+        ("drift gradcam layer4.1", r"\medrobDriftGradCAMLayerFourOne"),
+        ("drift gradcam++ layer4.1", r"\medrobDriftGradCAMPlusPlusLayerFourOne"),
+        ("spearman é", r"\medrobSpearmanE"),
+        ("top 20 %", r"\medrobTopTwoZeroPercent"),
+    ],
+)
+def test_macros_hold_letters_alone(name, wanted):
+    assert latex.macro(name) == wanted
+    assert wanted[1:].isascii()
+    assert wanted[1:].isalpha()
+
+
+def test_names_without_letters_are_refused():
+    for make in (latex.macro, latex.file_name):
+        with pytest.raises(ValueError, match="holds no letter or digit"):
+            make("≥ –")
+
+
+@pytest.mark.parametrize(
+    ("name", "wanted"),
+    [("03_auc", "03_auc"), ("01_a/b, c. d", "01_a_b_c_d"), ("é–文", "e_u6587"), ("../x", "x")],
+)
+def test_file_names(name, wanted):
+    assert latex.file_name(name) == wanted
+
+
+def test_a_table_by_hand():
+    assert latex_table(frame(), "Five_p.", "tab:r:t", context="Seed: 0.").splitlines() == [
+        r"\begin{table}",
+        r"\centering",
+        r"\caption{Five\_p. A dash (—): not defined. Seed: 0.}",
+        r"\label{tab:r:t}",
+        r"\setlength{\tabcolsep}{4pt}",
+        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
+        r"\begin{tabular}{lrrr}",
+        r"\toprule",
+        r"corruption & \begin{tabular}[b]{@{}r@{}}AUROC \\ (95~\% interval)\end{tabular}"
+        r" & \ensuremath{p} & cases \\",
+        r"\midrule",
+        r"motion blur & 0.988 (0.950 to 1.000) & <~.001 & 60 \\",
+        r"contrast & 0.500 (—) & .250 & 12\,345 \\",
+        r"\bottomrule",
+        r"\end{tabular}}",
+        r"\end{table}",
+    ]
+
+
+def test_methods_that_failed_are_marked():
+    table = pd.DataFrame({"method": ["gradcam", "layercam"], "value": [0.5, 0.6]})
+    text = latex_table(table, "C.", "l", failed=[("gradcam", "layer4.1")])
+    assert "Grad-CAM† & 0.500" in text and "LayerCAM & 0.600" in text
+
+
+def test_every_interval_joins_its_value():
+    columns = ["value", "low", "high", "drop", "drop_low", "drop_high", "gain"]
+    table = pd.DataFrame([[0.9, 0.8, 1.0, -0.1, -0.2, 0.0, 3.0]], columns=columns)
+    assert {name: cells for name, (cells, _) in readable(table).items()} == {
+        "value (95 % interval)": ["0.900 (0.800 to 1.000)"],
+        "drop (95 % interval)": ["−0.100 (−0.200 to 0.000)"],
+        "gain": ["3"],
+    }
+
+
+def test_no_interval_at_all_leaves_the_value_alone():
+    table = pd.DataFrame({"auc": [0.9, 0.85], "low": NAN, "high": NAN})
+    assert readable(table) == {"AUC": (["0.900", "0.850"], True)}
+
+
+def test_digits_follow_the_size_of_a_column():
+    table = pd.DataFrame(
+        {"rmse": [31.72, 9.9], "ssim": [0.5, 0.25], "lr": [0.0003, 0.001], "epoch": [1.0, 2.0]}
+    )
+    assert [cells for cells, _ in readable(table).values()] == [
+        ["31.7", "9.9"], ["0.500", "0.250"], ["0.0003", "0.0010"], ["1", "2"],
+    ]  # fmt: skip
+
+
+def test_pivoted_columns_are_read_after_their_name():
+    table = pd.DataFrame({"corruption": ["a", "b"], "severity": [1, 5], "drop": [0.1, 0.5]})
+    wide = table.pivot(index="corruption", columns="severity", values="drop").reset_index()
+    assert list(readable(wide)) == ["corruption", "severity 1", "severity 5"]
+    assert readable(wide)["severity 5"][0] == ["—", "0.500"]
+
+
+def test_words_that_never_change_move_to_the_caption():
+    table = pd.DataFrame({"event": ["flipped"] * 2, "method": ["gradcam"] * 2, "auroc": [0.7, 0.8]})
+    text = latex_table(table, "C.", "l")
+    assert r"\caption{C. In all rows: event flipped; method Grad-CAM.}" in text
+    assert text.count("flipped") == 1
+    assert "Grad-CAM" in latex_table(table[["method"]], "C.", "l").split(r"\midrule")[1]
+
+
+@pytest.mark.parametrize("columns", [["corruption", "value", "low", "high"], []])
+def test_an_empty_table_says_so(columns):
+    text = latex_table(pd.DataFrame(columns=columns), "C.", "l")
+    assert text.split("\\midrule\n")[1].startswith("no rows")
+
+
+def test_columns_that_read_the_same_are_refused():
+    with pytest.raises(ValueError, match=r"two columns read 'a b'.*rename one of"):
+        readable(pd.DataFrame({"a_b": [1], "a b": [2]}))
+
+
+def test_tables_beyond_40_rows_run_over_pages():
+    assert "longtable" not in latex_table(pd.DataFrame({"n": range(40)}), "C.", "l")
+    text = latex_table(pd.DataFrame({"n": range(41)}), "C.", "l")
+    assert r"\begin{longtable}{r}" in text
+    assert text.count(r"\toprule") == 2
+
+
+def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
+    table = pd.DataFrame({"a_b": ["x_y & 5 %", "other"], "value": [0.123456, 0.5], "none": NAN})
+    assert Bundle(tmp_path).table(table, "t", keep=table.head(1)[["a_b", "value"]]) is table
+    text = (tmp_path / "t.tex").read_text()
+    assert r"x\_y \& 5~\% & 0.123 \\" in text
+    assert "other" not in text
+    assert r"\caption{T.}" in text
+    assert (tmp_path / "t.csv").read_text() == "a_b,value,none\nx_y & 5 %,0.123456,\nother,0.5,\n"
+
+
+def test_numbers_by_hand(tmp_path):
+    bundle = Bundle(tmp_path / "demo", stage="05")
+    rows = [
+        ("clean auc", 0.96, 0.944, 0.9754, 0.0081, "AUC on\nclean images"),
+        ("worst drop", -0.031, NAN, NAN, NAN, None),
+        ("rmse", 31.72, 20.04, 40.0, 1e-9, "grey levels"),
+        ("nothing", NAN, NAN, NAN, NAN, ""),
+    ]
+    bundle.numbers(pd.DataFrame(rows, columns=["name", "value", "low", "high", "p", "what"]))
+    bundle.document()
+    text = (tmp_path / "demo" / "numbers.tex").read_text()
+    wanted = {
+        "CleanAUC": "0.960", "CleanAUCLow": "0.944", "CleanAUCHigh": "0.975",
+        "CleanAUCCI": "0.960 (0.944 to 0.975)", "CleanAUCP": r"\ensuremath{p}~=~.008",
+        "WorstDrop": r"\ensuremath{-}0.031", "RMSECI": "31.7 (20.0 to 40.0)",
+        "RMSEP": r"\ensuremath{p}~<~.001", "NothingCI": "not defined", "NothingP": "not defined",
+    }  # fmt: skip
+    for name, prints in wanted.items():
+        assert rf"\newcommand{{\medrob{name}}}{{{prints}}}" in text
+    assert not re.search("WorstDrop(CI|Low|High)", text)  # it has no interval
+    assert "% AUC on clean images\n" in text
+    assert "nan" not in text.lower().replace("name", "")
+
+
+def test_counts_have_no_digits_and_texts_stay_texts():
+    values = {"images": 600, "worst": "contrast", "share": 0.25, "none": 0}
+    rows = pd.DataFrame({"name": values.keys(), "value": pd.Series(values.values(), dtype=object)})
+    assert {e["name"]: e["macros"][""] for e in quoted(rows)} == {
+        "images": "600", "worst": "contrast", "share": "0.250", "none": "0",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("numbers", "words"),
+    [
+        (
+            pd.DataFrame({"name": ["a b", "A-b"], "value": 1.0}),
+            r"'a b' and 'A-b' both give the macro \\medrobAB",
+        ),
+        (pd.DataFrame({"name": ["layer4.1", "layer41"], "value": 1.0}), r"\\medrobLayerFourOne"),
+        (
+            pd.DataFrame({"name": ["x", "x low"], "value": 1.0, "low": [0, NAN], "high": [2, NAN]}),
+            r"'x' and 'x low' both give the macro \\medrobXLow",
+        ),
+        (pd.DataFrame({"name": ["a", "a"], "value": 1.0}), "two rows named 'a'"),
+        (pd.DataFrame({"name": ["a"]}), "table numbers lacks value"),
+    ],
+)
+def test_bad_numbers_are_refused_and_nothing_is_written(tmp_path, numbers, words):
+    bundle = Bundle(tmp_path / "run")
+    with pytest.raises(ValueError, match=words):
+        bundle.numbers(numbers)
+    assert not (tmp_path / "run").exists()
+
+
+def test_the_macro_of_a_p_value_names_its_correction(tmp_path):
+    columns = ["name", "value", "low", "high", "p", "correction", "what"]
+    rows = [
+        ("one", 0.5, 0.4, 0.6, 0.012, "Holm", "first"),
+        ("two", 0.5, 0.4, 0.6, 0.2, "Benjamini-Hochberg", ""),
+        ("three", 0.5, 0.4, 0.6, 0.3, "none", ""),
+        ("four", 0.5, 0.4, 0.6, NAN, "Holm", ""),
+        ("five", 0.5, 0.4, 0.6, NAN, "", ""),
+        ("six", "not shown", NAN, NAN, NAN, "", "the answer"),
+    ]
+    found = {e["name"]: e["macros"] for e in quoted(pd.DataFrame(rows, columns=columns))}
+    ends = {name: [end for end in macros if end.startswith("P")] for name, macros in found.items()}
+    assert ends == {
+        "one": ["PHolm"],
+        "two": ["PBH"],
+        "three": ["PRaw"],
+        "four": ["PHolm"],
+        "five": [],
+        "six": [],
+    }
+    assert found["four"]["PHolm"] == "not defined" and found["six"] == {"": "not shown"}
+    bundle = Bundle(tmp_path, stage="05")
+    bundle.numbers(pd.DataFrame(rows, columns=columns))
+    text = bundle.document().read_text()
+    assert r"\medrobOnePHolm{} (Holm)" in text and r"\medrobThreePRaw{} (uncorrected)" in text
+    assert r"\newcommand{\medrobThreePRaw}" in (tmp_path / "numbers.tex").read_text()
