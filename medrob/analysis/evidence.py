@@ -42,7 +42,7 @@ class Evidence:
     resamples: int = 2000
     permutations: int = 2000
     seed: int = 0
-    tables: dict[str, pd.DataFrame] = field(init=False, default_factory=dict, repr=False)  # see `once`
+    answered: dict[str, pd.DataFrame] = field(init=False, default_factory=dict, repr=False)  # see `once`
 
     def __post_init__(self) -> None:
         require(self.drift, ["image", *CONDITION, *MAP, "rmse"], "drift")
@@ -54,9 +54,11 @@ class Evidence:
         if not len(self.drift):
             raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
         needed = held(self.drift)
-        tables = (("predictions", self.predictions, {CLEAN}), ("corruptions", self.distances, set()))
-        for name, table, more in tables:
-            if missing := (needed | more) - held(table):
+        for name, table, wanted in (
+            ("predictions", self.predictions, needed | {CLEAN}),
+            ("corruptions", self.distances, needed),
+        ):
+            if missing := wanted - held(table):
                 raise ValueError(
                     f"the table {name} lacks the conditions {sorted(missing)}, which drift holds"
                 )
@@ -199,9 +201,9 @@ def once(question: Callable[[Evidence], pd.DataFrame]) -> Callable[[Evidence], p
     @wraps(question)
     def asked(evidence: Evidence) -> pd.DataFrame:
         name = question.__name__
-        if name not in evidence.tables:
-            evidence.tables[name] = question(evidence)
-        return evidence.tables[name]
+        if name not in evidence.answered:
+            evidence.answered[name] = question(evidence)
+        return evidence.answered[name]
 
     return asked
 
