@@ -186,7 +186,7 @@ def test_exhaustive_shows_every_image_in_26_ways(blobs, monkeypatch):
         seen.extend(zip((image.tobytes() for image in images), views.tolist(), strict=True))
         return whole(images, rng, views)
 
-    monkeypatch.setitem(augment.POLICIES, "exhaustive", (watch, 26))
+    monkeypatch.setitem(augment.POLICIES, "exhaustive", watch)
     fit(blobs, epochs=1, batch_size=128, augment="exhaustive")
     assert len(seen) == len(set(seen)) == 48 * 26
 

@@ -12,9 +12,7 @@ from torch import nn
 from medrob.check import check_images, check_integer
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
-from medrob.models import activate, pick_device, place
-from medrob.models.device import memory_order, ordered
-from medrob.models.layers import evaluating
+from medrob.models import activate, evaluating, memory_order, ordered, pick_device, place
 from medrob.progress import bar
 
 

@@ -1,9 +1,9 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
 
 from medrob.models.build import architectures, build, form, wrap
-from medrob.models.device import pick_device, place
+from medrob.models.device import memory_order, ordered, pick_device, place
 from medrob.models.files import load, save
-from medrob.models.layers import cam_layers, layer_shapes
+from medrob.models.layers import cam_layers, evaluating, layer_shapes
 from medrob.models.network import RESNETS, STEMS, Classifier, Normalise, ResNet, activate
 
 __all__ = [
@@ -16,9 +16,12 @@ __all__ = [
     "architectures",
     "build",
     "cam_layers",
+    "evaluating",
     "form",
     "layer_shapes",
     "load",
+    "memory_order",
+    "ordered",
     "pick_device",
     "place",
     "save",

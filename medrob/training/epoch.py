@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -49,17 +51,18 @@ class Feed:
             for rows in parts:
                 yield self.resident[torch.from_numpy(rows).to(self.device)]
         elif self.policy is None and self.device.type == "cpu":
-            yield from map(self._made, parts, seeds)
+            yield from map(self._batch, parts, seeds)
         else:
+            jobs = zip(parts, seeds, strict=True)
             with ThreadPoolExecutor(1) as pool:
-                ahead = [pool.submit(self._made, *job) for job in zip(parts[:2], seeds[:2], strict=True)]
-                for i in range(len(parts)):
-                    batch = ahead.pop(0).result()
-                    if i + 2 < len(parts):
-                        ahead.append(pool.submit(self._made, parts[i + 2], seeds[i + 2]))
+                # Two batches ahead, no more: each may take hundreds of megabytes.
+                ahead = deque(pool.submit(self._batch, *job) for job in islice(jobs, 2))
+                while ahead:
+                    batch = ahead.popleft().result()
+                    ahead.extend(pool.submit(self._batch, *job) for job in islice(jobs, 1))
                     yield batch.to(self.device, non_blocking=batch.is_pinned())
 
-    def _made(self, places: np.ndarray, seed: Any) -> Tensor:
+    def _batch(self, places: np.ndarray, seed: Any) -> Tensor:
         views, rows = np.divmod(places, len(self.data))
         images = self.data.images[rows]
         if self.policy is not None:
