@@ -4,7 +4,7 @@ import pytest
 from skimage import metrics as oracle
 
 from medrob import corruptions
-from medrob.corruptions.conditions import CLEAN, grid
+from medrob.corruptions import CLEAN, grid
 from medrob.evaluation import compare_images, distance
 
 

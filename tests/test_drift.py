@@ -6,8 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from medrob import data, drift, evaluation, models, saliency
-from medrob.corruptions import conditions
+from medrob import corruptions, data, drift, evaluation, models, saliency
 from medrob.drift import LOCALISATION, SIMILARITIES, USUAL, Explainer, compare, measure
 
 METHODS = ["gradcam", "layercam"]
@@ -73,7 +72,7 @@ def test_rows_are_in_the_order_asked_for(moved):
 def test_it_is_the_comparison_of_explained_pictures(moved, model, dataset):
     """The same numbers by the public parts: predict, corrupt, explain, compare."""
     clean = evaluation.predict(model, dataset.images).argmax(1)
-    images = conditions.apply(dataset.images, ("gaussian_noise", 5), seed=0, index=np.arange(12))
+    images = corruptions.apply_condition(dataset.images, ("gaussian_noise", 5), seed=0, index=np.arange(12))
     a, b = (
         saliency.explain(model, x, methods=METHODS, layers=LAYERS, targets=clean)
         for x in (dataset.images, images)
@@ -117,7 +116,10 @@ def test_preserved_and_target_where_the_truth_is_known():
     network = Explainer(Brightness(), ["gradcam"], ["layer"])
     rows = measure(network, dataset, [("brightness", 1), ("brightness", 5)])
     assert rows["target"].tolist() == [0, 0, 1] * 2
-    bright = [conditions.apply(dataset.images, ("brightness", s), seed=0, index=np.arange(3)) for s in (1, 5)]
+    bright = [
+        corruptions.apply_condition(dataset.images, ("brightness", s), seed=0, index=np.arange(3))
+        for s in (1, 5)
+    ]
     means = np.concatenate([x.mean((1, 2, 3)) for x in bright])
     assert (means > 128).tolist() == [False, False, True, False, True, True]
     assert rows["preserved"].tolist() == [True, True, True, True, False, True]

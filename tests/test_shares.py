@@ -2,8 +2,7 @@ import nbformat
 import pandas as pd
 import pytest
 
-from medrob import drift, evaluation, study
-from medrob.corruptions import conditions
+from medrob import corruptions, drift, evaluation, study
 from medrob.runs import STAGES, Run
 from medrob.runs.shares import share_of
 
@@ -36,7 +35,7 @@ def test_what_is_no_share_is_refused(share):
         share_of(list(range(26)), share)
 
 
-TODO = conditions.grid(["gaussian_noise", "contrast"])
+TODO = corruptions.grid(["gaussian_noise", "contrast"])
 STAGE_OF = {
     "predictions": ("03_test", evaluation.predict_conditions, {"seed": 3, "batch_size": 16}),
     "drift": ("04_heatmaps", drift.measure, {"seed": 3}),

@@ -10,9 +10,8 @@ from pytorch_grad_cam.metrics import road
 from scipy.stats import spearmanr
 from torchvision.models import VisionTransformer
 
-from medrob import data, drift, evaluation, models, saliency, trust
+from medrob import corruptions, data, drift, evaluation, models, saliency, trust
 from medrob.analysis import failed, verdicts
-from medrob.corruptions import conditions
 from medrob.drift import Explainer, compare
 from medrob.saliency import Settings
 from medrob.trust.imputation import impute
@@ -495,7 +494,7 @@ def test_locating_is_the_comparison_of_explained_pictures(explainer, masked):
     found = drift.measure(replace(explainer, batch_size=5), masked, GRID)
     by = found.set_index(["corruption", "severity", "method", "layer"]).sort_index()
     for condition in GRID:
-        pictures = conditions.apply(masked.images, condition, seed=0, index=np.arange(12))
+        pictures = corruptions.apply_condition(masked.images, condition, seed=0, index=np.arange(12))
         suffix = "_clean" if condition[0] == "clean" else ""
         for key, maps in explainer.explain(pictures, targets).items():
             here = by.loc[(*(GRID[1] if suffix else condition), *key)]

@@ -11,7 +11,7 @@ from scipy.stats import rankdata
 from medrob.analysis.evidence import Evidence, once
 from medrob.analysis.exchange import corruption_orders
 from medrob.analysis.layout import CONDITION, MAP, estimate, laid, resampled
-from medrob.corruptions.conditions import CLEAN
+from medrob.corruptions import CLEAN
 from medrob.evaluation import auc, class_names
 
 POOLED, WITHIN, PARTIAL = KINDS = ("pooled", "within severity", "partial")

@@ -14,7 +14,7 @@ from medrob.analysis.exchange import image_orders
 from medrob.analysis.layout import CONDITION, MAP, Cube, cube, held, laid
 from medrob.analysis.map_choice import headline, repeated
 from medrob.check import require, require_numbers
-from medrob.corruptions.conditions import CLEAN
+from medrob.corruptions import CLEAN
 from medrob.evaluation import bootstrap_weights, class_names
 
 SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")

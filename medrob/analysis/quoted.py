@@ -17,7 +17,7 @@ from medrob.analysis.finding import OPPOSITE, UNDEFINED, YES, Finding
 from medrob.analysis.layout import EVERY, INPUT, MAP, ends
 from medrob.analysis.questions import QUESTIONS, answers, tests
 from medrob.check import require
-from medrob.corruptions.conditions import CLEAN
+from medrob.corruptions import CLEAN
 
 COLUMNS = ["name", "value", "low", "high", "p", "correction", "what"]
 UNTESTED = (np.nan, "")  # p and correction

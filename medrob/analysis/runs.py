@@ -11,7 +11,7 @@ from medrob.analysis.association import condition_aucs, condition_means
 from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, MAP, ends, estimate, held, resampled
 from medrob.analysis.questions import grid
-from medrob.corruptions.conditions import CLEAN
+from medrob.corruptions import CLEAN
 
 MEASURES = ("auc", "drop", "drift")
 OVERALL, AT_CLEAN = "all", "clean"

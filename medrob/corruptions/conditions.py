@@ -44,6 +44,3 @@ def examples(
     """One image of a data set under several conditions: ``{condition: uint8 (H, W, C)}``."""
     picture, place = images[index : index + 1], np.array([index])
     return {c: apply_condition(picture, c, seed=seed, index=place)[0] for c in conditions}
-
-
-apply = apply_condition

@@ -9,8 +9,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from medrob.corruptions.conditions import CLEAN, Condition
-from medrob.corruptions.conditions import apply as corrupted
+from medrob.corruptions import CLEAN, Condition
+from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.explainer import Explainer, Key
 from medrob.drift.lesions import localise
@@ -38,7 +38,7 @@ def measure(
     Args:
         explainer: the network and how its maps are made.
         dataset: the images it is judged on.
-        conditions: from `medrob.corruptions.conditions.grid`.
+        conditions: from `medrob.corruptions.grid`.
         images: indices of the images; None = all.
         target: the class explained. "predicted" = that predicted for the clean image, at every severity;
             "label" = the true one; "own" = that predicted for each picture, clean or corrupted: the map may

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medrob.corruptions.conditions import Condition
+from medrob.corruptions import Condition
 from medrob.data import ImageDataset
 
 SELECTIONS = ("all", "random", "correct", "wrong")

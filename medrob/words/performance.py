@@ -71,7 +71,11 @@ def calibration(scores: pd.DataFrame) -> str:
 
 
 def errors(
-    errors: pd.DataFrame | None, reference: str, *, size: int = ALEXNET_SIZE, suite: str = ALEXNET_SUITE
+    errors: pd.DataFrame | None,
+    reference: str,
+    *,
+    size: int = ALEXNET_SIZE,
+    suite: str | list[str] = ALEXNET_SUITE,
 ) -> str:
     """The errors under corruption (None: an image has several labels) beside those of the reference.
 
@@ -85,7 +89,7 @@ def errors(
     if set(mean["metric"]) == {"excess"}:
         note = f"{name(reference)} has no figures for this data set. "
         note += f"{elsewhere} for mCE, relative mCE, BE and rBE."
-    elif reference == "alexnet" and (size, suite.split(":")[0]) != (ALEXNET_SIZE, ALEXNET_SUITE):
+    elif reference == "alexnet" and (size, str(suite).split(":")[0]) != (ALEXNET_SIZE, ALEXNET_SUITE):
         theirs = f"AlexNet's figures are for {ALEXNET_SIZE} px and the suite {ALEXNET_SUITE}"
         note = f"This is not like with like: {theirs}, this run has {size} px and the suite {name(suite)}. "
         note += f"{elsewhere}."
