@@ -83,20 +83,6 @@ def test_one_severity_is_enough():
     assert kinds.loc["within severity", "value"] > 0.6
 
 
-def test_mean_drift_by_hand():
-    drift = pd.DataFrame(
-        {"image": [0, 1, 2, 0, 1, 2], "severity": [1, 1, 1, 2, 2, 2], "preserved": [True, True, False] * 2,
-         "degenerate": [False, False, False, False, False, True], "rmse": [0.1, 0.2, 0.6, 0.2, 0.4, np.nan]}
-    )  # fmt: skip
-    mean = analysis.mean_drift(drift, ["severity"])
-    assert mean["value"].tolist() == pytest.approx([0.3, 0.3])
-    assert mean["images"].tolist() == [3, 2]
-    assert mean["degenerate"].tolist() == pytest.approx([0, 1 / 3])
-    assert ((mean["low"] <= mean["value"]) & (mean["value"] <= mean["high"])).all()
-    kept = analysis.mean_drift(drift, ["severity"], stratum="preserved")
-    assert kept["value"].tolist() == pytest.approx([0.15, 0.3])
-
-
 def test_a_method_with_only_degenerate_maps_is_nan_and_counted():
     predictions, drift, distances = tables(
         lambda c, s: 0.1 * s, lambda c, s: 0.1 * s, layers=("flat", "deep")
@@ -287,42 +273,6 @@ def test_p_is_near_uniform_where_there_is_no_link():
     assert (rows[rows["kind"] == "partial"]["p"] < 0.05).mean() < 0.15
 
 
-def test_mean_drift_of_groups_by_hand():
-    """Two images of two corruptions; an image's values are averaged before the images are."""
-    drift = pd.DataFrame(
-        {"image": [0, 0, 1, 1, 0, 0, 1, 1], "corruption": ["a", "b"] * 4, "severity": [1] * 4 + [2] * 4,
-         "method": "m", "layer": "l", "preserved": [True, True, True, False, True, False, False, False],
-         "degenerate": [False] * 3 + [True] + [False] * 4,
-         "rmse": [0.1, 0.3, 0.4, np.nan, 0.2, 0.4, 0.6, 0.8]}
-    )  # fmt: skip
-    by_severity = analysis.mean_drift(drift, ["severity"])
-    assert by_severity["value"].tolist() == pytest.approx([(0.2 + 0.4) / 2, (0.3 + 0.7) / 2])
-    assert by_severity["degenerate"].tolist() == [0.25, 0]
-    both = analysis.mean_drift(drift, ["corruption", "severity"])
-    both = both.set_index(["corruption", "severity"])
-    assert both["value"].to_dict() == pytest.approx(
-        {("a", 1): 0.25, ("b", 1): 0.3, ("a", 2): 0.4, ("b", 2): 0.6}
-    )
-    assert both["images"].to_dict() == {("a", 1): 2, ("b", 1): 1, ("a", 2): 2, ("b", 2): 2}
-    strata = analysis.strata(drift).set_index(["stratum", "severity"])["value"]
-    assert strata["preserved"].to_dict() == pytest.approx({1: (0.2 + 0.4) / 2, 2: 0.2})
-    assert strata.loc["flipped", 2] == pytest.approx((0.4 + 0.7) / 2)
-    assert np.isnan(strata.loc["flipped", 1])  # the only flipped picture has a degenerate map
-
-
-def test_interval_of_a_mean_is_that_of_the_normal_law():
-    """400 images: mean +- 1.96 standard errors."""
-    value = np.random.default_rng(0).normal(0.3, 0.1, 400)
-    drift = pd.DataFrame(
-        {"image": np.arange(400), "severity": 1, "preserved": True, "degenerate": False, "rmse": value}
-    )
-    row = analysis.mean_drift(drift, ["severity"]).iloc[0]
-    half = 1.96 * value.std() / 20
-    assert row["value"] == pytest.approx(value.mean())
-    assert row["low"] == pytest.approx(value.mean() - half, abs=0.1 * half)
-    assert row["high"] == pytest.approx(value.mean() + half, abs=0.1 * half)
-
-
 def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
     predictions, drift, distances = tables(
         lambda c, s: 0.15 * s, lambda c, s: 0.1 * s, noise=0.2, severities=(2, 5), layers=("one", "two")
@@ -399,27 +349,6 @@ def test_conditions_that_a_table_lacks_are_named():
         Evidence(predictions.drop(columns="predicted"), drift, distances)
 
 
-# -- In words ------------------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("shares", "expected"),
-    [
-        ({"l1": 0.0, "l2": 0.1, "l3": 0.2}, "l2"),
-        ({"l1": 0.0, "l2": 0.0, "l3": 0.0}, "l3"),
-        ({"l1": 0.9, "l2": 0.5, "l3": 1.0}, "l2"),
-    ],
-)
-def test_headline_is_the_deepest_usable_layer(shares, expected):
-    rows = itertools.product(("layercam", "gradcam"), shares, range(10))
-    drift = pd.DataFrame(
-        [(method, layer, i < 10 * shares[layer]) for method, layer, i in rows],
-        columns=["method", "layer", "degenerate"],
-    )
-    assert analysis.headline(drift) == ("gradcam", expected)
-    assert analysis.headline(drift[drift["method"] != "gradcam"]) == ("layercam", expected)
-
-
 def scores_table(drops):
     """Scores whose clean AUC is .9; other metrics and classes must not be read."""
     rows = [("clean", 0, "all", "auc", 0.9, 0.8, 0.95, 0.0, 0.0, 0.0)]
@@ -448,45 +377,3 @@ def test_summary_quotes_the_tables():
     quoted = warnings.query("severity == 2 and event == 'flipped' and signal == 'entropy'").iloc[0]
     assert rows.loc["warning entropy", "value"] == quoted["auroc"]
     assert "severity 2" in rows.loc["warning drift gradcam deep", "what"]
-
-
-# -- Evidence --------------------------------------------------------------------------------------
-
-
-def of_methods(**rmse):
-    """Drift of one layer, one value a method and comparison."""
-    rows = [
-        dict(method=m, layer="layer4.1", image=i, corruption="fog", severity=1, rmse=v)
-        for m, values in rmse.items()
-        for i, v in enumerate(values)
-    ]
-    return pd.DataFrame(rows)
-
-
-def test_twins_are_named_once_with_the_first_of_them():
-    base = np.linspace(0, 1, 8)
-    moved = of_methods(gradcam=base, layercam=base[::-1], hirescam=base + 1e-6, xgradcam=base - 1e-6)
-    found = analysis.twins(moved)
-    assert found.to_dict("records") == [
-        {"method": "hirescam", "layer": "layer4.1", "same_as": "gradcam"},
-        {"method": "xgradcam", "layer": "layer4.1", "same_as": "gradcam"},
-    ]
-    assert list(dict.fromkeys(analysis.distinct(moved)["method"])) == ["gradcam", "layercam"]
-
-
-@pytest.mark.parametrize(
-    "other",
-    [
-        np.linspace(0, 1, 8) + 0.01,  # close, but not the same
-        np.where(np.arange(8) < 4, np.linspace(0, 1, 8), np.nan),  # the same where there is a map
-    ],
-)
-def test_methods_that_are_close_are_no_twins(other):
-    moved = of_methods(gradcam=np.linspace(0, 1, 8), layercam=other)
-    assert analysis.twins(moved).empty
-    pd.testing.assert_frame_equal(analysis.distinct(moved), moved)
-
-
-def test_maps_that_never_move_are_not_called_twins():
-    moved = of_methods(gradcam=np.zeros(8), layercam=np.zeros(8))
-    assert analysis.twins(moved).empty  # one value says nothing
