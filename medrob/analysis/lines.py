@@ -116,6 +116,7 @@ def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray, seed: int) -> tu
     weights = bootstrap_weights(len(images), RESAMPLES, seed)
     n, sx, sy, sxx, sxy = (np.concatenate([np.ones((1, len(images))), weights]) @ sums).T
     slope = (sxy - sx * sy / n) / np.maximum(sxx - sx**2 / n, 1e-12)
-    at = np.linspace(*np.quantile(x, [0.005, 0.995]), STEPS)
+    left, right = np.quantile(x, [0.005, 0.995])
+    at = np.linspace(left, right, STEPS)
     lines = (sy / n)[:, None] + slope[:, None] * (at - (sx / n)[:, None])
     return at, lines[0], *np.quantile(lines[1:], [0.025, 0.975], axis=0)

@@ -30,6 +30,16 @@ from medrob.figures.panels import (
 )
 from medrob.figures.style import DASHES, DRIFT, FLIPS, Failed, Look, layer_labels, looks, word
 
+__all__ = [
+    "drift_by_class",
+    "drop_against_drift",
+    "failure_curves",
+    "image_boxes",
+    "image_scatter",
+    "strata_bars",
+    "warnings",
+]
+
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
 
 
@@ -40,7 +50,7 @@ def drift_by_class(
 
     Args:
         mean: from `medrob.analysis.drift_by_class`. scores: from `medrob.evaluation.score`.
-        method, severity: of `mean`. failed: (method, layer) pairs; these methods are marked.
+        method, severity: of `mean`.
 
     Raises:
         ValueError: scores without a column.
@@ -61,7 +71,7 @@ def drop_against_drift(
     Args:
         pairs: from `medrob.analysis.drop_and_drift`.
         fits: from `medrob.analysis.lines_over_corruptions`: a line and its 95 % interval in each panel.
-        layers: to show, from the top down. failed: (method, layer) pairs; these methods are marked.
+        layers: to show, from the top down.
     """
     pairs = pairs[pairs["layer"].isin(layers)]
     if pairs.dropna(subset=["value", "drop"]).empty:
@@ -96,7 +106,7 @@ def image_scatter(
     Args:
         points: from `medrob.analysis.moved_and_fell`, of one method.
         fits: from `medrob.analysis.lines_over_images`: a line and its 95 % interval in each panel.
-        classes: the names of the labels. failed: (method, layer) pairs; these methods are marked.
+        classes: the names of the labels.
     """
     points = points.dropna(subset=["rmse", "drop"])
     if points.empty:
@@ -104,7 +114,7 @@ def image_scatter(
     look, labels = looks(points["corruption"]), _classes(points, classes)
     shapes = looks(labels.values())
     figure, axes, panels = _layers_by_severity(
-        points, dict.fromkeys(points["layer"]), height=0.22, above=0.16
+        points, list(dict.fromkeys(points["layer"])), height=0.22, above=0.16
     )
     for key_of, ax in panels.items():
         group = _at(points, key_of)
@@ -145,7 +155,6 @@ def image_boxes(
     Args:
         points: from `medrob.analysis.moved_and_fell`, of one method and layer.
         scores: from `medrob.evaluation.score`. classes: the names of the labels.
-        failed: (method, layer) pairs; these methods are marked.
 
     Raises:
         ValueError: scores without a column.
@@ -234,7 +243,6 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
 
     Args:
         strata: from `medrob.analysis.strata`. layer: of the maps.
-        failed: (method, layer) pairs; these methods are marked.
     """
     here = strata[strata["layer"] == layer]
     rows = here[here["value"].notna()]
@@ -268,7 +276,6 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
 
     Args:
         failure: from `medrob.analysis.failure`. severity: of the corruptions.
-        failed: (method, layer) pairs; these methods are marked.
     """
     rows = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")]
     maps = rows[rows["signal"] == "drift"]

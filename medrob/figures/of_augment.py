@@ -11,6 +11,8 @@ import pandas as pd
 from medrob.figures.panels import Drawing, bare, legend, lines, picture, sized
 from medrob.figures.style import looks, word
 
+__all__ = ["augmentations", "corruption_grid", "image_distance", "montage"]
+
 CONDITION = ["corruption", "severity"]
 
 

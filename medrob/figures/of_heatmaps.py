@@ -31,6 +31,16 @@ from medrob.figures.panels import (
 )
 from medrob.figures.style import DRIFT, SALIENCY, Failed, Look, ink, layer_labels, looks, word
 
+__all__ = [
+    "drift_by_layer",
+    "drift_scale",
+    "faithfulness",
+    "localisation",
+    "overlay_grid",
+    "randomisation",
+    "row_labels",
+]
+
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
 SAME = 1e-4  # of rank correlations: rounding
 TESTS = {
@@ -115,7 +125,6 @@ def drift_by_layer(
         mean: from `medrob.analysis.mean_drift`, one row for each panel, line and layer.
         panels, by: the columns that make the panels and the lines.
         titles: panel -> title, where its name is not enough. note: said below, such as the severity.
-        failed: (method, layer) pairs; these methods are marked.
     """
     rows = mean[mean["value"].notna()]
     if rows.empty:
@@ -151,7 +160,6 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
     Args:
         trust: holds the rows of `medrob.trust.randomisation`.
         layer: of panel (a). Dashed line: the map of another image.
-        failed: (method, layer) pairs; these methods are marked.
     """
     rows = trust[trust["test"] == "randomisation"]
     figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
@@ -216,7 +224,7 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
 
     Args:
         trust: holds the rows of `medrob.trust.faithfulness`. Open circles: a random map of that resolution.
-        layer: of the maps. failed: (method, layer) pairs; these methods are marked.
+        layer: of the maps.
     """
     rows = trust[
         trust["layer"].isin([layer, "input"]) & trust["test"].isin(["insertion", "deletion", "road"])
@@ -233,9 +241,9 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
         ax.set_title(TESTS[test])
     named_ticks(axes[0][0], [word(m, failed) for m in methods])
     below(figure, f"probability of the class explained: area; of ROAD: difference ({layer})")
-    handles = key(look)
-    handles[1].set_markerfacecolor("none")
-    legend(figure, handles=handles)
+    method, random = key(look)
+    random.set(markerfacecolor="none")
+    legend(figure, handles=[method, random])
     return figure
 
 
@@ -247,7 +255,6 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
 
     Args:
         trust: holds the rows of `medrob.trust.localisation`. method, layer: of the maps.
-        failed: (method, layer) pairs; these methods are marked.
     """
     needed = ["method", "layer", "test", "stage", "corruption", "severity", *VALUE, "chance", "images"]
     require(trust, needed, "trust")
@@ -298,7 +305,6 @@ def drift_scale(
         mean: from `medrob.analysis.mean_drift` by severity, method and layer.
         layer: of the maps.
         twins: from `medrob.analysis.twins`: methods that are one map are drawn once, under all their names.
-        failed: (method, layer) pairs; these methods are marked.
     """
     rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(LIMITS)]
     names = {method: [method] for method in rows[rows["test"] == "ceiling-image"]["method"]}

@@ -23,6 +23,8 @@ from medrob.figures.panels import (
 )
 from medrob.figures.style import FIRST, Failed, Look, looks, word
 
+__all__ = ["answers_compared", "method_ranks", "runs_compared"]
+
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 
 
@@ -44,7 +46,7 @@ def runs_compared(compared: pd.DataFrame) -> Drawing:
         group = rows[rows["measure"] == measure]
         lines(ax, group, "run", "place", look, label=lambda run: _with_seeds(run, int(seeds[run])))
         ax.set(xlabel="severity (0 = clean)", ylabel=label, title="mean over corruptions")
-        ax.xaxis.get_major_locator().set_params(integer=True)
+        ax.locator_params(axis="x", integer=True)
     axes[0][1].set_ylim(bottom=0)
     if others:
         every = compared[(compared["severity"] == "all") & (compared["run"] != first)]
@@ -84,7 +86,7 @@ def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
     what is too near to it to matter.
 
     Args:
-        asked: from `medrob.analysis.answers_of_runs`. failed: (method, layer) pairs; these are marked.
+        asked: from `medrob.analysis.answers_of_runs`.
     """
     require(asked, ["run", "method", "layer", "name", *VALUE, "verdict"], "asked")
     runs = list(dict.fromkeys(asked["run"]))
@@ -114,7 +116,7 @@ def method_ranks(ranked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
     """Mean drift of every method in every run, the steadiest first; bars: 95 %, numbers: the rank.
 
     Args:
-        ranked: from `medrob.analysis.ranks`. failed: (method, layer) pairs; these methods are marked.
+        ranked: from `medrob.analysis.ranks`.
     """
     runs = list(dict.fromkeys(ranked["run"]))
     where = f"the runs {', '.join(runs)}" if len(runs) > 1 else f"run {', '.join(runs)}"

@@ -15,6 +15,8 @@ from medrob.figures.of_test import from_clean
 from medrob.figures.panels import VALUE, Drawing, bars, empty, legend, letters, level, lines, sized
 from medrob.figures.style import Failed, Look, layer_labels, looks, word
 
+__all__ = ["summary"]
+
 KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
 SIGNALS = {"drift": Look("0.1", "o"), "low confidence": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
 
@@ -37,7 +39,7 @@ def summary(
         scores: from `medrob.evaluation.score`. The other tables are from `medrob.analysis`:
         pairs, fits: from `drop_and_drift` and `lines_over_corruptions`. tests: from `tests`.
         failure: from `failure`. answers: from `answers`, to the tests declared for this method and layer.
-        method, layer: what the answer is about. failed: (method, layer) pairs; these methods are marked.
+        method, layer: what the answer is about.
 
     Raises:
         ValueError: scores without a column or the clean AUC.

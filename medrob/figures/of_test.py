@@ -11,6 +11,8 @@ from medrob.evaluation import require_scores
 from medrob.figures.panels import Drawing, below, beside, grid, legend, level, lines, nothing, sized
 from medrob.figures.style import ink, looks, word
 
+__all__ = ["drop_heatmap", "reliability", "severity_curves"]
+
 
 def from_clean(rows: pd.DataFrame) -> pd.DataFrame:
     """Rows whose every corruption begins with the clean one, so that each line starts there."""

@@ -8,6 +8,8 @@ from matplotlib.axes import Axes
 from medrob.figures.panels import Drawing, legend, letters, sized
 from medrob.figures.style import SPLITS
 
+__all__ = ["kept_epoch", "learning_curves", "performance"]
+
 
 def kept_epoch(history: pd.DataFrame, monitor: str = "auc") -> int:
     """The epoch whose weights were kept.
@@ -56,4 +58,4 @@ def _against_epoch(ax: Axes, history: pd.DataFrame, column: str, label: str) -> 
         rows = history[history["split"] == split]
         ax.plot(rows["epoch"], rows[column], color=colour, marker=marker, label=name)
     ax.set(xlabel="epoch", ylabel=label)
-    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.locator_params(axis="x", integer=True)

@@ -43,7 +43,7 @@ def facts_of(figure: Figure) -> dict[str, str]:
 def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Drawing, np.ndarray]:
     """A figure as wide as the text and `height` times as high, with a grid of axes (rows, columns)."""
     width = mpl.rcParams["figure.figsize"][0]
-    return plt.subplots(  # type: ignore[return-value]
+    return plt.subplots(
         rows, columns, figsize=(width, width * height), squeeze=False, FigureClass=Drawing, **options
     )
 

@@ -10,7 +10,7 @@ import numpy as np
 import seaborn as sns
 from matplotlib.colors import to_rgb
 
-Colour = str | tuple[float, ...]
+Colour = str | tuple[float, float, float]
 Failed = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
 POINTS_PER_INCH = 72.27  # TeX points
 TEXTWIDTH = 418.0

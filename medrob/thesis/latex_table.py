@@ -133,7 +133,7 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
     finite = np.abs(table[np.isfinite(table)])
     if table.shape[1] > 1:
         places = _places(finite)
-        return Column([with_interval(*row, places, undefined=DASH) for row in table], True)
+        return Column([with_interval(v, low, high, places, undefined=DASH) for v, low, high in table], True)
     places = 0 if (finite % 1 == 0).all() else _places(finite)
     return Column([number(value, places, undefined=DASH) for value in table[:, 0]], True)
 
