@@ -17,7 +17,7 @@ __all__ = [
     "evaluation",
     "figures",
     "models",
-    "runs",
+    "run",
     "saliency",
     "study",
     "thesis",

@@ -8,10 +8,12 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+PROJECT = Path(__file__).resolve().parents[1]
+
 
 def home() -> Path:
     """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, or the project's own folder."""
-    return Path(os.environ.get("MEDROB_HOME") or Path(__file__).resolve().parents[1]).absolute()
+    return Path(os.environ.get("MEDROB_HOME") or PROJECT).absolute()
 
 
 @contextlib.contextmanager

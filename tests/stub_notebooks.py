@@ -4,56 +4,44 @@ from pathlib import Path
 
 import nbformat
 
-from medrob.runs import STAGES
+from medrob.files import PROJECT
+from medrob.run import READS, STAGES
 
-PARAMETERS = {
-    "01_augment": 'run = "demo"  # name\ndataset = "phantom"  # data\nsize = 28  # pixels',
-    "02_train": 'run = "demo"  # name\nepochs = 1  # passes\nfail = False  # stop\nwait = 0.0  # s',
-    "03_test": 'run = "demo"  # name\nresamples = 10  # of the bootstrap\nreference = "alexnet"  # measure',
-    "04_heatmaps": 'run = "demo"  # name\nimages = 3  # of each class',
-    "05_analysis": 'runs = ["demo"]  # compared\nresults = ""  # where to',
-}
-# The tables hold what was given and what was read, so that they differ if anything before them did.
+# Every table holds what it follows from, so that it differs if anything before it did.
 WORK = """
-for file in STAGES[stage]:
-    if file.endswith(".parquet"):
-        study.save_table(file.removesuffix(".parquet"), pd.DataFrame({"given": [given], "read": [read]}))
-    else:
-        study.path(file).write_text(given + read)
-study.finish()
+import hashlib, json, os, time
+import pandas as pd
+from medrob.stage import begin
+stage = begin({name!r}, globals())
+apart = ("run", "runs", "results", "share", "device", "export", "tensorboard", {apart})
+given = {{k: v for k, v in stage.parameters.model_dump().items() if k not in apart}}
+read = [hashlib.sha256(stage.run.path(f).read_bytes()).hexdigest() for f in {reads!r}]
+table = pd.DataFrame({{"given": [json.dumps(given)], "read": [json.dumps(read)]}})
+log = stage.run.folder.parents[2] / "log"
+with log.open("a") as file:
+    file.write(f"{{stage.results.name}} {name}\\n")
+if (stage.run.folder.parents[2] / "wait-{name}").exists():
+    time.sleep(60)
+assert not (stage.run.folder.parents[2] / f"fail-{name}").exists(), "asked to"
+"""
+FIRST = "stage._described = {'given': {k: given[k] for k in ('dataset', 'size', 'seed')}}\n"
+NETWORK = """for file in ("model.safetensors", "model.json"):
+    stage.results.path(file).write_text(json.dumps([given, read]))
 """
 
 
 def write(folder: Path) -> Path:
     """Write the notebooks; the folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    for stage, cell in PARAMETERS.items():
-        names = [line.split(" = ")[0] for line in cell.splitlines()]
-        given = ", ".join(f"{name}={name}" for name in names)
-        first = "runs[0]" if "runs" in names else "run"
-        told = "repr((epochs,))" if stage == "02_train" else f"repr(({', '.join(names[1:])},))"
-        earlier = [f for one in list(STAGES)[: list(STAGES).index(stage)] for f in STAGES[one]]
-        read = "; ".join([f"read = checksum_of({earlier!r})"])
-        start = [f'stage = "{stage}"', f"study = Run({first}).start(stage, {given})", f"given = {told}"]
-        start += ["checksum_of = lambda files: checksums(study, files)", read]
-        extra = (
-            ["import time", "time.sleep(wait)", "assert not fail, 'asked to'"] if stage == "02_train" else []
-        )
-        if stage == "03_test":
-            extra = ["assert reference == 'alexnet' or len(Run(reference).table('predictions'))"]
-        cells = [
-            "import pandas as pd\nfrom medrob.runs import STAGES, Run, checksum",
-            cell,
-            'checksums = lambda study, files: "".join(checksum(study.path(f))[:4] for f in files)',
-            "\n".join(start),
-            "\n".join([*extra, WORK.strip()]),
-        ]
-        notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(source) for source in cells])
-        notebook.cells[1].metadata["tags"] = ["parameters"]
-        notebook.metadata["kernelspec"] = {
-            "name": "python3",
-            "display_name": "Python 3",
-            "language": "python",
-        }
-        nbformat.write(notebook, folder / f"{stage}.ipynb")
+    for name in STAGES:
+        source = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4)
+        cell = next(c for c in source.cells if "parameters" in c.metadata.get("tags", []))
+        apart = "'resamples', 'reference'" if name == "03_test" else ""
+        work = WORK.format(name=name, reads=READS[name], apart=apart)
+        work += {"01_augment": FIRST, "02_train": NETWORK}.get(name, "")
+        tables = [file.removesuffix(".parquet") for file in STAGES[name] if file.endswith(".parquet")]
+        work += f"stage.keep({', '.join(f'{table}=table' for table in tables)})"
+        cells = [cell, nbformat.v4.new_code_cell(work.strip())]
+        metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}
+        nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata=metadata), folder / f"{name}.ipynb")
     return folder

@@ -9,10 +9,10 @@ import pytest
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
+from medrob.runs import Run
 
 from medrob import data
 from medrob.data import ImageDataset, load, phantom
-from medrob.runs import Run
 
 PNEUMONIA = Path(__file__).parents[2] / "shared" / "data" / "pneumoniamnist.npz"
 

@@ -8,13 +8,13 @@ import pandas as pd
 import pydicom
 import pytest
 import tifffile
+from medrob.runs import Run
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from medrob import data
 from medrob.data import arrays, cache, decode, folders, load
 from medrob.data import splits as splits_of
-from medrob.runs import Run
 
 
 def picture(seed=0, side=16, colours=1, dtype=np.uint8):

@@ -5,7 +5,6 @@ import sys
 
 import nbformat
 from chain import ROOT, environment, run
-
 from medrob.runs import STAGES, Run
 
 

@@ -4,14 +4,14 @@ import shutil
 import nbformat
 import pandas as pd
 import pytest
-
-from medrob import report, thesis
-from medrob.__main__ import main
-from medrob.files import checksum, home
 from medrob.report.notebooks import said, with_formulas
 from medrob.runs import STAGES, Run
 from medrob.runs.overview import overview, shown, verify
 from medrob.runs.state import study_lock
+
+from medrob import report, thesis
+from medrob.__main__ import main
+from medrob.files import checksum, home
 
 
 def make(name="one", stages=STAGES, seed=0):

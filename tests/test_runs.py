@@ -7,10 +7,10 @@ import pandas as pd
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
+from medrob.runs import STAGES, Run, assignments, fits
 
 from medrob import machine, runs
 from medrob.files import atomic
-from medrob.runs import STAGES, Run, assignments, fits
 
 FRAME = pd.DataFrame({"image": [0, 1], "corruption": ["clean", "contrast"], "rmse": [0.0, np.nan]})
 

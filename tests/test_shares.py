@@ -1,10 +1,10 @@
 import nbformat
 import pandas as pd
 import pytest
-
-from medrob import corruptions, drift, evaluation, study
 from medrob.runs import STAGES, Run
 from medrob.runs.shares import share_of
+
+from medrob import corruptions, drift, evaluation, study
 
 
 def start(stage, **parameters):

@@ -16,9 +16,9 @@ import pandas as pd
 import psutil
 import pytest
 import stub_notebooks
-
 from medrob.runs import Run
 from medrob.runs.overview import verify
+
 from medrob.study import jobs, session
 
 ROOT = Path(__file__).parents[1]

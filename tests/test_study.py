@@ -8,10 +8,10 @@ from pathlib import Path
 import pandas as pd
 import papermill
 import pytest
-
-from medrob import study
 from medrob.runs import STAGES
 from medrob.study.inputs import source
+
+from medrob import study
 
 PROJECT = Path(__file__).parents[1]
 NOTEBOOKS = PROJECT / "notebooks"
@@ -208,6 +208,7 @@ def test_networks_without_stem_and_width_take_what_the_notebook_gives(tmp_path):
     text = "runs: {a: {02_train: {arch: densenet121}}, b: {02_train: {stem: auto, width: 0}}}"
     assert list(load(tmp_path, text).runs) == ["a", "b"]
     from medrob.study.choices import RECIPE
+
     from medrob.training import Recipe
 
     assert [field.name for field in fields(Recipe)] == list(RECIPE)

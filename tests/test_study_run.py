@@ -6,7 +6,6 @@ from pathlib import Path
 import pandas as pd
 import pytest
 from chain import ROOT, run
-
 from medrob.runs import STAGES, Run
 from medrob.runs.overview import verify
 

@@ -2,18 +2,20 @@
 
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset
 from medrob.data.downloads import MEDMNIST, MEDMNIST_SIZES
-from medrob.data.load import load, load_run
+from medrob.data.load import OPTIONS, find, load, load_run
 from medrob.data.splits import check_splits, describe, duplicates, subset
 
 __all__ = [
     "MEDMNIST",
     "MEDMNIST_SIZES",
+    "OPTIONS",
     "SPLITS",
     "TASKS",
     "ImageDataset",
     "check_splits",
     "describe",
     "duplicates",
+    "find",
     "load",
     "load_run",
     "subset",

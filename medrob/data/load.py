@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import numpy as np
@@ -11,9 +12,11 @@ from medrob.data.dataset import SPLITS, ImageDataset
 from medrob.data.downloads import MEDMNIST, fetch
 from medrob.data.splits import complete, subset
 from medrob.files import home
-from medrob.runs import Run
+from medrob.run import Run
 
 TABLES = (".csv", ".parquet")
+PHANTOM = r"phantom(:(0?\.\d+|[01](\.0*)?))?"
+OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable")  # of `load`, as notebook 01 gives them
 
 
 def load(
@@ -58,11 +61,11 @@ def load(
     if split not in SPLITS:
         raise ValueError(f"split={split!r}; the splits are {', '.join(SPLITS)}")
     dataset = str(dataset)
+    path = find(dataset)
     if dataset.split(":")[0] == "phantom":
         return _load_phantom(dataset, split, size or phantom.SIZE, seed, limit or 0)
-    if dataset in MEDMNIST:
+    if path is None:
         return subset(arrays.read(fetch(dataset, split, size or 28, root), split, 0), limit, seed)
-    path = _find(dataset)
     if path.suffix.lower() == ".npz":
         return subset(arrays.read(path, split, size or 0, seed), limit, seed)
     return subset(_load_files(path, split, size or 0, seed, channels, skip_unreadable), limit, seed)
@@ -74,10 +77,8 @@ def load_run(run: Run, split: str) -> ImageDataset:
     Raises:
         ValueError: the data are no longer the same.
     """
-    began = run.params["01_augment"]
-    choices = ("size", "seed", "limit", "channels", "skip_unreadable")
-    dataset = load(began["dataset"], split, **{name: began[name] for name in choices if name in began})
-    recorded = run.fingerprint(split)
+    dataset = load(split=split, **run.data["parameters"])
+    recorded = run.data["splits"][split]["fingerprint"]
     if dataset.fingerprint != recorded:
         raise ValueError(
             f"{dataset.name}, split {split!r}: the data have changed since run {run.name!r} was begun "
@@ -87,10 +88,7 @@ def load_run(run: Run, split: str) -> ImageDataset:
 
 
 def _load_phantom(dataset: str, split: str, size: int, seed: int, limit: int) -> ImageDataset:
-    try:
-        confounder = float(dataset.partition(":")[2] or 0)
-    except ValueError:
-        raise ValueError(f"dataset={dataset!r}: give 'phantom' or 'phantom:0.8' (confounder, 0-1)") from None
+    confounder = float(dataset.partition(":")[2] or 0)
     images, labels, masks = phantom.generate(split, size=size, seed=seed, limit=limit, confounder=confounder)
     return ImageDataset(images, labels, phantom.CLASSES, "multiclass", masks, dataset, split)
 
@@ -118,8 +116,18 @@ def _load_files(
     )
 
 
-def _find(dataset: str) -> Path:
-    """The file or folder of that name, here or in the project's folder."""
+def find(dataset: str) -> Path | None:
+    """The file or folder of a data set, here or in the project's folder; None for one that is known by name.
+
+    Raises:
+        ValueError, FileNotFoundError: an unknown name, or a path where nothing lies.
+    """
+    if dataset.split(":")[0] == "phantom":
+        if not re.fullmatch(PHANTOM, dataset):
+            raise ValueError(f"dataset={dataset!r}: give 'phantom' or 'phantom:0.8' (confounder, 0-1)")
+        return None
+    if dataset in MEDMNIST:
+        return None
     for path in (Path(dataset), home() / dataset):
         if dataset and (path.is_dir() or (path.is_file() and path.suffix.lower() in (".npz", *TABLES))):
             return path

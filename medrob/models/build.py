@@ -16,7 +16,8 @@ import torch
 import torchvision
 from torch import nn
 
-from medrob.data import TASKS
+from medrob.config import Train
+from medrob.data import TASKS, ImageDataset
 from medrob.models import weights as _weights
 from medrob.models.network import RESNETS, STEMS, Classifier, Normalise, ResNet
 
@@ -120,6 +121,21 @@ def build(
         origin += "; it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
     first = Normalise(scale.get("mean", 0.5), scale.get("std", 0.5))
     return Classifier(backbone, config, first, _smallest(arch), origin)
+
+
+def for_data(data: ImageDataset, choice: Train) -> Classifier:
+    """The network that the parameters of notebook 02 choose, for the channels and classes of data."""
+    return build(
+        choice.arch,
+        in_channels=data.channels,
+        num_classes=data.num_classes,
+        size=data.images.shape[1],
+        task=data.task,
+        weights=choice.weights,
+        normalise=choice.normalise,
+        **form(choice.arch, stem=choice.stem, width=choice.width),
+        seed=choice.seed,
+    )
 
 
 def form(arch: str, *, stem: str, width: int) -> dict[str, Any]:

@@ -6,7 +6,6 @@ import contextlib
 import hashlib
 import io
 import json
-import re
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -29,48 +28,37 @@ METADATA = {
     "png": {"Software": None},
 }
 RESERVED = ("thesis", "captions", "numbers")
+PREFIX = "medrob"  # of the macros
 
 
 class Bundle:
     r"""Writes into the figures folder of a run, to which every notebook adds its part.
 
-    What each call wrote is noted in ``parts/``; `document` puts the parts together.
+    Nothing is written before `document`, which puts the parts of all stages together: a notebook that fails
+    leaves the folder as it was.
 
     Args:
-        folder: usually ``Run(...).figures``; made when something is written.
-        stage: who writes, such as "03_test". What this stage wrote before and does not write again is
-            removed by `document`; without a stage nothing is removed.
-        context: ends every caption: a sentence, or a mapping such as ``{"data": "phantom", "seed": 0}``.
+        folder: usually ``Run(...).figures``.
+        stage: who writes, such as "03_test". What it wrote before and does not write again is removed.
+
+    Attributes:
+        context: ends every caption: a mapping such as ``{"data": "phantom", "seed": 0}``.
         facts: what the captions of `medrob.thesis.CAPTIONS` leave open, such as ``{"layer": "layer4.1"}``.
         failed: (method, layer) pairs that fail randomisation (`medrob.analysis.failed`): these methods are
-            marked in tables, and captions explain the mark. It may be set later.
-        prefix: how the macros begin, letters alone. Two runs in one thesis need two.
-
-    Raises:
-        ValueError: a prefix with anything but letters, or a stage that cannot be part of a file's name.
+            marked in tables, and captions explain the mark.
     """
 
-    def __init__(
-        self,
-        folder: Path,
-        *,
-        stage: str = "",
-        context: str | Mapping[str, Any] = "",
-        facts: Mapping[str, Any] | None = None,
-        failed: Collection[tuple[str, str]] = (),
-        prefix: str = "medrob",
-    ) -> None:
-        if not re.fullmatch("[A-Za-z]+", prefix):
-            raise ValueError(f"prefix={prefix!r}: LaTeX macros hold letters alone; give one such as 'medrob'")
-        if stage and file_name(stage) != stage:
-            raise ValueError(f"stage={stage!r}: use letters, digits, '_', '-' and '+', such as '03_test'")
-        self.folder, self.stage, self.prefix = Path(folder), stage, prefix
-        self.context, self.facts, self.failed = context, dict(facts or {}), failed
-        self._written: dict[str, str] = {}  # key of a part -> the name it was given
+    def __init__(self, folder: Path, stage: str) -> None:
+        self.folder, self.stage = Path(folder), stage
+        self.context: Mapping[str, Any] = {}
+        self.facts: dict[str, Any] = {}
+        self.failed: Collection[tuple[str, str]] = ()
+        self._names: dict[str, str] = {}  # key of a part -> the name it was given
+        self._parts: dict[str, tuple[dict[str, Any], Mapping[str, bytes]]] = {}  # its note, its files
         self._numbers: dict[str, dict[str, Any]] = {}
 
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:
-        """Write the figure as PDF and PNG (300 dots per inch); then show and close it.
+        """Draw the figure as PDF and PNG (300 dots per inch); then show and close it.
 
         Args:
             figure: the drawing.
@@ -128,36 +116,46 @@ class Bundle:
         """
         merged = self._numbers | {entry["name"]: entry for entry in quoted(numbers)}
         entries = list(merged.values())
-        check_macros([{"kind": "numbers", "file": self.stage, "entries": entries}], self.prefix)
+        check_macros([{"kind": "numbers", "file": self.stage, "entries": entries}], PREFIX)
         self._numbers = merged
-        self._written[f"numbers-{self.stage}"] = self.stage
         self._put("numbers", self.stage, {}, entries=entries)
 
-    def document(self, *, stages: Collection[str] | None = None, textwidth: float = TEXTWIDTH) -> Path:
-        """Put the parts of all stages together: ``captions.tex``, ``numbers.tex`` and ``thesis.tex``.
+    def document(self, stages: Collection[str], textwidth: float = TEXTWIDTH) -> Path:
+        """Write the parts of this stage, and put those of all stages together.
 
-        Call it last in every notebook: what this stage wrote before, and has not written now, is removed.
+        ``captions.tex``, ``numbers.tex`` and ``thesis.tex`` are made anew; what this stage wrote before and
+        has not made again is removed.
 
         Args:
-            stages: whose parts count besides this stage's, usually those of the run's record after it was
-                finished, which leaves out what is older than what it builds on; None: all.
+            stages: whose parts count besides this stage's: those that the record of the run holds.
             textwidth: of the document, in points.
 
         Returns:
             The path of ``thesis.tex``.
 
         Raises:
-            ValueError: two stages give the same macro, or a part is damaged. OSError: as in `figure`.
+            ValueError: two stages give the same macro, or a part is damaged.
+            OSError: the folder cannot be written; nothing was changed.
         """
-        parts = [part for part in self._parts() if not self._outdated(part)]
-        if stages is not None:
-            parts = [part for part in parts if part["stage"] in {"", self.stage, *stages}]
-        texts = documents(parts, self.folder.name, self.prefix, textwidth)
-        files = {name: text.encode() for name, text in texts.items()}
-        sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in files)
-        self._write(files | {"parts/document.sha256": sums.encode()})
-        for part in filter(self._outdated, self._parts()):
-            self._remove([*part["files"], f"parts/{_key(part)}.json"])
+        old = {file.stem: _read(file) for file in sorted(self.folder.glob("parts/*.json"))}
+        parts = {key: part for key, part in old.items() if part["stage"] in set(stages) - {self.stage}}
+        files: dict[str, bytes] = {}
+        for key, (part, content) in self._parts.items():
+            note = json.dumps(part, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
+            files |= {**content, f"parts/{key}.json": note.encode()}
+            parts[key] = json.loads(note)
+        ordered = [parts[key] for key in sorted(parts)]
+        texts = documents(ordered, self.folder.name, PREFIX, textwidth)
+        files |= {name: text.encode() for name, text in texts.items()}
+        sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in texts)
+        files["parts/document.sha256"] = sums.encode()
+        with contextlib.ExitStack() as stack:  # all files or none
+            for name, data in files.items():
+                stack.enter_context(atomic(self.folder / name)).write_bytes(data)
+        for key, part in old.items():
+            if part["stage"] == self.stage:
+                for name in {*part["files"], f"parts/{key}.json"} - set(files):
+                    (self.folder / name).unlink(missing_ok=True)
         return self.folder / "thesis.tex"
 
     def _ending(self) -> str:
@@ -169,42 +167,16 @@ class Bundle:
         if file in RESERVED:
             raise ValueError(f"name={name!r} is kept for {file}.tex; give another, such as '05_{file}'")
         macro(file)
-        taken = self._written.setdefault(f"{kind}-{file}", name)
+        taken = self._names.setdefault(f"{kind}-{file}", name)
         if taken != name:
             raise ValueError(f"{kind}s {taken!r} and {name!r} would both be written to {file!r}; rename one")
         return file
 
     def _put(self, kind: str, file: str, files: Mapping[str, bytes], **facts: Any) -> None:
-        """Write the files of a part and its note; remove what it had before and has no more."""
+        """Collect the files of a part and its note."""
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
         part = {"kind": kind, "file": file, "stage": self.stage, "files": sums, **facts}
-        before = [old for old in self._parts() if _key(old) == _key(part)]
-        note = json.dumps(part, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-        self._write({**files, f"parts/{_key(part)}.json": note.encode()})
-        for old in before:
-            self._remove(set(old["files"]) - set(files))
-
-    def _write(self, files: Mapping[str, bytes]) -> None:
-        """Write all files or none."""
-        with contextlib.ExitStack() as stack:
-            for name, content in files.items():
-                stack.enter_context(atomic(self.folder / name)).write_bytes(content)
-
-    def _parts(self) -> list[dict[str, Any]]:
-        """The notes of all stages, by file name."""
-        return [_read(file) for file in sorted(self.folder.glob("parts/*.json"))]
-
-    def _outdated(self, part: Mapping[str, Any]) -> bool:
-        """Whether this stage wrote the part before and has not written it now."""
-        return bool(self.stage) and part["stage"] == self.stage and _key(part) not in self._written
-
-    def _remove(self, names: Collection[str]) -> None:
-        for name in names:
-            (self.folder / name).unlink(missing_ok=True)
-
-
-def _key(part: Mapping[str, Any]) -> str:
-    return f"{part['kind']}-{part['file']}"
+        self._parts[f"{kind}-{file}"] = part, files
 
 
 def _rendered(figure: Figure, kind: str) -> bytes:

@@ -9,7 +9,6 @@ from collections.abc import Collection, Mapping
 from typing import Any
 
 from medrob.figures import word
-from medrob.runs import Run
 
 CAPTIONS = {
     "01_montage": "Training images of every class.",
@@ -79,24 +78,24 @@ CAPTIONS = {
 }
 
 
-def context(run: Run) -> dict[str, str | int]:
-    """Which data, how many images, which network and seeds: what the finished stages of a run have noted.
+def context(about: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, str | int]:
+    """What a caption says of a run: its data, its network and the seeds.
 
     Args:
-        run: its stage 01_augment is finished.
+        about: what ``data.json`` of the run holds. train: the parameters of 02_train, None before it.
     """
-    stages, params = run.record["stages"], run.params
-    augment, test = params["01_augment"], stages["01_augment"].get("data", {}).get("test", {})
-    facts: dict[str, str | int] = {"data": str(augment["dataset"]).replace("\\", "/").rsplit("/", 1)[-1]}
-    if "shape" in test:
-        facts["data"] = f"{facts['data']}, {test['shape'][0]} x {test['shape'][1]} pixels"
-        facts["test images"] = int(test["images"])
-    if train := params.get("02_train"):
+    began, test = about["parameters"], about["splits"]["test"]
+    name = str(began["dataset"]).replace("\\", "/").rsplit("/", 1)[-1]
+    facts: dict[str, str | int] = {
+        "data": f"{name}, {test['shape'][0]} x {test['shape'][1]} pixels",
+        "test images": int(test["images"]),
+    }
+    if train:
         width = f", width {train['width']}" if train["arch"].startswith("resnet") else ""  # others have none
         facts["network"] = train["arch"] + width
         facts["training augmentation"] = train["augment"]
         facts["training seed"] = int(train["seed"])
-    facts["seed of data and corruptions"] = int(augment["seed"])
+    facts["seed of data and corruptions"] = int(began["seed"])
     return facts
 
 

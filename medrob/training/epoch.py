@@ -14,12 +14,12 @@ import torch
 from torch import Tensor, nn
 
 from medrob import augment
+from medrob.config import Recipe
 from medrob.data import ImageDataset
 from medrob.evaluation import metrics
 from medrob.machine import peak_gpu_memory_mb, peak_memory_mb
 from medrob.models import Classifier, activate
 from medrob.training.optimisation import Objective, make_optimizer, make_schedule
-from medrob.training.recipe import Recipe
 
 CHUNK = 1024  # images that go to the GPU at once
 

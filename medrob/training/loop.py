@@ -10,12 +10,12 @@ from typing import Any
 import pandas as pd
 import torch
 
+from medrob.config import Recipe
 from medrob.data import ImageDataset
 from medrob.models import Classifier, pick_device, place
 from medrob.progress import bar
 from medrob.training import checkpoint
 from medrob.training.epoch import Epochs
-from medrob.training.recipe import Recipe
 
 HISTORY = (
     *("epoch", "split", "loss", "accuracy", "auc", "lr"),
@@ -63,7 +63,7 @@ def fit(
     arguments = {
         **{"network": repr(model.config), "weights": checkpoint.fingerprint(model), "seed": seed},
         **{"train": train.fingerprint, "val": val.fingerprint},
-        **vars(recipe),
+        **recipe.model_dump(),
     }
     place(model, pick_device(device))
     one_epoch = Epochs(model, train, val, recipe, seed)

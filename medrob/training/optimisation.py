@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer, lr_scheduler
 
+from medrob.config import Recipe
 from medrob.data import ImageDataset
-from medrob.training.recipe import Recipe
 
 STEPS = (0.5, 0.75)  # shares of the epochs after which the schedule "step" takes a tenth of the rate
 

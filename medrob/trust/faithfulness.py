@@ -94,7 +94,7 @@ class _Batch:
 
     def areas(self, raw: Tensor) -> dict[str, np.ndarray]:
         """The value of each test for raw maps (n, h, w): (n,), NaN where the map is degenerate."""
-        ranks = _ranks(upsample(raw.float().relu(), self.size), self.ties)[:, None]
+        ranks = _ranks(upsample(raw.float().relu(), (self.size[0], self.size[1])), self.ties)[:, None]
         curves = {kind: self.curve(kind, ranks) for kind in SHARES}
         areas = {kind: np.trapezoid(curves[kind], SHARES[kind], axis=1) for kind in ("insertion", "deletion")}
         areas["road"] = (curves["road-lerf"].mean(1) - curves["road-morf"].mean(1)) / 2

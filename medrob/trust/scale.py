@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -53,7 +54,7 @@ def scale(
         # Without noise the second map is the first.
         again = replace(explainer, methods=noisy, settings=settings).maps(*here)[0] if noisy else {}
         there = other[rows]
-        ends = {
+        ends: dict[str, dict[Any, Any]] = {
             "floor": mine | again,
             "ceiling-image": explainer.maps(images[there], there, classes[there])[0] if n > 1 else {},
             "ceiling-weights": replace(explainer, model=untrained).maps(*here)[0],

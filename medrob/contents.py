@@ -11,22 +11,22 @@ from pathlib import Path
 from medrob.files import home
 
 
-def content(dataset: str) -> str:
-    """A hash of the files of a data set that is given as a path.
+def files(path_or_name: str) -> str:
+    """A hash of the files that lie at a path: of a data set, or of weights.
 
     Files are read once a process. A folder counts with all that is in it, a table with the files it names.
 
     Returns:
-        16 hexadecimal digits; "" for a data set known by name, "absent" for a path where nothing lies.
+        16 hexadecimal digits; "" for what is known by name, "absent" for a path where nothing lies.
     """
-    if not dataset:
+    if not path_or_name:
         return ""
-    path = next((p for p in (Path(dataset), home() / dataset) if p.exists()), None)
+    path = next((p for p in (Path(path_or_name), home() / path_or_name) if p.exists()), None)
     if path is None:
-        return "absent" if "/" in dataset or Path(dataset).suffix else ""
+        return "absent" if "/" in path_or_name or Path(path_or_name).suffix else ""
     inside = path.rglob("*") if path.is_dir() else [path, *_named(path)]
-    files = sorted(file for file in inside if file.is_file())
-    return _together(files, path if path.is_dir() else path.parent)
+    found = sorted(file for file in inside if file.is_file())
+    return _together(found, path if path.is_dir() else path.parent)
 
 
 def source(arch: str) -> str:

@@ -1,0 +1,383 @@
+"""The parameters of the notebooks: their names, defaults, meanings, types, ranges and choices.
+
+This is the one place where a parameter is judged: the notebooks (`medrob.stage.begin`), the study file and
+``snakemake --config`` all go through `judge`. What only another room can list (suites, methods, networks) is
+named by ``"module:function"``, and looked up when a parameter differs from its default.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Iterable, Mapping
+from importlib import import_module
+from types import UnionType
+from typing import Annotated, Any, Literal, Self, get_args, get_origin
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+KINDS = {
+    int: "a whole number",
+    float: "a number",
+    bool: "True or False",
+    str: "a text in quotes",
+    list: "a list",
+}
+
+
+def listed(source: str, *also: str) -> AfterValidator:
+    """Allow what ``"module:name"`` lists, a collection or a function that gives one, and `also`."""
+
+    def check(value: Any) -> Any:
+        module, _, name = source.partition(":")
+        known = getattr(import_module(module), name)
+        names = [*(known() if callable(known) else known), *also]
+        values = value if isinstance(value, list) else [value]
+        if unknown := [item for item in values if item not in names]:
+            raise ValueError(f"unknown {', '.join(map(repr, unknown))}{_nearest(unknown, names)}")
+        return value
+
+    return AfterValidator(check)
+
+
+def accepted(source: str) -> AfterValidator:
+    """Allow what a function ``"module:function"`` takes without a ValueError."""
+
+    def check(value: Any) -> Any:
+        module, _, name = source.partition(":")
+        try:
+            getattr(import_module(module), name)(value)
+        except (TypeError, OSError) as error:  # pydantic gathers ValueErrors alone
+            raise ValueError(str(error)) from None
+        return value
+
+    return AfterValidator(check)
+
+
+def _names_or_all(value: str | list[str]) -> str | list[str]:
+    if value != "all" and not isinstance(value, list):
+        raise ValueError("give 'all', or a list such as ['layer4.1']")
+    return _different(value) if isinstance(value, list) else value
+
+
+def _different(values: list[Any]) -> list[Any]:
+    if not values or len(set(values)) < len(values):
+        raise ValueError("the list is empty or names one twice")
+    return values
+
+
+def _indices(value: int | list[int]) -> int | list[int]:
+    if isinstance(value, list):
+        _different(value)
+    if any(index < 0 for index in (value if isinstance(value, list) else [value])):
+        raise ValueError("give a number of images, 0 for all, or a list of indices such as [3, 17]")
+    return value
+
+
+def _pattern(pattern: str, advice: str) -> AfterValidator:
+    def check(value: str) -> str:
+        if not re.fullmatch(pattern, value):
+            raise ValueError(f"give {advice}")
+        return value
+
+    return AfterValidator(check)
+
+
+Device = Annotated[str, _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'")]
+Share = Annotated[str, _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'")]
+Count = Annotated[int, Field(ge=0)]
+Positive = Annotated[int, Field(ge=1)]
+Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+
+
+class Parameters(BaseModel):
+    """What all parameters have in common: exact types, no unknown names, no change afterwards."""
+
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+
+
+class Augment(Parameters):
+    """Notebook 01_augment."""
+
+    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    dataset: Annotated[str, accepted("medrob.data:find")] = Field(
+        "phantom",
+        description='"phantom", a MedMNIST name, or a path: an .npz, a folder of class folders, a table',
+    )
+    size: Count = Field(
+        0, description="side of the images in pixels; 0: the set's own (phantom 48, MedMNIST 28)"
+    )
+    limit: Count = Field(
+        0, description="at most so many images of each split, every class in proportion; 0: all"
+    )
+    suite: Annotated[str | list[str], accepted("medrob.corruptions:names")] = Field(
+        "thesis",
+        description="which corruptions: one of medrob.corruptions.suites(), or a list of names; "
+        'your own: "package.module:function"',
+    )
+    channels: Literal[0, 1, 3] = Field(
+        0, description="of image files: 1 makes all grey, 3 RGB; 0: as they are"
+    )
+    skip_unreadable: bool = Field(False, description="True: leave out image files that cannot be read")
+    seed: Count = Field(
+        0, description="of the phantom, the noise, splits that are made and the choice of images"
+    )
+    export: bool = Field(
+        False,
+        description="True: also write the corrupted test sets, one .npz a corruption, as MedMNIST-C does",
+    )
+
+
+class Recipe(Parameters):
+    """The settings of a training; `RECIPES` has the published ones."""
+
+    epochs: Positive = Field(8, description="at most so many passes over the training images")
+    batch_size: Annotated[int, Field(ge=2)] = Field(32, description="images a step")  # batch norm needs two
+    optimizer: Literal["adamw", "adam", "sgd"] = Field(
+        "adamw", description='"adamw", "adam" or "sgd" (Nesterov momentum 0.9)'
+    )
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(0.005, description="highest learning rate")
+    schedule: Literal["cosine", "step", "constant"] = Field(
+        "cosine",
+        description='"cosine" (to zero), "step" (a tenth after 50 % and 75 % of the epochs) or "constant"',
+    )
+    warmup: Amount = Field(0.0, description="epochs in which the rate rises to where the schedule has it")
+    weight_decay: Amount = Field(0.0001, description='decoupled for "adamw", an L2 penalty else')
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
+        0.0, description="share of the target spread evenly over the classes"
+    )
+    class_weights: Literal["none", "balanced"] = Field(
+        "none", description='"balanced": rare classes weigh more in the loss'
+    )
+    clip: Amount = Field(0.0, description="largest norm of the gradient; 0: not clipped")
+    precision: Literal["mixed", "float32"] = Field(
+        "mixed", description='"mixed": half precision on GPUs; "float32": never'
+    )
+    augment: Annotated[str, accepted("medrob.augment:policy")] = Field(
+        "none", description='one of medrob.augment.names(), or an imgaug expression such as "iaa.Fliplr(0.5)"'
+    )
+    monitor: Literal["auc", "loss"] = Field(
+        "auc", description='which epoch is kept: highest validation "auc" or lowest validation "loss"'
+    )
+    patience: Count = Field(4, description="stop after so many epochs without a better one; 0: never")
+
+    @model_validator(mode="after")
+    def _rise_ends(self) -> Self:
+        if self.warmup and self.warmup >= self.epochs:
+            raise ValueError(f"warmup={self.warmup!r}: give less than epochs={self.epochs}")
+        return self
+
+
+# What a published recipe decides; the rest (epochs, augmentation) stays the user's.
+RECIPES: dict[str, dict[str, Any]] = {
+    "own": {},
+    # MedMNIST v2 (Yang et al. 2023): 100 epochs, the weights of the best validation AUC are kept.
+    "medmnist": dict(
+        **dict(optimizer="adam", lr=1e-3, schedule="step", warmup=0.0, weight_decay=0.0, batch_size=128),
+        **dict(label_smoothing=0.0, class_weights="none", clip=0.0, precision="float32"),
+        **dict(monitor="auc", patience=0),
+    ),
+}
+
+
+class Train(Recipe):
+    """Notebook 02_train."""
+
+    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    arch: str = Field(
+        "resnet18", description='one of medrob.models.architectures(), or your own "package.module:function"'
+    )
+    stem: Literal["small", "torchvision", "auto"] = Field(
+        "small",
+        description='of the ResNets: "small" (3x3, stride 1), '
+        '"torchvision" (7x7, stride 2, pooling) or "auto"',
+    )
+    width: Count = Field(
+        16, description="of the ResNets: channels of the first stage; 64: as published; 16 learns in minutes"
+    )
+    weights: str = Field(
+        "",
+        description='"": random; "DEFAULT" or another name of torchvision\'s; a .safetensors or a state_dict',
+    )
+    normalise: Literal["auto", "half", "imagenet"] = Field(
+        "auto",
+        description='grey levels: "auto" (as for the weights, if known), "half" (by 0.5) or "imagenet"',
+    )
+    recipe: Literal["own", "medmnist"] = Field(
+        "own",
+        description='"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides',
+    )
+    tensorboard: bool = Field(False, description="True: also log to data/runs/<run>/tensorboard")
+    seed: Count = Field(0, description="of the first weights, the order of the images and the augmentation")
+    device: Device = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
+
+    @property
+    def settings(self) -> Recipe:
+        """The settings of the training: those given, and over them those of the recipe."""
+        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields} | RECIPES[self.recipe])
+
+
+class Test(Parameters):
+    """Notebook 03_test."""
+
+    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    batch_size: Positive = Field(256, description="images a pass")
+    resamples: Count = Field(2000, description="of the bootstrap; 0: no intervals")
+    reference: str = Field(
+        "alexnet",
+        description='whose errors are the measure: "alexnet" (MedMNIST-C\'s figures) '
+        "or the name of a run on the same data",
+    )
+    temperature: bool = Field(
+        False, description="True: probabilities are first scaled on the validation images (Guo et al. 2017)"
+    )
+    device: Device = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
+    share: Share = Field(
+        "", description='"2/4": only the second quarter of the conditions, for a job among several; "": all'
+    )
+
+
+class Heatmaps(Parameters):
+    """Notebook 04_heatmaps."""
+
+    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    methods: Annotated[list[str], AfterValidator(_different), listed("medrob.saliency:names")] = Field(
+        ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"], description="of medrob.saliency.names()"
+    )
+    layers: Annotated[str | list[str], AfterValidator(_names_or_all)] = Field(
+        "all", description='"all": every block, or a list such as ["layer4.1"]'
+    )
+    images: Annotated[int | list[int], AfterValidator(_indices)] = Field(
+        40, description="how many images of each class; 0: all; or a list of indices such as [3, 17]"
+    )
+    select: Literal["random", "correct", "wrong", "all"] = Field(
+        "random", description='which of them: "random", "correct" or "wrong" (as predicted when clean)'
+    )
+    similarities: Annotated[list[str], AfterValidator(_different), listed("medrob.drift:SIMILARITIES")] = (
+        Field(
+            ["rmse", "ssim", "spearman", "iou10"],
+            description="how alike two maps are: of medrob.drift.SIMILARITIES",
+        )
+    )
+    target: str = Field(
+        "predicted",
+        description='the class explained: "predicted" (clean image), "label", '
+        '"own" (each picture\'s) or a class name',
+    )
+    samples: Positive = Field(
+        10,
+        description="noisy copies or steps, for the methods that need several "
+        "(integrated gradients: at least 50)",
+    )
+    channels: Count = Field(0, description="how many channels of a layer the score CAMs weigh; 0: all")
+    checked: Count = Field(
+        5, description="images of each class for the checks of trust; 0: all that were chosen"
+    )
+    attack: bool = Field(
+        False,
+        description="True: also look for the worst case, an attack on the map that keeps the prediction",
+    )
+    seed: Count = Field(0, description="of the choice of images, the noise of methods and the checks")
+    batch_size: Positive = Field(64, description="images a pass; memory grows with it")
+    device: Device = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
+    share: Share = Field(
+        "", description='"2/4": only the second quarter of the conditions, for a job among several; "": all'
+    )
+
+
+class Analysis(Parameters):
+    """Notebook 05_analysis."""
+
+    runs: Annotated[list[str], AfterValidator(_different)] = Field(
+        ["demo"],
+        description="the first one is analysed and written to; all are compared side by side at the end",
+    )
+    results: str = Field("", description='name of the folder that is written to; "": that of the first run')
+    textwidth: Positive = Field(
+        418, description="width of the figures in points, as LaTeX prints it for \\the\\textwidth"
+    )
+
+
+STAGES: dict[str, type[Parameters]] = {
+    "01_augment": Augment,
+    "02_train": Train,
+    "03_test": Test,
+    "04_heatmaps": Heatmaps,
+    "05_analysis": Analysis,
+}
+
+
+def judge(stage: str, values: Mapping[str, Any]) -> Parameters:
+    """The parameters of a stage, with the defaults of those that are not given.
+
+    Raises:
+        ValueError: every mistake at once, a line each: what came, what is allowed, the nearest known name.
+    """
+    if problems := list(mistakes(STAGES[stage], values)):
+        raise ValueError(f"{stage}: " + "\n  ".join(text for _, text in problems))
+    return STAGES[stage](**values)
+
+
+def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
+    """What is wrong with values for a model: pairs of the parameter's name and a sentence."""
+    fields = model.model_fields
+    # A default is right as it is; leaving it out saves the imports that looking up a choice costs.
+    other = {
+        name: v for name, v in values.items() if name not in fields or not _same(v, fields[name].default)
+    }
+    try:
+        model(**other)
+    except ValidationError as error:
+        seen = set()
+        for problem in error.errors(include_url=False):
+            name = str(problem["loc"][0]) if problem["loc"] else ""
+            if name not in seen:  # one mistake gives an error for each kind of value that is allowed
+                seen.add(name)
+                yield name, _sentence(name, problem, model, other)
+
+
+def _same(value: Any, default: Any) -> bool:
+    return type(value) is type(default) and value == default
+
+
+def _sentence(
+    name: str, problem: Mapping[str, Any], model: type[BaseModel], values: Mapping[str, Any]
+) -> str:
+    """An error of pydantic in our words."""
+    kind, context = problem["type"], problem.get("ctx", {})
+    if kind == "extra_forbidden":
+        return f"unknown parameter {name!r}{_nearest([name], model.model_fields)}"
+    if kind == "value_error":
+        return f"{name}={values[name]!r}: {context['error']}" if name else str(context["error"])
+    limits = {
+        "greater_than_equal": "give at least {ge}",
+        "greater_than": "give more than {gt}",
+        "less_than": "give less than {lt}",
+        "literal_error": "give {expected}",
+        "finite_number": "give a finite number",
+    }
+    if kind in limits:
+        return f"{name}={values[name]!r}: {limits[kind].format(**context)}"
+    wanted = " or ".join(dict.fromkeys(_kinds(model.model_fields[name].annotation)))
+    return f"{name}={values[name]!r} is {type(values[name]).__name__}; give {wanted}"
+
+
+def _kinds(annotation: Any) -> Iterable[str]:
+    """What an annotation allows, in words."""
+    if get_origin(annotation) is Annotated:
+        yield from _kinds(get_args(annotation)[0])
+    elif get_origin(annotation) in (UnionType, None) and get_args(annotation):
+        for part in get_args(annotation):
+            yield from _kinds(part)
+    elif get_origin(annotation) is Literal:
+        yield from _kinds(type(get_args(annotation)[0]))
+    else:
+        yield KINDS.get(get_origin(annotation) or annotation, str(annotation))
+
+
+def _nearest(unknown: Iterable[str], names: Iterable[str]) -> str:
+    """``; did you mean 'epochs'? Known are ...``"""
+    names = [str(name) for name in names]
+    near = [n for item in unknown for n in difflib.get_close_matches(str(item), names, 1)]
+    hint = f"; did you mean {', '.join(map(repr, near))}?" if near else "."
+    return f"{hint} Known: {', '.join(names)}"

@@ -1,0 +1,179 @@
+"""Executing a notebook without a reader, as the Snakefile does it, and whether what it made still stands.
+
+A stage that has ended leaves a stamp for each of its files in ``data/runs/<run>/stamps``: the checksum of the
+file. Stamps are what Snakemake orders. They are small, so it compares their content and not only their time,
+and a failed notebook costs no table: Snakemake gives back the stamps, and never touches the files themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import threading
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import filelock
+
+from medrob.files import atomic, checksum
+from medrob.run import STAGES, Run
+
+QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel says little that the notebook does not hold
+NAMES = ("run", "runs", "results", "share", "device")  # parameters that change no table
+
+
+def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -> None:
+    """Execute a notebook into the folder of a run, and leave stamps; a share of a table leaves none.
+
+    While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``.
+
+    Args:
+        key: of what the stage follows from (`medrob.plan.key`); the stamp of the notebook keeps it.
+
+    Raises:
+        SystemExit: the notebook failed; the end of its traceback has been printed.
+    """
+    import papermill
+    from papermill.exceptions import PapermillExecutionError
+
+    stage, share = notebook.stem, str(parameters.get("share", "")).replace("/", "-of-")
+    folder = run.path("notebooks")
+    folder.mkdir(parents=True, exist_ok=True)
+    partial = folder / f"{stage}{share and '.'}{share}.partial.ipynb"
+    source = notebook
+    if share:
+        source = folder / f"{stage}.{share}.ipynb"
+        share_notebook(notebook, source)
+    _end_with_parent()
+    os.environ.setdefault("MEDROB_PROGRESS", "off")
+    try:
+        papermill.execute_notebook(
+            source, partial, parameters, kernel_name="python3", progress_bar=False, extra_arguments=QUIET
+        )
+    except PapermillExecutionError as error:
+        end = "\n".join(str(error).rstrip().splitlines()[-20:])
+        sys.exit(f"{end}\n{stage} of run {run.name} failed; the whole traceback is in {partial}")
+    if share:
+        partial.unlink()
+        source.unlink()
+        return
+    partial.replace(folder / f"{stage}.ipynb")
+    for file in files(stage):
+        with atomic(run.path("stamps", Path(file).name)) as stamp:
+            note = f"# {key}\n" if file.endswith(".ipynb") else ""
+            stamp.write_text(f"{checksum(run.path(file))}  {file}\n{note}")
+
+
+def files(stage: str) -> list[str]:
+    """The files of a finished stage inside the run folder: its tables, and the executed notebook."""
+    return [*STAGES[stage], f"notebooks/{stage}.ipynb"]
+
+
+def stamped(stage: str) -> list[str]:
+    """The names of a stage's stamps."""
+    return [Path(file).name for file in files(stage)]
+
+
+def untrue_stamps(run: Run, stage: str) -> list[Path]:
+    """The stamps of files that are missing or were altered; all, if the stage was made from other files."""
+    stamps = {file: run.path("stamps", Path(file).name) for file in files(stage)}
+    there = {file: stamp for file, stamp in stamps.items() if stamp.exists()}
+    try:
+        wrong = any("was made from another" in problem for problem in run.problems(stage))
+    except ValueError:  # a damaged record
+        wrong = True
+    return [
+        stamp
+        for file, stamp in there.items()
+        if wrong or not run.path(file).exists() or stamp.read_text().split(" ")[0] != checksum(run.path(file))
+    ]
+
+
+def made_otherwise(run: Run, stage: str, parameters: Mapping[str, Any]) -> list[str]:
+    """The parameters of a finished stage that are others now, in words: ``epochs 8, now 20``."""
+    try:
+        made = run.params.get(stage, {})
+    except ValueError:  # a damaged record
+        return []
+    now = {name: value for name, value in parameters.items() if name not in NAMES and name in made}
+    return [f"{name} {made[name]!r}, now {value!r}" for name, value in now.items() if made[name] != value]
+
+
+def look(jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.BaseFileLock, now: Path) -> None:
+    """Say what does not stand of a study, and remove the stamps of files that are missing or were altered.
+
+    Snakemake then makes these files again. While another study is running in the folder, nothing is touched.
+
+    Args:
+        jobs: the names of runs, stages and their parameters.
+        lock: of the folder.
+        now: a file to be written: newer than all stamps, and never the same.
+    """
+    try:
+        now.parent.mkdir(parents=True, exist_ok=True)
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        return
+    now.write_text(str(time.time_ns()))
+    for name, stage, parameters in jobs:
+        run = Run(name)
+        for stamp in untrue_stamps(run, stage):
+            print(f"{name}, {stage}: {stamp.name} is missing or was altered", file=sys.stderr)
+            stamp.unlink()
+        if differences := made_otherwise(run, stage, parameters):
+            print(f"{name}, {stage}: made with {', '.join(differences)}", file=sys.stderr)
+    lock.release()
+
+
+def claim(lock: filelock.BaseFileLock) -> None:
+    """Hold the lock of the folder until this process ends.
+
+    Raises:
+        RuntimeError: another study is running there.
+    """
+    try:
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        raise RuntimeError(
+            f"another study is running in {Path(lock.lock_file).parent}; wait until it has ended, or set "
+            "MEDROB_HOME to another folder"
+        ) from None
+
+
+def share_notebook(notebook: Path, target: Path) -> None:
+    """Write the notebook of a share: the cells tagged ``share`` and ``parameters``, and no others.
+
+    Raises:
+        ValueError: no cell is tagged ``share``: the notebook cannot be split.
+    """
+    book = json.loads(notebook.read_text())
+    tags = [set(cell["metadata"].get("tags", [])) for cell in book["cells"]]
+    if not any("share" in names for names in tags):
+        raise ValueError(f"{notebook} cannot be split: none of its cells is tagged 'share'")
+    kept = [cell for cell, names in zip(book["cells"], tags, strict=True) if names & {"share", "parameters"}]
+    for cell in kept:
+        cell["outputs"], cell["execution_count"] = [], None
+    with atomic(target) as file:
+        file.write_text(json.dumps(book | {"cells": kept}))
+
+
+def _end_with_parent() -> None:
+    """End this process and its kernel when the study that has started it is killed.
+
+    Else two notebooks would work on the same stage as soon as the study is started again.
+    """
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        import psutil
+
+        for child in psutil.Process().children(recursive=True):
+            child.kill()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,234 @@
+"""A run: its folder, its tables, and the record of what made them.
+
+Everything that a run has computed lies in ``data/runs/<run>``. Its five stages write into it in order, each
+at its end: first its files, then its entry in ``run.json``. The entry holds the parameters, the checksums of
+the files that the stage wrote and of those that it was made from, so that `Run.problems` can tell what does
+not belong together.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from medrob.files import atomic, checksum, home
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# The stages in order, and the files that each writes into the run folder.
+STAGES: dict[str, tuple[str, ...]] = {
+    "01_augment": ("data.json", "corruptions.parquet"),
+    "02_train": ("model.safetensors", "model.json", "history.parquet"),
+    "03_test": ("predictions.parquet", "scores.parquet"),
+    "04_heatmaps": ("drift.parquet", "trust.parquet"),
+    "05_analysis": ("association.parquet", "failure.parquet", "summary.parquet"),
+}
+# The files of earlier stages from which a stage's own files follow.
+NETWORK = ("model.safetensors", "model.json")
+READS: dict[str, tuple[str, ...]] = {
+    "01_augment": (),
+    "02_train": ("data.json",),
+    "03_test": ("data.json", "corruptions.parquet", *NETWORK),
+    "04_heatmaps": ("data.json", "corruptions.parquet", *NETWORK, "predictions.parquet"),
+    "05_analysis": (
+        "corruptions.parquet",
+        "predictions.parquet",
+        "scores.parquet",
+        "drift.parquet",
+        "trust.parquet",
+    ),
+}
+# What a stage needs while it runs, and nobody after it.
+TEMPORARY = {"02_train": "checkpoint.pt", "03_test": "shares/predictions", "04_heatmaps": "shares/drift"}
+
+NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
+LONGEST = 100  # characters of a run's name: every file system takes the file names built from it
+
+
+class Run:
+    """One run: its folder, its tables, its record.
+
+    Args:
+        run: a name such as ``"demo"`` (the folder is ``data/runs/demo`` below `medrob.files.home`), or a path
+            to a run folder (relative paths start at the home folder).
+
+    Raises:
+        ValueError: the name holds anything but letters, digits, dot, dash and underscore, or is too long.
+    """
+
+    def __init__(self, run: str | Path) -> None:
+        name = Path(run).name
+        if not re.fullmatch(NAME, name) or ".." in Path(run).parts:
+            raise ValueError(
+                f"run={str(run)!r} is not a run name: use letters, digits, '.', '-' and '_', "
+                "beginning with a letter or a digit, such as 'pneumonia-seed1'"
+            )
+        if len(name) > LONGEST:
+            raise ValueError(f"run={name[:40] + '...'!r} has {len(name)} characters; give at most {LONGEST}")
+        self.name = name
+        self.folder = home() / "data" / "runs" / name if str(run) == name else home() / Path(run)
+
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}: {', '.join(self.record['stages']) or 'no stage yet'})"
+
+    def path(self, *parts: str) -> Path:
+        """A path inside the run folder."""
+        return self.folder.joinpath(*parts)
+
+    @property
+    def figures(self) -> Path:
+        """The folder of this run's figures and tables for the thesis."""
+        return home() / "figures" / self.name
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """What ``run.json`` says: ``{"stages": {stage: {"parameters": ..., "seconds": ...}}}``.
+
+        Raises:
+            ValueError: the file is damaged.
+        """
+        file = self.path("run.json")
+        if not file.exists():
+            return {"run": self.name, "stages": {}}
+        try:
+            record = json.loads(file.read_text())
+            if not isinstance(record, dict) or not isinstance(record.get("stages"), dict):
+                raise ValueError("it holds no stages")
+            if not all(isinstance(e, dict) and "parameters" in e for e in record["stages"].values()):
+                raise ValueError("a stage has no parameters")
+        except ValueError as error:
+            raise ValueError(f"{file} is damaged ({error}); move it away and run 01_augment again") from None
+        return record
+
+    @property
+    def params(self) -> dict[str, dict[str, Any]]:
+        """The parameters of every finished stage: ``{"01_augment": {"dataset": ..., ...}, ...}``."""
+        return {stage: entry["parameters"] for stage, entry in self.record["stages"].items()}
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What 01_augment noted of the data: how to load them, and what each split held (``data.json``)."""
+        try:
+            return json.loads(self.need("data.json").read_text())
+        except ValueError as error:
+            raise ValueError(
+                f"{self.path('data.json')} is damaged ({error}); {self.advice('01_augment')}"
+            ) from None
+
+    def table(self, name: str) -> pd.DataFrame:
+        """Read a table, such as ``"scores"``.
+
+        Raises:
+            FileNotFoundError: it has not been made; the message names the notebook.
+            ValueError: the file is damaged.
+        """
+        import pandas as pd
+        import pyarrow as pa
+
+        path = self.need(f"{name}.parquet")
+        try:
+            return pd.read_parquet(path)
+        except (pa.ArrowInvalid, OSError) as error:
+            raise ValueError(f"{path} is damaged ({error}); delete it and run its notebook again") from None
+
+    def save_table(self, name: str, frame: pd.DataFrame) -> Path:
+        """Write a table as ``<name>.parquet``, whole or not at all; the path."""
+        path = self.path(f"{name}.parquet")
+        with atomic(path) as file:
+            frame.to_parquet(file, index=False)
+        return path
+
+    def need(self, file: str) -> Path:
+        """The path of a file of this run.
+
+        Raises:
+            FileNotFoundError: it is not there; the message names the notebook that makes it.
+        """
+        path = self.path(file)
+        if not path.exists():
+            stage = next((stage for stage, files in STAGES.items() if file in files), None)
+            known = ", ".join(f for files in STAGES.values() for f in files)
+            advice = self.advice(stage) if stage else f"a run holds {known}"
+            raise FileNotFoundError(f"run {self.name!r} has no {file} ({path}); {advice}")
+        return path
+
+    def advice(self, stage: str) -> str:
+        """The command that makes a stage."""
+        command = f"papermill notebooks/{stage}.ipynb out.ipynb -p run {self.name}"
+        return f"notebook {stage} makes it: {command}, or snakemake if the run belongs to a study"
+
+    def ready(self, stage: str) -> dict[str, str]:
+        """Check that the stages before a stage are finished and fit each other.
+
+        Returns:
+            What the stage is made from: the files that it reads and their checksums.
+
+        Raises:
+            FileNotFoundError: an earlier stage has not been run.
+            ValueError: its files do not belong together.
+        """
+        finished = self.record["stages"]
+        for earlier in before(stage):
+            for file in STAGES[earlier]:
+                self.need(file)
+            if earlier not in finished:
+                raise FileNotFoundError(
+                    f"run {self.name!r}: {earlier} is not finished; {self.advice(earlier)}"
+                )
+            for problem in self.problems(earlier):
+                raise ValueError(f"run {self.name!r}: {problem}")
+        return {file: self.written().get(file, "") for file in READS[stage]}
+
+    def written(self) -> dict[str, str]:
+        """The files that the finished stages wrote, and their checksums as recorded."""
+        return {f: s for entry in self.record["stages"].values() for f, s in entry.get("files", {}).items()}
+
+    def problems(self, stage: str) -> Iterator[str]:
+        """What is wrong with a finished stage, in words, each with what to do."""
+        entry = self.record["stages"].get(stage, {})
+        for file, recorded in entry.get("files", {}).items():
+            if not self.path(file).exists():
+                yield f"{file} is missing; {self.advice(stage)}"
+            elif checksum(self.path(file)) != recorded:
+                yield f"{file} was changed after {stage} wrote it (checksum differs); {self.advice(stage)}"
+        for file, used in entry.get("made_from", {}).items():
+            run, _, name = file.rpartition("/")
+            now = (Run(run) if run else self).written().get(name)
+            if used and now != used:
+                yield f"{stage} was made from another {file}; {self.advice(stage)}"
+
+    def keep(self, stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
+        """Record that a stage is finished, with the checksums of its files; what was needed meanwhile goes.
+
+        Raises:
+            OSError: the record cannot be written.
+        """
+        files = {f: checksum(self.path(f)) for f in STAGES[stage] if self.path(f).exists()}
+        whole = json.loads(json.dumps({**entry, "files": files}))  # as it will be read: lists for tuples
+        whole["checksum"] = entry_checksum(whole)
+        record = self.record
+        stages = record["stages"] | {stage: whole}
+        record["stages"] = {name: stages[name] for name in STAGES if name in stages}
+        with atomic(self.path("run.json")) as file:
+            file.write_text(json.dumps(record, indent=1) + "\n")
+        if stage in TEMPORARY:
+            path = self.path(TEMPORARY[stage])
+            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        return whole
+
+
+def before(stage: str) -> list[str]:
+    """The stages before a stage."""
+    return list(STAGES)[: list(STAGES).index(stage)]
+
+
+def entry_checksum(entry: Mapping[str, Any]) -> str:
+    """SHA-256 of what a record says of a stage, except for this number itself."""
+    rest = {name: value for name, value in entry.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(rest, sort_keys=True).encode()).hexdigest()

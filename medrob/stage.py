@@ -1,0 +1,246 @@
+"""What a notebook begins and ends with: `begin` takes its parameters, `Stage.keep` its results.
+
+In between, figures and tables for the thesis are only collected. A notebook that fails therefore changes
+nothing: the tables, the figures and the record of an earlier execution stand until `keep`.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import sys
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import filelock
+
+from medrob import config, shares
+from medrob import data as datasets
+from medrob.figures import TEXTWIDTH, use_style
+from medrob.files import atomic
+from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
+from medrob.run import Run
+from medrob.thesis import Bundle, context
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+    from medrob.data import ImageDataset
+
+
+def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
+    """Begin a stage: judge its parameters, check what it reads, and keep other processes out of it.
+
+    Args:
+        name: the stage, such as "02_train".
+        namespace: where its parameters stand: ``globals()`` in a notebook. Names that papermill has injected
+            and that are no parameters are refused.
+
+    Raises:
+        ValueError: every wrong parameter with what is allowed; files of earlier stages that were altered
+            or do not belong together.
+        FileNotFoundError: an earlier stage is missing; the message says which notebook makes it.
+        RuntimeError: another process is working on the same stage of the same run.
+        OSError: the run folder cannot be written.
+    """
+    known = config.STAGES[name].model_fields
+    values = {parameter: namespace[parameter] for parameter in known if parameter in namespace}
+    return Stage(name, config.judge(name, injected() | values))
+
+
+def injected() -> dict[str, Any]:
+    """The ``name = literal`` lines of the cell that papermill has put into the running notebook."""
+    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    cells = shell.user_ns.get("In", []) if shell else []
+    found: dict[str, Any] = {}
+    for cell in cells:
+        if cell.startswith("# Parameters\n"):
+            for line in ast.parse(cell).body:
+                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
+                    with contextlib.suppress(ValueError):
+                        found[line.targets[0].id] = ast.literal_eval(line.value)
+    return found
+
+
+class Stage:
+    """A stage that has begun.
+
+    Attributes:
+        name: such as "02_train".
+        parameters: the judged parameters, a model of `medrob.config`.
+        run: whose tables it reads. results: the run to which it writes, usually the same.
+    """
+
+    def __init__(self, name: str, parameters: config.Parameters) -> None:
+        self.name, self.parameters = name, parameters
+        self._values = parameters.model_dump()
+        runs = self._values.get("runs") or [self._values["run"]]
+        self.run = Run(runs[0])
+        self.results = Run(self._values.get("results") or runs[0])
+        if self.results.name != self.run.name and set(self.results.record["stages"]) - {name}:
+            raise ValueError(
+                f"results={self.results.name!r} is a run with stages of its own; choose another name"
+            )
+        self._made_from = self._sources(runs)
+        self._notes: dict[str, Any] = {}
+        self._described: dict[str, Any] = {}
+        self._about: Mapping[str, Any] = {}
+        self._began = time.perf_counter()
+        self._lock = self._claim()
+        self._bundle = Bundle(self.results.figures, name)
+        use_style(self._values.get("textwidth", TEXTWIDTH))
+
+    def _sources(self, runs: Sequence[str]) -> dict[str, str]:
+        """The files that the stage is made from and their checksums; those of other runs with their name."""
+        found: dict[str, str] = {}
+        for run in dict.fromkeys(runs):
+            prefix = "" if run == self.results.name else f"{Run(run).name}/"
+            found |= {f"{prefix}{file}": made for file, made in Run(run).ready(self.name).items()}
+        reference = self._values.get("reference", "alexnet")
+        if reference != "alexnet":  # another run, whose errors are the measure of this one's
+            found[f"{reference}/predictions.parquet"] = (
+                Run(reference).written().get("predictions.parquet", "")
+            )
+        return found
+
+    def _claim(self) -> filelock.BaseFileLock:
+        """Hold the lock of this stage, which the system frees when the process ends, however it ends."""
+        share = self._values.get("share", "").replace("/", "-of-")
+        path = self.results.path(".locks", f"{self.name}{share and '.'}{share}")
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            lock = filelock.FileLock(path, is_singleton=True)  # begun again by the same notebook: no conflict
+            lock.acquire(timeout=0)
+        except filelock.Timeout:
+            raise RuntimeError(
+                f"another process is working on {self.name} of run {self.results.name!r}; wait until it has "
+                "ended, stop it, or choose another run name"
+            ) from None
+        except OSError as error:
+            raise type(error)(
+                f"could not write {path.parent}: {error.strerror}; check the permissions and the free space, "
+                "or set MEDROB_HOME to another folder"
+            ) from error
+        return lock
+
+    def load(self, *splits: str) -> list[ImageDataset]:
+        """The images of splits: in 01_augment those that its parameters name, later those of the run.
+
+        Raises:
+            ValueError: the data cannot be read, or are no longer those that 01_augment saw.
+        """
+        if self.name != "01_augment":
+            return [datasets.load_run(self.run, split) for split in splits]
+        options = {name: self._values[name] for name in datasets.OPTIONS}
+        loaded = [datasets.load(self._values["dataset"], split, **options) for split in splits]
+        datasets.check_splits(*loaded)
+        parameters = {"dataset": self._values["dataset"], **options}
+        self._described = {"parameters": parameters, "splits": datasets.describe(*loaded)}
+        return loaded
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """The parameters of 01_augment: the data set, its seed, the suite of corruptions."""
+        return self._values if self.name == "01_augment" else self.run.params["01_augment"]
+
+    def read(self, table: str, run: str = "") -> pd.DataFrame:
+        """A table of this run, or of another one: ``stage.read("scores")``."""
+        return (Run(run) if run else self.run).table(table)
+
+    def note(self, **facts: Any) -> None:
+        """Keep facts (data, device, ...) for this stage's entry in the record."""
+        self._notes.update(facts)
+
+    def shared(
+        self, name: str, conditions: Sequence[Any], function: Callable[[list[Any]], pd.DataFrame]
+    ) -> pd.DataFrame:
+        """The rows that a function gives for all conditions, perhaps in shares.
+
+        A notebook with ``share="2/4"`` computes and keeps the second quarter of the conditions; without, it
+        gathers the shares if all are there and were computed from the same files with the same parameters,
+        and computes everything else.
+        """
+        values = {k: v for k, v in self._values.items() if k not in ("share", "device")}
+        key = {"stage": self.name, "parameters": values, "made_from": self._made_from}
+        share = self._values.get("share", "")
+        return shares.compute(self.run.path("shares", name), share, key, conditions, function)
+
+    def describe(self, *, about: Mapping[str, Any], **facts: Any) -> None:
+        """What captions say from now on.
+
+        Args:
+            about: said at the end of every caption, after the data and the network.
+            **facts: what the captions of this stage's figures leave open, such as ``method="Grad-CAM"``.
+        """
+        self._about, self._bundle.facts = about, dict(facts)
+
+    @property
+    def failed(self) -> Collection[tuple[str, str]]:
+        """Methods that failed randomisation at a layer: marked in tables, explained in captions once set."""
+        return self._bundle.failed
+
+    @failed.setter
+    def failed(self, failed: Collection[tuple[str, str]]) -> None:
+        self._bundle.failed = failed
+
+    def figure(self, figure: Figure, name: str, caption: str = "") -> None:
+        """Show a figure, and collect it for the thesis under a name such as "03_auc"."""
+        self._bundle.context = self._context()
+        self._bundle.figure(figure, name, caption)
+
+    def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
+        """Collect a table for the thesis; `keep` = the rows and columns that are printed, None = all."""
+        self._bundle.context = self._context()
+        self._bundle.table(frame, name, caption, keep=keep)
+
+    def numbers(self, numbers: pd.DataFrame) -> None:
+        """Collect numbers that the text of a thesis quotes."""
+        self._bundle.numbers(numbers)
+
+    def _context(self) -> dict[str, Any]:
+        """What every caption says of the data and the network."""
+        train = self._values if self.name == "02_train" else self.run.params.get("02_train")
+        return context(self._described or self.run.data, train) | dict(self._about)
+
+    def say(self, *sentences: str) -> None:
+        """Show sentences as Markdown."""
+        from IPython.display import Markdown, display
+
+        display(Markdown("\n\n".join(sentences)))
+
+    def keep(self, *, model: Any = None, **tables: pd.DataFrame) -> dict[str, Any]:
+        """End the stage: write its tables, its network, its figures and its entry in the record.
+
+        Args:
+            model: the network that 02_train has trained.
+            **tables: by name, such as ``scores=scores``; those that `medrob.run.STAGES` lists.
+
+        Returns:
+            The entry of the record: parameters, seconds, memory, checksums, notes, versions, git commit.
+        """
+        if model is not None:
+            from medrob.models import save
+
+            save(model, self.results.folder)
+        for name, frame in tables.items():
+            self.results.save_table(name, frame)
+        if self._described:
+            with atomic(self.results.path("data.json")) as file:
+                file.write_text(json.dumps(self._described, indent=1) + "\n")
+        entry = {
+            "parameters": self._values,
+            "made_from": self._made_from,
+            "seconds": round(time.perf_counter() - self._began, 2),
+            "peak_memory_mb": round(peak_memory_mb()),
+            "peak_gpu_memory_mb": round(peak_gpu_memory_mb()) or None,
+            "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+            **self._notes,
+            **machine_facts(),
+        }
+        whole = self.results.keep(self.name, entry)
+        self._bundle.document(self.results.record["stages"], self._values.get("textwidth", TEXTWIDTH))
+        self._lock.release(force=True)
+        return whole

@@ -1,0 +1,385 @@
+"""The study file: which runs exist, in which parameters they differ, and which are compared.
+
+    runs: {demo: {02_train: {epochs: 20}}}       a run by name: stages and their parameters
+    defaults: {04_heatmaps: {images: 0}}         for all runs
+    grids: {seeds: {02_train: {seed: [0, 1]}}}   a run for every combination: seeds-seed0, seeds-seed1
+    compare: {both: [seeds-seed0, seeds-seed1]}  which runs stand side by side; without it, all
+
+All mistakes are told at once, each with the line that it stands on.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from medrob import config, preview
+from medrob.files import PROJECT
+from medrob.run import STAGES, Run
+
+Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
+PARTS = ("defaults", "runs", "grids", "compare")
+COMPARISON = "comparison"
+SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
+MOST_RUNS = 10_000
+ENDINGS = (".npz", ".csv", ".parquet", ".safetensors", ".pth", ".pt")  # which the name of a run leaves out
+
+
+@dataclass(frozen=True)
+class Study:
+    """The runs of a study.
+
+    Attributes:
+        runs: ``{run: {stage: {parameter: value}}}``, every stage of every run, with what the study gives.
+        compare: ``{name of the comparison: its runs}``.
+    """
+
+    runs: dict[str, Stages]
+    compare: dict[str, list[str]]
+
+    def parameters(self, run: str, stage: str) -> dict[str, Any]:
+        """All parameters of a stage of a run, with the defaults."""
+        return config.STAGES[stage].model_construct(**self.runs[run][stage]).model_dump()
+
+    def members(self, name: str) -> list[str]:
+        """The runs of a comparison; of a run, that run."""
+        return self.compare.get(name, [name])
+
+
+def _number(value: Any) -> Any:
+    """What the command line gives as text, as a number."""
+    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
+
+
+Number = Annotated[int, BeforeValidator(_number), Field(strict=True)]
+
+
+class Options(BaseModel):
+    """What ``snakemake --config`` takes."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+    study: Path = Field(PROJECT / "study.yaml", description="the study file")
+    notebooks: Path = Field(PROJECT / "notebooks", description="the folder of the notebooks")
+    threads: Annotated[Number, Field(ge=0)] = Field(0, description="of a notebook; 0: the cores, shared out")
+    gpu: Annotated[Number, Field(ge=0)] = Field(
+        int(shutil.which("nvidia-smi") is not None), description="graphics cards that a network takes"
+    )
+    split: Annotated[Number, Field(ge=1)] = Field(1, description="jobs that share the test, or the maps")
+
+
+def options(given: Mapping[str, Any]) -> Options:
+    """What ``snakemake --config`` gives.
+
+    Raises:
+        ValueError: an unknown key, or something else than a number that makes sense.
+    """
+    if problems := [text for _, text in config.mistakes(Options, given)]:
+        raise ValueError("--config: " + "\n  ".join(problems))
+    return Options(**given)
+
+
+def load(file: Path) -> Study:
+    """Read a study and check all of it.
+
+    Raises:
+        ValueError: every mistake with its line: unknown keys and parameters, wrong types, names that stand
+            twice or cannot be folders, settings that no notebook would take.
+        OSError: the file cannot be read.
+    """
+    if not file.exists():
+        raise FileNotFoundError(f"there is no study {file}; write one, such as 'runs: {{demo: {{}}}}'")
+    reader = Reader()
+    tree = read_yaml(file, reader)
+    if not isinstance(tree, dict) or not (tree.get("runs") or tree.get("grids")):
+        raise ValueError(f"{file} names no runs; write 'runs:' and below it a name, such as 'demo: {{}}'")
+    for part in set(tree) - set(PARTS):
+        reader.say((part,), f"unknown key {part!r}; a study has {', '.join(PARTS)}")
+    runs = reader.runs(tree)
+    compare = reader.compare(tree, runs)
+    reader.references(runs)
+    found = Study(runs, compare)
+    for run in runs:
+        reader.together(found, run)
+    if not reader.mistakes:
+        compare = reader.comparable(found, asked="compare" in tree)
+    if reader.mistakes:
+        lines = dict.fromkeys(f"line {line}: {text}" for line, text in sorted(reader.mistakes))
+        raise ValueError(f"{file}:\n  " + "\n  ".join(lines))
+    return Study(runs, compare)
+
+
+def read_yaml(file: Path, reader: Reader) -> Any:
+    """What a YAML file holds; the reader is told on which line every key stands.
+
+    Raises:
+        ValueError: no YAML, or YAML with aliases, which a few bytes can make as large as the memory.
+    """
+    loader = yaml.SafeLoader("")
+    try:
+        text = file.read_text(encoding="utf-8")
+        for event in yaml.parse(text, yaml.SafeLoader):
+            if isinstance(event, yaml.AliasEvent):
+                where = f"line {event.start_mark.line + 1}"
+                raise ValueError(
+                    f"{file}, {where}: '*{event.anchor}' is a YAML alias, which a study does not take; "
+                    "write what runs have in common under 'defaults:', or make them a grid"
+                )
+        node = yaml.compose(text, yaml.SafeLoader)
+        return _plain(node, (), reader, loader) if node else None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ValueError(f"{file} is not a study: {error}") from None
+    except RecursionError:
+        raise ValueError(f"{file} is not a study: it is nested too deeply") from None
+
+
+def _plain(node: yaml.Node, path: tuple[str, ...], reader: Reader, loader: yaml.SafeLoader) -> Any:
+    """A node of YAML as dictionaries, lists and values; ``1e-3`` is a number."""
+    if isinstance(node, yaml.SequenceNode):
+        return [_plain(item, path, reader, loader) for item in node.value]
+    if isinstance(node, yaml.ScalarNode):
+        if node.style is None and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", node.value):
+            return float(node.value)
+        return loader.construct_object(node)
+    found: dict[str, Any] = {}
+    for key, value in node.value:
+        if not isinstance(key, yaml.ScalarNode):
+            raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
+        inside, line = (*path, key.value), key.start_mark.line + 1
+        if key.value in found:
+            text = f"duplicate key {key.value!r} (first defined on line {reader.lines[inside]})"
+            reader.mistakes.append((line, text))
+        reader.lines[inside] = line
+        found[key.value] = _plain(value, inside, reader, loader)
+    return found
+
+
+@dataclass
+class Reader:
+    """Goes through a study and gathers what is wrong with it."""
+
+    lines: dict[tuple[str, ...], int] = field(default_factory=dict)  # of every key, by its path
+    mistakes: list[tuple[int, str]] = field(default_factory=list)
+    sources: dict[str, list[tuple[str, ...]]] = field(
+        default_factory=dict
+    )  # what a run's parameters come from
+
+    def say(self, path: tuple[str, ...], text: str) -> None:
+        """Note a mistake on the line of a key, or of the nearest key above it."""
+        while path and path not in self.lines:
+            path = path[:-1]
+        self.mistakes.append((self.lines.get(path, 1), text))
+
+    def mapping(self, path: tuple[str, ...], value: Any, example: str) -> dict[str, Any]:
+        """The value, if it is a mapping or empty."""
+        if value is not None and not isinstance(value, dict):
+            self.say(path, f"{' '.join(path)}: give {example}, not {value!r}")
+        return value if isinstance(value, dict) else {}
+
+    def stages(self, path: tuple[str, ...], value: Any, *, axes: bool = False) -> Stages:
+        """Parameters by stage, judged; with `axes`, a list of values for each."""
+        found: Stages = {stage: {} for stage in STAGES}
+        for stage, given in self.mapping(path, value, "stages, such as 01_augment: {size: 28}").items():
+            where = f"{' '.join(path[-2:])}, {stage}"
+            if stage not in STAGES:
+                self.say((*path, stage), f"{where}: no such stage; the stages are {', '.join(STAGES)}")
+                continue
+            inside = self.mapping((*path, stage), given, "parameters, such as {size: 28}")
+            for name, item in inside.items():
+                if axes and (not isinstance(item, list) or not item):
+                    text = f"{name} must be a list of values to try, such as [0, 1], not {item!r}"
+                    self.say((*path, stage, name), f"{where}: {text}")
+                    continue
+                wrong = [text for v in (item if axes else [item]) for text in self.judge(stage, {name: v})]
+                for text in dict.fromkeys(wrong):
+                    self.say((*path, stage, name), f"{where}: {text}")
+                if not wrong:
+                    found[stage][name] = item
+        return found
+
+    @staticmethod
+    def judge(stage: str, values: dict[str, Any]) -> Iterator[str]:
+        """What is wrong with parameters of a stage."""
+        for name in set(values) & set(SET_BY_STUDY):
+            yield f"{name!r} is set by the study; leave it out"
+        yield from (
+            text for _, text in config.mistakes(config.STAGES[stage], values) if _ not in SET_BY_STUDY
+        )
+
+    def runs(self, tree: Mapping[str, Any]) -> dict[str, Stages]:
+        """All runs: those with a name of their own, and those of the grids."""
+        defaults = self.stages(("defaults",), tree.get("defaults"))
+        given = self.mapping(("runs",), tree.get("runs"), "names of runs, such as demo: {}")
+        own = {run: self.stages(("runs", run), stages) for run, stages in given.items()}
+        found = {run: _over(defaults, stages) for run, stages in own.items()}
+        for run in own:
+            self.name(("runs", run))
+            self.sources[run] = [("runs", run), ("defaults",)]
+        grids = self.mapping(("grids",), tree.get("grids"), "names of grids and their lists of values")
+        of_grid: dict[str, str] = {}
+        for grid, axes in grids.items():
+            path = ("grids", grid)
+            self.name(path)
+            for run, stages in self.grid(path, self.stages(path, axes, axes=True)):
+                if run in of_grid:
+                    self.say(
+                        path, f"grid {grid}: its run {run!r} also belongs to grid {of_grid[run]}; rename one"
+                    )
+                of_grid[run] = grid
+                self.sources[run] = [*([("runs", run)] if run in own else []), path, ("defaults",)]
+                found[run] = _over(_over(defaults, stages), own.get(run, {}))
+        folders: dict[str, str] = {}
+        for run in found:
+            other = folders.setdefault(run.casefold(), run)
+            if other != run:
+                text = f"runs {other} and {run} would share a folder where capitals do not count; rename one"
+                self.say(self.sources[run][0], text)
+        return found
+
+    def grid(self, path: tuple[str, ...], axes: Stages) -> list[tuple[str, Stages]]:
+        """Every combination of a grid, named by what differs: ``seeds-none-seed0``."""
+        keys = [(stage, name) for stage in axes for name in axes[stage]]
+        lengths = [len(axes[stage][name]) for stage, name in keys]
+        count = 1
+        for length in lengths:
+            count *= length
+        if count > MOST_RUNS:
+            self.say(path, f"grid {path[-1]} would be {count} runs; at most {MOST_RUNS} are taken")
+            return []
+        words = [_words(name, axes[stage][name]) for stage, name in keys]
+        found = []
+        for numbers in itertools.product(*map(range, lengths)):
+            stages: Stages = {stage: {} for stage in STAGES}
+            for (stage, name), number in zip(keys, numbers, strict=True):
+                stages[stage][name] = axes[stage][name][number]
+            varied = [all_of[n] for all_of, n in zip(words, numbers, strict=True) if len(all_of) > 1]
+            found.append(("-".join([path[-1], *varied]), stages))
+        names = [run for run, _ in found]
+        for twice in sorted({run for run in names if names.count(run) > 1}):
+            self.say(
+                path,
+                f"grid {path[-1]}: several of its runs would be called {twice!r}; is a value given twice?",
+            )
+        return found
+
+    def references(self, runs: dict[str, Stages]) -> None:
+        """Note references to runs that do not exist, or that form a cycle."""
+
+        def of(run: str) -> str:
+            return str(runs[run]["03_test"].get("reference", "alexnet")) if run in runs else ""
+
+        for run in runs:
+            asked, chain = of(run), [run]
+            while chain[-1] in runs and of(chain[-1]) not in chain:
+                chain.append(of(chain[-1]))
+            if asked in runs:
+                if of(chain[-1]) == run:
+                    self.at(
+                        run,
+                        "03_test",
+                        "reference",
+                        f"'reference' forms a cycle: {' -> '.join([*chain, run])}",
+                    )
+            elif asked != "alexnet" and not _finished(asked):
+                text = f"reference={asked!r} is neither 'alexnet' nor a run of the study, nor a finished one"
+                self.at(run, "03_test", "reference", text)
+
+    def at(self, run: str, stage: str, name: str, text: str) -> None:
+        """Note a mistake of a run where its parameter was given."""
+        places = [(*source, stage, name) for source in self.sources[run]]
+        path = next((place for place in places if place in self.lines), self.sources[run][0])
+        self.say(path, f"{' '.join(path[:2] if path[0] != 'defaults' else path[:1])}, {stage}: {text}")
+
+    def together(self, found: Study, run: str) -> None:
+        """Note what no notebook would take of a run, though each parameter by itself is right."""
+        given = {stage: found.parameters(run, stage) for stage in STAGES}
+        for stage, name, text in preview.impossible(given):
+            self.at(run, stage, name, text)
+
+    def compare(self, tree: Mapping[str, Any], runs: dict[str, Stages]) -> dict[str, list[str]]:
+        """The comparisons: those that are asked for, or one of all runs."""
+        if "compare" not in tree:
+            if COMPARISON in runs or (len(runs) > 1 and _finished(COMPARISON)):
+                text = f"run {COMPARISON}: this name is kept for the comparison of all runs; rename the run"
+                self.say(("runs", COMPARISON), text)
+            return {COMPARISON: list(runs)} if len(runs) > 1 else {}
+        given = self.mapping(("compare",), tree["compare"], "a name and its runs, such as both: [one, two]")
+        folders = {run.casefold() for run in runs}
+        for name, members in given.items():
+            path = ("compare", name)
+            self.name(path)
+            if name.casefold() in folders or _finished(name):
+                self.say(path, f"compare: {name!r} is also a run; give the comparison another name")
+            if not isinstance(members, list) or not all(isinstance(m, str) for m in members):
+                self.say(path, f"compare, {name}: give a list of runs, not {members!r}")
+                continue
+            unknown = [member for member in members if member not in runs]
+            if twice := sorted({m for m in members if members.count(m) > 1}):
+                self.say(path, f"compare, {name}: {', '.join(twice)} is given twice; name every run once")
+            if unknown or len(members) < 2:
+                text = f"no run {', '.join(unknown)}" if unknown else "give two runs or more"
+                self.say(path, f"compare, {name}: {text}; the runs are {', '.join(runs)}")
+        return dict(given)
+
+    def comparable(self, found: Study, *, asked: bool) -> dict[str, list[str]]:
+        """The comparisons whose runs have a corruption in common; one that was asked for must have one."""
+        from medrob import corruptions
+
+        kept = {}
+        for name, members in found.compare.items():
+            suites = {str(s): s for s in (found.parameters(run, "01_augment")["suite"] for run in members)}
+            if len(suites) < 2 or set.intersection(*(set(corruptions.names(s)) for s in suites.values())):
+                kept[name] = members
+            elif asked:
+                text = f"the suites {', '.join(sorted(suites))} have no corruption in common"
+                self.say(("compare", name), f"compare, {name}: {text}")
+        return kept
+
+    def name(self, path: tuple[str, ...]) -> None:
+        """Note what is wrong with the name of a run, a grid or a comparison."""
+        try:
+            Run(path[-1])
+        except ValueError as error:
+            self.say(path, str(error))
+        else:
+            if "/" in path[-1]:
+                self.say(path, f"run {path[-1]}: give a name, not a path")
+
+
+def _finished(name: str) -> bool:
+    """Whether a folder holds a run of that name that has been tested: more than a comparison has."""
+    try:
+        return "03_test" in Run(name).record["stages"]
+    except ValueError:
+        return False
+
+
+def _over(below: Stages, above: Stages) -> Stages:
+    return {stage: below.get(stage, {}) | above.get(stage, {}) for stage in STAGES}
+
+
+def _words(name: str, values: list[Any]) -> list[str]:
+    """Values as parts of runs' names.
+
+    A word is as it is, a path its file or, where several would be called the same, its number after the
+    parameter; so are lists. A number stands after its parameter.
+    """
+    words = []
+    for number, value in enumerate(values, 1):
+        if isinstance(value, str):
+            text = Path(value).stem if "/" in value or Path(value).suffix in ENDINGS else value
+            words.append(re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_") or f"{name}{number}")
+        elif isinstance(value, list):
+            words.append(f"{name}{number}")
+        else:
+            words.append(f"{name}{value}".replace("+", ""))
+    if len({repr(value) for value in values}) == len(values) and len(set(words)) < len(words):
+        return [f"{name}{number}" for number in range(1, len(values) + 1)]
+    return words
