@@ -39,11 +39,6 @@ class PreparedMaps:
         return normalise(self.positive)
 
     @cached_property
-    def centred(self) -> Tensor:
-        """Min-max maps minus their mean (N, h, w)."""
-        return self.values - self.values.mean((1, 2), keepdim=True)
-
-    @cached_property
     def shares(self) -> Tensor:
         """Sum-to-one maps (N, h, w): the share of each position in the whole."""
         return normalise(self.positive, "sum-to-one")
@@ -81,30 +76,6 @@ class PreparedMaps:
         """What SSIM needs of the ranks in each window."""
         positions = self.positive[0].numel()
         return _windows(self.ranks, mean=(positions + 1) / 2, data_range=positions)
-
-    @cached_property
-    def entropy(self) -> Tensor:
-        """Entropy of the shares, in bits (N,)."""
-        return entropy(self.shares)
-
-    @cached_property
-    def centre(self) -> Tensor:
-        """Centre of mass (row, column), in positions: (N, 2)."""
-        shares = self.shares
-        rows, columns = (torch.arange(n, device=shares.device, dtype=shares.dtype) for n in shares.shape[1:])
-        return torch.stack([shares.sum(2) @ rows, shares.sum(1) @ columns], 1)
-
-    @cached_property
-    def energy(self) -> Tensor:
-        """Binary logarithm of the sum of the positive values (N,)."""
-        # The sum itself may overflow; it is the highest value over its share.
-        return self.positive.amax((1, 2)).log2() - self.shares.amax((1, 2)).log2()
-
-
-def entropy(shares: Tensor) -> Tensor:
-    """Entropy of shares (N, h, w), in bits (N,)."""
-    bits = shares.clamp_min(torch.finfo(shares.dtype).tiny).log2_()
-    return -bits.mul_(shares).sum((1, 2))
 
 
 def box(x: Tensor) -> Tensor:

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medrob.drift.prepared_maps import SSIM_WINDOW, PreparedMaps, Windows, box, entropy
+from medrob.drift.prepared_maps import SSIM_WINDOW, PreparedMaps, Windows, box
 
 Similarity = Callable[[PreparedMaps, PreparedMaps], Tensor]
 SIMILARITIES: dict[str, Similarity] = {}
@@ -115,7 +115,8 @@ def iou20(a: PreparedMaps, b: PreparedMaps) -> Tensor:
 @similarity
 def pearson(a: PreparedMaps, b: PreparedMaps) -> Tensor:
     """Correlation of the values over the positions (Pearson 1895): -1 to 1, 1 alike."""
-    return _correlation(a.centred, b.centred)
+    x, y = (maps.values - maps.values.mean((1, 2), keepdim=True) for maps in (a, b))
+    return _correlation(x, y)
 
 
 @similarity
@@ -146,8 +147,8 @@ def jsd(a: PreparedMaps, b: PreparedMaps) -> Tensor:
     The divergence, in bits, not its square root, the distance. It is the entropy of the mean minus the mean
     of the entropies, right to about 1e-6 in float32.
     """
-    mixed = entropy((a.shares + b.shares).div_(2))
-    return (mixed - (a.entropy + b.entropy) / 2).clamp(0, 1)
+    mixed = _entropy((a.shares + b.shares).div_(2))
+    return (mixed - (_entropy(a.shares) + _entropy(b.shares)) / 2).clamp(0, 1)
 
 
 @similarity
@@ -157,7 +158,8 @@ def shift(a: PreparedMaps, b: PreparedMaps) -> Tensor:
     The diagonal is that of the pixels, border included: a shift over the picture is the same number at
     every layer. Mass is the value after the ReLU.
     """
-    return torch.linalg.vector_norm(a.centre - b.centre, dim=1) / math.hypot(*a.positive.shape[1:])
+    moved = _centre(a.shares) - _centre(b.shares)
+    return torch.linalg.vector_norm(moved, dim=1) / math.hypot(*a.positive.shape[1:])
 
 
 @similarity
@@ -167,7 +169,9 @@ def energy_ratio(a: PreparedMaps, b: PreparedMaps) -> Tensor:
     0 alike, 1 twice as much in b, -1 half as much: finite, and swapped maps only change the sign. The only
     similarity that sees the scale of the maps.
     """
-    return b.energy - a.energy
+    # The sums themselves may overflow; each is the highest value over its share.
+    x, y = (m.positive.amax((1, 2)).log2() - m.shares.amax((1, 2)).log2() for m in (a, b))
+    return y - x
 
 
 def _rmse(a: Tensor, b: Tensor) -> Tensor:
@@ -181,6 +185,18 @@ def _length(x: Tensor) -> Tensor:
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
     """Correlation of maps whose mean is 0."""
     return ((a * b).sum((1, 2)) / (_length(a) * _length(b))).clamp(-1, 1)  # rounding may go beyond
+
+
+def _entropy(shares: Tensor) -> Tensor:
+    """Entropy in bits (N,) of shares (N, h, w)."""
+    bits = shares.clamp_min(torch.finfo(shares.dtype).tiny).log2_()
+    return -bits.mul_(shares).sum((1, 2))
+
+
+def _centre(shares: Tensor) -> Tensor:
+    """Centre of mass (row, column) of shares (N, h, w), in positions: (N, 2)."""
+    rows, columns = (torch.arange(n, device=shares.device, dtype=shares.dtype) for n in shares.shape[1:])
+    return torch.stack([shares.sum(2) @ rows, shares.sum(1) @ columns], 1)
 
 
 def _overlap(a: Tensor, b: Tensor) -> Tensor:

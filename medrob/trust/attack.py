@@ -7,7 +7,7 @@ they find is a picture like any other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,7 +27,7 @@ from medrob.models.tokens import to_maps
 from medrob.progress import bar
 from medrob.saliency.decision import same_decision, task_of
 from medrob.saliency.explain import ONE_PASS, pick_layers
-from medrob.saliency.gradient import _formulas, as_input, cams, forward
+from medrob.saliency.gradient import _formulas, as_input, forward
 from medrob.saliency.maps import normalise
 from medrob.trust.means import Entry, means
 
@@ -37,6 +37,7 @@ TRIES = {"attack": 21, "max-sensitivity": 20}  # pictures looked at; the first o
 BETA = 30.0  # of the softplus that stands in for ReLU: sharp, but with a second derivative
 
 
+@torch.inference_mode(False)  # there autograd could not climb
 def worst_case(
     explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
@@ -74,9 +75,11 @@ def worst_case(
 
     before, entries = decisions(images), []
     for method, layer in pairs:
-        for test, tries in TRIES.items():
-            search = Search(explainer, method, layer, tries, seed, climb=test == "attack")
-            pictures, drift = search(images, classes)
+        single = replace(explainer, methods=[method], layers=[layer])
+        for test in TRIES:
+            pictures, drift = images.copy(), np.empty(len(images), np.float32)
+            for rows in bar(list(explainer.batches(len(images))), desc=test, unit="batch"):
+                pictures[rows], drift[rows] = furthest(single, images[rows], rows, classes[rows], test, seed)
             kept = same_decision(before, decisions(pictures), classes.cpu(), task).numpy()
             counts = np.where(np.isnan(drift), np.nan, 1)
             values = {"": drift, "-picture": compare_images(images, pictures)["rmse"], "-kept": kept}
@@ -84,79 +87,63 @@ def worst_case(
     return means(entries, seed=seed)
 
 
-@dataclass(frozen=True)
-class Search:
-    """The search for the picture in the ball whose map is furthest from that of the clean image."""
+def furthest(
+    explainer: Explainer, images: np.ndarray, rows: np.ndarray, targets: Tensor, test: str, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the pictures tried, those whose map is furthest from that of the clean image, and their drift.
 
-    explainer: Explainer
-    method: str
-    layer: str
-    tries: int
-    seed: int
-    climb: bool
+    Args:
+        explainer: has one method and one layer.
+        images: one batch. rows: their places in the data set. targets: the class explained.
+        test: of `TRIES`. seed: of the random places.
 
-    def __call__(self, images: np.ndarray, targets: Tensor) -> tuple[np.ndarray, np.ndarray]:
-        """The pictures, uint8 (N, H, W, C), and their drift, float32 (N,), NaN without a clean map."""
-        explainer, parts = self.explainer, []
-        batches = list(explainer.batches(len(images)))
-        with torch.inference_mode(False), evaluating(place(explainer.model, explainer.compute_device)):
-            for rows in bar(batches, desc="attacking" if self.climb else "shaking", unit="batch"):
-                parts.append(self.batch(explainer.input(images[rows]).float(), targets[rows], rows))
-        pictures, drift = (torch.cat(part).cpu() for part in zip(*parts, strict=True))
-        return pictures.permute(0, 2, 3, 1).contiguous().to(torch.uint8).numpy(), drift.float().numpy()
+    Returns:
+        uint8 like the images, and float32 (n,), NaN where the clean map is degenerate.
+    """
+    (key,), task = explainer.pairs, task_of(explainer.model)
+    maps, before = explainer.maps(images, rows, targets)
+    clean = PreparedMaps(maps[key])
+    best, drift = images, torch.zeros_like(maps[key][:, 0, 0])
+    x = _random(images, rows, seed, 0)
+    for attempt in range(1, TRIES[test] + 1):
+        maps, logits = explainer.maps(x, rows, targets)
+        moved, kept = PreparedMaps(maps[key]), same_decision(before, logits, targets, task)
+        gap = rmse(clean, moved)
+        better = kept & ~(moved.degenerate | clean.degenerate) & (gap > drift)
+        best, drift = np.where(_each(better), x, best), torch.where(better, gap, drift)
+        if attempt == TRIES[test]:
+            break
+        fresh = _random(images, rows, seed, attempt)
+        if test == "attack":
+            steepest = slope(explainer, explainer.input(x), targets, before, kept, clean)
+            way = steepest.sign().permute(0, 2, 3, 1).cpu().numpy().astype(np.int16)
+            step = _project(x + max(EPSILON // 2, 1) * way, images)
+            # Where there is no slope, as that of a map without content: begin again elsewhere.
+            lost = moved.degenerate | (steepest == 0).flatten(1).all(1)
+            fresh = np.where(_each(lost), fresh, step)
+        x = fresh
+    return best, drift.masked_fill(clean.degenerate, torch.nan).float().cpu().numpy()
 
-    def batch(self, images: Tensor, targets: Tensor, index: np.ndarray) -> tuple[Tensor, Tensor]:
-        """The best of the tries: pictures (n, C, H, W), whole grey levels, and drift (n,)."""
-        task = task_of(self.explainer.model)
-        raw, before = self.map(images, targets)
-        clean = PreparedMaps(raw)
-        best, drift, x = images, torch.zeros_like(raw[:, 0, 0]), self.draw(images, index, 0)
-        for attempt in range(1, self.tries + 1):
-            raw, logits = self.map(x, targets)
-            moved, kept = PreparedMaps(raw), same_decision(before, logits, targets, task)
-            gap = rmse(clean, moved)
-            better = kept & ~(moved.degenerate | clean.degenerate) & (gap > drift)
-            best, drift = torch.where(_each(better), x, best), torch.where(better, gap, drift)
-            if attempt < self.tries:
-                fresh = self.draw(images, index, attempt)
-                if self.climb:
-                    slope = self.slope(x, targets, before, kept, clean)
-                    step = (x + max(EPSILON // 2, 1) * slope.sign()).to(x)
-                    # Where there is no slope, as that of a map without content: begin again elsewhere.
-                    lost = moved.degenerate | (slope == 0).flatten(1).all(1)
-                    fresh = torch.where(_each(lost), fresh, _project(step, images))
-                x = fresh
-        return best, drift.masked_fill(clean.degenerate, torch.nan)
 
-    def map(self, x: Tensor, targets: Tensor) -> tuple[Tensor, Tensor]:
-        """The raw maps (n, h, w) and the logits."""
-        model = self.explainer.model
-        maps, logits = cams(model, x, [self.method], pick_layers(model, self.layer), targets)
-        return maps[self.method, self.layer], logits
-
-    def draw(self, images: Tensor, index: np.ndarray, stream: int) -> Tensor:
-        """A random place in the ball, keyed by (seed, image, stream)."""
-        rngs = (np.random.default_rng([self.seed, int(i), stream]) for i in index)
-        fields = np.array([rng.integers(-EPSILON, EPSILON + 1, images.shape[1:], np.int16) for rng in rngs])
-        return _project(images + torch.from_numpy(fields).to(images), images)
-
-    def slope(self, x: Tensor, targets: Tensor, before: Tensor, kept: Tensor, clean: PreparedMaps) -> Tensor:
-        """Of the squared drift; where the decision is lost, of its margin, which leads back to it."""
-        model = self.explainer.model
-        layers = pick_layers(model, self.layer)
-        with torch.inference_mode(False), torch.enable_grad():
-            x = as_input(model, x).detach().clone().requires_grad_()
-            # Attention has a second derivative in its plain form only.
-            with SmoothReLU(), sdpa_kernel(SDPBackend.MATH):
-                outputs, logits = forward(model, x.clone(), layers)
-            explained, output = logits.gather(1, targets[:, None])[:, 0], outputs[self.layer]
-            (g,) = torch.autograd.grad(explained.sum(), output, create_graph=True)
-            A, g = (to_maps(layers[self.layer], part).to(clean.values.dtype) for part in (output, g))
-            maps = normalise(_formulas(A, g, [self.method])[self.method])
-            gap = (maps - clean.values).square().mean((1, 2))
-            back = margin(logits, before, targets, task_of(model))
-            (slope,) = torch.autograd.grad(torch.where(kept, gap, back).sum(), x, materialize_grads=True)
-        return slope.nan_to_num(0)
+def slope(
+    explainer: Explainer, x: Tensor, targets: Tensor, before: Tensor, kept: Tensor, clean: PreparedMaps
+) -> Tensor:
+    """The slope of the squared drift at x (n, C, H, W); where the decision is lost, of the way back to it."""
+    model, ((method, layer),) = explainer.model, explainer.pairs
+    layers = pick_layers(model, layer)
+    with evaluating(place(model, explainer.compute_device)), torch.enable_grad():
+        x = as_input(model, x).detach().clone().requires_grad_()
+        # Attention has a second derivative in its plain form only.
+        with SmoothReLU(), sdpa_kernel(SDPBackend.MATH):
+            outputs, logits = forward(model, x.clone(), layers)
+        explained = logits.gather(1, targets[:, None]).sum()
+        (g,) = torch.autograd.grad(explained, outputs[layer], create_graph=True)
+        A, g = (to_maps(layers[layer], part).to(clean.values.dtype) for part in (outputs[layer], g))
+        maps = normalise(_formulas(A, g, [method])[method])
+        gap = (maps - clean.values).square().mean((1, 2))
+        back = margin(logits, before, targets, task_of(model))
+        (found,) = torch.autograd.grad(torch.where(kept, gap, back).sum(), x, materialize_grads=True)
+    return found.nan_to_num(0)
 
 
 def margin(logits: Tensor, before: Tensor, targets: Tensor, task: str) -> Tensor:
@@ -168,14 +155,23 @@ def margin(logits: Tensor, before: Tensor, targets: Tensor, task: str) -> Tensor
     return logits.gather(1, predicted)[:, 0] - logits.scatter(1, predicted, -torch.inf).amax(1)
 
 
-def _project(x: Tensor, images: Tensor) -> Tensor:
-    """The picture in the ball around the images, and in the range of grey levels, that is nearest to x."""
-    return torch.minimum(torch.maximum(x, images - EPSILON), images + EPSILON).clamp(0, 255)
+def _random(images: np.ndarray, rows: np.ndarray, seed: int, stream: int) -> np.ndarray:
+    """A random picture in the ball around each image, keyed by (seed, image, stream)."""
+    _, height, width, channels = images.shape
+    rngs = (np.random.default_rng([seed, int(row), stream]) for row in rows)
+    fields = [rng.integers(-EPSILON, EPSILON + 1, (channels, height, width), np.int16) for rng in rngs]
+    return _project(images + np.moveaxis(np.array(fields, np.int16), 1, -1), images)
 
 
-def _each(flags: Tensor) -> Tensor:
+def _project(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """The nearest pictures in the ball around the images, and in the range of grey levels: uint8."""
+    middle = images.astype(np.int16)
+    return pictures.clip(middle - EPSILON, middle + EPSILON).clip(0, 255).astype(np.uint8)
+
+
+def _each(flags: Tensor) -> np.ndarray:
     """A flag for each image (n,), to be laid over the images (n, 1, 1, 1)."""
-    return flags[:, None, None, None]
+    return flags.cpu().numpy()[:, None, None, None]
 
 
 class SmoothReLU(TorchFunctionMode):
