@@ -26,17 +26,12 @@ def stamps(stage, *names, run="{run}"):
 
 
 def after(stage, *earlier):
-    """Earlier stamps. If the stage stands, they only have to be there; if not, `NOW` has it run again.
-
-    (Snakemake's trigger for parameters would not do: it takes those of a failed job for the last ones, and
-    does not look behind a job that runs anyway.)
-    """
-
-    def of(wildcards):
-        found = expand(list(earlier), run=wildcards.run)
-        return ancient(found) if plan.stands(STUDY, stage, wildcards.run, OPTIONS.notebooks) else [*found, NOW]
-
-    return of
+    """Earlier stamps. If the stage stands, they only have to be there; if not, `NOW` has it run again."""
+    # Snakemake's trigger for parameters takes those of a failed job for the last ones, and does not look
+    # behind a job that runs anyway.
+    stands = lambda run: plan.stands(STUDY, stage, run, OPTIONS.notebooks)
+    found = lambda run: expand(list(earlier), run=run)
+    return lambda wildcards: ancient(found(wildcards.run)) if stands(wildcards.run) else [*found(wildcards.run), NOW]
 
 
 def notebook(stage):
@@ -51,8 +46,7 @@ def job(stage):
     }
 
 
-def share(table):
-    return str(RUNS / "{run}" / "shares" / table / "{scatteritem}.parquet")
+share = lambda table: str(RUNS / "{run}" / "shares" / table / "{scatteritem}.parquet")
 
 
 def shares(table):
@@ -78,17 +72,12 @@ onstart:
     execute.claim(LOCK)
 
 
-wildcard_constraints:
-    run="|".join(map(re.escape, [*STUDY.runs, *STUDY.compare])),
-
-
-localrules: all,
+wildcard_constraints: run="|".join(map(re.escape, [*STUDY.runs, *STUDY.compare]))
+localrules: all
 
 
 rule all:
-    input:
-        [stamps(stage, run=run) for run in STUDY.runs for stage in execute.STAGES],
-        [stamps("05_analysis", run=name) for name in STUDY.compare],
+    input: [stamps(stage, run=run) for run, stage, _ in plan.jobs(STUDY)]
 
 
 rule augment:

@@ -68,7 +68,8 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
 
 def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
     """A hash of all parameters of a stage and all that it follows from; 16 hexadecimal digits."""
-    values = [given(of, stage, run), follows(of, stage, run, notebooks)]
+    members = of.members(run)
+    values = [of.runs[members[0]][stage], members[1:], follows(of, stage, run, notebooks)]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 

@@ -17,12 +17,12 @@ apart = ("run", "runs", "results", "share", "device", "export", "tensorboard", {
 given = {{k: v for k, v in stage.parameters.model_dump().items() if k not in apart}}
 read = [hashlib.sha256(stage.run.path(f).read_bytes()).hexdigest() for f in {reads!r}]
 table = pd.DataFrame({{"given": [json.dumps(given)], "read": [json.dumps(read)]}})
-log = stage.run.folder.parents[2] / "log"
-with log.open("a") as file:
+home = stage.run.folder.parents[2]
+with (home / "log").open("a") as file:
     file.write(f"{{stage.results.name}} {name}\\n")
-if (stage.run.folder.parents[2] / "wait-{name}").exists():
-    time.sleep(60)
-assert not (stage.run.folder.parents[2] / f"fail-{name}").exists(), "asked to"
+while (home / "wait-{name}").exists():
+    time.sleep(0.1)
+assert not (home / f"fail-{{stage.results.name}}-{name}").exists(), "asked to"
 """
 FIRST = "stage._described = {'given': {k: given[k] for k in ('dataset', 'size', 'seed')}}\n"
 NETWORK = """for file in ("model.safetensors", "model.json"):

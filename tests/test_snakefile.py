@@ -7,272 +7,209 @@ import shutil
 import subprocess
 import sys
 import time
-from datetime import UTC, datetime
 from pathlib import Path
 
-import filelock
 import nbformat
 import pandas as pd
 import psutil
 import pytest
 import stub_notebooks
-from medrob.runs import Run
-from medrob.runs.overview import verify
 
-from medrob.study import jobs, session
+from medrob.files import PROJECT
+from medrob.run import STAGES
 
-ROOT = Path(__file__).parents[1]
+TABLES = [file for files in STAGES.values() for file in files if file.endswith(".parquet")]
+RULES = dict(zip(("augment", "train", "test", "heatmaps", "analysis"), STAGES, strict=True))
+CHANGED = {  # a parameter of each stage that is not its default
+    "01_augment": "limit: 9",
+    "02_train": "epochs: 3",
+    "03_test": "resamples: 10",
+    "04_heatmaps": "samples: 3",
+    "05_analysis": "textwidth: 300",
+}
 
 
 class Home:
-    """A folder with a study, and the command that runs it as far as 03_test of its runs."""
+    """A folder with a study, and the command that runs it."""
 
-    def __init__(self, folder, *runs):
-        self.targets = [folder / "data" / "runs" / run / "notebooks" / "03_test.ipynb" for run in runs]
-        self.folder = folder
-        self.notebooks = stub_notebooks.write(folder / "notebooks")
+    def __init__(self, folder):
+        self.folder, self.notebooks = folder, stub_notebooks.write(folder / "notebooks")
         path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        self.environment = {**os.environ, "MEDROB_HOME": str(folder), "PATH": path}
-        self.environment.pop("MEDROB_PROGRESS", None)
+        self.environment = {
+            **os.environ,
+            **{"MEDROB_HOME": str(folder), "PATH": path, "PYTHONPATH": str(PROJECT)},
+        }
 
-    def command(self):
-        where = ["--directory", self.folder, "--snakefile", ROOT / "Snakefile"]
+    def study(self, text):
+        (self.folder / "study.yaml").write_text(text)
+
+    def command(self, *more):
+        where = ["--directory", self.folder, "--snakefile", PROJECT / "Snakefile"]
         given = [f"study={self.folder / 'study.yaml'}", f"notebooks={self.notebooks}"]
-        return ["snakemake", "--cores", "2", *where, *self.targets, "--config", *given]
+        flags = [word for word in more if word.startswith("-")]
+        options = [word for word in more if not word.startswith("-")]
+        return list(map(str, ["snakemake", "--cores", "2", *where, *flags, "--config", *given, *options]))
 
-    def run(self):
-        options = {"capture_output": True, "text": True, "env": self.environment, "cwd": ROOT}
-        return subprocess.run([*map(str, self.command())], **options)
+    def run(self, *more):
+        """Run the study; whether it ended well, and what it printed."""
+        options = {"capture_output": True, "text": True, "env": self.environment, "cwd": PROJECT}
+        done = subprocess.run(self.command(*more), **options)
+        return done.returncode == 0, done.stdout + done.stderr
 
     def start(self):
         quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-        return subprocess.Popen([*map(str, self.command())], env=self.environment, cwd=ROOT, **quiet)
+        return subprocess.Popen(self.command(), env=self.environment, cwd=PROJECT, **quiet)
+
+    def planned(self):
+        """The jobs that would be run: {"a 02_train", ...}."""
+        ended, text = self.run("-n", "--quiet=host")
+        assert ended, text
+        found = re.findall(r"^rule (\w+):.*?wildcards: run=(\w+)", text, re.MULTILINE | re.DOTALL)
+        return {f"{run} {RULES[rule]}" for rule, run in found}
 
     def file(self, run, name):
         return self.folder / "data" / "runs" / run / name
 
-    def table(self, run):
-        return pd.read_parquet(self.file(run, "scores.parquet"))
+    def tables(self, run):
+        return {file: pd.read_parquet(self.file(run, file)) for file in TABLES}
 
-
-def kernel(study, partial):
-    """The kernel of the notebook that a study writes to a file, as soon as there is one."""
-    while study.poll() is None:
-        for process in psutil.Process(study.pid).children(recursive=True):
-            with contextlib.suppress(psutil.Error):
-                if "ipykernel_launcher" in process.cmdline() and str(partial) in process.parent().cmdline():
-                    return process
-        time.sleep(0.05)
-    raise AssertionError(f"the study ended without {partial}")
+    def state(self, run):
+        """The content of all files that a finished run consists of."""
+        folder = self.folder / "data" / "runs" / run
+        files = [path for path in folder.rglob("*") if path.is_file() and ".locks" not in path.parts]
+        return {str(f.relative_to(folder)): f.read_bytes() for f in files if "partial" not in f.name}
 
 
 @pytest.fixture(scope="module")
-def failed(tmp_path_factory):
-    """A study one of whose two runs fails in 02_train."""
-    home = Home(tmp_path_factory.mktemp("study"), "good", "bad")
-    (home.folder / "study.yaml").write_text("runs: {good: {}, bad: {02_train: {fail: true}}}")
-    return home, home.run()
+def finished(tmp_path_factory):
+    """A finished study of the run "a"."""
+    home = Home(tmp_path_factory.mktemp("study"))
+    home.study("runs: {a: {}}")
+    ended, text = home.run()
+    assert ended, text
+    return home
 
 
-def test_a_failed_run_keeps_its_traceback_and_the_others_go_on(failed, monkeypatch):
-    home, done = failed
-    assert done.returncode != 0
-    partial = home.file("bad", "notebooks/02_train.partial.ipynb")
-    assert f"failed: {partial} holds the traceback" in done.stderr
-    assert "AssertionError: asked to" in done.stderr
-    assert any(
-        output.output_type == "error"
-        for cell in nbformat.read(partial, as_version=4).cells
-        for output in cell.get("outputs", [])
-    )
-    assert home.file("good", "notebooks/03_test.ipynb").exists()
-    assert not home.file("bad", "model.safetensors").exists()
-    assert "01_augment     2 done" in done.stderr and "02_train       1 done" in done.stderr
+def stages(*names, run="a"):
+    return {f"{run} {stage}" for stage in STAGES if stage[:2] in names}
 
 
-def planned(home):
-    """The notebooks that would be run: {"good 02_train", ...}."""
-    done = subprocess.run(
-        [*map(str, home.command()), "-n"], env=home.environment, cwd=ROOT, capture_output=True, text=True
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    return set(re.findall(r"^(notebook_\w+) ", done.stdout + done.stderr, re.MULTILINE))
+@pytest.mark.parametrize(
+    ("given", "again"),
+    [
+        ("", ()),
+        ("01_augment: {suite: imagenet-c}", ("01", "03", "04", "05")),
+        ("01_augment: {export: true}", ("01", "05")),
+        ("01_augment: {size: 32}", ("01", "02", "03", "04", "05")),
+        ("02_train: {epochs: 3}", ("02", "03", "04", "05")),
+        ("03_test: {resamples: 10}", ("03", "05")),
+        ("03_test: {temperature: true}", ("03", "04", "05")),
+        ("01_augment: {export: true}, 04_heatmaps: {samples: 3}", ("01", "04", "05")),
+        ("05_analysis: {textwidth: 300}", ("05",)),
+    ],
+)
+def test_another_parameter_runs_its_stage_and_what_reads_it(finished, given, again):
+    finished.study(f"runs: {{a: {{{given}}}}}")
+    assert finished.planned() == stages(*again)
 
 
-def test_what_is_run_again(failed):
-    home, _ = failed
-    study, text = home.folder / "study.yaml", home.notebooks / "01_augment.ipynb"
-    home = Home(home.folder, "good")
-    assert planned(home) == set()
-    study.write_text("runs: {good: {02_train: {epochs: 2}}}")
-    assert planned(home) == {"notebook_02_train", "notebook_03_test"}
-    study.write_text("runs: {good: {}}")
-    before = text.read_text()
-    text.write_text(before.replace("study.finish()", "study.finish(), 1"))
-    assert planned(home) == {"notebook_01_augment"}
-    text.write_text(before)
+def test_code_that_a_stage_does_not_use_runs_nothing(finished):
+    finished.study("runs: {a: {}}")
+    notebook = finished.notebooks / "02_train.ipynb"
+    before = notebook.read_text()
+    book = nbformat.read(notebook, as_version=4)
+    book.cells.insert(0, nbformat.v4.new_markdown_cell("A sentence."))
+    book.cells[-1].outputs = [nbformat.v4.new_output("stream", text="an output")]
+    nbformat.write(book, notebook)
+    assert finished.planned() == set()
+    book.cells[-1].source += "\nx = 1"
+    nbformat.write(book, notebook)
+    assert finished.planned() == stages("02", "03", "04", "05")
+    notebook.write_text(before)
 
 
-def test_a_whole_study_with_a_comparison_and_a_run_that_measures_another(tmp_path, monkeypatch):
+def test_a_deleted_or_altered_table_is_made_again_and_what_follows(finished):
+    finished.study("runs: {a: {}}")
+    tables = finished.tables("a")
+    scores = finished.file("a", "scores.parquet")
+    scores.write_bytes(scores.read_bytes() + b"x")
+    finished.file("a", "trust.parquet").unlink()
+    assert "a, 03_test: scores.parquet is missing or was altered" in finished.run("-n")[1]
+    assert finished.planned() == stages("03", "04", "05")
+    ended, text = finished.run()
+    assert ended, text
+    for file, table in finished.tables("a").items():
+        pd.testing.assert_frame_equal(table, tables[file])
+    assert finished.planned() == set()
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_stage_that_fails_loses_nothing_and_the_study_as_it_was_is_finished(finished, stage):
+    before, marker = finished.state("a"), finished.folder / f"fail-a-{stage}"
+    marker.touch()
+    finished.study(f"runs: {{a: {{{stage}: {{{CHANGED[stage]}}}}}}}")
+    ended, text = finished.run()
+    marker.unlink()
+    assert not ended
+    assert f"{stage} of run a failed; the whole traceback is in" in text
+    assert finished.state("a") == before
+    partial = nbformat.read(finished.file("a", f"notebooks/{stage}.partial.ipynb"), as_version=4)
+    outputs = [output for cell in partial.cells for output in cell.get("outputs", [])]
+    assert any(output.output_type == "error" for output in outputs)
+    finished.study("runs: {a: {}}")
+    assert finished.planned() == set()
+
+
+def kernel(study, run, stage):
+    """The kernel of a notebook that a study executes, as soon as there is one."""
+    while study.poll() is None:
+        for process in psutil.Process(study.pid).children(recursive=True):
+            with contextlib.suppress(psutil.Error):
+                above = " ".join(process.parent().cmdline())
+                if "ipykernel_launcher" in process.cmdline() and f"{stage}.ipynb" in above and run in above:
+                    return process
+        time.sleep(0.05)
+    raise AssertionError(f"the study ended without {stage}")
+
+
+def test_killed_anywhere_the_same_command_ends_with_the_same_tables(finished, tmp_path):
     home = Home(tmp_path)
-    study = tmp_path / "study.yaml"
-    study.write_text("runs: {a: {03_test: {reference: z}}, z: {}}")
-    done = home.run()
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "comparison: to do 05_analysis" in done.stderr
-    assert len(re.findall(r"^(?:a|z|comparison), 0\d_\w+: done in 0:0\d$", done.stderr, re.MULTILINE)) == 11
-    again = home.run()
-    assert "comparison: finished" in again.stderr and "Nothing to be done" in again.stderr
-    monkeypatch.setenv("MEDROB_HOME", str(tmp_path))
-    assert verify(Run("a")) == verify(Run("comparison")) == []
-    # What another study has marked is left alone while it runs.
-    home.file("z", "history.parquet").unlink()
-    mark = home.file("a", "notebooks/03_test.todo")
-    mark.touch()
-    with filelock.FileLock(tmp_path / "data" / "runs" / ".study.lock"):
-        planned(home)
-        assert mark.exists() and not home.file("z", "notebooks/02_train.todo").exists()
-    assert planned(home) == {
-        f"notebook_{stage}" for stage in ("02_train", "03_test", "04_heatmaps", "05_analysis")
-    }
-    assert not home.file("a", "notebooks/02_train.todo").exists()
-
-
-def test_killed_anywhere_the_same_command_completes_with_the_same_tables(failed, tmp_path):
-    whole, _ = failed
-    home = Home(tmp_path, "good")
-    (tmp_path / "study.yaml").write_text("runs: {good: {02_train: {wait: 0.5}}}")
-    # The submitting process, while a notebook is running: its lock goes with it, the notebook does not.
-    partial = home.file("good", "notebooks/02_train.partial.ipynb")
+    home.study("runs: {a: {}}")
+    waiting = tmp_path / "wait-02_train"
+    waiting.touch()
     study = home.start()
-    kernel(study, partial)
+    process = kernel(study, "a", "02_train")
+    ended, text = home.run()  # a second study in the folder
+    assert not ended and "another study is running in" in text
     study.kill()
     study.wait()
-    # A kernel.
+    process.wait(timeout=60)  # the notebook of a killed study ends, too
+    waiting.unlink()
     study = home.start()
-    kernel(study, home.file("good", "notebooks/03_test.partial.ipynb")).kill()
+    kernel(study, "a", "03_test").kill()
     assert study.wait(timeout=240) != 0
-    done = home.run()
-    assert done.returncode == 0, done.stdout + done.stderr
-    pd.testing.assert_frame_equal(home.table("good"), whole.table("good"))
-    assert sorted(f.name for f in home.file("good", "notebooks").glob("*.ipynb")) == [
-        *("01_augment.ipynb", "02_train.ipynb", "03_test.ipynb")
-    ]
-    assert "Nothing to be done" in home.run().stderr
+    ended, text = home.run()
+    assert ended, text
+    for file, table in home.tables("a").items():
+        pd.testing.assert_frame_equal(table, finished.tables("a")[file])
+    assert not list(home.file("a", "notebooks").glob("*.partial.ipynb"))
+    assert home.planned() == set()
+
+
+def test_references_and_comparisons_are_ordered(finished):
+    shutil.copytree(finished.file("a", ""), finished.file("z", ""))
+    finished.study("{runs: {b: {03_test: {reference: z}}, z: {}}, compare: {both: [b, z]}}")
+    jobs = stages("01", "02", "03", "04", "05", run="b") | {"both 05_analysis"}
+    assert finished.planned() == jobs
+    finished.study("{runs: {b: {03_test: {reference: z}}, z: {02_train: {epochs: 2}}}, compare: {}}")
+    assert stages("02", "03", "04", "05", run="z") <= finished.planned()
 
 
 def test_a_malformed_study_stops_before_anything_starts(tmp_path):
     home = Home(tmp_path)
-    (tmp_path / "study.yaml").write_text("runs:\n  a b: {02_train: {epoch: 3}}\n")
-    done = home.run()
-    assert done.returncode != 0
-    assert "line 2: run='a b' is not a run name" in done.stderr + done.stdout
-    assert "no parameter 'epoch'; it has epochs" in done.stderr + done.stdout
+    home.study("runs:\n  a b: {02_train: {epoch: 3}}\n")
+    ended, text = home.run()
+    assert not ended
+    assert "line 2: run='a b' is not a run name" in text
+    assert "unknown parameter 'epoch'; did you mean 'epochs'?" in text
     assert not (tmp_path / "data").exists()
-
-
-def test_one_study_at_a_time_in_a_folder(home):
-    first = session.Session(["a"])
-    first.begin()
-    with pytest.raises(RuntimeError, match=r"another study is running in .*runs; wait until it has ended"):
-        session.Session(["a"]).begin()
-    first.end()
-    first._lock.release()
-    session.Session(["a"]).begin()
-
-
-def test_what_a_killed_study_left_running_is_stopped(home):
-    def sleeper(where):
-        return subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)", str(where)])
-
-    ours = sleeper(home / "data" / "runs" / "a" / "notebooks" / "02_train.partial.ipynb")
-    others = sleeper(home.parent / "elsewhere" / "data" / "runs" / "02_train.partial.ipynb")
-    try:
-        assert session.stop_leftovers() == 1
-        ours.wait(timeout=10)  # raises as long as it runs; psutil may have taken its exit code
-        assert others.poll() is None
-    finally:
-        others.kill()
-        others.wait()
-
-
-def test_totals_by_stage():
-    run = Run("one").start("01_augment", run="one")
-    run.path("corruptions.parquet").touch()
-    seconds = run.finish()["seconds"]
-    told = session.Session(["one", "two"]).totals()
-    assert f"01_augment     1 done      0:0{round(seconds)}, of them now   0      0:00" in told
-
-
-def papermilled(file, durations, seconds=None, began=1000.0):
-    """A notebook as papermill leaves it: cells that took so long, None where they have not been run."""
-    start = datetime.fromtimestamp(began, UTC).isoformat()
-    cells = []
-    for duration in durations:
-        noted = {"status": "pending"} if duration is None else {"status": "completed", "duration": duration}
-        cells.append(nbformat.v4.new_code_cell("x", metadata={"papermill": noted}))
-    noted = {"start_time": start, "end_time": start if seconds else None, "duration": seconds}
-    file.parent.mkdir(parents=True, exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=cells, metadata={"papermill": noted}), file)
-    return jobs.read(file)
-
-
-def test_how_far_a_job_is_and_how_long_it_will_take(tmp_path):
-    job = papermilled(tmp_path / "a.ipynb", [1.0, 2.0, None, None])
-    assert jobs.share(job, None, "") == 0.5
-    assert jobs.share(job, None, "training 40 %, 0:52 gone") == pytest.approx(0.6)
-    before = papermilled(tmp_path / "b.ipynb", [1.0, 1.0, 6.0, 2.0], seconds=11.0)
-    assert jobs.share(job, before, "maps 50%, 0:03 gone") == pytest.approx((1 + 1 + 3) / 10)
-    assert jobs.told(job, before, "maps 50%, 0:03 gone", 1010.0) == (
-        "50%, 0:10 gone, about 0:10 to go (maps 50%)"
-    )
-    taken_up = "training, taken up after epoch 3 50%, 0:03 gone, about 0:03 to go"
-    assert jobs.told(job, before, taken_up, 1010.0).endswith("(training, taken up after epoch 3 50%)")
-    other = papermilled(tmp_path / "c.ipynb", [9.0], seconds=9.0)  # of other cells: no measure
-    assert jobs.share(job, other, "") == 0.5
-    assert jobs.told(papermilled(tmp_path / "d.ipynb", [None] * 9), None, "", 1005.0) == "0%, 0:05 gone"
-    (tmp_path / "e.ipynb").write_text('{"cells": [')
-    assert jobs.read(tmp_path / "e.ipynb") is None
-
-
-def test_how_far_a_study_is(capsys):
-    def notebook(run, stage, *given, **more):
-        return papermilled(Run(run).path("notebooks", f"{stage}.ipynb"), *given, **more)
-
-    for stage, seconds in (("01_augment", 10.0), ("02_train", 30.0)):
-        notebook("old", stage, [1.0, seconds - 1], seconds=seconds)
-        os.utime(Run("old").path("notebooks", f"{stage}.ipynb"), (1, 1))
-    study = session.Session(["old", "new"])
-    study.plan({"old": [], "new": ["01_augment", "02_train"]})
-    assert "old: finished" in capsys.readouterr().err
-    assert study._altogether() == ""
-    study._began = time.time() - 20
-    notebook("new", "01_augment", [1.0, 9.0], seconds=10.0)
-    assert study._altogether() == "1 of 2 notebooks, 0:20 gone, about 1:00 to go"
-    assert study._altogether() == ""  # once
-    notebook("new", "02_train.partial", [1.0, None], began=time.time() - 5)
-    assert dict(study._jobs()) == {
-        Run("new").path("notebooks", "02_train.partial.ipynb"): "3%, 0:05 gone, about 2:25 to go"
-    }
-
-
-def test_what_does_not_stand_is_run_without_snakemakes_memory(failed, tmp_path):
-    home = Home(failed[0].folder, "good")
-    study, memory, table = (
-        home.folder / "study.yaml",
-        home.folder / ".snakemake",
-        home.file("good", "scores.parquet"),
-    )
-    memory.rename(tmp_path / "memory")
-    try:
-        assert planned(home) == set()
-        study.write_text("runs: {good: {02_train: {epochs: 2}}}")
-        assert planned(home) == {"notebook_02_train", "notebook_03_test"}
-        study.write_text("runs: {good: {}}")
-        assert planned(home) == set()  # what was only planned leaves nothing behind
-        table.rename(tmp_path / "scores")
-        assert planned(home) == {"notebook_03_test"}
-        (tmp_path / "scores").rename(table)
-    finally:
-        shutil.rmtree(memory)
-        (tmp_path / "memory").rename(memory)
