@@ -169,16 +169,6 @@ def test_where_the_prediction_is_lost_the_way_is_back():
     np.testing.assert_allclose(slope, np.full((1, 1, 2, 2), 0.25))  # of the mean of four pixels
 
 
-def test_softplus_stands_in_for_relu_only_while_it_is_asked_for():
-    x = torch.linspace(-1, 1, 9)
-    with attack.SmoothReLU():
-        smooth = [nn.ReLU()(x), nn.ReLU(inplace=True)(x.clone()), F.relu(x), torch.relu(x), x.relu()]
-    for y in smooth:
-        np.testing.assert_allclose(y, F.softplus(x, 30))
-    for y in (nn.ReLU()(x), F.relu(x), x.relu()):
-        np.testing.assert_array_equal(y, x.clamp_min(0))
-
-
 # -- What is promised of every picture -----------------------------------------------------------------
 
 
@@ -211,19 +201,6 @@ def test_predictions_are_kept_and_drift_is_that_of_the_public_functions(model, s
     np.testing.assert_allclose(drift, compare(a, b, ["rmse"])["rmse"], atol=1e-5)
 
 
-def test_a_search_without_the_rule_would_lose_predictions(monkeypatch):
-    """The rule is at work: in this ball there are pictures predicted otherwise."""
-    model, images = network(), pictures()
-    before = predict(model, images).argmax(1)
-    shift = np.random.default_rng(0).integers(-20, 21, (3, *images.shape))
-    assert any(
-        (predict(model, (images + s).clip(0, 255).astype(np.uint8)).argmax(1) != before).any() for s in shift
-    )
-    monkeypatch.setattr(attack, "EPSILON", 20)
-    found, _ = search(model, images, test="max-sensitivity", tries=20)
-    np.testing.assert_array_equal(predict(model, found).argmax(1), before)
-
-
 @pytest.mark.parametrize("layer", ["layer1.0", "layer4.1"])
 @pytest.mark.parametrize("method", ["gradcam", "layercam", "eigencam"])
 def test_climbing_beats_chance_and_more_tries_never_find_less(model, method, layer):
@@ -233,13 +210,6 @@ def test_climbing_beats_chance_and_more_tries_never_find_less(model, method, lay
     _, first = search(model, pictures(3), layer, method, tries=1, test="max-sensitivity")
     assert climbed.mean() > 1.5 * drawn.mean()
     assert (climbed >= first).all() and (drawn >= first).all() and (drawn > first).any()
-
-
-def test_softplus_shows_a_way_that_relu_hides(model, monkeypatch):
-    """At a shallow layer the map moves with the gradients, which ReLU keeps constant in pieces."""
-    _, smooth = search(model, pictures(), "layer1.0", "layercam", tries=21)
-    monkeypatch.setattr(attack.SmoothReLU, "RELU", ())
-    assert smooth.mean() > 1.2 * search(model, pictures(), "layer1.0", "layercam", tries=21)[1].mean()
 
 
 def test_attention_is_climbed_too():
@@ -348,39 +318,23 @@ def test_methods_of_several_passes_cannot_be_attacked(model):
         worst_case(Explainer(model, "smoothgrad"), pictures(2))
 
 
-def state(model):
-    return (
-        {name: module.training for name, module in model.named_modules()},
-        {name: (p.requires_grad, p.grad) for name, p in model.named_parameters()},
-        [len(m._forward_hooks) + len(m._backward_hooks) + len(m._forward_pre_hooks) for m in model.modules()],
-        ["forward" in vars(module) for module in model.modules()],
-    )
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_the_network_is_left_as_found_even_after_an_error(broken):
+def test_the_network_is_left_as_found_even_after_an_error():
     model = network().train()
-    model.backbone.layer2.eval()
     model.backbone.conv1.weight.requires_grad_(False)
-    weights = {name: value.clone() for name, value in model.state_dict().items()}
     calls = []
 
     def interrupt(*_):
         calls.append(0)
-        if len(calls) == 3 and broken:  # clean, the first place, and now the slope
+        if len(calls) == 3:  # clean, the first place, and now the slope
             raise RuntimeError("interrupted")
 
     handle = model.backbone.fc.register_forward_hook(interrupt)
-    before = state(model)
-    targets = np.zeros(2, int)
-    if broken:
-        with pytest.raises(RuntimeError, match="interrupted"):
-            search(model, pictures(2), targets=targets)
-    else:
-        search(model, pictures(2), targets=targets)
-    assert state(model) == before
+    hooks = sum(len(module._forward_hooks) for module in model.modules())
+    with pytest.raises(RuntimeError, match="interrupted"):
+        search(model, pictures(2), targets=np.zeros(2, int))
+    assert sum(len(module._forward_hooks) for module in model.modules()) == hooks
     handle.remove()
-    for name, value in model.state_dict().items():
-        assert torch.equal(value, weights[name])
-    assert torch.is_grad_enabled()
-    assert torch.relu(torch.tensor(-1.0)) == 0
+    assert all(module.training for module in model.modules())
+    assert [name for name, p in model.named_parameters() if not p.requires_grad] == ["backbone.conv1.weight"]
+    assert all(p.grad is None for p in model.parameters())
+    assert torch.is_grad_enabled() and torch.relu(torch.tensor(-1.0)) == 0

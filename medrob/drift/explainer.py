@@ -11,18 +11,9 @@ from torch import Tensor, nn
 
 from medrob.check import check_images, check_integer
 from medrob.evaluation import predict
-from medrob.models import pick_device, place
-from medrob.models.layers import evaluating
-from medrob.saliency.explain import (
-    attribute,
-    check_methods,
-    device_of,
-    explain,
-    layers_for,
-    layers_of,
-    pick_layers,
-)
-from medrob.saliency.settings import Noise, Settings
+from medrob.models import evaluating, pick_device, place
+from medrob.saliency import Noise, Settings, attribute, explain, pick_layers
+from medrob.saliency.explain import check_methods, device_of, layers_for, layers_of
 
 Key = tuple[str, str]  # method, layer
 
@@ -102,7 +93,11 @@ class Explainer:
         )  # fmt: skip
 
     def classes(self, images: np.ndarray, targets: np.ndarray | int | None) -> Tensor:
-        """The class explained in each image, int64 (N,) on the device; targets=None = the predicted one.
+        """The class explained in each image, int64 (N,) on the device.
+
+        Args:
+            images: uint8 (N, H, W, C).
+            targets: int (N,), or one for all; None = the predicted class of each.
 
         Raises:
             TypeError, ValueError: no images, or others than uint8 (N, H, W, C); targets that are not a class

@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medrob.saliency.maps import degenerate, upsample
+from medrob.saliency import degenerate, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: bilinear interpolation rounds, so equal peaks may differ by this

@@ -21,14 +21,13 @@ from torch.overrides import TorchFunctionMode
 from medrob.drift import Explainer, PreparedMaps
 from medrob.drift.similarities import rmse
 from medrob.evaluation import compare_images, predict
-from medrob.models import place
-from medrob.models.layers import evaluating
+from medrob.models import evaluating, place
 from medrob.models.tokens import to_maps
 from medrob.progress import bar
+from medrob.saliency import normalise, pick_layers
 from medrob.saliency.decision import same_decision, task_of
-from medrob.saliency.explain import ONE_PASS, pick_layers
+from medrob.saliency.explain import ONE_PASS
 from medrob.saliency.gradient import _formulas, as_input, forward
-from medrob.saliency.maps import normalise
 from medrob.trust.means import Entry, means
 
 ATTACKABLE = ONE_PASS  # their maps are formulas of one pass: autograd can differentiate them again
@@ -49,9 +48,7 @@ def worst_case(
     clean image (`medrob.saliency.same_decision`) is kept; the clean one where nothing moved the map.
 
     Args:
-        explainer: the network and how its maps are made; methods that are not of `ATTACKABLE` are left out.
-        images: uint8 (N, H, W, C).
-        targets: the class explained, int (N,) or one for all; None = the predicted one.
+        explainer, images, targets: see `Explainer`; only methods of `ATTACKABLE` are looked at.
         seed: of the random places and of the bootstrap.
 
     Returns:

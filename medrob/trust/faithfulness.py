@@ -9,12 +9,10 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from medrob.drift import Explainer, Key
-from medrob.models import activate, place
-from medrob.models.layers import evaluating
+from medrob.models import activate, evaluating, place
 from medrob.progress import bar
+from medrob.saliency import Noise, degenerate, upsample
 from medrob.saliency.decision import task_of
-from medrob.saliency.maps import degenerate, upsample
-from medrob.saliency.settings import Noise
 from medrob.trust.imputation import impute
 from medrob.trust.means import Entry, means
 
@@ -45,9 +43,7 @@ def faithfulness(
     coarse map without knowledge gets.
 
     Args:
-        explainer: the network and how its maps are made.
-        images: uint8 (N, H, W, C).
-        targets: the class explained, int (N,) or one for all; None = the predicted one.
+        explainer, images, targets: see `medrob.drift.Explainer` and its `classes`.
         seed: of ties, of random maps, of the imputation's noise and of the bootstrap.
 
     Returns:

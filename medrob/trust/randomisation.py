@@ -33,9 +33,8 @@ def randomisation(
     degenerate; the stages before are those of the first network alone.
 
     Args:
-        explainer: the network and how its maps are made; copies are randomised, see `cascade`.
-        images: uint8 (N, H, W, C).
-        targets: the class explained, int (N,) or one for all; None = the predicted one.
+        explainer, images, targets: see `medrob.drift.Explainer` and its `classes`; copies are
+            randomised, see `cascade`.
         seed: of the random weights, of the other image and of the bootstrap.
 
     Returns:

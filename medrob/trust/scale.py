@@ -31,9 +31,7 @@ def scale(
     ``ceiling-weights``: the same image, by the network with all its weights lost (`cascade`).
 
     Args:
-        explainer: the network and how its maps are made.
-        images: uint8 (N, H, W, C).
-        targets: the class explained, int (N,) or one for all; None = the predicted one.
+        explainer, images, targets: see `medrob.drift.Explainer` and its `classes`.
         seed: of the other image, of the random weights and of the bootstrap.
 
     Returns:
