@@ -13,11 +13,10 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 
 from medrob import models
-from medrob.models.layers import cam_layers, evaluating, layer_shapes, named_layers
+from medrob.models import cam_layers, evaluating, forward, layer_shapes, named_layers
 from medrob.models.tokens import channel_axis, to_maps
 from medrob.saliency import explain, normalise, upsample
 from medrob.saliency.explain import pick_layers
-from medrob.saliency.gradient import forward
 
 
 def pictures(n=3, size=32, channels=3, seed=0):

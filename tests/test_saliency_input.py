@@ -9,10 +9,9 @@ import torchvision
 from torch import nn
 
 from medrob import drift, models, trust
-from medrob.models.layers import evaluating
+from medrob.models import as_input, evaluating
 from medrob.saliency import Settings, cams, explain, names
 from medrob.saliency.explain import ONE_PASS
-from medrob.saliency.gradient import as_input
 
 METHODS = [method for method in ONE_PASS if method in names()]
 LAYER = "layer3.1"

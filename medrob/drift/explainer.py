@@ -12,8 +12,17 @@ from torch import Tensor, nn
 from medrob.check import check_images, check_integer
 from medrob.evaluation import predict
 from medrob.models import evaluating, pick_device, place
-from medrob.saliency import Noise, Settings, attribute, explain, pick_layers
-from medrob.saliency.explain import check_methods, device_of, layers_for, layers_of
+from medrob.saliency import (
+    Noise,
+    Settings,
+    attribute,
+    check_methods,
+    device_of,
+    explain,
+    layers_for,
+    layers_of,
+    pick_layers,
+)
 
 Key = tuple[str, str]  # method, layer
 

@@ -18,7 +18,7 @@ from medrob.drift.prepared_maps import PreparedMaps
 from medrob.drift.selection import targets
 from medrob.drift.similarities import USUAL, check_similarities, compare
 from medrob.progress import bar
-from medrob.saliency.decision import same_decision, task_of
+from medrob.saliency import same_decision, task_of
 
 Columns = dict[str, np.ndarray]  # name -> (pairs of method and layer or 1, images)
 

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from medrob.saliency import degenerate, normalise
-from medrob.saliency.maps import ranks, sort
+from medrob.saliency import degenerate, normalise, ranks, sort
 
 SSIM_WINDOW = 7  # as scikit-image's default
 UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # scikit-image takes sample variances

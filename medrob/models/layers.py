@@ -1,18 +1,20 @@
-"""Layers worth explaining, of any network; and a network borrowed in eval mode."""
+"""Layers worth explaining, of any network."""
 
 from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
 from functools import partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor, nn
 from torch.func import functional_call
+
+from medrob.models.network import Classifier
+from medrob.models.passes import as_input, evaluating, forward, has_part, part_of
+from medrob.models.tokens import to_maps
 
 # Blocks worth explaining, by the name of their class: which part of each, "" = its output. After ViT's last
 # block only the class token reaches the logits, so the norm before the attention is taken. A dense block
@@ -29,8 +31,6 @@ AFTER_BLOCKS = {
     **dict.fromkeys(("DenseNet", "EfficientNet", "MobileNetV2", "MobileNetV3"), "features"),
     **{"MNASNet": "layers", "ShuffleNetV2": "conv5", "SwinTransformer": "norm"},
 }
-# Parts whose output the network itself rectifies, by a function and not a module: their maps are taken after.
-RECTIFIED = {"DenseNet": "features.norm5"}
 # Sides in pixels, to find the resolutions inside a network without such blocks.
 TRIED = (224, 128, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 512)
 # Modules that give no map, or one that is only the pooling of the map before.
@@ -69,20 +69,11 @@ def _found(model: nn.Module) -> dict[str, nn.Module]:
     return _blocks(_inner(model)) or _by_resolution(model)
 
 
-def rectified(model: nn.Module) -> set[nn.Module]:
-    """The modules of a network that are explained after the ReLU which follows them (`RECTIFIED`)."""
-    owners = ((module, _kind(module, RECTIFIED)) for module in model.modules())
-    return {module.get_submodule(part) for module, part in owners if part}
-
-
 def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
     """What `cam_layers` gives for images uint8 (N, H, W, C): layer -> channels, height, width.
 
     Empty for a network without such layers, which only methods that explain the input can look into.
     """
-    from medrob.models.tokens import to_maps
-    from medrob.saliency.gradient import as_input, forward  # which imports this module
-
     layers = _found(model)
     x = torch.tensor(images[:1]).permute(0, 3, 1, 2)
     with evaluating(model), torch.inference_mode():
@@ -91,48 +82,10 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame.from_dict(shapes, orient="index", columns=["channels", "height", "width"])
 
 
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode while the block runs; every module's mode is given back.
-
-    Parameters and buffers made in inference mode, which autograd does not take, are copied meanwhile.
-    """
-    modes = {module: module.training for module in model.modules()}
-    tables: list[dict[str, Any]] = [t for module in modes for t in (module._parameters, module._buffers)]
-    made = [(t, name, v) for t in tables for name, v in t.items() if v is not None and v.is_inference()]
-    try:
-        model.eval()
-        with torch.inference_mode(False):
-            for table, name, value in made:
-                copy = value.clone()
-                learnt = isinstance(value, nn.Parameter)
-                table[name] = nn.Parameter(copy, value.requires_grad) if learnt else copy
-        yield
-    finally:
-        for table, name, value in made:
-            table[name] = value
-        for module, mode in modes.items():
-            module.training = mode
-
-
 def _inner(model: nn.Module) -> nn.Module:
     """The network itself, without what `torch.compile` and `medrob.models` put around it."""
-    from medrob.models import Classifier  # which imports this module
-
     model = getattr(model, "_orig_mod", model)
     return model.backbone if isinstance(model, Classifier) else model
-
-
-def _kind(module: nn.Module, table: dict[str, str]) -> str | None:
-    """The entry of a module's class, or of the nearest it is derived from; None without such a part."""
-    parts = (table[c.__name__] for c in type(module).__mro__ if c.__name__ in table)
-    return next((part for part in parts if _has(module, part)), None)
-
-
-def _has(module: nn.Module, part: str) -> bool:
-    with contextlib.suppress(AttributeError):
-        return module.get_submodule(part) is not None
-    return False
 
 
 def _blocks(network: nn.Module) -> dict[str, nn.Module]:
@@ -145,10 +98,10 @@ def _blocks(network: nn.Module) -> dict[str, nn.Module]:
     blocks: dict[str, str] = {}
     after: list[str] = []
     for name, module in network.named_modules():
-        if part := _kind(module, AFTER_BLOCKS):
+        if part := part_of(module, AFTER_BLOCKS):
             last = [child for child, _ in module.get_submodule(part).named_children()][-1:]
             after.append(".".join(filter(None, (name, part, *last))))
-        part = _kind(module, BLOCKS)
+        part = part_of(module, BLOCKS)
         if part is not None and name and not any(name.startswith(f"{block}.") for block in blocks):
             blocks[name] = f"{name}.{part}".rstrip(".")
     names = list(blocks.values())
@@ -168,7 +121,7 @@ def _norm_after(network: nn.Module, block: str) -> str:
     if not (isinstance(whole, nn.Sequential) and number.isdigit() and last == str(len(whole) - 1)):
         return ""
     following = f"{parent}.{int(number) + 1}.0".lstrip(".")
-    if not _has(network, following) or not isinstance(network.get_submodule(following), nn.LayerNorm):
+    if not has_part(network, following) or not isinstance(network.get_submodule(following), nn.LayerNorm):
         return ""
     return following
 
@@ -187,9 +140,6 @@ def _last_of_each(model: nn.Module, side: int) -> dict[str, nn.Module]:
 
     One pass without values (PyTorch's device "meta") costs milliseconds and leaves the network alone.
     """
-    from medrob.models import Classifier  # which imports this module
-    from medrob.models.tokens import to_maps
-
     model = getattr(model, "_orig_mod", model)
     stem = next(module for module in model.modules() if isinstance(module, nn.Conv2d))
     channels = model.config["in_channels"] if isinstance(model, Classifier) else stem.in_channels

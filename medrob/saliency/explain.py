@@ -12,8 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from medrob.check import check_images, check_integer
-from medrob.models import pick_device, place
-from medrob.models.layers import NO_MAPS, cam_layers, evaluating, named_layers
+from medrob.models import NO_MAPS, cam_layers, evaluating, named_layers, pick_device, place
 from medrob.saliency.gradient import MAPS, WEIGHTS, cams, existing
 from medrob.saliency.maps import degenerate
 from medrob.saliency.pixel import GRADIENT_MAPS, PERTURBATIONS, pixel_maps

@@ -5,16 +5,13 @@ Shapes: A and g are (N, K, h, w), maps (N, h, w). A map is raw: before the ReLU,
 
 from __future__ import annotations
 
-import contextlib
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
-from medrob.models.device import memory_order, ordered
-from medrob.models.layers import rectified
-from medrob.models.tokens import to_maps
+from medrob.models import as_input, forward, map_output, to_maps
 
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
 Weights = Callable[[Tensor, Tensor], Tensor]
@@ -123,7 +120,7 @@ def cams(
     for layer, A, g in zip(layers, activations, gradients, strict=True):
         # Sums over the positions, and small gradients, leave the range of half precision.
         exact = torch.promote_types(A.dtype, torch.float32)
-        found = _formulas(A.to(exact), g.to(exact), methods)
+        found = formulas(A.to(exact), g.to(exact), methods)
         maps.update({(method, layer): values for method, values in found.items()})
     return maps, logits
 
@@ -161,7 +158,7 @@ def differentiate(
         elif targets.shape != (len(x),):
             raise ValueError(f"targets are {tuple(targets.shape)}; give a class for each of {len(x)} images")
         chosen = existing(targets.to(logits.device), logits.shape[1]).clone()
-        activations = [_map_output(layer, outputs[layer], module) for layer, module in layers.items()]
+        activations = [map_output(layer, outputs[layer], module) for layer, module in layers.items()]
         if not logits.requires_grad:
             raise ValueError(stops_gradient(model))
         # Images do not interact in eval mode: the gradient of the sum holds each image's own.
@@ -179,64 +176,7 @@ def differentiate(
     return [A.detach() for A in activations], maps, logits.detach()
 
 
-def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
-    """What each layer gives, as it gives it, and the logits (N, classes), from one forward pass.
-
-    Raises:
-        ValueError: a layer that takes no part, a network whose output is not logits.
-    """
-    model = getattr(model, "_orig_mod", model)  # compiled by torch.compile, it would pass by the hooks
-    with _outputs(layers, rectified(model)) as outputs:
-        try:
-            logits = model(x)
-        except RuntimeError:
-            _check_channels(model, x)
-            raise
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
-        raise ValueError(
-            f"{type(model).__name__} gives {_described(logits)} for {len(x)} images; saliency needs logits "
-            "(N, classes) as one tensor: let its forward return them alone, in eval mode"
-        )
-    missing = [layer for layer in layers if layer not in outputs]
-    if missing:
-        raise ValueError(f"layers={missing!r} do not run when the network does; leave them out")
-    for layer, output in outputs.items():
-        if isinstance(output, Tensor) and output.shape[:1] != x.shape[:1]:
-            raise ValueError(
-                f"layer {layer!r} gives {tuple(output.shape)} for {len(x)} images; a CAM needs maps "
-                "(N, K, h, w) or tokens (N, T, K), one set for each image"
-            )
-    return outputs, logits
-
-
-def _check_channels(model: nn.Module, x: Tensor) -> None:
-    """Say so where a network has failed on images of another number of channels than it takes."""
-    stem = next((module for module in model.modules() if isinstance(module, nn.Conv2d)), None)
-    if stem is not None and stem.in_channels != x.shape[1]:
-        raise ValueError(
-            f"images have {x.shape[1]} channel{'s' * (x.shape[1] > 1)}, but {type(model).__name__} takes "
-            f"{stem.in_channels}; repeat a grey image, images.repeat(3, -1), or take a network of as many"
-        ) from None
-
-
-def as_input(model: nn.Module, x: Tensor) -> Tensor:
-    """The images on the device, and in the floating point type, of the model's parameters.
-
-    Raises:
-        ValueError: a model or images on the device "meta", where tensors have no values.
-    """
-    like = next((p for p in model.parameters() if p.is_floating_point()), None)
-    empty = like is not None and like.is_meta
-    if empty or x.is_meta:
-        raise ValueError(
-            f"the {'network is' if empty else 'images are'} on the device 'meta', without values; "
-            "load them on the CPU or a GPU"
-        )
-    x = x.to(torch.float32) if like is None else x.to(like.device, like.dtype)
-    return ordered(x, memory_order(model, x.device))
-
-
-def _formulas(A: Tensor, g: Tensor, methods: Sequence[str]) -> dict[str, Tensor]:
+def formulas(A: Tensor, g: Tensor, methods: Sequence[str]) -> dict[str, Tensor]:
     """The raw maps of one layer."""
     weighted = [method for method in methods if method in WEIGHTS]
     found = {method: MAPS[method](A, g) for method in methods if method in MAPS}
@@ -255,53 +195,3 @@ def existing(targets: Tensor, classes: int) -> Tensor:
             f"targets hold {sorted(set(wrong.tolist()))}; the network's classes are 0 to {classes - 1}"
         )
     return targets
-
-
-def _map_output(layer: str, output: object, module: nn.Module) -> Tensor:
-    """What a layer gives, as maps (N, K, h, w)."""
-    try:
-        if isinstance(output, Tensor) and output.is_floating_point():
-            return to_maps(module, output)
-        reason = "they must be of floating point"
-    except ValueError as error:
-        reason = str(error)
-    raise ValueError(f"layer {layer!r} gives {_described(output)}; a CAM needs maps (N, K, h, w): {reason}")
-
-
-def _described(output: object) -> str:
-    """The shape of a tensor, and its type if it is none of floating point; else what it is."""
-    if not isinstance(output, Tensor):
-        return type(output).__name__
-    return f"{tuple(output.shape)}" + ("" if output.is_floating_point() else f" of {output.dtype}")
-
-
-@contextlib.contextmanager
-def _outputs(layers: Mapping[str, nn.Module], rectified: Set[nn.Module]) -> Iterator[dict[str, Tensor]]:
-    """Collect the outputs of modules while the block runs, those of `rectified` after their ReLU.
-
-    What comes after a module gets a copy, so that a ReLU in place does not overwrite what is collected. The
-    network's own ReLU of what is rectified already gets all values above 0 by the least that there is: it
-    changes no value, and lets the gradient pass at 0, too.
-    """
-    outputs: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[[nn.Module, object, Tensor], Tensor | None]:
-        def hook(module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
-            if not isinstance(output, Tensor):
-                outputs[name] = output
-                return None
-            # Frozen, and behind a step without gradient, it would have none of its own.
-            if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
-                output = output.detach().requires_grad_()
-            outputs[name] = output.relu() if module in rectified else output
-            # Normal, but in float16, where the smallest normal number is not small.
-            limits = torch.finfo(output.dtype) if module in rectified else None
-            least = limits and limits.tiny * (limits.eps if output.dtype == torch.float16 else 1)
-            return outputs[name] + least if least else output.clone()
-
-        return hook
-
-    with contextlib.ExitStack() as stack:
-        for name, module in layers.items():
-            stack.callback(module.register_forward_hook(keep(name)).remove)
-        yield outputs

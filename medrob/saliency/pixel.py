@@ -15,7 +15,8 @@ import torch.nn.functional as F
 from captum.attr import DeepLift, GuidedBackprop, InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor, fx, nn
 
-from medrob.saliency.gradient import as_input, existing, stops_gradient
+from medrob.models import Normalise, as_input
+from medrob.saliency.gradient import existing, stops_gradient
 from medrob.saliency.settings import Noise, Settings
 
 INPUT = "input"
@@ -168,8 +169,6 @@ class _Tracer(fx.Tracer):
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
         """Also those."""
-        from medrob.models import Normalise  # which imports this module
-
         return isinstance(m, Normalise) or super().is_leaf_module(m, module_qualified_name)
 
 

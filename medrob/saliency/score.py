@@ -15,8 +15,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from medrob.models.tokens import channel_axis
-from medrob.saliency.gradient import _map_output, as_input, existing, forward
+from medrob.models import as_input, channel_axis, forward, map_output
+from medrob.saliency.gradient import existing
 from medrob.saliency.settings import Noise, Settings
 
 # Masked images for each thread in one pass on a CPU: larger passes leave its cache, and are slower.
@@ -102,7 +102,7 @@ def score_cams(
         fields = _fields(x, settings, noise).to(logits.device) if "sscam" in methods else logits.new_zeros(0)
         calls = _calls(model, question.x[:1], layers) if "ablationcam" in methods else {}
         for layer, module in layers.items():
-            A = _precise(_map_output(layer, outputs[layer], module))
+            A = _precise(map_output(layer, outputs[layer], module))
             kept = _channels(A, settings.channels)
             for method in methods:
                 if method == "ablationcam":

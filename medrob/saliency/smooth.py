@@ -7,7 +7,8 @@ from collections.abc import Mapping
 import torch
 from torch import Tensor, nn
 
-from medrob.saliency.gradient import _map_output, as_input, differentiate, forward, warn_signed
+from medrob.models import as_input, forward, map_output
+from medrob.saliency.gradient import differentiate, warn_signed
 from medrob.saliency.settings import Noise, Settings
 
 
@@ -39,7 +40,7 @@ def smooth_gradcam_plus_plus(
     with torch.inference_mode(False), torch.no_grad():
         # A copy: what is made in inference mode cannot be changed or differentiated later.
         outputs, _ = forward(model, as_input(model, x).clone(), layers)
-    activations = [_precise(_map_output(name, outputs[name], module)) for name, module in layers.items()]
+    activations = [_precise(map_output(name, outputs[name], module)) for name, module in layers.items()]
     warn_signed(["smoothgradcam++"], dict(zip(layers, activations, strict=True)))
     moments = [torch.zeros((3, *A.shape), dtype=A.dtype, device=A.device) for A in activations]
     for i in range(settings.samples):

@@ -21,13 +21,9 @@ from torch.overrides import TorchFunctionMode
 from medrob.drift import Explainer, PreparedMaps
 from medrob.drift.similarities import rmse
 from medrob.evaluation import compare_images, predict
-from medrob.models import evaluating, place
-from medrob.models.tokens import to_maps
+from medrob.models import as_input, evaluating, forward, place, to_maps
 from medrob.progress import bar
-from medrob.saliency import normalise, pick_layers
-from medrob.saliency.decision import same_decision, task_of
-from medrob.saliency.explain import ONE_PASS
-from medrob.saliency.gradient import _formulas, as_input, forward
+from medrob.saliency import ONE_PASS, formulas, normalise, pick_layers, same_decision, task_of
 from medrob.trust.means import Entry, means
 
 ATTACKABLE = ONE_PASS  # their maps are formulas of one pass: autograd can differentiate them again
@@ -136,7 +132,7 @@ def slope(
         explained = logits.gather(1, targets[:, None]).sum()
         (g,) = torch.autograd.grad(explained, outputs[layer], create_graph=True)
         A, g = (to_maps(layers[layer], part).to(clean.values.dtype) for part in (outputs[layer], g))
-        maps = normalise(_formulas(A, g, [method])[method])
+        maps = normalise(formulas(A, g, [method])[method])
         gap = (maps - clean.values).square().mean((1, 2))
         back = margin(logits, before, targets, task_of(model))
         (found,) = torch.autograd.grad(torch.where(kept, gap, back).sum(), x, materialize_grads=True)

@@ -11,8 +11,7 @@ from torch import Tensor
 from medrob.drift import Explainer, Key
 from medrob.models import activate, evaluating, place
 from medrob.progress import bar
-from medrob.saliency import Noise, degenerate, upsample
-from medrob.saliency.decision import task_of
+from medrob.saliency import Noise, degenerate, task_of, upsample
 from medrob.trust.imputation import impute
 from medrob.trust.means import Entry, means
 

@@ -13,7 +13,7 @@ import pandas as pd
 
 from medrob.drift import Explainer, Key, PreparedMaps, compare
 from medrob.progress import bar
-from medrob.saliency.explain import STOCHASTIC
+from medrob.saliency import STOCHASTIC
 from medrob.trust.means import Entry, means
 from medrob.trust.randomisation import another_image, cascade
 
