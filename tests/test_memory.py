@@ -18,7 +18,7 @@ SCRIPT = """
 import re, resource, sys
 import cv2, torch
 from pathlib import Path
-from medrob import corruptions
+from medrob import config, corruptions
 from medrob import data, drift, evaluation, figures, models, training
 from medrob.evaluation import distance
 from medrob.files import home
@@ -41,7 +41,7 @@ def all_stages(limit):
     figures.montage(train.images, train.labels, train.class_names)
     todo = [corruptions.CLEAN, ("brightness", 3)]
     distance.distances(test[-60:], todo[1:])
-    training.fit(model, train, val, training.Recipe(epochs=1, batch_size=4), device="cpu", folder=home())
+    training.fit(model, train, val, config.Recipe(epochs=1, batch_size=4), device="cpu", folder=home())
     predictions = evaluation.predict_conditions(model, test, todo, batch_size=4)
     evaluation.predict(model, test.images, batch_size=4)
     rows = drift.select(predictions, images=0)
