@@ -10,32 +10,28 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterable, Mapping
-from importlib import import_module
+from pathlib import Path
+from pkgutil import resolve_name
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-KINDS = {
-    int: "a whole number",
-    float: "a number",
-    bool: "True or False",
-    str: "a text in quotes",
-    list: "a list",
+KINDS: dict[Any, str] = {
+    **{int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"},
+    **{list[str]: "a list of texts", list[int]: "a list of whole numbers", Path: "a path"},
 }
 
 
-def listed(source: str, *also: str) -> AfterValidator:
-    """Allow what ``"module:name"`` lists, a collection or a function that gives one, and `also`."""
+def listed(source: str) -> AfterValidator:
+    """Allow lists of what ``"module:name"`` lists, a collection or a function that gives one."""
 
-    def check(value: Any) -> Any:
-        module, _, name = source.partition(":")
-        known = getattr(import_module(module), name)
-        names = [*(known() if callable(known) else known), *also]
-        values = value if isinstance(value, list) else [value]
+    def check(values: list[str]) -> list[str]:
+        known = resolve_name(source)
+        names = list(known() if callable(known) else known)
         if unknown := [item for item in values if item not in names]:
-            raise ValueError(f"unknown {', '.join(map(repr, unknown))}{_nearest(unknown, names)}")
-        return value
+            raise ValueError(f"unknown {', '.join(map(repr, unknown))}{nearest(unknown, names)}")
+        return values
 
     return AfterValidator(check)
 
@@ -44,9 +40,8 @@ def accepted(source: str) -> AfterValidator:
     """Allow what a function ``"module:function"`` takes without a ValueError."""
 
     def check(value: Any) -> Any:
-        module, _, name = source.partition(":")
         try:
-            getattr(import_module(module), name)(value)
+            resolve_name(source)(value)
         except (TypeError, OSError) as error:  # pydantic gathers ValueErrors alone
             raise ValueError(str(error)) from None
         return value
@@ -83,8 +78,17 @@ def _pattern(pattern: str, advice: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Device = Annotated[str, _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'")]
-Share = Annotated[str, _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'")]
+Run = Annotated[str, Field(description="name of the run: its folder is data/runs/<run>")]
+Device = Annotated[
+    str,
+    _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'"),
+    Field(description='"auto", "cpu", "cuda" or "mps"'),
+]
+Share = Annotated[
+    str,
+    _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'"),
+    Field(description='"2/4": only the second quarter of the conditions, for a job among several; "": all'),
+]
 Count = Annotated[int, Field(ge=0)]
 Positive = Annotated[int, Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -99,7 +103,7 @@ class Parameters(BaseModel):
 class Augment(Parameters):
     """Notebook 01_augment."""
 
-    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    run: Run = "demo"
     dataset: Annotated[str, accepted("medrob.data:find")] = Field(
         "phantom",
         description='"phantom", a MedMNIST name, or a path: an .npz, a folder of class folders, a table',
@@ -125,6 +129,35 @@ class Augment(Parameters):
     export: bool = Field(
         False,
         description="True: also write the corrupted test sets, one .npz a corruption, as MedMNIST-C does",
+    )
+
+
+class Network(Parameters):
+    """What notebook 02_train trains."""
+
+    run: Run = "demo"
+    arch: str = Field(
+        "resnet18", description='one of medrob.models.architectures(), or your own "package.module:function"'
+    )
+    stem: Literal["small", "torchvision", "auto"] = Field(
+        "small",
+        description='of the ResNets: "small" (3x3, stride 1), '
+        '"torchvision" (7x7, stride 2, pooling) or "auto"',
+    )
+    width: Count = Field(
+        16, description="of the ResNets: channels of the first stage; 64: as published; 16 learns in minutes"
+    )
+    weights: str = Field(
+        "",
+        description='"": random; "DEFAULT" or another name of torchvision\'s; a .safetensors or a state_dict',
+    )
+    normalise: Literal["auto", "half", "imagenet"] = Field(
+        "auto",
+        description='grey levels: "auto" (as for the weights, if known), "half" (by 0.5) or "imagenet"',
+    )
+    recipe: Literal["own", "medmnist"] = Field(
+        "own",
+        description='"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides',
     )
 
 
@@ -180,36 +213,12 @@ RECIPES: dict[str, dict[str, Any]] = {
 }
 
 
-class Train(Recipe):
+class Train(Recipe, Network):  # in the order of the notebook: pydantic begins with the last base
     """Notebook 02_train."""
 
-    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
-    arch: str = Field(
-        "resnet18", description='one of medrob.models.architectures(), or your own "package.module:function"'
-    )
-    stem: Literal["small", "torchvision", "auto"] = Field(
-        "small",
-        description='of the ResNets: "small" (3x3, stride 1), '
-        '"torchvision" (7x7, stride 2, pooling) or "auto"',
-    )
-    width: Count = Field(
-        16, description="of the ResNets: channels of the first stage; 64: as published; 16 learns in minutes"
-    )
-    weights: str = Field(
-        "",
-        description='"": random; "DEFAULT" or another name of torchvision\'s; a .safetensors or a state_dict',
-    )
-    normalise: Literal["auto", "half", "imagenet"] = Field(
-        "auto",
-        description='grey levels: "auto" (as for the weights, if known), "half" (by 0.5) or "imagenet"',
-    )
-    recipe: Literal["own", "medmnist"] = Field(
-        "own",
-        description='"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides',
-    )
     tensorboard: bool = Field(False, description="True: also log to data/runs/<run>/tensorboard")
     seed: Count = Field(0, description="of the first weights, the order of the images and the augmentation")
-    device: Device = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
+    device: Device = "auto"
 
     @property
     def settings(self) -> Recipe:
@@ -220,7 +229,7 @@ class Train(Recipe):
 class Test(Parameters):
     """Notebook 03_test."""
 
-    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    run: Run = "demo"
     batch_size: Positive = Field(256, description="images a pass")
     resamples: Count = Field(2000, description="of the bootstrap; 0: no intervals")
     reference: str = Field(
@@ -231,16 +240,14 @@ class Test(Parameters):
     temperature: bool = Field(
         False, description="True: probabilities are first scaled on the validation images (Guo et al. 2017)"
     )
-    device: Device = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
-    share: Share = Field(
-        "", description='"2/4": only the second quarter of the conditions, for a job among several; "": all'
-    )
+    device: Device = "auto"
+    share: Share = ""
 
 
 class Heatmaps(Parameters):
     """Notebook 04_heatmaps."""
 
-    run: str = Field("demo", description="name of the run: its folder is data/runs/<run>")
+    run: Run = "demo"
     methods: Annotated[list[str], AfterValidator(_different), listed("medrob.saliency:names")] = Field(
         ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"], description="of medrob.saliency.names()"
     )
@@ -279,10 +286,8 @@ class Heatmaps(Parameters):
     )
     seed: Count = Field(0, description="of the choice of images, the noise of methods and the checks")
     batch_size: Positive = Field(64, description="images a pass; memory grows with it")
-    device: Device = Field("auto", description='"auto", "cpu", "cuda" or "mps"')
-    share: Share = Field(
-        "", description='"2/4": only the second quarter of the conditions, for a job among several; "": all'
-    )
+    device: Device = "auto"
+    share: Share = ""
 
 
 class Analysis(Parameters):
@@ -322,22 +327,16 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
     """What is wrong with values for a model: pairs of the parameter's name and a sentence."""
     fields = model.model_fields
     # A default is right as it is; leaving it out saves the imports that looking up a choice costs.
-    other = {
-        name: v for name, v in values.items() if name not in fields or not _same(v, fields[name].default)
-    }
+    usual = {name: repr(field.default) for name, field in fields.items()}
+    other = {name: value for name, value in values.items() if repr(value) != usual.get(name)}
     try:
         model(**other)
     except ValidationError as error:
-        seen = set()
+        first: dict[str, Any] = {}  # one mistake gives an error for each kind of value that is allowed
         for problem in error.errors(include_url=False):
-            name = str(problem["loc"][0]) if problem["loc"] else ""
-            if name not in seen:  # one mistake gives an error for each kind of value that is allowed
-                seen.add(name)
-                yield name, _sentence(name, problem, model, other)
-
-
-def _same(value: Any, default: Any) -> bool:
-    return type(value) is type(default) and value == default
+            first.setdefault(str(problem["loc"][0]) if problem["loc"] else "", problem)
+        for name, problem in first.items():
+            yield name, _sentence(name, problem, model, other)
 
 
 def _sentence(
@@ -346,36 +345,34 @@ def _sentence(
     """An error of pydantic in our words."""
     kind, context = problem["type"], problem.get("ctx", {})
     if kind == "extra_forbidden":
-        return f"unknown parameter {name!r}{_nearest([name], model.model_fields)}"
+        return f"unknown parameter {name!r}{nearest([name], model.model_fields)}"
     if kind == "value_error":
-        return f"{name}={values[name]!r}: {context['error']}" if name else str(context["error"])
+        text = str(context["error"])  # which another room may have begun with the parameter's name
+        return text if not name or text.startswith(f"{name}=") else f"{name}={values[name]!r}: {text}"
     limits = {
-        "greater_than_equal": "give at least {ge}",
-        "greater_than": "give more than {gt}",
-        "less_than": "give less than {lt}",
+        "greater_than_equal": "give at least {ge:g}",
+        "greater_than": "give more than {gt:g}",
+        "less_than": "give less than {lt:g}",
         "literal_error": "give {expected}",
         "finite_number": "give a finite number",
     }
     if kind in limits:
         return f"{name}={values[name]!r}: {limits[kind].format(**context)}"
     wanted = " or ".join(dict.fromkeys(_kinds(model.model_fields[name].annotation)))
-    return f"{name}={values[name]!r} is {type(values[name]).__name__}; give {wanted}"
+    return f"{name}={values[name]!r}: give {wanted}"
 
 
 def _kinds(annotation: Any) -> Iterable[str]:
     """What an annotation allows, in words."""
-    if get_origin(annotation) is Annotated:
-        yield from _kinds(get_args(annotation)[0])
-    elif get_origin(annotation) in (UnionType, None) and get_args(annotation):
+    if get_origin(annotation) is UnionType:
         for part in get_args(annotation):
             yield from _kinds(part)
-    elif get_origin(annotation) is Literal:
-        yield from _kinds(type(get_args(annotation)[0]))
-    else:
-        yield KINDS.get(get_origin(annotation) or annotation, str(annotation))
+    else:  # a choice of numbers is written as one of them
+        kind = type(get_args(annotation)[0]) if get_origin(annotation) is Literal else annotation
+        yield KINDS.get(kind, str(kind))
 
 
-def _nearest(unknown: Iterable[str], names: Iterable[str]) -> str:
+def nearest(unknown: Iterable[str], names: Iterable[str]) -> str:
     """``; did you mean 'epochs'? Known are ...``"""
     names = [str(name) for name in names]
     near = [n for item in unknown for n in difflib.get_close_matches(str(item), names, 1)]

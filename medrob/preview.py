@@ -23,6 +23,8 @@ def impossible(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
         stages: all parameters of the run, ``{stage: {parameter: value}}``.
     """
     data, train, maps = (stages[stage] for stage in ("01_augment", "02_train", "04_heatmaps"))
+    for _, text in config.mistakes(config.Train, {name: train[name] for name in ("epochs", "warmup")}):
+        yield "02_train", "warmup", text
     usual = config.Train()
     size = data["size"] or None
     layers = maps["layers"] if isinstance(maps["layers"], list) else []

@@ -11,9 +11,11 @@ All mistakes are told at once, each with the line that it stands on.
 from __future__ import annotations
 
 import itertools
+import math
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections import Counter
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Any
@@ -26,6 +28,7 @@ from medrob.files import PROJECT
 from medrob.run import STAGES, Run
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
+Keys = tuple[str, ...]  # the way to a place in the file: ("runs", "demo", "02_train")
 PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
@@ -101,13 +104,14 @@ def load(file: Path) -> Study:
     if not isinstance(tree, dict) or not (tree.get("runs") or tree.get("grids")):
         raise ValueError(f"{file} names no runs; write 'runs:' and below it a name, such as 'demo: {{}}'")
     for part in set(tree) - set(PARTS):
-        reader.say((part,), f"unknown key {part!r}; a study has {', '.join(PARTS)}")
+        reader.say((part,), f"unknown key {part!r}{config.nearest([part], PARTS)}")
     runs = reader.runs(tree)
     compare = reader.compare(tree, runs)
     reader.references(runs)
     found = Study(runs, compare)
     for run in runs:
-        reader.together(found, run)
+        for stage, name, text in preview.impossible({s: found.parameters(run, s) for s in STAGES}):
+            reader.at(run, stage, name, text)
     if not reader.mistakes:
         compare = reader.comparable(found, asked="compare" in tree)
     if reader.mistakes:
@@ -140,22 +144,25 @@ def read_yaml(file: Path, reader: Reader) -> Any:
         raise ValueError(f"{file} is not a study: it is nested too deeply") from None
 
 
-def _plain(node: yaml.Node, path: tuple[str, ...], reader: Reader, loader: yaml.SafeLoader) -> Any:
+def _plain(node: yaml.Node, path: Keys, reader: Reader, loader: yaml.SafeLoader) -> Any:
     """A node of YAML as dictionaries, lists and values; ``1e-3`` is a number."""
     if isinstance(node, yaml.SequenceNode):
         return [_plain(item, path, reader, loader) for item in node.value]
     if isinstance(node, yaml.ScalarNode):
         if node.style is None and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", node.value):
             return float(node.value)
-        return loader.construct_object(node)
+        try:
+            return loader.construct_object(node)
+        except ValueError as error:  # such as a date with a month 13
+            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
     found: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):
             raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
         inside, line = (*path, key.value), key.start_mark.line + 1
         if key.value in found:
-            text = f"duplicate key {key.value!r} (first defined on line {reader.lines[inside]})"
-            reader.mistakes.append((line, text))
+            text = f"{key.value!r} stands twice, first on line {reader.lines[inside]}; leave one out"
+            reader.mistakes.append((line, f"{_place(path)}: {text}" if path else text))
         reader.lines[inside] = line
         found[key.value] = _plain(value, inside, reader, loader)
     return found
@@ -165,53 +172,45 @@ def _plain(node: yaml.Node, path: tuple[str, ...], reader: Reader, loader: yaml.
 class Reader:
     """Goes through a study and gathers what is wrong with it."""
 
-    lines: dict[tuple[str, ...], int] = field(default_factory=dict)  # of every key, by its path
+    lines: dict[Keys, int] = field(default_factory=dict)  # of every key, by its path
     mistakes: list[tuple[int, str]] = field(default_factory=list)
-    sources: dict[str, list[tuple[str, ...]]] = field(
-        default_factory=dict
-    )  # what a run's parameters come from
+    sources: dict[str, list[Keys]] = field(default_factory=dict)  # what a run's parameters come from
 
-    def say(self, path: tuple[str, ...], text: str) -> None:
+    def say(self, path: Keys, text: str) -> None:
         """Note a mistake on the line of a key, or of the nearest key above it."""
         while path and path not in self.lines:
             path = path[:-1]
         self.mistakes.append((self.lines.get(path, 1), text))
 
-    def mapping(self, path: tuple[str, ...], value: Any, example: str) -> dict[str, Any]:
+    def mapping(self, path: Keys, value: Any, example: str) -> dict[str, Any]:
         """The value, if it is a mapping or empty."""
         if value is not None and not isinstance(value, dict):
-            self.say(path, f"{' '.join(path)}: give {example}, not {value!r}")
+            self.say(path, f"{_place(path)}: give {example}, not {value!r}")
         return value if isinstance(value, dict) else {}
 
-    def stages(self, path: tuple[str, ...], value: Any, *, axes: bool = False) -> Stages:
+    def stages(self, path: Keys, value: Any, *, axes: bool = False) -> Stages:
         """Parameters by stage, judged; with `axes`, a list of values for each."""
         found: Stages = {stage: {} for stage in STAGES}
         for stage, given in self.mapping(path, value, "stages, such as 01_augment: {size: 28}").items():
-            where = f"{' '.join(path[-2:])}, {stage}"
+            inside = (*path, stage)
             if stage not in STAGES:
-                self.say((*path, stage), f"{where}: no such stage; the stages are {', '.join(STAGES)}")
+                self.say(inside, f"{_place(inside)}: no such stage; the stages are {', '.join(STAGES)}")
                 continue
-            inside = self.mapping((*path, stage), given, "parameters, such as {size: 28}")
-            for name, item in inside.items():
+            for name, item in self.mapping(inside, given, "parameters, such as {size: 28}").items():
                 if axes and (not isinstance(item, list) or not item):
-                    text = f"{name} must be a list of values to try, such as [0, 1], not {item!r}"
-                    self.say((*path, stage, name), f"{where}: {text}")
-                    continue
-                wrong = [text for v in (item if axes else [item]) for text in self.judge(stage, {name: v})]
+                    wrong = [f"{name}={item!r}: give a list of values to try, such as [0, 1]"]
+                elif name in SET_BY_STUDY:
+                    wrong = [f"{name!r} is set by the study; leave it out"]
+                else:
+                    values = item if axes else [item]
+                    judged = (config.mistakes(config.STAGES[stage], {name: value}) for value in values)
+                    # What does not go together has no name: it is looked for when all of a run is known.
+                    wrong = [text for pairs in judged for about, text in pairs if about]
                 for text in dict.fromkeys(wrong):
-                    self.say((*path, stage, name), f"{where}: {text}")
+                    self.say((*inside, name), f"{_place(inside)}: {text}")
                 if not wrong:
                     found[stage][name] = item
         return found
-
-    @staticmethod
-    def judge(stage: str, values: dict[str, Any]) -> Iterator[str]:
-        """What is wrong with parameters of a stage."""
-        for name in set(values) & set(SET_BY_STUDY):
-            yield f"{name!r} is set by the study; leave it out"
-        yield from (
-            text for _, text in config.mistakes(config.STAGES[stage], values) if _ not in SET_BY_STUDY
-        )
 
     def runs(self, tree: Mapping[str, Any]) -> dict[str, Stages]:
         """All runs: those with a name of their own, and those of the grids."""
@@ -229,9 +228,8 @@ class Reader:
             self.name(path)
             for run, stages in self.grid(path, self.stages(path, axes, axes=True)):
                 if run in of_grid:
-                    self.say(
-                        path, f"grid {grid}: its run {run!r} also belongs to grid {of_grid[run]}; rename one"
-                    )
+                    text = f"its run {run!r} also belongs to grid {of_grid[run]}; rename one"
+                    self.say(path, f"grid {grid}: {text}")
                 of_grid[run] = grid
                 self.sources[run] = [*([("runs", run)] if run in own else []), path, ("defaults",)]
                 found[run] = _over(_over(defaults, stages), own.get(run, {}))
@@ -243,30 +241,28 @@ class Reader:
                 self.say(self.sources[run][0], text)
         return found
 
-    def grid(self, path: tuple[str, ...], axes: Stages) -> list[tuple[str, Stages]]:
+    def grid(self, path: Keys, axes: Stages) -> list[tuple[str, Stages]]:
         """Every combination of a grid, named by what differs: ``seeds-none-seed0``."""
         keys = [(stage, name) for stage in axes for name in axes[stage]]
-        lengths = [len(axes[stage][name]) for stage, name in keys]
-        count = 1
-        for length in lengths:
-            count *= length
+        count = math.prod(len(axes[stage][name]) for stage, name in keys)
         if count > MOST_RUNS:
-            self.say(path, f"grid {path[-1]} would be {count} runs; at most {MOST_RUNS} are taken")
+            self.say(path, f"{_place(path)} would be {count} runs; at most {MOST_RUNS} are taken")
             return []
-        words = [_words(name, axes[stage][name]) for stage, name in keys]
+        # Of every parameter its values, each with its part of the run's name: none if it is the only one.
+        pairs = []
+        for stage, name in keys:
+            values = axes[stage][name]
+            pairs.append(list(zip(_words(name, values) if len(values) > 1 else [""], values, strict=True)))
         found = []
-        for numbers in itertools.product(*map(range, lengths)):
+        for combination in itertools.product(*pairs):
             stages: Stages = {stage: {} for stage in STAGES}
-            for (stage, name), number in zip(keys, numbers, strict=True):
-                stages[stage][name] = axes[stage][name][number]
-            varied = [all_of[n] for all_of, n in zip(words, numbers, strict=True) if len(all_of) > 1]
-            found.append(("-".join([path[-1], *varied]), stages))
-        names = [run for run, _ in found]
-        for twice in sorted({run for run in names if names.count(run) > 1}):
-            self.say(
-                path,
-                f"grid {path[-1]}: several of its runs would be called {twice!r}; is a value given twice?",
-            )
+            for (stage, name), (_, value) in zip(keys, combination, strict=True):
+                stages[stage][name] = value
+            found.append(("-".join([path[-1], *(word for word, _ in combination if word)]), stages))
+        for run, times in Counter(run for run, _ in found).items():
+            if times > 1:
+                text = f"several of its runs would be called {run!r}; is a value given twice?"
+                self.say(path, f"{_place(path)}: {text}")
         return found
 
     def references(self, runs: dict[str, Stages]) -> None:
@@ -281,12 +277,8 @@ class Reader:
                 chain.append(of(chain[-1]))
             if asked in runs:
                 if of(chain[-1]) == run:
-                    self.at(
-                        run,
-                        "03_test",
-                        "reference",
-                        f"'reference' forms a cycle: {' -> '.join([*chain, run])}",
-                    )
+                    text = f"reference={asked!r} forms a cycle: {' -> '.join([*chain, run])}"
+                    self.at(run, "03_test", "reference", text)
             elif asked != "alexnet" and not _finished(asked):
                 text = f"reference={asked!r} is neither 'alexnet' nor a run of the study, nor a finished one"
                 self.at(run, "03_test", "reference", text)
@@ -295,13 +287,8 @@ class Reader:
         """Note a mistake of a run where its parameter was given."""
         places = [(*source, stage, name) for source in self.sources[run]]
         path = next((place for place in places if place in self.lines), self.sources[run][0])
-        self.say(path, f"{' '.join(path[:2] if path[0] != 'defaults' else path[:1])}, {stage}: {text}")
-
-    def together(self, found: Study, run: str) -> None:
-        """Note what no notebook would take of a run, though each parameter by itself is right."""
-        given = {stage: found.parameters(run, stage) for stage in STAGES}
-        for stage, name, text in preview.impossible(given):
-            self.at(run, stage, name, text)
+        place = _place(path[:1] if path[0] == "defaults" else path[:2])
+        self.say(path, f"{place}, {stage}: {text}")
 
     def compare(self, tree: Mapping[str, Any], runs: dict[str, Stages]) -> dict[str, list[str]]:
         """The comparisons: those that are asked for, or one of all runs."""
@@ -316,12 +303,16 @@ class Reader:
             path = ("compare", name)
             self.name(path)
             if name.casefold() in folders or _finished(name):
-                self.say(path, f"compare: {name!r} is also a run; give the comparison another name")
+                self.say(path, f"{_place(path)}: a run or another comparison has this folder; rename it")
+            folders.add(name.casefold())
             if not isinstance(members, list) or not all(isinstance(m, str) for m in members):
-                self.say(path, f"compare, {name}: give a list of runs, not {members!r}")
+                self.say(
+                    path,
+                    f"{_place(path)}: give names of runs, such as [one, two], not {members!r}",
+                )
                 continue
             unknown = [member for member in members if member not in runs]
-            if twice := sorted({m for m in members if members.count(m) > 1}):
+            if twice := [member for member, times in Counter(members).items() if times > 1]:
                 self.say(path, f"compare, {name}: {', '.join(twice)} is given twice; name every run once")
             if unknown or len(members) < 2:
                 text = f"no run {', '.join(unknown)}" if unknown else "give two runs or more"
@@ -342,7 +333,7 @@ class Reader:
                 self.say(("compare", name), f"compare, {name}: {text}")
         return kept
 
-    def name(self, path: tuple[str, ...]) -> None:
+    def name(self, path: Keys) -> None:
         """Note what is wrong with the name of a run, a grid or a comparison."""
         try:
             Run(path[-1])
@@ -359,6 +350,13 @@ def _finished(name: str) -> bool:
         return "03_test" in Run(name).record["stages"]
     except ValueError:
         return False
+
+
+def _place(path: Keys) -> str:
+    """Where a mistake is, for people: ``run demo, 02_train``."""
+    if path[0] in ("runs", "grids") and len(path) > 1:
+        path = (f"{path[0][:-1]} {path[1]}", *path[2:])
+    return ", ".join(path)
 
 
 def _over(below: Stages, above: Stages) -> Stages:
