@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
@@ -69,7 +70,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
 def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
     """A hash of all parameters of a stage and all that it follows from; 16 hexadecimal digits."""
     members = of.members(run)
-    values = [of.runs[members[0]][stage], members[1:], follows(of, stage, run, notebooks)]
+    values = [of.parameters(members[0], stage), members[1:], follows(of, stage, run, notebooks)]
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
@@ -94,7 +95,10 @@ def _cells(notebook: Path) -> str:
     digest = hashlib.sha256()
     for cell in json.loads(notebook.read_text())["cells"]:
         if cell["cell_type"] == "code":
-            digest.update(ast.dump(ast.parse("".join(cell["source"]))).encode())
+            source = "".join(cell["source"])
+            with contextlib.suppress(SyntaxError):  # a line for IPython, such as "%matplotlib inline"
+                source = ast.dump(ast.parse(source))
+            digest.update(source.encode())
     return digest.hexdigest()[:16]
 
 

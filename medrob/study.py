@@ -293,9 +293,11 @@ class Reader:
     def compare(self, tree: Mapping[str, Any], runs: dict[str, Stages]) -> dict[str, list[str]]:
         """The comparisons: those that are asked for, or one of all runs."""
         if "compare" not in tree:
-            if COMPARISON in runs or (len(runs) > 1 and _finished(COMPARISON)):
-                text = f"run {COMPARISON}: this name is kept for the comparison of all runs; rename the run"
-                self.say(("runs", COMPARISON), text)
+            taken = [run for run in runs if run.casefold() == COMPARISON]
+            if taken or (len(runs) > 1 and _finished(COMPARISON)):
+                path = ("runs", *taken[:1])
+                text = f"{COMPARISON!r} is kept as the name of the comparison of all runs; rename the run"
+                self.say(path, f"{_place(path)}: {text}")
             return {COMPARISON: list(runs)} if len(runs) > 1 else {}
         given = self.mapping(("compare",), tree["compare"], "a name and its runs, such as both: [one, two]")
         folders = {run.casefold() for run in runs}

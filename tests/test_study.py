@@ -1,543 +1,445 @@
-import ast
+"""The study file: runs, grids, comparisons, and every mistake with its line; what a stage follows from."""
+
+import importlib
+import itertools
 import json
 import os
-import re
-from dataclasses import fields
-from pathlib import Path
+import shutil
+import tracemalloc
 
 import pandas as pd
-import papermill
 import pytest
-from medrob.runs import STAGES
-from medrob.study.inputs import source
 
-from medrob import study
+from medrob import contents, corruptions, plan, study
+from medrob.corruptions import registry
+from medrob.corruptions.fingerprint import _definitions
+from medrob.files import PROJECT
+from medrob.run import STAGES, Run
 
-PROJECT = Path(__file__).parents[1]
 NOTEBOOKS = PROJECT / "notebooks"
+EVERY_TEN = list(range(1, 102))
 
 
-def load(tmp_path, text, **options):
-    file = tmp_path / "study.yaml"
-    file.write_text(text)
-    return study.load(file, NOTEBOOKS, **options)
+@pytest.fixture
+def load(tmp_path):
+    def read(text):
+        (tmp_path / "study.yaml").write_text(text)
+        return study.load(tmp_path / "study.yaml")
+
+    return read
 
 
-def test_every_stage_of_every_run_is_there(tmp_path):
-    runs = load(tmp_path, "runs: {one: {02_train: {epochs: 3}}, two: }").runs
-    assert list(runs) == ["one", "two"]
-    assert runs["one"]["02_train"] == {"epochs": 3}
-    assert runs["two"] == {stage: {} for stage in STAGES}
+@pytest.fixture
+def mistakes(load):
+    """What is said of a study, line by line."""
+
+    def read(text):
+        with pytest.raises(ValueError) as caught:
+            load(text)
+        return [line.strip() for line in str(caught.value).splitlines()[1:]]
+
+    return read
 
 
-def test_all_mistakes_are_listed_at_once(tmp_path):
-    text = "runs: {'a b': {}, x: {02_train: {epoch: 3, lr: fast}, 06_more: {}}, y: {01_augment: {run: z}}}"
-    with pytest.raises(ValueError) as caught:
-        load(tmp_path, text)
-    message = str(caught.value)
-    assert "'a b' is not a run name" in message
-    assert "no parameter 'epoch'; it has arch, stem, width, weights, normalise, recipe, epochs" in message
-    assert "lr='fast' is not like its default" in message
-    assert "no stage '06_more'; the stages are 01_augment" in message
-    assert "run y, 01_augment: no parameter 'run'" in message
-
-
-@pytest.mark.parametrize("text", ["", "runs:", "[1, 2]", "runs: {a: {b"])
-def test_what_is_no_study_is_refused(tmp_path, text):
-    with pytest.raises(ValueError, match=r"is not a study|names no runs"):
-        load(tmp_path, text)
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_papermill_sees_the_same_parameters(stage):
-    path = NOTEBOOKS / f"{stage}.ipynb"
-    theirs = papermill.inspect_notebook(str(path))
-    assert list(study.parameters(path)) == list(theirs)
-    assert study.parameters(path) == {name: ast.literal_eval(p["default"]) for name, p in theirs.items()}
-    assert all(p["help"] for p in theirs.values())  # every parameter says what it means
-
-
-def code_of(stage):
-    cells = json.loads((NOTEBOOKS / f"{stage}.ipynb").read_text())["cells"]
-    return "\n".join("".join(cell["source"]) for cell in cells if cell["cell_type"] == "code")
-
-
-def keywords(call, tree):
-    """The keywords of a call, those of ``**name`` where ``name = dict(...)`` stands before."""
-    found = []
-    for keyword in call.keywords:
-        if keyword.arg:
-            found.append((keyword.arg, ast.unparse(keyword.value)))
-            continue
-        (given,) = (
-            node.value for node in tree.body
-            if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == ast.unparse(keyword.value)
-            and getattr(node.value, "func", None) is not None and ast.unparse(node.value.func) == "dict"
-            and node.lineno < call.lineno
-        )  # fmt: skip
-        found += keywords(given, tree)
-    return found
-
-
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_notebook_hands_every_parameter_to_start(stage):
-    tree = ast.parse(code_of(stage))
-    calls = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
-    (start,) = (call for call in calls if getattr(call.func, "attr", "") == "start")
-    assert ast.literal_eval(start.args[0]) == stage
-    given = keywords(start, tree)
-    assert sorted(name for name, _ in given) == sorted(study.parameters(NOTEBOOKS / f"{stage}.ipynb"))
-    assert all(name == value for name, value in given)
+def test_every_stage_of_every_run_is_there(load):
+    found = load("runs: {one: {02_train: {epochs: 3, lr: 1e-3}}, two: , 3: {}}")
+    assert list(found.runs) == ["one", "two", "3"]
+    assert found.runs["one"]["02_train"] == {"epochs": 3, "lr": 0.001}  # YAML 1.1 takes 1e-3 for a text
+    assert found.runs["two"] == {stage: {} for stage in STAGES}
+    assert found.parameters("one", "02_train")["lr"] == 0.001
+    assert found.parameters("two", "02_train")["lr"] == 0.005
+    assert found.members("one") == ["one"] and found.members("comparison") == ["one", "two", "3"]
 
 
 def test_the_projects_own_study():
-    assert "demo" in study.load(PROJECT / "study.yaml", NOTEBOOKS).runs
+    assert "demo" in study.load(PROJECT / "study.yaml").runs
 
 
-def test_a_list_of_layers_instead_of_all(tmp_path):
-    runs = load(tmp_path, "runs: {one: {04_heatmaps: {layers: [layer4.1], images: [3]}}}").runs
-    assert runs["one"]["04_heatmaps"] == {"layers": ["layer4.1"], "images": [3]}
-
-
-@pytest.mark.parametrize(
-    ("text", "message"),
-    [
-        ("runs: {a: !!python/object/apply:os.getcwd []}", "is not a study"),
-        ("runs: {a: [01_augment]}", "run a: give stages and their parameters"),
-        ("runs: {a: fast}", "run a: give stages and their parameters"),
-        ("runs: {a: {01_augment: 28}}", "run a, 01_augment: give parameters, .* not 28"),
-        ("runs: {a: {01_augment: [size]}}", "run a, 01_augment: give parameters"),
-        ("runs: {../a: {}}", "run='../a' is not a run name"),
-        ("runs: {a/b: {}}", "run a/b: give a name, not a path"),
-    ],
-)
-def test_wrong_shapes_are_refused(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        load(tmp_path, text)
-
-
-def test_a_notebook_without_parameters(tmp_path):
-    (tmp_path / "a.ipynb").write_text('{"cells": []}')
-    with pytest.raises(ValueError, match=r"a.ipynb has no cell tagged 'parameters'"):
-        study.parameters(tmp_path / "a.ipynb")
-
-
-# Lines, defaults, grids, comparisons
-
-
-def test_mistakes_stand_with_their_lines(tmp_path):
-    text = """
-defaults:
-  02_train: {epochs: many}
-runs:
-  one:
-    02_train:
-      lr: 1e-3
-      epoch: 3
-  one: {}
-grid: {}
-compare: {both: [one, two]}
-"""
-    with pytest.raises(ValueError) as caught:
-        load(tmp_path, text)
-    lines = [line.strip() for line in str(caught.value).splitlines()[1:]]
-    assert [line.split(":")[0] for line in lines] == ["line 3", "line 9", "line 10", "line 11"]
-    assert "epochs='many' is not like its default" in lines[0]
-    assert "'one' stands here a second time, first in line 5" in lines[1]
-    assert "unknown key 'grid'; a study has defaults, runs, grids, compare" in lines[2]
-    assert "no run two; the runs are one" in lines[3]
-
-
-def mistakes(tmp_path, text):
-    """What is told of a study, line by line."""
-    with pytest.raises(ValueError) as caught:
-        load(tmp_path, text)
-    return [line.strip() for line in str(caught.value).splitlines()[1:]]
-
-
-def test_a_mistake_in_defaults_is_told_once_beside_all_others(tmp_path):
-    text = """
-defaults: {01_augment: {suite: foo}}
-runs:
-  a: {02_train: {epoch: 3, clip: -1.0, lr: -1.0}}
-  b: {01_augment: {dataset: pneumoniamist}}
-grids:
-  g: {02_train: {augment: [none, "iaa.Fliplr(1"]}}
-"""
-    lines = mistakes(tmp_path, text)
-    starts = [
-        "line 2: defaults, 01_augment: suite='foo' is unknown",
-        "line 4: run a, 02_train: clip=-1.0: give",
-        "line 4: run a, 02_train: lr=-1.0: give",
-        "line 4: run a, 02_train: no parameter 'epoch'",
-        "line 5: run b, 01_augment: dataset='pneumoniamist' is unknown; give 'phantom'",
-        "line 7: grid g, 02_train: augment='iaa.Fliplr(1' is no imgaug expression",
-    ]
-    assert len(lines) == len(starts), lines
-    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
-
-
-def test_what_only_the_notebooks_would_find_is_told_before_the_start(tmp_path):
-    text = """
-runs:
-  a: {01_augment: {channels: 2, dataset: nothere.npz}, 02_train: {seed: [0, 1]}}
-  b: {02_train: {device: gpu, weights: x.pth}, 03_test: {reference: nobody, resamples: [100]}}
-  c: {03_test: {reference: d}, 04_heatmaps: {layers: [layer9.9], images: [-1], methods: [gradcam, gradcam]}}
-  d: {03_test: {reference: c}}
-"""
-    lines = mistakes(tmp_path, text)
-    starts = [
-        "line 3: run a, 01_augment: channels=2: give 1 (grey)",
-        "line 3: run a, 01_augment: dataset='nothere.npz': no such file or folder",
-        "line 3: run a, 02_train: seed=[0, 1] is not like its default 0",
-        "line 4: run b, 02_train: device='gpu' is unknown",
-        "line 4: run b, 02_train: weights='x.pth': no such file",
-        "line 4: run b, 03_test: reference='nobody' is neither 'alexnet' nor a run of the study",
-        "line 4: run b, 03_test: resamples=[100] is not like its default 2000",
-        "line 5: run c, 03_test: reference='d' leads back to the run itself",
-        "line 5: run c, 04_heatmaps: images=[-1]: give indices",
-        "line 5: run c, 04_heatmaps: layers=['layer9.9']: the network has none of that name; it has",
-        "line 5: run c, 04_heatmaps: methods is empty or names one twice",
-        "line 6: run d, 03_test: reference='c' leads back to the run itself",
-    ]
-    assert len(lines) == len(starts), lines
-    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
-
-
-def test_networks_without_stem_and_width_take_what_the_notebook_gives(tmp_path):
-    text = "runs: {a: {02_train: {arch: densenet121}}, b: {02_train: {stem: auto, width: 0}}}"
-    assert list(load(tmp_path, text).runs) == ["a", "b"]
-    from medrob.study.choices import RECIPE
-
-    from medrob.training import Recipe
-
-    assert [field.name for field in fields(Recipe)] == list(RECIPE)
-
-
-def test_runs_without_a_corruption_in_common_are_not_compared(tmp_path):
-    runs = "runs: {a: {}, b: {01_augment: {suite: mri}}, c: {01_augment: {suite: imagenet-c}}}"
-    assert load(tmp_path, runs).compare == {}
-    assert load(tmp_path, f"{runs}\ncompare: {{x: [a, c]}}").compare == {"x": ["a", "c"]}
-    with pytest.raises(ValueError, match=r"compare, x: the suites mri, thesis have no corruption in common"):
-        load(tmp_path, f"{runs}\ncompare: {{x: [a, b]}}")
-
-
-def test_shares_are_no_more_than_pairs_of_conditions(tmp_path):
-    given = load(tmp_path, "runs: {a: {}, b: {01_augment: {suite: imagenet-c}}}")
-    study.check_split(given, NOTEBOOKS, 13)
-    with pytest.raises(ValueError, match=r"split=14: .* how many: a \(13\)"):
-        study.check_split(given, NOTEBOOKS, 14)
-
-
-def test_defaults_a_grid_and_an_override(tmp_path):
-    text = """
+def test_defaults_a_grid_and_an_override(load):
+    found = load("""
 defaults: {02_train: {epochs: 5, lr: 1e-3}}
 runs:
   plain: {02_train: {epochs: 6}}
   seeds-mixed-seed1: {02_train: {epochs: 7}}
 grids:
   seeds: {02_train: {augment: [none, mixed], seed: [0, 1]}, 01_augment: {size: [28]}}
-"""
-    given = load(tmp_path, text)
-    assert list(given.runs) == [
-        *("plain", "seeds-mixed-seed1", "seeds-none-seed0", "seeds-none-seed1", "seeds-mixed-seed0")
+""")
+    names = ["seeds-none-seed0", "seeds-none-seed1", "seeds-mixed-seed0"]
+    assert list(found.runs) == ["plain", "seeds-mixed-seed1", *names]
+    assert found.runs["plain"] == {s: {} for s in STAGES} | {"02_train": {"epochs": 6, "lr": 0.001}}
+    assert found.runs["seeds-none-seed1"]["02_train"] == dict(epochs=5, lr=0.001, augment="none", seed=1)
+    assert found.runs["seeds-mixed-seed1"]["02_train"] == dict(epochs=7, lr=0.001, augment="mixed", seed=1)
+    assert found.runs["seeds-none-seed0"]["01_augment"] == {"size": 28}
+    assert found.compare == {"comparison": list(found.runs)}
+
+
+@pytest.mark.parametrize(
+    ("axes", "names"),
+    [
+        ("02_train: {lr: [1e-3, 0.01], clip: [1.0]}", ["g-lr0.001", "g-lr0.01"]),
+        ("03_test: {temperature: [true, false]}", ["g-temperatureTrue", "g-temperatureFalse"]),
+        ("04_heatmaps: {methods: [[gradcam], [layercam]]}", ["g-methods1", "g-methods2"]),
+        ("01_augment: {suite: [mri, 'medmnist-c:pathmnist']}", ["g-mri", "g-medmnist_c_pathmnist"]),
+        ("01_augment: {dataset: [phantom, 'phantom:0.8']}", ["g-phantom", "g-phantom_0.8"]),
+        ("01_augment: {dataset: [A/images, B/images]}", ["g-dataset1", "g-dataset2"]),
+        ("01_augment: {dataset: [phantom, A/one.csv]}", ["g-phantom", "g-one"]),
+    ],
+)
+def test_runs_of_a_grid_are_named_by_what_differs(load, home, axes, names):
+    for folder in ("A/images", "B/images"):
+        (home / folder).mkdir(parents=True)
+    (home / "A" / "one.csv").write_text("file,label\n")
+    assert list(load(f"grids: {{g: {{{axes}}}}}").runs) == names
+
+
+def test_ten_thousand_runs_are_taken_and_not_one_more(load, mistakes):
+    hundred = EVERY_TEN[:100]
+    found = load(f"grids: {{g: {{02_train: {{seed: {hundred}, epochs: {hundred}}}}}}}")
+    assert len(found.runs) == 10_000 and list(found.runs)[-1] == "g-seed100-epochs100"
+    (line,) = mistakes(f"grids: {{g: {{02_train: {{seed: {EVERY_TEN}, epochs: {EVERY_TEN}}}}}}}")
+    assert line == "line 1: grid g would be 10201 runs; at most 10000 are taken"
+
+
+def test_every_mistake_is_told_at_once_with_its_line(mistakes):
+    lines = mistakes("""
+defaults: {02_train: {epochs: many}, 01_augment: {suite: foo}}
+runs:
+  one: {}
+  one:
+    02_train:
+      lr: 1e-3
+      epoch: 3
+      lr: fast
+  a b: {}
+  two: {06_more: {}, 01_augment: {run: z, dataset: absent.npz}, 03_test: {reference: nobody, share: 1/2}}
+  three: {03_test: {reference: four}, 02_train: {weights: x.pth}}
+  four: {03_test: {reference: three}, 04_heatmaps: {layers: [layer9.9], images: [-1]}, 02_train: 28}
+grid: {}
+grids:
+  g: {02_train: {augment: [none, "iaa.Fliplr(1"], seed: 3, warmup: [9.0]}}
+compare: {both: [one, five]}
+""")
+    starts = [
+        "line 2: defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
+        "line 2: defaults, 02_train: epochs='many': give a whole number",
+        "line 5: runs: 'one' stands twice, first on line 4; leave one out",
+        "line 8: run one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
+        "line 9: run one, 02_train: 'lr' stands twice, first on line 7; leave one out",
+        "line 9: run one, 02_train: lr='fast': give a number",
+        "line 10: run='a b' is not a run name: use letters, digits",
+        "line 11: run two, 01_augment: 'run' is set by the study; leave it out",
+        "line 11: run two, 01_augment: dataset='absent.npz': no file or folder",
+        "line 11: run two, 03_test: 'share' is set by the study; leave it out",
+        "line 11: run two, 03_test: reference='nobody' is neither 'alexnet' nor a run of the study",
+        "line 11: run two, 06_more: no such stage; the stages are 01_augment, 02_train",
+        "line 12: run three, 02_train: weights='x.pth': no such file, nor a name such as 'DEFAULT'",
+        "line 12: run three, 03_test: reference='four' forms a cycle: three -> four -> three",
+        "line 13: run four, 02_train: give parameters, such as {size: 28}, not 28",
+        "line 13: run four, 03_test: reference='three' forms a cycle: four -> three -> four",
+        "line 13: run four, 04_heatmaps: images=[-1]: give a number of images",
+        "line 13: run four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
+        "line 14: unknown key 'grid'; did you mean 'grids'? Known: defaults, runs, grids, compare",
+        "line 16: grid g, 02_train: augment='iaa.Fliplr(1' is no imgaug expression",
+        "line 16: grid g, 02_train: seed=3: give a list of values to try, such as [0, 1]",
+        "line 16: grid g, 02_train: warmup=9.0: give less than epochs=8",
+        "line 17: compare, both: no run five; the runs are one, a b, two, three, four, g",
     ]
-    assert given.runs["plain"]["02_train"] == {"epochs": 6, "lr": 0.001}
-    assert given.runs["seeds-none-seed1"]["02_train"] == dict(epochs=5, lr=0.001, augment="none", seed=1)
-    assert given.runs["seeds-mixed-seed1"]["02_train"] == dict(epochs=7, lr=0.001, augment="mixed", seed=1)
-    assert given.runs["seeds-none-seed0"]["01_augment"] == {"size": 28}
-    assert given.runs["plain"]["01_augment"] == {}
-    assert given.compare == {"comparison": list(given.runs)}
-
-
-def test_a_path_and_a_list_become_words_of_a_name(tmp_path):
-    data, methods = (
-        "01_augment: {dataset: [phantom, a/b c.npz]}",
-        "04_heatmaps: {methods: [[gradcam], [layercam]]}",
-    )
-    text = f"grids: {{g: {{{data}, {methods}}}}}"
-    runs = load(tmp_path, text, choices=False).runs
-    assert next(iter(runs)) == "g-phantom-methods1" and list(runs)[-1] == "g-b_c-methods2"
-    text = "grids: {g: {01_augment: {dataset: [a/images, b/images]}}}"
-    runs = load(tmp_path, text, choices=False).runs
-    assert list(runs) == ["g-dataset1", "g-dataset2"]
-
-
-MANY = list(range(1, 122))
+    assert len(lines) == len(starts), lines
+    for line, start in zip(lines, starts, strict=True):
+        assert line.startswith(start)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("runs: [a]", "line 1: runs: give names of runs"),
-        ("grids: {g: {02_train: {seed: 3}}}", "seed must be a list of values to try"),
-        ("grids: {g: {02_train: {seed: []}}}", "seed must be a list of values to try"),
-        ("grids: {g: {02_train: {seed: [0, 0]}}}", "'g-seed0' would be the name of several"),
-        ("grids: {g: {02_train: {seed: [0, fast]}}}", "seed='fast' is not like its default"),
-        (f"grids: {{g: {{02_train: {{seed: {MANY}, epochs: {MANY}}}}}}}", "would be 14641 runs; at most 10"),
-        ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "is also one of grid g"),
-        ("runs: {comparison: {}, b: {}}", "this name is kept for the comparison"),
-        ("{runs: {a: {}, b: {}}, compare: {a: [a, b]}}", "'a' is also a run"),
-        ("{runs: {a: {}, b: {}}, compare: {c: a}}", "give a list of runs"),
-        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "a stands there twice"),
-        ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "give two runs or more"),
-        ("runs: {a: {02_train: {weights: DEFAULTS}}}", "'DEFAULTS' are not torchvision's for resnet18"),
-        ("runs: {a: {02_train: {weights: DEFAULT}}}", "are of the published network: give stem: auto"),
-        ("runs: {a: {04_heatmaps: {batch_size: 0}}}", "batch_size=0 is too small"),
-        ("runs: {a: {04_heatmaps: {methods: [all]}}}", "methods='all' is unknown"),
-        ("runs: {a: {01_augment: {dataset: 'phantom:foo'}}}", "dataset='phantom:foo': give 'phantom'"),
-        ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "'A' is also a run"),
-        ("runs: {a: {}, A: {}}", "would be one folder where capitals do not count"),
+        # no study at all
+        ("", "names no runs; write 'runs:' and below it a name"),
+        ("runs:", "names no runs"),
+        ("[1, 2]", "names no runs"),
+        ("runs: {a: {b", "is not a study: while parsing"),
+        ("runs: {a: {02_train: {seed: 2020-13-01}}}", "is not a study: month must be in 1..12"),
+        ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
+        ("runs: {[a]: {}}", "is not a study: a key must be a word"),
+        (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
+        # shapes
+        ("runs: [a]", "line 1: runs: give names of runs, such as demo: {}, not ['a']"),
+        ("runs: {a: fast}", "run a: give stages, such as 01_augment: {size: 28}, not 'fast'"),
+        ("runs: {a: {01_augment: [size]}}", "run a, 01_augment: give parameters, such as {size: 28}"),
+        ("grids: {g: {02_train: {seed: []}}}", "grid g, 02_train: seed=[]: give a list of values to try"),
+        ("grids: {g: {02_train: {seed: [0, fast]}}}", "grid g, 02_train: seed='fast': give a whole number"),
+        # names
+        ("runs: {../a: {}}", "run='../a' is not a run name"),
+        ("runs: {a/b: {}}", "run a/b: give a name, not a path"),
         (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
-        ("runs: {a: {04_heatmaps: {layers: layer4}}}", "layers='layer4': give 'all', or a list"),
-        ("runs: {a: {04_heatmaps: {samples: 0}}}", "samples=0 is too small; give at least 1"),
-        ("runs: {a: {01_augment: {suite: thesus}}}", "suite='thesus' is unknown; give one of thesis"),
-        ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0: give a whole number of at least 1"),
-        ("runs: {a: {01_augment: {limit: -1}}}", "limit=-1 is too small; give at least 0"),
-        ("runs: {a: {04_heatmaps: {methods: [gradcam, magic]}}}", "methods='magic' is unknown"),
-        ("runs: {a: {04_heatmaps: {methods: []}}}", "methods is empty"),
-        ("runs: {a: {02_train: {arch: resnet19}}}", "arch='resnet19' is unknown"),
-        ("runs: {a: {01_augment: {size: 4}, 02_train: {width: 8}}}", "02_train: "),
+        ("runs: {a: {}, A: {}}", "runs a and A would share a folder where capitals do not count; rename one"),
+        ("grids: {g: {02_train: {seed: [0, 0]}}}", "would be called 'g-seed0'; is a value given twice?"),
+        ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "'g-seed0' also belongs to grid g; rename"),
+        ("runs: {comparison: {}, b: {}}", "is kept as the name of the comparison of all runs"),
+        ("runs: {Comparison: {}, b: {}}", "is kept as the name of the comparison of all runs"),
+        # comparisons
+        ("{runs: {a: {}, b: {}}, compare: [a]}", "compare: give a name and its runs, such as both"),
+        ("{runs: {a: {}, b: {}}, compare: {c: a}}", "compare, c: give names of runs, such as [one, two]"),
+        ("{runs: {a: {}, b: {}}, compare: {a: [a, b]}}", "a run or another comparison has this folder"),
+        ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "a run or another comparison has this folder"),
+        ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: a run or another"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "compare, c: a is given twice"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "compare, c: give two runs or more; the runs are a, b"),
+        # what does not go together
+        ("runs: {a: {02_train: {weights: DEFAULTS}}}", "'DEFAULTS' are not torchvision's for resnet18"),
+        ("runs: {a: {02_train: {weights: DEFAULT}}}", "belong to the published network: give stem: auto"),
+        ("runs: {a: {02_train: {arch: resnet19}}}", "run a, 02_train: arch='resnet19' is unknown"),
+        ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be imported"),
+        ("runs: {a: {01_augment: {size: 4}}}", "run a, 02_train: size=4: resnet18 takes images of at least"),
+        ("runs: {a: {02_train: {warmup: 8.0}}}", "run a, 02_train: warmup=8.0: give less than epochs=8"),
+        ("runs: {a: {03_test: {reference: a}}}", "reference='a' forms a cycle: a -> a"),
     ],
 )  # fmt: skip
-def test_what_cannot_work_is_refused(tmp_path, text, message):
-    with pytest.raises(ValueError, match=message):
-        load(tmp_path, text)
+def test_what_cannot_work_is_refused(load, text, message):
+    with pytest.raises(ValueError) as caught:
+        load(text)
+    assert message in str(caught.value)
 
 
-def test_runs_may_share_parameters_by_anchors(tmp_path):
-    text = "runs: {a: &a {02_train: {epochs: 3}}, b: {<<: *a, 03_test: {resamples: 9}}}"
-    runs = load(tmp_path, text).runs
-    assert runs["b"]["02_train"] == {"epochs": 3} and runs["b"]["03_test"] == {"resamples": 9}
+def test_a_study_that_is_not_there(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"there is no study .*absent\.yaml; write one"):
+        study.load(tmp_path / "absent.yaml")
 
 
-# What results depend on
-
-
-@pytest.fixture
-def package(tmp_path):
-    """A package of which a notebook uses a part."""
-    folder = tmp_path / "medrob"
-    files = {
-        "__init__.py": "",
-        "a.py": """
-from medrob.b import used
-LIMIT = 3
-def f():
-    return used() + LIMIT
-def g():
-    return 1
-""",
-        "b.py": """
-import math
-TABLE = {"x": lambda: helper()}
-def used():
-    return TABLE
-def helper(): return 0
-def idle(): return 1
-""",
-        "c/__init__.py": """
-from medrob.c.d import h
-def __getattr__(name):
-    return __import__("medrob.c.e")
-""",
-        "c/d.py": "def h(): return 2\ndef i(): return 3",
-        "c/e.py": "def lazy(): return 4\ndef other(): return 5",
-        "figures/__init__.py": "from medrob.figures.x import draw",
-        "figures/x.py": "from medrob.a import g\ndef draw(): return g()",
-    }
-    for name, text in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_text(text)
-    return folder
-
-
-CELLS = ["from medrob import a, c, figures", "a.f(); c.h(); c.lazy(); figures.draw()"]
-
-
-def test_what_code_reaches(package):
-    from medrob.study.dependencies import reached
-
-    computed = {"medrob.a:f", "medrob.a:LIMIT", "medrob.b:used", "medrob.b:TABLE", "medrob.b:helper"}
-    computed |= {"medrob.c.d:h", "medrob.c.e:lazy"}
-    assert reached(CELLS, drawing=False, package=package) == computed
-    drawn = {"medrob.figures.x:draw", "medrob.a:g"}
-    assert reached(CELLS, drawing=True, package=package) == computed | drawn
+def test_a_mistake_in_the_default_of_many_runs_is_told_once(mistakes):
+    text = (
+        "defaults: {02_train: {arch: resnet19}}\nruns: {a: {}, b: {}}\ngrids: {g: {02_train: {seed: [0, 1]}}}"
+    )
+    (line,) = mistakes(text)
+    assert line.startswith("line 1: defaults, 02_train: arch='resnet19' is unknown")
 
 
 @pytest.mark.parametrize(
-    ("file", "old", "new", "computes", "draws"),
+    "stages",
     [
-        ("b.py", "return 0", "return 9", True, True),  # reached through a table
-        ("a.py", "LIMIT = 3", "LIMIT = 4", True, True),
-        ("c/e.py", "return 4", "return 9", True, True),  # imported when first named
-        ("b.py", "def idle(): return 1", "def idle(): return 9", False, False),
-        ("c/d.py", "return 3", "return 9", False, False),
-        ("a.py", "return used()", '"""A docstring."""  # a comment\n    return used()', False, False),
-        ("figures/x.py", "return g()", "return -g()", False, True),
-        ("a.py", "    return 1", "    return 9", False, True),  # used by a figure alone
-        ("b.py", "import math", "import math\nprint()", True, True),  # runs on import
+        "{02_train: {arch: densenet121}}",
+        "{02_train: {stem: auto, width: 0}}",
+        "{02_train: {warmup: 9.0, epochs: 20}}",
+        "{04_heatmaps: {layers: [layer4.1], images: [3]}}",
     ],
 )
-def test_touching_a_definition_counts_where_it_is_reached(package, file, old, new, computes, draws):
-    def both():
-        return [study.fingerprint(CELLS, drawing=drawing, package=package) for drawing in (False, True)]
-
-    before = both()
-    text = (package / file).read_text()
-    assert old in text
-    (package / file).write_text(text.replace(old, new))
-    os.utime(package / file, ns=(1, 1))  # the clock of the disk may be coarse
-    after = both()
-    assert [a != b for a, b in zip(before, after, strict=True)] == [computes, draws]
+def test_what_goes_together_is_taken(load, stages):
+    assert list(load(f"runs: {{a: {stages}}}").runs) == ["a"]
 
 
-def test_the_notebooks_own_text_counts_but_for_comments():
-    first = study.fingerprint(["a = 1"], drawing=False)
-    assert study.fingerprint(["a = 1  # why"], drawing=False) == first
-    assert study.fingerprint(["a = 2"], drawing=False) != first
-    assert study.fingerprint(["%matplotlib inline"], drawing=False) != first
+def test_aliases_are_refused_before_they_are_unfolded(load):
+    bomb = "a: &a [x, x, x, x, x, x, x, x, x]\n"
+    for before, name in itertools.pairwise("abcdefghi"):
+        bomb += f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]\n"
+    for text, line in (("runs: {a: &a {}, b: *a}", 1), (bomb, 2)):
+        tracemalloc.start()
+        with pytest.raises(ValueError, match=f"line {line}: '\\*a' is a YAML alias, which a study does not"):
+            load(text)
+        assert tracemalloc.get_traced_memory()[1] < 5e6
+        tracemalloc.stop()
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_stage_reaches_what_it_computes_with(stage):
-    from medrob.study.dependencies import reached
-
-    found = {
-        item.split(":")[0] for item in reached(study.code_cells(NOTEBOOKS / f"{stage}.ipynb"), drawing=False)
-    }
-    wanted = {
-        "01_augment": {
-            "medrob.data.load",
-            "medrob.data.phantom",
-            "medrob.evaluation.distance",
-            "medrob.corruptions.noise",
-        },
-        "02_train": {
-            "medrob.data.load",
-            "medrob.models.build",
-            "medrob.evaluation.metrics",
-            "medrob.augment",
-        },
-        "03_test": {"medrob.evaluation.inference", "medrob.evaluation.bootstrap", "medrob.corruptions.blur"},
-        "04_heatmaps": {
-            "medrob.drift.measurement",
-            "medrob.saliency.gradient",
-            "medrob.drift.similarities",
-            "medrob.saliency.score",
-        },
-        "05_analysis": {"medrob.analysis.associations", "medrob.analysis.failures"},
-    }[stage]
-    assert wanted <= found
-    assert not any(module.startswith(("medrob.figures", "medrob.runs", "medrob.study")) for module in found)
+def test_runs_without_a_corruption_in_common_are_not_compared(load, mistakes):
+    runs = "runs: {a: {}, b: {01_augment: {suite: mri}}, c: {01_augment: {suite: imagenet-c}}}"
+    assert load(runs).compare == {}
+    assert load(f"{runs}\ncompare: {{x: [a, c]}}").compare == {"x": ["a", "c"]}
+    (line,) = mistakes(f"{runs}\ncompare: {{x: [a, b]}}")
+    assert line == "line 2: compare, x: the suites mri, thesis have no corruption in common"
+    assert load("{runs: {a: {}, b: {}}, compare: {}}").compare == {}
 
 
-def keys(**given):
-    stages = {stage: given.get(stage, {}) for stage in STAGES}
-    return {stage: study.own_key(stage, stages, NOTEBOOKS) for stage in STAGES}
+def test_a_reference_may_be_a_finished_run_and_a_chain(load, home):
+    text = "runs: {a: {03_test: {reference: b}}, b: {03_test: {reference: old}}}"
+    with pytest.raises(ValueError, match="reference='old' is neither"):
+        load(text)
+    record = Run("old").path("run.json")
+    record.parent.mkdir(parents=True)
+    record.write_text(json.dumps({"stages": {"03_test": {"parameters": {}}}}))
+    assert list(load(text).runs) == ["a", "b"]
 
 
-def changed(**given):
-    before, after = keys(), keys(**given)
-    return [stage for stage in STAGES if before[stage] != after[stage]]
+def test_options_of_the_command_line(tmp_path):
+    given = study.options({"split": "3", "gpu": 0, "study": str(tmp_path / "my.yaml")})
+    assert (given.split, given.gpu, given.threads, given.study.name) == (3, 0, 0, "my.yaml")
+    assert given.notebooks == NOTEBOOKS
+    with pytest.raises(ValueError) as caught:
+        study.options({"split": "x", "stdy": "a", "threads": -1, "gpu": 1.5})
+    lines = [line.strip() for line in str(caught.value).removeprefix("--config: ").splitlines()]
+    assert sorted(lines) == [
+        "gpu=1.5: give a whole number",
+        "split='x': give a whole number",
+        "threads=-1: give at least 0",
+        "unknown parameter 'stdy'; did you mean 'study'? Known: study, notebooks, threads, gpu, split",
+    ]
 
 
-def test_a_parameter_reruns_its_stage_and_what_follows():
-    assert changed(**{"01_augment": {"size": 32}}) == list(STAGES)
-    assert changed(**{"02_train": {"epochs": 99}}) == list(STAGES)[1:]
-    assert changed(**{"05_analysis": {"textwidth": 300}}) == ["05_analysis"]
-    assert (
-        changed(**{"03_test": study.parameters(NOTEBOOKS / "03_test.ipynb")}) == []
-    )  # the defaults, said aloud
+# What a stage follows from
 
 
-def test_a_parameter_reruns_nothing_that_does_not_follow_from_it():
-    assert changed(**{"01_augment": {"export": True}}) == ["01_augment"]
-    assert changed(**{"01_augment": {"suite": "xray"}}) == [s for s in STAGES if s != "02_train"]
-    assert changed(**{"03_test": {"resamples": 5}}) == ["03_test", "05_analysis"]
-    assert changed(**{"02_train": {"tensorboard": True}}) == ["02_train"]
-    assert changed(**{"03_test": {"temperature": True}}) == list(STAGES)[2:]
+def keys(load, stages="{}"):
+    found = load(f"runs: {{a: {stages}}}")
+    return {stage: plan.key(found, stage, "a", NOTEBOOKS) for stage in STAGES}
 
 
-def test_code_of_a_network_of_ones_own_counts(tmp_path, monkeypatch):
-    (tmp_path / "ownpack").mkdir()
-    for name in ("__init__", "nets", "parts"):
-        (tmp_path / "ownpack" / f"{name}.py").write_text("")
-    (tmp_path / "alone.py").write_text("")
+@pytest.mark.parametrize(
+    ("stages", "changed"),
+    [
+        ("{01_augment: {export: true}}", "1"),
+        ("{01_augment: {suite: xray}}", "134"),  # another suite does not train
+        ("{01_augment: {size: 32}}", "1234"),
+        ("{02_train: {epochs: 99}}", "2"),
+        ("{03_test: {resamples: 5}}", "3"),
+        ("{03_test: {temperature: true}}", "34"),
+        ("{05_analysis: {textwidth: 300}}", "5"),
+        ("{03_test: {resamples: 2000}, 02_train: {epochs: 8}}", ""),  # the defaults, written out
+    ],
+)
+def test_a_parameter_changes_the_keys_of_what_follows_from_it(load, stages, changed):
+    before, after = keys(load), keys(load, stages)
+    assert "".join(stage[1] for stage in STAGES if before[stage] != after[stage]) == changed
+
+
+def test_the_key_of_a_comparison_holds_its_runs_and_no_name(load):
+    runs = "runs: {a: {}, b: {}, c: {}}\n"
+    found = load(f"{runs}compare: {{x: [a, b], y: [a, b], z: [a, c]}}")
+    x, y, z, a, b = (plan.key(found, "05_analysis", name, NOTEBOOKS) for name in "xyzab")
+    assert x == y and len({x, z, a}) == 3 and a == b
+
+
+def test_what_papermill_is_given(load):
+    found = load("{runs: {a: {03_test: {resamples: 5}}, b: {}}, compare: {x: [a, b]}}")
+    assert plan.given(found, "03_test", "a") == "{resamples: 5, run: a}"
+    assert plan.given(found, "03_test", "a", "2-of-4") == "{resamples: 5, run: a, share: 2/4}"
+    assert plan.given(found, "05_analysis", "a") == "{runs: [a]}"
+    assert plan.given(found, "05_analysis", "x") == "{results: x, runs: [a, b]}"
+    assert [(run, stage) for run, stage, _ in plan.jobs(found)] == [
+        *((run, stage) for run in "ab" for stage in STAGES), ("x", "05_analysis"),
+    ]  # fmt: skip
+
+
+def test_a_stage_stands_while_its_stamp_holds_the_key(load):
+    found = load("runs: {a: {}}")
+    assert not plan.stands(found, "02_train", "a", NOTEBOOKS)
+    stamp = Run("a").path("stamps", "02_train.ipynb")
+    stamp.parent.mkdir(parents=True)
+    stamp.write_text(f"checksum {plan.key(found, '02_train', 'a', NOTEBOOKS)}\n")
+    assert plan.stands(found, "02_train", "a", NOTEBOOKS)
+    assert not plan.stands(load("runs: {a: {02_train: {seed: 1}}}"), "02_train", "a", NOTEBOOKS)
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "counts"),
+    [
+        ("a = 1", "a = 2", True),
+        ("a = 1", "a = 1  # why", False),
+        ('"outputs": []', '"outputs": ["x"]', False),
+        ("Some words", "Other words", False),
+        ("%matplotlib inline", "%matplotlib widget", True),  # no Python
+    ],
+)
+def test_a_notebooks_code_counts_and_nothing_else(load, tmp_path, old, new, counts):
+    cells = [
+        {"cell_type": "markdown", "source": ["Some words"]},
+        {"cell_type": "code", "source": ["a = 1"], "outputs": []},
+        {"cell_type": "code", "source": ["%matplotlib inline\n", "b = 2"], "outputs": []},
+    ]
+    found, values = load("runs: {a: {}}"), []
+    for folder, text in (("one", json.dumps({"cells": cells})), ("two", None)):
+        (tmp_path / folder).mkdir()
+        text = text or (tmp_path / "one" / "05_analysis.ipynb").read_text().replace(old, new)
+        (tmp_path / folder / "05_analysis.ipynb").write_text(text)
+        values.append(plan.key(found, "05_analysis", "a", tmp_path / folder))
+    assert (values[0] != values[1]) == counts
+
+
+def test_code_of_a_room_counts_for_the_stages_that_use_it(load, tmp_path, monkeypatch):
+    before = keys(load)
+    package = tmp_path / "medrob"
+    shutil.copytree(plan.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
+    monkeypatch.setattr(plan, "PACKAGE", package)
+    for room, changed in (("", ""), ("saliency", "4"), ("training", "2"), ("words", "5"), ("report", "")):
+        file = next(iter((package / room).glob("*.py")))
+        with file.open("a") as stream:
+            stream.write("# a comment\n" if room else "")
+        os.utime(file, ns=(1, 1))
+        plan._code.cache_clear()
+        after = keys(load)
+        assert "".join(stage[1] for stage in STAGES if before[stage] != after[stage]) == changed, room
+        before = after
+    plan._code.cache_clear()
+
+
+def test_another_corruption_in_a_file_changes_no_key(load, tmp_path, monkeypatch):
+    def one(name, factor):
+        return (
+            f"@corruption('{name}', severities=[1, 2, 3, 4, 5])\n"
+            f"def {name}(images, level, draws):\n    return images * 0 + level * {factor}\n"
+        )
+
     monkeypatch.syspath_prepend(tmp_path)
-    given = {"02_train": {"arch": "ownpack.nets:net"}}, {"02_train": {"arch": "alone:net"}}
-    first = [keys(**one) for one in given]
-    (tmp_path / "ownpack" / "parts.py").write_text("width = 3")
-    second = [keys(**one) for one in given]
-    assert [s for s in STAGES if first[0][s] != second[0][s]] == list(STAGES)[1:]
-    assert first[1] == second[1]
-    (tmp_path / "alone.py").write_text("width = 3")
-    assert keys(**given[1])["02_train"] != first[1]["02_train"]
-    assert source("resnet18") == "" and source("no_such_module:f") == "absent"
+    monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
+    head = "from medrob.corruptions import corruption\n"
+    stages = "{01_augment: {suite: ['ownnoise:first']}}"
+    before, differs = None, []
+    for text in (one("first", 1), one("first", 1) + one("second", 1), one("first", 2)):
+        (tmp_path / "ownnoise.py").write_text(head + text)
+        os.utime(tmp_path / "ownnoise.py", ns=(len(differs) * 10**10,) * 2)  # the clock may be coarse
+        importlib.invalidate_caches()
+        if before:
+            importlib.reload(importlib.import_module("ownnoise"))
+        _definitions.cache_clear()
+        after = keys(load, stages)
+        differs.append("".join(stage[1] for stage in STAGES if before and before[stage] != after[stage]))
+        before = after
+    assert differs == ["", "", "134"]
+    corruptions.corruption("one_more", severities=(1, 2, 3, 4, 5))(lambda images, level, draws: images)
+    assert keys(load, stages) == before
 
 
-def test_data_replaced_under_the_same_path_count(tmp_path):
-    file = tmp_path / "mine.npz"
-    assert study.content(str(file)) == "absent" and study.content("pneumoniamnist") == ""
-    file.write_bytes(b"one")
-    first = keys(**{"01_augment": {"dataset": str(file)}})
-    file.touch()
-    assert keys(**{"01_augment": {"dataset": str(file)}}) == first
-    file.write_bytes(b"two")
-    second = keys(**{"01_augment": {"dataset": str(file)}})
-    assert all(second[stage] != first[stage] for stage in STAGES)
+# What lies under the paths that a study names
+
+
+def test_files_replaced_under_the_same_path_count(load, home):
+    data, weights = home / "mine.csv", home / "w.safetensors"
+    weights.write_text("one")
+    data.write_text("file,label\n")
+    stages = f"{{01_augment: {{dataset: '{data}'}}, 02_train: {{weights: '{weights}'}}}}"
+    before = keys(load, stages)
+    os.utime(data)
+    assert keys(load, stages) == before
+    for file, text, changed in ((weights, "another", "2"), (data, "file,label\na,0\n", "1234")):
+        file.write_text(text)
+        after = keys(load, stages)
+        assert "".join(stage[1] for stage in STAGES if before[stage] != after[stage]) == changed
+        before = after
 
 
 def test_a_folder_and_a_table_count_with_their_files(tmp_path):
     (tmp_path / "a" / "x").mkdir(parents=True)
     (tmp_path / "a" / "x" / "1.png").write_bytes(b"1")
-    table = tmp_path / "t.csv"
+    table, parquet, damaged = (tmp_path / name for name in ("t.csv", "t.parquet", "d.parquet"))
     table.write_text("file,label\na/x/1.png,0\nabsent.png,1\n")
-    parquet = tmp_path / "t.parquet"
     pd.DataFrame({"file": ["a/x/1.png", "absent.png"], "label": [0, 1]}).to_parquet(parquet)
-    before = study.content(str(tmp_path / "a")), study.content(str(table)), study.content(str(parquet))
+    damaged.write_bytes(b"PAR1")
+    paths = [str(tmp_path / "a"), str(table), str(parquet)]
+    before = [contents.files(path) for path in paths]
     (tmp_path / "a" / "x" / "1.png").write_bytes(b"22")
-    after = study.content(str(tmp_path / "a")), study.content(str(table)), study.content(str(parquet))
-    assert all(x != y for x, y in zip(before, after, strict=True))
+    after = [contents.files(path) for path in paths]
+    assert not set(before) & set(after)
     (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "x" / "2.png")
-    assert study.content(str(tmp_path / "a")) not in (before[0], after[0])
+    assert contents.files(paths[0]) not in (before[0], after[0])
+    assert len(contents.files(str(damaged))) == 16
+    assert [contents.files(name) for name in ("", "pneumoniamnist", "absent.npz")] == ["", "", "absent"]
 
 
-@pytest.mark.parametrize(
-    ("given", "told"),
-    [
-        ("02_train: {optimizer: foo}", "02_train: optimizer='foo' is unknown; give one of"),
-        ("02_train: {recipe: foo}", "02_train: recipe='foo' is unknown; the recipes are own, medmnist"),
-        ("02_train: {lr: .nan}", "02_train: lr=nan"),
-        ("04_heatmaps: {select: foo}", "04_heatmaps: select='foo' is unknown; give one of all, random"),
-    ],
-)
-def test_settings_that_no_training_takes_are_told_before_the_start(tmp_path, given, told):
-    (tmp_path / "study.yaml").write_text(f"runs: {{a: {{{given}}}}}")
-    with pytest.raises(ValueError, match=re.escape(told)):
-        study.load(tmp_path / "study.yaml", NOTEBOOKS)
-
-
-@pytest.mark.parametrize(
-    ("config", "told"),
-    [
-        ({"split": "x"}, "split='x': give a whole"),
-        ({"stdy": "a"}, "unknown stdy"),
-        ({"threads": 0}, "at least 1"),
-    ],
-)
-def test_numbers_of_the_command_line(config, told):
-    assert study.numbers({"split": "3"}, gpu=1, split=1) == {"gpu": 1, "split": 3}
-    with pytest.raises(ValueError, match=told):
-        study.numbers(config)
-
-
-def test_weights_that_are_replaced_are_another_key(tmp_path):
-    file = tmp_path / "w.safetensors"
-    keys = []
-    for text in ("one", "two"):
-        file.write_text(text)
-        given = {stage: {} for stage in STAGES} | {"02_train": {"weights": str(file)}}
-        keys.append([study.key(stage, given, NOTEBOOKS) for stage in ("01_augment", "02_train", "03_test")])
-    first, second = keys
-    assert first[0] == second[0] and first[1] != second[1] and first[2] != second[2]
+def test_code_of_a_network_of_ones_own_counts_with_its_package(tmp_path, monkeypatch):
+    (tmp_path / "ownpack").mkdir()
+    for name in ("ownpack/__init__", "ownpack/nets", "ownpack/parts", "alone"):
+        (tmp_path / f"{name}.py").write_text("")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = [contents.source(arch) for arch in ("ownpack.nets:net", "alone:net")]
+    (tmp_path / "ownpack" / "parts.py").write_text("width = 3")
+    after = [contents.source(arch) for arch in ("ownpack.nets:net", "alone:net")]
+    assert before[0] != after[0] and before[1] == after[1]
+    (tmp_path / "alone.py").write_text("width = 3")
+    assert contents.source("alone:net") != after[1]
+    assert contents.source("resnet18") == "" and contents.source("no_such_module:f") == "absent"

@@ -1,0 +1,155 @@
+"""The parameters of the notebooks: what their cells say, what is refused, and in which words."""
+
+import ast
+import subprocess
+import sys
+
+import papermill
+import pytest
+
+from medrob import config
+from medrob.files import PROJECT
+
+NOTEBOOKS = PROJECT / "notebooks"
+
+
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_a_notebooks_cell_and_its_model_say_the_same(stage):
+    cell = papermill.inspect_notebook(str(NOTEBOOKS / f"{stage}.ipynb"))
+    fields = config.STAGES[stage].model_fields
+    assert list(cell) == list(fields)
+    assert {name: ast.literal_eval(p["default"]) for name, p in cell.items()} == {
+        name: field.default for name, field in fields.items()
+    }
+    assert {name: p["help"] for name, p in cell.items()} == {
+        n: field.description for n, field in fields.items()
+    }
+    assert all(field.description for field in fields.values())
+
+
+@pytest.mark.parametrize("stage", config.STAGES)
+def test_defaults_are_right_even_where_they_are_written_out(stage):
+    model = config.STAGES[stage]
+    assert config.judge(stage, model().model_dump()) == config.judge(stage, {}) == model()
+
+
+def test_defaults_are_judged_without_pytorch_and_fast_imports():
+    code = """
+import sys
+from medrob import config
+for stage, model in config.STAGES.items():
+    assert not list(config.mistakes(model, model().model_dump()))
+    config.judge(stage, {})
+print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name in sys.modules])
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+@pytest.mark.parametrize(
+    ("stage", "values", "text"),
+    [
+        # types
+        ("01_augment", {"size": True}, "size=True: give a whole number"),
+        ("01_augment", {"size": "28"}, "size='28': give a whole number"),
+        ("01_augment", {"size": 28.0}, "size=28.0: give a whole number"),
+        ("01_augment", {"export": 1}, "export=1: give True or False"),
+        ("01_augment", {"suite": 3}, "suite=3: give a text in quotes or a list of texts"),
+        ("01_augment", {"suite": [3]}, "suite=[3]: give a text in quotes or a list of texts"),
+        ("01_augment", {"dataset": None}, "dataset=None: give a text in quotes"),
+        ("02_train", {"lr": "fast"}, "lr='fast': give a number"),
+        ("02_train", {"lr": True}, "lr=True: give a number"),
+        ("02_train", {"seed": [0, 1]}, "seed=[0, 1]: give a whole number"),
+        ("03_test", {"resamples": [100]}, "resamples=[100]: give a whole number"),
+        ("04_heatmaps", {"methods": "gradcam"}, "methods='gradcam': give a list of texts"),
+        ("04_heatmaps", {"images": 3.5}, "images=3.5: give a whole number or a list of whole numbers"),
+        ("04_heatmaps", {"images": [True]}, "images=[True]: give a whole number or a list of whole numbers"),
+        ("05_analysis", {"runs": "demo"}, "runs='demo': give a list of texts"),
+        # ranges
+        ("01_augment", {"limit": -1}, "limit=-1: give at least 0"),
+        ("02_train", {"epochs": 0}, "epochs=0: give at least 1"),
+        ("02_train", {"batch_size": 1}, "batch_size=1: give at least 2"),
+        ("02_train", {"lr": 0.0}, "lr=0.0: give more than 0"),
+        ("02_train", {"lr": float("nan")}, "lr=nan: give a finite number"),
+        ("02_train", {"clip": float("inf")}, "clip=inf: give a finite number"),
+        ("02_train", {"clip": -1.0}, "clip=-1.0: give at least 0"),
+        ("02_train", {"label_smoothing": 1.0}, "label_smoothing=1.0: give less than 1"),
+        ("04_heatmaps", {"samples": 0}, "samples=0: give at least 1"),
+        ("05_analysis", {"textwidth": 0}, "textwidth=0: give at least 1"),
+        # choices
+        ("01_augment", {"channels": 2}, "channels=2: give 0, 1 or 3"),
+        ("02_train", {"optimizer": "foo"}, "optimizer='foo': give 'adamw', 'adam' or 'sgd'"),
+        ("02_train", {"recipe": "foo"}, "recipe='foo': give 'own' or 'medmnist'"),
+        ("02_train", {"device": "gpu"}, "device='gpu': give 'auto', 'cpu', 'cuda' or 'mps'"),
+        ("03_test", {"share": "2"}, "share='2': give a part and how many there are, such as '2/4'"),
+        ("04_heatmaps", {"select": "foo"}, "select='foo': give 'random', 'correct', 'wrong' or 'all'"),
+        ("04_heatmaps", {"layers": "layer4"}, "layers='layer4': give 'all', or a list such as ['layer4.1']"),
+        ("04_heatmaps", {"images": [-1]}, "images=[-1]: give a number of images, 0 for all, or a list"),
+        ("04_heatmaps", {"images": [3, 3]}, "images=[3, 3]: the list is empty or names one twice"),
+        ("04_heatmaps", {"methods": []}, "methods=[]: the list is empty or names one twice"),
+        ("05_analysis", {"runs": ["a", "a"]}, "runs=['a', 'a']: the list is empty or names one twice"),
+        # what other rooms know, and the nearest name
+        ("01_augment", {"suite": "thesus"}, "unknown suite or corruption 'thesus', did you mean 'thesis'"),
+        ("01_augment", {"dataset": "pneumoniamist"}, "dataset='pneumoniamist' is unknown; give 'phantom'"),
+        ("01_augment", {"dataset": "absent.npz"}, "dataset='absent.npz': no file or folder 'absent.npz'"),
+        ("02_train", {"augment": "iaa.Fliplr(1"}, "augment='iaa.Fliplr(1' is no imgaug expression"),
+        ("04_heatmaps", {"methods": ["gradcamm"]}, "unknown 'gradcamm'; did you mean 'gradcam'? Known: "),
+        ("04_heatmaps", {"similarities": ["ssimm"]}, "unknown 'ssimm'; did you mean 'ssim'? Known: rmse"),
+        ("02_train", {"epoch": 3}, "unknown parameter 'epoch'; did you mean 'epochs'? Known: run, arch"),
+        ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),
+        # together
+        ("02_train", {"warmup": 8.0}, "warmup=8.0: give less than epochs=8"),
+    ],
+)  # fmt: skip
+def test_what_is_refused_says_what_is_allowed(stage, values, text):
+    with pytest.raises(ValueError) as caught:
+        config.judge(stage, values)
+    message = str(caught.value)
+    assert message.startswith(f"{stage}: ") and text in message
+    assert len(message.splitlines()) == 1, message
+    assert not any(words in message for words in ("Input should", "pydantic", "http", "type=", "Value error"))
+
+
+def test_all_mistakes_are_told_at_once_a_line_each():
+    with pytest.raises(ValueError) as caught:
+        config.judge("02_train", {"epoch": 3, "lr": "fast", "optimizer": "adm", "width": -1, "seed": 7})
+    lines = [line.strip().removeprefix("02_train: ") for line in str(caught.value).splitlines()]
+    starts = ["width=-1: give", "optimizer='adm': give", "lr='fast': give", "unknown parameter 'epoch'"]
+    assert len(lines) == len(starts)
+    assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+
+
+@pytest.mark.parametrize(
+    ("stage", "values"),
+    [
+        ("02_train", {"lr": 1, "warmup": 2}),  # a whole number is a number
+        ("02_train", {"warmup": 9.0, "epochs": 20}),
+        ("02_train", {"warmup": 0.0, "epochs": 1}),
+        ("02_train", {"batch_size": 2, "device": "cuda:1"}),
+        ("03_test", {"share": "12/13", "resamples": 0}),
+        ("01_augment", {"suite": ["gaussian_noise", "gaussian_blur"], "dataset": "pneumoniamnist"}),
+        ("04_heatmaps", {"layers": ["layer4.1"], "images": [3, 17], "methods": ["gradcam"]}),
+        ("04_heatmaps", {"images": 0, "similarities": ["rmse"]}),
+    ],
+)
+def test_what_makes_sense_is_taken_as_it_is(stage, values):
+    taken = config.judge(stage, values).model_dump()
+    assert taken == {**config.STAGES[stage]().model_dump(), **values}
+
+
+def test_parameters_do_not_change_afterwards():
+    with pytest.raises(ValueError, match="frozen"):
+        config.judge("02_train", {}).epochs = 3
+
+
+def test_a_recipe_replaces_what_it_decides_and_nothing_else():
+    own = {"epochs": 100, "lr": 0.3, "patience": 9, "augment": "mixed", "warmup": 5.0, "batch_size": 7}
+    assert config.judge("02_train", own).settings.model_dump() == config.Recipe(**own).model_dump()
+    published = config.judge("02_train", own | {"recipe": "medmnist"}).settings
+    assert (published.epochs, published.augment) == (100, "mixed")
+    assert (published.optimizer, published.lr, published.schedule) == ("adam", 1e-3, "step")
+    assert (published.batch_size, published.warmup, published.patience) == (128, 0.0, 0)
+    decided = set(config.RECIPES["medmnist"])
+    assert set(config.Recipe.model_fields) - decided == {"epochs", "augment"}
