@@ -33,6 +33,8 @@ def atomic(path: Path) -> Iterator[Path]:
             os.fsync(file.fileno())
         temporary.replace(path)
     except OSError as error:
+        if str(error).startswith("could not write"):  # several files are written together: one is named
+            raise
         raise type(error)(
             f"could not write {path}: {error.strerror or error}; nothing was changed. "
             "Check the free space and the permissions, or set MEDROB_HOME to another folder"

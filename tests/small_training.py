@@ -2,19 +2,19 @@
 
 import torch
 
-from medrob import models, training
+from medrob import config, models, training
 
 TIMES = ["seconds", "images_per_second", "memory_mb"]  # differ from run to run
 
 
 def build(**changes):
-    config = dict(in_channels=1, num_classes=2, width=4, task="binary", seed=0) | changes
-    return models.build("resnet18", **config)
+    settings = dict(in_channels=1, num_classes=2, width=4, task="binary", seed=0) | changes
+    return models.build("resnet18", **settings)
 
 
 def train(model, train, val, *, seed=0, folder=None, tensorboard=False, **changes):
     """The history of a training of 3 epochs on the CPU; `changes` are settings of the recipe."""
-    recipe = training.Recipe(**dict(epochs=3, lr=5e-3, batch_size=16, patience=0) | changes)
+    recipe = config.Recipe(**dict(epochs=3, lr=5e-3, batch_size=16, patience=0) | changes)
     options = dict(seed=seed, folder=folder, tensorboard=tensorboard)
     return training.fit(model, train, val, recipe, device="cpu", **options)
 

@@ -9,10 +9,10 @@ import pytest
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
-from medrob.runs import Run
 
-from medrob import data
+from medrob import config, data
 from medrob.data import ImageDataset, load, phantom
+from medrob.stage import Stage
 
 PNEUMONIA = Path(__file__).parents[2] / "shared" / "data" / "pneumoniamnist.npz"
 
@@ -58,8 +58,8 @@ def test_phantom():
     ("dataset", "options", "message"),
     [
         ("phantom:high", {}, "give 'phantom' or 'phantom:0.8'"),
-        ("phantom:2", {}, "confounder is 2.0"),
-        ("phantom:nan", {}, "confounder is nan"),
+        ("phantom:2", {}, r"give 'phantom' or 'phantom:0.8' \(confounder, 0-1"),
+        ("phantom:nan", {}, r"confounder, 0-1"),
         ("phantom", {"size": 27}, "size is 27; .* 28 to 224"),
         ("phantom", {"split": "tests"}, "split='tests'; the splits are train, val, test"),
         ("phantom", {"size": -1}, "size=-1: give a whole number"),
@@ -402,13 +402,12 @@ def test_a_data_set_cannot_be_changed(tiny):
 
 def test_a_run_knows_its_data(npz):
     file = npz(**arrays(side=28))
-    study = Run("demo").start("01_augment")
-    study._stage = ("01_augment", {"dataset": file, "size": 0, "limit": 6, "seed": 3}, 0.0)
-    study.note(data=data.describe(*(load(file, split, limit=6, seed=3) for split in data.SPLITS)))
-    study.finish()
-    ds = data.load_run(study, "val")
+    stage = Stage("01_augment", config.judge("01_augment", {"dataset": file, "limit": 6, "seed": 3}))
+    stage.load(*data.SPLITS)
+    stage.keep()
+    ds = data.load_run(stage.run, "val")
     assert ds.fingerprint == load(file, "val", limit=6, seed=3).fingerprint
-    assert study.record["stages"]["01_augment"]["data"]["val"]["counts"] == {"0": 2, "1": 2, "2": 2}
+    assert stage.run.data["splits"]["val"]["counts"] == {"0": 2, "1": 2, "2": 2}
     npz(**arrays(side=28) | {"val_images": np.zeros((12, 28, 28), np.uint8)})
     with pytest.raises(ValueError, match=r"split 'val': the data have changed since run 'demo' was begun"):
-        data.load_run(study, "val")
+        data.load_run(stage.run, "val")

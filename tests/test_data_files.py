@@ -8,13 +8,13 @@ import pandas as pd
 import pydicom
 import pytest
 import tifffile
-from medrob.runs import Run
 from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
-from medrob import data
+from medrob import config, data
 from medrob.data import arrays, cache, decode, folders, load
 from medrob.data import splits as splits_of
+from medrob.stage import Stage
 
 
 def picture(seed=0, side=16, colours=1, dtype=np.uint8):
@@ -286,13 +286,11 @@ def test_a_large_npz_is_mapped(tmp_path, monkeypatch):
 
 def test_a_run_of_a_folder_finds_its_data_again(folder):
     source = str(folder(count=20))
-    study = Run("demo").start("01_augment")
     began = dict(dataset=source, size=8, limit=6, seed=3, channels=3, skip_unreadable=True)
-    study._stage = ("01_augment", began, 0.0)
-    options = {k: v for k, v in began.items() if k != "dataset"}
-    study.note(data=data.describe(*splits(source, **options)))
-    study.finish()
-    assert data.load_run(study, "val").images.shape == (4, 8, 8, 3)
+    stage = Stage("01_augment", config.judge("01_augment", began))
+    stage.load(*data.SPLITS)
+    stage.keep()
+    assert data.load_run(stage.run, "val").images.shape == (4, 8, 8, 3)
 
 
 # Pictures in two splits

@@ -212,7 +212,9 @@ def test_tables_beyond_40_rows_run_over_pages():
 
 def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
     table = pd.DataFrame({"a_b": ["x_y & 5 %", "other"], "value": [0.123456, 0.5], "none": NAN})
-    assert Bundle(tmp_path).table(table, "t", keep=table.head(1)[["a_b", "value"]]) is table
+    bundle = Bundle(tmp_path, "03")
+    assert bundle.table(table, "t", keep=table.head(1)[["a_b", "value"]]) is table
+    bundle.document([])
     text = (tmp_path / "t.tex").read_text()
     assert r"x\_y \& 5~\% & 0.123 \\" in text
     assert "other" not in text
@@ -221,7 +223,7 @@ def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
 
 
 def test_numbers_by_hand(tmp_path):
-    bundle = Bundle(tmp_path / "demo", stage="05")
+    bundle = Bundle(tmp_path / "demo", "05")
     rows = [
         ("clean auc", 0.96, 0.944, 0.9754, 0.0081, "AUC on\nclean images"),
         ("worst drop", -0.031, NAN, NAN, NAN, None),
@@ -229,7 +231,7 @@ def test_numbers_by_hand(tmp_path):
         ("nothing", NAN, NAN, NAN, NAN, ""),
     ]
     bundle.numbers(pd.DataFrame(rows, columns=["name", "value", "low", "high", "p", "what"]))
-    bundle.document()
+    bundle.document([])
     text = (tmp_path / "demo" / "numbers.tex").read_text()
     wanted = {
         "CleanAUC": "0.960", "CleanAUCLow": "0.944", "CleanAUCHigh": "0.975",
@@ -269,7 +271,7 @@ def test_counts_have_no_digits_and_texts_stay_texts():
     ],
 )
 def test_bad_numbers_are_refused_and_nothing_is_written(tmp_path, numbers, words):
-    bundle = Bundle(tmp_path / "run")
+    bundle = Bundle(tmp_path / "run", "05")
     with pytest.raises(ValueError, match=words):
         bundle.numbers(numbers)
     assert not (tmp_path / "run").exists()
@@ -296,8 +298,8 @@ def test_the_macro_of_a_p_value_names_its_correction(tmp_path):
         "six": [],
     }
     assert found["four"]["PHolm"] == "not defined" and found["six"] == {"": "not shown"}
-    bundle = Bundle(tmp_path, stage="05")
+    bundle = Bundle(tmp_path, "05")
     bundle.numbers(pd.DataFrame(rows, columns=columns))
-    text = bundle.document().read_text()
+    text = bundle.document([]).read_text()
     assert r"\medrobOnePHolm{} (Holm)" in text and r"\medrobThreePRaw{} (uncorrected)" in text
     assert r"\newcommand{\medrobThreePRaw}" in (tmp_path / "numbers.tex").read_text()

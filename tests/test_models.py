@@ -612,7 +612,7 @@ import medrob
 assert time.perf_counter() - began < 0.2
 heavy = {"torch", "numpy", "pandas", "cv2", "imgaug", "matplotlib", "scipy", "sklearn"}
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
-assert medrob.runs.Run("demo").name == "demo"
+assert medrob.run.Run("demo").name == "demo"
 assert set(medrob.__all__) <= set(dir(medrob))
 """
     done = subprocess.run(

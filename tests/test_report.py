@@ -1,42 +1,66 @@
+import json
 import re
 import shutil
 
 import nbformat
 import pandas as pd
 import pytest
-from medrob.report.notebooks import said, with_formulas
-from medrob.runs import STAGES, Run
-from medrob.runs.overview import overview, shown, verify
-from medrob.runs.state import study_lock
 
-from medrob import report, thesis
+from medrob import config, data, report, thesis
 from medrob.__main__ import main
 from medrob.files import checksum, home
+from medrob.report import as_text, overview, verify
+from medrob.report.pages import with_formulas
+from medrob.run import STAGES, Run
+from medrob.stage import Stage
 
 
 def make(name="one", stages=STAGES, seed=0):
     """A run with small tables and executed notebooks."""
     run = Run(name)
     for stage in stages:
-        run.start(stage, run=name, dataset="none-such.npz", seed=seed)
+        made_from = run.ready(stage)
         for file in STAGES[stage]:
+            run.path(file).parent.mkdir(parents=True, exist_ok=True)
             run.path(file).write_text(f"{file} {seed}")
+        if stage == "01_augment":
+            whole = {split: data.load("phantom", split, size=28, limit=3) for split in data.SPLITS}
+            began = {"dataset": "phantom", "size": 28, "limit": 3}
+            about = {"parameters": began, "splits": data.describe(*whole.values())}
+            run.path("data.json").write_text(json.dumps(about))
         if stage == "03_test":
             clean = {"corruption": ["clean"], "metric": ["auc"], "class": ["all"], "value": [0.9123]}
-            clean |= {"low": [0.9], "high": [0.925]}
-            run.save_table("scores", pd.DataFrame(clean))
-        run.finish()
+            run.save_table("scores", pd.DataFrame(clean | {"low": [0.9], "high": [0.925]}))
+        keep(run, stage, seed, made_from)
         notebook(run.path("notebooks", f"{stage}.ipynb"), f"What {stage} says & thinks.")
     return run
+
+
+def keep(run, stage, seed=0, made_from=None):
+    """Record that a stage is finished."""
+    about = {"parameters": {"dataset": "phantom", "seed": seed}, "seconds": 1.0, "peak_memory_mb": 100}
+    run.keep(stage, about | {"made_from": made_from or run.ready(stage)})
+
+
+def compare(name, runs):
+    """A comparison of runs, as its stage keeps it."""
+    both = Run(name)
+    for file in STAGES["05_analysis"]:
+        both.save_table(file.removesuffix(".parquet"), pd.DataFrame({"a": [1]}))
+    files = {f"{run}/{f}": made for run in runs for f, made in Run(run).ready("05_analysis").items()}
+    keep(both, "05_analysis", made_from=files)
+    return both
 
 
 def notebook(path, text):
     path.parent.mkdir(parents=True, exist_ok=True)
     prose = nbformat.v4.new_markdown_cell("# Title\n\nWeights $w_k$ and `$code$`:\n\n$$L = \\frac{1}{Z}$$")
     picture = nbformat.v4.new_output("display_data", {"image/png": "iVBORw0KGgo="})
-    told = nbformat.v4.new_output("stream", name="stdout", text=text + "\n")
-    cell = nbformat.v4.new_code_cell("print(1)", outputs=[told, picture])
-    nbformat.write(nbformat.v4.new_notebook(cells=[prose, cell]), path)
+    cells = [prose]
+    for sentence, tag in ((text, []), ("side by side", ["compared"])):
+        said = nbformat.v4.new_output("display_data", {"text/markdown": sentence, "text/plain": "object"})
+        cells.append(nbformat.v4.new_code_cell("say()", outputs=[said, picture], metadata={"tags": tag}))
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
 def test_the_report_is_whole_and_needs_no_network():
@@ -47,18 +71,19 @@ def test_the_report_is_whole_and_needs_no_network():
     folder = home() / "report"
     index = report.write(folder, title="A <study>")
     pages = {str(file.relative_to(folder)) for file in folder.rglob("*.html")}
-    assert pages == {"index.html", *(f"{r}/{p}.html" for r in ("one", "two") for p in (*STAGES, "record"))}
+    assert pages == {"index.html", *(f"{r}/{p}.html" for r in ("one", "two") for p in STAGES)}
     for page in folder.rglob("*.html"):
         text = page.read_text()
-        assert not re.findall(r"""(?:src|href)=["'](?:https?:)?//""", text) and "<script" not in text, page
+        assert not re.findall(
+            r"""(?:src|href)=["'](?:https?:)?//|url\(["']?(?:https?:)?//|@import""", text
+        ), page
+        assert "<script" not in text
         for link in re.findall(r"""(?:src|href)="([^"#:]+)["#]""", text):
             assert (page.parent / link).exists(), (page, link)
     text = index.read_text()
     assert "A &lt;study&gt;" in text and "What 05_analysis says &amp; thinks." in text
     assert "0.912 (0.900-0.925)" in text and "complete" in text and "one/summary.png" in text
-    assert text.index("<table") < text.index("What the analysis says")
-    record = (folder / "one" / "record.html").read_text()
-    assert "peak memory, MB" in record and "numpy" in record and "none-such.npz" in record
+    assert "What 04_heatmaps says" not in text and "peak_memory_mb" in text and "phantom" in text
     assert "<math" in (folder / "one" / "01_augment.html").read_text()
 
 
@@ -99,8 +124,8 @@ def test_a_failed_notebook_is_shown_as_such():
     run = make("one", ["01_augment"])
     notebook(run.path("notebooks", "02_train.partial.ipynb"), "half")
     report.write(home() / "report")
-    assert "was not finished" in (home() / "report" / "one" / "02_train.html").read_text()
-    assert overview().loc[0, "state"] == "cut off in 02_train"
+    assert "02_train failed or is running" in (home() / "report" / "index.html").read_text()
+    assert overview().loc[0, "state"] == "running or cut off in 02_train"
 
 
 def test_what_was_cut_off_or_is_no_run_does_not_stop_the_report():
@@ -114,20 +139,11 @@ def test_what_was_cut_off_or_is_no_run_does_not_stop_the_report():
 
 def test_a_comparison_says_what_is_of_all_its_runs():
     make("one")
-    study = Run("one").start("05_analysis", runs=["one"], results="both")
-    study.finish()
-    cells = [
-        ("print(words.failure(x))", "of one alone"),
-        ("print(words.runs(y))", "side by side"),
-    ]
-    book = nbformat.v4.new_notebook()
-    for source, text in cells:
-        told = nbformat.v4.new_output("stream", name="stdout", text=text)
-        book.cells.append(nbformat.v4.new_code_cell(source, outputs=[told]))
-    Run("both").path("notebooks").mkdir(parents=True, exist_ok=True)
-    nbformat.write(book, Run("both").path("notebooks", "05_analysis.ipynb"))
+    make("two")
+    notebook(compare("both", ["one", "two"]).path("notebooks", "05_analysis.ipynb"), "of one alone")
     text = report.write(home() / "report").read_text()
-    assert "What the comparison says" in text and "side by side" in text and "of one alone" not in text
+    assert text.index('id="both"') < text.index("side by side") < text.index('id="one"')
+    assert "of one alone" not in text
 
 
 def test_formulas_become_mathml_and_code_does_not():
@@ -136,16 +152,20 @@ def test_formulas_become_mathml_and_code_does_not():
     assert "costs 3 \\$ and" in text
 
 
-def test_what_a_notebook_says():
-    run = make("one", ["01_augment"])
-    assert said(run.path("notebooks", "01_augment.ipynb")) == ["What 01_augment says & thinks."]
-
-
 # The records
 
 
-def test_a_run_as_it_was_made_is_verified(monkeypatch, capsys):
+def exported(run, stage, *names):
+    bundle = thesis.Bundle(run.figures, stage)
+    for name in names:
+        bundle.table(pd.DataFrame({"a": [1]}), name)
+    bundle.document(STAGES)
+
+
+def test_a_run_as_it_was_made_is_verified(capsys):
     make("one")
+    for stage in STAGES:
+        exported(Run("one"), stage, f"{stage}_t")
     assert verify(Run("one")) == []
     assert main(["verify", "one"]) == 0 and main(["verify", str(Run("one").folder)]) == 0
     assert "all files are those that were made" in capsys.readouterr().out
@@ -156,7 +176,7 @@ def test_verify_names_what_is_missing_altered_or_mixed(capsys):
     run.path("drift.parquet").write_text("another")
     run.path("model.json").unlink()
     told = "\n".join(verify(run))
-    assert "drift.parquet is not the one that 04_heatmaps made" in told
+    assert "drift.parquet was changed after 04_heatmaps wrote it" in told
     assert "model.json is missing; notebook 02_train makes it" in told
     assert main(["verify", "one"]) == 1
     assert "model.json is missing" in capsys.readouterr().out
@@ -165,68 +185,57 @@ def test_verify_names_what_is_missing_altered_or_mixed(capsys):
 
 def test_verify_looks_at_what_the_thesis_takes_and_at_the_executed_notebooks():
     run = make("one")
-    bundle = thesis.Bundle(run.figures, stage="03_test")
-    for name in ("03_auc", "03_drop"):
-        bundle.table(pd.DataFrame({"a": [1]}), name)
-    bundle.document()
-    run.start("03_test", run="one", dataset="none-such.npz", seed=0)
-    run.finish()
-    for stage in ("03_test", "04_heatmaps"):
+    for stage in STAGES:
+        exported(run, stage, f"{stage}_a", f"{stage}_b")
         made = checksum(run.path("notebooks", f"{stage}.ipynb"))
-        run.path("notebooks", f"{stage}.key").write_text(f"abc 04_heatmaps:def notebook:{made}")
+        run.path("stamps").mkdir(exist_ok=True)
+        run.path("stamps", f"{stage}.ipynb").write_text(f"{made} key\n")
     assert verify(run) == []
-    (run.figures / "03_auc.csv").write_text("a\n2\n")
-    (run.figures / "03_drop.tex").unlink()
+    (run.figures / "03_test_a.csv").write_text("a\n2\n")
+    (run.figures / "03_test_b.tex").unlink()
     (run.figures / "numbers.tex").write_text("other")
     run.path("notebooks", "03_test.ipynb").unlink()
     notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
     record = run.path("run.json").read_text()
     run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
-    assert verify(run) == [
-        "run.json does not say of 01_augment what was recorded; run 01_augment again",
-        "notebooks/03_test.ipynb is missing; run 03_test again",
-        "notebooks/04_heatmaps.ipynb is not the one that the study executed",
-        "figures/one/03_auc.csv is not the one that was made",
-        "figures/one/03_drop.tex is missing; notebook 03_test makes it",
-        "figures/one/numbers.tex is not the one that was made",
+    problems = [
+        "the entry of 01_augment in run.json was altered",
+        "notebooks/03_test.ipynb is missing",
+        "notebooks/04_heatmaps.ipynb was changed after the study executed it",
+        "figures/one/03_test_a.csv was changed after it was made",
+        "figures/one/03_test_b.tex is missing; notebook 03_test makes it",
+        "figures/one/numbers.tex was changed after it was made",
     ]
+    assert all(told.startswith(words) for told, words in zip(verify(run), problems, strict=True))
     shutil.rmtree(run.figures)
-    assert "figures/one holds nothing of 03_test; run 03_test again" in verify(run)
+    assert "figures/one holds nothing of 03_test; run notebook 03_test again" in verify(run)
 
 
 def test_a_stage_refuses_files_that_do_not_belong_together():
     run = make("one", ["01_augment", "02_train", "03_test"])
     run.path("model.safetensors").write_text("another")
-    with pytest.raises(ValueError, match=r"is mixed: model.safetensors is not the one that 02_train made"):
-        run.start("04_heatmaps")
+    with pytest.raises(ValueError, match=r"model.safetensors was changed after 02_train wrote it"):
+        run.ready("04_heatmaps")
     # Trained again with the same parameters, to other weights: the test is of a network that is no more.
-    run.start("02_train", run="one", dataset="none-such.npz", seed=0)
-    run.path("model.safetensors").write_text("a third")
-    run.finish()
-    with pytest.raises(ValueError, match=r"is mixed: 03_test was made from another model.safetensors"):
-        run.start("04_heatmaps")
+    keep(run, "02_train", made_from=run.record["stages"]["02_train"]["made_from"])
+    with pytest.raises(ValueError, match=r"03_test was made from another model.safetensors"):
+        run.ready("04_heatmaps")
 
 
 def test_a_comparison_is_a_run_of_its_own():
-    one, two = make("one"), make("two", seed=1)
-    before = one.record
-    study = Run("one").start("05_analysis", runs=["one", "two"], results="both")
-    assert study.figures == home() / "figures" / "both"
-    for name in ("association", "failure", "summary"):
-        study.save_table(name, pd.DataFrame({"a": [1]}))
-    study.finish()
-    both = Run("both")
-    assert one.record == before and list(both.record["stages"]) == ["05_analysis"]
-    assert both.table("summary")["a"].tolist() == [1]
-    assert verify(both) == []
+    make("one")
+    two = make("two", seed=1)
+    both = compare("both", ["one", "two"])
+    exported(both, "05_analysis", "05_t")
+    assert list(both.record["stages"]) == ["05_analysis"] and verify(both) == []
     assert overview().set_index("run").loc["both", "state"] == "comparison"
     make("two", seed=2)
     assert any("made from another two/drift.parquet" in problem for problem in verify(both))
     with pytest.raises(ValueError, match="results='two' is a run with stages of its own"):
-        Run("one").start("05_analysis", runs=["one", "two"], results="two")
+        Stage("05_analysis", config.judge("05_analysis", {"runs": ["one", "two"], "results": "two"}))
     two.path("drift.parquet").unlink()
     with pytest.raises(FileNotFoundError, match=r"run 'two' has no drift.parquet"):
-        Run("one").start("05_analysis", runs=["one", "two"], results="both")
+        two.ready("05_analysis")
 
 
 def test_all_runs_are_listed(capsys):
@@ -241,9 +250,7 @@ def test_all_runs_are_listed(capsys):
     assert "damaged" in table.loc["four", "state"]
     partial = Run("two").path("notebooks", "03_test.partial.ipynb")
     notebook(partial, "text")
-    assert overview().set_index("run").loc["two", "state"] == "cut off in 03_test"
-    with study_lock():
-        assert overview().set_index("run").loc["two", "state"] == "running 03_test"
+    assert overview().set_index("run").loc["two", "state"] == "running or cut off in 03_test"
     book = nbformat.read(partial, as_version=4)
     book.cells[1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))
     nbformat.write(book, partial)
@@ -256,20 +263,11 @@ def test_all_runs_are_listed(capsys):
 def test_data_go_by_their_last_name_where_it_is_one():
     rows = [{"run": "a", "data": "x/mine.npz"}, {"run": "b", "data": "phantom"}, {"run": "c"}]
     table = pd.DataFrame(rows, columns=["run", "data", "seed", "auc", "low", "high"])
-    assert shown(table)["data"].tolist() == ["mine.npz", "phantom", ""]
+    assert as_text(table)["data"].tolist() == ["mine.npz", "phantom", ""]
     table.loc[1, "data"] = "y/mine.npz"
-    assert shown(table)["data"].tolist() == ["x/mine.npz", "y/mine.npz", ""]
+    assert as_text(table)["data"].tolist() == ["x/mine.npz", "y/mine.npz", ""]
 
 
 def test_no_runs_are_no_error(capsys):
     assert main(["runs"]) == 0
     assert "There are no runs" in capsys.readouterr().out
-
-
-def test_parameters_for_papermill(capsys, tmp_path):
-    file = tmp_path / "study.yaml"
-    file.write_text("runs: {mine: {02_train: {epochs: 3}}}")
-    assert main(["parameters", "mine", "02_train", "--study", str(file)]) == 0
-    assert capsys.readouterr().out == "run: mine\nepochs: 3\n"
-    assert main(["parameters", "mine", "2", "--study", str(file)]) == 1
-    assert "the stages 01_augment" in capsys.readouterr().err

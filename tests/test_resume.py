@@ -99,7 +99,7 @@ TRAINING = """
 import os, signal, sys
 from pathlib import Path
 import numpy as np
-from medrob import models, training
+from medrob import config, models, training
 from medrob.data import ImageDataset
 
 def data(split):
@@ -110,7 +110,7 @@ def data(split):
 
 def train(folder):
     model = models.build("resnet18", in_channels=1, num_classes=2, width=4, task="binary", seed=0)
-    recipe = training.Recipe(epochs=3, lr=5e-3, batch_size=8, augment="mixed", patience=0)
+    recipe = config.Recipe(epochs=3, lr=5e-3, batch_size=8, augment="mixed", patience=0)
     history = training.fit(model, data("train"), data("val"), recipe, device="cpu", folder=Path(folder))
     return model, history
 """

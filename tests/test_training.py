@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_training import TIMES, build, fit, same, train
 
-from medrob import augment, evaluation, training
+from medrob import augment, config, evaluation, training
 from medrob.data import ImageDataset
 from medrob.figures import kept_epoch
 from medrob.training.epoch import Epochs, starts
@@ -64,7 +64,7 @@ def test_validation_rows_are_what_predict_says(blobs):
 def objective(labels, **settings):
     """The loss that a recipe gives for data of these labels."""
     data = ImageDataset(np.zeros((len(labels), 2, 2, 1), np.uint8), np.asarray(labels))
-    return Objective(training.Recipe(**settings), data)
+    return Objective(config.Recipe(**settings), data)
 
 
 def test_objective():
@@ -99,7 +99,7 @@ def test_class_weights_are_balanced():
 
 def rates(epochs=8, steps=5, **settings):
     """The learning rate of every step, as a share of the highest."""
-    recipe = training.Recipe(epochs=epochs, lr=1.0, optimizer="sgd", **settings)
+    recipe = config.Recipe(epochs=epochs, lr=1.0, optimizer="sgd", **settings)
     optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], recipe)
     plan, result = make_schedule(optimizer, recipe, steps), []
     for _ in range(epochs * steps):
@@ -124,7 +124,7 @@ def test_schedules():
 
 
 def test_the_recipe_of_medmnist():
-    recipe = training.recipe("medmnist", epochs=100, lr=5.0, augment="mixed")
+    recipe = config.Train(recipe="medmnist", epochs=100, lr=5.0, augment="mixed").settings
     assert (recipe.optimizer, recipe.lr, recipe.batch_size, recipe.monitor) == ("adam", 1e-3, 128, "auc")
     assert (recipe.epochs, recipe.augment, recipe.patience, recipe.schedule) == (100, "mixed", 0, "step")
     optimizer = make_optimizer([torch.nn.Parameter(torch.zeros(1))], recipe)

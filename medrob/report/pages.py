@@ -24,6 +24,7 @@ HERE = Path(__file__).parent
 MARK = ".medrob-report"  # lists what a report consists of: a folder with anything else is left alone
 COMPARED = "compared"  # the tag of cells of notebook 05 that speak of several runs
 FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
+SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
 
@@ -134,9 +135,8 @@ def _page(notebook: Path, title: str) -> str:
         if cell.cell_type == "markdown":
             cell.source = with_formulas(cell.source)
     exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True)
-    exporter.mathjax_url = exporter.require_js_url = exporter.jquery_url = ""  # nothing comes from a network
     text, _ = exporter.from_notebook_node(book, resources={"metadata": {"name": title}})
-    return text
+    return SCRIPT.sub("", text)  # nbconvert's scripts fetch libraries from a network; nothing here needs them
 
 
 def _read(notebook: Path) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
-from medrob import models, training
+from medrob import config, models, training
 from medrob.data import ImageDataset, load
 from medrob.machine import cores
 
@@ -50,7 +50,7 @@ def train(count, device, width):
             if name == "plain":
                 speed = count / plain(model, images, labels, device)
             else:
-                recipe = training.Recipe(epochs=1, batch_size=BATCH, precision="float32")
+                recipe = config.Recipe(epochs=1, batch_size=BATCH, precision="float32")
                 history = training.fit(model, data, data[: 2 * BATCH], recipe, device=device)
                 speed = history["images_per_second"].iloc[0]
             best[name] = max(best[name], speed)
