@@ -18,12 +18,12 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field
 
-from medrob import config, preview
+from medrob import config, corruptions, preview
 from medrob.files import PROJECT
 from medrob.run import STAGES, Run
 
@@ -57,25 +57,17 @@ class Study:
         return self.compare.get(name, [name])
 
 
-def _number(value: Any) -> Any:
-    """What the command line gives as text, as a number."""
-    return int(value) if isinstance(value, str) and re.fullmatch(r"-?\d+", value) else value
-
-
-Number = Annotated[int, BeforeValidator(_number), Field(strict=True)]
-
-
 class Options(BaseModel):
-    """What ``snakemake --config`` takes."""
+    """What ``snakemake --config`` takes; it gives some numbers as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
     study: Path = Field(PROJECT / "study.yaml", description="the study file")
     notebooks: Path = Field(PROJECT / "notebooks", description="the folder of the notebooks")
-    threads: Annotated[Number, Field(ge=0)] = Field(0, description="of a notebook; 0: the cores, shared out")
-    gpu: Annotated[Number, Field(ge=0)] = Field(
+    threads: config.Count = Field(0, description="of a notebook; 0: the cores, shared out")
+    gpu: config.Count = Field(
         int(shutil.which("nvidia-smi") is not None), description="graphics cards that a network takes"
     )
-    split: Annotated[Number, Field(ge=1)] = Field(1, description="jobs that share the test, or the maps")
+    split: config.Positive = Field(1, description="jobs that share the test, or the maps")
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -104,7 +96,7 @@ def load(file: Path) -> Study:
     if not isinstance(tree, dict) or not (tree.get("runs") or tree.get("grids")):
         raise ValueError(f"{file} names no runs; write 'runs:' and below it a name, such as 'demo: {{}}'")
     for part in set(tree) - set(PARTS):
-        reader.say((part,), f"unknown key {part!r}{config.nearest([part], PARTS)}")
+        reader.say((part,), f"unknown key{config.nearest([part], PARTS)}")
     runs = reader.runs(tree)
     compare = reader.compare(tree, runs)
     reader.references(runs)
@@ -162,7 +154,8 @@ def _plain(node: yaml.Node, path: Keys, reader: Reader, loader: yaml.SafeLoader)
         inside, line = (*path, key.value), key.start_mark.line + 1
         if key.value in found:
             text = f"{key.value!r} stands twice, first on line {reader.lines[inside]}; leave one out"
-            reader.mistakes.append((line, f"{_place(path)}: {text}" if path else text))
+            reader.lines[inside] = line
+            reader.say(inside, text)
         reader.lines[inside] = line
         found[key.value] = _plain(value, inside, reader, loader)
     return found
@@ -177,15 +170,18 @@ class Reader:
     sources: dict[str, list[Keys]] = field(default_factory=dict)  # what a run's parameters come from
 
     def say(self, path: Keys, text: str) -> None:
-        """Note a mistake on the line of a key, or of the nearest key above it."""
+        """Note a mistake with its place, on the line of a key or of the nearest key above it."""
+        place = path[: 2 if path[0] == "defaults" else 3]
+        if place[0] in ("runs", "grids") and len(place) > 1:
+            place = (f"{place[0][:-1]} {place[1]}", *place[2:])
         while path and path not in self.lines:
             path = path[:-1]
-        self.mistakes.append((self.lines.get(path, 1), text))
+        self.mistakes.append((self.lines.get(path, 1), f"{', '.join(place)}: {text}"))
 
     def mapping(self, path: Keys, value: Any, example: str) -> dict[str, Any]:
         """The value, if it is a mapping or empty."""
         if value is not None and not isinstance(value, dict):
-            self.say(path, f"{_place(path)}: give {example}, not {value!r}")
+            self.say(path, f"give {example}, not {value!r}")
         return value if isinstance(value, dict) else {}
 
     def stages(self, path: Keys, value: Any, *, axes: bool = False) -> Stages:
@@ -194,7 +190,7 @@ class Reader:
         for stage, given in self.mapping(path, value, "stages, such as 01_augment: {size: 28}").items():
             inside = (*path, stage)
             if stage not in STAGES:
-                self.say(inside, f"{_place(inside)}: no such stage; the stages are {', '.join(STAGES)}")
+                self.say(inside, f"no such stage; the stages are {', '.join(STAGES)}")
                 continue
             for name, item in self.mapping(inside, given, "parameters, such as {size: 28}").items():
                 if axes and (not isinstance(item, list) or not item):
@@ -207,7 +203,7 @@ class Reader:
                     # What does not go together has no name: it is looked for when all of a run is known.
                     wrong = [text for pairs in judged for about, text in pairs if about]
                 for text in dict.fromkeys(wrong):
-                    self.say((*inside, name), f"{_place(inside)}: {text}")
+                    self.say((*inside, name), text)
                 if not wrong:
                     found[stage][name] = item
         return found
@@ -228,8 +224,7 @@ class Reader:
             self.name(path)
             for run, stages in self.grid(path, self.stages(path, axes, axes=True)):
                 if run in of_grid:
-                    text = f"its run {run!r} also belongs to grid {of_grid[run]}; rename one"
-                    self.say(path, f"grid {grid}: {text}")
+                    self.say(path, f"its run {run!r} also belongs to grid {of_grid[run]}; rename one")
                 of_grid[run] = grid
                 self.sources[run] = [*([("runs", run)] if run in own else []), path, ("defaults",)]
                 found[run] = _over(_over(defaults, stages), own.get(run, {}))
@@ -237,7 +232,7 @@ class Reader:
         for run in found:
             other = folders.setdefault(run.casefold(), run)
             if other != run:
-                text = f"runs {other} and {run} would share a folder where capitals do not count; rename one"
+                text = f"{other} and {run} would share a folder where capitals do not count; rename one"
                 self.say(self.sources[run][0], text)
         return found
 
@@ -246,7 +241,7 @@ class Reader:
         keys = [(stage, name) for stage in axes for name in axes[stage]]
         count = math.prod(len(axes[stage][name]) for stage, name in keys)
         if count > MOST_RUNS:
-            self.say(path, f"{_place(path)} would be {count} runs; at most {MOST_RUNS} are taken")
+            self.say(path, f"these would be {count} runs; at most {MOST_RUNS} are taken")
             return []
         # Of every parameter its values, each with its part of the run's name: none if it is the only one.
         pairs = []
@@ -261,8 +256,7 @@ class Reader:
             found.append(("-".join([path[-1], *(word for word, _ in combination if word)]), stages))
         for run, times in Counter(run for run, _ in found).items():
             if times > 1:
-                text = f"several of its runs would be called {run!r}; is a value given twice?"
-                self.say(path, f"{_place(path)}: {text}")
+                self.say(path, f"several of its runs would be called {run!r}; is a value given twice?")
         return found
 
     def references(self, runs: dict[str, Stages]) -> None:
@@ -275,29 +269,25 @@ class Reader:
             asked, chain = of(run), [run]
             while chain[-1] in runs and of(chain[-1]) not in chain:
                 chain.append(of(chain[-1]))
-            if asked in runs:
-                if of(chain[-1]) == run:
-                    text = f"reference={asked!r} forms a cycle: {' -> '.join([*chain, run])}"
-                    self.at(run, "03_test", "reference", text)
-            elif asked != "alexnet" and not _finished(asked):
+            if asked in runs and of(chain[-1]) == run:
+                text = f"reference={asked!r} forms a cycle: {' -> '.join([*chain, run])}"
+                self.at(run, "03_test", "reference", text)
+            elif asked not in runs and asked != "alexnet" and not _finished(asked):
                 text = f"reference={asked!r} is neither 'alexnet' nor a run of the study, nor a finished one"
                 self.at(run, "03_test", "reference", text)
 
     def at(self, run: str, stage: str, name: str, text: str) -> None:
         """Note a mistake of a run where its parameter was given."""
         places = [(*source, stage, name) for source in self.sources[run]]
-        path = next((place for place in places if place in self.lines), self.sources[run][0])
-        place = _place(path[:1] if path[0] == "defaults" else path[:2])
-        self.say(path, f"{place}, {stage}: {text}")
+        self.say(next((place for place in places if place in self.lines), places[0]), text)
 
     def compare(self, tree: Mapping[str, Any], runs: dict[str, Stages]) -> dict[str, list[str]]:
         """The comparisons: those that are asked for, or one of all runs."""
         if "compare" not in tree:
             taken = [run for run in runs if run.casefold() == COMPARISON]
             if taken or (len(runs) > 1 and _finished(COMPARISON)):
-                path = ("runs", *taken[:1])
                 text = f"{COMPARISON!r} is kept as the name of the comparison of all runs; rename the run"
-                self.say(path, f"{_place(path)}: {text}")
+                self.say(("runs", *taken[:1]), text)
             return {COMPARISON: list(runs)} if len(runs) > 1 else {}
         given = self.mapping(("compare",), tree["compare"], "a name and its runs, such as both: [one, two]")
         folders = {run.casefold() for run in runs}
@@ -305,26 +295,21 @@ class Reader:
             path = ("compare", name)
             self.name(path)
             if name.casefold() in folders or _finished(name):
-                self.say(path, f"{_place(path)}: a run or another comparison has this folder; rename it")
+                self.say(path, "a run or another comparison has this folder; rename it")
             folders.add(name.casefold())
             if not isinstance(members, list) or not all(isinstance(m, str) for m in members):
-                self.say(
-                    path,
-                    f"{_place(path)}: give names of runs, such as [one, two], not {members!r}",
-                )
+                self.say(path, f"give names of runs, such as [one, two], not {members!r}")
                 continue
             unknown = [member for member in members if member not in runs]
             if twice := [member for member, times in Counter(members).items() if times > 1]:
-                self.say(path, f"compare, {name}: {', '.join(twice)} is given twice; name every run once")
+                self.say(path, f"{', '.join(twice)} is given twice; name every run once")
             if unknown or len(members) < 2:
                 text = f"no run {', '.join(unknown)}" if unknown else "give two runs or more"
-                self.say(path, f"compare, {name}: {text}; the runs are {', '.join(runs)}")
+                self.say(path, f"{text}; the runs are {', '.join(runs)}")
         return dict(given)
 
     def comparable(self, found: Study, *, asked: bool) -> dict[str, list[str]]:
         """The comparisons whose runs have a corruption in common; one that was asked for must have one."""
-        from medrob import corruptions
-
         kept = {}
         for name, members in found.compare.items():
             suites = {str(s): s for s in (found.parameters(run, "01_augment")["suite"] for run in members)}
@@ -332,7 +317,7 @@ class Reader:
                 kept[name] = members
             elif asked:
                 text = f"the suites {', '.join(sorted(suites))} have no corruption in common"
-                self.say(("compare", name), f"compare, {name}: {text}")
+                self.say(("compare", name), text)
         return kept
 
     def name(self, path: Keys) -> None:
@@ -340,10 +325,10 @@ class Reader:
         try:
             Run(path[-1])
         except ValueError as error:
-            self.say(path, str(error))
+            self.mistakes.append((self.lines[path], str(error)))
         else:
             if "/" in path[-1]:
-                self.say(path, f"run {path[-1]}: give a name, not a path")
+                self.say(path, "give a name, not a path")
 
 
 def _finished(name: str) -> bool:
@@ -352,13 +337,6 @@ def _finished(name: str) -> bool:
         return "03_test" in Run(name).record["stages"]
     except ValueError:
         return False
-
-
-def _place(path: Keys) -> str:
-    """Where a mistake is, for people: ``run demo, 02_train``."""
-    if path[0] in ("runs", "grids") and len(path) > 1:
-        path = (f"{path[0][:-1]} {path[1]}", *path[2:])
-    return ", ".join(path)
 
 
 def _over(below: Stages, above: Stages) -> Stages:

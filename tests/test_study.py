@@ -97,7 +97,7 @@ def test_ten_thousand_runs_are_taken_and_not_one_more(load, mistakes):
     found = load(f"grids: {{g: {{02_train: {{seed: {hundred}, epochs: {hundred}}}}}}}")
     assert len(found.runs) == 10_000 and list(found.runs)[-1] == "g-seed100-epochs100"
     (line,) = mistakes(f"grids: {{g: {{02_train: {{seed: {EVERY_TEN}, epochs: {EVERY_TEN}}}}}}}")
-    assert line == "line 1: grid g would be 10201 runs; at most 10000 are taken"
+    assert line == "line 1: grid g: these would be 10201 runs; at most 10000 are taken"
 
 
 def test_every_mistake_is_told_at_once_with_its_line(mistakes):
@@ -122,7 +122,7 @@ compare: {both: [one, five]}
     starts = [
         "line 2: defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
         "line 2: defaults, 02_train: epochs='many': give a whole number",
-        "line 5: runs: 'one' stands twice, first on line 4; leave one out",
+        "line 5: run one: 'one' stands twice, first on line 4; leave one out",
         "line 8: run one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
         "line 9: run one, 02_train: 'lr' stands twice, first on line 7; leave one out",
         "line 9: run one, 02_train: lr='fast': give a number",
@@ -138,7 +138,7 @@ compare: {both: [one, five]}
         "line 13: run four, 03_test: reference='three' forms a cycle: four -> three -> four",
         "line 13: run four, 04_heatmaps: images=[-1]: give a number of images",
         "line 13: run four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
-        "line 14: unknown key 'grid'; did you mean 'grids'? Known: defaults, runs, grids, compare",
+        "line 14: grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
         "line 16: grid g, 02_train: augment='iaa.Fliplr(1' is no imgaug expression",
         "line 16: grid g, 02_train: seed=3: give a list of values to try, such as [0, 1]",
         "line 16: grid g, 02_train: warmup=9.0: give less than epochs=8",
@@ -171,7 +171,7 @@ compare: {both: [one, five]}
         ("runs: {../a: {}}", "run='../a' is not a run name"),
         ("runs: {a/b: {}}", "run a/b: give a name, not a path"),
         (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
-        ("runs: {a: {}, A: {}}", "runs a and A would share a folder where capitals do not count; rename one"),
+        ("runs: {a: {}, A: {}}", "run A: a and A would share a folder where capitals do not count"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "would be called 'g-seed0'; is a value given twice?"),
         ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "'g-seed0' also belongs to grid g; rename"),
         ("runs: {comparison: {}, b: {}}", "is kept as the name of the comparison of all runs"),
