@@ -168,14 +168,15 @@ class Stage:
         share = self._values.get("share", "")
         return shares.compute(self.run.path("shares", name), share, key, conditions, function)
 
-    def describe(self, *, about: Mapping[str, Any], **facts: Any) -> None:
-        """What captions say from now on.
+    def describe(self, *, about: Mapping[str, Any] | None = None, **facts: Any) -> None:
+        """What captions and tables say and select from now on.
 
         Args:
             about: said at the end of every caption, after the data and the network.
-            **facts: what the captions of this stage's figures leave open, such as ``method="Grad-CAM"``.
+            **facts: what captions leave open and tables select by, such as ``method="gradcam"``.
         """
-        self._about, self._bundle.facts = about, dict(facts)
+        self._about = self._about if about is None else about
+        self._bundle.facts |= facts
 
     @property
     def failed(self) -> Collection[tuple[str, str]]:
@@ -192,9 +193,20 @@ class Stage:
         self._bundle.figure(figure, name, caption)
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
-        """Collect a table for the thesis; `keep` = the rows and columns that are printed, None = all."""
+        """Collect a table for the thesis.
+
+        Args:
+            frame: written as CSV. name: such as "03_auc".
+            caption, keep: caption and printed rows; without them, those of `medrob.thesis.printed`.
+        """
         self._bundle.context = self._context()
         self._bundle.table(frame, name, caption, keep=keep)
+
+    def tables(self, frames: Mapping[str, pd.DataFrame]) -> None:
+        """Collect several tables, by their names; those without rows are left out."""
+        for name, frame in frames.items():
+            if len(frame):
+                self.table(frame, name)
 
     def numbers(self, numbers: pd.DataFrame) -> None:
         """Collect numbers that the text of a thesis quotes."""

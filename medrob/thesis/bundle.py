@@ -21,6 +21,7 @@ from medrob.thesis.document import check_macros, documents
 from medrob.thesis.latex import escape, file_name, macro
 from medrob.thesis.latex_table import latex_table
 from medrob.thesis.macros import quoted
+from medrob.thesis.printed import PRINTED, Printed
 
 # No dates and no versions in the files: the same figure gives the same bytes.
 METADATA = {
@@ -87,12 +88,13 @@ class Bundle:
 
         Args:
             frame: a tidy table, which is returned. name, caption: as in `figure`.
-            keep: the rows and columns to print, where all would be too many; None: all.
+            keep: the rows and columns to print; None: those of `medrob.thesis.printed`, or all.
         """
         file = self._file("table", name)
+        printed = PRINTED.get(file, Printed(""))
         latex = latex_table(
-            frame if keep is None else keep,
-            captions.full_caption(file, caption, self.facts),
+            printed.select(frame, self.facts) if keep is None else keep,
+            captions.full_caption(file, caption or printed.caption.format(**self.facts), self.facts),
             f"tab:{self.folder.name}:{file}",
             context=self._ending(),
             failed=self.failed,
