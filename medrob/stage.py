@@ -146,6 +146,11 @@ class Stage:
         """The parameters of 01_augment: the data set, its seed, the suite of corruptions."""
         return self._values if self.name == "01_augment" else self.run.params["01_augment"]
 
+    @property
+    def seed(self) -> int:
+        """The seed of the data and of the corruptions."""
+        return int(self.data["seed"])
+
     def read(self, table: str, run: str = "") -> pd.DataFrame:
         """A table of this run, or of another one: ``stage.read("scores")``."""
         return (Run(run) if run else self.run).table(table)
@@ -155,9 +160,10 @@ class Stage:
         self._notes.update(facts)
 
     def shared(
-        self, name: str, conditions: Sequence[Any], function: Callable[[list[Any]], pd.DataFrame]
-    ) -> pd.DataFrame:
-        """The rows that a function gives for all conditions, perhaps in shares.
+        self, name: str, conditions: Sequence[Any], function: Callable[..., pd.DataFrame], *arguments: Any,
+        **options: Any,
+    ) -> pd.DataFrame:  # fmt: skip
+        """The rows that ``function(*arguments, conditions, **options)`` gives, perhaps in shares.
 
         A notebook with ``share="2/4"`` computes and keeps the second quarter of the conditions; without, it
         gathers the shares if all are there and were computed from the same files with the same parameters,
@@ -165,8 +171,13 @@ class Stage:
         """
         values = {k: v for k, v in self._values.items() if k not in ("share", "device")}
         key = {"stage": self.name, "parameters": values, "made_from": self._made_from}
-        share = self._values.get("share", "")
-        return shares.compute(self.run.path("shares", name), share, key, conditions, function)
+
+        def rows(part: list[Any]) -> pd.DataFrame:
+            return function(*arguments, part, **options)
+
+        return shares.compute(
+            self.run.path("shares", name), self._values.get("share", ""), key, conditions, rows
+        )
 
     def describe(self, *, about: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """What captions and tables say and select from now on.
@@ -242,6 +253,10 @@ class Stage:
         if self._described:
             with atomic(self.results.path("data.json")) as file:
                 file.write_text(json.dumps(self._described, indent=1) + "\n")
+        if "device" in self._values and "torch" in sys.modules:
+            from medrob.models import pick_device
+
+            self.note(device=str(pick_device(self._values["device"])))
         entry = {
             "parameters": self._values,
             "made_from": self._made_from,

@@ -106,7 +106,8 @@ def test_drift_by_layer_shows_all_of_every_band(mean):
 
 def test_overlay_grid_says_when_a_map_is_empty():
     images = np.full((2, 16, 16, 1), 90, np.uint8)
-    maps = {"layer1": np.stack([np.eye(8), np.zeros((8, 8))]), "layer2": -np.ones((2, 4, 4))}
+    maps = {("gradcam", "layer1"): np.stack([np.eye(8), np.zeros((8, 8))])}
+    maps["gradcam", "layer2"] = -np.ones((2, 4, 4))
     figure = figures.overlay_grid(images, maps, ["clean", "noise"], mask=np.eye(16, dtype=bool))
     panels = drawn(figure)
     assert [[t.get_text() for t in ax.texts] for ax in panels] == [

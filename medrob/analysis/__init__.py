@@ -6,7 +6,7 @@
 from medrob.analysis.added import FOLDS, added
 from medrob.analysis.association import WITHIN, association
 from medrob.analysis.beside import AHEAD, beside
-from medrob.analysis.drift_means import mean_drift, strata
+from medrob.analysis.drift_means import by_layer, mean_drift, strata
 from medrob.analysis.evidence import DOUBT, Evidence
 from medrob.analysis.failure import best_warning, failure, flip, roc, warnings_at
 from medrob.analysis.finding import (
@@ -65,6 +65,7 @@ __all__ = [
     "association",
     "beside",
     "best_warning",
+    "by_layer",
     "compare_runs",
     "declared",
     "distinct",

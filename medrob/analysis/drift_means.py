@@ -62,3 +62,10 @@ def strata(drift: pd.DataFrame, *, metric: str = "rmse") -> pd.DataFrame:
     parts = [mean_drift(drift, ("severity", *MAP), metric=metric, stratum=s) for s in STRATA]
     parts = [part.sort_values("severity", kind="stable") for part in parts if len(part)]
     return pd.concat(parts, ignore_index=True)
+
+
+def by_layer(means: pd.DataFrame, *, severity: int) -> pd.DataFrame:
+    """The means at a severity as a table: a row a method, a column a layer, in the order of the maps."""
+    rows = means[means["severity"] == severity]
+    wide = rows.set_index(["method", "layer"])["value"].unstack("layer")
+    return wide[list(dict.fromkeys(means["layer"]))]

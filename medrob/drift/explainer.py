@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from medrob.check import check_images, check_integer
+from medrob.config import Heatmaps
 from medrob.evaluation import predict
 from medrob.models import evaluating, pick_device, place
 from medrob.saliency import (
@@ -29,7 +30,7 @@ Key = tuple[str, str]  # method, layer
 
 @dataclass(frozen=True)
 class Explainer:
-    """A network and how its maps are made; `dataclasses.replace` gives one with other methods or layers.
+    """A network and how its maps are made; `only` gives one with fewer methods or layers.
 
     Attributes:
         model: the network; its mode and its gradients are left as found.
@@ -56,6 +57,16 @@ class Explainer:
         object.__setattr__(self, "methods", check_methods(self.methods))
         object.__setattr__(self, "layers", list(layers_for(self.model, self.methods, self.layers)))
         object.__setattr__(self, "device", str(self.compute_device))
+
+    @classmethod
+    def of(cls, model: nn.Module, choice: Heatmaps) -> Explainer:
+        """The one that the parameters of notebook 04 choose."""
+        settings = Settings(seed=choice.seed, samples=choice.samples, channels=choice.channels)
+        return cls(model, choice.methods, choice.layers, settings, choice.batch_size, choice.device)
+
+    def only(self, methods: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> Explainer:
+        """The same with some of the methods, or some of the layers; None = all."""
+        return replace(self, methods=methods or self.methods, layers=layers or self.layers)
 
     @property
     def pairs(self) -> list[Key]:

@@ -61,24 +61,32 @@ LIMITS = {  # what a drift is held against: name in the legend, look
 
 
 def overlay_grid(
-    images: np.ndarray, maps: Mapping[str, np.ndarray], rows: Sequence[str], *, mask: np.ndarray | None = None
+    images: np.ndarray,
+    maps: Mapping[tuple[str, str], np.ndarray],
+    rows: Sequence[str],
+    *,
+    mask: np.ndarray | None = None,
 ) -> Drawing:
-    """Heatmaps over the picture: a row a condition, a column a layer, the picture itself at the left.
+    """Heatmaps over the picture: a row a condition, a column a map, the picture itself at the left.
+
+    The columns are titled by their layer or, of several methods, by the last layer of each.
 
     Args:
-        images: uint8 (R, H, W, C), one a row. maps: layer -> raw maps (R, h, w); each map is shown
+        images: uint8 (R, H, W, C), one a row. maps: (method, layer) -> raw maps (R, h, w); each is shown
             from 0 to its own maximum. rows: the text at the left of each row.
         mask: bool (H, W), outlined in every panel (the lesion, if it is known).
     """
+    several = len({method for method, _ in maps}) > 1
+    titled = {word(method) if several else layer: stack for (method, layer), stack in maps.items()}
     height, width = images.shape[1:3]
     box = (-0.5, width - 0.5, height - 0.5, -0.5)  # maps are coarser than the picture they cover
-    figure, axes = sized(len(rows) / max(len(maps) + 2, 7) * 1.06 + 0.03, len(rows), len(maps) + 1)
+    figure, axes = sized(len(rows) / max(len(titled) + 2, 7) * 1.06 + 0.03, len(rows), len(titled) + 1)
     for i, row in enumerate(axes):
         for ax in row:
             picture(ax, images[i])
             if mask is not None and mask.any():
                 ax.contour(mask, levels=[0.5], colors="#4dff88", linewidths=0.6)
-        for ax, stack in zip(row[1:], maps.values(), strict=True):
+        for ax, stack in zip(row[1:], titled.values(), strict=True):
             heat = np.maximum(stack[i], 0)
             if heat.max() > 0:
                 shown = dict(cmap=SALIENCY, vmin=0, vmax=heat.max(), interpolation="bilinear")
@@ -88,8 +96,8 @@ def overlay_grid(
                 ax.text(0.5, 0.5, "empty", fontsize="x-small", **middle)
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
     axes[0][0].set_title("picture", fontsize="x-small")
-    for ax, layer in zip(axes[0][1:], maps, strict=True):
-        ax.set_title(layer if len(maps) < 7 else fill(layer, 11), fontsize="x-small")
+    for ax, title in zip(axes[0][1:], titled, strict=True):
+        ax.set_title(title if len(titled) < 7 else fill(title, 11), fontsize="x-small")
     return figure
 
 

@@ -60,8 +60,8 @@ PRINTED = {
     "04_randomisation": Printed("Rank correlation when all weights are lost."),
     "04_faithfulness": Printed(
         "Mean over {checked} images. Above: value less chance, image by image; for deletion chance less "
-        "value, so that above 0 is better than the random map. This difference judges, not overlaps of bars with "
-        "circles."
+        "value, so that above 0 is better than the random map. This difference judges, not overlaps of bars "
+        "with circles."
     ),
     "05_association": Printed("The tests declared beforehand; p by Holm."),
     "05_failure": Printed(

@@ -69,7 +69,8 @@ def worst_case(trust: pd.DataFrame) -> str:
         for row in trust[trust["test"] == "attack"].to_dict("records")
         for other in [tests.loc[(row["method"], row["layer"])]]
     ]
-    return text("The worst case:", lines) if lines else "No attack was made."
+    nothing = "No attack was made: it needs `attack=True` and a method whose map takes a single pass."
+    return text("The worst case:", lines) if lines else nothing
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
