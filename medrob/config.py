@@ -137,7 +137,8 @@ class Network(Parameters):
 
     run: Run = "demo"
     arch: str = Field(
-        "resnet18", description='one of medrob.models.architectures(), or your own "package.module:function"'
+        "resnet18",
+        description='one of medrob.models.architectures(), "timm:name", or your "package.module:function"',
     )
     stem: Literal["small", "torchvision", "auto"] = Field(
         "small",

@@ -18,6 +18,7 @@ from torch import nn
 
 from medrob.config import Train
 from medrob.data import TASKS, ImageDataset
+from medrob.models import timm_models
 from medrob.models import weights as _weights
 from medrob.models.network import RESNETS, STEMS, Classifier, Normalise, ResNet
 
@@ -66,8 +67,9 @@ def build(
     """Build a classifier.
 
     Args:
-        arch: one of `architectures()`, or ``"package.module:function"``: your own function, which takes
-            ``in_channels`` and ``num_classes`` and gives a module of normalised images.
+        arch: one of `architectures()`; ``"timm:name"``, one of timm's; or ``"package.module:function"``:
+            your own function, which takes ``in_channels`` and ``num_classes`` and gives a module of
+            normalised images.
         in_channels: 1 (grey) or 3 (RGB). A grey image goes through torchvision's networks as if it were
             repeated in three channels: the first convolution has the sum of their weights.
         num_classes: outputs; two for a binary task.
@@ -75,7 +77,7 @@ def build(
             stride 2, pooling).
         width: of our ResNets: channels of the first stage; the default, 64, is the published network.
         size: side of the images in pixels, to be refused now if the network cannot take them. Networks of
-            `ONE_SIZE` (ViT, MaxViT) are built for it, and for 224 if it is not given.
+            `ONE_SIZE` (ViT, MaxViT), and such of timm's, are built for it, else for their usual size.
         task: one of `medrob.data.TASKS`; "multilabel" makes `predict` use a sigmoid for each output, else
             softmax.
         weights: None or "" = random; else see `medrob.models.weights.read`: a name of torchvision's, a
@@ -96,7 +98,8 @@ def build(
         near = "; like it: ".join(["", *difflib.get_close_matches(arch, architectures(), 1)])
         raise ValueError(
             f"arch={arch!r} is unknown; the networks are {', '.join(RESNETS)}, torchvision's classifiers "
-            f"(medrob.models.architectures() lists them) and your own ('package.module:function'){near}"
+            f"(medrob.models.architectures() lists them), timm's ('timm:resnet10t') and your own "
+            f"('package.module:function'){near}"
         )
     if task not in TASKS:
         raise ValueError(f"task={task!r} is unknown; the tasks are {', '.join(TASKS)}")
@@ -105,7 +108,7 @@ def build(
     if stem is None and arch in RESNETS and weights and _weights.is_name(weights):
         stem = "torchvision"  # what the published weights were learnt with
     form = _form(arch, stem, width, size)
-    found = _weights.read(weights, arch) if weights else None
+    found = _read(weights, arch, form) if weights else None
     if normalise not in NORMALISE:
         raise ValueError(f"normalise={normalise!r} is unknown; give one of {', '.join(NORMALISE)}")
     scale = _scale(in_channels, (mean, std), NORMALISE[normalise], found)
@@ -250,8 +253,8 @@ def _form(arch: str, stem: str | None, width: int | None, size: int | None) -> d
     """What else decides the form of a network: stem and width of our ResNets, size of those of one size."""
     if ":" in arch:
         if stem is not None or width is not None:
-            raise ValueError(f"stem={stem!r}, width={width!r}: {arch} is your own; leave them out")
-        return {}
+            raise ValueError(f"stem={stem!r}, width={width!r}: {arch} has neither; leave them out")
+        return timm_models.form(arch, size) if timm_models.is_timm(arch) else {}
     if size is not None and size < _smallest(arch):
         raise ValueError(f"size={size}: {arch} takes images of at least {_smallest(arch)} pixels")
     if arch in RESNETS:
@@ -272,6 +275,12 @@ def _form(arch: str, stem: str | None, width: int | None, size: int | None) -> d
     return {"size": 224 if size is None else size}
 
 
+def _read(weights: str | Path, arch: str, form: dict[str, Any]) -> _weights.Weights:
+    if timm_models.is_timm(arch) and _weights.is_name(weights) and not Path(weights).is_file():
+        return timm_models.pretrained(arch, str(weights), **form)
+    return _weights.read(weights, arch)
+
+
 def _smallest(arch: str) -> int:
     return next((side for start, side in SMALLEST_OF.items() if arch.startswith(start)), SMALLEST)
 
@@ -280,6 +289,8 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
     """The network without the normalisation, of random weights."""
     if arch in RESNETS:
         return ResNet(arch, in_channels, num_classes, **form)
+    if timm_models.is_timm(arch):
+        return timm_models.network(arch, in_channels, num_classes, **form)
     if ":" in arch:
         return _own(arch, in_channels, num_classes)
     if in_channels not in (1, 3):

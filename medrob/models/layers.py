@@ -66,6 +66,8 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def _found(model: nn.Module) -> dict[str, nn.Module]:
+    if _normed_by_timm(model):
+        return {}
     return _blocks(_inner(model)) or _by_resolution(model)
 
 
@@ -124,6 +126,16 @@ def _norm_after(network: nn.Module, block: str) -> str:
     if not has_part(network, following) or not isinstance(network.get_submodule(following), nn.LayerNorm):
         return ""
     return following
+
+
+def _normed_by_timm(model: nn.Module) -> bool:
+    """Whether timm's attention or LayerNorm is inside, whose maps and tokens no rule here tells apart.
+
+    The last output of a resolution would be a head of attention, or have a map of rounding (`_blocks`).
+    """
+    kinds = {type(module) for module in model.modules()}
+    names = [kind.__name__ for kind in kinds if kind.__module__.startswith("timm.")]
+    return any(part in name for name in names for part in ("Attention", "Attn", "LayerNorm"))
 
 
 def _by_resolution(model: nn.Module) -> dict[str, nn.Module]:

@@ -1,6 +1,6 @@
 """Layouts of a layer's output: transformers give tokens, CAMs need maps (N, K, h, w).
 
-Read as maps without being told: (N, K, h, w) of convolutions; (N, h, w, K) of torchvision's Swin, of a linear
+Read as maps without being told: (N, K, h, w) of convolutions; (N, h, w, K) of Swin, of a linear
 layer and of a LayerNorm; tokens (N, T, K) that fill a square grid, with or without one class token before
 them. A module of your own says what else it gives by an attribute, set on the module or its class::
 
@@ -13,18 +13,12 @@ from __future__ import annotations
 from math import isqrt
 
 from torch import Tensor, nn
-from torchvision.models.convnext import LayerNorm2d
-from torchvision.models.swin_transformer import (
-    PatchMerging,
-    PatchMergingV2,
-    ShiftedWindowAttention,
-    SwinTransformerBlock,
-)
 
-CHANNELS_LAST = (
-    *(SwinTransformerBlock, PatchMerging, PatchMergingV2, ShiftedWindowAttention),
-    *(nn.LayerNorm, nn.Linear),
-)
+# Classes of torchvision and timm that give (N, h, w, K), beside linear layers and LayerNorm.
+CHANNELS_LAST = {
+    *("SwinTransformerBlock", "SwinTransformerV2Block", "ShiftedWindowAttention"),
+    *("PatchMerging", "PatchMergingV2"),
+}
 
 
 def channel_axis(module: nn.Module | None, output: Tensor) -> int:
@@ -61,8 +55,11 @@ def to_maps(module: nn.Module | None, output: Tensor) -> Tensor:
 def _channels_last(module: nn.Module | None) -> bool:
     while isinstance(module, nn.Sequential) and len(module):
         module = module[-1]
-    # torchvision's LayerNorm2d takes and gives (N, K, h, w).
-    return isinstance(module, CHANNELS_LAST) and not isinstance(module, LayerNorm2d)
+    kinds = [c for c in type(module).__mro__ if c.__module__.partition(".")[0] in ("timm", "torchvision")]
+    known = {kind.__name__ for kind in kinds}
+    if "LayerNorm2d" in known:  # it takes and gives (N, K, h, w)
+        return False
+    return isinstance(module, (nn.LayerNorm, nn.Linear)) or bool(known & CHANNELS_LAST)
 
 
 def _grid(module: nn.Module | None, tokens: int) -> tuple[int, int]:

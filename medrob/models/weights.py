@@ -91,7 +91,11 @@ def is_name(weights: str | Path) -> bool:
 
 
 def names(arch: str) -> list[str]:
-    """The names of torchvision's weights for a network."""
+    """The names of torchvision's, or timm's, weights for a network."""
+    if arch.startswith("timm:"):
+        from medrob.models.timm_models import weight_names  # which imports this module
+
+        return weight_names(arch)
     if arch not in torchvision.models.list_models(module=torchvision.models):
         return []
     return list(torchvision.models.get_model_weights(arch).__members__)
