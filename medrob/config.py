@@ -50,9 +50,11 @@ def accepted(source: str) -> AfterValidator:
 
 
 def _names_or_all(value: str | list[str]) -> str | list[str]:
-    if value != "all" and not isinstance(value, list):
+    if isinstance(value, list):
+        return _different(value)
+    if value != "all":
         raise ValueError("give 'all', or a list such as ['layer4.1']")
-    return _different(value) if isinstance(value, list) else value
+    return value
 
 
 def _different(values: list[Any]) -> list[Any]:
@@ -62,9 +64,8 @@ def _different(values: list[Any]) -> list[Any]:
 
 
 def _indices(value: int | list[int]) -> int | list[int]:
-    if isinstance(value, list):
-        _different(value)
-    if any(index < 0 for index in (value if isinstance(value, list) else [value])):
+    indices = _different(value) if isinstance(value, list) else [value]
+    if min(indices) < 0:
         raise ValueError("give a number of images, 0 for all, or a list of indices such as [3, 17]")
     return value
 
