@@ -11,10 +11,11 @@ import tempfile
 from pathlib import Path
 
 import nbformat
-from medrob.runs import STAGES
 from nbclient import NotebookClient
 from PIL import Image
 from tqdm import tqdm
+
+from medrob.run import STAGES
 
 HERE = Path(__file__).parent
 VOLATILE = ("execution", "widgets", "papermill")
