@@ -80,7 +80,8 @@ def main():
     ranked = timed("ranks", lambda: analysis.ranks({"run": evidence}))
     timed("sensitivity", lambda: analysis.sensitivity(evidence))
     compared = timed("compare_runs", lambda: analysis.compare_runs({"run": [evidence]}))
-    bundle = thesis.Bundle(Path(tempfile.mkdtemp()), stage="05", facts=one | {"runs": "run"})
+    bundle = thesis.Bundle(Path(tempfile.mkdtemp()), "05_analysis")
+    bundle.facts = one | {"runs": "run"}
     layers, classes = list(LAYERS), ["no", "yes"]
     points = analysis.moved_and_fell(evidence)
     pairs = analysis.drop_and_drift(scores, mean, method=method)
