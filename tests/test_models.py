@@ -107,7 +107,7 @@ def test_seed():
         ({"arch": "os:nothing", "width": None}, r"arch='os:nothing' cannot be imported"),
         ({"arch": "os:getcwd", "width": None}, r"arch='os:getcwd' must take in_channels= and num_classes="),
         ({"arch": "builtins:dict", "width": None}, r"gave a dict; it must give a torch.nn.Module"),
-        ({"arch": "os:getcwd"}, r"width=4: os:getcwd is your own; leave them out"),
+        ({"arch": "os:getcwd"}, r"width=4: os:getcwd has neither; leave them out"),
     ],
 )
 def test_bad_arguments(changes, message):
