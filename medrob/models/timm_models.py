@@ -40,7 +40,7 @@ def network(arch: str, in_channels: int, num_classes: int, size: int | None = No
     """
     import timm
 
-    built_for = {} if size is None else {"img_size": size}
+    built_for: dict[str, Any] = {} if size is None else {"img_size": size}
     try:
         return timm.create_model(
             arch.removeprefix(PREFIX), in_chans=in_channels, num_classes=num_classes, **built_for
@@ -65,7 +65,7 @@ def pretrained(arch: str, weights: str, size: int | None = None) -> Weights:
     if weights not in weight_names(arch):
         known = "give DEFAULT" if settings.has_weights else "there are none"
         raise ValueError(f"weights={weights!r} are not timm's for {arch}; {known}, or the path of a file")
-    built_for = {} if size is None else {"img_size": size}
+    built_for: dict[str, Any] = {} if size is None else {"img_size": size}
     try:
         whole = timm.create_model(arch.removeprefix(PREFIX), pretrained=True, **built_for)
     except (OSError, RuntimeError) as error:
