@@ -1,0 +1,210 @@
+import json
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+
+from medrob import machine
+from medrob.files import atomic, home
+from medrob.run import STAGES, TEMPORARY, Run
+
+FRAME = pd.DataFrame({"image": [0, 1], "corruption": ["clean", "contrast"], "rmse": [0.0, np.nan]})
+
+
+def finish(run, stage, text="x", **entry):
+    """Finish a stage that writes small files."""
+    made_from = run.ready(stage)
+    for file in STAGES[stage]:
+        run.path(file).parent.mkdir(parents=True, exist_ok=True)
+        run.path(file).write_text(text)
+    return run.keep(stage, {"parameters": {}, "made_from": made_from, **entry})
+
+
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a/../b", "../b", "x y", "-rf", ".hidden", "ä", "a\n", "a;b"]
+)
+def test_bad_names_are_refused(name):
+    with pytest.raises(ValueError, match="is not a run name: use letters"):
+        Run(name)
+    with pytest.raises(ValueError, match="has 101 characters; give at most 100"):
+        Run("a" * 101)
+
+
+@given(st.text(max_size=12))
+@example("data/runs/../../../etc")
+def test_a_run_never_leaves_the_project(name):
+    try:
+        folder = Run(name).folder
+    except ValueError:
+        return
+    assert ".." not in folder.parts
+    assert folder.is_relative_to(home()) or name.startswith("/")
+
+
+def test_a_run_is_a_name_or_a_path(home, tmp_path):
+    assert Run("demo").folder == home / "data" / "runs" / "demo"
+    assert Run("demo").path("notebooks", "x") == home / "data/runs/demo/notebooks/x"
+    assert Run("data/runs/demo").folder == Run("demo").folder
+    assert Run(tmp_path / "mine").folder == tmp_path / "mine"
+    assert Run(tmp_path / "mine").figures == home / "figures" / "mine"
+    assert repr(Run("demo")) == "Run('demo': no stage yet)"
+    assert list(home.iterdir()) == []
+
+
+def test_home_without_the_variable_is_the_project(monkeypatch):
+    monkeypatch.delenv("MEDROB_HOME")
+    assert (home() / "pyproject.toml").is_file()
+
+
+def test_tables_come_back_as_they_were():
+    run = Run("demo")
+    assert run.save_table("corruptions", FRAME) == run.path("corruptions.parquet")
+    pd.testing.assert_frame_equal(run.table("corruptions"), FRAME)
+
+
+def test_a_table_is_replaced_whole_or_not_at_all(monkeypatch):
+    run = Run("demo")
+    run.save_table("scores", FRAME)
+
+    def half(self, file, **options):
+        file.write_bytes(b"PAR1 half of it")
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(pd.DataFrame, "to_parquet", half)
+    with pytest.raises(KeyboardInterrupt):
+        run.save_table("scores", FRAME.iloc[:1])
+    monkeypatch.undo()
+    pd.testing.assert_frame_equal(pd.read_parquet(run.path("scores.parquet")), FRAME)
+    assert [file.name for file in run.folder.iterdir()] == ["scores.parquet"]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_a_missing_file_names_notebook_and_command(stage):
+    for file in STAGES[stage]:
+        with pytest.raises(FileNotFoundError) as error:
+            Run("mine").need(file)
+        assert f"run 'mine' has no {file}" in str(error.value)
+        assert f"papermill notebooks/{stage}.ipynb out.ipynb -p run mine" in str(error.value)
+    with pytest.raises(FileNotFoundError, match=r"a run holds data.json, corruptions.parquet"):
+        Run("mine").table("score")
+
+
+@pytest.mark.parametrize("keep", [0, 3, 200, -1])
+def test_damaged_table(keep):
+    run = Run("demo")
+    path = run.save_table("scores", FRAME)
+    path.write_bytes(path.read_bytes()[:keep])
+    with pytest.raises(ValueError, match=r"scores.parquet is damaged .* run its notebook again"):
+        run.table("scores")
+
+
+def test_atomic_leaves_no_trace_of_an_error(tmp_path):
+    file = tmp_path / "new" / "a.txt"
+    with pytest.raises(ZeroDivisionError), atomic(file) as part:
+        part.write_text("half")
+        raise ZeroDivisionError
+    assert list(file.parent.iterdir()) == []
+    with atomic(file) as part:
+        part.write_text("whole")
+        assert not file.exists()
+    assert [f.read_text() for f in file.parent.iterdir()] == ["whole"]
+
+
+def test_a_full_disk_keeps_what_was_there(tmp_path):
+    file = tmp_path / "a.txt"
+    file.write_text("old")
+    with pytest.raises(OSError, match="No space left on device; nothing was changed"), atomic(file) as part:
+        part.write_text("half")
+        raise OSError(28, "No space left on device")
+    assert [f.read_text() for f in tmp_path.iterdir()] == ["old"]
+
+
+def test_the_record_of_a_stage():
+    run = Run("demo")
+    entry = finish(run, "01_augment", parameters={"run": "demo", "size": 28, "layers": ("a", "b")})
+    assert run.params == {"01_augment": {"run": "demo", "size": 28, "layers": ["a", "b"]}}
+    assert run.record["stages"]["01_augment"] == json.loads(json.dumps(entry))
+    assert set(entry["files"]) == set(STAGES["01_augment"]) == set(run.written())
+    assert list(run.problems("01_augment")) == []
+    assert repr(run) == "Run('demo': 01_augment)"
+
+
+def test_gpu_memory_is_that_of_the_gpu_that_took_most(monkeypatch):
+    taken = [2e6, 7e6]
+    cuda = SimpleNamespace(
+        is_initialized=lambda: True, device_count=lambda: 2, max_memory_allocated=taken.__getitem__
+    )
+    monkeypatch.setitem(machine.sys.modules, "torch", SimpleNamespace(cuda=cuda))
+    assert machine.peak_gpu_memory_mb() == 7
+
+
+def test_stages_come_in_order():
+    run = Run("demo")
+    with pytest.raises(FileNotFoundError, match=r"no data.json .*notebooks/01_augment.ipynb"):
+        run.ready("02_train")
+    finish(run, "01_augment")
+    with pytest.raises(FileNotFoundError, match=r"no model.safetensors .*notebooks/02_train.ipynb"):
+        run.ready("04_heatmaps")
+    finish(run, "02_train")
+    assert set(run.ready("03_test")) == {
+        "data.json",
+        "corruptions.parquet",
+        "model.safetensors",
+        "model.json",
+    }
+    run.path("model.json").unlink()
+    with pytest.raises(FileNotFoundError, match=r"no model.json"):
+        run.ready("03_test")
+
+
+def test_altered_files_and_what_was_made_from_others_are_told():
+    run = Run("demo")
+    for stage in STAGES:
+        finish(run, stage)
+    run.path("scores.parquet").write_text("altered")
+    with pytest.raises(
+        ValueError, match=r"scores.parquet was changed after 03_test wrote it \(checksum differs"
+    ):
+        run.ready("05_analysis")
+    finish(run, "03_test")  # other scores of the same predictions: the maps stand
+    assert list(run.problems("04_heatmaps")) == []
+    finish(run, "03_test", text="other predictions")
+    assert [text.partition(";")[0] for text in run.problems("04_heatmaps")] == [
+        "04_heatmaps was made from another predictions.parquet"
+    ]
+    with pytest.raises(ValueError, match="made from another predictions.parquet"):
+        run.ready("05_analysis")
+
+
+def test_what_was_made_from_another_run():
+    for name in ("one", "two"):
+        for stage in ("01_augment", "02_train", "03_test"):
+            finish(Run(name), stage, text=name)
+    used = {"two/predictions.parquet": Run("two").written()["predictions.parquet"]}
+    Run("one").keep("03_test", {"parameters": {}, "made_from": used})
+    assert list(Run("one").problems("03_test")) == []
+    finish(Run("two"), "03_test", text="other")
+    assert "made from another two/predictions.parquet" in next(Run("one").problems("03_test"))
+
+
+def test_what_a_stage_needed_meanwhile_goes_with_its_end():
+    run = Run("demo")
+    for stage in list(STAGES)[:4]:
+        if stage in TEMPORARY:
+            path = run.path(TEMPORARY[stage])
+            path.mkdir(parents=True) if stage != "02_train" else path.write_text("x")
+        finish(run, stage)
+    assert not any(run.path(name).exists() for name in TEMPORARY.values())
+
+
+@pytest.mark.parametrize("text", ["{", "", "[]", "null", "{}", '{"stages": []}', "\xff"])
+def test_damaged_record(text):
+    run = Run("demo")
+    run.folder.mkdir(parents=True)
+    run.path("run.json").write_bytes(text.encode("latin-1"))
+    with pytest.raises(ValueError, match=r"run.json is damaged .* run 01_augment again"):
+        run.ready("01_augment")
+    assert run.path("run.json").read_bytes() == text.encode("latin-1")

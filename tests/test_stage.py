@@ -1,0 +1,120 @@
+import subprocess
+import sys
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import pandas as pd
+import pytest
+
+from medrob import config, data
+from medrob.run import STAGES, Run
+from medrob.stage import begin
+
+TINY = {"run": "demo", "size": 28, "limit": 9}
+
+
+def notebook(monkeypatch, *cells):
+    """Pretend that these cells have been run, as papermill does."""
+    shell = SimpleNamespace(user_ns={"In": ["", *cells]})
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+
+
+@pytest.fixture
+def augmented():
+    """A run whose first stage is finished, on nine images of each split."""
+    stage = begin("01_augment", TINY)
+    stage.load(*data.SPLITS)
+    stage.keep(corruptions=pd.DataFrame({"rmse": [1.0]}))
+    return Run("demo")
+
+
+def state(home):
+    return {str(f): f.read_bytes() for f in home.rglob("*") if f.is_file() and ".locks" not in f.parts}
+
+
+@pytest.mark.parametrize("text", ["seed = 3", "export = True", "suite = ['fog', 'contrast']"])
+def test_injected_parameters_that_fit(monkeypatch, text):
+    notebook(monkeypatch, 'run = "demo"', f"# Parameters\n{text}\n", "begin(...)")
+    values: dict = {}
+    exec(text, values)
+    name = text.split(" ")[0]
+    stage = begin("01_augment", {"run": "demo", name: values[name]})
+    assert getattr(stage.parameters, name) == values[name]
+
+
+def test_every_wrong_parameter_is_told_at_once(monkeypatch, home):
+    notebook(monkeypatch, 'run = "demo"', "# Parameters\nsede = 3\nsize = '28'\n")
+    with pytest.raises(ValueError) as error:
+        begin("01_augment", {"run": "demo", "size": "28", "export": 1})
+    message = str(error.value)
+    assert "sede" in message and "seed" in message
+    assert "size" in message and "export" in message
+    assert list(home.iterdir()) == []
+
+
+def test_an_earlier_stage_that_is_missing_is_named():
+    with pytest.raises(FileNotFoundError, match=r"no data.json .*notebooks/01_augment.ipynb"):
+        begin("02_train", {"run": "demo"})
+
+
+def test_the_first_stage_notes_the_data_and_later_ones_load_them(augmented):
+    assert augmented.data["parameters"]["size"] == 28
+    assert augmented.data["splits"]["test"]["images"] == 9
+    stage = begin("02_train", {"run": "demo"})
+    (val,) = stage.load("val")
+    assert len(val) == 9 and val.images.shape[1] == 28
+    assert stage.data["suite"] == "thesis" and stage.seed == 0
+    entry = augmented.record["stages"]["01_augment"]
+    assert entry["parameters"]["limit"] == 9 and entry["packages"]["numpy"]
+    assert set(entry["files"]) == set(STAGES["01_augment"])
+
+
+def test_a_stage_that_fails_before_its_end_changes_nothing(augmented, home):
+    before = state(home)
+    stage = begin("01_augment", TINY | {"limit": 6})
+    stage.load(*data.SPLITS)
+    figure, _ = plt.subplots()
+    stage.figure(figure, "01_montage")
+    stage.table(pd.DataFrame({"a": [1]}), "01_other", "Some numbers.")
+    stage.note(more=1)
+    assert state(home) == before
+    stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}))
+    assert (augmented.figures / "01_montage.pdf").exists()
+    assert augmented.record["stages"]["01_augment"]["more"] == 1
+
+
+def test_captions_say_what_is_known(augmented):
+    stage = begin("01_augment", TINY)
+    stage.load(*data.SPLITS)
+    figure, _ = plt.subplots()
+    stage.describe(about={"explained": "3 images"})
+    stage.figure(figure, "01_montage", "Pictures")
+    stage.keep(corruptions=pd.DataFrame({"rmse": [1.0]}))
+    text = (augmented.figures / "captions.tex").read_text()
+    assert "Pictures. Data: phantom, 28 x 28 pixels; test images: 9; " in text
+    assert "explained: 3 images" in text
+
+
+def test_results_go_to_a_folder_of_their_own(augmented):
+    with pytest.raises(ValueError, match="results='demo2' is a run with stages of its own"):
+        Run("demo2").path("data.json").parent.mkdir(parents=True)
+        Run("demo2").keep("01_augment", {"parameters": {}})
+        from medrob.stage import Stage
+
+        Stage("05_analysis", config.Analysis(runs=["demo"], results="demo2"))
+
+
+def test_another_process_on_the_same_stage_is_refused(augmented, home):
+    held = begin("02_train", {"run": "demo"})
+    assert begin("02_train", {"run": "demo"}).name == held.name  # begun again by the same notebook
+    code = "from medrob.stage import begin; begin('02_train', {'run': 'demo'})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert "another process is working on 02_train of run 'demo'" in done.stderr
+
+
+def test_a_folder_that_cannot_be_written_says_what_to_do(home, monkeypatch):
+    (home / "file").write_text("not a folder")
+    monkeypatch.setenv("MEDROB_HOME", str(home / "file"))
+    with pytest.raises(OSError, match=r"could not write .*set MEDROB_HOME to another folder"):
+        begin("01_augment", {"run": "demo"})
+    assert (home / "file").read_text() == "not a folder"
