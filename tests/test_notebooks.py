@@ -5,7 +5,8 @@ import sys
 
 import nbformat
 from chain import ROOT, environment, run
-from medrob.runs import STAGES, Run
+
+from medrob.run import STAGES, Run
 
 
 def test_a_mistyped_parameter_stops_the_notebook(tmp_path):
@@ -18,7 +19,7 @@ def test_a_mistyped_parameter_stops_the_notebook(tmp_path):
         text=True,
     )
     assert done.returncode != 0
-    assert "unknown parameter 'sise'; the parameters are run, dataset, suite" in done.stderr
+    assert "sise" in done.stderr and "did you mean 'size'" in done.stderr
     assert not (tmp_path / "data").exists()
 
 
