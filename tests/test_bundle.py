@@ -93,7 +93,7 @@ def write_all(folder):
     bundle.context = {"data": NASTY, "seed": 0}
     bundle.figure(line(NASTY.rstrip("文")), "03_auc", f"AUC of {NASTY}")
     bundle.figure(image(), "03_picture")
-    bundle.table(frame().assign(**{"class": NASTY, NASTY: [NASTY, "x"]}), "03_scores", NASTY)
+    bundle.table(frame().assign(**{"class": NASTY, NASTY: [NASTY, "x"]}), "03_other", NASTY)
     bundle.document([])
     bundle = Bundle(folder, "05_analysis")
     bundle.figure(line(), "summary", "The answer")
@@ -120,7 +120,7 @@ def test_the_same_bytes_in_another_process(tmp_path):
         env=os.environ | {"PYTHONHASHSEED": "7", "MPLBACKEND": "agg"},
     )
     first = contents(tmp_path / "a")
-    assert {"demo/03_auc.pdf", "demo/03_auc.png", "demo/03_scores.csv", "demo/thesis.tex"} <= set(first)
+    assert {"demo/03_auc.pdf", "demo/03_auc.png", "demo/03_other.csv", "demo/thesis.tex"} <= set(first)
     assert first == contents(tmp_path / "b")
     assert not [name for name in first if name.endswith(".part")]
 
