@@ -158,7 +158,7 @@ def test_a_new_corruption_changes_no_plan_but_its_own(mine):
     (mine / "decorated_ones.py").write_text("import math\n" + added)
     assert plan("decorated_ones:lift") == lift and plan(*names("thesis")) == thesis
     assert plan("decorated_ones:new") != lift
-    (mine / "decorated_ones.py").write_text(DECORATED.replace("50)", "60)"))
+    (mine / "decorated_ones.py").write_text(DECORATED.replace("50)", "500)"))
     assert plan("decorated_ones:lift") != lift
     (mine / "decorated_ones.py").write_text(DECORATED)
     assert plan("decorated_ones:lift") == lift
