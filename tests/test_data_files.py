@@ -12,7 +12,7 @@ from PIL import Image
 from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
 
 from medrob import config, data
-from medrob.data import arrays, cache, decode, folders, load
+from medrob.data import cache, class_folders, decode, load, npz
 from medrob.data import splits as splits_of
 from medrob.stage import Stage
 
@@ -271,15 +271,15 @@ def test_images_stay_on_the_disk_and_cannot_be_changed_there(folder):
 
 
 def test_a_large_npz_is_mapped(tmp_path, monkeypatch):
-    monkeypatch.setattr(data.arrays, "LARGE", 1000)
+    monkeypatch.setattr(npz, "LARGE", 1000)
     content = {f"{s}_images": np.stack([picture(k) for k in range(9)]) for s in data.SPLITS}
     content |= {f"{s}_labels": np.arange(9) % 3 for s in data.SPLITS}
     np.savez_compressed(tmp_path / "big.npz", **content)
     for size, shape in ((0, (9, 16, 16, 1)), (12, (9, 12, 12, 1))):
         mapped = load(str(tmp_path / "big.npz"), size=size)
-        monkeypatch.setattr(data.arrays, "LARGE", 10**9)
+        monkeypatch.setattr(npz, "LARGE", 10**9)
         inside = load(str(tmp_path / "big.npz"), size=size)
-        monkeypatch.setattr(data.arrays, "LARGE", 1000)
+        monkeypatch.setattr(npz, "LARGE", 1000)
         assert mapped.images.shape == shape and mapped.fingerprint == inside.fingerprint
         assert isinstance(mapped.images.base, np.memmap) or isinstance(mapped.images, np.memmap)
 
@@ -564,7 +564,7 @@ def test_an_npz_without_val_and_test_is_split(tmp_path, home, monkeypatch):
     )
     assert load(str(tmp_path / "own.npz"), seed=1).fingerprint != found[2].fingerprint
     assert [d.class_names for d in found] == [("0", "1", "2")] * 3
-    monkeypatch.setattr(arrays, "LARGE", 100)
+    monkeypatch.setattr(npz, "LARGE", 100)
     mapped = [load(str(tmp_path / "own.npz"), split) for split in data.SPLITS]
     assert [d.fingerprint for d in mapped] == [d.fingerprint for d in found]
     assert len(list((home / "data" / "cache").glob("own-*-val-2-0.npy"))) == 1
@@ -726,7 +726,7 @@ def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
     png = put(tmp_path / "a.png", picture(4))
     bare = png.rename(tmp_path / "scan")
     assert (decode.read(bare)[..., 0] == picture(4)).all()
-    assert folders.is_image(uid) and not folders.is_image(bare)
+    assert class_folders.is_image(uid) and not class_folders.is_image(bare)
 
 
 def test_padding_is_black_in_both_senses_of_grey(tmp_path):

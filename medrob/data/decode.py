@@ -10,7 +10,6 @@ from typing import Any
 
 import cv2
 import numpy as np
-from scipy.special import expit
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
@@ -199,25 +198,28 @@ def _dicom(file: Path) -> np.ndarray:
 def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
     """Grey levels 0-255 (H, W) of stored values: rescaled, then through the first linear window.
 
-    DICOM PS3.3 C.11.2.1.2 (LINEAR, LINEAR_EXACT, SIGMOID). Without a window the file's own darkest and
-    brightest pixel, padding apart, become 0 and 255.
+    DICOM PS3.3 C.11.2.1.2 (LINEAR, LINEAR_EXACT, SIGMOID), as pydicom applies it. Without a window the
+    file's own darkest and brightest pixel, padding apart, become 0 and 255.
     """
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut
+    from pydicom import Dataset
+    from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 
     values = np.asarray(apply_modality_lut(pixels, dataset), float)
     centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
-    if centre is None or width is None or width <= 1:
-        values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
-        shown = values[~_padding(dataset, pixels)]
-        low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
-        share = (values - low) / ((high - low) or 1)
-        share[_padding(dataset, pixels)] = 0
-    elif dataset.get("VOILUTFunction") == "LINEAR_EXACT":
-        share = (values - centre) / width + 0.5
-    elif dataset.get("VOILUTFunction") == "SIGMOID":
-        share = expit(4 * (values - centre) / width)
-    else:
-        share = (values - (centre - 0.5)) / (width - 1) + 0.5
+    if centre is not None and width is not None and width > 1:
+        view = Dataset()  # pydicom spreads a window over the range of the stored values: here that is 8 bit
+        view.PhotometricInterpretation, view.BitsStored, view.PixelRepresentation = "MONOCHROME2", 8, 0
+        view.WindowCenter, view.WindowWidth = centre, width
+        if dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID"):
+            view.VOILUTFunction = dataset.VOILUTFunction
+        with np.errstate(over="ignore"):  # far outside a narrow sigmoid window the exponential is infinite
+            return np.rint(apply_windowing(values, view)).astype(np.uint8)
+    values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
+    padding = _padding(dataset, pixels)
+    shown = values[~padding]
+    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
+    share = (values - low) / ((high - low) or 1)
+    share[padding] = 0
     return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
 
 

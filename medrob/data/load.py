@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from medrob.data import arrays, cache, folders, phantom, tables
+from medrob.data import cache, class_folders, image_table, npz, phantom
 from medrob.data.dataset import SPLITS, ImageDataset
 from medrob.data.downloads import MEDMNIST, fetch
 from medrob.data.splits import complete, subset
@@ -36,7 +36,8 @@ def load(
         dataset: ``"phantom"`` (or ``"phantom:0.8"``: with a side marker tied to a class at strength
             0.8), a MedMNIST name such as ``"pneumoniamnist"``, or a path: of an ``.npz`` in MedMNIST
             layout (``{train,val,test}_{images,labels}``), of a folder of class folders (see
-            `medrob.data.folders`), or of a table ``.csv`` or ``.parquet`` (see `medrob.data.tables`).
+            `medrob.data.class_folders`), or of a table ``.csv`` or ``.parquet`` (see
+            `medrob.data.image_table`).
             Relative paths are looked for in the working directory, then in the project's folder.
         split: "train", "val" or "test".
         size: side in pixels; None or 0 = the set's own (phantom 48, MedMNIST 28, files as stored).
@@ -65,9 +66,9 @@ def load(
     if dataset.split(":")[0] == "phantom":
         return _load_phantom(dataset, split, size or phantom.SIZE, seed, limit or 0)
     if path is None:
-        return subset(arrays.read(fetch(dataset, split, size or 28, root), split, 0), limit, seed)
+        return subset(npz.read(fetch(dataset, split, size or 28, root), split, 0), limit, seed)
     if path.suffix.lower() == ".npz":
-        return subset(arrays.read(path, split, size or 0, seed), limit, seed)
+        return subset(npz.read(path, split, size or 0, seed), limit, seed)
     return subset(_load_files(path, split, size or 0, seed, channels, skip_unreadable), limit, seed)
 
 
@@ -97,7 +98,7 @@ def _load_files(
     path: Path, split: str, size: int, seed: int, channels: int, skip_unreadable: bool
 ) -> ImageDataset:
     """The split of a folder or a table; all splits are decoded at once, and lie one after the other."""
-    listing = complete(tables.read(path) if path.is_file() else folders.read(path), seed)
+    listing = complete(image_table.read(path) if path.is_file() else class_folders.read(path), seed)
     listing, images, masks = cache.decoded(
         listing, size=size, channels=channels, skip_unreadable=skip_unreadable
     )
