@@ -62,19 +62,18 @@ def decoded(
     if not unreadable:
         stored = [mapped(_file(base, kind)) for kind in kinds]
         return listing, stored[0], stored[1] if masks else None
+    count = f"{len(unreadable)} of {len(listing)} images"
+    shown = "; ".join(f"{listing.files[i]} ({why})" for i, why in list(unreadable.items())[:5])
+    shown += f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
     if not skip_unreadable:
-        shown = "; ".join(f"{listing.files[i]} ({why})" for i, why in list(unreadable.items())[:5])
         raise ValueError(
-            f"{listing.source}: {len(unreadable)} of {len(listing)} images cannot be used: {shown}"
-            f"{'; ...' if len(unreadable) > 5 else ''}. Repair or remove them, or give skip_unreadable=True"
+            f"{listing.source}: {count} cannot be used: {shown}. Repair or remove them, or give "
+            "skip_unreadable=True"
         )
     rest = np.delete(np.arange(len(listing)), list(unreadable))
     if not len(rest):
         raise ValueError(f"{listing.source}: none of {len(listing)} images can be read")
-    first = "; ".join(f"{listing.files[i]} ({why})" for i, why in list(unreadable.items())[:5])
-    more = f"; and {len(unreadable) - 5} more" if len(unreadable) > 5 else ""
-    told = f"{listing.source}: {len(unreadable)} of {len(listing)} images are left out: {first}{more}"
-    warnings.warn(told, stacklevel=2)
+    warnings.warn(f"{listing.source}: {count} are left out: {shown}", stacklevel=2)
     return decoded(listing[rest], size=size, channels=channels, skip_unreadable=True)
 
 
@@ -155,19 +154,17 @@ def _digest(name: str, known: list[Any] | None) -> list[Any]:
 
 
 def each(function: Callable[[Any], Any], items: Any, desc: str = "") -> list[Any]:
-    """The function of every item, on all cores; OpenCV and hashing let other threads run meanwhile."""
+    """The function of every item, on all cores; OpenCV and hashing release Python's lock."""
     items = list(items)
     some = max(1, min(AT_ONCE, len(items) // (8 * cores())))
     chunks = [items[i : i + some] for i in range(0, len(items), some)]
-    shown = bar(total=len(items), desc=desc, unit="image") if desc else None
     result: list[Any] = []
-    with ThreadPoolExecutor(cores()) as pool:
+    progress = bar(total=len(items), desc=desc, unit="image") if desc else contextlib.nullcontext()
+    with progress as shown, ThreadPoolExecutor(cores()) as pool:
         for part in pool.map(lambda chunk: [function(item) for item in chunk], chunks):
             result += part
             if shown is not None:
                 shown.update(len(part))
-    if shown is not None:
-        shown.close()
     return result
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -28,52 +29,13 @@ def read(folder: Path) -> Listing:
         ValueError: no class folders, an empty one, fewer than two classes, loose images beside split
             folders, a folder that contains itself through a link.
     """
-    tops = _folders(folder)
-    named = [top for top in tops if is_split(top.name)]
-    if named and len(named) < len(tops):
-        others = ", ".join(top.name for top in tops if top not in named)
-        raise ValueError(
-            f"{folder} holds the split {named[0].name} and beside it {others}: give either class folders or "
-            "split folders (train, val, test) with class folders in them"
-        )
-    roots = [(split_name(top.name, str(folder)), top) for top in named] or [("", folder)]
-    rows: list[tuple[str, str, Path]] = []
-    deep: list[Path] = []
-    within = [{inner.name for inner in _folders(top)} for top in tops]
-    alike = len(tops) > 1 and len(within[0]) > 1 and all(names == within[0] for names in within)
-    if alike and not named and not any(map(is_split, within[0])):
-        raise ValueError(
-            f"{folder}: {', '.join(top.name for top in tops)} all hold the folders "
-            f"{', '.join(sorted(within[0]))}; if those are the classes, call the folders above them train, "
-            "val and test"
-        )
-    for split, root in roots:
-        holds = _folders(root)
-        if not holds:
-            raise ValueError(
-                f"{root} has no class folders: make one for each class, with its images in it, or list the "
-                "images in a table (.csv or .parquet) with the columns path and label"
-            )
-        if len(holds) == 1 and not split and _folders(holds[0]):
-            raise ValueError(f"{root} holds one folder, {holds[0].name}: give {holds[0]}")
-        for top in holds:
-            inner = [p.name for p in _folders(top)]
-            if any(is_split(name) for name in inner):
-                raise ValueError(
-                    f"{top} holds the split {next(filter(is_split, inner))}: splits must be above the class "
-                    "folders, as in train/normal/1.png; move the folders, or list the images in a table"
-                )
-            if inner and {split for split, _ in roots} != set(SPLITS):
-                deep.append(top)
-            found = sorted(_images(top, (top.resolve(),)))
-            if not found:
-                raise ValueError(
-                    f"class folder {top} is empty (no image in it); fill it, or remove the folder"
-                )
-            rows += [(split, top.name, file) for file in found]
+    roots = _roots(folder)
+    rows = [(split, top.name, file) for split, root in roots for top, file in _class_images(root, split)]
+    made = {split for split, _ in roots} != set(SPLITS)  # some split has to be drawn from these images
+    deep = [top for _, root in roots for top in _folders(root) if made and _folders(top)]
     if deep:
         warnings.warn(
-            f"{deep[0]} holds folders of its own, whose images are split one by one: if they are patients, "
+            f"{deep[0]} contains subfolders, whose images are split one by one: if these are patients, "
             "list the images in a table with a column 'patient'",
             stacklevel=2,
         )
@@ -88,6 +50,50 @@ def read(folder: Path) -> Listing:
     task = "binary" if len(names) == 2 else "multiclass"
     splits = np.array([row[0] for row in rows], "U5")
     return Listing(folder, paths([row[2] for row in rows]), labels, names, task, splits)
+
+
+def _roots(folder: Path) -> list[tuple[str, Path]]:
+    """The split folders with the names of their splits, or the folder itself with "" where there are none."""
+    tops = _folders(folder)
+    named = [top for top in tops if is_split(top.name)]
+    if named and len(named) < len(tops):
+        others = ", ".join(top.name for top in tops if top not in named)
+        raise ValueError(
+            f"{folder} holds the split {named[0].name} and beside it {others}: give either class folders or "
+            "split folders (train, val, test) with class folders in them"
+        )
+    inner = [{child.name for child in _folders(top)} for top in tops]
+    alike = len(tops) > 1 and len(inner[0]) > 1 and all(names == inner[0] for names in inner)
+    if alike and not named and not any(map(is_split, inner[0])):
+        raise ValueError(
+            f"{folder}: {', '.join(top.name for top in tops)} all hold the folders "
+            f"{', '.join(sorted(inner[0]))}; if those are the classes, call the folders above them train, "
+            "val and test"
+        )
+    return [(split_name(top.name, str(folder)), top) for top in named] or [("", folder)]
+
+
+def _class_images(root: Path, split: str) -> Iterator[tuple[Path, Path]]:
+    """Each class folder below a split folder, with each of its images."""
+    tops = _folders(root)
+    if not tops:
+        raise ValueError(
+            f"{root} has no class folders: make one for each class, with its images in it, or list the "
+            "images in a table (.csv or .parquet) with the columns path and label"
+        )
+    if len(tops) == 1 and not split and _folders(tops[0]):
+        raise ValueError(f"{root} holds one folder, {tops[0].name}: give {tops[0]}")
+    for top in tops:
+        inner = next((child.name for child in _folders(top) if is_split(child.name)), None)
+        if inner:
+            raise ValueError(
+                f"{top} holds the split {inner}: splits must be above the class folders, as in "
+                "train/normal/1.png; move the folders, or list the images in a table"
+            )
+        images = sorted(_images(top, (top.resolve(),)))
+        if not images:
+            raise ValueError(f"class folder {top} is empty (no image in it); fill it, or remove the folder")
+        yield from ((top, image) for image in images)
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -112,8 +112,8 @@ def _labels(
         ordinal = column["label"].strip().lower() == "grade"
         if ordinal and not pd.api.types.is_integer_dtype(values):
             raise ValueError(
-                f"{file}: the grade {values.iloc[0]!r} is a word, and words tell no order; give whole "
-                "numbers, or call the column 'label' if the classes have none"
+                f"{file}: grades must be integers, got {values.iloc[0]!r}; use whole numbers, or call the "
+                "column 'label' if the classes have no order"
             )
         labels, names = classes(values.tolist(), str(file))
         if ordinal:
