@@ -604,12 +604,10 @@ def test_no_network_there(tmp_path, name):
 # The package
 
 
-def test_importing_medrob_is_quiet_quick_and_writes_nothing(tmp_path):
+def test_importing_medrob_is_quiet_imports_nothing_heavy_and_writes_nothing(tmp_path):
     script = """
-import sys, time
-began = time.perf_counter()
+import sys
 import medrob
-assert time.perf_counter() - began < 0.2
 heavy = {"torch", "numpy", "pandas", "cv2", "imgaug", "matplotlib", "scipy", "sklearn"}
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 assert medrob.run.Run("demo").name == "demo"
