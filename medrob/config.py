@@ -15,7 +15,15 @@ from pkgutil import resolve_name
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 KINDS: dict[Any, str] = {
     **{int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"},
@@ -70,6 +78,13 @@ def _indices(value: int | list[int]) -> int | list[int]:
     return value
 
 
+def _whole(value: Any) -> Any:
+    # True == 1 == 1.0: a Literal takes all of them, and so does an int that is not strict.
+    if isinstance(value, bool | float):
+        raise ValueError("give a whole number")
+    return value
+
+
 def _pattern(pattern: str, advice: str) -> AfterValidator:
     def check(value: str) -> str:
         if not re.fullmatch(pattern, value):
@@ -90,8 +105,8 @@ Share = Annotated[
     _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'"),
     Field(description='"2/4": only the second quarter of the conditions, for a job among several; "": all'),
 ]
-Count = Annotated[int, Field(ge=0)]
-Positive = Annotated[int, Field(ge=1)]
+Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
+Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 
 
@@ -120,7 +135,7 @@ class Augment(Parameters):
         description="which corruptions: one of medrob.corruptions.suites(), or a list of names; "
         'your own: "package.module:function"',
     )
-    channels: Literal[0, 1, 3] = Field(
+    channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = Field(
         0, description="of image files: 1 makes all grey, 3 RGB; 0: as they are"
     )
     skip_unreadable: bool = Field(False, description="True: leave out image files that cannot be read")

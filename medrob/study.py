@@ -33,6 +33,7 @@ PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
 MOST_RUNS = 10_000
+DEEPEST = 20  # levels of YAML: a study has six; the parser's time grows with their square
 ENDINGS = (".npz", ".csv", ".parquet", ".safetensors", ".pth", ".pt")  # which the name of a run leaves out
 
 
@@ -120,8 +121,11 @@ def read_yaml(file: Path, reader: Reader) -> Any:
     """
     loader = yaml.SafeLoader("")
     try:
-        text = file.read_text(encoding="utf-8")
+        text, depth = file.read_text(encoding="utf-8"), 0
         for event in yaml.parse(text, yaml.SafeLoader):
+            depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
+            if depth > DEEPEST:
+                raise ValueError(f"{file} is not a study: it is nested too deeply")
             if isinstance(event, yaml.AliasEvent):
                 where = f"line {event.start_mark.line + 1}"
                 raise ValueError(
@@ -132,8 +136,6 @@ def read_yaml(file: Path, reader: Reader) -> Any:
         return _plain(node, (), reader, loader) if node else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not a study: {error}") from None
-    except RecursionError:
-        raise ValueError(f"{file} is not a study: it is nested too deeply") from None
 
 
 def _plain(node: yaml.Node, path: Keys, reader: Reader, loader: yaml.SafeLoader) -> Any:
@@ -153,7 +155,7 @@ def _plain(node: yaml.Node, path: Keys, reader: Reader, loader: yaml.SafeLoader)
             raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
         inside, line = (*path, key.value), key.start_mark.line + 1
         if key.value in found:
-            text = f"{key.value!r} stands twice, first on line {reader.lines[inside]}; leave one out"
+            text = f"duplicate key {key.value!r} (first defined on line {reader.lines[inside]})"
             reader.lines[inside] = line
             reader.say(inside, text)
         reader.lines[inside] = line

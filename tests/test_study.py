@@ -122,9 +122,9 @@ compare: {both: [one, five]}
     starts = [
         "line 2: defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
         "line 2: defaults, 02_train: epochs='many': give a whole number",
-        "line 5: run one: 'one' stands twice, first on line 4; leave one out",
+        "line 5: run one: duplicate key 'one' (first defined on line 4)",
         "line 8: run one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
-        "line 9: run one, 02_train: 'lr' stands twice, first on line 7; leave one out",
+        "line 9: run one, 02_train: duplicate key 'lr' (first defined on line 7)",
         "line 9: run one, 02_train: lr='fast': give a number",
         "line 10: run='a b' is not a run name: use letters, digits",
         "line 11: run two, 01_augment: 'run' is set by the study; leave it out",
@@ -160,6 +160,7 @@ compare: {both: [one, five]}
         ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
         ("runs: {[a]: {}}", "is not a study: a key must be a word"),
         (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
+        ("runs: " + "[" * 10_000, "is not a study: it is nested too deeply"),
         # shapes
         ("runs: [a]", "line 1: runs: give names of runs, such as demo: {}, not ['a']"),
         ("runs: {a: {01_augment: [size]}}", "run a, 01_augment: give parameters, such as {size: 28}"),
@@ -253,6 +254,8 @@ def test_options_of_the_command_line(tmp_path):
     given = study.options({"split": "3", "gpu": 0, "study": str(tmp_path / "my.yaml")})
     assert (given.split, given.gpu, given.threads, given.study.name) == (3, 0, 0, "my.yaml")
     assert given.notebooks == NOTEBOOKS
+    with pytest.raises(ValueError, match="split=True: give a whole number"):
+        study.options({"split": True})
     with pytest.raises(ValueError) as caught:
         study.options({"split": "x", "stdy": "a", "threads": -1, "gpu": 1.5})
     lines = [line.strip() for line in str(caught.value).removeprefix("--config: ").splitlines()]
