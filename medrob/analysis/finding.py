@@ -53,26 +53,6 @@ class Finding:
             return YES if self.low > chance else OPPOSITE
         return OPEN
 
-    def __str__(self) -> str:
-        if not np.isfinite(self.value):
-            return UNDEFINED
-        if not np.isfinite(self.p):
-            return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f})"
-        return f"{self.value:+.2f} ({self.low:+.2f} to {self.high:+.2f}, {self.told_p()})"
-
-    def plain(self) -> str:
-        """Without p: what is described, not tested."""
-        return str(Finding(self.value, self.low, self.high, np.nan))
-
-    def unsigned(self) -> str:
-        """Without the plus signs: an AUROC."""
-        return str(self).replace("+", "")
-
-    def told_p(self) -> str:
-        """``Holm p = .012``: p, and how it is corrected."""
-        p = "p < .001" if self.p < 0.001 else f"p = {self.p:.3f}".replace("0.", ".")
-        return f"{self.correction or 'uncorrected'} {p}"
-
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
     """p values of one family, adjusted so that its chance of any false alarm stays the level (Holm 1979).

@@ -14,6 +14,7 @@ from medrob.evaluation import require_scores
 from medrob.figures.of_test import from_clean
 from medrob.figures.panels import VALUE, Drawing, bars, empty, legend, letters, level, lines, sized
 from medrob.figures.style import Failed, Look, layer_labels, looks, word
+from medrob.words import p_value
 
 __all__ = ["summary"]
 
@@ -139,13 +140,12 @@ def _warning(ax: Axes, rows: pd.DataFrame, method: str, layer: str) -> None:
 def _answer(ax: Axes, answers: pd.DataFrame) -> None:
     """The tests declared beforehand, each from chance to perfect, with its verdict."""
     for y, (question, row) in enumerate(zip(QUESTIONS, answers.to_dict("records"), strict=True)):
-        finding = Finding.of(row)
         # From chance, drawn at 0, to perfect, at 1.
         shown = {c: (row[c] - question.chance) / (1 - question.chance) for c in VALUE}
         if np.isfinite(row["value"]):
             bars(ax, shown, y, Look("0.1", "o"), elinewidth=1)
-        p = f", {finding.told_p()}" if np.isfinite(finding.p) else ""
-        ax.text(-1, y - 0.2, f"{question.title}: {row['verdict']}{p}", fontsize="x-small", va="bottom")
+        verdict = ", ".join(filter(None, (row["verdict"], p_value(Finding.of(row)))))
+        ax.text(-1, y - 0.2, f"{question.title}: {verdict}", fontsize="x-small", va="bottom")
         ax.vlines(0, y - 0.12, y + 0.42, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
     ax.set(xlim=(-1.05, 1.05), ylim=(len(answers) - 0.5, -0.8), yticks=[])
     ax.set(title="the answer, declared beforehand", xlabel="correlation; 2 AUROC - 1 for the warning")

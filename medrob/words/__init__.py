@@ -10,11 +10,12 @@ from medrob.words.declared_tests import answer, association, failure, per_image,
 from medrob.words.map_checks import faithfulness, localisation, randomisation, worst_case
 from medrob.words.moved_maps import chosen, drift, explained, headline, normalised, twins
 from medrob.words.performance import calibration, error_title, errors, predictions, scores, temperature
+from medrob.words.phrases import p_value
 from medrob.words.side_by_side import answers, ranks, runs
 
 __all__ = [
     "added", "answer", "answers", "association", "beside", "best", "calibration", "chosen", "data_sets",
     "distances", "drift", "error_title", "errors", "explained", "failure", "faithfulness", "headline",
-    "localisation", "network", "normalised", "per_image", "predictions", "randomisation", "ranks", "risk",
-    "runs", "scores", "sensitivity", "speed", "temperature", "training", "twins", "worst_case",
+    "localisation", "network", "normalised", "p_value", "per_image", "predictions", "randomisation", "ranks",
+    "risk", "runs", "scores", "sensitivity", "speed", "temperature", "training", "twins", "worst_case",
 ]  # fmt: skip
