@@ -32,7 +32,7 @@ def montage(
             bare(ax)
         for ax, image in zip(row, images[np.flatnonzero(member)[:columns]], strict=False):
             picture(ax, image)
-        row[0].set_ylabel(textwrap.fill(class_names[k], 12))
+        row[0].set_ylabel(textwrap.fill(class_names[k], 12, break_long_words=False))
     return figure
 
 
