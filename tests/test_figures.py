@@ -143,7 +143,7 @@ def test_training_figures_mark_the_kept_epoch():
          "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7], "seconds": 1.0, "images_per_second": 9.0,
          "memory_mb": 7.0, "gpu_memory_mb": 0.0}
     )  # fmt: skip
-    figure = figures.learning_curves(history)
+    figure = figures.learning_curves(history, 2)
     drawn(figure)
     assert "kept: epoch 2" in legend_texts(figure)
     drawn(figures.performance(history))

@@ -9,7 +9,6 @@ from small_training import TIMES, build, fit, same, train
 
 from medrob import augment, config, evaluation, training
 from medrob.data import ImageDataset
-from medrob.figures import kept_epoch
 from medrob.training.epoch import Epochs, starts
 from medrob.training.optimisation import Objective, make_optimizer, make_schedule
 
@@ -248,7 +247,7 @@ def test_early_stopping_keeps_the_best_weights(blobs, monkeypatch, aucs, losses,
     weights = scripted(monkeypatch, aucs, losses)
     model, history = fit(blobs, epochs=5, patience=patience)
     assert history["epoch"].max() == len(weights) == epochs
-    assert kept_epoch(history) == best
+    assert training.kept_epoch(history, "auc") == best
     assert all(torch.equal(weights[best - 1][k], v) for k, v in model.state_dict().items())
 
 

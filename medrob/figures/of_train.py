@@ -8,26 +8,11 @@ from matplotlib.axes import Axes
 from medrob.figures.panels import Drawing, legend, letters, sized
 from medrob.figures.style import SPLITS
 
-__all__ = ["kept_epoch", "learning_curves", "performance"]
+__all__ = ["learning_curves", "performance"]
 
 
-def kept_epoch(history: pd.DataFrame, monitor: str = "auc") -> int:
-    """The epoch whose weights were kept.
-
-    It has the highest validation AUC (of equal ones, the lowest validation loss, and of these the first), or
-    with ``monitor="loss"`` the lowest validation loss.
-    """
-    by, ascending = (["auc", "loss"], [False, True]) if monitor == "auc" else (["loss"], [True])
-    val = history[history["split"] == "val"]
-    return int(val.sort_values(by, ascending=ascending, kind="stable")["epoch"].iloc[0])
-
-
-def learning_curves(history: pd.DataFrame, *, monitor: str = "auc") -> Drawing:
-    """Loss and AUC against the epoch, training and validation; a line marks the weights that were kept.
-
-    Which those are, see `kept_epoch`.
-    """
-    kept = kept_epoch(history, monitor)
+def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
+    """Loss and AUC against the epoch, training and validation; a line marks the epoch that was kept."""
     figure, axes = sized(0.42, 1, 2)
     for ax, column, label in zip(axes[0], ("loss", "auc"), ("loss (nats)", "AUC"), strict=True):
         _against_epoch(ax, history, column, label)

@@ -86,6 +86,13 @@ def fit(
     return pd.DataFrame(state["history"], columns=list(HISTORY))
 
 
+def kept_epoch(history: pd.DataFrame, monitor: str) -> int:
+    """The epoch whose weights `fit` kept: of the highest validation AUC (of equal ones, the lowest loss)."""
+    by, ascending = (["auc", "loss"], [False, True]) if monitor == "auc" else (["loss"], [True])
+    val = history[history["split"] == "val"]
+    return int(val.sort_values(by, ascending=ascending, kind="stable")["epoch"].iloc[0])
+
+
 def _add_epoch(state: dict[str, Any], rows: list[dict[str, Any]], model: Classifier, recipe: Recipe) -> None:
     """Add an epoch to the state: its rows, and its weights if they are the best so far."""
     state["epoch"] += 1
