@@ -1,8 +1,8 @@
-"""The parameters of the notebooks: their names, defaults, meanings, types, ranges and choices.
+"""The parameters of the notebooks: the one place where they are judged.
 
-This is the one place where a parameter is judged: the notebooks (`medrob.stage.begin`), the study file and
-``snakemake --config`` all go through `judge`. What only another room can list (suites, methods, networks) is
-named by ``"module:function"``, and looked up when a parameter differs from its default.
+Notebooks (`medrob.stage.begin`), study files and ``snakemake --config`` all go through `mistakes`. What only
+another room can list (suites, methods) is named by ``"module:function"``, and looked up when a parameter
+differs from its default.
 """
 
 from __future__ import annotations
@@ -94,122 +94,95 @@ def _pattern(pattern: str, advice: str) -> AfterValidator:
     return AfterValidator(check)
 
 
-Run = Annotated[str, Field(description="name of the run: its folder is data/runs/<run>")]
-Device = Annotated[
-    str,
-    _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'"),
-    Field(description='"auto", "cpu", "cuda" or "mps"'),
-]
-Share = Annotated[
-    str,
-    _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'"),
-    Field(description='"2/4": only the second quarter of the conditions, for a job among several; "": all'),
-]
+Device = Annotated[str, _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'")]
+Share = Annotated[str, _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'")]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Names = Annotated[list[str], AfterValidator(_different)]
+CAMS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 
 
 class Parameters(BaseModel):
-    """What all parameters have in common: exact types, no unknown names, no change afterwards."""
+    """Exact types, no unknown names, no change afterwards. The text below a parameter is its help."""
 
-    model_config = ConfigDict(strict=True, extra="forbid", frozen=True)
+    model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
 class Augment(Parameters):
     """Notebook 01_augment."""
 
-    run: Run = "demo"
-    dataset: Annotated[str, accepted("medrob.data:find")] = Field(
-        "phantom",
-        description='"phantom", a MedMNIST name, or a path: an .npz, a folder of class folders, a table',
-    )
-    size: Count = Field(
-        0, description="side of the images in pixels; 0: the set's own (phantom 48, MedMNIST 28)"
-    )
-    limit: Count = Field(
-        0, description="at most so many images of each split, every class in proportion; 0: all"
-    )
-    suite: Annotated[str | list[str], accepted("medrob.corruptions:names")] = Field(
-        "thesis",
-        description="which corruptions: one of medrob.corruptions.suites(), or a list of names; "
-        'your own: "package.module:function"',
-    )
-    channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = Field(
-        0, description="of image files: 1 makes all grey, 3 RGB; 0: as they are"
-    )
-    skip_unreadable: bool = Field(False, description="True: leave out image files that cannot be read")
-    seed: Count = Field(
-        0, description="of the phantom, the noise, splits that are made and the choice of images"
-    )
-    export: bool = Field(
-        False,
-        description="True: also write the corrupted test sets, one .npz a corruption, as MedMNIST-C does",
-    )
+    run: str = "demo"
+    "name of the run: its folder is data/runs/<run>"
+    dataset: Annotated[str, accepted("medrob.data:find")] = "phantom"
+    '"phantom", a MedMNIST name, or a path: an .npz, a folder of class folders, a table'
+    size: Count = 0
+    "side of the images in pixels; 0: the set's own (phantom 48, MedMNIST 28)"
+    limit: Count = 0
+    "at most so many images of each split, every class in proportion; 0: all"
+    suite: Annotated[str | list[str], accepted("medrob.corruptions:names")] = "thesis"
+    '''which corruptions: one of medrob.corruptions.suites(), or a list of names; your own:
+    "package.module:function"'''
+    channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
+    "of image files: 1 makes all grey, 3 RGB; 0: as they are"
+    skip_unreadable: bool = False
+    "True: leave out image files that cannot be read"
+    seed: Count = 0
+    "of the phantom, the noise, splits that are made and the choice of images"
+    export: bool = False
+    "True: also write the corrupted test sets, one .npz a corruption, as MedMNIST-C does"
 
 
 class Network(Parameters):
     """What notebook 02_train trains."""
 
-    run: Run = "demo"
-    arch: str = Field(
-        "resnet18",
-        description='one of medrob.models.architectures(), "timm:name", or your "package.module:function"',
-    )
-    stem: Literal["small", "torchvision", "auto"] = Field(
-        "small",
-        description='of the ResNets: "small" (3x3, stride 1), '
-        '"torchvision" (7x7, stride 2, pooling) or "auto"',
-    )
-    width: Count = Field(
-        16, description="of the ResNets: channels of the first stage; 64: as published; 16 learns in minutes"
-    )
-    weights: str = Field(
-        "",
-        description='"": random; "DEFAULT" or another name of torchvision\'s; a .safetensors or a state_dict',
-    )
-    normalise: Literal["auto", "half", "imagenet"] = Field(
-        "auto",
-        description='grey levels: "auto" (as for the weights, if known), "half" (by 0.5) or "imagenet"',
-    )
-    recipe: Literal["own", "medmnist"] = Field(
-        "own",
-        description='"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides',
-    )
+    run: str = "demo"
+    "name of the run: its folder is data/runs/<run>"
+    arch: str = "resnet18"
+    'one of medrob.models.architectures(), "timm:name", or your "package.module:function"'
+    stem: Literal["small", "torchvision", "auto"] = "small"
+    'of the ResNets: "small" (3x3, stride 1), "torchvision" (7x7, stride 2, pooling) or "auto"'
+    width: Count = 16
+    "of the ResNets: channels of the first stage; 64: as published; 16 learns in minutes"
+    weights: str = ""
+    """"": random; "DEFAULT" or another name of torchvision's; a .safetensors or a state_dict"""
+    normalise: Literal["auto", "half", "imagenet"] = "auto"
+    'grey levels: "auto" (as for the weights, if known), "half" (by 0.5) or "imagenet"'
+    recipe: Literal["own", "medmnist"] = "own"
+    '"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides'
 
 
 class Recipe(Parameters):
     """The settings of a training; `RECIPES` has the published ones."""
 
-    epochs: Positive = Field(8, description="at most so many passes over the training images")
-    batch_size: Annotated[int, Field(ge=2)] = Field(32, description="images a step")  # batch norm needs two
-    optimizer: Literal["adamw", "adam", "sgd"] = Field(
-        "adamw", description='"adamw", "adam" or "sgd" (Nesterov momentum 0.9)'
-    )
-    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = Field(0.005, description="highest learning rate")
-    schedule: Literal["cosine", "step", "constant"] = Field(
-        "cosine",
-        description='"cosine" (to zero), "step" (a tenth after 50 % and 75 % of the epochs) or "constant"',
-    )
-    warmup: Amount = Field(0.0, description="epochs in which the rate rises to where the schedule has it")
-    weight_decay: Amount = Field(0.0001, description='decoupled for "adamw", an L2 penalty else')
-    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = Field(
-        0.0, description="share of the target spread evenly over the classes"
-    )
-    class_weights: Literal["none", "balanced"] = Field(
-        "none", description='"balanced": rare classes weigh more in the loss'
-    )
-    clip: Amount = Field(0.0, description="largest norm of the gradient; 0: not clipped")
-    precision: Literal["mixed", "float32"] = Field(
-        "mixed", description='"mixed": half precision on GPUs; "float32": never'
-    )
-    augment: Annotated[str, accepted("medrob.augment:policy")] = Field(
-        "none", description='one of medrob.augment.names(), or an imgaug expression such as "iaa.Fliplr(0.5)"'
-    )
-    monitor: Literal["auc", "loss"] = Field(
-        "auc", description='which epoch is kept: highest validation "auc" or lowest validation "loss"'
-    )
-    patience: Count = Field(4, description="stop after so many epochs without a better one; 0: never")
+    epochs: Positive = 8
+    "at most so many passes over the training images"
+    batch_size: Annotated[int, Field(ge=2)] = 32  # batch norm needs two
+    "images a step"
+    optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
+    '"adamw", "adam" or "sgd" (Nesterov momentum 0.9)'
+    lr: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 0.005
+    "highest learning rate"
+    schedule: Literal["cosine", "step", "constant"] = "cosine"
+    '"cosine" (to zero), "step" (a tenth after 50 % and 75 % of the epochs) or "constant"'
+    warmup: Amount = 0.0
+    "epochs in which the rate rises to where the schedule has it"
+    weight_decay: Amount = 0.0001
+    'decoupled for "adamw", an L2 penalty else'
+    label_smoothing: Annotated[float, Field(ge=0, lt=1)] = 0.0
+    "share of the target spread evenly over the classes"
+    class_weights: Literal["none", "balanced"] = "none"
+    '"balanced": rare classes weigh more in the loss'
+    clip: Amount = 0.0
+    "largest norm of the gradient; 0: not clipped"
+    precision: Literal["mixed", "float32"] = "mixed"
+    '"mixed": half precision on GPUs; "float32": never'
+    augment: Annotated[str, accepted("medrob.augment:policy")] = "none"
+    'one of medrob.augment.names(), or an imgaug expression such as "iaa.Fliplr(0.5)"'
+    monitor: Literal["auc", "loss"] = "auc"
+    'which epoch is kept: highest validation "auc" or lowest validation "loss"'
+    patience: Count = 4
+    "stop after so many epochs without a better one; 0: never"
 
     @model_validator(mode="after")
     def _rise_ends(self) -> Self:
@@ -219,23 +192,27 @@ class Recipe(Parameters):
 
 
 # What a published recipe decides; the rest (epochs, augmentation) stays the user's.
+# fmt: off
 RECIPES: dict[str, dict[str, Any]] = {
     "own": {},
     # MedMNIST v2 (Yang et al. 2023): 100 epochs, the weights of the best validation AUC are kept.
     "medmnist": dict(
-        **dict(optimizer="adam", lr=1e-3, schedule="step", warmup=0.0, weight_decay=0.0, batch_size=128),
-        **dict(label_smoothing=0.0, class_weights="none", clip=0.0, precision="float32"),
-        **dict(monitor="auc", patience=0),
+        optimizer="adam", lr=1e-3, schedule="step", warmup=0.0, weight_decay=0.0, batch_size=128,
+        label_smoothing=0.0, class_weights="none", clip=0.0, precision="float32", monitor="auc", patience=0,
     ),
 }
+# fmt: on
 
 
 class Train(Recipe, Network):  # in the order of the notebook: pydantic begins with the last base
     """Notebook 02_train."""
 
-    tensorboard: bool = Field(False, description="True: also log to data/runs/<run>/tensorboard")
-    seed: Count = Field(0, description="of the first weights, the order of the images and the augmentation")
+    tensorboard: bool = False
+    "True: also log to data/runs/<run>/tensorboard"
+    seed: Count = 0
+    "of the first weights, the order of the images and the augmentation"
     device: Device = "auto"
+    '"auto", "cpu", "cuda" or "mps"'
 
     @property
     def settings(self) -> Recipe:
@@ -246,78 +223,71 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
 class Test(Parameters):
     """Notebook 03_test."""
 
-    run: Run = "demo"
-    batch_size: Positive = Field(256, description="images a pass")
-    resamples: Count = Field(2000, description="of the bootstrap; 0: no intervals")
-    reference: str = Field(
-        "alexnet",
-        description='whose errors are the measure: "alexnet" (MedMNIST-C\'s figures) '
-        "or the name of a run on the same data",
-    )
-    temperature: bool = Field(
-        False, description="True: probabilities are first scaled on the validation images (Guo et al. 2017)"
-    )
+    run: str = "demo"
+    "name of the run: its folder is data/runs/<run>"
+    batch_size: Positive = 256
+    "images a pass"
+    resamples: Count = 2000
+    "of the bootstrap; 0: no intervals"
+    reference: str = "alexnet"
+    """whose errors are the measure: "alexnet" (MedMNIST-C's figures) or the name of a run on the same data"""
+    temperature: bool = False
+    "True: probabilities are first scaled on the validation images (Guo et al. 2017)"
     device: Device = "auto"
+    '"auto", "cpu", "cuda" or "mps"'
     share: Share = ""
+    '"2/4": only the second quarter of the conditions, for a job among several; "": all'
 
 
 class Heatmaps(Parameters):
     """Notebook 04_heatmaps."""
 
-    run: Run = "demo"
-    methods: Annotated[list[str], AfterValidator(_different), listed("medrob.saliency:names")] = Field(
-        ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"], description="of medrob.saliency.names()"
-    )
-    layers: Annotated[str | list[str], AfterValidator(_names_or_all)] = Field(
-        "all", description='"all": every block, or a list such as ["layer4.1"]'
-    )
-    images: Annotated[int | list[int], AfterValidator(_indices)] = Field(
-        40, description="how many images of each class; 0: all; or a list of indices such as [3, 17]"
-    )
-    select: Literal["random", "correct", "wrong", "all"] = Field(
-        "random", description='which of them: "random", "correct" or "wrong" (as predicted when clean)'
-    )
-    similarities: Annotated[list[str], AfterValidator(_different), listed("medrob.drift:SIMILARITIES")] = (
-        Field(
-            ["rmse", "ssim", "spearman", "iou10"],
-            description="how alike two maps are: of medrob.drift.SIMILARITIES",
-        )
-    )
-    target: str = Field(
-        "predicted",
-        description='the class explained: "predicted" (clean image), "label", '
-        '"own" (each picture\'s) or a class name',
-    )
-    samples: Positive = Field(
-        10,
-        description="noisy copies or steps, for the methods that need several "
-        "(integrated gradients: at least 50)",
-    )
-    channels: Count = Field(0, description="how many channels of a layer the score CAMs weigh; 0: all")
-    checked: Count = Field(
-        5, description="images of each class for the checks of trust; 0: all that were chosen"
-    )
-    attack: bool = Field(
-        False,
-        description="True: also look for the worst case, an attack on the map that keeps the prediction",
-    )
-    seed: Count = Field(0, description="of the choice of images, the noise of methods and the checks")
-    batch_size: Positive = Field(64, description="images a pass; memory grows with it")
+    run: str = "demo"
+    "name of the run: its folder is data/runs/<run>"
+    methods: Annotated[Names, listed("medrob.saliency:names")] = CAMS
+    "of medrob.saliency.names()"
+    layers: Annotated[str | list[str], AfterValidator(_names_or_all)] = "all"
+    '"all": every block, or a list such as ["layer4.1"]'
+    images: Annotated[int | list[int], AfterValidator(_indices)] = 40
+    "how many images of each class; 0: all; or a list of indices such as [3, 17]"
+    select: Literal["random", "correct", "wrong", "all"] = "random"
+    'which of them: "random", "correct" or "wrong" (as predicted when clean)'
+    similarities: Annotated[Names, listed("medrob.drift:SIMILARITIES")] = [
+        "rmse",
+        "ssim",
+        "spearman",
+        "iou10",
+    ]
+    "how alike two maps are: of medrob.drift.SIMILARITIES"
+    target: str = "predicted"
+    """the class explained: "predicted" (clean image), "label", "own" (each picture's) or a class name"""
+    samples: Positive = 10
+    "noisy copies or steps, for the methods that need several (integrated gradients: at least 50)"
+    channels: Count = 0
+    "how many channels of a layer the score CAMs weigh; 0: all"
+    checked: Count = 5
+    "images of each class for the checks of trust; 0: all that were chosen"
+    attack: bool = False
+    "True: also look for the worst case, an attack on the map that keeps the prediction"
+    seed: Count = 0
+    "of the choice of images, the noise of methods and the checks"
+    batch_size: Positive = 64
+    "images a pass; memory grows with it"
     device: Device = "auto"
+    '"auto", "cpu", "cuda" or "mps"'
     share: Share = ""
+    '"2/4": only the second quarter of the conditions, for a job among several; "": all'
 
 
 class Analysis(Parameters):
     """Notebook 05_analysis."""
 
-    runs: Annotated[list[str], AfterValidator(_different)] = Field(
-        ["demo"],
-        description="the first one is analysed and written to; all are compared side by side at the end",
-    )
-    results: str = Field("", description='name of the folder that is written to; "": that of the first run')
-    textwidth: Positive = Field(
-        418, description="width of the figures in points, as LaTeX prints it for \\the\\textwidth"
-    )
+    runs: Names = ["demo"]
+    "the first one is analysed and written to; all are compared side by side at the end"
+    results: str = ""
+    'name of the folder that is written to; "": that of the first run'
+    textwidth: Positive = 418
+    "width of the figures in points, as LaTeX prints it for \\the\\textwidth"
 
 
 STAGES: dict[str, type[Parameters]] = {

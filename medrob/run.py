@@ -1,9 +1,8 @@
 """A run: its folder, its tables, and the record of what made them.
 
-Everything that a run has computed lies in ``data/runs/<run>``. Its five stages write into it in order, each
-at its end: first its files, then its entry in ``run.json``. The entry holds the parameters, the checksums of
-the files that the stage wrote and of those that it was made from, so that `Run.problems` can tell what does
-not belong together.
+The five stages write into ``data/runs/<run>`` in order, each at its end: first its files, then its entry in
+``run.json``. The entry holds the parameters and the checksums of the files that the stage wrote and was made
+from, so that `Run.problems` can tell what does not belong together.
 """
 
 from __future__ import annotations
@@ -29,20 +28,14 @@ STAGES: dict[str, tuple[str, ...]] = {
     "04_heatmaps": ("drift.parquet", "trust.parquet"),
     "05_analysis": ("association.parquet", "failure.parquet", "summary.parquet"),
 }
-# The files of earlier stages from which a stage's own files follow.
 NETWORK = ("model.safetensors", "model.json")
+# The files of earlier stages from which a stage's own files follow.
 READS: dict[str, tuple[str, ...]] = {
     "01_augment": (),
     "02_train": ("data.json",),
-    "03_test": ("data.json", "corruptions.parquet", *NETWORK),
-    "04_heatmaps": ("data.json", "corruptions.parquet", *NETWORK, "predictions.parquet"),
-    "05_analysis": (
-        "corruptions.parquet",
-        "predictions.parquet",
-        "scores.parquet",
-        "drift.parquet",
-        "trust.parquet",
-    ),
+    "03_test": (*STAGES["01_augment"], *NETWORK),
+    "04_heatmaps": (*STAGES["01_augment"], *NETWORK, "predictions.parquet"),
+    "05_analysis": ("corruptions.parquet", *STAGES["03_test"], *STAGES["04_heatmaps"]),
 }
 # What a stage needs while it runs, and nobody after it.
 TEMPORARY = {"02_train": "checkpoint.pt", "03_test": "shares/predictions", "04_heatmaps": "shares/drift"}
@@ -52,14 +45,10 @@ LONGEST = 100  # characters of a run's name: every file system takes the file na
 
 
 class Run:
-    """One run: its folder, its tables, its record.
-
-    Args:
-        run: a name such as ``"demo"`` (the folder is ``data/runs/demo`` below `medrob.files.home`), or a path
-            to a run folder (relative paths start at the home folder).
+    """One run, by its name ("demo": the folder is data/runs/demo below `files.home`) or by its folder.
 
     Raises:
-        ValueError: the name holds anything but letters, digits, dot, dash and underscore, or is too long.
+        ValueError: the name is too long or holds anything but letters, digits, dot, dash and underscore.
     """
 
     def __init__(self, run: str | Path) -> None:
@@ -88,21 +77,14 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says: ``{"stages": {stage: {"parameters": ..., "seconds": ...}}}``.
-
-        Raises:
-            ValueError: the file is damaged.
-        """
+        """What ``run.json`` says: ``{"stages": {stage: {"parameters": ..., "seconds": ...}}}``."""
         file = self.path("run.json")
         if not file.exists():
             return {"run": self.name, "stages": {}}
         try:
             record = json.loads(file.read_text())
-            if not isinstance(record, dict) or not isinstance(record.get("stages"), dict):
-                raise ValueError("it holds no stages")
-            if not all(isinstance(e, dict) and "parameters" in e for e in record["stages"].values()):
-                raise ValueError("a stage has no parameters")
-        except ValueError as error:
+            all(entry["parameters"].keys() for entry in record["stages"].values())
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise ValueError(f"{file} is damaged ({error}); move it away and run 01_augment again") from None
         return record
 
@@ -122,12 +104,7 @@ class Run:
             ) from None
 
     def table(self, name: str) -> pd.DataFrame:
-        """Read a table, such as ``"scores"``.
-
-        Raises:
-            FileNotFoundError: it has not been made; the message names the notebook.
-            ValueError: the file is damaged.
-        """
+        """Read a table, such as ``"scores"``; errors say which notebook makes it."""
         import pandas as pd
         import pyarrow as pa
 
@@ -145,11 +122,7 @@ class Run:
         return path
 
     def need(self, file: str) -> Path:
-        """The path of a file of this run.
-
-        Raises:
-            FileNotFoundError: it is not there; the message names the notebook that makes it.
-        """
+        """The path of a file of this run, or a FileNotFoundError that names the notebook which makes it."""
         path = self.path(file)
         if not path.exists():
             stage = next((stage for stage, files in STAGES.items() if file in files), None)
@@ -164,23 +137,19 @@ class Run:
         return f"notebook {stage} makes it: {command}, or snakemake if the run belongs to a study"
 
     def ready(self, stage: str) -> dict[str, str]:
-        """Check that the stages before a stage are finished and fit each other.
-
-        Returns:
-            What the stage is made from: the files that it reads and their checksums.
+        """What a stage is made from: the files that it reads and their checksums.
 
         Raises:
-            FileNotFoundError: an earlier stage has not been run.
-            ValueError: its files do not belong together.
+            FileNotFoundError: an earlier stage is not finished.
+            ValueError: the files of earlier stages were altered, or do not belong together.
         """
         finished = self.record["stages"]
-        for earlier in before(stage):
+        for earlier in list(STAGES)[: list(STAGES).index(stage)]:
             for file in STAGES[earlier]:
                 self.need(file)
             if earlier not in finished:
-                raise FileNotFoundError(
-                    f"run {self.name!r}: {earlier} is not finished; {self.advice(earlier)}"
-                )
+                unfinished = f"run {self.name!r}: {earlier} is not finished; {self.advice(earlier)}"
+                raise FileNotFoundError(unfinished)
             for problem in self.problems(earlier):
                 raise ValueError(f"run {self.name!r}: {problem}")
         return {file: self.written().get(file, "") for file in READS[stage]}
@@ -204,28 +173,18 @@ class Run:
                 yield f"{stage} was made from another {file}; {self.advice(stage)}"
 
     def keep(self, stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
-        """Record that a stage is finished, with the checksums of its files; what was needed meanwhile goes.
-
-        Raises:
-            OSError: the record cannot be written.
-        """
+        """Record that a stage is finished, with the checksums of its files, and remove what was temporary."""
         files = {f: checksum(self.path(f)) for f in STAGES[stage] if self.path(f).exists()}
         whole = json.loads(json.dumps({**entry, "files": files}))  # as it will be read: lists for tuples
         whole["checksum"] = entry_checksum(whole)
-        record = self.record
-        stages = record["stages"] | {stage: whole}
-        record["stages"] = {name: stages[name] for name in STAGES if name in stages}
+        stages = self.record["stages"] | {stage: whole}
+        record = self.record | {"stages": {name: stages[name] for name in STAGES if name in stages}}
         with atomic(self.path("run.json")) as file:
             file.write_text(json.dumps(record, indent=1) + "\n")
         if stage in TEMPORARY:
             path = self.path(TEMPORARY[stage])
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return whole
-
-
-def before(stage: str) -> list[str]:
-    """The stages before a stage."""
-    return list(STAGES)[: list(STAGES).index(stage)]
 
 
 def entry_checksum(entry: Mapping[str, Any]) -> str:

@@ -32,19 +32,13 @@ if TYPE_CHECKING:
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
-    """Begin a stage: judge its parameters, check what it reads, and keep other processes out of it.
-
-    Args:
-        name: the stage, such as "02_train".
-        namespace: where its parameters stand: ``globals()`` in a notebook. Names that papermill has injected
-            and that are no parameters are refused.
+    """Begin a stage, such as "02_train", with the parameters in ``globals()`` of its notebook.
 
     Raises:
-        ValueError: every wrong parameter with what is allowed; files of earlier stages that were altered
-            or do not belong together.
+        ValueError: every wrong parameter with what is allowed, also unknown ones that papermill has injected;
+            files of earlier stages that were altered or do not belong together.
         FileNotFoundError: an earlier stage is missing; the message says which notebook makes it.
         RuntimeError: another process is working on the same stage of the same run.
-        OSError: the run folder cannot be written.
     """
     known = config.STAGES[name].model_fields
     values = {parameter: namespace[parameter] for parameter in known if parameter in namespace}
@@ -66,13 +60,7 @@ def injected() -> dict[str, Any]:
 
 
 class Stage:
-    """A stage that has begun.
-
-    Attributes:
-        name: such as "02_train".
-        parameters: the judged parameters, a model of `medrob.config`.
-        run: whose tables it reads. results: the run to which it writes, usually the same.
-    """
+    """A stage that has begun: `parameters` (judged), the `run` that it reads, `results`, where it writes."""
 
     def __init__(self, name: str, parameters: config.Parameters) -> None:
         self.name, self.parameters = name, parameters
@@ -81,9 +69,8 @@ class Stage:
         self.run = Run(runs[0])
         self.results = Run(self._values.get("results") or runs[0])
         if self.results.name != self.run.name and set(self.results.record["stages"]) - {name}:
-            raise ValueError(
-                f"results={self.results.name!r} is a run with stages of its own; choose another name"
-            )
+            taken = f"results={self.results.name!r} is a run with stages of its own; choose another name"
+            raise ValueError(taken)
         self._made_from = self._sources(runs)
         self._notes: dict[str, Any] = {}
         self._described: dict[str, Any] = {}
@@ -96,14 +83,12 @@ class Stage:
     def _sources(self, runs: Sequence[str]) -> dict[str, str]:
         """The files that the stage is made from and their checksums; those of other runs with their name."""
         found: dict[str, str] = {}
-        for run in dict.fromkeys(runs):
-            prefix = "" if run == self.results.name else f"{Run(run).name}/"
-            found |= {f"{prefix}{file}": made for file, made in Run(run).ready(self.name).items()}
-        reference = self._values.get("reference", "alexnet")
-        if reference != "alexnet":  # another run, whose errors are the measure of this one's
-            found[f"{reference}/predictions.parquet"] = (
-                Run(reference).written().get("predictions.parquet", "")
-            )
+        for run in map(Run, dict.fromkeys(runs)):
+            prefix = "" if run.name == self.results.name else f"{run.name}/"
+            found |= {f"{prefix}{file}": checksum for file, checksum in run.ready(self.name).items()}
+        other = self._values.get("reference", "alexnet")
+        if other != "alexnet":  # another run, whose errors are the measure of this one's
+            found[f"{other}/predictions.parquet"] = Run(other).written().get("predictions.parquet", "")
         return found
 
     def _claim(self) -> filelock.BaseFileLock:
@@ -115,23 +100,16 @@ class Stage:
             lock = filelock.FileLock(path, is_singleton=True)  # begun again by the same notebook: no conflict
             lock.acquire(timeout=0)
         except filelock.Timeout:
-            raise RuntimeError(
-                f"another process is working on {self.name} of run {self.results.name!r}; wait until it has "
-                "ended, stop it, or choose another run name"
-            ) from None
+            where = f"{self.name} of run {self.results.name!r}"
+            advice = "wait until it has ended, stop it, or choose another run name"
+            raise RuntimeError(f"another process is working on {where}; {advice}") from None
         except OSError as error:
-            raise type(error)(
-                f"could not write {path.parent}: {error.strerror}; check the permissions and the free space, "
-                "or set MEDROB_HOME to another folder"
-            ) from error
+            advice = "check the permissions and the free space, or set MEDROB_HOME to another folder"
+            raise type(error)(f"could not write {path.parent}: {error.strerror}; {advice}") from error
         return lock
 
     def load(self, *splits: str) -> list[ImageDataset]:
-        """The images of splits: in 01_augment those that its parameters name, later those of the run.
-
-        Raises:
-            ValueError: the data cannot be read, or are no longer those that 01_augment saw.
-        """
+        """The images of splits: in 01_augment those that its parameters name, later the same once more."""
         if self.name != "01_augment":
             return [datasets.load_run(self.run, split) for split in splits]
         options = {name: self._values[name] for name in datasets.OPTIONS}
@@ -166,26 +144,17 @@ class Stage:
         """The rows that ``function(*arguments, conditions, **options)`` gives, perhaps in shares.
 
         A notebook with ``share="2/4"`` computes and keeps the second quarter of the conditions; without, it
-        gathers the shares if all are there and were computed from the same files with the same parameters,
-        and computes everything else.
+        gathers the shares if all were computed from the same files with the same parameters.
         """
         values = {k: v for k, v in self._values.items() if k not in ("share", "device")}
         key = {"stage": self.name, "parameters": values, "made_from": self._made_from}
-
-        def rows(part: list[Any]) -> pd.DataFrame:
-            return function(*arguments, part, **options)
-
+        folder, share = self.run.path("shares", name), self._values.get("share", "")
         return shares.compute(
-            self.run.path("shares", name), self._values.get("share", ""), key, conditions, rows
+            folder, share, key, conditions, lambda part: function(*arguments, part, **options)
         )
 
     def describe(self, *, about: Mapping[str, Any] | None = None, **facts: Any) -> None:
-        """What captions and tables say and select from now on.
-
-        Args:
-            about: said at the end of every caption, after the data and the network.
-            **facts: what captions leave open and tables select by, such as ``method="gradcam"``.
-        """
+        """Note `about`, said at the end of every caption, and facts by which tables select (``method=``)."""
         self._about = self._about if about is None else about
         self._bundle.facts |= facts
 
@@ -204,12 +173,7 @@ class Stage:
         self._bundle.figure(figure, name, caption)
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
-        """Collect a table for the thesis.
-
-        Args:
-            frame: written as CSV. name: such as "03_auc".
-            caption, keep: caption and printed rows; without them, those of `medrob.thesis.printed`.
-        """
+        """Collect a table for the thesis; caption and printed rows (`keep`) are usually those of the name."""
         self._bundle.context = self._context()
         self._bundle.table(frame, name, caption, keep=keep)
 
@@ -235,14 +199,10 @@ class Stage:
         display(Markdown("\n\n".join(sentences)))
 
     def keep(self, *, model: Any = None, **tables: pd.DataFrame) -> dict[str, Any]:
-        """End the stage: write its tables, its network, its figures and its entry in the record.
-
-        Args:
-            model: the network that 02_train has trained.
-            **tables: by name, such as ``scores=scores``; those that `medrob.run.STAGES` lists.
+        """End the stage: write its network, its tables (``scores=scores``), figures and entry in the record.
 
         Returns:
-            The entry of the record: parameters, seconds, memory, checksums, notes, versions, git commit.
+            The entry: parameters, seconds, memory, checksums, notes, versions, git commit.
         """
         if model is not None:
             from medrob.models import save

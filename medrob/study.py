@@ -39,12 +39,7 @@ ENDINGS = (".npz", ".csv", ".parquet", ".safetensors", ".pth", ".pt")  # which t
 
 @dataclass(frozen=True)
 class Study:
-    """The runs of a study.
-
-    Attributes:
-        runs: ``{run: {stage: {parameter: value}}}``, every stage of every run, with what the study gives.
-        compare: ``{name of the comparison: its runs}``.
-    """
+    """The runs of a study, each with what the study gives for its stages, and the comparisons of runs."""
 
     runs: dict[str, Stages]
     compare: dict[str, list[str]]
@@ -62,21 +57,15 @@ class Options(BaseModel):
     """What ``snakemake --config`` takes; it gives some numbers as text."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-    study: Path = Field(PROJECT / "study.yaml", description="the study file")
-    notebooks: Path = Field(PROJECT / "notebooks", description="the folder of the notebooks")
-    threads: config.Count = Field(0, description="of a notebook; 0: the cores, shared out")
-    gpu: config.Count = Field(
-        int(shutil.which("nvidia-smi") is not None), description="graphics cards that a network takes"
-    )
-    split: config.Positive = Field(1, description="jobs that share the test, or the maps")
+    study: Path = PROJECT / "study.yaml"
+    notebooks: Path = PROJECT / "notebooks"
+    threads: config.Count = 0  # of a notebook; 0: the cores, shared out
+    gpu: config.Count = int(shutil.which("nvidia-smi") is not None)  # cards that a network takes
+    split: config.Positive = 1  # jobs that share the test, or the maps
 
 
 def options(given: Mapping[str, Any]) -> Options:
-    """What ``snakemake --config`` gives.
-
-    Raises:
-        ValueError: an unknown key, or something else than a number that makes sense.
-    """
+    """What ``snakemake --config`` gives; a ValueError names all that is wrong."""
     if problems := [text for _, text in config.mistakes(Options, given)]:
         raise ValueError("--config: " + "\n  ".join(problems))
     return Options(**given)
@@ -88,7 +77,6 @@ def load(file: Path) -> Study:
     Raises:
         ValueError: every mistake with its line: unknown keys and parameters, wrong types, names that stand
             twice or cannot be folders, settings that no notebook would take.
-        OSError: the file cannot be read.
     """
     if not file.exists():
         raise FileNotFoundError(f"there is no study {file}; write one, such as 'runs: {{demo: {{}}}}'")
@@ -114,39 +102,33 @@ def load(file: Path) -> Study:
 
 
 def read_yaml(file: Path, reader: Reader) -> Any:
-    """What a YAML file holds; the reader is told on which line every key stands.
-
-    Raises:
-        ValueError: no YAML, or YAML with aliases, which a few bytes can make as large as the memory.
-    """
-    loader = yaml.SafeLoader("")
+    """What a YAML file holds; the reader is told on which line every key stands."""
     try:
         text, depth = file.read_text(encoding="utf-8"), 0
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
                 raise ValueError(f"{file} is not a study: it is nested too deeply")
-            if isinstance(event, yaml.AliasEvent):
-                where = f"line {event.start_mark.line + 1}"
+            if isinstance(event, yaml.AliasEvent):  # a few bytes of them can fill the memory
                 raise ValueError(
-                    f"{file}, {where}: '*{event.anchor}' is a YAML alias, which a study does not take; "
-                    "write what runs have in common under 'defaults:', or make them a grid"
+                    f"{file}, line {event.start_mark.line + 1}: '*{event.anchor}' is a YAML alias, which a study "
+                    "does not take; write what runs have in common under 'defaults:', or make them a grid"
                 )
         node = yaml.compose(text, yaml.SafeLoader)
-        return _plain(node, (), reader, loader) if node else None
+        return _plain(node, (), reader) if node else None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ValueError(f"{file} is not a study: {error}") from None
 
 
-def _plain(node: yaml.Node, path: Keys, reader: Reader, loader: yaml.SafeLoader) -> Any:
+def _plain(node: yaml.Node, path: Keys, reader: Reader) -> Any:
     """A node of YAML as dictionaries, lists and values; ``1e-3`` is a number."""
     if isinstance(node, yaml.SequenceNode):
-        return [_plain(item, path, reader, loader) for item in node.value]
+        return [_plain(item, path, reader) for item in node.value]
     if isinstance(node, yaml.ScalarNode):
         if node.style is None and re.fullmatch(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+", node.value):
             return float(node.value)
         try:
-            return loader.construct_object(node)
+            return yaml.SafeLoader("").construct_object(node)
         except ValueError as error:  # such as a date with a month 13
             raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
     found: dict[str, Any] = {}
@@ -155,11 +137,11 @@ def _plain(node: yaml.Node, path: Keys, reader: Reader, loader: yaml.SafeLoader)
             raise yaml.constructor.ConstructorError(None, None, "a key must be a word", key.start_mark)
         inside, line = (*path, key.value), key.start_mark.line + 1
         if key.value in found:
-            text = f"duplicate key {key.value!r} (first defined on line {reader.lines[inside]})"
-            reader.lines[inside] = line
-            reader.say(inside, text)
+            reader.say(
+                inside, f"duplicate key {key.value!r} (first defined on line {reader.lines[inside]})", line
+            )
         reader.lines[inside] = line
-        found[key.value] = _plain(value, inside, reader, loader)
+        found[key.value] = _plain(value, inside, reader)
     return found
 
 
@@ -171,14 +153,14 @@ class Reader:
     mistakes: list[tuple[int, str]] = field(default_factory=list)
     sources: dict[str, list[Keys]] = field(default_factory=dict)  # what a run's parameters come from
 
-    def say(self, path: Keys, text: str) -> None:
+    def say(self, path: Keys, text: str, line: int = 0) -> None:
         """Note a mistake with its place, on the line of a key or of the nearest key above it."""
         place = path[: 2 if path[0] == "defaults" else 3]
         if place[0] in ("runs", "grids") and len(place) > 1:
             place = (f"{place[0][:-1]} {place[1]}", *place[2:])
         while path and path not in self.lines:
             path = path[:-1]
-        self.mistakes.append((self.lines.get(path, 1), f"{', '.join(place)}: {text}"))
+        self.mistakes.append((line or self.lines.get(path, 1), f"{', '.join(place)}: {text}"))
 
     def mapping(self, path: Keys, value: Any, example: str) -> dict[str, Any]:
         """The value, if it is a mapping or empty."""
@@ -346,11 +328,7 @@ def _over(below: Stages, above: Stages) -> Stages:
 
 
 def _words(name: str, values: list[Any]) -> list[str]:
-    """Values as parts of runs' names.
-
-    A word is as it is, a path its file or, where several would be called the same, its number after the
-    parameter; so are lists. A number stands after its parameter.
-    """
+    """Values as parts of runs' names; lists, and words that would be the same, are numbered."""
     words = []
     for number, value in enumerate(values, 1):
         if isinstance(value, str):

@@ -22,7 +22,7 @@ def test_a_notebooks_cell_and_its_model_say_the_same(stage):
         name: field.default for name, field in fields.items()
     }
     assert {name: p["help"] for name, p in cell.items()} == {
-        n: field.description for n, field in fields.items()
+        n: " ".join(field.description.split()) for n, field in fields.items()
     }
     assert all(field.description for field in fields.values())
 
