@@ -28,13 +28,8 @@ NAMES = ("run", "runs", "results", "share", "device")  # parameters that change 
 def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -> None:
     """Execute a notebook into the folder of a run, and leave stamps; a share of a table leaves none.
 
-    While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``.
-
-    Args:
-        key: of what the stage follows from (`medrob.plan.key`); the stamp of the notebook keeps it.
-
-    Raises:
-        SystemExit: the notebook failed; the end of its traceback has been printed.
+    While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``. The stamp
+    of the notebook keeps the key of what the stage follows from (`medrob.plan.key`).
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -58,8 +53,7 @@ def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -
         sys.exit(f"{end}\n{stage} of run {run.name} failed; the whole traceback is in {partial}")
     if share:
         partial.unlink()
-        source.unlink()
-        return
+        return source.unlink()
     partial.replace(folder / f"{stage}.ipynb")
     for file in files(stage):
         with atomic(run.path("stamps", Path(file).name)) as stamp:
@@ -79,17 +73,16 @@ def stamped(stage: str) -> list[str]:
 
 def untrue_stamps(run: Run, stage: str) -> list[Path]:
     """The stamps of files that are missing or were altered; all, if the stage was made from other files."""
-    stamps = {file: run.path("stamps", Path(file).name) for file in files(stage)}
-    there = {file: stamp for file, stamp in stamps.items() if stamp.exists()}
     try:
         wrong = any("was made from another" in problem for problem in run.problems(stage))
     except ValueError:  # a damaged record
         wrong = True
-    return [
-        stamp
-        for file, stamp in there.items()
-        if wrong or not run.path(file).exists() or stamp.read_text().split(" ")[0] != checksum(run.path(file))
-    ]
+
+    def true(file: Path, stamp: Path) -> bool:
+        return not wrong and file.exists() and stamp.read_text().split(" ")[0] == checksum(file)
+
+    pairs = [(run.path(file), run.path("stamps", Path(file).name)) for file in files(stage)]
+    return [stamp for file, stamp in pairs if stamp.exists() and not true(file, stamp)]
 
 
 def made_otherwise(run: Run, stage: str, parameters: Mapping[str, Any]) -> list[str]:
@@ -106,11 +99,7 @@ def look(jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.Base
     """Say what does not stand of a study, and remove the stamps of files that are missing or were altered.
 
     Snakemake then makes these files again. While another study is running in the folder, nothing is touched.
-
-    Args:
-        jobs: the names of runs, stages and their parameters.
-        lock: of the folder.
-        now: a file to be written: newer than all stamps, and never the same.
+    Jobs are names of runs, stages and their parameters; `now` is written: newer than all stamps.
     """
     try:
         now.parent.mkdir(parents=True, exist_ok=True)
@@ -129,26 +118,17 @@ def look(jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.Base
 
 
 def claim(lock: filelock.BaseFileLock) -> None:
-    """Hold the lock of the folder until this process ends.
-
-    Raises:
-        RuntimeError: another study is running there.
-    """
+    """Hold the lock of the folder until this process ends, or refuse a second study there."""
     try:
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        raise RuntimeError(
-            f"another study is running in {Path(lock.lock_file).parent}; wait until it has ended, or set "
-            "MEDROB_HOME to another folder"
-        ) from None
+        where = f"another study is running in {Path(lock.lock_file).parent}"
+        advice = "wait until it has ended, or set MEDROB_HOME to another folder"
+        raise RuntimeError(f"{where}; {advice}") from None
 
 
 def share_notebook(notebook: Path, target: Path) -> None:
-    """Write the notebook of a share: the cells tagged ``share`` and ``parameters``, and no others.
-
-    Raises:
-        ValueError: no cell is tagged ``share``: the notebook cannot be split.
-    """
+    """Write the notebook of a share: the cells tagged ``share`` and ``parameters``, and no others."""
     book = json.loads(notebook.read_text())
     tags = [set(cell["metadata"].get("tags", [])) for cell in book["cells"]]
     if not any("share" in names for names in tags):

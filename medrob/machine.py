@@ -58,18 +58,10 @@ def _version(package: str) -> str | None:
 def _git_commit() -> str | None:
     """The project's commit, with ``+changes`` when files differ from it; None outside git."""
     project = Path(__file__).resolve().parents[1]
-    command = [
-        "git",
-        "-C",
-        str(project),
-        "describe",
-        "--always",
-        "--abbrev=40",
-        "--exclude=*",
-        "--dirty=+changes",
-    ]
+    command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
+        return done.stdout.strip()
     except (OSError, subprocess.CalledProcessError):
         return None
 

@@ -1,20 +1,22 @@
-"""What the stages of a study follow from: Snakemake compares it with that of the last time."""
+"""What the stages of a study follow from: Snakemake compares its hash with that of the last time."""
 
 from __future__ import annotations
 
 import ast
 import contextlib
+import csv
 import hashlib
 import json
 from collections.abc import Iterator
 from functools import cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from medrob import augment, contents, corruptions, study
-from medrob.files import checksum
+from medrob import augment, corruptions, study
+from medrob.files import checksum, home
 from medrob.run import STAGES, Run
 
 PACKAGE = Path(__file__).parent
@@ -31,11 +33,9 @@ DATA = ("dataset", "size", "limit", "channels", "skip_unreadable", "seed")
 
 
 def given(of: study.Study, stage: str, run: str, scatteritem: str = "") -> str:
-    """The parameters of a stage as papermill takes them, as YAML in one line.
+    """The parameters of a stage of a run, or of a comparison, as papermill takes them: YAML in one line.
 
-    Args:
-        run: the name of a run, or of a comparison.
-        scatteritem: "2-of-4" for the job that computes the second of four shares.
+    The `scatteritem` "2-of-4" is that of the job which computes the second of four shares.
     """
     names: dict[str, Any] = {"run": run}
     if stage == "05_analysis":
@@ -49,12 +49,10 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     """What the files of a stage follow from besides its own parameters and the stages before it."""
     first = of.members(run)[0]
     began, train = of.parameters(first, "01_augment"), of.parameters(first, "02_train")
-    data = {name: began[name] for name in DATA} | {"files": contents.files(began["dataset"])}
-    suite = {
-        "suite": began["suite"],
-        "corruptions": corruptions.fingerprint(corruptions.names(began["suite"])),
-    }
-    network = {"arch": contents.source(train["arch"]), "weights": contents.files(train["weights"])}
+    data = {name: began[name] for name in DATA} | {"files": contents(began["dataset"])}
+    names = corruptions.names(began["suite"])
+    suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
+    network = {"arch": source_of(train["arch"]), "weights": contents(train["weights"])}
     network |= {"augmentation": corruptions.fingerprint(augment.corruptions_of(train["augment"]))}
     test = {"temperature": of.parameters(first, "03_test")["temperature"]}
     values = {
@@ -105,8 +103,76 @@ def _cells(notebook: Path) -> str:
 @cache
 def _code(rooms: tuple[str, ...]) -> str:
     """A hash of the files of rooms, so that files which were only touched change nothing."""
-    files = [
-        file for room in rooms for file in (*PACKAGE.glob(f"{room}.py"), *PACKAGE.glob(f"{room}/**/*.py"))
-    ]
+    patterns = [pattern for room in rooms for pattern in (f"{room}.py", f"{room}/**/*.py")]
+    files = [file for pattern in patterns for file in PACKAGE.glob(pattern)]
     names = "".join(f"{file.relative_to(PACKAGE)} {checksum(file)}\n" for file in sorted(files))
     return hashlib.sha256(names.encode()).hexdigest()[:16]
+
+
+def contents(path_or_name: str) -> str:
+    """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies.
+
+    A folder counts with all that is in it, a table with the files that it names.
+    """
+    if not path_or_name:
+        return ""
+    path = next((p for p in (Path(path_or_name), home() / path_or_name) if p.exists()), None)
+    if path is None:
+        return "absent" if "/" in path_or_name or Path(path_or_name).suffix else ""
+    inside = path.rglob("*") if path.is_dir() else [path, *_named(path)]
+    found = sorted(file for file in inside if file.is_file())
+    return _together(found, path if path.is_dir() else path.parent)
+
+
+def source_of(arch: str) -> str:
+    """A hash of the code of ``"package.module:function"``: of its module, or of all of its package.
+
+    It is "" for a network known by name, "absent" for a module that is not found.
+    """
+    module, colon, _ = arch.partition(":")
+    if not colon:
+        return ""
+    try:
+        top, found = find_spec(module.split(".")[0]), find_spec(module)
+    except (ImportError, ValueError, AttributeError):
+        return "absent"
+    if not (top and found and found.origin):
+        return "absent"
+    folders = [Path(folder) for folder in top.submodule_search_locations or []]
+    files = {file for folder in folders for file in folder.rglob("*.py")} | {Path(found.origin)}
+    return _together(sorted(files), Path(found.origin).parent)
+
+
+def _together(files: list[Path], base: Path) -> str:
+    """A hash of files and their names below a folder."""
+    digest = hashlib.sha256()
+    for file in files:
+        name = file.relative_to(base) if file.is_relative_to(base) else file
+        changed = file.stat()
+        digest.update(f"{name} {_hash(file, changed.st_size, changed.st_mtime_ns)}\n".encode())
+    return digest.hexdigest()[:16]
+
+
+@cache
+def _hash(file: Path, size: int, changed: int) -> str:
+    with file.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def _named(table: Path) -> list[Path]:
+    """The files that a CSV or Parquet file names, in any of its columns, beside itself."""
+    if table.suffix.lower() == ".csv":
+        with table.open(newline="", encoding="utf-8", errors="replace") as stream:
+            cells = {cell.strip() for row in csv.reader(stream) for cell in row}
+    elif table.suffix.lower() == ".parquet":
+        import pandas as pd
+
+        try:
+            frame = pd.read_parquet(table)
+        except (ValueError, OSError):  # damaged: its own bytes count, and the notebook says what is wrong
+            return []
+        cells = {cell for name in frame for cell in frame[name] if isinstance(cell, str)}
+    else:
+        return []
+    named = sorted(cell for cell in cells if cell and "\0" not in cell and len(cell) < 1000)
+    return [path for path in (table.parent / cell for cell in named) if path.is_file()]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,11 +18,7 @@ KEY = b"medrob"  # where a share's file says what it follows from
 
 
 def share_of(items: Sequence[T], share: str) -> list[T]:
-    """The items of a share: "2/4" is the second quarter, in order.
-
-    Raises:
-        ValueError: not a share, or more shares than pairs of items.
-    """
+    """The items of a share: "2/4" is the second quarter, in order. Each share has at least two items."""
     found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", share)
     if not found or int(found[1]) > int(found[2]) or 2 * int(found[2]) > max(2, len(items)):
         raise ValueError(
@@ -37,15 +33,12 @@ def compute(
     folder: Path, share: str, key: Mapping[str, Any], items: Sequence[T],
     function: Callable[[list[T]], pd.DataFrame],
 ) -> pd.DataFrame:  # fmt: skip
-    """Compute a table, or one share of it, or gather the shares that lie in a folder.
+    """Compute the rows of items, or one share of them, or gather the shares that lie in a folder.
 
     Args:
-        folder: where the shares of this table lie.
-        share: "2/4" = compute the second quarter and keep it there; "" = the whole table, from its shares if
-            all are there and follow from the same `key`, else computed.
-        key: what the table follows from.
+        share: "2/4" = compute the second quarter and keep it in the folder; "" = the whole table, from its
+            shares if all are there and follow from the same `key`, else computed.
         items: what the table goes through, as its slowest index.
-        function: items -> their rows.
     """
     import pandas as pd
     import pyarrow as pa
@@ -66,11 +59,10 @@ def compute(
     return table.to_pandas()  # by way of Arrow, so that the types are those of gathered shares
 
 
-def _whole_sets(folder: Path) -> list[list[Path]]:
+def _whole_sets(folder: Path) -> Iterator[list[Path]]:
     """The sets of shares that are complete, each in order."""
-    numbers: dict[int, set[int]] = {}
-    for file in folder.glob("*-of-*.parquet"):
-        if found := re.fullmatch(r"(\d+)-of-(\d+)\.parquet", file.name):
-            numbers.setdefault(int(found[2]), set()).add(int(found[1]))
-    whole = [count for count, there in numbers.items() if there == set(range(1, count + 1))]
-    return [[folder / f"{number}-of-{count}.parquet" for number in range(1, count + 1)] for count in whole]
+    for first in folder.glob("1-of-*.parquet"):
+        count = int(first.stem.removeprefix("1-of-"))
+        parts = [folder / f"{number}-of-{count}.parquet" for number in range(1, count + 1)]
+        if all(part.exists() for part in parts):
+            yield parts

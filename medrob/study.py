@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from medrob import config, corruptions, preview
 from medrob.files import PROJECT
@@ -110,9 +110,10 @@ def read_yaml(file: Path, reader: Reader) -> Any:
             if depth > DEEPEST:
                 raise ValueError(f"{file} is not a study: it is nested too deeply")
             if isinstance(event, yaml.AliasEvent):  # a few bytes of them can fill the memory
+                where = f"{file}, line {event.start_mark.line + 1}: '*{event.anchor}'"
                 raise ValueError(
-                    f"{file}, line {event.start_mark.line + 1}: '*{event.anchor}' is a YAML alias, which a study "
-                    "does not take; write what runs have in common under 'defaults:', or make them a grid"
+                    f"{where} is a YAML alias, which a study does not take; "
+                    "write what runs have in common under 'defaults:', or make them a grid"
                 )
         node = yaml.compose(text, yaml.SafeLoader)
         return _plain(node, (), reader) if node else None

@@ -10,7 +10,7 @@ import tracemalloc
 import pandas as pd
 import pytest
 
-from medrob import contents, corruptions, plan, study
+from medrob import corruptions, plan, study
 from medrob.corruptions import registry
 from medrob.corruptions.fingerprint import _definitions
 from medrob.files import PROJECT
@@ -416,14 +416,14 @@ def test_a_folder_and_a_table_count_with_their_files(tmp_path):
     pd.DataFrame({"file": ["a/x/1.png", "absent.png"], "label": [0, 1]}).to_parquet(parquet)
     damaged.write_bytes(b"PAR1")
     paths = [str(tmp_path / "a"), str(table), str(parquet)]
-    before = [contents.files(path) for path in paths]
+    before = [plan.contents(path) for path in paths]
     (tmp_path / "a" / "x" / "1.png").write_bytes(b"22")
-    after = [contents.files(path) for path in paths]
+    after = [plan.contents(path) for path in paths]
     assert not set(before) & set(after)
     (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "x" / "2.png")
-    assert contents.files(paths[0]) not in (before[0], after[0])
-    assert len(contents.files(str(damaged))) == 16
-    assert [contents.files(name) for name in ("", "pneumoniamnist", "absent.npz")] == ["", "", "absent"]
+    assert plan.contents(paths[0]) not in (before[0], after[0])
+    assert len(plan.contents(str(damaged))) == 16
+    assert [plan.contents(name) for name in ("", "pneumoniamnist", "absent.npz")] == ["", "", "absent"]
 
 
 def test_code_of_a_network_of_ones_own_counts_with_its_package(tmp_path, monkeypatch):
@@ -431,10 +431,10 @@ def test_code_of_a_network_of_ones_own_counts_with_its_package(tmp_path, monkeyp
     for name in ("ownpack/__init__", "ownpack/nets", "ownpack/parts", "alone"):
         (tmp_path / f"{name}.py").write_text("")
     monkeypatch.syspath_prepend(tmp_path)
-    before = [contents.source(arch) for arch in ("ownpack.nets:net", "alone:net")]
+    before = [plan.source_of(arch) for arch in ("ownpack.nets:net", "alone:net")]
     (tmp_path / "ownpack" / "parts.py").write_text("width = 3")
-    after = [contents.source(arch) for arch in ("ownpack.nets:net", "alone:net")]
+    after = [plan.source_of(arch) for arch in ("ownpack.nets:net", "alone:net")]
     assert before[0] != after[0] and before[1] == after[1]
     (tmp_path / "alone.py").write_text("width = 3")
-    assert contents.source("alone:net") != after[1]
-    assert contents.source("resnet18") == "" and contents.source("no_such_module:f") == "absent"
+    assert plan.source_of("alone:net") != after[1]
+    assert plan.source_of("resnet18") == "" and plan.source_of("no_such_module:f") == "absent"
