@@ -9,14 +9,16 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import re
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 
-from medrob import config, shares
+from medrob import config
 from medrob import data as datasets
 from medrob.figures import TEXTWIDTH, use_style
 from medrob.files import atomic
@@ -29,6 +31,9 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from medrob.data import ImageDataset
+
+T = TypeVar("T")
+KEY = b"medrob"  # where the file of a share says what it follows from
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
@@ -149,9 +154,7 @@ class Stage:
         values = {k: v for k, v in self._values.items() if k not in ("share", "device")}
         key = {"stage": self.name, "parameters": values, "made_from": self._made_from}
         folder, share = self.run.path("shares", name), self._values.get("share", "")
-        return shares.compute(
-            folder, share, key, conditions, lambda part: function(*arguments, part, **options)
-        )
+        return in_shares(folder, share, key, conditions, lambda part: function(*arguments, part, **options))
 
     def describe(self, *, about: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """Note `about`, said at the end of every caption, and facts by which tables select (``method=``)."""
@@ -231,3 +234,54 @@ class Stage:
         self._bundle.document(self.results.record["stages"], self._values.get("textwidth", TEXTWIDTH))
         self._lock.release(force=True)
         return whole
+
+
+def share_of(items: Sequence[T], share: str) -> list[T]:
+    """The items of a share: "2/4" is the second quarter, in order. Each share has at least two items."""
+    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", share)
+    if not found or int(found[1]) > int(found[2]) or 2 * int(found[2]) > max(2, len(items)):
+        raise ValueError(
+            f"share={share!r} of {len(items)} conditions: give a part and how many there are, such as '2/4', "
+            f"with at most {max(1, len(items) // 2)} parts"
+        )
+    number, count = int(found[1]), int(found[2])
+    return list(items[len(items) * (number - 1) // count : len(items) * number // count])
+
+
+def in_shares(
+    folder: Path, share: str, key: Mapping[str, Any], items: Sequence[T],
+    function: Callable[[list[T]], pd.DataFrame],
+) -> pd.DataFrame:  # fmt: skip
+    """Compute the rows of items, or one share of them, or gather the shares that lie in a folder.
+
+    Args:
+        share: "2/4" = compute the second quarter and keep it in the folder; "" = the whole table, from its
+            shares if all are there and follow from the same `key`, else computed.
+        items: what the table goes through, as its slowest index.
+    """
+    import pandas as pd
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    follows = json.dumps(key, sort_keys=True, default=str).encode()
+    if not share:
+        for parts in _whole_sets(folder):
+            tables = [parquet.read_table(file) for file in parts]
+            if all((table.schema.metadata or {}).get(KEY) == follows for table in tables):
+                return pd.concat([table.to_pandas() for table in tables], ignore_index=True)
+    rows = function(share_of(items, share) if share else list(items))
+    table = pa.Table.from_pandas(rows, preserve_index=False)
+    if share:
+        named = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: follows})
+        with atomic(folder / f"{share.replace('/', '-of-')}.parquet") as file:
+            parquet.write_table(named, file)
+    return table.to_pandas()  # by way of Arrow, so that the types are those of gathered shares
+
+
+def _whole_sets(folder: Path) -> Iterator[list[Path]]:
+    """The sets of shares that are complete, each in order."""
+    for first in folder.glob("1-of-*.parquet"):
+        count = int(first.stem.removeprefix("1-of-"))
+        parts = [folder / f"{number}-of-{count}.parquet" for number in range(1, count + 1)]
+        if all(part.exists() for part in parts):
+            yield parts

@@ -5,7 +5,7 @@ import pytest
 from medrob import corruptions, drift, evaluation
 from medrob.execute import share_notebook
 from medrob.files import PROJECT
-from medrob.shares import compute, share_of
+from medrob.stage import in_shares, share_of
 
 TODO = corruptions.grid(["gaussian_noise", "contrast"])
 
@@ -36,10 +36,10 @@ def test_gathered_shares_are_the_table_bit_for_bit(name, network, tiny, tmp_path
     def never(part):
         raise AssertionError("computed again")
 
-    whole = compute(tmp_path / "whole", "", {"seed": 3}, TODO, rows)
+    whole = in_shares(tmp_path / "whole", "", {"seed": 3}, TODO, rows)
     for number in (3, 1, 2):
-        compute(tmp_path / "parts", f"{number}/3", {"seed": 3}, TODO, rows)
-    gathered = compute(tmp_path / "parts", "", {"seed": 3}, TODO, never)
+        in_shares(tmp_path / "parts", f"{number}/3", {"seed": 3}, TODO, rows)
+    gathered = in_shares(tmp_path / "parts", "", {"seed": 3}, TODO, never)
     pd.testing.assert_frame_equal(gathered, whole, check_exact=True)
     files = [tmp_path / f"{kind}.parquet" for kind in ("gathered", "whole")]
     for file, table in zip(files, (gathered, whole), strict=True):
@@ -52,11 +52,11 @@ def test_shares_of_other_parameters_or_a_part_of_them_are_not_mixed_in(tmp_path)
         return pd.DataFrame({"item": part, "word": [str(item) for item in part]})
 
     for number in (1, 2):
-        compute(tmp_path, f"{number}/2", {"seed": 0}, list(range(8)), rows)
-    assert len(compute(tmp_path, "", {"seed": 0}, list(range(10)), rows)) == 8
-    assert len(compute(tmp_path, "", {"seed": 1}, list(range(9)), rows)) == 9
+        in_shares(tmp_path, f"{number}/2", {"seed": 0}, list(range(8)), rows)
+    assert len(in_shares(tmp_path, "", {"seed": 0}, list(range(10)), rows)) == 8
+    assert len(in_shares(tmp_path, "", {"seed": 1}, list(range(9)), rows)) == 9
     (tmp_path / "1-of-2.parquet").unlink()
-    assert len(compute(tmp_path, "", {"seed": 0}, list(range(10)), rows)) == 10
+    assert len(in_shares(tmp_path, "", {"seed": 0}, list(range(10)), rows)) == 10
 
 
 def test_the_notebook_of_a_share_stops_after_the_table(tmp_path):
