@@ -19,7 +19,7 @@ def test_mean_drift_by_hand():
     assert mean["images"].tolist() == [3, 2]
     assert mean["degenerate"].tolist() == pytest.approx([0, 1 / 3])
     assert ((mean["low"] <= mean["value"]) & (mean["value"] <= mean["high"])).all()
-    kept = analysis.mean_drift(drift, ["severity"], stratum="preserved")
+    kept = analysis.strata(drift.assign(method="m", layer="l")).query("stratum == 'preserved'")
     assert kept["value"].tolist() == pytest.approx([0.15, 0.3])
 
 

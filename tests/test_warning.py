@@ -10,10 +10,9 @@ from sklearn.metrics import average_precision_score, roc_auc_score
 
 from medrob import analysis
 from medrob.analysis import Evidence
-from medrob.analysis.added import logistic
 from medrob.analysis.detection import auroc_interval, detect, precision_interval, random_precision, roc_within
 from medrob.analysis.evidence import doubts
-from medrob.analysis.risk import COVERAGES
+from medrob.analysis.warning import COVERAGES, logistic
 
 HEAD = dict(method="gradcam", layer="deep")
 
@@ -164,15 +163,3 @@ def test_risk_and_its_area_by_hand():
 def test_pictures_without_a_map_are_left_out_for_every_signal():
     _, areas = analysis.risk(Evidence(*four(drift=(0.1, 0.2, 0.3, np.nan)), resamples=20))
     assert (areas["cases"] == 3).all() and areas["wrong"].tolist() == pytest.approx([1 / 3] * len(areas))
-
-
-@pytest.mark.parametrize(
-    ("wanted", "text"),
-    [
-        (dict(severity=3), "severity=3 is not in the table drift; it has 1"),
-        (dict(method="nosuch"), "method='nosuch' is not in the table drift; it has gradcam"),
-    ],
-)
-def test_what_is_not_there_is_named(wanted, text):
-    with pytest.raises(ValueError, match=text):
-        Evidence(*four()).only(**wanted)

@@ -34,8 +34,7 @@ def detect(
 
     Returns:
         For each kind: auroc (B,), precision (B,), chance: the mean average precision of random orders, on
-        all images (the first column of the weights is 1). NaN where no stratum holds an event and an image
-        without one.
+        all images (the first column of the weights is 1). NaN where no stratum holds both.
     """
     sums, expected = np.zeros((len(events), 4, weights.shape[1])), np.zeros(len(events))
     strata = members(group)
@@ -43,15 +42,9 @@ def detect(
         for known in (at[np.isfinite(values[at])] for at in strata):
             order = known[np.argsort(-values[known], kind="stable")]  # highest signal first
             count = happened[:, order].sum(1)
-            kinds = np.flatnonzero((count > 0) & (count < len(order)))
-            if not len(kinds):
-                continue
-            w = weights[order]
-            seen = _running(w)
-            for kind in kinds:
-                event = happened[kind, order]
-                sums[kind] += _sums(values[order], event, w, seen)
-                expected[kind] += random_precision(len(event), int(event.sum())) * event.sum()
+            for kind in np.flatnonzero((count > 0) & (count < len(order))):
+                sums[kind] += _sums(values[order], happened[kind, order], weights[order])
+                expected[kind] += random_precision(len(order), int(count[kind])) * count[kind]
     with np.errstate(invalid="ignore", divide="ignore"):
         return [
             (right / pairs, precise / count, float(chance / count[0]))
@@ -66,22 +59,70 @@ def random_precision(n: int, events: int) -> float:
     The precision at the k-th image, given that it is an event, is (1 + (k - 1) (events - 1) / (n - 1)) / k.
     """
     harmonic = float((1 / np.arange(1, n + 1)).sum())
-    rest = (events - 1) / (n - 1) if n > 1 else 0.0
-    return (harmonic + rest * (n - harmonic)) / n
+    return (harmonic + (events - 1) / (n - 1) * (n - harmonic)) / n
+
+
+def _sums(s: np.ndarray, event: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Of one stratum, highest signal first: pairs in order, all pairs, precisions, events: (4, B)."""
+    falls = np.r_[True, s[1:] < s[:-1]]
+    begin, tied = np.flatnonzero(falls), np.cumsum(falls) - 1
+    at = np.flatnonzero(event)
+    first, last = begin[tied[at]], np.r_[begin[1:], len(s)][tied[at]]  # the tied images of each event
+    rank, ours = np.r_[0, np.cumsum(event)], w[at]
+    seen, hits = running(w), running(ours)
+    hit, all_seen = hits[rank[last]], seen[last]
+    above = (seen[first] - hits[rank[first]] + all_seen - hit) / 2  # no event, and a higher signal
+    precision = np.divide(hit, all_seen, out=np.zeros_like(hit), where=all_seen > 0)
+    pairs = hits[-1] * (seen[-1] - hits[-1])
+    return np.stack([pairs - (ours * above).sum(0), pairs, (ours * precision).sum(0), hits[-1]])
+
+
+def running(w: np.ndarray) -> np.ndarray:
+    """Sums of the first 0, 1, ... rows: (n + 1, B). Row by row, which is faster than NumPy's cumsum."""
+    found = np.concatenate([np.zeros((1, w.shape[1]), w.dtype), w])
+    for before, row in itertools.pairwise(found):
+        row += before
+    return found
+
+
+def steps(signal: np.ndarray, *weights: np.ndarray) -> list[np.ndarray]:
+    """Sums of weights (n, B) over the images of lowest signal: 0, then up to each end of a group of ties."""
+    order = np.argsort(signal, kind="stable")
+    s = signal[order]
+    ends = np.r_[0, np.flatnonzero(np.r_[s[1:] > s[:-1], True]) + 1]
+    return [running(w[order])[ends] for w in weights]
+
+
+def roc_within(
+    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray, alarms: np.ndarray
+) -> np.ndarray:
+    """Share of the events found at given shares of false alarms: (B, alarms).
+
+    The curve of each stratum is read at the same shares of false alarms and the mean weighs strata by their
+    pairs (Fawcett 2006), so that the area below it is the AUROC of `detect`.
+    """
+    total, pairs = np.zeros((weights.shape[1], len(alarms))), np.zeros(weights.shape[1])
+    for (values, event), at in itertools.product(zip(signal, happened, strict=True), members(group)):
+        known = at[np.isfinite(values[at])]
+        hit, w = event[known, None], weights[known]
+        if 0 < hit.sum() < len(known):
+            hits, false = steps(-values[known], w * hit, w * ~hit)
+            count = hits[-1] * false[-1]
+            for b in np.flatnonzero(count > 0):
+                shares = false[:, b] / false[-1, b], hits[:, b] / hits[-1, b]
+                total[b] += np.interp(alarms, *shares) * count[b]
+            pairs += count
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / pairs[:, None]
 
 
 def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Pictures in use whose stratum holds an event and a picture without one, and events among them.
-
-    Each an array (conditions,).
-    """
-    count = np.zeros((2, len(use)), int)
-    for c, (known, happened) in enumerate(zip(use, event, strict=True)):
-        for at in members(group):
-            n, events = int(known[at].sum()), int(happened[at][known[at]].sum())
-            if 0 < events < n:
-                count[:, c] += n, events
-    return count[0], count[1]
+    """Images in use whose stratum holds an event and the rest, and events among them: (conditions,) each."""
+    counts = np.zeros((2, len(use)), int)
+    for at in members(group):
+        n, k = use[:, at].sum(1), (use & event)[:, at].sum(1)
+        counts += np.stack([n, k]) * ((k > 0) & (k < n))
+    return counts[0], counts[1]
 
 
 def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, float]:
@@ -103,79 +144,11 @@ def precision_interval(samples: np.ndarray) -> tuple[float, float]:
     return max(low - middle + samples[0], 0.0), min(high - middle + samples[0], 1.0)
 
 
-def _sums(s: np.ndarray, event: np.ndarray, w: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """Of one stratum, sorted: pairs in order, all pairs, precisions, events: (4, B). `seen`: sums of w."""
-    falls = np.r_[True, s[1:] < s[:-1]]
-    begin, group = np.flatnonzero(falls), np.cumsum(falls) - 1
-    at = np.flatnonzero(event)
-    first, last = begin[group[at]], np.r_[begin[1:], len(s)][group[at]]  # the tied images of each event
-    rank = np.r_[0, np.cumsum(event)]
-    ours = w[at]
-    hits = _running(ours)
-    hit, all_seen = hits[rank[last]], seen[last]
-    above = (seen[first] - hits[rank[first]] + all_seen - hit) / 2  # no event, and a higher signal
-    precision = np.divide(hit, all_seen, out=np.zeros_like(hit), where=all_seen > 0)
-    pairs = hits[-1] * (seen[-1] - hits[-1])
-    return np.stack([pairs - (ours * above).sum(0), pairs, (ours * precision).sum(0), hits[-1]])
-
-
-def _running(w: np.ndarray) -> np.ndarray:
-    """Sums of the first 0, 1, ... rows: (n + 1, B). Block by block, which is faster than NumPy's cumsum."""
-    step = 32
-    found = np.zeros((1 + -(-len(w) // step) * step, w.shape[1]), w.dtype)
-    found[1 : len(w) + 1] = w
-    blocks = found[1:].reshape(-1, step, w.shape[1])
-    for i in range(1, step):
-        blocks[:, i] += blocks[:, i - 1]
-    for before, block in zip(blocks[:-1, -1], blocks[1:], strict=True):
-        block += before
-    return found[: len(w) + 1]
-
-
 def centred_ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:
     """Midranks along the last axis among the known values of the same class, less their mean; else 0."""
     found = np.empty(values.shape)
     for at in members(group):
-        found[..., at] = _centred(values[..., at])
+        known = np.isfinite(values[..., at])
+        ranks = rankdata(np.where(known, values[..., at], np.inf), axis=-1)  # the others come last
+        found[..., at] = np.where(known, ranks - (known.sum(-1, keepdims=True) + 1) / 2, 0)
     return found
-
-
-def _centred(values: np.ndarray) -> np.ndarray:
-    known = np.isfinite(values)
-    ranks = rankdata(np.where(known, values, np.inf), axis=-1)  # the others come last and push nobody up
-    return np.where(known, ranks - (known.sum(-1, keepdims=True) + 1) / 2, 0)
-
-
-def roc_within(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray, alarms: np.ndarray
-) -> np.ndarray:
-    """Share of the events found at given shares of false alarms: (B, alarms).
-
-    The curve of each stratum is read at the same shares of false alarms and the mean weighs strata by their
-    pairs (Fawcett 2006), so that the area below it is the AUROC of `detect`.
-    """
-    total, pairs = np.zeros((weights.shape[1], len(alarms))), np.zeros(weights.shape[1])
-    for (values, event), at in itertools.product(zip(signal, happened, strict=True), members(group)):
-        known = at[np.isfinite(values[at])]
-        if not 0 < event[known].sum() < len(known):
-            continue
-        curves, count = _curves(values[known], event[known], weights[known], alarms)
-        total += curves * count[:, None]
-        pairs += count
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return total / pairs[:, None]
-
-
-def _curves(
-    s: np.ndarray, event: np.ndarray, w: np.ndarray, alarms: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Of one stratum: the share found (B, alarms), 0 where there is no pair, and the pairs (B,)."""
-    order = np.argsort(-s, kind="stable")
-    s, event, w = s[order], event[order], w[order]
-    ends = np.r_[0, np.flatnonzero(np.r_[s[1:] < s[:-1], True]) + 1]
-    hits, false = _running(w * event[:, None])[ends], _running(w * ~event[:, None])[ends]
-    pairs = hits[-1] * false[-1]
-    found = np.zeros((w.shape[1], len(alarms)))
-    for b in np.flatnonzero(pairs > 0):
-        found[b] = np.interp(alarms, false[:, b] / false[-1, b], hits[:, b] / hits[-1, b])
-    return found, pairs

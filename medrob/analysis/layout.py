@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from medrob.check import require
 from medrob.evaluation import bootstrap_weights, interval
 
 CONDITION = ["corruption", "severity"]
@@ -38,17 +37,17 @@ class Cube:
 
 
 def cube(drift: pd.DataFrame, column: str = "rmse") -> Cube:
-    """Lay out one column of the drift.
-
-    Raises:
-        ValueError: a column is missing, or an image has two values for the same condition and map.
-    """
-    require(drift, ["image", *CONDITION, *MAP, column], "drift")
+    """Lay out one column of the drift; a ValueError if an image has two values of a condition and map."""
+    tables = {"map": drift[MAP], "condition": drift[CONDITION]}
+    pair, condition = (
+        table.groupby(list(table), sort=False, observed=True).ngroup().to_numpy() for table in tables.values()
+    )
+    maps, conditions = (
+        list(table.drop_duplicates().itertuples(index=False, name=None)) for table in tables.values()
+    )
     images, image = np.unique(drift["image"].to_numpy(), return_inverse=True)
-    pair, maps = _numbered(drift, MAP)
-    condition, conditions = _numbered(drift, CONDITION)
-    shape = (len(maps), len(conditions), len(images))
-    at = (pair * shape[1] + condition) * shape[2] + image
+    shape = len(maps), len(conditions), len(images)
+    at = np.ravel_multi_index((pair, condition, image), shape)
     if len(np.unique(at)) < len(at):
         raise ValueError(
             "the table drift holds two rows of the same image, condition, method and layer; "
@@ -59,12 +58,6 @@ def cube(drift: pd.DataFrame, column: str = "rmse") -> Cube:
     return Cube(values, maps, pd.MultiIndex.from_tuples(conditions, names=CONDITION), images)
 
 
-def _numbered(table: pd.DataFrame, columns: list[str]) -> tuple[np.ndarray, list[tuple]]:
-    """A number for each row, and the values that it stands for, in order of appearance."""
-    number = table.groupby(columns, sort=False, observed=True).ngroup().to_numpy()
-    return number, list(table[columns].drop_duplicates().itertuples(index=False, name=None))
-
-
 def laid(
     table: pd.DataFrame, columns: Sequence[str], conditions: pd.MultiIndex, images: np.ndarray, name: str
 ) -> dict[str, np.ndarray]:
@@ -73,27 +66,32 @@ def laid(
     Raises:
         ValueError: an image is missing in a condition, or stands there twice.
     """
-    row = conditions.get_indexer(pd.MultiIndex.from_frame(table[CONDITION]))
-    known = np.isin(table["image"], images) & (row >= 0)
-    at = row[known] * len(images) + np.searchsorted(images, table["image"].to_numpy()[known])
-    count = np.bincount(at, minlength=len(conditions) * len(images)).reshape(len(conditions), -1)
-    if (count != 1).any():
-        c, i = np.argwhere(count != 1)[0]
-        corruption, severity = conditions[c]
+    known = pd.MultiIndex.from_frame(table[["image", *CONDITION]])
+    wanted = pd.MultiIndex.from_tuples([(image, *condition) for condition in conditions for image in images])
+    for bad, times in ((wanted[~wanted.isin(known)], 0), (known[known.duplicated()], 2)):
+        if len(bad):
+            image, corruption, severity = bad[0]
+            raise ValueError(
+                f"the table {name} holds image {image} {times} times for {corruption}, severity {severity}; "
+                "it needs every image that drift holds once in each condition"
+            )
+    rows = table.iloc[known.get_indexer(wanted)]
+    return {column: rows[column].to_numpy().reshape(len(conditions), -1) for column in columns}
+
+
+def rows_of(rows: pd.DataFrame, method: str, layer: str, name: str) -> pd.DataFrame:
+    """The rows of one map; a ValueError says which maps the table has instead, if it has none."""
+    found = rows[(rows["method"] == method) & (rows["layer"] == layer)]
+    if found.empty:
+        groups = rows[rows["method"] != ""].drop_duplicates(MAP).groupby("method", sort=False)["layer"]
+        there = "; ".join(f"{m} at {', '.join(map(str, layers))}" for m, layers in groups)
         raise ValueError(
-            f"the table {name} holds image {images[i]} {count[c, i]} times for {corruption}, severity "
-            f"{severity}; it needs every image that drift holds once in each condition"
+            f"method={method!r}, layer={layer!r} is not in the table {name}; it has {there or 'none'}"
         )
-    found = {}
-    for column in columns:
-        values = table[column].to_numpy()[known]
-        array = np.empty(count.size, values.dtype)
-        array[at] = values
-        found[column] = array.reshape(count.shape)
     return found
 
 
-def resampled(n: int, resamples: int, seed: int) -> np.ndarray:
+def resampled(n: int, resamples: int, seed: int = 0) -> np.ndarray:
     """Weights of n images, float32 (1 + resamples, n): as they are, then the bootstrap."""
     return np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
 
@@ -111,14 +109,3 @@ def ends(name: str) -> list[str]:
 def estimate(samples: np.ndarray) -> tuple[float, float, float]:
     """Value, low and high of samples (1 + resamples,), the first of which is the value."""
     return (samples[0], *interval(samples[1:]))
-
-
-def require_map(rows: pd.DataFrame, method: str, layer: str, name: str) -> None:
-    """Raise a ValueError unless the table has rows of this method at this layer."""
-    known = rows[MAP].drop_duplicates()
-    if not ((known["method"] == method) & (known["layer"] == layer)).any():
-        groups = known[known["method"] != ""].groupby("method", sort=False)["layer"]
-        there = "; ".join(f"{m} at {', '.join(map(str, layers))}" for m, layers in groups)
-        raise ValueError(
-            f"method={method!r}, layer={layer!r} is not in the table {name}; it has {there or 'none'}"
-        )

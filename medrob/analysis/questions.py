@@ -1,22 +1,31 @@
-"""The list of the declared questions, their tests, corrected for their number, and the answers."""
+"""The declared questions, their tests, corrected for their number, the answers, and the numbers to quote."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from medrob.analysis.association import PARTIAL, POOLED, WITHIN, association
-from medrob.analysis.evidence import Evidence, once
-from medrob.analysis.failure import flip, warnings
-from medrob.analysis.finding import FDR, HOLM, OPPOSITE, SMALL, YES, Finding, holm
-from medrob.analysis.layout import EVERY, MAP, held, require_map
-from medrob.analysis.per_image import PER_IMAGE, PER_IMAGE_PARTIAL, per_image
-from medrob.check import require
+from medrob.analysis.chance import FDR, HOLM, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
+from medrob.analysis.evidence import Evidence
+from medrob.analysis.layout import CONDITION, EVERY, INPUT, MAP, ends, rows_of
+from medrob.analysis.links import (
+    PARTIAL,
+    PER_IMAGE,
+    PER_IMAGE_PARTIAL,
+    POOLED,
+    WITHIN,
+    association,
+    per_image,
+)
+from medrob.analysis.means import mean_drift
+from medrob.analysis.warning import AHEAD, added, beside, failure, flip, warnings, warnings_at
+from medrob.corruptions import CLEAN
 
 TEST = [*MAP, "kind", "corruption", "value", "low", "high", "p", "across_classes"]
 LARGEST, SMALLEST = "the largest drift", "the smallest drift"
@@ -34,56 +43,35 @@ class Question:
         chance: the value where there is nothing. small: how far from it is too little to matter.
         beyond: the kind of the row that holds the RMSE of the picture fixed, "" = none.
         title, axis: of its panel in a figure.
-        quoted: kind -> the name of its number in the summary, and what it is.
     """
 
     name: str
     text: str
     tests: Callable[[Evidence], pd.DataFrame]
     kind: Callable[[int], str]
-    chance: float
-    small: float
+    chance: float = 0.0
+    small: float = SMALL["correlation"]
     beyond: str = ""
     title: str = ""
     axis: str = "rank correlation"
-    quoted: Mapping[str, tuple[str, str]] = field(default_factory=dict)
 
 
-SAME_LESS_RMSE = "the same, less what the RMSE of the picture explains"
 QUESTIONS = (
     Question(
         "between conditions",
         "Does the map move more under the corruption that costs more AUC?",
         association,
         lambda severity: WITHIN,
-        chance=0.0,
-        small=SMALL["correlation"],
         beyond=PARTIAL,
         title="between conditions",
-        quoted={
-            WITHIN: (
-                "association",
-                "rank correlation of AUC drop and drift within severity, the interval over images alone",
-            ),
-            PARTIAL: ("partial association", SAME_LESS_RMSE),
-        },
     ),
     Question(
         "per image",
         "Does the map move more in the image, of one class, that loses more margin?",
         per_image,
         lambda severity: PER_IMAGE,
-        chance=0.0,
-        small=SMALL["correlation"],
         beyond=PER_IMAGE_PARTIAL,
         title="image by image",
-        quoted={
-            PER_IMAGE: (
-                "per image",
-                "rank correlation of margin drop and drift over images, within condition and class",
-            ),
-            PER_IMAGE_PARTIAL: ("partial per image", SAME_LESS_RMSE),
-        },
     ),
     Question(
         "warning",
@@ -98,72 +86,56 @@ QUESTIONS = (
 )
 
 
-@once
+@cache
 def tests(evidence: Evidence) -> pd.DataFrame:
     """The tests of all questions and maps, p corrected for their number.
 
+    "pooled" correlations grow with severity by construction: they are described, not tested.
+
     Returns:
         method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or an AUROC), low,
-        high, p, across_classes (the value if the class is not held fixed; NaN between conditions), and as in
-        `corrected`.
+        high, p, across_classes (the value if the class is not held fixed; NaN between conditions), family
+        ("declared" or "exploration"), p_adjusted (NaN where nothing is tested) and correction: "Holm" (1979)
+        in the declared family, "Benjamini-Hochberg" (1995, the false discovery rate) in the rest.
     """
     parts = [question.tests(evidence) for question in QUESTIONS]
     usual = {"corruption": EVERY, "across_classes": np.nan}
-    parts = [part.assign(**{c: v for c, v in usual.items() if c not in part}) for part in parts if len(part)]
+    parts = [part.assign(**{c: v for c, v in usual.items() if c not in part}) for part in parts]
     rows = pd.concat([part[TEST] for part in parts], ignore_index=True)
     kinds = [question.kind(evidence.declared["severity"]) for question in QUESTIONS]
-    method, layer = evidence.declared["method"], evidence.declared["layer"]
-    declared = (rows["method"] == method) & (rows["layer"] == layer) & rows["kind"].isin(kinds)
-    return corrected(rows, (declared & (rows["corruption"] == EVERY)).to_numpy())
-
-
-def corrected(rows: pd.DataFrame, declared: np.ndarray) -> pd.DataFrame:
-    """Correct p for the number of tests: the family declared beforehand by Holm, the rest as exploration.
-
-    Returns:
-        The rows with three more columns: family ("declared" or "exploration"), p_adjusted and correction:
-        "Holm" (1979) in the family, "Benjamini-Hochberg" (1995, the false discovery rate) in the rest. NaN
-        where p is.
-        "pooled" correlations grow with severity by construction; they are described, not tested: NaN.
-    """
-    tested = rows["p"].notna().to_numpy() & (rows["kind"] != POOLED).to_numpy()
+    mine = pd.MultiIndex.from_frame(rows[MAP]).isin([evidence.declared_map])
+    declared = (mine & rows["kind"].isin(kinds) & (rows["corruption"] == EVERY)).to_numpy()
+    tested = (rows["p"].notna() & (rows["kind"] != POOLED)).to_numpy()
     found, p = np.full(len(rows), np.nan), rows["p"].to_numpy(float)
-    found[declared & tested] = holm(p[declared & tested])
-    if (~declared & tested).any():
-        found[~declared & tested] = false_discovery_control(p[~declared & tested])
+    for family, correct in ((declared & tested, holm), (~declared & tested, false_discovery_control)):
+        found[family] = correct(p[family]) if family.any() else np.nan
     family, correction = (np.where(declared, *pair) for pair in (("declared", "exploration"), (HOLM, FDR)))
     return rows.assign(family=family, p_adjusted=found, correction=correction)
 
 
-def rows_of(rows: pd.DataFrame, method: str, layer: str, name: str) -> pd.DataFrame:
-    """The rows of one method and layer over all corruptions, by kind; a ValueError if there are none."""
-    require(rows, [*MAP, "kind", "value", "low", "high", "p"], name)
-    require_map(rows, method, layer, name)
-    chosen = rows[(rows["method"] == method) & (rows["layer"] == layer)]
-    if "corruption" in chosen:
-        chosen = chosen[chosen["corruption"] == EVERY]
-    return chosen.set_index("kind")
+def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
+    """The tests of the declared map over all corruptions, by kind."""
+    method, layer = tests.loc[tests["family"] == "declared", MAP].iloc[0]
+    found = rows_of(tests, method, layer, "tests")
+    return found[found["corruption"] == EVERY].set_index("kind")
 
 
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
-    """The tests declared beforehand, each with its verdict.
-
-    Args:
-        tests: from `tests`.
+    """The tests declared beforehand, from `tests`, each with its verdict.
 
     Returns:
         kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond
         (of a yes or its opposite: the verdict on what goes beyond the RMSE of the picture; "" where that is
         not asked).
     """
-    require(tests, ["family", "p_adjusted", "correction"], "tests")
-    rows, found = tests[tests["family"] == "declared"], []
-    for question, row in zip(QUESTIONS, rows.to_dict("records"), strict=True):
+    kinds, found = declared_kinds(tests), []
+    rows = tests[tests["family"] == "declared"].to_dict("records")
+    for question, row in zip(QUESTIONS, rows, strict=True):
         finding, beyond = Finding.of(row), ""
         verdict = finding.verdict(chance=question.chance, small=question.small)
         if question.beyond and verdict in (YES, OPPOSITE):
-            partial = rows_of(tests, row["method"], row["layer"], "tests").loc[question.beyond]
-            beyond = Finding.of(partial).verdict(chance=0, small=question.small)
+            partial = Finding.of(kinds.loc[question.beyond])
+            beyond = partial.verdict(chance=0, small=question.small)
         numbers = (finding.value, finding.low, finding.high, finding.p, row["correction"])
         about = (row["kind"], question.name, question.text)
         found.append((*about, *numbers, verdict, row["across_classes"], beyond))
@@ -181,47 +153,146 @@ def sensitivity(evidence: Evidence) -> pd.DataFrame:
         The rows of `answers` for each extreme, with counted_as ("the largest drift" or "the smallest
         drift"). Empty if no map is degenerate, or all are.
     """
-    alone = declared_alone(evidence)
-    values = alone.drift["rmse"]
-    parts = []
+    alone = evidence.only(*evidence.declared_map)
+    values, parts = alone.drift["rmse"], [pd.DataFrame(columns=["kind", "verdict", "counted_as"])]
     if values.isna().any() and values.notna().any():
         for name, value in ((LARGEST, values.max()), (SMALLEST, values.min())):
             drift = alone.drift.assign(degenerate=False, rmse=values.fillna(value))
             filled = replace(alone, drift=drift, resamples=min(alone.resamples, 500))
             parts.append(answers(tests(filled)).assign(counted_as=name))
-    empty = pd.DataFrame(columns=["kind", "verdict", "counted_as"])
-    return pd.concat(parts, ignore_index=True) if parts else empty
-
-
-def declared_alone(evidence: Evidence) -> Evidence:
-    """The evidence of the declared map alone, which has the same answers and takes far less time."""
-    declared = evidence.declared
-    return evidence.only(method=declared["method"]).only(layer=declared["layer"])
+    return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def answers_of_runs(runs: Mapping[str, Evidence]) -> pd.DataFrame:
     """The answers of every run, each with its own declared map at its own highest severity.
 
-    Args:
-        runs: name -> evidence.
-
     Returns:
         A row per run and question: run, method, layer, severity, conditions (in words), and the columns of
         `answers`; p is corrected by Holm within each run.
     """
-    if not runs:
-        raise ValueError("there are no runs to ask; give at least one")
     parts = []
     for name, evidence in runs.items():
-        found = answers(tests(declared_alone(evidence)))
-        known: dict[str, Any] = {"run": name, **evidence.declared, "conditions": grid(held(evidence.drift))}
+        found = answers(tests(evidence.only(*evidence.declared_map)))
+        conditions = grid(evidence.drift[CONDITION].itertuples(index=False, name=None))
+        known: dict[str, Any] = {"run": name, **evidence.declared, "conditions": conditions}
         parts.append(pd.DataFrame(known, index=found.index).join(found))
     return pd.concat(parts, ignore_index=True)
 
 
-def grid(conditions: set[tuple[str, int]]) -> str:
+def grid(conditions: Iterable[tuple[str, int]]) -> str:
     """Conditions in words: ``contrast 1-5; fog 3``."""
     levels: dict[str, list[int]] = {}
-    for corruption, severity in sorted(conditions):
+    for corruption, severity in sorted(set(conditions)):
         levels.setdefault(corruption, []).append(severity)
     return "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in levels.items())
+
+
+# -- The numbers that a text quotes, each under a name --------------------------------------------------
+
+COLUMNS = ["name", "value", "low", "high", "p", "correction", "what"]
+UNTESTED = (np.nan, "")  # p and correction
+PLAIN = (np.nan, np.nan, *UNTESTED)  # nor an interval
+LESS_RMSE = "the same, less what the RMSE of the picture explains"
+QUOTED = {  # tests: the names of their numbers, and what they are
+    WITHIN: (
+        "association",
+        "rank correlation of AUC drop and drift within severity, the interval over images alone",
+    ),
+    PARTIAL: ("partial association", LESS_RMSE),
+    PER_IMAGE: (
+        "per image",
+        "rank correlation of margin drop and drift over images, within condition and class",
+    ),
+    PER_IMAGE_PARTIAL: ("partial per image", LESS_RMSE),
+}
+COUNTED = {  # columns of `failure`, which are added up: the name of the number, and what it is
+    ("events", "lost_events"): ("flips", "flipped predictions"),
+    ("cases", "lost"): ("pictures", "pictures"),
+    ("lost",): ("lost", "pictures without a usable map"),
+    ("lost_events",): ("lost flips", "flipped predictions without a usable map"),
+    ("compared",): ("compared", "pictures that the warning rests on, in strata with and without flips"),
+    ("compared_events",): ("compared flips", "flipped predictions among them"),
+}
+
+
+def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
+    """The numbers of a run: of the declared layer, and of methods that explain the input.
+
+    Args:
+        scores: from `medrob.evaluation.score`.
+
+    Returns:
+        name, value, low, high, p (corrected; NaN where nothing is tested), correction (of p: "Holm",
+        "Benjamini-Hochberg" or "none"; "" where nothing is tested), what (in words).
+    """
+    drift, severity = evidence.drift, evidence.declared["severity"]
+    layers = [evidence.declared["layer"], INPUT]
+    rows = list(_of_scores(scores))
+    drift = drift[drift["layer"].isin(layers) & (drift["severity"] == severity)]
+    for row in mean_drift(drift, MAP).itertuples():
+        what = f"mean drift (RMSE of min-max maps), {row.method} at {row.layer}, severity {severity}"
+        rows.append((f"drift {row.method} {row.layer}", row.value, row.low, row.high, *UNTESTED, what))
+    tested = tests(evidence)
+    tested = tested[tested["layer"].isin(layers) & (tested["corruption"] == EVERY)]
+    for row in tested[tested["kind"].isin(QUOTED)].itertuples():
+        (name, what), where = QUOTED[row.kind], (row.method, row.layer)
+        found = row.value, row.low, row.high, row.p_adjusted, row.correction
+        rows.append((" ".join((name, *where)), *found, f"{what}, {' at '.join(where)}"))
+    corrections = tested[tested["kind"] == flip(severity)].set_index(MAP)[["p_adjusted", "correction"]]
+    warned = warnings_at(failure(evidence), severity)
+    for row in warned[warned["layer"].isin([*layers, ""])].itertuples():
+        label = " ".join(part for part in (row.signal, row.method, row.layer) if part)
+        what = f"AUROC of {label} for a flipped prediction, severity {severity}, within a class"
+        numbers = row.auroc, row.low, row.high
+        if not row.method:
+            what += ", on the pictures that have the declared map"
+            rows.append((f"warning {label}", *numbers, row.p, "none", what))
+            continue
+        rows.append((f"warning {label}", *numbers, *corrections.loc[(row.method, row.layer)], what))
+        what = f"AUROC of {label} less that of low confidence on the same pictures, severity {severity}"
+        rows.append((f"gain {label}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
+    return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:5], float))
+
+
+def _of_scores(scores: pd.DataFrame) -> Iterator[tuple]:
+    aucs = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
+    clean = aucs[aucs["corruption"] == CLEAN[0]]
+    yield "clean auc", *clean.iloc[0][["value", "low", "high"]], *UNTESTED, "AUC on clean images"
+    dirty = aucs[(aucs["corruption"] != CLEAN[0]) & aucs["drop"].notna()]
+    if len(dirty):
+        worst = dirty.loc[dirty["drop"].idxmax()]
+        what = f"largest AUC drop: {worst['corruption']}, severity {worst['severity']}"
+        yield "worst drop", *worst[ends("drop")], *UNTESTED, what
+
+
+def declared(evidence: Evidence) -> pd.DataFrame:
+    """What a text quotes of the declared map and tests, under names that hold whatever the map is.
+
+    Returns:
+        name, value (a number or words), low, high, p, correction, what (in words).
+    """
+    method, layer, severity = evidence.declared.values()
+    rows: list[tuple] = [(part, x, *PLAIN, f"declared {part}") for part, x in evidence.declared.items()]
+    for row in answers(tests(evidence)).itertuples():
+        name, text, numbers = row.name, row.question, (row.value, row.low, row.high)
+        rows.append((name, *numbers, row.p_adjusted, row.correction, text))
+        rows.append((f"{name} verdict", row.verdict, *PLAIN, f"the answer to: {text}"))
+        if np.isfinite(row.across_classes):
+            what = f"{text} The same without holding the class fixed; not tested"
+            rows.append((f"{name} across classes", row.across_classes, *PLAIN, what))
+    warned = rows_of(warnings_at(failure(evidence), severity), method, layer, "failure").iloc[0]
+    for columns, (name, what) in COUNTED.items():
+        value = int(sum(warned[column] for column in columns))
+        rows.append((name, value, *PLAIN, f"{what} at severity {severity}"))
+    signals = beside(evidence)
+    for row in signals[(signals["event"] == "flipped") & (signals["signal"] != "drift")].to_dict("records"):
+        ahead, name = Finding.of(row, AHEAD), f"ahead of {row['signal']}"
+        what = f"AUROC of drift less that of {row['signal']}, on the same pictures"
+        rows.append((name, ahead.value, ahead.low, ahead.high, *UNTESTED, what))
+        verdict = ahead.verdict(chance=0, small=0, tested=False)
+        word = {YES: "better", OPPOSITE: "worse", UNDEFINED: UNDEFINED}.get(verdict, "not distinguishable")
+        rows.append((f"{name} verdict", word, *PLAIN, f"drift beside {row['signal']} as a warning of a flip"))
+    for row in rows_of(added(evidence), method, layer, "added").itertuples():
+        what = f"AUROC that drift adds to what is known without a map, for: prediction {row.event}"
+        rows.append((f"added {row.event}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
+    return pd.DataFrame([(f"declared {name}", *rest) for name, *rest in rows], columns=COLUMNS)

@@ -21,8 +21,7 @@ PER_IMAGE_LINK = "the image whose map moves more loses {} margin"
 
 def _kinds(tests: pd.DataFrame) -> pd.DataFrame:
     """The tests of the declared map over all corruptions, by kind."""
-    method, layer = tests.loc[tests["family"] == "declared", MAP].iloc[0]
-    return analysis.rows_of(tests, method, layer, "tests")
+    return analysis.declared_kinds(tests)
 
 
 def association(tests: pd.DataFrame) -> str:

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding, require_map
+from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding, rows_of
 
 SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")  # what Markdown, or TeX within it, would not show as it is
 BARE = ("value", "auroc", "area")  # numbers whose interval stands in the columns low and high
@@ -59,8 +59,7 @@ def text(*parts: str | Sequence[str]) -> str:
 
 def of_map(rows: pd.DataFrame, table: str, method: str, layer: str) -> pd.DataFrame:
     """The rows of one map; a ValueError names the table that has none."""
-    require_map(rows, method, layer, table)
-    return rows[(rows["method"] == method) & (rows["layer"] == layer)]
+    return rows_of(rows, method, layer, table)
 
 
 def finding(row: Mapping | pd.Series, stem: str = "value") -> Finding:

@@ -1,0 +1,143 @@
+"""How far the maps of a run move: means over images, and lines of drop against drift."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t as student
+
+from medrob.analysis.layout import CONDITION, MAP, ends
+from medrob.check import require
+from medrob.evaluation import bootstrap_weights, interval
+
+RESAMPLES = 200  # of the bands over images
+STEPS = 40  # points of a line
+
+
+def mean_drift(
+    drift: pd.DataFrame, by: Sequence[str] = (*CONDITION, *MAP), *, metric: str = "rmse"
+) -> pd.DataFrame:
+    """Mean of a column of the drift in each group of maps, over the images whose maps are not degenerate.
+
+    Args:
+        by: the columns that make a group; within it, an image's values are averaged first.
+
+    Returns:
+        The columns of `by`, then stratum ("all"), value, low, high (2,000 resamples of the images; at least
+        two images), images (that count), degenerate (share).
+    """
+    by = list(by)
+    flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
+    wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
+    wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
+    x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
+    w = bootstrap_weights(len(wide), 2000)
+    with np.errstate(invalid="ignore"):
+        samples = (w @ x) / (w @ known)
+        value = x.sum(0) / known.sum(0)
+    limits = np.array([interval(column) for column in samples.T]).reshape(-1, 2)
+    limits[known.sum(0) < 2] = np.nan  # one image has no spread
+    frame = flat.index.to_frame(index=False).assign(stratum="all", value=value)
+    frame["low"], frame["high"] = limits.T
+    return frame.assign(images=known.sum(0), degenerate=flat.to_numpy())
+
+
+def strata(drift: pd.DataFrame, *, metric: str = "rmse") -> pd.DataFrame:
+    """`mean_drift` by severity, method and layer for all, prediction-preserved and flipped images."""
+    kept = drift["preserved"].astype(bool)
+    parts = []
+    for stratum, rows in {"all": drift, "preserved": drift[kept], "flipped": drift[~kept]}.items():
+        if len(rows):
+            means = mean_drift(rows, ("severity", *MAP), metric=metric).assign(stratum=stratum)
+            parts.append(means.sort_values("severity", kind="stable"))
+    return pd.concat(parts, ignore_index=True)
+
+
+def by_layer(means: pd.DataFrame, *, severity: int) -> pd.DataFrame:
+    """The means at a severity as a table: a row a method, a column a layer, in the order of the maps."""
+    wide = means[means["severity"] == severity].set_index(MAP)["value"].unstack("layer")
+    return wide[list(dict.fromkeys(means["layer"]))]
+
+
+def drift_by_class(
+    drift: pd.DataFrame, classes: Sequence[str], *, method: str, severity: int
+) -> pd.DataFrame:
+    """`mean_drift` of one method at one severity, for each corruption, class (``of``) and layer.
+
+    The class is that of the label; "all" where an image has several.
+    """
+    require(drift, ["label"], "drift")
+    rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
+    rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).astype(object).fillna("all"))
+    return mean_drift(rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"))
+
+
+def drop_and_drift(scores: pd.DataFrame, mean: pd.DataFrame, *, method: str) -> pd.DataFrame:
+    """The AUC drop of every condition, from `score`, beside the mean drift of one method, from `mean_drift`.
+
+    Returns:
+        A row per condition and layer: the columns of `mean`, and drop, drop_low, drop_high.
+    """
+    require(scores, ["class", *ends("drop")], "scores")
+    auc = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
+    return auc[[*CONDITION, *ends("drop")]].merge(mean[mean["method"] == method], on=CONDITION)
+
+
+def lines_over_corruptions(pairs: pd.DataFrame) -> pd.DataFrame:
+    """Least squares of drop against drift over the corruptions of each layer and severity.
+
+    Args:
+        pairs: from `drop_and_drift`.
+
+    Returns:
+        layer, severity, drift, drop, low, high (95 % interval of the line): the points along each line. A
+        panel has none where fewer than three corruptions are known, or all have the same drift.
+    """
+    return _lines(pairs.dropna(subset=["value", "drop"]), "value", "corruption", _least_squares)
+
+
+def lines_over_images(points: pd.DataFrame) -> pd.DataFrame:
+    """As `lines_over_corruptions`, over the images and corruptions: of `moved_and_fell`.
+
+    A line leaves out the outermost half per cent of the points; its interval resamples images with all their
+    points.
+    """
+    return _lines(points.dropna(subset=["rmse", "drop"]), "rmse", "image", _clustered)
+
+
+def _lines(rows: pd.DataFrame, x: str, unit: str, fit: Callable[..., tuple[np.ndarray, ...]]) -> pd.DataFrame:
+    """A line for each layer and severity in which three units or more are known and the drift differs."""
+    parts = [pd.DataFrame(columns=["layer", "severity", "drift", "drop", "low", "high"], dtype=float)]
+    for (layer, severity), group in rows.groupby(["layer", "severity"], sort=False, observed=True):
+        drift, drop = group[x].to_numpy(float), group["drop"].to_numpy(float)
+        if group[unit].nunique() > 2 and np.ptp(drift) >= 1e-9:
+            line = dict(zip(parts[0].columns[2:], fit(drift, drop, group[unit].to_numpy()), strict=True))
+            parts.append(pd.DataFrame({"layer": layer, "severity": severity, **line}))
+    return pd.concat(parts[1:] or parts, ignore_index=True)
+
+
+def _least_squares(x: np.ndarray, y: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, ...]:
+    """Where the line is drawn, its height there and the ends of its 95 % interval (Student's t)."""
+    at = np.linspace(x.min(), x.max(), STEPS)
+    slope, intercept = np.polyfit(x, y, 1)
+    residuals, centred = y - slope * x - intercept, x - x.mean()
+    variance = (residuals**2).sum() / (len(x) - 2)
+    error = np.sqrt(variance * (1 / len(x) + (at - x.mean()) ** 2 / (centred**2).sum()))
+    half = student.ppf(0.975, len(x) - 2) * error
+    line = intercept + slope * at
+    return at, line, line - half, line + half
+
+
+def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, ...]:
+    """As `_least_squares`; the interval resamples images: weighted sums of each image add up."""
+    images, place = np.unique(image, return_inverse=True)
+    sums = np.stack([np.bincount(place, v) for v in (np.ones(len(x)), x, y, x * x, x * y)], 1)
+    weights = bootstrap_weights(len(images), RESAMPLES)
+    n, sx, sy, sxx, sxy = (np.concatenate([np.ones((1, len(images))), weights]) @ sums).T
+    slope = (sxy - sx * sy / n) / np.maximum(sxx - sx**2 / n, 1e-12)
+    left, right = np.quantile(x, [0.005, 0.995])
+    at = np.linspace(left, right, STEPS)
+    lines = (sy / n)[:, None] + slope[:, None] * (at - (sx / n)[:, None])
+    return at, lines[0], *np.quantile(lines[1:], [0.025, 0.975], axis=0)

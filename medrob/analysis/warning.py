@@ -1,0 +1,340 @@
+"""Image by image: does a moved map warn of a failure, beside what needs no map, and what does it add?"""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from functools import cache
+
+import numpy as np
+import pandas as pd
+from scipy.special import expit
+
+from medrob.analysis.chance import HOLM, exchange_p, exchanged, holm
+from medrob.analysis.detection import (
+    auroc_interval,
+    centred_ranks,
+    compared,
+    detect,
+    precision_interval,
+    roc_within,
+    steps,
+)
+from medrob.analysis.evidence import DOUBT, Evidence
+from medrob.analysis.layout import INPUT, MAP, ends, estimate
+from medrob.evaluation import interval
+
+ALARMS = np.linspace(0, 1, 101)
+CURVES = 200  # resamples of a ROC curve
+COVERAGES = np.arange(1, 21) / 20
+BEST = "best possible"
+FOLDS = 5
+AHEAD = ends("ahead")
+
+
+@cache
+def failure(evidence: Evidence) -> pd.DataFrame:
+    """Per image: does a moved map go with a failure? AUROC within corruption, severity and clean class.
+
+    Only pictures of the same corruption and severity, which the network predicts alike when clean, are
+    compared with each other: see `medrob.analysis.detection`.
+
+    Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
+    where there is one label an image). Signals: the drift of each method and layer, and what needs no
+    map: low confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image.
+    Intervals resample images; p is two-sided, from exchanging whole images of a clean class. Pictures whose
+    maps are degenerate are left out of the rows of their drift; `confidence` and `gain` are of the same
+    pictures. The rows of what needs no map are of the pictures that have the declared map.
+
+    Returns:
+        severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
+        high, p, confidence (AUROC of low confidence on the same pictures), gain (auroc less that), precision
+        (average precision), each with _low and _high, chance (of precision), events, cases, lost (pictures
+        without a map), lost_events (how many of these), compared (pictures of the strata in which some fail
+        and others do not: on these all numbers rest), compared_events (how many of these), within (the
+        corruptions of these strata), across_classes (AUROC within corruption and severity alone: it may tell
+        classes apart instead of failures; described, not tested). NaN where nothing can be compared.
+    """
+    moved = evidence.moved
+    signals = {("drift", *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
+    signals |= {(name, "", ""): v for name, v in evidence.declared_signals.items() if name != "drift"}
+    rows = []
+    for severity in np.unique(evidence.severities):
+        at = evidence.severities == severity
+        chosen = {key: values[at] for key, values in signals.items()}
+        rows += [(int(severity), *row) for row in _at_severity(evidence, chosen, at)]
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
+    columns += [*ends("confidence"), *ends("gain"), *ends("precision"), "chance", "events", "cases", "lost"]
+    columns += ["lost_events", "compared", "compared_events", "within", "across_classes"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _at_severity(
+    evidence: Evidence, signals: dict[tuple[str, str, str], np.ndarray], at: np.ndarray
+) -> list[tuple]:
+    """The rows of `failure` of one severity, whose conditions are `at`."""
+    w, group, corruptions = evidence.weights, evidence.group, evidence.corruptions[at]
+    happened = np.stack([event[at] for event in evidence.events.values()])
+    ranks = centred_ranks(np.stack(list(signals.values())), group)
+    sums = [exchanged(ranks, event.astype(float), evidence.orders).sum(1) for event in happened]
+    doubt = evidence.signals[DOUBT][at]
+    plain: dict[bytes, list] = {}  # how low confidence does, for each choice of pictures
+
+    def of_signal(key: tuple[str, str, str], p: np.ndarray) -> list[tuple]:
+        signal, use = signals[key], np.isfinite(signals[key])
+        if (same := use.tobytes()) not in plain:
+            plain[same] = detect(np.where(use, doubt, np.nan), happened, w, group)
+        found = detect(signal, happened, w, group)
+        across = detect(signal, happened, w[:, :1], np.zeros_like(group))
+        rows = []
+        for i, event in enumerate(happened):
+            (auroc, precision, chance), usual = found[i], plain[same][i][0]
+            pictures, failed = compared(use, event, group)
+            n, k = int(pictures.sum()), int(failed.sum())
+            counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
+            rows.append((
+                *key, auroc[0], *auroc_interval(auroc, k, n - k), p[i] if np.isfinite(auroc[0]) else np.nan,
+                usual[0], *auroc_interval(usual, k, n - k), *estimate(auroc - usual),
+                precision[0], *precision_interval(precision), chance, *counts, n, k,
+                ", ".join(corruptions[pictures > 0]), float(across[i][0][0]),
+            ))  # fmt: skip
+        return rows
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
+        found = list(pool.map(of_signal, signals, np.stack([exchange_p(s) for s in sums], 1)))
+    return [(event, *rows[i]) for i, event in enumerate(evidence.events) for rows in found]
+
+
+def flip(severity: int) -> str:
+    """The kind of the test that drift warns of a flip at a severity."""
+    return f"flipped, severity {severity}"
+
+
+def warnings(evidence: Evidence) -> pd.DataFrame:
+    """The rows of `failure` for drift, as tests: value is the AUROC, kind names event and severity."""
+    rows = failure(evidence).query("signal == 'drift'").rename(columns={"auroc": "value"})
+    return rows.assign(kind=rows["event"] + ", severity " + rows["severity"].astype(str))
+
+
+def warnings_at(failure: pd.DataFrame, severity: int, event: str = "flipped") -> pd.DataFrame:
+    """The rows of `failure` at a severity for an event."""
+    return failure[(failure["severity"] == severity) & (failure["event"] == event)]
+
+
+def best_warning(failure: pd.DataFrame, severity: int) -> pd.Series:
+    """The method and layer whose drift warns best of a flip, of all that there are: chosen after looking.
+
+    Its AUROC and interval flatter it, as the best of many is partly the luckiest. p_adjusted, by Holm
+    (1979) over all maps at this severity, makes up for the choice.
+
+    Returns:
+        The row of `failure`, with p_adjusted, correction and maps (out of how many it was chosen: 0, and NaN,
+        where nothing failed or no map is usable).
+    """
+    rows = warnings_at(failure, severity).query("signal == 'drift'")
+    known = int(rows["auroc"].notna().sum())
+    rows = rows.assign(p_adjusted=holm(rows["p"]), correction=HOLM, maps=known)
+    return rows.loc[rows["auroc"].idxmax()] if known else rows.iloc[0]
+
+
+@cache
+def beside(evidence: Evidence) -> pd.DataFrame:
+    """The declared drift beside each signal that needs no map, on the same pictures, with paired intervals.
+
+    Returns:
+        event, signal ("drift" or a baseline), auroc (as in `failure`), low, high, ahead (AUROC of drift less
+        this one; NaN for drift itself), precision (average precision), each with _low and _high, chance (of
+        precision), compared, events (pictures that the numbers rest on, and those of them in which it
+        happened). NaN as in `failure`.
+    """
+    group, at, rows = evidence.group, evidence.highest, []
+    signals = {name: signal[at] for name, signal in evidence.declared_signals.items()}
+    happened = np.stack([event[at] for event in evidence.events.values()])
+    found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
+    for i, event in enumerate(evidence.events):
+        pictures, failed = compared(np.isfinite(signals["drift"]), happened[i], group)
+        n, k = int(pictures.sum()), int(failed.sum())
+        for name in signals:
+            auroc, precision, chance = found[name][i]
+            ahead = found["drift"][i][0] - auroc if name != "drift" else np.full(len(auroc), np.nan)
+            numbers = (auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead))
+            precisions = (precision[0], *precision_interval(precision))
+            rows.append((event, name, *numbers, *precisions, chance, n, k))
+    columns = ["event", "signal", "auroc", "low", "high", *AHEAD, *ends("precision")]
+    return pd.DataFrame(rows, columns=[*columns, "chance", "compared", "events"])
+
+
+def roc(evidence: Evidence) -> pd.DataFrame:
+    """ROC curves for a flip of the declared drift and of the baselines, on the pictures with a usable map.
+
+    Within each corruption and clean class, the mean over them weighs each by its pairs: the area is the AUROC
+    of `failure`.
+
+    Returns:
+        signal ("drift" or a baseline), alarms (share of false alarms, 0 to 1), found (share of the events
+        found), low, high. Empty where nothing can be found: no event, or nothing but events.
+    """
+    at, w, frames = evidence.highest, evidence.weights[:, : 1 + CURVES], [pd.DataFrame()]
+    for name, signal in evidence.declared_signals.items():
+        curves = roc_within(signal[at], evidence.events["flipped"][at], w, evidence.group, ALARMS)
+        if not np.isnan(curves[0]).any():
+            frames.append(_curve(name, "alarms", ALARMS, "found", curves))
+    return pd.concat(frames[1:] or frames, ignore_index=True)
+
+
+def _curve(signal: str, x: str, at: np.ndarray, y: str, samples: np.ndarray) -> pd.DataFrame:
+    """The curve of a signal, y against x, with its interval, from samples (1 + resamples, points)."""
+    low, high = np.array([interval(column) for column in samples[1:].T]).T
+    return pd.DataFrame({"signal": signal, x: at, y: samples[0], "low": low, "high": high})
+
+
+def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Risk against coverage (El-Yaniv & Wiener 2010), and the area below, of the declared drift and the rest.
+
+    All corruptions of a severity and all classes are taken together, as somebody would meet them: unlike
+    the AUROC of `failure`, this is helped by whatever tells corruptions or classes apart. Pictures with a
+    degenerate map are left out, for every signal, so that all curves are of the same pictures. Pictures with
+    equal signals are kept or set aside in proportion.
+
+    Returns:
+        The curves: signal ("drift", a baseline or "best possible"), coverage (share kept), risk (share of the
+        kept that is wrong), low, high. The areas: signal, area (mean risk over keeping 1, 2, ... all
+        pictures: Geifman & El-Yaniv 2017), low, high, saved (area of low confidence less this one; above 0 =
+        better than it), wrong (share of all: the area of a signal that knows nothing), spared (that less
+        area), both paired with _low and _high, cases, method, layer, severity. Both empty where no label is
+        known or no map usable.
+    """
+    signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
+    use = np.isfinite(signals["drift"])
+    if "wrong" not in evidence.events or not use.any():
+        return pd.DataFrame(), pd.DataFrame()
+    wrong = evidence.events["wrong"][evidence.highest][use]
+    w = evidence.weights[np.nonzero(use)[1]]
+    found = {name: signal[use] for name, signal in signals.items()} | {BEST: wrong.astype(float)}
+    shares = np.r_[COVERAGES, np.arange(1, len(wrong) + 1) / len(wrong)]
+    curves, areas = [], {}
+    for name, signal in found.items():
+        kept, lost = steps(signal, w.astype(float), w.astype(float) * wrong[:, None])
+        risks = np.full((w.shape[1], len(shares)), np.nan)
+        for b in np.flatnonzero(kept[-1] > 0):
+            risks[b] = np.interp(shares * kept[-1, b], kept[:, b], lost[:, b]) / (shares * kept[-1, b])
+        areas[name] = risks[:, len(COVERAGES) :].mean(1)
+        curves.append(_curve(name, "coverage", COVERAGES, "risk", risks[:, : len(COVERAGES)]))
+    known_nothing = wrong @ w / np.maximum(w.sum(0), 1)
+    rows = []
+    for name, area in areas.items():
+        gains = (*estimate(areas[DOUBT] - area), wrong.mean(), *estimate(known_nothing - area))
+        rows.append((name, *estimate(area), *gains, len(wrong), *evidence.declared.values()))
+    columns = ["signal", "area", "low", "high", *ends("saved"), "wrong", *ends("spared"), "cases", *MAP]
+    return pd.concat(curves, ignore_index=True), pd.DataFrame(rows, columns=[*columns, "severity"])
+
+
+@cache
+def added(evidence: Evidence) -> pd.DataFrame:
+    """Does drift add to confidence, entropy, margin and the picture's RMSE? For each method at a layer.
+
+    Two logistic models foretell an event (see `failure`) of images they have not seen, with and without
+    drift: five folds, all pictures of an image in the same one. Both hold corruption, severity and the class
+    predicted for the clean image fixed: each such stratum has a level of its own. Compared is their AUROC
+    within the strata; the interval of the gain resamples images, with the models as they are (it does not
+    hold how models of other images would differ). Pictures with a degenerate map are left out of that
+    method's rows. The maps are those of the declared layer, and of methods that explain the input.
+
+    Returns:
+        event, method, layer, auroc (with drift), low, high, gain (less that without), gain_low, gain_high,
+        events, cases. NaN where the events, or the rest, are on so few images that a fold has none of them.
+    """
+    w, group, moved = evidence.weights, evidence.group, evidence.moved
+    fold = np.random.default_rng(0).permutation(len(w)) % FOLDS
+    usual = np.stack(list(evidence.signals.values()))
+    rows = []
+    for event, happened in evidence.events.items():
+        without: dict[bytes, np.ndarray] = {}  # AUROC without drift, for each choice of pictures
+
+        def auroc(x: np.ndarray, use: np.ndarray, happened: np.ndarray = happened) -> np.ndarray:
+            return detect(_foretold(x, happened, use, fold, group), happened[None], w, group)[0][0]
+
+        for key, values in zip(moved.maps, moved.values, strict=True):
+            if key[1] not in (evidence.declared["layer"], INPUT):
+                continue
+            use = np.isfinite(values)
+            if (same := use.tobytes()) not in without:
+                without[same] = auroc(usual, use)
+            found = auroc(np.concatenate([usual, values[None]]), use)
+            counts = int(happened[use].sum()), int(use.sum())
+            rows.append((event, *key, *estimate(found), *estimate(found - without[same]), *counts))
+    columns = ["event", *MAP, "auroc", "low", "high", *ends("gain"), "events", "cases"]
+    return pd.DataFrame(rows, columns=columns)
+
+
+def _foretold(
+    x: np.ndarray, happened: np.ndarray, use: np.ndarray, fold: np.ndarray, group: np.ndarray
+) -> np.ndarray:
+    """Log odds of the event beyond those of the stratum, by a logistic model of the images of other folds.
+
+    Args:
+        x: (features, conditions, images). happened, use: bool (conditions, images). fold, group: (images,).
+
+    Returns:
+        (conditions, images); NaN outside `use`, and everywhere if no stratum of the other folds holds both.
+    """
+    found = np.full(use.shape, np.nan)
+    kinds, kind = np.unique(group, return_inverse=True)
+    stratum = (np.arange(len(use))[:, None] * len(kinds) + kind)[use]
+    x, y, fold = x[:, use].T.astype(float), happened[use], np.broadcast_to(fold, use.shape)[use]
+    count = np.maximum(np.bincount(stratum, minlength=len(use) * len(kinds)), 1)
+    x = x - np.stack([np.bincount(stratum, v, len(count)) / count for v in x.T], 1)[stratum]
+    spread = x.std(0) if len(x) else 0
+    x = x / np.where(spread > 1e-12, spread, 1)
+    odds = np.empty(len(y))
+    for k in np.unique(fold):
+        slopes = logistic(x[fold != k], y[fold != k], stratum[fold != k])
+        if slopes is None:
+            return found
+        odds[fold == k] = x[fold == k] @ slopes
+    found[use] = odds
+    return found
+
+
+def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray | None:
+    """Slopes of a logistic model in which every stratum has a level of its own; None where none holds both.
+
+    Newton's method for the log likelihood less half the sum of the squared slopes. The levels, which are not
+    penalised, are eliminated from each step, so that their number costs nothing. Strata with nothing but
+    events, or none, say nothing about the slopes and are left out.
+
+    Args:
+        x: (n, features). y: bool (n,). stratum: int (n,).
+    """
+    total, events = np.bincount(stratum), np.bincount(stratum, y)
+    keep = ((events > 0) & (events < total))[stratum]
+    if not keep.any():
+        return None
+    x, y = x[keep], y[keep]
+    _, s = np.unique(stratum[keep], return_inverse=True)
+    size, share = np.bincount(s), np.bincount(s, y) / np.bincount(s)
+    level, slopes = np.log(share / (1 - share)), np.zeros(x.shape[1])
+
+    def loss(level: np.ndarray, slopes: np.ndarray) -> float:
+        z = level[s] + x @ slopes
+        return float((np.logaddexp(0, z) - y * z).sum() + slopes @ slopes / 2)
+
+    now = loss(level, slopes)
+    for _ in range(50):
+        q = expit(level[s] + x @ slopes)
+        v = q * (1 - q)
+        down, per = x.T @ (y - q) - slopes, np.bincount(s, y - q, len(size))
+        vx = v[:, None] * x
+        cross = np.stack([np.bincount(s, column, len(size)) for column in vx.T], 1)
+        levels = np.maximum(np.bincount(s, v, len(size)), 1e-12)
+        curve = vx.T @ x + np.eye(len(slopes)) - cross.T @ (cross / levels[:, None])
+        step = np.linalg.solve(curve, down - cross.T @ (per / levels))
+        rise = (per - cross @ step) / levels
+        size_of_step = 1.0
+        while (then := loss(level + size_of_step * rise, slopes + size_of_step * step)) > now + 1e-9:
+            size_of_step /= 2
+        level, slopes = level + size_of_step * rise, slopes + size_of_step * step
+        if now - then < 1e-8 * max(now, 1):
+            break
+        now = then
+    return slopes
