@@ -236,8 +236,6 @@ def test_multi_label_keeps_the_decision_about_the_label_explained(monkeypatch):
     before, after = (predict(several, x)[:, 1] > 0.5 for x in (pictures(), found))
     np.testing.assert_array_equal(before, after)
     assert not np.array_equal(search(network(), pictures(), method="layercam", targets=1)[0], found)
-    first, second = torch.tensor([[1.0, -2.0]] * 2), torch.tensor([[3.0, 4.0]] * 2)
-    assert attack.margin(second, first, torch.tensor([0, 1]), "multilabel").tolist() == [3, -4]
 
 
 def test_a_map_without_content_has_no_drift_and_is_left_out():
@@ -311,11 +309,6 @@ def test_the_table(model, monkeypatch):
         away = compare_images(images, found)["rmse"]
         np.testing.assert_allclose(here.loc[f"{test}-picture", "value"], away.mean())
         assert here.loc[f"{test}-kept", ["value", "low", "high"]].tolist() == [1, 1, 1]
-
-
-def test_methods_of_several_passes_cannot_be_attacked(model):
-    with pytest.raises(ValueError, match="none of smoothgrad can be attacked; give some of gradcam"):
-        worst_case(Explainer(model, "smoothgrad"), pictures(2))
 
 
 def test_the_network_is_left_as_found_even_after_an_error():

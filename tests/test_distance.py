@@ -50,33 +50,6 @@ def test_by_hand():
     assert compare_images(black, one)["rmse"] == 7
 
 
-def test_properties():
-    a, b = pair(3)
-    forth, back = compare_images(a, b), compare_images(b, a)
-    assert all(v.dtype == np.float64 and v.shape == (5,) for v in forth.values())
-    for name in forth:
-        assert forth[name] == pytest.approx(back[name])
-        assert compare_images(a[::-1], b[::-1])[name][::-1] == pytest.approx(forth[name])
-    assert (np.diff(forth["rmse"]) > 0).all() and (np.diff(forth["ssim"]) < 0).all()  # more noise each
-
-
-def test_no_ssim_under_its_window():
-    found = compare_images(*pair(1, 6))
-    assert np.isnan(found["ssim"]).all() and np.isfinite(found["rmse"]).all()
-
-
-def test_bad_images():
-    a, b = pair(1)
-    with pytest.raises(
-        ValueError, match=r"shapes \(5, 28, 31, 1\) and \(4, 28, 31, 1\); give two of the same"
-    ):
-        compare_images(a, b[:4])
-    with pytest.raises(TypeError, match="b: images are float64; give a uint8 array"):
-        compare_images(a, b / 255)
-    with pytest.raises(ValueError, match=r"a: images have shape \(5, 28, 31\)"):
-        compare_images(a[..., 0], b)
-
-
 def test_distances(tiny, monkeypatch):
     todo = grid(["gaussian_noise"])[:4]
     found = distance.distances(tiny, todo, seed=2)

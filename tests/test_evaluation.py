@@ -1,5 +1,3 @@
-import warnings
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -72,16 +70,6 @@ def test_auc_is_scikit_learns(data):
     assert ours[1] == pytest.approx(sk.roc_auc_score(truth, scores, sample_weight=weights))
 
 
-@given(st.lists(st.floats(0, 1), min_size=3, max_size=20), st.integers(0, 9))
-def test_auc_identities(scores, seed):
-    scores = np.array(scores)
-    truth = np.arange(len(scores)) % 2 == 0
-    weights = np.random.default_rng(seed).random((1, len(scores))) + 0.1
-    here = evaluation.auc(scores, truth, weights)
-    assert here + evaluation.auc(scores, ~truth, weights) == pytest.approx(1)
-    assert here == pytest.approx(evaluation.auc(scores * 2, truth, weights * 7))
-
-
 def test_auc_by_hand():
     # Pairs (positive, negative): .8 > .3, .8 > .5, .5 > .3, .5 = .5 counts half: 3.5 of 4.
     truth, scores = np.array([1, 0, 1, 0], bool), np.array([0.8, 0.3, 0.5, 0.5])
@@ -138,14 +126,6 @@ def test_a_perfect_and_a_useless_network():
     assert flat["nll"] == pytest.approx(np.log(3)) and flat["brier"] == pytest.approx(2 / 3)
 
 
-def test_calibration_of_labels_is_the_mean_over_them():
-    p, y = case("multilabel")
-    apart = []
-    for q, t in zip(p.T, y.T, strict=True):
-        apart.append(metrics(np.stack([1 - q, q], 1), t, "binary")["ece"])
-    assert metrics(p, y, "multilabel")["ece"] == pytest.approx(np.mean(apart))
-
-
 @pytest.mark.parametrize("task", ["multiclass", "multilabel", "binary"])
 def test_absent_class_is_nan_and_named(task):
     p, y = case(task)
@@ -159,39 +139,6 @@ def test_absent_class_is_nan_and_named(task):
         found = metrics(p, y, task)
     assert np.isnan(found["auc"]) and np.isnan(found["balanced_accuracy"])
     assert np.isfinite([found[m] for m in ("accuracy", "ece", "brier", "nll")]).all()
-
-
-def test_no_warning_where_all_is_well():
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        for task in THEIRS:
-            metrics(*case(task), task)
-
-
-GOOD = np.full((4, 2), 0.5)
-
-
-@pytest.mark.parametrize(
-    ("p", "y", "task", "message"),
-    [
-        (GOOD, [0, 1, 0, 1], "regression", "task='regression' is unknown; the tasks are binary"),
-        (GOOD, [0, 1, 0], "binary", r"probabilities have shape \(4, 2\), labels \(3,\); give"),
-        (GOOD, [0, 1, 0, 1], "multilabel", r"give \(N, classes\), both of one shape"),
-        (GOOD[:, 0], [0, 1, 0, 1], "binary", r"probabilities have shape \(4,\)"),
-        (GOOD[:0], [], "binary", "N at least 1"),
-        (GOOD, [0.0, 1.0, 0.0, 1.0], "binary", "labels are float64 .*; give integers from 0 to 1"),
-        (GOOD, ["a", "b", "a", "b"], "binary", "labels are <U1"),
-        (GOOD, [0, 1, 2, 1], "binary", "give integers from 0 to 1"),
-        (GOOD, [0, -1, 0, 1], "binary", "give integers from 0 to 1"),
-        (GOOD[:, :1], [0, 0, 0, 0], "binary", "needs two columns of probabilities, got 1"),
-        (GOOD * np.nan, [0, 1, 0, 1], "binary", "got NaN, infinity or logits"),
-        (GOOD * 3, [0, 1, 0, 1], "binary", "must be finite and in 0-1"),
-        (GOOD * -1, [0, 1, 0, 1], "binary", "in 0-1"),
-    ],
-)
-def test_bad_scores(p, y, task, message):
-    with pytest.raises(ValueError, match=message):
-        metrics(p, y, task)
 
 
 # Bootstrap
@@ -307,26 +254,6 @@ def test_no_resamples_no_intervals():
     found = score(table("binary"), "binary", resamples=0)
     assert found[["low", "high", "drop_low", "drop_high"]].isna().all(axis=None)
     assert found[["value", "drop"]].notna().all(axis=None)
-
-
-def test_order_of_rows():
-    predictions = table("multiclass")
-    first = score(predictions, "multiclass", resamples=50)
-    pd.testing.assert_frame_equal(first, score(predictions, "multiclass", resamples=50))
-    backwards = pd.concat([g for _, g in list(predictions.groupby("severity"))[::-1]])
-    keys = ["corruption", "severity", "class", "metric"]
-    again = score(backwards, "multiclass", resamples=50).sort_values(keys, ignore_index=True)
-    pd.testing.assert_frame_equal(first.sort_values(keys, ignore_index=True), again)
-
-
-def test_score_refuses():
-    predictions = table("binary")
-    with pytest.raises(ValueError, match=r"lack the condition \('clean', 0\)"):
-        score(predictions[predictions["severity"] > 0], "binary")
-    with pytest.raises(ValueError, match=r"condition \('contrast', 5\) holds other images than clean"):
-        score(predictions.iloc[:-1], "binary")
-    with pytest.raises(ValueError, match="resamples is -1, but must be an integer, 0 or more"):
-        score(predictions, "binary", resamples=-1)
 
 
 def test_absent_class_in_a_score_is_named():

@@ -11,7 +11,7 @@ from pytorch_grad_cam.metrics import road
 
 from medrob import models, saliency, trust
 from medrob.drift import Explainer
-from medrob.trust.imputation import impute
+from medrob.trust.faithfulness import impute
 
 checks = sys.modules["medrob.trust.faithfulness"]  # of which the package shows the function
 
@@ -70,7 +70,7 @@ def test_imputation_is_that_of_pytorch_grad_cam(channels, percentile):
     maps = saliency.upsample(torch.from_numpy(rng.uniform(size=(3, 4, 4)).astype(np.float32)), (20, 24))
     solve = road.NoisyLinearImputer(noise=0)
     kept = maps < maps.flatten(1).quantile(percentile / 100, dim=1)[:, None, None]
-    found = impute(images, ~kept)
+    found = impute(images, ~kept[:, None])
     for image, mask, filled in zip(images, kept, found, strict=True):
         np.testing.assert_allclose(filled, solve(image, mask.float()), atol=0.05)  # of 255 grey levels
     assert torch.equal(found[kept[:, None].expand_as(found)], images[kept[:, None].expand_as(found)])
@@ -79,8 +79,8 @@ def test_imputation_is_that_of_pytorch_grad_cam(channels, percentile):
 def test_a_hole_in_a_plane_is_filled_by_the_plane():
     """A plane is the mean of its neighbours everywhere."""
     plane = (3 * torch.arange(16.0)[:, None] + 5 * torch.arange(16.0) + 7)[None, None]
-    hole = torch.zeros(1, 16, 16, dtype=torch.bool)
-    hole[0, 4:12, 3:13] = True
+    hole = torch.zeros(1, 1, 16, 16, dtype=torch.bool)
+    hole[..., 4:12, 3:13] = True
     np.testing.assert_allclose(impute(torch.where(hole, 255, plane), hole), plane, atol=0.05)
     assert torch.equal(impute(plane, torch.zeros_like(hole)), plane)
 

@@ -152,19 +152,3 @@ def test_localisation_tells_preserved_from_flipped():
     assert list(energy.index) == ["", "preserved", "flipped", "change"]
     np.testing.assert_allclose(energy["value"], [0.3, 0.4, 0.2, -0.2])
     assert energy["images"].tolist() == [2, 1, 1, 2] and energy["degenerate"].tolist() == [1, 0, 1, 1]
-
-
-@pytest.mark.parametrize(
-    "ask, match",
-    [
-        (lambda masks: drift.localise(torch.ones(2, 4, 4), masks), "as many masks"),
-        (lambda masks: drift.localise(torch.ones(12, 4, 4), masks.int()), "masks torch.int32"),
-        (
-            lambda masks: trust.localisation(pd.DataFrame(dict(image=[0])), masks.numpy()),
-            "drift lacks corrup",
-        ),
-    ],
-)
-def test_wrong_maps_and_tables_are_refused_in_words(ask, match, masked):
-    with pytest.raises(ValueError, match=match):
-        ask(torch.from_numpy(masked.masks))

@@ -7,8 +7,8 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from medrob import evaluation
 from medrob.evaluation import corruption_errors, fit_temperature, rescaled
-from medrob.evaluation.calibration import scale
-from medrob.evaluation.robustness import ALEXNET
+from medrob.evaluation.metrics import scale
+from medrob.evaluation.scores import ALEXNET
 
 
 def predictions(right, labels=(0, 0, 0, 1)):
@@ -96,32 +96,6 @@ def test_balanced_error_is_scikit_learns():
     assert found == pytest.approx(expected[0] - expected[1])
 
 
-def test_intervals_hold_the_value_and_do_not_change():
-    rng = np.random.default_rng(1)
-    labels = rng.integers(0, 2, 80)
-    table = predictions({("clean", 0): rng.random(80) < 0.95, ("fog", 1): rng.random(80) < 0.5}, labels)
-    first, again = (corruption_errors(table, table, resamples=200) for _ in range(2))
-    pd.testing.assert_frame_equal(first, again)
-    rows = first[first["metric"] == "excess"]
-    assert ((rows["low"] < rows["value"]) & (rows["value"] < rows["high"])).all()
-
-
-@pytest.mark.parametrize(
-    ("ours", "theirs", "match"),
-    [
-        (OURS, THEIRS[THEIRS["corruption"] != "snow"], "other conditions"),
-        (OURS, THEIRS.assign(label=0), "other images or labels"),
-        (OURS.drop(columns="label"), THEIRS, "one label an image"),
-        (OURS[OURS["corruption"] == "clean"], THEIRS, "at least one corruption"),
-        (OURS.iloc[:-1], THEIRS, "every condition needs each of the"),
-        (OURS.assign(label=np.nan), THEIRS, "column label of the table predictions holds nan"),
-    ],
-)
-def test_what_cannot_be_compared_is_said(ours, theirs, match):
-    with pytest.raises(ValueError, match=match):
-        corruption_errors(ours, theirs, resamples=5)
-
-
 # -- Temperature -------------------------------------------------------------------------------------
 
 
@@ -168,48 +142,43 @@ def test_rescaled_predictions_keep_everything_but_the_probabilities():
 # -- Numbers -----------------------------------------------------------------------------------------
 
 
-def scored(clean=(0.9, 0.85, 0.95), drops=((0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05))):
-    """AUC and ECE, clean and under a corruption for each drop."""
-    rows = []
-    for metric in ("auc", "ece"):
-        rows.append(("clean", 0, "all", metric, *clean, 0.0, 0.0, 0.0))
-        rows += [
-            (f"c{i}", 5, "all", metric, clean[0] - drop[0], 0.0, 1.0, *drop) for i, drop in enumerate(drops)
-        ]
-    columns = ["corruption", "severity", "class", "metric", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
-
-
-@pytest.mark.parametrize("column", ["class", "value", "low", "drop"])
-def test_scores_without_a_column_are_named(column):
-    rows = scored().drop(columns=column)
-    with pytest.raises(ValueError, match=f"the table scores lacks {column}"):
-        evaluation.numbers(rows, None)
-
-
 def test_the_numbers_of_the_scores():
+    rows = [
+        ("clean", 0, "all", metric, 0.9, 0.8, 1.0, *[0.0] * 3) for metric in ("auc", "balanced_accuracy")
+    ] + [("fog", 5, "all", "auc", 0.6, 0.5, 0.7, 0.3, 0.2, 0.4)]
+    columns = ["corruption", "severity", "class", "metric", "value", "low", "high"]
+    scored = pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
     errors = corruption_errors(OURS, THEIRS, resamples=5)
-    found = evaluation.numbers(scored(), errors).set_index("name")["value"]
-    assert found["clean ece"] == 0.9 and found["auc c0 5"] == pytest.approx(0.6)
-    assert found["drop c2 5"] == -0.1 and found["mCE"] == pytest.approx(0.75)
-    assert not found.index.duplicated().any() and "clean auc" not in found
+    found = evaluation.numbers(scored, errors).set_index("name")
+    assert found["value"][:3].to_dict() == {
+        "clean balanced accuracy": 0.9,
+        "auc fog 5": 0.6,
+        "drop fog 5": 0.3,
+    }
+    assert found.loc["drop fog 5", "what"] == "AUC drop under fog, severity 5"
+    assert found["value"]["mCE"] == pytest.approx(0.75) and not found.index.duplicated().any()
 
 
-@pytest.mark.parametrize("column", ["image", "corruption", "severity", "predicted"])
-def test_a_missing_column_is_named(column):
-    for ours, theirs in ((OURS.drop(columns=column), THEIRS), (OURS, THEIRS.drop(columns=column))):
-        with pytest.raises(ValueError, match=f"lacks {column}; it has"):
-            corruption_errors(ours, theirs, resamples=5)
+@pytest.mark.parametrize(
+    ("theirs", "match"),
+    [
+        (THEIRS[THEIRS["corruption"] != "snow"], "other conditions"),
+        (THEIRS.assign(label=0), "other conditions, images or labels"),
+        (THEIRS.drop(columns="label"), "predictions of the reference lacks label; it has"),
+    ],
+)
+def test_another_run_must_have_the_same_pictures(theirs, match):
+    with pytest.raises(ValueError, match=match):
+        corruption_errors(OURS, theirs, resamples=5)
 
 
-@pytest.mark.parametrize("column", ["image", "corruption", "severity", "label"])
-def test_a_missing_column_of_a_score_is_named(column):
+def test_a_table_that_is_none_of_predictions_is_named():
     table = OURS.assign(p_no=1.0 - OURS["predicted"], p_yes=OURS["predicted"])
-    with pytest.raises(ValueError, match=f"predictions lacks {column}"):
-        evaluation.score(table.drop(columns=column), "binary", resamples=5)
     with pytest.raises(ValueError, match="column predicted of the table predictions runs from 0 to 2"):
         evaluation.reliability(table.assign(predicted=table["predicted"] * 2))
-    with pytest.raises(ValueError, match=r"lacks label \(or label_<class>"):
+    with pytest.raises(ValueError, match="predictions lacks label; it has"):
         evaluation.score(table.drop(columns="label"), "multilabel", resamples=5)
     with pytest.raises(ValueError, match="p_yes of the table predictions holds nan"):
         evaluation.score(table.assign(p_yes=np.nan), "binary", resamples=5)
+    with pytest.raises(ValueError, match=r"do not sum to 1 .* must not begin with p_"):
+        evaluation.score(table.assign(p_value=0.5), "binary", resamples=5)

@@ -1,47 +1,33 @@
-"""A network and how its maps are made: what every measurement of maps is given."""
+"""What is explained, and how: a network and its methods, the images, the class in each."""
 
-from __future__ import annotations
-
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from types import SimpleNamespace
+from typing import Self
 
 import numpy as np
+import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from medrob.check import check_images, check_integer
+from medrob import saliency
 from medrob.config import Heatmaps
+from medrob.corruptions import CLEAN, Condition, examples
+from medrob.data import ImageDataset
 from medrob.evaluation import predict
 from medrob.models import evaluating, pick_device, place
-from medrob.saliency import (
-    Noise,
-    Settings,
-    attribute,
-    check_methods,
-    device_of,
-    explain,
-    layers_for,
-    layers_of,
-    pick_layers,
-)
+from medrob.saliency import Noise, Settings, attribute
 
 Key = tuple[str, str]  # method, layer
+TARGETS = ("predicted", "label", "own")
 
 
 @dataclass(frozen=True)
 class Explainer:
-    """A network and how its maps are made; `only` gives one with fewer methods or layers.
+    """A network, whose modes and gradients are left as found, and how its maps are made.
 
-    Attributes:
-        model: the network; its mode and its gradients are left as found.
-        methods: of `medrob.saliency.names()`.
-        layers: names of modules; None = `medrob.models.cam_layers`. Afterwards always a list of names.
-        settings: of the methods that have any choice.
-        batch_size: images a pass; memory grows with it.
-        device: where to compute; None = where the model is.
-
-    Raises:
-        TypeError, ValueError: an unknown method, layer or device, a batch of less than one image.
+    `layers` are names of modules, None = `medrob.models.cam_layers`, and afterwards a list of names. `device`
+    None = where the model is. An unknown method, layer or device is a ValueError.
     """
 
     model: nn.Module
@@ -52,36 +38,34 @@ class Explainer:
     device: str | None = None
 
     def __post_init__(self) -> None:
-        """Judge the attributes, and replace them by lists of known names and the name of a device."""
-        check_integer("batch_size", self.batch_size, 1)
-        object.__setattr__(self, "methods", check_methods(self.methods))
-        object.__setattr__(self, "layers", list(layers_for(self.model, self.methods, self.layers)))
+        layers = saliency.layers_for(self.model, self.methods, self.layers)
+        object.__setattr__(self, "methods", saliency.check_methods(self.methods))
+        object.__setattr__(self, "layers", list(layers))
         object.__setattr__(self, "device", str(self.compute_device))
 
     @classmethod
-    def of(cls, model: nn.Module, choice: Heatmaps) -> Explainer:
+    def of(cls, model: nn.Module, choice: Heatmaps) -> Self:
         """The one that the parameters of notebook 04 choose."""
         settings = Settings(seed=choice.seed, samples=choice.samples, channels=choice.channels)
         return cls(model, choice.methods, choice.layers, settings, choice.batch_size, choice.device)
 
-    def only(self, methods: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> Explainer:
+    def only(self, methods: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> Self:
         """The same with some of the methods, or some of the layers; None = all."""
         return replace(self, methods=methods or self.methods, layers=layers or self.layers)
 
     @property
     def pairs(self) -> list[Key]:
         """Every method with each of its layers, in the order of their maps."""
-        return [(method, layer) for method in self.methods for layer in layers_of(method, self.layers or ())]
+        return [(m, layer) for m in self.methods for layer in saliency.layers_of(m, self.layers or ())]
 
     @property
     def compute_device(self) -> torch.device:
         """The device to compute on."""
-        return pick_device(self.device) if self.device else device_of(self.model)
+        return pick_device(self.device) if self.device else saliency.device_of(self.model)
 
-    def batches(self, n: int) -> Iterator[np.ndarray]:
+    def batches(self, n: int) -> list[np.ndarray]:
         """Indices of n images, a batch at a time."""
-        for begin in range(0, n, self.batch_size):
-            yield np.arange(begin, min(begin + self.batch_size, n))
+        return np.split(np.arange(n), range(self.batch_size, n, self.batch_size))
 
     def input(self, images: np.ndarray) -> Tensor:
         """The images, uint8 (N, H, W, C), as uint8 (N, C, H, W) on the device."""
@@ -90,49 +74,104 @@ class Explainer:
     def maps(
         self, images: np.ndarray, index: np.ndarray, targets: Tensor | None = None
     ) -> tuple[dict[Key, Tensor], Tensor]:
-        """Raw maps of one batch on the device, ``{(method, layer): (N, h, w)}``, and the logits.
+        """Raw maps of one batch, ``{(method, layer): (N, h, w)}``, and the logits, on the device.
 
-        Args:
-            images: uint8 (N, H, W, C).
-            index: int (N,), their places in the data set: an image's noise is that of its corrupted copies.
-            targets: int64 (N,), the class explained; None = the predicted one.
+        `index` is the place of each image in the data set: its noise is that of its corrupted copies.
+        `targets`, int64 (N,), are the classes explained; None = the predicted ones.
         """
-        layers = pick_layers(self.model, self.layers) if self.layers else {}
-        noise = Noise(self.settings.seed, index)
+        layers = saliency.pick_layers(self.model, self.layers) if self.layers else {}
+        x, noise = self.input(images), Noise(self.settings.seed, index)
         with evaluating(place(self.model, self.compute_device)):
             return attribute(
-                self.model, self.input(images), self.methods, layers, targets,
-                settings=self.settings, noise=noise,
-            )  # fmt: skip
+                self.model, x, self.methods, layers, targets, settings=self.settings, noise=noise
+            )
 
     def explain(self, images: np.ndarray, targets: np.ndarray | int | None = None) -> dict[Key, np.ndarray]:
         """Raw maps of any number of images, see `medrob.saliency.explain`."""
-        return explain(
+        return saliency.explain(
             self.model, images, methods=self.methods, layers=self.layers, targets=targets,
             settings=self.settings, batch_size=self.batch_size, device=self.device,
         )  # fmt: skip
 
     def classes(self, images: np.ndarray, targets: np.ndarray | int | None) -> Tensor:
-        """The class explained in each image, int64 (N,) on the device.
-
-        Args:
-            images: uint8 (N, H, W, C).
-            targets: int (N,), or one for all; None = the predicted class of each.
-
-        Raises:
-            TypeError, ValueError: no images, or others than uint8 (N, H, W, C); targets that are not a class
-                number for each image.
-        """
-        if not len(check_images(images)):
-            raise ValueError("images is empty; give at least one image, and two where images are compared")
+        """The class explained in each image, int64 (N,) on the device; None = the predicted ones."""
         if targets is None:
-            with evaluating(self.model):
-                probabilities = predict(self.model, images, batch_size=self.batch_size, device=self.device)
-            targets = probabilities.argmax(1)
-        wanted = np.asarray(targets)
-        if wanted.shape not in ((), (len(images),)) or wanted.dtype.kind not in "iu":
-            raise ValueError(
-                f"targets are {wanted.dtype} {wanted.shape}; give a class number for each of {len(images)} "
-                "images"
-            )
-        return torch.from_numpy(np.broadcast_to(wanted, len(images)).astype(np.int64)).to(self.compute_device)
+            targets = predict(self.model, images, batch_size=self.batch_size, device=self.device).argmax(1)
+        classes = np.broadcast_to(targets, len(images)).astype(np.int64)
+        return torch.from_numpy(classes).to(self.compute_device)
+
+
+def select(
+    predictions: pd.DataFrame, *, images: int | Sequence[int] = 0, how: str = "random", seed: int = 0
+) -> np.ndarray:
+    """Choose the images to explain: sorted indices, int64.
+
+    Args:
+        images: how many of each class (0 = all; fewer where there are not so many), or a list of indices.
+        how: "random" or "all" = of all images; "correct", "wrong" = of those that the network
+            recognises, or not, when clean.
+
+    Raises:
+        ValueError: an index outside the images, or nothing to choose from.
+    """
+    clean = predictions[predictions["corruption"] == "clean"].set_index("image")
+    if np.ndim(images):
+        if not np.isin(images, clean.index).all():
+            raise ValueError(f"images={images!r}: give indices from 0 to {clean.index.max()}")
+        return np.unique(images).astype(np.int64)
+    group = clean["label"] if "label" in clean else clean["predicted"]
+    if how in ("correct", "wrong"):
+        if "label" not in clean:
+            raise ValueError(f"select={how!r}: a multi-label prediction is not right or wrong as a whole")
+        clean = clean[(clean["predicted"] == clean["label"]) == (how == "correct")]
+    if clean.empty:
+        raise ValueError(f"select={how!r}: there is no such image among the {len(group)} clean ones")
+    order = np.random.default_rng(seed).permutation(clean.index.to_numpy(copy=True))
+    by_class = [order[group.loc[order] == label][: images or None] for label in np.unique(group)]
+    return np.sort(np.concatenate(by_class)).astype(np.int64)
+
+
+def example(dataset: ImageDataset, chosen: np.ndarray) -> int:
+    """One of the chosen images to be shown: the first that is not of the first class, if there is one."""
+    other = chosen[dataset.labels[chosen] > 0] if dataset.labels.ndim == 1 else chosen
+    return int(other[0] if len(other) else chosen[0])
+
+
+def targets(target: str, dataset: ImageDataset, rows: np.ndarray) -> np.ndarray | None:
+    """The class to explain in each of the images `rows`, int64 (rows,); None = the class predicted.
+
+    Raises:
+        ValueError: an unknown target (see `measure`); "label" where an image has several labels.
+    """
+    names = dataset.class_names
+    if target in ("predicted", "own"):
+        return None
+    if target == "label":
+        if dataset.labels.ndim > 1:
+            raise ValueError("target='label': an image has several labels here; give the name of one")
+        return dataset.labels[rows].astype(np.int64)
+    if target not in names:
+        raise ValueError(f"target={target!r} is unknown; give one of {', '.join((*TARGETS, *names))}")
+    return np.full(len(rows), names.index(target), np.int64)
+
+
+def one_image(
+    explainer: Explainer, dataset: ImageDataset, predictions: pd.DataFrame, image: int,
+    conditions: Sequence[Condition], *, target: str, seed: int,
+) -> SimpleNamespace:  # fmt: skip
+    """The image at that place under R conditions, explained by the first method at every layer.
+
+    Returns:
+        pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; targets, the class
+        explained in each, int64 (R,); classes, the names of those that differ; mask, bool (H, W) or None.
+    """
+    pictures = np.stack(list(examples(dataset.images, image, conditions, seed=seed).values()))
+    known = targets(target, dataset, np.array([image]))
+    if known is None:  # the table of predictions tells it
+        table = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
+        known = table.loc[list(conditions) if target == "own" else [CLEAN]].to_numpy(np.int64)
+    explained = np.broadcast_to(known, len(conditions))
+    maps = explainer.only(methods=explainer.methods[:1]).explain(pictures, explained)
+    classes = [dataset.class_names[c] for c in (explained if target == "own" else explained[:1])]
+    mask = None if dataset.masks is None else dataset.masks[image]
+    return SimpleNamespace(pictures=pictures, maps=maps, targets=explained, classes=classes, mask=mask)

@@ -1,185 +1,98 @@
-"""How alike two saliency maps are, on three scales: min-max, sum-to-one (shares) and ranks.
-
-Some combinations are left out. Pearson on shares is `pearson`, Pearson on ranks is `spearman`, and ranks and
-top positions do not depend on the scale. SSIM on shares needs a data range, and shares have none of their
-own: they shrink with the number of positions.
-"""
-
-from __future__ import annotations
+"""How alike two saliency maps are, on three scales: min-max, sum-to-one (shares) and ranks."""
 
 import math
 from collections.abc import Callable, Sequence
+from functools import cached_property
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from medrob.drift.prepared_maps import SSIM_WINDOW, PreparedMaps, Windows, box
+from medrob.saliency import degenerate, normalise, ranks, sort
 
-Similarity = Callable[[PreparedMaps, PreparedMaps], Tensor]
-SIMILARITIES: dict[str, Similarity] = {}
+SSIM_WINDOW = 7  # as scikit-image's default
+UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # scikit-image takes sample variances
+TOPS = (0.1, 0.2)  # shares of the positions
+Windows = tuple[Tensor, Tensor, Tensor]
 USUAL = ("rmse", "ssim", "spearman", "iou10")  # those that the figures and tables read
+
+
+class PreparedMaps:
+    """Raw maps (N, h, w), and what the similarities need of them, worked out once and on demand.
+
+    Everything stays on the device of the maps, in float32, or float64 where the maps are.
+    """
+
+    def __init__(self, raw: np.ndarray | Tensor) -> None:
+        raw = raw.detach() if isinstance(raw, Tensor) else torch.from_numpy(np.array(raw))
+        raw = raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw
+        self.degenerate = degenerate(raw)  # bool (N,); all other values of such a map mean nothing
+        self.positive = raw.relu().contiguous()
+
+    @cached_property
+    def values(self) -> Tensor:
+        """Min-max maps, 0-1."""
+        return normalise(self.positive)
+
+    @cached_property
+    def shares(self) -> Tensor:
+        """Sum-to-one maps."""
+        return normalise(self.positive, "sum-to-one")
+
+    @cached_property
+    def ordered(self) -> tuple[Tensor, dict[float, Tensor]]:
+        """Ranks, ties at their mean rank, minus the mean rank; the least value in `TOPS` (N, 1, 1)."""
+        flat = self.positive.flatten(1)
+        values, order = sort(flat)
+        lowest = values[:, :1]
+        above = lowest.nextafter(torch.full_like(lowest, torch.inf))  # the lowest value never counts
+        counts = {share: math.ceil(share * flat.shape[1] - 1e-9) for share in TOPS}
+        begins = {share: values[:, -n, None].maximum(above)[:, None] for share, n in counts.items()}
+        centred = ranks(flat, (values, order)).sub_((flat.shape[1] + 1) / 2)
+        return centred.view_as(self.positive), begins
+
+    @cached_property
+    def windows(self) -> Windows:
+        """What SSIM needs of the min-max maps in each window."""
+        return _windows(self.values, mean=0, data_range=1)
+
+    @cached_property
+    def rank_windows(self) -> Windows:
+        """What SSIM needs of the ranks in each window."""
+        positions = self.positive[0].numel()
+        return _windows(self.ordered[0], mean=(positions + 1) / 2, data_range=positions)
 
 
 def compare(
     a: np.ndarray | Tensor | PreparedMaps,
     b: np.ndarray | Tensor | PreparedMaps,
-    similarities: Sequence[str] | str = USUAL,
+    similarities: Sequence[str] = USUAL,
 ) -> dict[str, np.ndarray]:
     """Compare raw maps pair by pair, after ReLU and the normalisation of each map that the similarity needs.
 
     Args:
         a, b: floating point (N, h, w), the same shape, on the same device; `PreparedMaps` where one side is
-            compared many times. Half precision is computed in float32.
-        similarities: names of `SIMILARITIES`; "all" = all of them.
+            compared many times.
+        similarities: names of `SIMILARITIES`.
 
     Returns:
         ``{similarity: float32 (N,)}``, NaN where either map is degenerate (`medrob.saliency.degenerate`).
-
-    Raises:
-        ValueError: an unknown similarity, or shapes that differ.
     """
-    names = check_similarities(similarities)
     a, b = (maps if isinstance(maps, PreparedMaps) else PreparedMaps(maps) for maps in (a, b))
     if a.positive.shape != b.positive.shape:
-        raise ValueError(
-            f"maps have shapes {tuple(a.positive.shape)} and {tuple(b.positive.shape)}; give the same"
-        )
-    bad = a.degenerate | b.degenerate
-    if not len(bad):
-        return {name: np.empty(0, np.float32) for name in names}
-    values = torch.stack([SIMILARITIES[name](a, b).float() for name in names])
-    return dict(zip(names, values.masked_fill(bad, torch.nan).cpu().numpy(), strict=True))
-
-
-def check_similarities(names: Sequence[str] | str) -> list[str]:
-    """The names without repeats, if all are known; "all" stands for `SIMILARITIES`.
-
-    Raises:
-        ValueError: an unknown name, or none.
-    """
-    if isinstance(names, str):
-        names = tuple(SIMILARITIES) if names == "all" else (names,)
-    unknown = [name for name in names if name not in SIMILARITIES]
-    if unknown or not len(names):
-        raise ValueError(
-            f"similarities={list(names)!r}: unknown {unknown}; the similarities are "
-            f'{", ".join(SIMILARITIES)}, or "all"'
-        )
-    return list(dict.fromkeys(names))
-
-
-def similarity(function: Similarity) -> Similarity:
-    """Register a function of two `PreparedMaps` that gives a value for each pair of maps (N,)."""
-    SIMILARITIES[function.__name__] = function
-    return function
-
-
-@similarity
-def rmse(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Root mean squared difference of min-max maps: 0 alike, 1 opposite. Times 255: the grey-level scale."""
-    return _rmse(a.values, b.values)
-
-
-@similarity
-def ssim(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Mean structural similarity (Wang et al. 2004) of min-max maps: -1 to 1, 1 alike; NaN below 7x7.
-
-    7x7 uniform window, data range 1. Windows that cross the border are left out, as in scikit-image.
-    """
-    return _ssim(a, b, "values", "windows")
-
-
-@similarity
-def spearman(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Rank correlation over the positions, ties at their mean rank (Spearman 1904): -1 to 1, 1 alike."""
-    return _correlation(a.ranks, b.ranks)
-
-
-@similarity
-def iou10(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Intersection over union of the 10 % of positions with the highest values: 0 to 1, 1 alike.
-
-    At least one position; positions tied with the last one count too, positions at the map's lowest value
-    (0 in most maps, after the ReLU) never.
-    """
-    return _overlap(a.tops[0.1], b.tops[0.1])
-
-
-@similarity
-def iou20(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """As `iou10`, of the highest 20 %: 0 to 1, 1 alike."""
-    return _overlap(a.tops[0.2], b.tops[0.2])
-
-
-@similarity
-def pearson(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Correlation of the values over the positions (Pearson 1895): -1 to 1, 1 alike."""
-    x, y = (maps.values - maps.values.mean((1, 2), keepdim=True) for maps in (a, b))
-    return _correlation(x, y)
-
-
-@similarity
-def rmse_sum(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Root mean squared difference of sum-to-one maps: 0 alike, at most sqrt(2 / positions).
-
-    Compare layers of one size only: the more positions there are, the smaller is each share.
-    """
-    return _rmse(a.shares, b.shares)
-
-
-@similarity
-def rmse_rank(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Root mean squared difference of ranks over the number of positions: 0 alike, opposite under 0.58."""
-    return _rmse(a.ranks, b.ranks) / a.ranks[0].numel()
-
-
-@similarity
-def ssim_rank(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """As `ssim`, of rank maps, data range the number of positions: no single peak sets the scale."""
-    return _ssim(a, b, "ranks", "rank_windows")
-
-
-@similarity
-def jsd(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Jensen-Shannon divergence (Lin 1991) of sum-to-one maps, base 2: 0 alike, 1 nowhere in common.
-
-    The divergence, in bits, not its square root, the distance. It is the entropy of the mean minus the mean
-    of the entropies, right to about 1e-6 in float32.
-    """
-    mixed = _entropy((a.shares + b.shares).div_(2))
-    return (mixed - (_entropy(a.shares) + _entropy(b.shares)) / 2).clamp(0, 1)
-
-
-@similarity
-def shift(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Distance between the centres of mass, in fractions of the map's diagonal: 0 alike, always below 1.
-
-    The diagonal is that of the pixels, border included: a shift over the picture is the same number at
-    every layer. Mass is the value after the ReLU.
-    """
-    moved = _centre(a.shares) - _centre(b.shares)
-    return torch.linalg.vector_norm(moved, dim=1) / math.hypot(*a.positive.shape[1:])
-
-
-@similarity
-def energy_ratio(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Binary logarithm of the energy of b over that of a; energy is the sum of the raw map after the ReLU.
-
-    0 alike, 1 twice as much in b, -1 half as much: finite, and swapped maps only change the sign. The only
-    similarity that sees the scale of the maps.
-    """
-    # The sums themselves may overflow; each is the highest value over its share.
-    x, y = (m.positive.amax((1, 2)).log2() - m.shares.amax((1, 2)).log2() for m in (a, b))
-    return y - x
-
-
-def _rmse(a: Tensor, b: Tensor) -> Tensor:
-    return _length(a - b) / math.sqrt(math.prod(a.shape[1:]))
+        shapes = f"{tuple(a.positive.shape)} and {tuple(b.positive.shape)}"
+        raise ValueError(f"maps have shapes {shapes}; give the same")
+    values = torch.stack([SIMILARITIES[name](a, b).float() for name in similarities])
+    values = values.masked_fill(a.degenerate | b.degenerate, torch.nan)
+    return dict(zip(similarities, values.cpu().numpy(), strict=True))
 
 
 def _length(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=(1, 2))
+
+
+def _rmse(a: Tensor, b: Tensor) -> Tensor:
+    return _length(a - b) / math.sqrt(math.prod(a.shape[1:]))
 
 
 def _correlation(a: Tensor, b: Tensor) -> Tensor:
@@ -187,34 +100,101 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
     return ((a * b).sum((1, 2)) / (_length(a) * _length(b))).clamp(-1, 1)  # rounding may go beyond
 
 
-def _entropy(shares: Tensor) -> Tensor:
-    """Entropy in bits (N,) of shares (N, h, w)."""
-    bits = shares.clamp_min(torch.finfo(shares.dtype).tiny).log2_()
-    return -bits.mul_(shares).sum((1, 2))
+def _overlap(a: PreparedMaps, b: PreparedMaps, share: float) -> Tensor:
+    x, y = (maps.positive >= maps.ordered[1][share] for maps in (a, b))
+    return (x & y).sum((1, 2)) / (x | y).sum((1, 2))
 
 
-def _centre(shares: Tensor) -> Tensor:
-    """Centre of mass (row, column) of shares (N, h, w), in positions: (N, 2)."""
-    rows, columns = (torch.arange(n, device=shares.device, dtype=shares.dtype) for n in shares.shape[1:])
-    return torch.stack([shares.sum(2) @ rows, shares.sum(1) @ columns], 1)
-
-
-def _overlap(a: Tensor, b: Tensor) -> Tensor:
-    both = (a * b).sum((1, 2))
-    return both / (a.sum((1, 2)) + b.sum((1, 2)) - both)
-
-
-def _ssim(a: PreparedMaps, b: PreparedMaps, maps: str, windows: str) -> Tensor:
-    """SSIM of the attribute `maps`, given their `windows`; NaN (N,) for maps smaller than a window.
+def _ssim(x: Tensor, y: Tensor, a: PreparedMaps, b: PreparedMaps, windows: str) -> Tensor:
+    """SSIM of x and y, given the `windows` of a and b; NaN (N,) for maps smaller than a window.
 
     Its two factors are written as 1 minus a difference, which keeps more digits where maps are alike:
     1 - (m - n)^2 / (m^2 + n^2 + c1) for means m and n, and 1 - var(a - b) / (var a + var b + c2).
     """
-    if min(a.positive.shape[1:]) < SSIM_WINDOW:
-        return torch.full_like(a.positive[:, 0, 0], torch.nan)
-    of_a: Windows = getattr(a, windows)
-    of_b: Windows = getattr(b, windows)
+    if min(x.shape[1:]) < SSIM_WINDOW:
+        return torch.full_like(x[:, 0, 0], torch.nan)
+    of_a, of_b = getattr(a, windows), getattr(b, windows)
     means = (of_a[0] - of_b[0]).square_()
-    spread = box((getattr(a, maps) - getattr(b, maps)).square_()).sub_(means).div_(of_a[2] + of_b[2])
+    spread = _box((x - y).square_()).sub_(means).div_(of_a[2] + of_b[2])
     means.div_(of_a[1] + of_b[1])
     return ((1 - means) * (1 - spread)).mean((1, 2))
+
+
+def _windows(x: Tensor, *, mean: float, data_range: float) -> Windows:
+    """Means, their squares plus half of c1, variances plus half of c2 times 48/49, of x (N, h, w) + mean."""
+    middle, c1, c2 = _box(x), (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
+    variance = _box(x.square()).sub_(middle.square()).add_(c2 / 2 / UNBIASED)
+    middle += mean
+    return middle, middle.square().add_(c1 / 2), variance
+
+
+def _box(x: Tensor) -> Tensor:
+    """Means over 7x7 windows, without those that cross the border: (N, h - 6, w - 6)."""
+    for axis in (1, 2):  # a sum of 7 as 3 + 3 + 1: fewer additions
+        n = x.shape[axis] - SSIM_WINDOW + 1
+        three = x.narrow(axis, 0, n + 3) + x.narrow(axis, 1, n + 3)
+        three += x.narrow(axis, 2, n + 3)
+        seven = three.narrow(axis, 0, n) + three.narrow(axis, 3, n)
+        seven += x.narrow(axis, 6, n)
+        x = seven
+    return x.div_(SSIM_WINDOW**2)
+
+
+def _pearson(a: PreparedMaps, b: PreparedMaps) -> Tensor:
+    x, y = (maps.values - maps.values.mean((1, 2), keepdim=True) for maps in (a, b))
+    return _correlation(x, y)
+
+
+def _jsd(a: PreparedMaps, b: PreparedMaps) -> Tensor:
+    """The entropy of the mean minus the mean of the entropies."""
+
+    def entropy(shares: Tensor) -> Tensor:
+        bits = shares.clamp_min(torch.finfo(shares.dtype).tiny).log2_()
+        return -bits.mul_(shares).sum((1, 2))
+
+    mixed = entropy((a.shares + b.shares).div_(2))
+    return (mixed - (entropy(a.shares) + entropy(b.shares)) / 2).clamp(0, 1)
+
+
+def _shift(a: PreparedMaps, b: PreparedMaps) -> Tensor:
+    """The diagonal is that of the pixels, border included: a shift is the same number at every layer."""
+    rows, columns = (torch.arange(n).to(a.shares) for n in a.shares.shape[1:])
+    x, y = (torch.stack([m.shares.sum(2) @ rows, m.shares.sum(1) @ columns], 1) for m in (a, b))
+    return torch.linalg.vector_norm(x - y, dim=1) / math.hypot(*a.shares.shape[1:])
+
+
+def _energy_ratio(a: PreparedMaps, b: PreparedMaps) -> Tensor:
+    """The sums themselves may overflow; each is the highest value over its share."""
+    x, y = (m.positive.amax((1, 2)).log2() - m.shares.amax((1, 2)).log2() for m in (a, b))
+    return y - x
+
+
+# Each gives a value for each pair of maps (N,). To add one, enter its function here.
+SIMILARITIES: dict[str, Callable[[PreparedMaps, PreparedMaps], Tensor]] = {
+    # Root mean squared difference of min-max maps: 0 alike, 1 opposite. Times 255: the grey-level scale.
+    "rmse": lambda a, b: _rmse(a.values, b.values),
+    # Mean structural similarity (Wang et al. 2004) of min-max maps: -1 to 1, 1 alike; NaN below 7x7. 7x7
+    # uniform window, data range 1. Windows that cross the border are left out, as in scikit-image.
+    "ssim": lambda a, b: _ssim(a.values, b.values, a, b, "windows"),
+    # Rank correlation over the positions, ties at their mean rank (Spearman 1904): -1 to 1, 1 alike.
+    "spearman": lambda a, b: _correlation(a.ordered[0], b.ordered[0]),
+    # Intersection over union of the 10 % of positions with the highest values, at least one: 0 to 1, 1 alike.
+    # Positions tied with the last one count too; those at the map's lowest value (mostly 0) never do.
+    "iou10": lambda a, b: _overlap(a, b, 0.1),
+    "iou20": lambda a, b: _overlap(a, b, 0.2),
+    # Correlation of the values over the positions (Pearson 1895): -1 to 1, 1 alike.
+    "pearson": _pearson,
+    # As rmse, of sum-to-one maps: at most sqrt(2 / positions), so compare layers of one size only.
+    "rmse_sum": lambda a, b: _rmse(a.shares, b.shares),
+    # As rmse, of ranks over the number of positions: opposite maps are below 0.58.
+    "rmse_rank": lambda a, b: _rmse(a.ordered[0], b.ordered[0]) / a.positive[0].numel(),
+    # As ssim, of ranks, data range the number of positions: no single peak sets the scale.
+    "ssim_rank": lambda a, b: _ssim(a.ordered[0], b.ordered[0], a, b, "rank_windows"),
+    # Jensen-Shannon divergence (Lin 1991) of sum-to-one maps, in bits: 0 alike, 1 nowhere in common.
+    "jsd": _jsd,
+    # Distance between the centres of mass, in fractions of the map's diagonal: 0 alike, always below 1.
+    "shift": _shift,
+    # Binary logarithm of the energy (sum of the raw map after the ReLU) of b over that of a: 0 alike, 1 twice
+    # as much in b, -1 half as much. The only similarity that sees the scale of the maps.
+    "energy_ratio": _energy_ratio,
+}

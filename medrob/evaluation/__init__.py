@@ -2,40 +2,34 @@
 
 from typing import TYPE_CHECKING, Any
 
-from medrob.evaluation.bootstrap import auc, bootstrap_weights, interval
-from medrob.evaluation.calibration import fit_temperature, rescaled
 from medrob.evaluation.distance import compare_images, distances, examples, severities
-from medrob.evaluation.metrics import METRICS, metrics
-from medrob.evaluation.predictions import class_names, require_scores
-from medrob.evaluation.quoted import numbers
-from medrob.evaluation.robustness import ERROR_NAMES, corruption_errors
-from medrob.evaluation.scores import reliability, score
+from medrob.evaluation.metrics import (
+    METRICS,
+    auc,
+    bootstrap_weights,
+    fit_temperature,
+    interval,
+    metrics,
+    rescaled,
+)
+from medrob.evaluation.scores import (
+    ERROR_NAMES,
+    class_names,
+    corruption_errors,
+    numbers,
+    reliability,
+    require_scores,
+    score,
+)
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions
 
 __all__ = [
-    "ERROR_NAMES",
-    "METRICS",
-    "auc",
-    "bootstrap_weights",
-    "class_names",
-    "compare_images",
-    "corruption_errors",
-    "distances",
-    "examples",
-    "fit_temperature",
-    "interval",
-    "metrics",
-    "numbers",
-    "predict",
-    "predict_conditions",
-    "reliability",
-    "require_scores",
-    "rescaled",
-    "score",
-    "severities",
-]
+    "ERROR_NAMES", "METRICS", "auc", "bootstrap_weights", "class_names", "compare_images",
+    "corruption_errors", "distances", "examples", "fit_temperature", "interval", "metrics", "numbers",
+    "predict", "predict_conditions", "reliability", "require_scores", "rescaled", "score", "severities",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:
@@ -44,4 +38,4 @@ def __getattr__(name: str) -> Any:
         from medrob.evaluation import inference
 
         return getattr(inference, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}; it has {', '.join(__all__)}")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

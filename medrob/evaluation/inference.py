@@ -1,7 +1,5 @@
 """Prediction: images in, class probabilities out, one condition after another."""
 
-from __future__ import annotations
-
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -9,7 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from medrob.check import check_images, check_integer
+from medrob.check import check_images
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
 from medrob.models import activate, evaluating, memory_order, ordered, pick_device, place
@@ -19,23 +17,15 @@ from medrob.progress import bar
 def predict(
     model: nn.Module, images: np.ndarray, *, batch_size: int = 256, device: str | None = None
 ) -> np.ndarray:
-    """Class probabilities.
+    """Class probabilities of images, uint8 (N, H, W, C): float32 (N, K), softmax or, if multi-label, sigmoid.
 
-    Args:
-        model: takes grey levels 0-255 (N, C, H, W), gives logits; the mode of every module is given
-            back; its weights may lie in another order in memory (channels last), with the same values.
-        images: uint8 (N, H, W, C).
-        batch_size: images a pass.
-        device: where to compute; None = where the model is.
-
-    Returns:
-        float32 (N, K): softmax over the classes, or a sigmoid for each label of a multi-label network.
+    The model takes grey levels 0-255 (N, C, H, W) and gives logits; the mode of every module is given back.
+    Its weights may lie in another order in memory afterwards. `device` None = where the model is.
 
     Raises:
-        TypeError, ValueError: images of another type or shape, a batch of none, results not finite.
+        TypeError, ValueError: images of another type or shape, results that are not finite.
     """
     images = check_images(images)
-    check_integer("batch_size", batch_size, 1)
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     where = pick_device(device) if device else weights.device
     given = getattr(model, "config", None)  # networks of another make have none, or one of their own
@@ -56,25 +46,18 @@ def predict(
 
 
 def predict_conditions(
-    model: nn.Module,
-    dataset: ImageDataset,
-    conditions: Iterable[Condition],
-    *,
-    seed: int = 0,
-    batch_size: int = 256,
-    device: str | None = None,
-) -> pd.DataFrame:
+    model: nn.Module, dataset: ImageDataset, conditions: Iterable[Condition],
+    *, seed: int = 0, batch_size: int = 256, device: str | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Predict the data set under every condition, a batch at a time.
 
     Returns:
         A row per condition and image: image, corruption, severity, label (``label_<class>``, 0 or 1,
         if multi-label), predicted (the most probable class), ``p_<class>``...
     """
-    check_integer("batch_size", batch_size, 1)
     index, names, labels = np.arange(len(dataset)), dataset.class_names, dataset.labels
-    truth = (
-        {"label": labels} if labels.ndim == 1 else {f"label_{n}": labels[:, k] for k, n in enumerate(names)}
-    )
+    single = labels.ndim == 1
+    truth = {"label": labels} if single else {f"label_{n}": labels[:, k] for k, n in enumerate(names)}
     frames = []
     for condition in bar(list(conditions), desc="predicting", unit="condition"):
         p = np.empty((len(dataset), dataset.num_classes), np.float32)

@@ -4,20 +4,51 @@ To add a score, write a function with `@metric`: it appears in every table. scik
 scores, too, but takes one weighting of the images at a time; the tests compare the two.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
-
-from medrob.data import TASKS
-from medrob.evaluation.bootstrap import auc as weighted_auc
+import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 
 Values = tuple[np.ndarray, np.ndarray]  # over all classes (B,), and for each class (B, K)
+
+
+def bootstrap_weights(n: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """How often each of n images stands in each resample: float32 (resamples, n), rows sum to n."""
+    rng = np.random.default_rng(seed)
+    rows = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
+    return np.bincount(rows.ravel(), minlength=n * resamples).reshape(resamples, n).astype(np.float32)
+
+
+def value_and_resamples(n: int, resamples: int) -> np.ndarray:
+    """float32 (1 + resamples, n): first every image once, for the value itself, then `bootstrap_weights`."""
+    return np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples)])
+
+
+def interval(samples: np.ndarray) -> tuple[float, float]:
+    """The central 95 % of samples (percentile bootstrap, Efron 1979); NaN if none is finite."""
+    kept = samples[np.isfinite(samples)]
+    low, high = np.quantile(kept, [0.025, 0.975]) if kept.size else (np.nan, np.nan)
+    return float(low), float(high)
+
+
+def auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """Area under the ROC curve of scores (N,) for many weightings of the images (B, N); ties count half.
+
+    Returns:
+        (B,); NaN where the positives or the negatives weigh nothing (Hanley & McNeil 1982, weighted).
+    """
+    others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
+    low, high = (np.searchsorted(scores[others], scores[positive], side) for side in ("left", "right"))
+    up, down = weights[:, positive], np.zeros((len(weights), len(others) + 1), weights.dtype)
+    np.cumsum(weights[:, others], axis=1, out=down[:, 1:])
+    below = down[:, low] if np.array_equal(low, high) else (down[:, low] + down[:, high]) / 2
+    with np.errstate(invalid="ignore"):
+        return (up * below).sum(1) / (up.sum(1) * down[:, -1])
 
 
 class Judged:
@@ -26,6 +57,8 @@ class Judged:
     Attributes:
         p: float64 (N, K). y: int (N,), or (N, K) if multi-label. w: (B, N), 0 or more.
         hot, guess: bool (N, K), the classes that an image has, and those that the network gives it.
+        right: bool, whether an image is recognised (N,), or each of its labels (N, K).
+        hits, truths: (B, K), the weight of the images of a class that are recognised, and of all.
     """
 
     def __init__(self, p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> None:
@@ -34,31 +67,11 @@ class Judged:
         classes = np.eye(p.shape[1], dtype=bool)
         self.hot = y.astype(bool) if self.multilabel else classes[y]
         self.guess = p > 0.5 if self.multilabel else classes[p.argmax(1)]
-
-    @cached_property
-    def total(self) -> np.ndarray:
-        """(B,): the weight of all images."""
-        return self.w.sum(1)
-
-    @cached_property
-    def right(self) -> np.ndarray:
-        """Bool: whether an image is recognised (N,), or each of its labels (N, K)."""
-        return np.asarray(self.hot == self.guess if self.multilabel else (self.hot & self.guess).any(1))
-
-    @cached_property
-    def hits(self) -> np.ndarray:
-        """(B, K): the weight of the images of a class that are recognised."""
-        return self.w @ (self.hot & self.guess)
-
-    @cached_property
-    def truths(self) -> np.ndarray:
-        """(B, K): the weight of the images of a class."""
-        return self.w @ self.hot
-
-    @cached_property
-    def recall(self) -> np.ndarray:
-        """(B, K): NaN for a class without images."""
-        return self.hits / self.truths
+        right = self.hot == self.guess if self.multilabel else (self.hot & self.guess).any(1)
+        self.right = np.asarray(right)
+        self.total = w.sum(1)
+        self.hits, self.truths = w @ (self.hot & self.guess), w @ self.hot
+        self.recall = self.hits / self.truths  # NaN for a class without images
 
 
 METRICS: dict[str, Callable[[Judged], Values]] = {}  # in the order in which they are shown
@@ -66,43 +79,47 @@ METRICS: dict[str, Callable[[Judged], Values]] = {}  # in the order in which the
 
 def metric(function: Callable[[Judged], Values]) -> Callable[[Judged], Values]:
     """Register a score under the name of its function."""
-    METRICS[function.__name__] = function
+    METRICS[function.__name__.lstrip("_")] = function
     return function
 
 
 def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[str, float]:
-    """The scores of a prediction.
+    """The scores of a prediction: a value for each of `METRICS`.
 
     Args:
         probabilities: (N, K), one column a class (two for a binary task).
         labels: int (N,), or (N, K) zeros and ones for a multi-label task.
         task: one of `medrob.data.TASKS`.
-
-    Returns:
-        A value for each of `METRICS`. A score that needs a class of which there is no image is NaN, with
-        a warning.
-
-    Raises:
-        ValueError: shapes that do not fit, probabilities that are not finite or not in 0-1.
     """
-    p, y = check_scores(probabilities, labels, task)
-    return {name: float(value[0]) for name, (value, _) in evaluate(p, y, np.ones((1, len(p))), task).items()}
+    scores = evaluate(probabilities, labels, np.ones((1, len(labels))), task)
+    return {name: float(value[0]) for name, (value, _) in scores.items()}
 
 
-def evaluate(p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> dict[str, Values]:
-    """Every score, over all classes and for each, under the weightings w (B, N) of the images."""
-    judged = Judged(p, y, w, task)
+def evaluate(
+    p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str, names: tuple[str, ...] = ()
+) -> dict[str, Values]:
+    """Every score, over all classes and for each, under the weightings w (B, N) of the images.
+
+    A score that needs a class of which there is no image is NaN, with a warning.
+    """
     with np.errstate(invalid="ignore", divide="ignore"):  # a class without images: 0 / 0 = NaN
+        judged = Judged(np.asarray(p, np.float64), y, w, task)
+        alone = np.flatnonzero(judged.hot.all(0) | ~judged.hot.any(0))
+        if alone.size:
+            which = ", ".join(names[k] if names else str(k) for k in alone)
+            warnings.warn(
+                f"class {which}: no image has it, or every image has it; its AUC is NaN", stacklevel=3
+            )
         return {name: function(judged) for name, function in METRICS.items()}
 
 
 @metric
-def auc(j: Judged) -> Values:
+def _auc(j: Judged) -> Values:
     """Of the positive class if binary, else the mean over classes one-vs-rest or over labels.
 
     As MedMNIST does (Yang et al. 2023).
     """
-    each = np.stack([weighted_auc(q, hot, j.w) for q, hot in zip(j.p.T, j.hot.T, strict=True)], 1)
+    each = np.stack([auc(q, hot, j.w) for q, hot in zip(j.p.T, j.hot.T, strict=True)], 1)
     return each[:, 1] if j.task == "binary" else each.mean(1), each
 
 
@@ -135,12 +152,9 @@ def ece(j: Judged) -> Values:
 
     For a class: how far its probability is from how often it is so (Kull et al. 2019).
     """
-    if j.multilabel:
-        sure = np.maximum(j.p, 1 - j.p)
-        each = np.stack([_gaps(s, right, j.w) for s, right in zip(sure.T, j.right.T, strict=True)], 1)
-        return each.mean(1), each
-    each = np.stack([_gaps(q, hot, j.w) for q, hot in zip(j.p.T, j.hot.T, strict=True)], 1)
-    return _gaps(j.p.max(1), j.right, j.w), each
+    sure, so = (np.maximum(j.p, 1 - j.p), j.right) if j.multilabel else (j.p, j.hot)
+    each = np.stack([_gaps(q, true, j.w) for q, true in zip(sure.T, so.T, strict=True)], 1)
+    return each.mean(1) if j.multilabel else _gaps(j.p.max(1), j.right, j.w), each
 
 
 @metric
@@ -153,12 +167,16 @@ def brier(j: Judged) -> Values:
 @metric
 def nll(j: Judged) -> Values:
     """Negative log-likelihood in nats; for a class the mean over its images."""
-    clipped = np.clip(j.p, 1e-12, 1)
+    losses = log_losses(j.p, j.hot, j.task)
     if j.multilabel:
-        losses = -np.log(np.where(j.hot, clipped, np.clip(1 - j.p, 1e-12, 1)))
         return j.w @ losses.mean(1) / j.total, j.w @ losses / j.total[:, None]
-    overall = j.w @ -np.log(clipped[np.arange(len(j.p)), j.y]) / j.total
-    return overall, j.w @ (-np.log(clipped) * j.hot) / j.truths
+    return j.w @ losses[j.hot] / j.total, j.w @ (losses * j.hot) / j.truths
+
+
+def log_losses(p: np.ndarray, hot: np.ndarray, task: str) -> np.ndarray:
+    """-log of the probability of each class (N, K), or, if multi-label, of each label's truth."""
+    losses = -np.log(np.clip(p, 1e-12, 1))
+    return np.where(hot, losses, -np.log(np.clip(1 - p, 1e-12, 1))) if task == "multilabel" else losses
 
 
 def _gaps(sure: np.ndarray, correct: np.ndarray, w: np.ndarray) -> np.ndarray:
@@ -168,31 +186,32 @@ def _gaps(sure: np.ndarray, correct: np.ndarray, w: np.ndarray) -> np.ndarray:
     return np.abs(w @ gaps).sum(1) / w.sum(1)
 
 
-def check_scores(
-    probabilities: np.ndarray, labels: np.ndarray, task: str, names: tuple[str, ...] = ()
-) -> tuple[np.ndarray, np.ndarray]:
-    """Probabilities as float64 and labels, if they fit each other and the task; see `metrics`.
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
+    """The temperature T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017).
 
-    A class whose AUC is not defined is warned of by its number, or its name if `names` are given.
+    Above 1 the network was too confident. The probabilities are those of validation images, see `metrics`;
+    each label of a multi-label task is a pair of classes.
     """
-    p, y = np.asarray(probabilities, np.float64), np.asarray(labels)
-    if task not in TASKS:
-        raise ValueError(f"task={task!r} is unknown; the tasks are {', '.join(TASKS)}")
-    several = task == "multilabel"
-    if p.ndim != 2 or not p.size or y.shape != (p.shape if several else p.shape[:1]):
-        needed = "(N, classes), both of one shape" if several else "(N, classes) and labels of shape (N,)"
-        raise ValueError(f"probabilities have shape {p.shape}, labels {y.shape}; give {needed}, N at least 1")
-    if task == "binary" and p.shape[1] != 2:
-        raise ValueError(f"a binary task needs two columns of probabilities, got {p.shape[1]}")
-    if not np.isfinite(p).all() or p.min() < -1e-6 or p.max() > 1 + 1e-6:
-        raise ValueError("probabilities must be finite and in 0-1; got NaN, infinity or logits")
-    highest = 1 if several else p.shape[1] - 1
-    if y.dtype.kind not in "iub" or not 0 <= y.min() <= y.max() <= highest:
-        raise ValueError(f"labels are {y.dtype} such as {y.flat[0]!r}; give integers from 0 to {highest}")
-    hot = y.astype(bool) if task == "multilabel" else np.eye(p.shape[1], dtype=bool)[y]
-    positives = hot.sum(0)
-    alone = np.flatnonzero((positives == 0) | (positives == len(p)))
-    if alone.size:
-        which = ", ".join(names[k] if names else str(k) for k in alone)
-        warnings.warn(f"class {which}: no image has it, or every image has it; its AUC is NaN", stacklevel=3)
-    return p, y
+    hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
+
+    def loss(log_t: float) -> float:
+        losses = log_losses(scale(probabilities, float(np.exp(log_t)), task), hot, task)
+        return float(losses.mean() if task == "multilabel" else losses[hot].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
+    """Probabilities (N, K) at another temperature, above 0; the order of the classes stays."""
+    p = np.asarray(probabilities, np.float64)
+    if task == "multilabel":
+        p = np.clip(p, 1e-12, 1 - 1e-12)
+        return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
+    return softmax(np.log(np.clip(p, 1e-30, 1)) / temperature, axis=1)
+
+
+def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
+    """The table of predictions with its probabilities at another temperature."""
+    names = [c for c in predictions if str(c).startswith("p_")]
+    scaled = scale(predictions[names].to_numpy(), temperature, task)
+    return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))

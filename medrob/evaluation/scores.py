@@ -1,31 +1,40 @@
-"""The scores of every condition with intervals, the drop against clean, and the reliability diagram."""
+"""The scores of every condition with intervals, the reliability diagram, and the errors under corruption."""
 
-from __future__ import annotations
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 
-from medrob.check import check_integer
-from medrob.corruptions import CLEAN
-from medrob.evaluation.bootstrap import interval, value_and_resamples
-from medrob.evaluation.metrics import check_scores, evaluate
-from medrob.evaluation.predictions import class_names
+from medrob.check import require, require_numbers
+from medrob.corruptions import CLEAN, Condition
+from medrob.evaluation.metrics import evaluate, interval, value_and_resamples
 from medrob.progress import bar
 
-KEYS, ENDS = ["corruption", "severity", "class", "metric"], ["value", "low", "high"]
+KEYS = ["corruption", "severity", "class", "metric"]
+ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
 DECILES = 10  # bins of the reliability diagram
+NEAR = 1e-3  # how far from 1 the sum of the probabilities may be
+LEAST = 0.05  # a relative error over a smaller denominator says nothing
+# AlexNet on MedMNIST-C: balanced error, clean and mean over corruptions (Di Salvo et al. 2024).
+ALEXNET = {
+    "pathmnist": (0.0884, 0.2770), "chestmnist": (0.2839, 0.3677), "dermamnist": (0.3986, 0.6147),
+    "octmnist": (0.2020, 0.3687), "pneumoniamnist": (0.1009, 0.2654), "retinamnist": (0.5582, 0.6486),
+    "breastmnist": (0.1454, 0.2994), "bloodmnist": (0.0184, 0.1125), "tissuemnist": (0.3918, 0.5375),
+    "organamnist": (0.0501, 0.2693), "organcmnist": (0.0760, 0.2842), "organsmnist": (0.2430, 0.4038),
+}  # fmt: skip
+# Kind of error, and whether the clean error is subtracted.
+RATIOS = {"ce": ("plain", False), "relative ce": ("plain", True)}
+RATIOS |= {"be": ("balanced", False), "rbe": ("balanced", True)}
+# By which these errors are known.
+ERROR_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
+Rates = dict[Condition, np.ndarray]  # errors (1 + resamples,), the first over all images as they are
 
 
 def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.DataFrame:
     """Scores of every condition, and their drop against clean, with bootstrap intervals.
 
     Images are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
-    interval of a drop is far narrower than that of a score.
-
-    Args:
-        predictions: from `predict_conditions`; must hold the condition ("clean", 0).
-        task: one of `medrob.data.TASKS`.
-        resamples: of the bootstrap; 0 = no intervals (NaN).
+    interval of a drop is far narrower than that of a score. No resamples: no intervals (NaN).
 
     Returns:
         A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
@@ -35,38 +44,64 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
         images as a distance from 0 (Roelofs et al. 2022).
 
     Raises:
-        ValueError: see `class_names`; no clean condition, or a condition with other images.
+        ValueError: see `class_names`.
     """
-    names = class_names(predictions, also=[] if task == "multilabel" else ["label"])
+    names = class_names(predictions)
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
-    if CLEAN not in groups:
-        raise ValueError("predictions lack the condition ('clean', 0), against which drops are measured")
-    w = value_and_resamples(len(groups[CLEAN]), check_integer("resamples", resamples, 0))
-    samples = {}
-    for key in bar(sorted(groups, key=lambda k: k != CLEAN), desc="scoring", unit="condition"):
-        if not np.array_equal(groups[key]["image"], groups[CLEAN]["image"]):
-            raise ValueError(f"condition {key} holds other images than clean")
-        samples[key] = _samples(groups[key], names, task, w)
-    rows = []
-    for condition, values in samples.items():
-        for key, value in values.items():
-            drop = samples[CLEAN][key] - value
-            numbers = (value[0], *interval(value[1:]), drop[0], *interval(drop[1:]))
-            rows.append((*condition, *key, *numbers))
-    return pd.DataFrame(rows, columns=[*KEYS, *ENDS, "drop", "drop_low", "drop_high"])
+    w = value_and_resamples(len(groups[CLEAN]), resamples)
+    truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
+    rows, clean = [], dict[tuple[str, str], np.ndarray]()
+    for condition in bar(sorted(groups, key=lambda key: key != CLEAN), desc="scoring", unit="condition"):
+        group = groups[condition]
+        p, y = group[[f"p_{name}" for name in names]].to_numpy(), group[truth].to_numpy()
+        scores = evaluate(p, y, w, task, names)
+        samples = {("all", metric): value for metric, (value, _) in scores.items()}
+        for metric, (_, each) in scores.items():
+            samples |= {(name, metric): each[:, k] for k, name in enumerate(names)}
+        clean = clean or samples
+        for key, value in samples.items():
+            drop = clean[key] - value
+            ends = (value[0], *interval(value[1:]), drop[0], *interval(drop[1:]))
+            rows.append((*condition, *key, *ends))
+    return pd.DataFrame(rows, columns=[*KEYS, *ENDS, *DROP])
 
 
-def _samples(
-    group: pd.DataFrame, names: tuple[str, ...], task: str, w: np.ndarray
-) -> dict[tuple[str, str], np.ndarray]:
-    """The scores (B,) of one condition by class and metric."""
-    y = group["label"] if task != "multilabel" else group[[f"label_{n}" for n in names]]
-    p, labels = check_scores(group[[f"p_{n}" for n in names]].to_numpy(), y.to_numpy(), task, names)
-    scores = evaluate(p, labels, w, task)
-    overall = {("all", metric): value for metric, (value, _) in scores.items()}
-    return overall | {
-        (name, metric): each[:, k] for metric, (_, each) in scores.items() for k, name in enumerate(names)
-    }
+def class_names(predictions: pd.DataFrame, *, also: Sequence[str] = ()) -> tuple[str, ...]:
+    """The classes of a table of predictions, in their order: its columns ``p_<class>`` without the ``p_``.
+
+    Raises:
+        ValueError: a column is missing (`also` names further ones), or does not hold what it should:
+            probabilities that sum to 1 (of one label an image), numbers of the classes.
+    """
+    columns = [str(c) for c in predictions if str(c).startswith("p_")]
+    names = tuple(column.removeprefix("p_") for column in columns)
+    single = "label" in predictions or not any(f"label_{name}" in predictions for name in names)
+    labels = ["label"] if single else [f"label_{name}" for name in names]
+    needed = ["image", "corruption", "severity", *(columns or ["p_<class>"]), *labels, *also]
+    require(predictions, needed, "predictions")
+    require_numbers(predictions, [*columns, *labels], "predictions")
+    off = np.abs(predictions[columns].to_numpy(float).sum(1) - 1)
+    if single and (off > NEAR).any():
+        image = predictions["image"].iloc[off.argmax()]
+        raise ValueError(
+            f"the columns {', '.join(columns)} of the table predictions do not sum to 1 (image {image}); "
+            "a column that is not the probability of a class must not begin with p_"
+        )
+    for column in [c for c in ("label", "predicted") if c in predictions]:
+        if not predictions[column].isin(range(len(names))).all():
+            raise ValueError(
+                f"column {column} of the table predictions runs from {predictions[column].min()} to "
+                f"{predictions[column].max()}; the classes are 0 to {len(names) - 1} ({', '.join(names)})"
+            )
+    return names
+
+
+def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
+    """Raise a ValueError unless the scores have these columns and the metric."""
+    require(scores, ["corruption", "severity", "class", "metric", *columns], "scores")
+    if metric not in set(scores["metric"]):
+        known = ", ".join(map(str, dict.fromkeys(scores["metric"])))
+        raise ValueError(f"the table scores has no rows of the metric {metric}; it has {known or 'no rows'}")
 
 
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -88,3 +123,128 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     grouped = frame.groupby(["corruption", "severity", "bin"], sort=False)
     means = grouped[["confidence", "accuracy"]].mean()
     return means.assign(images=grouped.size()).reset_index().drop(columns="bin")
+
+
+def corruption_errors(
+    predictions: pd.DataFrame,
+    reference: pd.DataFrame | None = None,
+    *,
+    dataset: str = "",
+    resamples: int = 2000,
+) -> pd.DataFrame:
+    """Errors under corruption, of this network and relative to a reference.
+
+    For a corruption c, E its error (1 - accuracy), BER its balanced error (1 - balanced accuracy):
+
+    ``ce``: sum over severities of E / the same of the reference; ``relative ce``: the clean errors are
+    subtracted on both sides first (Hendrycks & Dietterich 2019). Their means over the corruptions are mCE
+    and relative mCE. ``be``: mean BER / that of the reference; ``rbe``: (mean BER - clean BER) / the same of
+    the reference (Di Salvo et al. 2024). A ratio over a denominator below 0.05 in size is left out (NaN),
+    and so is its corruption from the mean; ``excess``, mean BER - clean BER, is always given.
+
+    Args:
+        predictions: from `predict_conditions`; one label an image.
+        reference: another run's predictions on the same images, under the same conditions. None = the
+            published figures of AlexNet for `dataset`, which give be and rbe for "mean" only.
+        resamples: of the bootstrap over images, the same ones for both networks.
+
+    Returns:
+        corruption (or "mean"), metric, value, low, high, left_out (why a value is NaN, or which corruptions a
+        mean lacks; "" if nothing is left out).
+
+    Raises:
+        ValueError: other images, labels or conditions in the reference.
+    """
+    w = value_and_resamples(predictions["image"].nunique(), resamples)
+    ours = _error_rates(predictions, w)
+    balanced = ours["balanced"]
+    means = {name: _mean(balanced, name) for name, severity in balanced if severity}
+    excess = {name: value - balanced[CLEAN] for name, value in means.items()}
+    average, gain = (np.mean(list(parts.values()), axis=0) for parts in (means, excess))
+    rows = [_row(name, "excess", value) for name, value in (excess | {"mean": gain}).items()]
+    if reference is not None:
+        keys = ["image", "corruption", "severity", "label"]
+        require(reference, [*keys, "predicted"], "predictions of the reference")
+        here, there = (table[keys].sort_values(keys).to_numpy() for table in (predictions, reference))
+        if not np.array_equal(here, there):
+            raise ValueError("the reference run has other conditions, images or labels")
+        rows += _ratios(ours, _error_rates(reference, w), list(means))
+    elif dataset in ALEXNET:
+        clean, mean = ALEXNET[dataset]
+        rows.append(_row("mean", "be", average / mean))
+        rows.append(_row("mean", "rbe", *_ratio(gain, np.full(len(w), mean - clean))))
+    return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS, "left_out"])
+
+
+def _error_rates(predictions: pd.DataFrame, w: np.ndarray) -> dict[str, Rates]:
+    """1 - accuracy ("plain") and 1 - balanced accuracy ("balanced") of every condition."""
+    rates: dict[str, Rates] = {"plain": {}, "balanced": {}}
+    for condition, group in predictions.groupby(["corruption", "severity"], sort=False):
+        y = group["label"].to_numpy()
+        right = (group["predicted"].to_numpy() == y).astype(float)
+        with np.errstate(invalid="ignore"):  # a resample without images of a class
+            shares = [w[:, y == k] @ right[y == k] / w[:, y == k].sum(1) for k in np.unique(y)]
+        rates["plain"][condition] = 1 - w @ right / w.sum(1)
+        rates["balanced"][condition] = 1 - np.mean(shares, axis=0)
+    return rates
+
+
+def _ratios(ours: dict[str, Rates], theirs: dict[str, Rates], names: list[str]) -> list[tuple]:
+    """The rows of `RATIOS` to another network's errors, for each corruption, and their means."""
+    rows = []
+    for metric, (kind, relative) in RATIOS.items():
+        kept = {}
+        for name in names:
+            up, down = (
+                _mean(rates[kind], name) - (rates[kind][CLEAN] if relative else 0) for rates in (ours, theirs)
+            )
+            value, left_out = _ratio(up, down)
+            rows.append(_row(name, metric, value, left_out))
+            if not left_out:
+                kept[name] = value
+        lost = [name for name in names if name not in kept]
+        mean = np.mean(list(kept.values()), axis=0) if kept else np.full(len(up), np.nan)
+        rows.append(_row("mean", metric, mean, f"without {', '.join(lost)}" if lost else ""))
+    return rows
+
+
+def _mean(rates: Rates, corruption: str) -> np.ndarray:
+    """The mean over the severities of a corruption: a ratio of means is a ratio of sums."""
+    return np.mean([value for (name, _), value in rates.items() if name == corruption], axis=0)
+
+
+def _ratio(up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, str]:
+    """up / down and "", or NaN and why, if the denominator is too small."""
+    if abs(down[0]) < LEAST:
+        return np.full(len(up), np.nan), f"denominator {down[0]:.3f} is below {LEAST} in size"
+    with np.errstate(divide="ignore", invalid="ignore"):
+        return up / down, ""
+
+
+def _row(corruption: str, metric: str, samples: np.ndarray, left_out: str = "") -> tuple:
+    return (corruption, metric, samples[0], *interval(samples[1:]), left_out)
+
+
+def numbers(scores: pd.DataFrame, errors: pd.DataFrame | None) -> pd.DataFrame:
+    """The scores that the text of a thesis quotes: name, value, low, high, what (in words).
+
+    Args:
+        scores: from `score`. errors: from `corruption_errors`, or None.
+    """
+    rows = []
+    overall = scores[scores["class"] == "all"]
+    # The clean AUC is missing on purpose: `medrob.analysis.summary` has it.
+    for row in overall.query("severity == 0 and metric != 'auc'").to_dict("records"):
+        metric = row["metric"].replace("_", " ")
+        rows.append((f"clean {metric}", *(row[c] for c in ENDS), f"{metric} on clean images"))
+    for row in overall.query("severity > 0 and metric == 'auc'").to_dict("records"):
+        condition = f"{row['corruption']} {row['severity']}"
+        where = f"{row['corruption'].replace('_', ' ')}, severity {row['severity']}"
+        rows.append((f"auc {condition}", *(row[c] for c in ENDS), f"AUC under {where}"))
+        rows.append((f"drop {condition}", *(row[c] for c in DROP), f"AUC drop under {where}"))
+    if errors is not None:
+        for row in errors[errors["corruption"] == "mean"].to_dict("records"):
+            name = ERROR_NAMES[row["metric"]]
+            name = f"mean {name}" if name == "excess" else name
+            rows.append((name, *(row[c] for c in ENDS), f"{name} over the corruptions"))
+    return pd.DataFrame(rows, columns=["name", *ENDS, "what"])

@@ -3,24 +3,16 @@
 `randomisation`: do they change when the network does? `faithfulness`: does the network need what they mark?
 `localisation`: do they lie on the lesion? `scale`: how large can a drift be at all? `worst_case`: how far
 does a change too small to see move them? And `between`, a table of its own: do methods say the same?
+Most take an `Explainer`, images, the classes explained (None = those predicted) and the seed of every draw.
 """
 
 from medrob.trust.attack import ATTACKABLE, worst_case
 from medrob.trust.faithfulness import faithfulness
 from medrob.trust.localisation import localisation
 from medrob.trust.means import COLUMNS
-from medrob.trust.randomisation import cascade, randomisation
-from medrob.trust.scale import between, normalised, scale
+from medrob.trust.randomisation import between, cascade, normalised, randomisation, scale
 
 __all__ = [
-    "ATTACKABLE",
-    "COLUMNS",
-    "between",
-    "cascade",
-    "faithfulness",
-    "localisation",
-    "normalised",
-    "randomisation",
-    "scale",
-    "worst_case",
-]
+    "ATTACKABLE", "COLUMNS", "between", "cascade", "faithfulness", "localisation", "normalised",
+    "randomisation", "scale", "worst_case",
+]  # fmt: skip

@@ -5,8 +5,6 @@ ones (Yeh et al. 2019) and a climb (Ghorbani et al. 2019). Both look at whole gr
 they find is a picture like any other.
 """
 
-from __future__ import annotations
-
 from dataclasses import replace
 from typing import Any
 
@@ -18,8 +16,7 @@ from torch import Tensor
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.overrides import TorchFunctionMode
 
-from medrob.drift import Explainer, PreparedMaps
-from medrob.drift.similarities import rmse
+from medrob.drift import SIMILARITIES, Explainer, PreparedMaps
 from medrob.evaluation import compare_images, predict
 from medrob.models import as_input, evaluating, forward, place, to_maps
 from medrob.progress import bar
@@ -36,29 +33,18 @@ BETA = 30.0  # of the softplus that stands in for ReLU: sharp, but with a second
 def worst_case(
     explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean drift under attack and under random changes in the same ball, for each method and layer.
+    """Mean drift under attack and under random changes in the same ball, for methods of `ATTACKABLE`.
 
     The attack is projected gradient ascent: from a random place in the ball, steps along the sign of the
     slope of the drift (Madry et al. 2018); what it finds is a lower bound of the worst case. The other test
     takes random pictures, each pixel for itself. Of both, the best picture at which the decision about the
     clean image (`medrob.saliency.same_decision`) is kept; the clean one where nothing moved the map.
 
-    Args:
-        explainer, images, targets: see `Explainer`; only methods of `ATTACKABLE` are looked at.
-        seed: of the random places and of the bootstrap.
-
     Returns:
         Rows with the columns `medrob.trust.COLUMNS`. Tests ``attack`` and ``max-sensitivity``: mean drift
         (RMSE of min-max maps) over the images whose clean map is not degenerate; for each, ``...-picture``:
         RMSE of the picture itself, in grey levels, and ``...-kept``: the share of decisions kept.
-
-    Raises:
-        ValueError: none of the methods can be attacked.
     """
-    pairs = [(method, layer) for method, layer in explainer.pairs if method in ATTACKABLE]
-    if not pairs:
-        methods = ", ".join(explainer.methods)
-        raise ValueError(f"none of {methods} can be attacked; give some of {', '.join(ATTACKABLE)}")
     classes, task = explainer.classes(images, targets), task_of(explainer.model)
 
     def decisions(pictures: np.ndarray) -> Tensor:
@@ -67,11 +53,13 @@ def worst_case(
         return torch.from_numpy(found - 0.5)
 
     before, entries = decisions(images), []
-    for method, layer in pairs:
+    for method, layer in explainer.pairs:
+        if method not in ATTACKABLE:
+            continue
         single = replace(explainer, methods=[method], layers=[layer])
         for test in TRIES:
             pictures, drift = images.copy(), np.empty(len(images), np.float32)
-            for rows in bar(list(explainer.batches(len(images))), desc=test, unit="batch"):
+            for rows in bar(explainer.batches(len(images)), desc=test, unit="batch"):
                 pictures[rows], drift[rows] = furthest(single, images[rows], rows, classes[rows], test, seed)
             kept = same_decision(before, decisions(pictures), classes.cpu(), task).numpy()
             counts = np.where(np.isnan(drift), np.nan, 1)
@@ -83,15 +71,10 @@ def worst_case(
 def furthest(
     explainer: Explainer, images: np.ndarray, rows: np.ndarray, targets: Tensor, test: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pictures tried, those whose map is furthest from that of the clean image, and their drift.
+    """Of the pictures tried in a `test`, those whose map is furthest from the clean one's, and their drift.
 
-    Args:
-        explainer: has one method and one layer.
-        images: one batch. rows: their places in the data set. targets: the class explained.
-        test: of `TRIES`. seed: of the random places.
-
-    Returns:
-        uint8 like the images, and float32 (n,), NaN where the clean map is degenerate.
+    The explainer has one method and one layer; `rows` are the places of the images in the data set. The drift
+    is NaN where the clean map is degenerate.
     """
     (key,), task = explainer.pairs, task_of(explainer.model)
     maps, before = explainer.maps(images, rows, targets)
@@ -101,7 +84,7 @@ def furthest(
     for attempt in range(1, TRIES[test] + 1):
         maps, logits = explainer.maps(x, rows, targets)
         moved, kept = PreparedMaps(maps[key]), same_decision(before, logits, targets, task)
-        gap = rmse(clean, moved)
+        gap = SIMILARITIES["rmse"](clean, moved)
         better = kept & ~(moved.degenerate | clean.degenerate) & (gap > drift)
         best, drift = np.where(_each(better), x, best), torch.where(better, gap, drift)
         if attempt == TRIES[test]:
@@ -129,23 +112,17 @@ def slope(
         # Attention has a second derivative in its plain form only.
         with SmoothReLU(), sdpa_kernel(SDPBackend.MATH):
             outputs, logits = forward(model, x.clone(), layers)
-        explained = logits.gather(1, targets[:, None]).sum()
-        (g,) = torch.autograd.grad(explained, outputs[layer], create_graph=True)
+        own = logits.gather(1, targets[:, None])
+        (g,) = torch.autograd.grad(own.sum(), outputs[layer], create_graph=True)
         A, g = (to_maps(layers[layer], part).to(clean.values.dtype) for part in (outputs[layer], g))
-        maps = normalise(formulas(A, g, [method])[method])
-        gap = (maps - clean.values).square().mean((1, 2))
-        back = margin(logits, before, targets, task_of(model))
+        gap = (normalise(formulas(A, g, [method])[method]) - clean.values).square().mean((1, 2))
+        if task_of(model) == "multilabel":  # back: the label explained on its side of 0
+            back = (torch.where(before.gather(1, targets[:, None]) > 0, 1, -1) * own)[:, 0]
+        else:  # the class predicted above the highest other one
+            first = before.argmax(1)[:, None]
+            back = logits.gather(1, first)[:, 0] - logits.scatter(1, first, -torch.inf).amax(1)
         (found,) = torch.autograd.grad(torch.where(kept, gap, back).sum(), x, materialize_grads=True)
     return found.nan_to_num(0)
-
-
-def margin(logits: Tensor, before: Tensor, targets: Tensor, task: str) -> Tensor:
-    """How far the decision about the clean image is from being lost, below 0 where it is: (n,)."""
-    if task == "multilabel":
-        side = torch.where(before.gather(1, targets[:, None]) > 0, 1, -1)
-        return (side * logits.gather(1, targets[:, None]))[:, 0]
-    predicted = before.argmax(1)[:, None]
-    return logits.gather(1, predicted)[:, 0] - logits.scatter(1, predicted, -torch.inf).amax(1)
 
 
 def _random(images: np.ndarray, rows: np.ndarray, seed: int, stream: int) -> np.ndarray:
@@ -153,7 +130,7 @@ def _random(images: np.ndarray, rows: np.ndarray, seed: int, stream: int) -> np.
     _, height, width, channels = images.shape
     rngs = (np.random.default_rng([seed, int(row), stream]) for row in rows)
     fields = [rng.integers(-EPSILON, EPSILON + 1, (channels, height, width), np.int16) for rng in rngs]
-    return _project(images + np.moveaxis(np.array(fields, np.int16), 1, -1), images)
+    return _project(images + np.moveaxis(np.array(fields), 1, -1), images)
 
 
 def _project(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
@@ -163,8 +140,7 @@ def _project(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 
 def _each(flags: Tensor) -> np.ndarray:
-    """A flag for each image (n,), to be laid over the images (n, 1, 1, 1)."""
-    return flags.cpu().numpy()[:, None, None, None]
+    return flags.cpu().numpy()[:, None, None, None]  # to be laid over images (n, H, W, C)
 
 
 class SmoothReLU(TorchFunctionMode):
@@ -176,9 +152,5 @@ class SmoothReLU(TorchFunctionMode):
 
     RELU = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 
-    def __torch_function__(
-        self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        if func in self.RELU:
-            return F.softplus(args[0], BETA)
-        return func(*args, **(kwargs or {}))
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        return F.softplus(args[0], BETA) if func in self.RELU else func(*args, **(kwargs or {}))

@@ -1,10 +1,9 @@
 """Does the network need what a map marks? Insertion, deletion (Petsiuk 2018) and ROAD (Rong 2022)."""
 
-from __future__ import annotations
-
 import numpy as np
 import pandas as pd
 import torch
+import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
@@ -12,12 +11,12 @@ from medrob.drift import Explainer, Key
 from medrob.models import activate, evaluating, place
 from medrob.progress import bar
 from medrob.saliency import Noise, degenerate, task_of, upsample
-from medrob.trust.imputation import impute
 from medrob.trust.means import Entry, means
 
 GREY = 127.5  # what is deleted becomes the middle of the grey levels, which `Normalise` takes to 0
 BLUR = 0.1  # what is not yet inserted is blurred: standard deviation of the Gaussian, share of the side
 NOISE = 2.55  # of the imputation: standard deviation, grey levels; .01 of the range (Rong et al. 2022)
+TOLERANCE = 1e-3  # of the imputation's residual, in grey levels
 STEPS = 10  # in which insertion and deletion go from nothing to all pixels
 TESTS = ("insertion", "deletion", "road")
 # Shares of the pixels that are inserted or removed; ROAD removes the most or the least relevant first.
@@ -40,30 +39,20 @@ def faithfulness(
 
     Chance is the same test with a random map of the layer's resolution, enlarged in the same way: what a
     coarse map without knowledge gets.
-
-    Args:
-        explainer, images, targets: see `medrob.drift.Explainer` and its `classes`.
-        seed: of ties, of random maps, of the imputation's noise and of the bootstrap.
-
-    Returns:
-        Rows with the columns `medrob.trust.COLUMNS`.
     """
     classes = explainer.classes(images, targets)
     values: dict[tuple[str, Key], list[np.ndarray]] = {}  # of each batch (2, n): value, chance
-    progress = bar(total=len(images), desc="removing pixels", unit="image")
-    for rows in explainer.batches(len(images)):
+    for rows in bar(explainer.batches(len(images)), desc="removing pixels", unit="batch"):
         maps, _ = explainer.maps(images[rows], rows, classes[rows])
         with evaluating(place(explainer.model, explainer.compute_device)):
-            batch = _Batch(explainer, images[rows], classes[rows], Noise(seed, rows))
-            chance = {
-                size: batch.areas(batch.random_map(size)) for size in {m.shape[1:] for m in maps.values()}
-            }
+            noise = Noise(seed, rows)
+            batch = _Batch(explainer, images[rows], classes[rows], noise)
+            sizes = {raw.shape[1:] for raw in maps.values()}
+            chance = {size: batch.areas(noise.normal(size, batch.device, stream=3).exp()) for size in sizes}
             for key, raw in maps.items():
                 for test, area in batch.areas(raw).items():
                     pair = np.stack([area, chance[raw.shape[1:]][test]])
                     values.setdefault((test, key), []).append(pair)
-        progress.update(len(rows))
-    progress.close()
     entries = [Entry(*key, test, *np.concatenate(parts, 1)) for (test, key), parts in values.items()]
     return means(sorted(entries, key=lambda entry: TESTS.index(entry.test)), seed=seed)
 
@@ -72,24 +61,20 @@ class _Batch:
     """A batch of images, what takes the place of their pixels, and what the network says of the result."""
 
     def __init__(self, explainer: Explainer, images: np.ndarray, targets: Tensor, noise: Noise) -> None:
-        self.model, self.targets, self.noise = explainer.model, targets, noise
+        self.model, self.targets, self.device = explainer.model, targets, targets.device
         self.image = explainer.input(images).float()
-        self.size = height, width = self.image.shape[2:]
-        self.device = self.image.device
+        height, width = self.image.shape[2:]
         sigma = (0, 0, BLUR * height, BLUR * width)
         blurred = gaussian_filter(self.image.cpu().numpy(), sigma, mode="nearest")
         self.blurred = torch.from_numpy(blurred).to(self.device)
-        self.ties = noise.normal(self.size, self.device, stream=1)
+        self.ties = noise.normal((height, width), self.device, stream=1)
         self.grain = NOISE * noise.normal(self.image.shape[1:], self.device, stream=2)
         self.ends: dict[tuple[str, float], Tensor] = {}
 
-    def random_map(self, size: torch.Size) -> Tensor:
-        """A map without knowledge for each image: (n, *size), all values above 0."""
-        return self.noise.normal(size, self.device, stream=3).exp()
-
     def areas(self, raw: Tensor) -> dict[str, np.ndarray]:
         """The value of each test for raw maps (n, h, w): (n,), NaN where the map is degenerate."""
-        ranks = _ranks(upsample(raw.float().relu(), (self.size[0], self.size[1])), self.ties)[:, None]
+        height, width = self.image.shape[2:]
+        ranks = _ranks(upsample(raw.float().relu(), (height, width)), self.ties)[:, None]
         curves = {kind: self.curve(kind, ranks) for kind in SHARES}
         areas = {kind: np.trapezoid(curves[kind], SHARES[kind], axis=1) for kind in ("insertion", "deletion")}
         areas["road"] = (curves["road-lerf"].mean(1) - curves["road-morf"].mean(1)) / 2
@@ -97,15 +82,17 @@ class _Batch:
         return {test: np.where(bad, np.nan, area) for test, area in areas.items()}
 
     def curve(self, kind: str, ranks: Tensor) -> np.ndarray:
-        """The probability (n, shares) as more and more pixels are inserted or removed."""
+        """The probability of each image's class (n, shares) as more and more pixels go in or out."""
         pixels, values = ranks[0].numel(), []
         for share in SHARES[kind]:
             count = round(share * pixels)
             # Where no pixel is changed, or each one is, the map does not matter: worked out once.
             value = self.ends.get((kind, share))
             if value is None:
-                picture = self.picture(kind, ranks < count, ranks >= pixels - count)
-                value = self.probability(picture)
+                x = self.picture(kind, ranks < count, ranks >= pixels - count)
+                with torch.inference_mode():
+                    logits = self.model(x.to(next(self.model.parameters()).dtype)).float()
+                    value = activate(logits, task_of(self.model)).gather(1, self.targets[:, None])[:, 0]
                 if share in (0, 1):
                     self.ends[kind, share] = value
             values.append(value)
@@ -118,13 +105,7 @@ class _Batch:
         if kind == "deletion":
             return torch.where(first, GREY, self.image)
         removed = first if kind == "road-morf" else last
-        return impute(self.image, removed[:, 0]) + removed * self.grain
-
-    def probability(self, x: Tensor) -> Tensor:
-        """The probability (n,) of each image's class explained."""
-        with torch.inference_mode():
-            logits = self.model(x.to(next(self.model.parameters()).dtype)).float()
-            return activate(logits, task_of(self.model)).gather(1, self.targets[:, None])[:, 0]
+        return impute(self.image, removed) + removed * self.grain
 
 
 def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
@@ -134,3 +115,42 @@ def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
     order = by_chance.gather(1, order)
     places = torch.arange(order.shape[1], device=order.device).expand_as(order)
     return torch.empty_like(order).scatter_(1, order, places).view(maps.shape)
+
+
+def impute(images: Tensor, removed: Tensor) -> Tensor:
+    """Replace pixels so that each is the weighted mean of its eight neighbours, without noise.
+
+    Direct neighbours weigh 1/6, diagonal ones 1/12, less those beyond the border (Rong et al. 2022). The
+    equations are symmetric and positive definite; conjugate gradients solve those of all images at once.
+
+    Args:
+        images: float (N, C, H, W), grey levels 0-255. removed: bool (N, 1, H, W), not all of an image.
+    """
+    kept = (~removed).sum((2, 3), keepdim=True).clamp_min(1)
+    level = torch.where(removed, 0, images).sum((2, 3), keepdim=True) / kept  # first guess: the mean
+    image = torch.where(removed, 0, images - level)
+    weight = _neighbours(torch.ones_like(image[:1, :1]))
+
+    def dot(a: Tensor, b: Tensor) -> Tensor:
+        return (a * b).sum((2, 3), keepdim=True)
+
+    x = torch.zeros_like(image)
+    residual = torch.where(removed, _neighbours(image), 0)
+    direction, length = residual, dot(residual, residual)
+    tiny = torch.finfo(image.dtype).tiny
+    for step in range(4 * sum(image.shape[2:])):
+        if step % 8 == 0 and not (residual.abs() > TOLERANCE).any():
+            break
+        moved = torch.where(removed, weight * direction - _neighbours(direction), 0)
+        pace = length / dot(direction, moved).clamp_min(tiny)
+        x, residual = x + pace * direction, residual - pace * moved
+        longer = dot(residual, residual)
+        direction, length = residual + longer / length.clamp_min(tiny) * direction, longer
+    return torch.where(removed, x + level, images)
+
+
+def _neighbours(x: Tensor) -> Tensor:
+    """Weighted sum of the eight neighbours of each position of (N, C, H, W), nothing beyond the border."""
+    wide = F.pad(x, (1, 1, 1, 1))
+    rows = wide[..., :-2, :] + 2 * wide[..., 1:-1, :] + wide[..., 2:, :]
+    return (rows[..., :-2] + 2 * rows[..., 1:-1] + rows[..., 2:] - 4 * x) / 12

@@ -1,14 +1,11 @@
 """Do the maps lie on the lesion, and do they still when the picture degrades?"""
 
-from __future__ import annotations
-
 from functools import lru_cache
 
 import numpy as np
 import pandas as pd
 from scipy.stats import hypergeom
 
-from medrob.check import require
 from medrob.drift import LOCALISATION
 from medrob.trust.means import Entry, means
 
@@ -20,8 +17,7 @@ CHANGE = "change"  # the stage of what is lost or won against the clean images
 def expected_iou(area: int, pixels: int) -> float:
     """Mean IoU of a mask of that area and as many pixels drawn at random, without replacement.
 
-    Their intersection I is hypergeometric, IoU = I / (2 area - I). For large areas this is p / (2 - p)
-    with p = area / pixels.
+    Their intersection I is hypergeometric, IoU = I / (2 area - I).
     """
     shared = np.arange(area + 1)
     return float((hypergeom(pixels, area, area).pmf(shared) * shared / (2 * area - shared)).sum())
@@ -34,30 +30,20 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
     over the images that count.
 
     Args:
-        drift: from `medrob.drift.measure`, whose columns ``energy_clean`` ... become the rows of the
-            clean images. Images whose mask is empty are left out.
+        drift: from `medrob.drift.measure`. Images whose mask is empty are left out.
         masks: bool (N, H, W) of the data set; `image` is an index into it. None = not known: no rows.
-        seed: of the bootstrap.
 
     Returns:
-        Rows with the columns `medrob.trust.COLUMNS`; tests "energy", "pointing" and "iou". images +
-        degenerate is the number of images with a mask. Stage "" holds all of them; "preserved" and "flipped"
-        hold, for each condition but clean, those whose prediction is and is not kept. Stage "change": the
-        value minus that of the same image when clean, where both have a map (chance is 0).
-
-    Raises:
-        ValueError: a column is missing.
+        Tests "energy", "pointing" and "iou"; images + degenerate is the number of images with a mask.
+        Stage "" holds all of them; "preserved" and "flipped" hold, for each condition but clean, those whose
+        prediction is and is not kept. Stage "change": the value minus that of the same image when clean,
+        where both have a map (chance is 0).
     """
     if masks is None:
         return means([], seed=seed)
-    of_clean = [f"{test}_clean" for test in LOCALISATION]
-    require(drift, ["image", *GROUP, "preserved", *LOCALISATION, *of_clean], "drift")
     clean = drift.drop_duplicates(["image", "method", "layer"]).assign(corruption="clean", severity=0)
-    clean = clean.drop(columns=list(LOCALISATION)).rename(
-        columns=dict(zip(of_clean, LOCALISATION, strict=True))
-    )
-    columns = ["image", *GROUP, "preserved", *LOCALISATION]
-    table = pd.concat([clean[columns], drift[columns]])
+    clean = clean.assign(**{test: clean[f"{test}_clean"] for test in LOCALISATION})
+    table = pd.concat([clean, drift])
     pixels, area = masks[0].size, masks.sum((1, 2))
     images = np.unique(drift["image"])
     images = images[area[images] > 0]
@@ -71,15 +57,14 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
         for group in table[GROUP].drop_duplicates().itertuples(index=False, name=None):
             corruption, severity, method, layer = group
             values, kept = wide[group].to_numpy(), preserved[group].to_numpy(bool)
-            strata = {"": np.ones(len(images), bool)}
-            strata |= {"preserved": kept, "flipped": ~kept} if severity else {}
-            for stage, there in strata.items():
-                part = np.where(there, values, np.nan)
-                entries.append(Entry(method, layer, test, part, chance[test], stage, corruption, severity))
-                members.append(there.sum())
+            parts = [("", np.ones(len(images), bool), values, chance[test])]
             if severity:
                 change = values - wide["clean", 0, method, layer].to_numpy()
-                entries.append(Entry(method, layer, test, change, 0.0, CHANGE, corruption, severity))
-                members.append(len(images))
+                parts += [("preserved", kept, values, chance[test]), ("flipped", ~kept, values, chance[test])]
+                parts.append((CHANGE, parts[0][1], change, 0.0))
+            for stage, there, found, random in parts:
+                found = np.where(there, found, np.nan)
+                entries.append(Entry(method, layer, test, found, random, stage, corruption, severity))
+                members.append(there.sum())
     rows = means(entries, seed=seed)
     return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))

@@ -1,7 +1,5 @@
 """The table of results that all tests of trust share: means over images, and their intervals."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -20,29 +18,20 @@ TOGETHER = 256  # rows resampled at once: bounds the memory
 
 
 class Entry(NamedTuple):
-    """One row of the table, with its values image by image.
-
-    Attributes:
-        values: float (N,), NaN where a map is degenerate.
-        chance: what a map without knowledge would get, for each image (N,) or for all; NaN = not known.
-    """
+    """One row of the table, with its values image by image."""
 
     method: str
     layer: str
     test: str
-    values: np.ndarray
-    chance: np.ndarray | float = np.nan
+    values: np.ndarray  # float (N,), NaN where a map is degenerate
+    chance: np.ndarray | float = np.nan  # what a map without knowledge would get; NaN = not known
     stage: str = ""
     corruption: str = "clean"
     severity: int = 0
 
 
 def means(entries: Sequence[Entry], *, seed: int) -> pd.DataFrame:
-    """Means over images with 95 % bootstrap intervals over images.
-
-    Args:
-        entries: all with the same images in the same order.
-        seed: of the bootstrap; the same resamples for all rows.
+    """Means over images, the same ones in every entry, with 95 % bootstrap intervals over images.
 
     Returns:
         A row per entry, with the columns `COLUMNS`: images (that count), degenerate (left out), value,
@@ -66,13 +55,12 @@ def means(entries: Sequence[Entry], *, seed: int) -> pd.DataFrame:
     return frame[list(COLUMNS)]
 
 
-def _intervals(weights: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Means of the columns of (N, rows) over the known values, and the ends of their intervals: (rows,)."""
-    samples = (_mean(weights, values[:, i : i + TOGETHER]) for i in range(0, values.shape[1], TOGETHER))
-    low, high = np.array([interval(column) for part in samples for column in part.T]).T
+def _intervals(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Means of the columns of (N, rows) over the known values, and the ends of their intervals: (3, rows)."""
+    parts = [values[:, i : i + TOGETHER] for i in range(0, values.shape[1], TOGETHER)]
+    ends = np.array([interval(column) for part in parts for column in _mean(weights, part).T]).T
     alone = np.isfinite(values).sum(0) < 2  # one image has no spread
-    low, high = np.where(alone, np.nan, low), np.where(alone, np.nan, high)
-    return _mean(np.ones((1, len(values))), values)[0], low, high
+    return np.array([_mean(np.ones((1, len(values))), values)[0], *np.where(alone, np.nan, ends)])
 
 
 def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -1,10 +1,13 @@
-"""Do maps change when the network does? Cascading randomisation of its weights (Adebayo et al. 2018)."""
+"""Do maps change when the network does (cascading randomisation, Adebayo et al. 2018), and by how much?
 
-from __future__ import annotations
+The maps of a network without weights, and of another image, are also the ceilings of drift: `scale`.
+"""
 
 import copy
-from collections.abc import Iterator, Sequence
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,6 +16,7 @@ from torch import nn
 
 from medrob.drift import SSIM_WINDOW, Explainer, Key, PreparedMaps, compare
 from medrob.progress import bar
+from medrob.saliency import STOCHASTIC
 from medrob.trust.means import Entry, means
 
 EVERYTHING = "all"  # the last stage: no trained weight is left
@@ -20,6 +24,8 @@ ANOTHER = ""  # in place of a stage: the map of another image by the untouched n
 STAGES = 5  # at least so many, where the network has so many parts
 DRAWS = 5  # networks without any trained weight
 TESTS = {"randomisation": "spearman", "randomisation-ssim": "ssim"}
+ENDS = ("floor", "ceiling-image", "ceiling-weights")
+ROUNDING = 1e-4  # of an RMSE of min-max maps: below, they are one, as in `medrob.analysis.twins`
 
 
 def randomisation(
@@ -28,28 +34,18 @@ def randomisation(
     """Similarity of each image's map to the map by the same network with its weights lost, part by part.
 
     The class explained stays the same. Chance is the similarity to the map of another image by the
-    untouched network: pictures of the same kind have like maps for that reason alone (Yona & Greenfeld 2021).
-    Of the last stage, an image's value is the mean over `DRAWS` networks, of those whose map is not
-    degenerate; the stages before are those of the first network alone.
-
-    Args:
-        explainer, images, targets: see `medrob.drift.Explainer` and its `classes`; copies are
-            randomised, see `cascade`.
-        seed: of the random weights, of the other image and of the bootstrap.
+    untouched network: pictures of the same kind have like maps for that reason alone (Yona & Greenfeld 2021);
+    NaN if there is one image only. Of the last stage, an image's value is the mean over `DRAWS` networks, of
+    those whose map is not degenerate; the stages before are those of the first network alone.
 
     Returns:
-        Rows with the columns `medrob.trust.COLUMNS`; test "randomisation" (Spearman's rank correlation
-        of the maps after ReLU) and "randomisation-ssim" (of maps of at least 7x7 positions), stage = the
-        part lost last, "all" when nothing trained is left. Chance is NaN if there is one image only.
+        Test "randomisation" (Spearman's rank correlation of the maps after ReLU) and "randomisation-ssim"
+        (of maps of at least 7x7 positions), stage = the part lost last, "all" when nothing trained is left.
     """
     classes, other = explainer.classes(images, targets), another_image(len(images), seed)
     stages = [*list(parts(explainer.model))[:-1], EVERYTHING]
-    similar = {
-        (name, key, stage): np.full((DRAWS, len(images)), np.nan)
-        for name in TESTS.values()
-        for key in explainer.pairs
-        for stage in (ANOTHER, *stages)
-    }
+    places = itertools.product(TESTS.values(), explainer.pairs, (ANOTHER, *stages))
+    similar = {place: np.full((DRAWS, len(images)), np.nan) for place in places}
 
     def maps(rows: np.ndarray, model: nn.Module = explainer.model) -> dict[Key, PreparedMaps]:
         raw, _ = replace(explainer, model=model).maps(images[rows], rows, classes[rows])
@@ -60,20 +56,17 @@ def randomisation(
             for name, value in compare(mine[key], lost[key], list(TESTS.values())).items():
                 similar[name, key, stage][draws, rows] = value
 
-    progress = bar(total=len(images) * (1 + len(stages) + DRAWS), desc="randomising", unit="image")
-    for rows in explainer.batches(len(images)):
+    for rows in bar(explainer.batches(len(images)), desc="randomising", unit="batch"):
         mine = maps(rows)
         if len(images) > 1:
             keep(ANOTHER, slice(None), rows, maps(other[rows]))
-        progress.update(2 * len(rows))
         for draw in range(DRAWS):
             for stage, network in cascade(explainer.model, seed=(seed, draw)):
                 if draw == 0 or stage == EVERYTHING:
                     keep(stage, draw, rows, maps(rows, network))
-                    progress.update(len(rows))
-    progress.close()
+    mean = {place: pd.DataFrame(draws).mean().to_numpy() for place, draws in similar.items()}
     entries = [
-        Entry(*key, test, _mean(similar[name, key, stage]), _mean(similar[name, key, ANOTHER]), stage)
+        Entry(*key, test, mean[name, key, stage], mean[name, key, ANOTHER], stage)
         for test, name in TESTS.items()
         for key, prepared in mine.items()
         if name != "ssim" or min(prepared.positive.shape[1:]) >= SSIM_WINDOW
@@ -90,13 +83,6 @@ def another_image(n: int, seed: int) -> np.ndarray:
     return others
 
 
-def _mean(values: np.ndarray) -> np.ndarray:
-    """Mean over the draws of (draws, images), NaN left out: (images,); NaN where all are."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return np.where(known, values, 0).sum(0) / known.sum(0)
-
-
 def parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     """The parts of a network that are randomised together, top down: ``{"fc": [...], "layer4": [...]}``.
 
@@ -107,7 +93,7 @@ def parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     owners = {
         name.removeprefix("backbone."): module
         for name, module in model.named_modules()
-        if any(True for _ in module.parameters(recurse=False))
+        if next(module.parameters(recurse=False), None) is not None
     }
     groups: dict[str, list[nn.Module]] = {}
     for words in range(1, 1 + max((name.count(".") + 1 for name in owners), default=0)):
@@ -150,3 +136,72 @@ def _reset(module: nn.Module) -> None:
     with torch.no_grad():
         for parameter in module.parameters(recurse=False):
             parameter.normal_(0, float(parameter.square().mean().sqrt()))
+
+
+def scale(
+    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
+) -> pd.DataFrame:
+    """RMSE between min-max maps where nothing has changed, and where everything has.
+
+    ``floor``: the same image again, with other noise (the next seed): 0 for deterministic methods.
+    ``ceiling-image``: the map of another image, each of which is taken once; NaN of one image only.
+    ``ceiling-weights``: the same image, by the network with all its weights lost (`cascade`).
+    """
+    classes, n = explainer.classes(images, targets), len(images)
+    settings = replace(explainer.settings, seed=explainer.settings.seed + 1)
+    noisy = [method for method in explainer.methods if method in STOCHASTIC]
+    *_, (_, untrained) = cascade(explainer.model, seed=seed)
+    other = another_image(n, seed)
+    values = {(test, key): np.full(n, np.nan) for test in ENDS for key in explainer.pairs}
+    for rows in bar(explainer.batches(n), desc="scaling", unit="batch"):
+        here = images[rows], rows, classes[rows]
+        mine = {key: PreparedMaps(maps) for key, maps in explainer.maps(*here)[0].items()}
+        # Without noise the second map is the first.
+        again = replace(explainer, methods=noisy, settings=settings).maps(*here)[0] if noisy else {}
+        there = other[rows]
+        ends: dict[str, dict[Any, Any]] = {
+            "floor": mine | again,
+            "ceiling-image": explainer.maps(images[there], there, classes[there])[0] if n > 1 else {},
+            "ceiling-weights": replace(explainer, model=untrained).maps(*here)[0],
+        }
+        for test, maps in ends.items():
+            for key, moved in maps.items():
+                values[test, key][rows] = compare(mine[key], moved, ["rmse"])["rmse"]
+    return means([Entry(*key, test, value) for (test, key), value in values.items()], seed=seed)
+
+
+def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
+    """Drift between its floor (0) and the map of another image (1): (rmse - floor) / (ceiling - floor).
+
+    Args:
+        drift: has the columns method, layer, rmse. trust: holds the rows of `scale`.
+
+    Returns:
+        A value per row of `drift`, with its index; above 1 where a map moves further than to that of
+        another image. NaN where the ceiling is not above the floor by more than rounding makes (1e-4: all
+        images have the same map), or a method and layer has none.
+    """
+    limits = trust[trust["test"].isin(ENDS)].pivot(index=["method", "layer"], columns="test", values="value")
+    limits = limits.reindex(pd.MultiIndex.from_frame(drift[["method", "layer"]]))
+    floor, ceiling = limits["floor"].to_numpy(), limits["ceiling-image"].to_numpy()
+    span = np.where(ceiling - floor > ROUNDING, ceiling - floor, np.nan)
+    return pd.Series((drift["rmse"].to_numpy() - floor) / span, drift.index, name="normalised")
+
+
+def between(maps: Mapping[Key, np.ndarray]) -> pd.DataFrame:
+    """How alike the maps of two methods are at the same layer: the median rank correlation over the images.
+
+    Args:
+        maps: from `medrob.saliency.explain`, ``{(method, layer): raw maps (N, h, w)}``.
+
+    Returns:
+        A row for each two methods at each layer: layer, method, other, value, images (whose maps count).
+    """
+    prepared = {key: PreparedMaps(raw) for key, raw in maps.items()}
+    rows = []
+    for (method, layer), (other, its_layer) in itertools.combinations(prepared, 2):
+        if layer == its_layer:
+            values = compare(prepared[method, layer], prepared[other, layer], ["spearman"])["spearman"]
+            known = values[np.isfinite(values)]
+            rows.append((layer, method, other, np.median(known) if len(known) else np.nan, len(known)))
+    return pd.DataFrame(rows, columns=["layer", "method", "other", "value", "images"])
