@@ -11,7 +11,6 @@ from medrob import config
 from medrob.files import home
 
 Problem = tuple[str, str, str]  # the stage, the parameter, and what is wrong in words
-SMALLEST = 8  # pixels; smaller pictures are too small for some layer of a ResNet
 
 
 def impossible(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
@@ -28,7 +27,7 @@ def impossible(stages: Mapping[str, Mapping[str, Any]]) -> Iterator[Problem]:
     usual = config.Train()
     size = data["size"] or None
     layers = maps["layers"] if isinstance(maps["layers"], list) else []
-    if (train["arch"], train["stem"]) != (usual.arch, usual.stem) or layers or (size or SMALLEST) < SMALLEST:
+    if (train["arch"], train["stem"]) != (usual.arch, usual.stem) or layers:
         problem, known = _network(train["arch"], train["stem"], train["width"], size)
         if problem:
             yield "02_train", "arch", problem
@@ -64,8 +63,7 @@ def _network(arch: str, stem: str, width: int, size: int | None) -> tuple[str, l
 
     try:
         with torch.device("meta"):
-            form = models.form(arch, stem=stem, width=width)
-            model = models.build(arch, in_channels=1, num_classes=2, size=size, **form)
+            model = models.build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
     except (ValueError, TypeError) as error:
         return str(error), []
     except Exception:  # a network of one's own may need real memory: the notebook will tell

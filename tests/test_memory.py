@@ -31,7 +31,7 @@ network = torch.nn.Sequential(
     torch.nn.Conv2d(1, 8, 16, 16), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
     torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(8, 2),
 )
-model = models.wrap(network, in_channels=1, num_classes=2)
+model = models.Classifier(network, {"num_classes": 2, "task": "binary"}, models.Normalise())
 
 
 def all_stages(limit):

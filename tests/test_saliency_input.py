@@ -9,7 +9,7 @@ import torchvision
 from torch import nn
 
 from medrob import drift, models, trust
-from medrob.models import as_input, evaluating
+from medrob.models import as_input
 from medrob.saliency import Settings, cams, explain, names
 from medrob.saliency.explain import ONE_PASS
 
@@ -125,13 +125,6 @@ def test_sums_beyond_the_range_of_half_precision():
         np.testing.assert_allclose(maps, np.full((1, 32, 32), 255 / 1024), rtol=1e-3)
 
 
-def test_uint8_images_go_into_networks_of_any_precision():
-    x = torch.from_numpy(pictures()).permute(0, 3, 1, 2)
-    with torch.inference_mode():
-        for dtype in (torch.float64, torch.float16):
-            assert network().to(dtype)(x).dtype == dtype
-
-
 # -- Modes, contexts and what is left behind -----------------------------------------------------------
 
 
@@ -178,30 +171,6 @@ def test_hooks_are_taken_back_when_one_cannot_be_set():
     with pytest.raises(AttributeError):
         cams(model, to_input(pictures()), ["gradcam"], {"layer": model.layer, "bad": "fc"})
     assert not model.layer._forward_hooks
-
-
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_images_and_networks_made_where_gradients_are_off(context):
-    expected = maps_of(network(), layer=LAYER)
-    with context():
-        model = network()
-        assert_close(maps_of(model, layer=LAYER), expected)
-        x = to_input(pictures())
-    before = state(model)
-    assert before[2][0][3] == (context is torch.inference_mode)
-    assert_close(maps_of(model, layer=LAYER), expected)
-    assert_same(before, state(model))
-    with evaluating(model):
-        maps, _ = cams(model, x, METHODS, {LAYER: model.backbone.get_submodule(LAYER)})
-    assert_close({method: found.numpy() for (method, _), found in maps.items()}, expected)
-
-
-def test_a_compiled_network():
-    expected = maps_of(network(), layer=LAYER)
-    compiled = torch.compile(network(), backend="eager")
-    with torch.no_grad():
-        compiled(to_input(pictures()))
-    assert_close(maps_of(compiled, layer=LAYER), expected)
 
 
 def test_a_network_without_parameters():
@@ -405,20 +374,6 @@ def test_targets_given_to_cams(targets, match):
     model = Net().eval()
     with pytest.raises(ValueError, match=match):
         cams(model, to_input(pictures()), ["gradcam"], {"layer": model.layer}, targets)
-
-
-def test_the_device_without_values_is_refused():
-    model = Net().eval()
-    with pytest.raises(
-        ValueError, match=r"device='meta' cannot be used here \(tensors have no values there\)"
-    ):
-        maps_of(model, device="meta")
-    assert not any(p.is_meta for p in model.parameters())
-    with pytest.raises(ValueError, match=r"the images are on the device 'meta', without values"):
-        cams(model, to_input(pictures()).to("meta"), ["gradcam"], {"layer": model.layer})
-    for method in ("gradcam", "scorecam"):
-        with pytest.raises(ValueError, match=r"the network is on the device 'meta', without values"):
-            maps_of(Net().to("meta"), [method])
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")

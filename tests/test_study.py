@@ -182,8 +182,8 @@ compare: {both: [one, five]}
         ("runs: {a: {02_train: {weights: DEFAULTS}}}", "'DEFAULTS' are not torchvision's for resnet18"),
         ("runs: {a: {02_train: {weights: DEFAULT}}}", "belong to the published network: give stem: auto"),
         ("runs: {a: {02_train: {arch: resnet19}}}", "run a, 02_train: arch='resnet19' is unknown"),
-        ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be imported"),
-        ("runs: {a: {01_augment: {size: 4}}}", "run a, 02_train: size=4: resnet18 takes images of at least"),
+        ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
+        ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' does not take images"),
         ("runs: {a: {02_train: {warmup: 8.0}}}", "run a, 02_train: warmup=8.0: give less than epochs=8"),
     ],
 )  # fmt: skip

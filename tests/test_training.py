@@ -9,30 +9,25 @@ from small_training import TIMES, build, fit, same, train
 
 from medrob import augment, config, evaluation, training
 from medrob.data import ImageDataset
-from medrob.training.epoch import Epochs, starts
-from medrob.training.optimisation import Objective, make_optimizer, make_schedule
+from medrob.training.epoch import Epochs, Objective, make_optimizer, make_schedule, starts
 
 # Learning
 
 
-@pytest.mark.parametrize("classes", [2, 3])
-def test_learns_what_is_easy(blobs, classes):
-    model = build(num_classes=classes, task="binary" if classes == 2 else "multiclass")
-    learned, val, test = (blobs(48, classes, split) for split in ("train", "val", "test"))
-    history = train(model, learned, val, epochs=6)
+@pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
+def test_learns_what_is_easy(blobs, task):
+    model = build(num_classes=2 if task == "binary" else 3, task=task)
+    learned, val, test = (blobs(48, model.config["num_classes"], s) for s in ("train", "val", "test"))
+    if task == "multilabel":
+        learned, val, test = (
+            ImageDataset(data.images, np.stack([data.labels == 1, data.labels > 0, data.labels != 1], 1) + 0)
+            for data in (learned, val, test)
+        )
+    history = train(model, learned, val, epochs=8, batch_size=8)
     scores = evaluation.metrics(evaluation.predict(model, test.images), test.labels, test.task)
-    assert scores["auc"] > 0.99
+    assert scores["auc"] > 0.98
     loss = history[history["split"] == "train"]["loss"]
     assert loss.iloc[-1] < loss.iloc[0] / 2
-
-
-def test_learns_several_labels(blobs):
-    base = blobs(48, 4)
-    labels = np.stack([base.labels == 1, base.labels > 1], 1).astype(int)
-    data = ImageDataset(base.images, labels, ("one", "low"), name="labels")
-    model = build(task="multilabel")
-    history = train(model, data, data, epochs=12, lr=5e-3, batch_size=16)
-    assert history.iloc[-1]["auc"] > 0.95
 
 
 def test_history(blobs):
@@ -150,29 +145,17 @@ def test_every_setting_trains(blobs, settings):
     model, history = fit(blobs, epochs=6, lr=5e-2 if "clip" in settings else 5e-3, **settings)
     assert history.iloc[-1]["auc"] > 0.9
     kept = evaluation.predict(model, blobs(32, split="val").images)
-    best = history[history["split"] == "val"].iloc[:, :]
-    place = best["loss"].argmin() if settings.get("monitor") == "loss" else best["auc"].argmax()
+    val = history[history["split"] == "val"].set_index("epoch")
+    best = val["auc"][training.kept_epoch(history, settings.get("monitor", "auc"))]
     scores = evaluation.metrics(kept, blobs(32, split="val").labels, "binary")
-    assert scores["auc"] == pytest.approx(best["auc"].iloc[place], abs=1e-6)
+    assert scores["auc"] == pytest.approx(best, abs=1e-6)
 
 
 def test_clipping_bounds_the_step(blobs):
     before = build().state_dict()
-    model, _ = fit(
-        blobs,
-        epochs=1,
-        batch_size=48,
-        optimizer="sgd",
-        schedule="constant",
-        clip=1e-4,
-        lr=1.0,
-        weight_decay=0,
-    )
-    moved = sum(
-        (model.state_dict()[k] - v).square().sum()
-        for k, v in before.items()
-        if k in dict(model.named_parameters())
-    )
+    settings = dict(epochs=1, batch_size=48, optimizer="sgd", schedule="constant", weight_decay=0)
+    model, _ = fit(blobs, clip=1e-4, lr=1.0, **settings)
+    moved = sum((value - before[name]).square().sum() for name, value in model.named_parameters())
     # Nesterov's first step is (1 + momentum) times the gradient.
     assert moved.sqrt().item() == pytest.approx(1.9e-4, rel=1e-3)
 
@@ -201,10 +184,6 @@ def test_the_same_seed_is_the_same_to_the_bit(blobs, policy):
     again, b = fit(blobs, epochs=2, augment=policy)
     assert same(first, again)
     pd.testing.assert_frame_equal(a.drop(columns=TIMES), b.drop(columns=TIMES), check_exact=True)
-
-
-def test_another_seed_is_another_order(blobs):
-    assert not same(fit(blobs, epochs=1)[0], fit(blobs, epochs=1, seed=1)[0])
 
 
 @pytest.mark.parametrize("policy", augment.names())
@@ -255,34 +234,18 @@ def test_early_stopping_keeps_the_best_weights(blobs, monkeypatch, aucs, losses,
 
 
 @pytest.mark.parametrize(
-    ("split", "label", "message"),
+    ("split", "labels", "message"),
     [
-        ("train", 0, r"split 'train' \(24 images\) has no image of b"),
-        ("val", 1, r"split 'val' \(16 images\) has no image of a"),
-        ("train", 2, "has no image of a, b"),
+        ("train", [1] * 24, r"split 'train' \(24 images\): no image, or every image, is of a, b: a network"),
+        ("val", [0] * 24, r"split 'val' \(24 images\): no image, or every image, is of a, b"),
+        ("val", [[0, 1], [1, 1]] * 12, r"every image, is of b: a network"),
     ],
 )
-def test_a_class_without_images_is_refused(blobs, split, label, message):
+def test_a_class_that_no_image_or_every_image_has_is_refused(blobs, split, labels, message):
     data = {"train": blobs(), "val": blobs(32, split="val")}
-    data[split] = data[split][data[split].labels == label]
+    data[split] = ImageDataset(blobs(24).images, np.array(labels), ("a", "b"), split=split)
     with pytest.raises(ValueError, match=message):
         train(build(), **data)
-
-
-def test_a_label_that_every_image_has_is_refused(blobs):
-    whole = blobs()
-    labels = np.stack([whole.labels, np.ones(48, int)], 1)
-    data = ImageDataset(whole.images, labels, ("some", "all"))
-    with pytest.raises(ValueError, match="every image has all: nothing to tell apart"):
-        train(build(task="multilabel"), data, data, epochs=1)
-
-
-def test_data_that_do_not_fit_the_network(blobs):
-    data = blobs()
-    with pytest.raises(ValueError, match="has 1 channels and 2 classes; the network was built for 1 and 3"):
-        train(build(num_classes=3), data, data)
-    with pytest.raises(ValueError, match="is binary, the network was built with task='multilabel'"):
-        train(build(task="multilabel"), data, data)
 
 
 def test_a_loss_that_explodes_is_refused(blobs, tmp_path):

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
+import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
-
-from medrob.models.device import memory_order, ordered
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -18,7 +18,6 @@ RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] 
     "resnet101": (Bottleneck, (3, 4, 23, 3)),
     "resnet152": (Bottleneck, (3, 8, 36, 3)),
 }
-STEMS = ("small", "torchvision")
 
 
 class Normalise(nn.Module):
@@ -79,45 +78,84 @@ class ResNet(nn.Module):
         return self.fc(self.avgpool(x).flatten(1))
 
 
+class DenseNet(nn.Sequential):
+    """torchvision's network and parameter names, its last ReLU a module: maps are taken after it."""
+
+    def __init__(self, network: torchvision.models.DenseNet) -> None:
+        network.features.add_module("relu5", nn.ReLU(inplace=True))
+        pool = [("pool", nn.AdaptiveAvgPool2d(1)), ("flatten", nn.Flatten())]
+        super().__init__(
+            OrderedDict([("features", network.features), *pool, ("classifier", network.classifier)])
+        )
+
+
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
     Attributes:
-        config: the arguments of `build` that make this network again; of `wrap`, what is known.
-        smallest: pixels, the side that images must have at least.
+        config: the arguments of `build` that make this network again.
         origin: where the weights come from, in words.
     """
 
     def __init__(
-        self,
-        backbone: nn.Module,
-        config: dict[str, Any],
-        normalise: Normalise,
-        smallest: int = 1,
-        origin: str = "",
+        self, backbone: nn.Module, config: dict[str, Any], normalise: Normalise, origin: str = ""
     ) -> None:
         super().__init__()
-        self.normalise = normalise
-        self.backbone = backbone
-        self.config = config
-        self.smallest = smallest
-        self.origin = origin
+        self.normalise, self.backbone = normalise, backbone
+        self.config, self.origin = config, origin
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), uint8 or float with grey levels 0-255, to logits (N, num_classes)."""
-        channels, size = self.config["in_channels"], self.config.get("size")
-        allowed = f"sides of {size} pixels" if size else f"sides of at least {self.smallest} pixels"
-        sides = tuple(x.shape[2:])
-        fits = sides == (size, size) if size else min(sides, default=0) >= self.smallest
-        if x.ndim != 4 or x.shape[1] != channels or not fits:
-            raise ValueError(f"the network takes (N, {channels}, H, W) with {allowed}; got {tuple(x.shape)}")
-        dtype = x.dtype
-        if not x.is_floating_point():
-            dtype = next((p.dtype for p in self.parameters() if p.is_floating_point()), torch.float32)
-        x = ordered(x.to(dtype), memory_order(self, x.device))
-        return self.backbone(self.normalise(x))
+        return self.backbone(self.normalise(ordered(x, memory_order(self, x.device))))
 
 
 def activate(logits: Tensor, task: str) -> Tensor:
     """Probabilities (N, K): a sigmoid for each label of a multi-label task, else softmax over classes."""
     return logits.sigmoid() if task == "multilabel" else logits.softmax(1)
+
+
+def pick_device(device: str = "auto") -> torch.device:
+    """The device by name; "auto" = CUDA if there is one, then Apple's MPS, then the CPU.
+
+    Raises:
+        ValueError: an unknown device, or one that this machine lacks.
+    """
+    if device == "auto":
+        mps = torch.backends.mps.is_available()
+        return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} cannot be used here ({str(error).splitlines()[0]}); "
+            "give 'auto', 'cpu', 'cuda', 'cuda:0' or 'mps'"
+        ) from None
+
+
+def memory_order(model: nn.Module, device: torch.device) -> torch.memory_format:
+    """The order of images and weights that is fast on a device: channels last.
+
+    The usual one is kept for networks of unknown make, as many take their maps to lie so; on MPS, where
+    PyTorch's batch norm failed (its pull request 188371); and on the CPU where a convolution of 1x1 pixels
+    with a stride has fewer than 16 input channels, as the shortcuts of narrow ResNets: its backward pass
+    writes outside its memory (PyTorch 2.15, with AVX2 below 8 channels, with AVX-512 below 16).
+    """
+    convs = (module for module in model.modules() if isinstance(module, nn.Conv2d))
+    unsafe = any(c.in_channels < 16 and max(c.kernel_size) == 1 < max(c.stride) for c in convs)
+    config = getattr(model, "config", None)
+    unknown = not isinstance(config, Mapping) or ":" in str(config.get("arch", ":"))
+    usual = unknown or device.type == "mps" or (device.type == "cpu" and unsafe)
+    return torch.contiguous_format if usual else torch.channels_last
+
+
+def place(model: nn.Module, device: torch.device) -> nn.Module:
+    """Move a network to a device, its weights in the order that is fast there."""
+    return model.to(device, memory_format=memory_order(model, device))  # type: ignore[call-overload]
+
+
+def ordered(x: Tensor, order: torch.memory_format) -> Tensor:
+    """Images (N, C, H, W) in that order, by their strides too, which decide where there is one channel."""
+    if order == torch.channels_last or x.ndim != 4:
+        return x.to(memory_format=order)
+    lie_so = x.is_contiguous() and x.stride(1) == x.shape[2] * x.shape[3]
+    return x if lie_so else x.clone(memory_format=order)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer, lr_scheduler
 
 from medrob import augment
 from medrob.config import Recipe
@@ -19,56 +21,73 @@ from medrob.data import ImageDataset
 from medrob.evaluation import metrics
 from medrob.machine import peak_gpu_memory_mb, peak_memory_mb
 from medrob.models import Classifier, activate
-from medrob.training.optimisation import Objective, make_optimizer, make_schedule
 
-CHUNK = 1024  # images that go to the GPU at once
+STEPS = (0.5, 0.75)  # shares of the epochs after which the schedule "step" takes a tenth of the rate
 
 
-class Feed:
-    """The images of a split as batches on the device, uint8 (N, C, H, W), channels last.
+def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
+    """The optimiser of a recipe for these parameters."""
+    common: dict[str, Any] = dict(lr=recipe.lr, weight_decay=recipe.weight_decay)
+    if recipe.optimizer == "sgd":
+        return torch.optim.SGD(parameters, **common, momentum=0.9, nesterov=True)
+    # AdamW decays the weights apart from the gradient (Loshchilov & Hutter 2019), Adam with it.
+    kind = torch.optim.AdamW if recipe.optimizer == "adamw" else torch.optim.Adam
+    return kind(parameters, **common)
 
-    They live on the GPU if they take less than half of its free memory and nothing is done to them;
-    else they are prepared by a thread of their own while the network works on the batch before.
+
+def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
+    """The learning rate by step, `steps` an epoch: the schedule, times a linear rise while it warms up."""
+    total, warm = recipe.epochs * steps, round(recipe.warmup * steps)
+    # After at least one epoch each, also where there are few.
+    drops = [max(round(share * recipe.epochs), i) * steps for i, share in enumerate(STEPS, 1)]
+
+    def factor(step: int) -> float:
+        falling = 1.0
+        if recipe.schedule == "cosine":
+            falling = 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+        elif recipe.schedule == "step":
+            falling = 0.1 ** sum(step >= drop for drop in drops)
+        return falling * min(1.0, (step + 1) / (warm + 1))
+
+    return lr_scheduler.LambdaLR(optimizer, factor)
+
+
+class Objective(nn.Module):
+    """The loss of a recipe in nats: cross-entropy, or for several labels the mean of theirs.
+
+    Takes logits (N, K) with labels (N,) of classes, or (N, K) of zeros and ones. Balanced, a class of n of N
+    images weighs N / (K n), a label absent / present.
     """
 
-    def __init__(
-        self, data: ImageDataset, device: torch.device, policy: augment.Policy | None = None
-    ) -> None:
-        self.data, self.device = data, device
-        self.policy = policy if policy is not None and policy.name != "none" else None
-        self.resident: Tensor | None = None
-        if device.type == "cuda" and self.policy is None:
-            free = torch.cuda.mem_get_info(device)[0]
-            if data.images.nbytes < free / 2:
-                held = torch.empty(data.images.shape, dtype=torch.uint8, device=device)
-                for i in range(0, len(data), CHUNK):  # the images may be larger than the memory of the CPU
-                    held[i : i + CHUNK] = torch.tensor(data.images[i : i + CHUNK], device=device)
-                self.resident = held.permute(0, 3, 1, 2)
+    weight: Tensor | None
 
-    def batches(self, parts: list[np.ndarray], seeds: list[Any]) -> Iterator[Tensor]:
-        """The images of each part (rows, or views x images + rows), augmented from its seed."""
-        if self.resident is not None:
-            for rows in parts:
-                yield self.resident[torch.from_numpy(rows).to(self.device)]
-        elif self.policy is None and self.device.type == "cpu":
-            yield from map(self._batch, parts, seeds)
+    def __init__(self, recipe: Recipe, train: ImageDataset) -> None:
+        super().__init__()
+        self.smoothing = recipe.label_smoothing
+        weight = None
+        if recipe.class_weights == "balanced":
+            counts, total = np.array(list(train.counts.values()), float), len(train)
+            several = train.task == "multilabel"
+            balanced = (total - counts) / counts if several else total / (len(counts) * counts)
+            weight = torch.from_numpy(balanced).float()
+        self.register_buffer("weight", weight)
+
+    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of the images."""
+        logits = logits.float()
+        divisor = labels.new_tensor(labels.numel(), dtype=torch.float32)
+        if labels.ndim == 1:
+            total = nn.functional.cross_entropy(
+                logits, labels, weight=self.weight, label_smoothing=self.smoothing, reduction="sum"
+            )
+            divisor = divisor if self.weight is None else self.weight[labels].sum()
         else:
-            jobs = zip(parts, seeds, strict=True)
-            with ThreadPoolExecutor(1) as pool:
-                # Two batches ahead, no more: each may take hundreds of megabytes.
-                ahead = deque(pool.submit(self._batch, *job) for job in islice(jobs, 2))
-                while ahead:
-                    batch = ahead.popleft().result()
-                    ahead.extend(pool.submit(self._batch, *job) for job in islice(jobs, 1))
-                    yield batch.to(self.device, non_blocking=batch.is_pinned())
-
-    def _batch(self, places: np.ndarray, seed: Any) -> Tensor:
-        views, rows = np.divmod(places, len(self.data))
-        images = self.data.images[rows]
-        if self.policy is not None:
-            images = self.policy(images, np.random.default_rng(seed), views)
-        batch = torch.from_numpy(images).permute(0, 3, 1, 2)
-        return batch.pin_memory() if self.device.type == "cuda" else batch
+            targets = labels.to(logits.dtype) * (1 - self.smoothing) + self.smoothing / 2
+            total = nn.functional.binary_cross_entropy_with_logits(
+                logits, targets, pos_weight=self.weight, reduction="sum"
+            )
+        # Not reduction="mean": with smoothing, PyTorch divides by other weights there.
+        return total / divisor
 
 
 def starts(images: int, batch_size: int) -> range:
@@ -77,10 +96,9 @@ def starts(images: int, batch_size: int) -> range:
 
 
 class Epochs:
-    """A training: network, data, optimiser, and how they are used.
+    """A training: called with the number of an epoch, it trains that epoch and gives two rows of history.
 
-    Calling it with the number of an epoch trains that epoch and gives two rows of history. `parts` are what
-    changes from epoch to epoch.
+    `parts` are what changes from epoch to epoch.
     """
 
     def __init__(
@@ -88,19 +106,19 @@ class Epochs:
     ) -> None:
         self.model, self.train, self.val, self.recipe, self.seed = model, train, val, recipe, seed
         self.device = next(model.parameters()).device
-        policy = augment.policy(recipe.augment)
-        self.views = policy.views
-        self.feed, self.check = Feed(train, self.device, policy), Feed(val, self.device)
+        self.policy = augment.policy(recipe.augment)
         self.objective = Objective(recipe, train).to(self.device)
         self.optimizer = make_optimizer(model.parameters(), recipe)
-        steps = len(starts(len(train) * self.views, recipe.batch_size))
+        steps = len(starts(len(train) * self.policy.views, recipe.batch_size))
         self.schedule = make_schedule(self.optimizer, recipe, steps)
         self.mixed = recipe.precision == "mixed" and self.device.type == "cuda"
         # GPUs that only imitate bfloat16 (before Ampere) are faster in float16.
         real = self.mixed and torch.cuda.is_bf16_supported(including_emulation=False)
         self.half = torch.bfloat16 if real else torch.float16
-        self.scaler = torch.amp.GradScaler(enabled=self.mixed and self.half == torch.float16)
-        self.parts = dict(model=model, optimizer=self.optimizer, schedule=self.schedule, scaler=self.scaler)
+        self.scaler = torch.amp.GradScaler(enabled=self.mixed and not real)
+        self.parts: dict[str, Any] = dict(
+            model=model, optimizer=self.optimizer, schedule=self.schedule, scaler=self.scaler
+        )
 
     def __call__(self, epoch: int) -> list[dict[str, Any]]:
         """Train one epoch."""
@@ -111,23 +129,55 @@ class Epochs:
         judged = self._row("val", self.val, np.arange(len(self.val)), self._judge(), began)
         return [dict(epoch=epoch, lr=rate) | row for row in (learned, judged)]
 
+    def _batches(
+        self, data: ImageDataset, parts: list[np.ndarray], policy: augment.Policy | None, seeds: list[Any]
+    ) -> Iterator[Tensor]:
+        """The images of each part (rows, or views x images + rows) on the device, uint8 (N, C, H, W).
+
+        A thread prepares them, augmented from their seed, while the network works on the batch before.
+        """
+
+        def prepare(places: np.ndarray, seed: Any) -> Tensor:
+            views, rows = np.divmod(places, len(data))
+            images = data.images[rows]
+            if policy is not None and policy.name != "none":
+                images = policy(images, np.random.default_rng(seed), views)
+            batch = torch.from_numpy(images).permute(0, 3, 1, 2)
+            return batch.pin_memory() if self.device.type == "cuda" else batch
+
+        jobs = zip(parts, seeds, strict=True)
+        with ThreadPoolExecutor(1) as pool:
+            # Two batches ahead, no more: each may take hundreds of megabytes.
+            ahead = deque(pool.submit(prepare, *job) for job in islice(jobs, 2))
+            while ahead:
+                batch = ahead.popleft().result()
+                ahead.extend(pool.submit(prepare, *job) for job in islice(jobs, 1))
+                yield batch.to(self.device, non_blocking=batch.is_pinned())
+
     def _learn(self, epoch: int) -> tuple[np.ndarray, Tensor]:
         """The order of the images (views x images + row), and their logits in training mode."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train) * self.views)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train) * self.policy.views)
         # Dropout draws from torch's generator: seeded here, a resumed training draws the same.
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31)))
         begin = starts(len(order), self.recipe.batch_size)
-        parts = np.split(order, begin[1:])
         labels = torch.from_numpy(self.train.labels[order % len(self.train)]).to(self.device)
         outputs = torch.zeros(len(order), self.train.num_classes, device=self.device)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.model.train()
-        images = self.feed.batches(parts, [[self.seed, epoch, 2, i] for i in begin])
+        seeds = [[self.seed, epoch, 2, i] for i in begin]
+        images = self._batches(self.train, np.split(order, begin[1:]), self.policy, seeds)
         for i, x in zip(begin, images, strict=True):
             with torch.autocast(self.device.type, self.half, enabled=self.mixed):
                 logits = self.model(x)
             loss = self.objective(logits, labels[i : i + len(x)])
-            self._step(loss)
+            self.optimizer.zero_grad(set_to_none=True)
+            self.scaler.scale(loss).backward()
+            if self.recipe.clip:
+                self.scaler.unscale_(self.optimizer)
+                nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
+            self.scaler.step(self.optimizer)
+            self.scaler.update()
+            self.schedule.step()
             finite &= torch.isfinite(loss.detach())
             outputs[i : i + len(x)] = logits.detach().float()
             if self.device.type == "cpu" and not finite:
@@ -136,26 +186,14 @@ class Epochs:
             raise ValueError(f"the loss became {loss.item()} in epoch {epoch}: give a smaller lr")
         return order, outputs
 
-    def _step(self, loss: Tensor) -> None:
-        self.optimizer.zero_grad(set_to_none=True)
-        self.scaler.scale(loss).backward()
-        if self.recipe.clip:
-            self.scaler.unscale_(self.optimizer)
-            nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-        self.scaler.step(self.optimizer)
-        self.scaler.update()
-        self.schedule.step()
-
     @torch.inference_mode()
     def _judge(self) -> Tensor:
         """The logits of the validation images in eval mode, float32."""
         self.model.eval()
         size = self.recipe.batch_size
         parts = np.split(np.arange(len(self.val)), range(size, len(self.val), size))
-        outputs = torch.zeros(len(self.val), self.val.num_classes, device=self.device)
-        for i, x in enumerate(self.check.batches(parts, [0] * len(parts))):
-            outputs[i * size : i * size + len(x)] = self.model(x).float()
-        return outputs
+        images = self._batches(self.val, parts, None, [0] * len(parts))
+        return torch.cat([self.model(x).float() for x in images])
 
     def _row(
         self, split: str, data: ImageDataset, rows: np.ndarray, logits: Tensor, began: float

@@ -2,25 +2,28 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+import hashlib
+import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import torch
+from torch import nn
 
 from medrob.config import Recipe
 from medrob.data import ImageDataset
-from medrob.models import Classifier, pick_device, place
+from medrob.files import atomic
+from medrob.models import Classifier, load_arrays, pick_device, place
 from medrob.progress import bar
-from medrob.training import checkpoint
 from medrob.training.epoch import Epochs
 
 HISTORY = (
     *("epoch", "split", "loss", "accuracy", "auc", "lr"),
     *("seconds", "images_per_second", "memory_mb", "gpu_memory_mb"),
 )
+CHECKPOINT = "checkpoint.pt"
 
 
 def fit(
@@ -34,54 +37,61 @@ def fit(
     folder: Path | None = None,
     tensorboard: bool = False,
 ) -> pd.DataFrame:
-    """Train, and end with the weights that did best on the validation images.
+    """Train in place, and end with the weights that did best on the validation images, on the CPU.
 
     Every epoch draws its order and its augmentation from (seed, epoch), so that a resumed training
     goes on exactly as an uninterrupted one.
 
     Args:
-        model: from `medrob.models.build`; trained in place, left in eval mode on the CPU.
-        train, val: data of the same channels and classes.
-        recipe: its settings.
-        seed: of order and augmentation.
-        device: see `medrob.models.pick_device`.
         folder: where ``checkpoint.pt`` is kept. A training that was cut off with the same arguments goes on
             from its last whole epoch; delete the file once the results are kept. None = nothing is written.
-        tensorboard: also log to the folder ``tensorboard`` in `folder` (needs the package tensorboard).
 
     Returns:
         The history: a row per epoch and split (``train``: in training mode, augmented; ``val``:
-        eval mode) with columns `HISTORY`; loss in nats, lr at the epoch's start, seconds, memory in
-        MB (10^6 bytes): the largest of the process so far, and of its GPU (0 without).
+        eval mode) with columns `HISTORY`; loss in nats, lr at the epoch's start, memory in MB (10^6 bytes):
+        the largest of the process so far, and of its GPU (0 without).
 
     Raises:
-        ValueError: data that do not fit the network, a class without training or validation images,
-            a loss that is not finite, a damaged checkpoint.
+        ValueError: a class without images, a loss that is not finite, a damaged checkpoint.
     """
     for data in (train, val):
-        _check_fits(model, data)
+        constant = [name for name, count in data.counts.items() if count in (0, len(data))]
+        if constant:
+            raise ValueError(
+                f"{data.name}, split {data.split!r} ({len(data)} images): no image, or every image, is of "
+                f"{', '.join(constant)}: a network cannot learn, nor an AUC judge, such a class; take more "
+                "images or leave it out"
+            )
     arguments = {
-        **{"network": repr(model.config), "weights": checkpoint.fingerprint(model), "seed": seed},
+        **{"network": repr(model.config), "weights": _fingerprint(model), "seed": seed},
         **{"train": train.fingerprint, "val": val.fingerprint},
         **recipe.model_dump(),
     }
     place(model, pick_device(device))
     one_epoch = Epochs(model, train, val, recipe, seed)
-    state = checkpoint.resume(folder, arguments, one_epoch.parts)
-    with _log(folder if tensorboard else None, state["epoch"]) as log:
-        desc = f"training, resumed after epoch {state['epoch']}" if state["epoch"] else "training"
-        progress = bar(total=recipe.epochs, initial=state["epoch"], desc=desc, unit="epoch")
+    state = _resume(folder, arguments, one_epoch.parts)
+    if log := tensorboard and folder is not None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        # A run that was cut off after logging an epoch would log it twice: purge_step hides what comes later.
+        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=state["epoch"] + 1)
+    desc = f"training, resumed after epoch {state['epoch']}" if state["epoch"] else "training"
+    with bar(total=recipe.epochs, initial=state["epoch"], desc=desc, unit="epoch") as progress:
         while not state["finished"]:
             rows = one_epoch(state["epoch"] + 1)
             _add_epoch(state, rows, model, recipe)
-            log(rows)
+            if log:
+                for row in rows:
+                    for name in HISTORY[2:]:
+                        writer.add_scalar(f"{name}/{row['split']}", row[name], row["epoch"])
+                writer.flush()
             progress.update()
             progress.set_postfix(loss=f"{rows[0]['loss']:.3f}", val_auc=f"{rows[1]['auc']:.3f}")
-            checkpoint.keep(folder, state, arguments, one_epoch.parts)
-        progress.close()
-    with torch.no_grad():
-        for name, value in model.state_dict().items():  # in place: some networks refuse weights of no version
-            value.copy_(state["best"][name])
+            if folder is not None:
+                held = {name: part.state_dict() for name, part in one_epoch.parts.items()}
+                with atomic(folder / CHECKPOINT) as file:
+                    torch.save({**state, **held, "arguments": arguments}, file)
+    load_arrays(model, state["best"])
     model.cpu().eval()
     return pd.DataFrame(state["history"], columns=list(HISTORY))
 
@@ -108,43 +118,32 @@ def _add_epoch(state: dict[str, Any], rows: list[dict[str, Any]], model: Classif
     state["finished"] = state["epoch"] >= recipe.epochs or impatient
 
 
-@contextlib.contextmanager
-def _log(folder: Path | None, done: int) -> Iterator[Callable[[list[dict[str, Any]]], None]]:
-    """A function that writes rows of history for TensorBoard, or does nothing."""
-    if folder is None:
-        yield lambda rows: None
-        return
+def _resume(folder: Path | None, arguments: dict[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
+    """The state of a training of these arguments after its last whole epoch, or that of a new one."""
+    fresh = dict(epoch=0, best_value=[-float("inf")], stale=0, best={}, history=[], finished=False)
+    if folder is None or not (file := folder / CHECKPOINT).exists():
+        return fresh
     try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError:
-        raise ValueError("tensorboard=True needs a package: pip install tensorboard") from None
-    # A run that was cut off after logging an epoch would log it twice: purge_step hides what comes later.
-    with SummaryWriter(str(folder / "tensorboard"), purge_step=done + 1) as writer:
-
-        def write(rows: list[dict[str, Any]]) -> None:
-            for row in rows:
-                for name in HISTORY[2:]:
-                    writer.add_scalar(f"{name}/{row['split']}", row[name], row["epoch"])
-            writer.flush()
-
-        yield write
-
-
-def _check_fits(model: Classifier, data: ImageDataset) -> None:
-    where, config = f"{data.name}, split {data.split!r}", model.config
-    if (data.channels, data.num_classes) != (config["in_channels"], config["num_classes"]):
-        raise ValueError(
-            f"{where} has {data.channels} channels and {data.num_classes} classes; the network was built "
-            f"for {config['in_channels']} and {config['num_classes']}"
+        state = torch.load(file, map_location="cpu", weights_only=True)
+        before = state.pop("arguments")
+    except Exception as error:  # torch.load raises many kinds on a damaged file
+        raise ValueError(f"{file} is damaged ({error}); delete it to train from the beginning") from None
+    differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
+    if differ:
+        was = ", ".join(f"{name} was {before.get(name)!r}" for name in differ)
+        warnings.warn(
+            f"{file} is of a training with other settings ({was}); training starts again", stacklevel=3
         )
-    if (data.task == "multilabel") != (config["task"] == "multilabel"):
-        raise ValueError(f"{where} is {data.task}, the network was built with task={config['task']!r}")
-    empty = [name for name, count in data.counts.items() if count == 0]
-    if empty:
-        raise ValueError(
-            f"{where} ({len(data)} images) has no image of {', '.join(empty)}: a network cannot learn, "
-            "nor an AUC judge, what it never sees; take more images or leave the class out"
-        )
-    full = [name for name, count in data.counts.items() if count == len(data)]
-    if full:
-        raise ValueError(f"{where}: every image has {', '.join(full)}: nothing to tell apart; leave it out")
+        return fresh
+    for name, part in parts.items():
+        if held := state.pop(name):  # the scaler of a device without float16 keeps nothing, and takes nothing
+            part.load_state_dict(held)
+    return state
+
+
+def _fingerprint(model: nn.Module) -> str:
+    """SHA-256 of the weights, 16 hexadecimal digits."""
+    digest = hashlib.sha256()
+    for value in model.state_dict().values():
+        digest.update(value.detach().cpu().contiguous().numpy().tobytes())
+    return digest.hexdigest()[:16]

@@ -1,0 +1,212 @@
+"""Weights by name, from files and from timm's networks; nothing is downloaded, nothing executed."""
+
+import pickle
+import re
+
+import numpy as np
+import pytest
+import torch
+import torchvision
+from small_training import Evil, pictures, small
+
+from medrob import evaluation, models
+from medrob.models import build, cam_layers
+from medrob.saliency import explain
+
+
+@pytest.mark.parametrize("changes", [{"width": 8}, {"arch": "resnet34"}, {"in_channels": 3}])
+def test_weights_of_another_network(home, changes):
+    models.save(small(), home / "mine")  # a path is also looked for in the project's folder
+    assert "model.safetensors" in small(weights="mine/model.safetensors").origin
+    with pytest.raises(
+        ValueError, match=r"model.safetensors' do not fit .* of another network, stem or width"
+    ):
+        small(weights="mine/model.safetensors", **changes)
+
+
+@pytest.mark.parametrize("wrapper", ["bare", "state_dict", "parallel"])
+def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path, wrapper):
+    theirs = torchvision.models.resnet18(num_classes=1000).eval()
+    arrays = theirs.state_dict()
+    arrays = {"module." + k: v for k, v in arrays.items()} if wrapper == "parallel" else arrays
+    file = str(tmp_path / "w.pth")
+    torch.save({"state_dict": arrays, "epoch": 3} if wrapper == "state_dict" else arrays, file)
+    ours = small(width=64, stem="torchvision", weights=file, mean=0.449, std=0.226).eval()
+    assert ours.origin == (
+        "120 of 122 arrays from w.pth; first filters (conv1) summed over red, green, blue; "
+        "head (fc) new: 3 outputs instead of 1000 outputs"
+    )
+    theirs.fc = ours.backbone.fc
+    images = pictures(2, 1, 64, 64)
+    with torch.inference_mode():
+        logits = theirs(((images / 255 - 0.449) / 0.226).repeat(1, 3, 1, 1))
+        torch.testing.assert_close(ours(images), logits, rtol=1e-3, atol=1e-4)
+    models.save(ours, tmp_path)
+    again = models.load(tmp_path)
+    assert (again.normalise.mean, again.normalise.std) == (0.449, 0.226)
+
+
+def test_our_own_weights_start_another_training(tmp_path):
+    models.save(small(mean=0.3, std=0.2), tmp_path)
+    file = str(tmp_path / "model.safetensors")
+    ours = small(num_classes=5, seed=1, weights=file)
+    assert ours.origin.endswith("head (fc) new: 5 outputs instead of 3 outputs")
+    assert (ours.normalise.mean, ours.normalise.std) == (0.3, 0.2)
+    assert torch.equal(ours.backbone.layer4[1].conv2.weight, small().backbone.layer4[1].conv2.weight)
+    assert small(seed=1, weights=file).origin == "122 of 122 arrays from model.safetensors"
+
+
+def test_what_normalises_is_said_and_chosen(tmp_path):
+    torch.save(torchvision.models.resnet18(num_classes=3).state_dict(), tmp_path / "w.pth")
+    options = dict(width=64, stem="torchvision", weights=str(tmp_path / "w.pth"))
+    ours = small(**options)
+    assert ours.origin.endswith("how its images were normalised: here mean 0.5, spread 0.5 (normalise=)")
+    grey = small(**options, normalise="imagenet")
+    assert grey.normalise.mean == pytest.approx(0.449) and grey.normalise.std == pytest.approx(0.226)
+    assert "not known" not in grey.origin and "not known" not in small(**options, normalise="half").origin
+    colour = small(in_channels=3, normalise="imagenet")
+    assert colour.normalise.mean == [0.485, 0.456, 0.406]
+    models.save(colour, tmp_path)
+    assert models.load(tmp_path).normalise.std == [0.229, 0.224, 0.225]
+
+
+def test_a_part_of_a_head_that_is_not_used_is_named(tmp_path):
+    arrays = torchvision.models.mobilenet_v3_small(num_classes=3).state_dict()
+    torch.save(arrays | {"classifier.9.weight": torch.zeros(2, 2)}, tmp_path / "w.pth")
+    model = build("mobilenet_v3_small", in_channels=3, num_classes=3, weights=str(tmp_path / "w.pth"))
+    assert "left out: classifier.9.weight" in model.origin
+
+
+def test_torchvisions_weights_by_name(monkeypatch):
+    theirs = torchvision.models.resnet18(num_classes=1000)
+    asked = []
+
+    def fetch(self, **options):
+        asked.append((self.name, options["check_hash"]))
+        return theirs.state_dict()
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fetch)
+    for name in ("DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.DEFAULT"):
+        rgb = build("resnet18", in_channels=3, num_classes=2, weights=name)
+    assert asked == [("IMAGENET1K_V1", True)] * 3
+    assert rgb.config["stem"] == "torchvision" and rgb.config["mean"] == [0.485, 0.456, 0.406]
+    assert torch.equal(rgb.backbone.conv1.weight, theirs.conv1.weight)
+    grey = build("resnet18", in_channels=1, num_classes=2, weights="DEFAULT")
+    torch.testing.assert_close(grey.backbone.conv1.weight, theirs.conv1.weight.sum(1, keepdim=True))
+    assert grey.config["mean"] == pytest.approx(0.449) and grey.config["std"] == pytest.approx(0.226)
+    for changes, message in (
+        (
+            dict(stem="small"),
+            r"1 of 122 arrays differ.*conv1.weight \[64, 3, 7, 7\] instead",
+        ),
+        (
+            dict(weights="IMAGENET21K"),
+            "'IMAGENET21K' are not known for resnet18; give IMAGENET1K_V1",
+        ),
+        (dict(arch="ownnets:tiny"), "not known for ownnets:tiny; there are none, or the path of a file"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            build(**dict(in_channels=3, num_classes=2, weights="DEFAULT") | changes)
+
+
+def test_published_densenets_have_other_names(monkeypatch):
+    """In torchvision's files, which also lack the counters of batch norm."""
+    arrays = torchvision.models.densenet121().state_dict()
+    renamed = {re.sub(r"(denselayer\d+\.[a-z]+)(\d)", r"\1.\2", name): v for name, v in arrays.items()}
+    published = {name: v for name, v in renamed.items() if "num_batches" not in name}
+    weights = torchvision.models.DenseNet121_Weights
+    monkeypatch.setattr(weights, "get_state_dict", lambda self, **options: published.copy())
+    model = build("densenet121", in_channels=3, num_classes=2, weights="DEFAULT")
+    assert model.origin.startswith("725 of 727 arrays from densenet121 DEFAULT; head (classifier) new")
+    assert torch.equal(model.backbone.features.conv0.weight, arrays["features.conv0.weight"])
+
+
+def test_a_download_that_fails_says_what_to_do(monkeypatch):
+    def refuse(*args, **options):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", refuse)
+    with pytest.raises(
+        FileNotFoundError, match=r"download https://.*resnet18-f37072fd.pth .* and put it into .*"
+    ):
+        build("resnet18", in_channels=3, num_classes=2, weights="DEFAULT")
+
+
+def test_bad_weight_files(tmp_path):
+    file, trap = tmp_path / "w.pth", tmp_path / "sprung"
+    with pytest.raises(
+        FileNotFoundError, match=r"no such file; give a .safetensors, .*: IMAGENET1K_V1, DEFAULT"
+    ):
+        small(weights=str(file))
+    for content, match in (
+        ({"fc.weight": Evil(trap)}, "hold more than arrays"),
+        (torch.nn.Linear(1, 1), "hold more than arrays"),
+        ([1, 2], "hold no state_dict .* but list"),
+        ({"epoch": 3}, "hold no state_dict"),
+        ({}, "hold no state_dict"),
+        (torchvision.models.resnet34().state_dict(), "do not fit resnet18, stem small, width 4: "),
+    ):
+        torch.save(content, file)
+        with pytest.raises(ValueError, match=match):
+            small(weights=str(file))
+    for content in (pickle.dumps(Evil(trap)), b"", b"PK\x03\x04 broken"):
+        file.write_bytes(content)
+        with pytest.raises(ValueError, match=r"are damaged, or hold more than arrays"):
+            small(weights=str(file))
+    assert not trap.exists()
+
+
+# timm's networks
+
+
+def resnet(**changes):
+    return build(**dict(arch="timm:test_resnet", in_channels=1, num_classes=3, size=28, seed=0) | changes)
+
+
+def test_a_network_of_timm_predicts_is_saved_and_comes_back(tmp_path):
+    model = resnet().eval()
+    images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
+    before = evaluation.predict(model, images)
+    assert before.shape == (4, 3) and before.sum(1) == pytest.approx(1)
+    models.save(model, tmp_path)
+    assert np.array_equal(evaluation.predict(models.load(tmp_path), images), before)
+    again = resnet(weights=str(tmp_path / "model.safetensors"), num_classes=5)
+    assert again.origin.endswith("head (fc) new: 5 outputs instead of 3 outputs")
+
+
+def test_its_blocks_are_explained():
+    layers = cam_layers(resnet())
+    assert list(layers)[-1] == "layer4.0"
+    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), np.uint8)
+    maps = explain(resnet().eval(), images, methods=["hirescam"])
+    assert {key[1] for key in maps} == set(layers)
+
+
+def test_layers_that_cannot_be_told_are_named_by_the_user():
+    model = resnet(arch="timm:test_vit", size=32)
+    assert model.config["size"] == 32 and model(torch.zeros(1, 1, 32, 32)).shape == (1, 3)
+    with pytest.raises(ValueError, match="name layers of your own"):
+        cam_layers(model)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (dict(arch="timm:resnet10"), "unknown to timm; .*; like it: timm:resnet10t"),
+        (dict(arch="timm:test_vit", size=33), "cannot be built|does not take"),
+        (dict(weights="IMAGENET1K_V1"), "are not known for timm:test_resnet; give DEFAULT"),
+    ],
+)
+def test_bad_arguments(changes, match):
+    with pytest.raises(ValueError, match=match):
+        resnet(**changes)
+
+
+def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
+    import timm
+
+    real = timm.create_model
+    monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **rest: real(name, **rest))
+    model = resnet(arch="timm:resnet10t", weights="DEFAULT")
+    assert "summed over red, green, blue" in model.origin and "head (fc) new" in model.origin
+    assert model.config["mean"] == pytest.approx(np.mean(timm.get_pretrained_cfg("resnet10t").mean))
