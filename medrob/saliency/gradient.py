@@ -99,7 +99,7 @@ def cams(
     Args:
         model: in eval mode. x: its input (N, C, H, W), left as it is. methods: of `WEIGHTS` and `MAPS`;
             without any, one forward pass gives the logits.
-        layers: name -> module that gives maps (N, K, h, w), or tokens (`medrob.models.tokens`). Of a
+        layers: name -> module that gives maps (N, K, h, w), or tokens (`medrob.models.to_maps`). Of a
             module that runs several times in a forward pass, the last output is explained.
         targets: int64 (N,), the class explained; None = the predicted one.
 
