@@ -4,24 +4,26 @@ from __future__ import annotations
 
 import ast
 import copy
+import operator
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
-from types import ModuleType
+from importlib import import_module
 from typing import Any
 
 import numpy as np
+from numpy.random import Generator
 
 from medrob import corruptions
 
+Array = np.ndarray
 # imgaug expressions, as `policy` takes them. No mirror: the heart is on the left.
 GEOMETRIC = (  # how a patient stands
     "iaa.Affine(scale=(0.92, 1.08), translate_percent={'x': (-0.08, 0.08), 'y': (-0.08, 0.08)}, "
     "rotate=(-10, 10), mode='edge')"
 )
 PHOTOMETRIC = (  # how the picture was exposed
-    "iaa.Sequential([iaa.Multiply((0.8, 1.2)), iaa.LinearContrast((0.7, 1.3)), "
-    "iaa.GammaContrast((0.7, 1.4))])"
+    "iaa.Sequential([iaa.Multiply((.8, 1.2)), iaa.LinearContrast((.7, 1.3)), iaa.GammaContrast((.7, 1.4))])"
 )
 # An operation of AugMix at severity 3, and a chain of one to three of them, drawn for each image.
 OPERATION = (
@@ -29,78 +31,59 @@ OPERATION = (
     "iaa.Rotate((-9, 9)), iaa.Solarize(1.0, threshold=(179, 255)), iaa.ShearX((-5, 5)), iaa.ShearY((-5, 5)), "
     "iaa.TranslateX(percent=(-0.1, 0.1)), iaa.TranslateY(percent=(-0.1, 0.1))])"
 )
-CHAIN = (
-    f"iaa.Sequential([{OPERATION}, "
-    f"iaa.Sometimes(2 / 3, iaa.Sequential([{OPERATION}, iaa.Sometimes(1 / 2, {OPERATION})]))])"
-)
-SYNTAX = (ast.Expression, ast.Load, ast.Call, ast.keyword, ast.Constant, ast.List, ast.Tuple, ast.Dict)
-SUMS = (ast.BinOp, ast.UnaryOp, ast.Add, ast.Sub, ast.Mult, ast.Div, ast.USub)
+MORE = f"iaa.Sometimes(2 / 3, iaa.Sequential([{OPERATION}, iaa.Sometimes(1 / 2, {OPERATION})]))"
+SUMS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
 @dataclass(frozen=True)
 class Policy:
-    """What is done to the training images of a batch.
-
-    Attributes:
-        name: how it was asked for.
-        views: how many pictures an epoch makes of every image; 1 but for "exhaustive".
-    """
+    """What is done to the training images of a batch; an epoch makes `views` pictures of every image."""
 
     name: str
-    change: Callable[..., np.ndarray]
+    change: Callable[..., Array]
     views: int = 1
 
-    def __call__(
-        self, images: np.ndarray, rng: np.random.Generator, views: np.ndarray | None = None
-    ) -> np.ndarray:
+    def __call__(self, images: Array, rng: Generator, views: Array | None = None) -> Array:
         """New images of the same shape, uint8 (N, H, W, C); `views` (N,) says which, None = any."""
-        if self.views == 1:
-            return self.change(images, rng)
-        views = rng.integers(self.views, size=len(images)) if views is None else views
         return self.change(images, rng, views)
 
 
-def _corruptions(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _corruptions(images: Array, rng: Generator, _: Array | None = None) -> Array:
     """A random corruption of the suite "thesis" at a random severity for each image (0 = clean)."""
     kinds = rng.integers(len(corruptions.names("thesis")), size=len(images))
     severities = rng.integers(6, size=len(images))
     return _exhaustive(images, rng, np.where(severities > 0, 5 * kinds + severities, 0))
 
 
-def _mixed(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Geometric, then photometric, then corruptions."""
+def _mixed(images: Array, rng: Generator, _: Array | None = None) -> Array:
     for name in ("geometric", "photometric", "corruptions"):
         images = policy(name)(images, rng)
     return images
 
 
-def _augmix(images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """AugMix (Hendrycks et al. 2020), severity 3: a random mean of three chains, mixed with the image.
-
-    The chains are those of the paper (nothing that is a corruption of the test); its consistency loss is not
-    part of it.
-    """
+def _augmix(images: Array, rng: Generator, _: Array | None = None) -> Array:
+    """AugMix (Hendrycks et al. 2020), severity 3, without its consistency loss."""
     weights = rng.dirichlet([1, 1, 1], len(images))
     share = rng.beta(1, 1, len(images))[:, None, None, None]
-    chains = [_imgaug(_augmenter(CHAIN), images, rng) for _ in range(3)]
+    chains = [_imgaug(_augmenter(f"iaa.Sequential([{OPERATION}, {MORE}])"), images, rng) for _ in range(3)]
     mixed = np.einsum("nk,knhwc->nhwc", weights, np.stack(chains), dtype=float)
     return np.rint((1 - share) * images + share * mixed).astype(np.uint8)
 
 
-def _exhaustive(images: np.ndarray, rng: np.random.Generator, views: np.ndarray) -> np.ndarray:
+def _exhaustive(images: Array, rng: Generator, views: Array | None = None) -> Array:
     """View 0 is the image; views 1 to 25 are the corruptions of the suite "thesis" at severities 1 to 5."""
-    choices = corruptions.names("thesis")
+    conditions = corruptions.grid(corruptions.names("thesis"))
+    views = rng.integers(len(conditions), size=len(images)) if views is None else views
     seed = int(rng.integers(2**31))
     result = images.copy()
     for view in np.unique(views[views > 0]).tolist():
         rows = np.flatnonzero(views == view)
-        kind, severity = divmod(view - 1, 5)
-        result[rows] = corruptions.corrupt(images[rows], choices[kind], severity + 1, seed=seed)
+        result[rows] = corruptions.corrupt(images[rows], *conditions[view], seed=seed)
     return result
 
 
-POLICIES: dict[str, str | Callable[..., np.ndarray]] = {
-    "none": lambda images, rng: images,
+POLICIES: dict[str, str | Callable[..., Array]] = {
+    "none": lambda images, rng, views: images,
     "geometric": GEOMETRIC,
     "photometric": PHOTOMETRIC,
     "corruptions": _corruptions,
@@ -108,7 +91,6 @@ POLICIES: dict[str, str | Callable[..., np.ndarray]] = {
     "augmix": _augmix,
     "exhaustive": _exhaustive,
 }
-VIEWS = {"exhaustive": 26}  # the image, and 5 corruptions x 5 severities of it
 
 
 def names() -> tuple[str, ...]:
@@ -124,14 +106,10 @@ def corruptions_of(name: str) -> tuple[str, ...]:
 def policy(name: str) -> Policy:
     """The policy of that name: ``policy("mixed")(images, np.random.default_rng(0))``.
 
-    Args:
-        name: one of `names()`, or an expression of imgaug's augmenters (``iaa``) and parameters (``iap``),
-            such as ``"iaa.Sequential([iaa.Fliplr(0.5), iaa.GaussianBlur((0, 1.5))])"``.
-
-    Raises:
-        ValueError: an unknown name, or an expression that is anything but augmenters and numbers.
+    Or one of an expression of imgaug's augmenters (``iaa``) and parameters (``iap``), such as
+    ``"iaa.Sequential([iaa.Fliplr(0.5), iaa.GaussianBlur((0, 1.5))])"``; a ValueError for anything else.
     """
-    if not isinstance(name, str) or (name not in POLICIES and not name.strip().startswith("iaa.")):
+    if name not in POLICIES and not name.strip().startswith("iaa."):
         raise ValueError(
             f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; or give an imgaug "
             "expression such as 'iaa.Fliplr(0.5)'"
@@ -139,77 +117,62 @@ def policy(name: str) -> Policy:
     change = POLICIES.get(name, name)
     if isinstance(change, str):
         change = partial(_imgaug, _augmenter(change.strip()))
-    return Policy(name, change, VIEWS.get(name, 1))
+    return Policy(name, change, 26 if name == "exhaustive" else 1)
 
 
 @cache
 def _augmenter(text: str) -> Any:
     """The augmenter that an expression makes; it can call nothing but what imgaug defines."""
-    library = _library()
+    state = np.random.get_state()  # noqa: NPY002  imgaug's generator draws from NumPy's when it is made
     try:
-        tree = ast.parse(text, mode="eval")
-        _check_syntax(tree)
-        known = {"__builtins__": {}, "iaa": library.augmenters, "iap": library.parameters}
-        augmenter = eval(compile(tree, "<augment>", "eval"), known)  # only what _check_syntax lets pass
-        if not isinstance(augmenter, library.augmenters.Augmenter):
+        augmenter = _value(ast.parse(text, mode="eval").body)
+        if not hasattr(augmenter, "augment_images"):
             raise ValueError(f"it gives a {type(augmenter).__name__}, not an augmenter")
     except Exception as error:  # imgaug raises many kinds on arguments that it does not know
         raise ValueError(f"augment={text!r} is no imgaug expression ({error})") from None
+    finally:
+        np.random.set_state(state)  # noqa: NPY002
     return augmenter
 
 
-def _check_syntax(tree: ast.AST) -> None:
-    """Raise unless an expression holds calls of imgaug's classes, and plain values."""
-    functions: set[ast.AST] = set()
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Call):
-            _check_class(ast.unparse(node.func))
-            functions |= set(ast.walk(node.func))
-        if isinstance(node, ast.BinOp | ast.UnaryOp):
-            for part in ast.walk(node):  # numbers alone: a repeated string could fill the memory
-                if not isinstance(part, SUMS) and type(getattr(part, "value", None)) not in (int, float):
-                    raise ValueError(f"{ast.unparse(node)} is no number")
-        unpacked = (isinstance(node, ast.keyword) and node.arg is None) or None in getattr(node, "keys", [])
-        if node not in functions and (unpacked or not isinstance(node, SYNTAX + SUMS)):
-            raise ValueError(f"{ast.unparse(node)} is neither an augmenter nor a number")
+def _value(node: Any) -> Any:
+    """The value of an expression of imgaug's classes, containers, numbers and sums of numbers."""
+    match node:
+        case ast.Call(function, arguments, keywords):
+            named: dict[Any, Any] = {keyword.arg: _value(keyword.value) for keyword in keywords}
+            return _class(ast.unparse(function))(*map(_value, arguments), **named)
+        case ast.List(parts) | ast.Tuple(parts):
+            return (list if isinstance(node, ast.List) else tuple)(map(_value, parts))
+        case ast.Dict(keys, values):
+            return dict(zip(map(_value, keys), map(_value, values), strict=True))
+        case ast.UnaryOp(ast.USub(), number):
+            return -_value(number)
+        case ast.BinOp(left, sign, right) if type(sign) in SUMS:
+            numbers = [_value(left), _value(right)]
+            if all(isinstance(number, int | float) for number in numbers):
+                return SUMS[type(sign)](*numbers)
+        case ast.Constant(value):
+            return value
+    raise ValueError(f"{ast.unparse(node)} is neither an augmenter nor a number")
 
 
-def _check_class(path: str) -> None:
-    """Raise unless a name such as ``iaa.pillike.Equalize`` is a class of imgaug's that draws or augments."""
-    library = _library()
+def _class(path: str) -> type:
+    """What a name such as ``iaa.pillike.Equalize`` stands for: a class of imgaug's that draws or augments."""
+    from imgaug import augmenters, parameters
+
     start, *inner, name = path.split(".")
-    found = {"iaa": library.augmenters, "iap": library.parameters}.get(start)
-    kind = library.augmenters.Augmenter if start == "iaa" else library.parameters.StochasticParameter
-    for part in inner:  # modules of imgaug's, and no others
-        found = getattr(found, part, None)
-        if not (isinstance(found, ModuleType) and found.__name__.startswith("imgaug.augmenters.")):
-            found = None
-    found = getattr(found, name, None)
-    writes = name.startswith("SaveDebug")
-    if not (isinstance(found, type) and issubclass(found, kind)) or writes:
+    module = ".".join(["imgaug", {"iaa": "augmenters", "iap": "parameters"}.get(start, "?"), *inner])
+    found = getattr(import_module(module), name)
+    if not issubclass(found, (augmenters.Augmenter, parameters.StochasticParameter)) or "SaveDebug" in name:
         raise ValueError(f"{path} is none of imgaug's")
+    return found
 
 
-@cache
-def _library() -> Any:
-    """The module imgaug; the generator that it makes at first use draws from NumPy's, which is put back."""
-    import imgaug
-
-    state = np.random.get_state()  # noqa: NPY002
-    imgaug.random.get_global_rng()
-    np.random.set_state(state)  # noqa: NPY002
-    return imgaug
-
-
-def _imgaug(augmenter: Any, images: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Run a copy of an imgaug augmenter from a seed; the shared augmenter itself is left as it was.
-
-    All augmenters inside it are seeded one by one: imgaug's own `seed_` misses one that is itself a list of
-    children, such as a OneOf within a Sometimes, which would draw from imgaug's global generator.
-    """
+def _imgaug(augmenter: Any, images: Array, rng: Generator, _: Array | None = None) -> Array:
+    """Run a copy of an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
     augmenter, seed = copy.deepcopy(augmenter), int(rng.integers(2**31))
     try:
-        for number, part in enumerate(_parts(augmenter)):
+        for number, part in enumerate(_parts(augmenter)):  # imgaug's own `seed_` misses a list of children
             part.seed_(seed + number, deterministic_too=True)
         changed = augmenter.augment_images(images)
     except Exception as error:  # imgaug raises many kinds on images that it does not take

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from medrob.corruptions import corrupt, corruption, describe, fingerprint, names, registry
-from medrob.corruptions.fingerprint import _definitions
+from medrob.corruptions.registry import _definitions
 
 PLAIN = '''
 import numpy as np

@@ -12,7 +12,7 @@ import pytest
 
 from medrob import corruptions, plan, study
 from medrob.corruptions import registry
-from medrob.corruptions.fingerprint import _definitions
+from medrob.corruptions.registry import _definitions
 from medrob.files import PROJECT
 from medrob.run import STAGES, Run
 

@@ -1,65 +1,71 @@
-"""corrupt(): checks, chooses the table, and runs a corruption over batches on all cores."""
+"""Corrupted images: of a batch, of a condition, and test sets as files.
 
-import threading
-from collections.abc import Iterator
+A condition is a pair (corruption, severity); severity 0 is the clean image.
+"""
+
+import shutil
+import zipfile
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from functools import lru_cache
-from typing import Any
+from pathlib import Path
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medrob.check import check_images, check_integer
-from medrob.corruptions.draws import Draws
-from medrob.corruptions.pixels import Images
-from medrob.corruptions.registry import Corruption, describe
+from medrob.corruptions.draws import Draws, Images
+from medrob.corruptions.registry import describe
+from medrob.files import atomic
 from medrob.machine import cores
+
+Condition = tuple[str, int]  # corruption, severity
+CLEAN: Condition = ("clean", 0)
+SEVERITIES = (1, 2, 3, 4, 5)
 
 SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
 SMALLEST_SIDE = 16
 _CHUNK = 1 << 19  # values worked on at once: enough to hide the overhead of calls, and no more
 _PARALLEL = 1 << 22  # values from which on threads pay
+_BATCH = 1 << 25  # values of a test set in memory at once
+
+cv2.setNumThreads(1)  # images are shared among threads already
+np.empty(31 << 20, np.uint8)  # freed at once: glibc then reuses blocks up to this size
 
 
-def corrupt(
-    images: Images, name: str, severity: int, *, seed: int = 0, start: int = 0, scale: str | None = None
-) -> Images:
+def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: int = 0) -> Images:
     """Corrupted copies of images: a pure function of (image, name, severity, seed, index).
 
-    Batch size, order, threads and processes do not matter: corrupt(x)[3:5] equals corrupt(x[3:5], start=3).
-    Random fields do not depend on the severity, so that levels are nested.
+    Batch size, order, threads and processes do not matter: corrupt(x)[3:5] equals corrupt(x[3:5], start=3),
+    where `start` is the index of the first image in its data set. Levels are nested: one random field.
+
+    The severity table is the one published for the shorter side: up to 48 pixels "32", up to 112 "64", else
+    "224". Its lengths are the same for all sizes; where there is only one table, they are multiplied by
+    size / 224.
 
     Args:
         images: uint8 (N, H, W, C), C 1 (grey) or 3 (RGB), sides of 16 pixels or more. Left as they are.
-        name: a corruption, see `names`, or your own, see `corruption`.
-        severity: 1 to 5.
-        seed: 0 or more; another seed gives other noise.
-        start: index of the first image in its data set.
-        scale: severity table, "32", "64" or "224"; default by the shorter side: up to 48 pixels "32", up to
-            112 "64", else "224". Where none was published at that scale, or there is only one table, lengths
-            in the "224" table are multiplied by size / 224; with scale="224" they are taken as published.
-            A published table holds pixels: its lengths are the same at all sizes that use it, so severities
-            of blurs at 113 and at 512 pixels are not the same share of the picture.
-
-    Returns:
-        uint8, same shape: rounded and clipped to 0..255.
 
     Raises:
-        TypeError, ValueError: an argument out of its range; the message says what is allowed. Or a corruption
-            of your own that changes shape or dtype.
+        TypeError, ValueError: wrong images, name or severity; your own corruption changes shape or dtype.
     """
-    images = check_sides(images)
-    corruption = describe(name)
-    severity = check_integer("severity", severity, 1, 5)
-    seed, start = check_integer("seed", seed, 0), check_integer("start", start, 0, 2**62)
-    if scale is not None and scale not in SCALES:
-        raise ValueError(f"scale is {scale!r}, but must be one of {', '.join(map(repr, SCALES))} or None")
-    check_colour(corruption, images.shape[-1])
-    parameters, factor = _level(corruption, severity, scale, min(images.shape[1:3]))
-    _keep_memory()
+    images = check_images(images)
+    side = min(images.shape[1:3])
+    if side < SMALLEST_SIDE:
+        raise ValueError(f"images have shape {images.shape}; sides must be {SMALLEST_SIDE} pixels or more")
+    corruption, level = describe(name), check_integer("severity", severity, 1, 5) - 1
+    if corruption.colour and images.shape[-1] == 1:
+        raise ValueError(
+            f"{corruption.name!r} needs RGB images, but these are grey (1 channel); "
+            "names(suite, channels=1) leaves such corruptions out"
+        )
+    tables = corruption.parameters
+    scale = next(key for key, limit in SCALES.items() if side <= limit)
+    published = scale in tables and len(tables) > 1
+    parameters = tables[scale if published else "224"][level]
+    factor = 1.0 if published else side / 224
     out = np.empty(images.shape, np.uint8)
+    step = max(1, _CHUNK // images[:1].size) if len(images) else 1
 
     def work(first: int) -> None:
         chunk = images[first : first + step]
@@ -72,75 +78,76 @@ def corrupt(
             )
         out[first : first + step] = changed
 
-    step = max(1, _CHUNK // max(1, images[:1].size))
-    with _one_opencv_thread(), ThreadPoolExecutor(cores()) as pool:
+    with ThreadPoolExecutor(cores()) as pool:
         firsts = range(0, len(images), step)
         list((pool.map if images.size >= _PARALLEL else map)(work, firsts))
     return out
 
 
 def distances(images: Images, name: str) -> NDArray[np.float64]:
-    """Root mean square distance of each image to itself at severities 1..5, (5, N), in grey levels 0..255."""
+    """Root mean square distance of each image to itself at severities 1..5, (5, N), in grey levels."""
     rows = []
-    for severity in range(1, 6):
+    for severity in SEVERITIES:
         gap = np.subtract(corrupt(images, name, severity), images, dtype=np.int16).astype(np.float32)
         rows.append(np.sqrt(np.mean(gap * gap, axis=(1, 2, 3), dtype=np.float64)))
     return np.stack(rows)
 
 
-def check_sides(images: Any) -> Images:
-    """The images, if they are uint8 (N, H, W, 1 or 3) with sides of 16 pixels or more."""
-    images = check_images(images)
-    if min(images.shape[1:3]) < SMALLEST_SIDE:
-        raise ValueError(f"images have shape {images.shape}; sides must be {SMALLEST_SIDE} pixels or more")
-    return images
+def grid(corruptions: Iterable[str]) -> list[Condition]:
+    """Clean, then every corruption at every severity: ``[("clean", 0), ("contrast", 1), ...]``."""
+    return [CLEAN, *((name, severity) for name in corruptions for severity in SEVERITIES)]
 
 
-def check_colour(corruption: Corruption, channels: int) -> None:
-    """Raise if it needs RGB and the images are grey."""
-    if corruption.colour and channels == 1:
-        raise ValueError(
-            f"{corruption.name!r} needs RGB images, but these are grey (1 channel); "
-            "names(suite, channels=1) leaves such corruptions out"
-        )
+def apply_condition(images: Images, condition: Condition, *, seed: int, index: np.ndarray) -> Images:
+    """Images of a data set under a condition, uint8 (N, H, W, C); `index` (N,) are their places in the set.
 
-
-def _level(corruption: Corruption, severity: int, scale: str | None, side: int) -> tuple[Any, float]:
-    """Parameters of a severity, and the factor for lengths in pixels."""
-    wanted = scale or next(key for key, limit in SCALES.items() if side <= limit)
-    if wanted in corruption.parameters and (scale or len(corruption.parameters) > 1):
-        return corruption.parameters[wanted][severity - 1], 1.0
-    return corruption.parameters["224"][severity - 1], side / 224
-
-
-@lru_cache(maxsize=1)
-def _keep_memory() -> None:
-    """Have the C library keep freed blocks for reuse rather than give them back to the system.
-
-    glibc keeps blocks as large as the largest that was ever freed, up to 32 MiB. Without this every array of
-    a few hundred kilobytes is fetched from the system anew, page by page, which can take as long as the work.
+    Noise is keyed by an image's place: it does not depend on which other images are chosen.
     """
-    np.empty(31 << 20, np.uint8)
+    corruption, severity = condition
+    if severity == 0 or not len(images):
+        return images
+    runs = np.split(np.arange(len(index)), np.flatnonzero(np.diff(index) != 1) + 1)  # neighbours go together
+    parts = [corrupt(images[r], corruption, severity, seed=seed, start=int(index[r[0]])) for r in runs]
+    return np.concatenate(parts)
 
 
-_lock = threading.Lock()
-_users = 0
-_threads_before = 0
+def examples(
+    images: Images, index: int, conditions: Iterable[Condition], *, seed: int
+) -> dict[Condition, Images]:
+    """One image of a data set under several conditions: ``{condition: uint8 (H, W, C)}``."""
+    picture, place = images[index : index + 1], np.array([index])
+    return {c: apply_condition(picture, c, seed=seed, index=place)[0] for c in conditions}
 
 
-@contextmanager
-def _one_opencv_thread() -> Iterator[None]:
-    """Keep OpenCV to one thread while anyone is inside; the setting found is given back by the last."""
-    global _users, _threads_before
-    with _lock:
-        if _users == 0:
-            _threads_before = cv2.getNumThreads()
-            cv2.setNumThreads(1)
-        _users += 1
-    try:
-        yield
-    finally:
-        with _lock:
-            _users -= 1
-            if _users == 0:
-                cv2.setNumThreads(_threads_before)
+def export(
+    images: Images, labels: NDArray, folder: str | Path, names: Sequence[str], *, seed: int = 0
+) -> list[Path]:
+    """Write one .npz for each corruption: severities 1..5 stacked, as MedMNIST-C does (Di Salvo et al. 2024).
+
+    `<folder>/<name>.npz` holds `test_images`, uint8 (5 N, H, W) or (5 N, H, W, 3), and `test_labels`
+    (5 N, L). Written in batches, uncompressed; a file appears whole or not at all and replaces an older one.
+
+    Raises:
+        OSError: not enough free space for all files, found before the first is written.
+    """
+    folder = Path(folder)
+    folder.mkdir(parents=True, exist_ok=True)
+    needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise OSError(f"{folder} has {free / 1e6:,.1f} MB free, but {needed / 1e6:,.1f} MB are needed")
+    count, height, width, channels = images.shape
+    shape = (5 * count, height, width) + (channels,) * (channels > 1)
+    step = max(1, _BATCH // images[:1].size)
+    paths = [folder / f"{name.replace(':', '.')}.npz" for name in names]  # no file of Windows has a colon
+    for path, name in zip(paths, names, strict=True):
+        with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
+            with archive.open("test_images.npy", "w", force_zip64=True) as entry:
+                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
+                np.lib.format.write_array_header_1_0(entry, header)
+                for severity in SEVERITIES:
+                    for i in range(0, count, step):
+                        entry.write(corrupt(images[i : i + step], name, severity, seed=seed, start=i).data)
+            with archive.open("test_labels.npy", "w", force_zip64=True) as entry:
+                np.lib.format.write_array(entry, np.tile(labels.reshape(count, -1), (5, 1)))
+    return paths

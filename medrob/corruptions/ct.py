@@ -12,11 +12,10 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.draws import Draws, look_up
-from medrob.corruptions.pixels import Images, to_uint8
+from medrob.corruptions.draws import Draws, Images, look_up, to_uint8
 from medrob.corruptions.registry import corruption
 
-Rays = NDArray[np.float32]
+Rays = NDArray[np.float32]  # (views, cells)
 
 _WATER = 6.0  # attenuation (natural log) across the whole shorter side at white: 30 cm of water is half white
 _PHOTONS = 20000  # that leave the tube for each ray of an image of 64 pixels, where metal starves rays
@@ -28,20 +27,15 @@ artefact = partial(corruption, group="artefact", modalities=("ct",))
 
 @artefact("ring_artefact", source="Sijbers & Postnov 2004", severities=(0.08, 0.15, 0.24, 0.36, 0.5))
 def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
-    """Wrong gains of single detector cells draw rings about the centre of rotation.
-
-    `strength` is the amplitude of the worst rings over the full range; one cell in six is off, and rings
-    fade with the root of their radius. 160 cells see the shorter side, fewer where a cell would be narrower
-    than 4/3 of a pixel. Sijbers & Postnov (2004).
-    """
+    """Wrong gains of single detector cells draw rings about the centre of rotation."""
     height, width = images.shape[1:3]
-    side = min(height, width)
     y, x = np.mgrid[:height, :width]
-    radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2) * min(160 / side, 0.75)
+    per_pixel = min(160 / min(height, width), 0.75)  # 160 cells see the shorter side, or fewer
+    radius = np.hypot(y - (height - 1) / 2, x - (width - 1) / 2) * per_pixel
     cells = int(radius.max()) + 2
     wrong = draws.uniform((cells,)) < 1 / 6
     gain = np.clip(draws.normal((cells,), stream=1) * wrong, -2, 2) / 2
-    gain = gain / np.sqrt(1 + np.arange(cells) / 16)
+    gain = gain / np.sqrt(1 + np.arange(cells) / 16)  # rings fade with the root of their radius
     inner = radius.astype(int)
     part = radius - inner
     rings = gain[:, inner] * (1 - part) + gain[:, inner + 1] * part
@@ -50,18 +44,15 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
 
 @artefact("low_dose", source="Leuschner et al. 2021", severities=(16000, 7000, 3000, 1400, 700))
 def low_dose(images: Images, photons: float, draws: Draws) -> Images:
-    """Few photons: Poisson noise of the rays, which reconstruction turns into streaks.
-
-    `photons` leave the tube for each ray of an image of 64 pixels; finer images get more in proportion, so
-    that a severity looks alike at any size.
-    Leuschner et al. (2021), normal approximation of the counts, never below one photon.
-    """
+    """Few photons: Poisson noise of the rays, which reconstruction turns into streaks."""
     noise = draws.normal(_detector(*images.shape[1:3]))
-    flux = photons * min(images.shape[1:3]) / 64
+    flux = (
+        photons * min(images.shape[1:3]) / 64
+    )  # `photons` leave the tube for a ray of an image of 64 pixels
 
     def error(index: int, rays: Rays) -> Rays:
         arrived = flux * np.exp(-rays)
-        counted = np.maximum(arrived + np.sqrt(arrived) * noise[index], 1)
+        counted = np.maximum(arrived + np.sqrt(arrived) * noise[index], 1)  # normal approximation
         return np.log(np.maximum(arrived, 1) / counted)
 
     return _with_ray_errors(images, error)
@@ -69,12 +60,9 @@ def low_dose(images: Images, photons: float, draws: Draws) -> Images:
 
 @artefact("beam_hardening", source="Brooks & Di Chiro 1976", severities=(0.06, 0.12, 0.2, 0.3, 0.42))
 def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
-    """A polychromatic beam grows harder on its way: rays through more tissue are read too low (cupping).
+    """A polychromatic beam grows harder on its way: rays through more tissue are read too low (cupping)."""
 
-    A ray of attenuation p is read as p - share (p^2 - c p) / largest p, where the calibration c takes away
-    the part that is proportional to p: dense parts darken in their middle. Brooks & Di Chiro (1976).
-    """
-
+    # p is read as p - share (p^2 - c p) / largest p; the calibration c takes away what is proportional to p.
     def error(index: int, rays: Rays) -> Rays:
         squares = rays * rays
         largest, calibration = max(rays.max(), 1e-6), (squares * rays).sum() / max(squares.sum(), 1e-6)
@@ -85,18 +73,13 @@ def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
 
 @artefact("metal_streaks", source="De Man et al. 1999", severities=(2.0, 3.5, 5.0, 7.0, 9.5))
 def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
-    """Two metal implants: bright discs, dark bands between them, and streaks from starved rays.
-
-    `density` is the metal's attenuation along its diameter. Rays that carry metal are read with the error of
-    beam hardening and with the noise of the few photons that arrive. De Man et al. (1999).
-    """
+    """Two metal implants: bright discs, dark bands between them, and streaks from starved rays."""
     height, width = images.shape[1:3]
     side = min(height, width)
-    flux = _PHOTONS * side / 64
+    views, cells = _detector(height, width)
     place = draws.uniform((2, 2), -0.28, 0.28) * (height, width)
     size = draws.uniform((2,), 0.035, 0.06, stream=1) * side
-    noise = draws.normal(_detector(height, width), stream=2)
-    views, cells = _detector(height, width)
+    noise = draws.normal((views, cells), stream=2)
     angles = np.pi * np.arange(views) / views
     across = np.arange(cells) - (cells - 1) / 2
 
@@ -105,9 +88,9 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
         for (down, right), radius in zip(place[index], size[index], strict=True):
             middle = right * np.cos(angles) + down * np.sin(angles)
             chords += 2 * np.sqrt(np.maximum(radius**2 - (across - middle[:, None]) ** 2, 0))
-        metal = (chords * (density / (0.1 * side))).astype(np.float32)
+        metal = (chords * (density / (0.1 * side))).astype(np.float32)  # attenuation
         total = rays + metal
-        starved = np.exp(np.minimum(total, 10) / 2) / np.float32(flux**0.5)
+        starved = np.exp(np.minimum(total, 10) / 2) / np.float32((_PHOTONS * side / 64) ** 0.5)
         return np.where(metal > 0, noise[index] * starved - np.float32(_HARDENING) * metal * total, 0)
 
     y, x = np.mgrid[:height, :width]
@@ -120,7 +103,7 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
 
 
 def _with_ray_errors(images: Images, error: Callable[[int, Rays], NDArray]) -> Images:
-    """Images plus the reconstruction of error(index, rays), the error of the rays (views, cells) of each."""
+    """Images plus the reconstruction of error(index, rays), the error of the rays of each."""
     count, height, width, channels = images.shape
     scale = np.float32(255 * min(height, width) / _WATER)
     planes = np.ascontiguousarray(np.moveaxis(images, -1, 1)).reshape(-1, height, width)
@@ -131,24 +114,22 @@ def _with_ray_errors(images: Images, error: Callable[[int, Rays], NDArray]) -> I
     return np.moveaxis(out.reshape(count, channels, height, width), 1, -1)
 
 
-@lru_cache(maxsize=16)
 def _detector(height: int, width: int) -> tuple[int, int]:
     """Views (three for every two pixels of a side, at most 120) and cells, which are as wide as a pixel."""
     return min(120, 3 * min(height, width) // 2), math.ceil(math.hypot(height, width)) | 1
 
 
-def _positions(height: int, width: int, views: int, cells: int) -> Iterator[NDArray[np.float64]]:
-    """For each view, on which cell of the detector each pixel falls, (height, width), between cells too."""
+def _positions(height: int, width: int, views: int, cells: int) -> NDArray[np.float64]:
+    """On which cell of the detector each pixel falls at each view, (views, pixels), between cells too."""
     y, x = np.arange(height)[:, None] - (height - 1) / 2, np.arange(width) - (width - 1) / 2
-    for angle in np.pi * np.arange(views) / views:
-        yield x * np.cos(angle) + y * np.sin(angle) + (cells - 1) / 2
+    angles = np.pi * np.arange(views)[:, None, None] / views
+    return (x * np.cos(angles) + y * np.sin(angles) + (cells - 1) / 2).reshape(views, -1)
 
 
 def _project(planes: NDArray[np.uint8]) -> Iterator[Rays]:
-    """Sums along the rays of a parallel beam, (views, cells) for each plane, in pixels times grey level.
+    """Sums along the rays of a parallel beam for each plane, in pixels times grey level.
 
-    Planes are shrunk to 32 pixels before: line integrals are smooth. The sums are of whole numbers and exact,
-    so that they do not depend on the number of planes.
+    Planes are shrunk before, as line integrals are smooth. Sums of whole numbers are exact in any batch.
     """
     count, height, width = planes.shape
     finer = max(1.0, min(height, width) / _COARSE)
@@ -170,44 +151,31 @@ def _system(height: int, width: int, views: int) -> NDArray[np.float32]:
     matrix = np.zeros((height * width, views, cells), np.float32)
     pixels = np.arange(height * width)
     for view, position in enumerate(_positions(height, width, views, cells)):
-        cell = np.floor(position).astype(int).ravel()
-        share = np.rint(256 * (position.ravel() - cell))
+        cell = np.floor(position).astype(int)
+        share = np.rint(256 * (position - cell))
         matrix[pixels, view, cell] = 256 - share
         matrix[pixels, view, np.minimum(cell + 1, cells - 1)] += share
     return matrix.reshape(height * width, -1)
 
 
 def _reconstruct(rays: NDArray, height: int, width: int) -> NDArray[np.float32]:
-    """Filtered back-projection of rays (views, cells) with the Hann-windowed ramp filter, (height, width)."""
+    """Filtered back-projection of rays with the Hann-windowed ramp filter, (height, width)."""
     views, cells = rays.shape
-    ramp = _ramp(cells)
-    padded = np.zeros((views, len(ramp)), np.float32)
-    padded[:, :cells] = rays
-    spectrum = cv2.dft(padded, flags=cv2.DFT_ROWS) * ramp
-    filtered = np.asarray(cv2.idft(spectrum, flags=cv2.DFT_ROWS | cv2.DFT_SCALE))[:, :cells]
-    fine = cv2.resize(filtered, (_FINE * cells, views))
-    total = np.zeros(height * width, np.float32)
-    for row, places in zip(np.asarray(fine), _places(height, width), strict=True):
-        total += look_up(row, places)
-    return total.reshape(height, width) * np.float32(np.pi / (2 * views))
-
-
-@lru_cache(maxsize=4)
-def _ramp(cells: int) -> NDArray[np.float32]:
-    """The filter for a row's spectrum as OpenCV packs it: real part of 0, both parts of 1, 2, ..."""
     length = 1 << (2 * cells - 1).bit_length()
     frequency = np.fft.rfftfreq(length)
     ramp = 2 * frequency * (0.5 + 0.5 * np.cos(2 * np.pi * frequency))
-    return np.repeat(ramp, 2)[1:-1].astype(np.float32)
+    packed = np.repeat(ramp, 2)[1:-1].astype(np.float32)  # as OpenCV: real part of 0, both parts of 1, 2, ...
+    padded = np.zeros((views, length), np.float32)
+    padded[:, :cells] = rays
+    spectrum = cv2.dft(padded, flags=cv2.DFT_ROWS) * packed
+    filtered = np.asarray(cv2.idft(spectrum, flags=cv2.DFT_ROWS | cv2.DFT_SCALE))[:, :cells]
+    total = np.zeros(height * width, np.float32)
+    for row, places in zip(cv2.resize(filtered, (_FINE * cells, views)), _places(height, width), strict=True):
+        total += look_up(row, places)
+    return total.reshape(height, width) * np.float32(np.pi / (2 * views))
 
 
 @lru_cache(maxsize=2)
 def _places(height: int, width: int) -> NDArray[np.uint16]:
     """Which fine place of the detector each pixel reads at each view, (views, pixels)."""
-    views, cells = _detector(height, width)
-    return np.stack(
-        [
-            ((position + 0.5) * _FINE).astype(np.uint16).ravel()
-            for position in _positions(height, width, views, cells)
-        ]
-    )
+    return ((_positions(height, width, *_detector(height, width)) + 0.5) * _FINE).astype(np.uint16)

@@ -8,18 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from medrob.corruptions.draws import Draws
-from medrob.corruptions.pixels import Images, each, to_uint8
-from medrob.corruptions.registry import imagenet_c, medmnist_c
+from medrob.corruptions.draws import Draws, Images, each, to_uint8
+from medrob.corruptions.registry import published
 
 
-@medmnist_c("jpeg_compression", group="digital")
-@imagenet_c("jpeg_compression", group="digital")
+@published(group="digital")
 def jpeg_compression(images: Images, quality: int, draws: Draws) -> Images:
-    """JPEG at `quality` (1 to 100), colour halved in resolution.
-
-    Hendrycks & Dietterich (2019). Through OpenCV's libjpeg; grey images are compressed as grey.
-    """
+    """JPEG at `quality` (1 to 100), colour halved in resolution."""
     colour = images.shape[-1] == 3
     flag = cv2.IMREAD_COLOR_RGB if colour else cv2.IMREAD_GRAYSCALE
 
@@ -31,47 +26,32 @@ def jpeg_compression(images: Images, quality: int, draws: Draws) -> Images:
     return each(images, compressed)
 
 
-@medmnist_c("pixelate", group="digital")
-@imagenet_c("pixelate", group="digital")
+@published(group="digital")
 def pixelate(images: Images, fraction: float, draws: Draws) -> Images:
-    """Shrink to `fraction` of each side by box means, enlarge again by repeating pixels.
-
-    Hendrycks & Dietterich (2019), by Pillow as there. At a size that the table was not made for, large pixels
-    are 1 / fraction wide without rounding, and a pixel across their border takes its share of both.
-    """
-    if draws.factor != 1:
-        return _mosaic(images, fraction)
+    """Shrink to `fraction` of each side by box means, enlarge again by repeating pixels."""
     height, width = images.shape[1:3]
-    small = int(width * fraction), int(height * fraction)
+    if draws.factor == 1:
+        small = int(width * fraction), int(height * fraction)
 
-    def coarse(image: NDArray) -> NDArray:
-        picture = Image.fromarray(image.squeeze(-1) if image.shape[-1] == 1 else image)
-        blocks = picture.resize(small, Image.Resampling.BOX)
-        return np.asarray(blocks.resize((width, height), Image.Resampling.NEAREST))
+        def coarse(image: NDArray) -> NDArray:
+            blocks = Image.fromarray(image.squeeze()).resize(small, Image.Resampling.BOX)
+            return np.asarray(blocks.resize((width, height), Image.Resampling.NEAREST))
 
-    return each(images, coarse)
+        return each(images, coarse)
+    # Where the table was not made for the size, blocks are not rounded to whole pixels. All sums are of whole
+    # numbers below 2^53 and so exact, in whatever order they are taken.
+    (mean_down, spread_down), (mean_across, spread_across) = (_blocks(n, fraction) for n in (height, width))
 
-
-def _mosaic(images: Images, fraction: float) -> Images:
-    """Means of blocks 1 / fraction wide, not rounded to whole pixels.
-
-    All sums are of whole numbers below 2^53 and so exact, in whatever order they are taken.
-    """
-    (mean_down, spread_down), (mean_across, spread_across) = (
-        _blocks(length, fraction) for length in images.shape[1:3]
-    )
-
-    def blocks(plane: NDArray) -> NDArray:
+    def mosaic(plane: NDArray) -> NDArray:
         means = np.rint(mean_down @ plane @ mean_across.T * 2.0**-32)  # 256ths of a grey level
         return to_uint8(spread_down @ means @ spread_across.T * 2.0**-44)
 
-    return each(images, lambda image: cv2.merge([blocks(plane) for plane in cv2.split(image)]))
+    return each(images, lambda image: cv2.merge([mosaic(plane) for plane in cv2.split(image)]))
 
 
 @lru_cache(maxsize=64)
 def _blocks(length: int, fraction: float) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Matrices, rounded: means of centred blocks times 2^20, (blocks, length); and what each pixel shows of
-    each block, times 2^18, (length, blocks)."""
+    """Means of blocks times 2^20, (blocks, length), and what a pixel shows of each times 2^18, rounded."""
     count = max(1, int(np.ceil(length * fraction)))
     edges = length / 2 + (np.arange(count + 1) - count / 2) / fraction
     low = np.maximum(edges[:-1, None], np.arange(length))
@@ -81,15 +61,10 @@ def _blocks(length: int, fraction: float) -> tuple[NDArray[np.float64], NDArray[
     return np.rint(means * 2**20), np.rint(shares.T * 2**18)
 
 
-@imagenet_c("elastic_transform", group="digital")
+@published(group="digital")
 def elastic_transform(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
-    """A random affine map, then a smooth random displacement.
-
-    `parameters` is (alpha, sigma, affine) in pixels: U(-1, 1) fields smoothed by sigma and multiplied by
-    alpha, after three corners moved by U(-affine, affine). Hendrycks & Dietterich (2019); imagecorruptions
-    has other numbers and no affine map.
-    """
-    alpha, sigma, affine = (value * draws.factor for value in parameters)
+    """A random affine map, then a smooth random displacement."""
+    alpha, sigma, affine = (value * draws.factor for value in parameters)  # of the field; of the corners
     height, width = images.shape[1:3]
     middle, reach = np.array([width // 2, height // 2]), min(height, width) // 3
     corners = (middle + reach * np.array([[1, 1], [1, -1], [-1, -1]])).astype(np.float32)
@@ -114,9 +89,7 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
 def smooth(fields: NDArray[np.int16], sigma: float) -> Iterator[NDArray[np.float32]]:
     """Gaussian smoothing of fields (N, F, height, width) into channels (height, width, F), N times.
 
-    Sigma in pixels, borders mirrored. Narrow kernels are cut at 3 sigma. Wide ones leave few cosines, which
-    are all that is computed; every product is of whole numbers below 2^53 and so exact, in whatever order the
-    linear algebra library and its threads take it.
+    Wide kernels leave few cosines, which are all that is computed, exactly: see `pixelate`.
     """
     if sigma < 5:
         kernel = cv2.getGaussianKernel(2 * int(3 * sigma + 0.5) + 1, max(sigma, 1e-3), cv2.CV_32F)

@@ -7,31 +7,21 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from medrob.corruptions.draws import Draws
-from medrob.corruptions.pixels import Images, each, to_uint8
-from medrob.corruptions.registry import DI_SALVO, PUBLISHED, corruption, medmnist_c
+from medrob.corruptions.draws import Draws, Images, each, to_uint8
+from medrob.corruptions.registry import TABLES, corruption, published
 
-PATHMNIST = PUBLISHED["medmnist-c"]["pathmnist"]  # bubbles and deposits on their own use its tables
 _LETTERS = 16  # drawn for a word, whatever its length
-
 _STAINS = np.array(  # optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston)
     [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
 )
+_TELLEZ = "Ruifrok & Johnston 2001; Tellez et al. 2018"
 artefact = partial(corruption, group="artefact", modalities=("microscopy",))
+pathmnist = partial(artefact, source=TABLES["pathmnist/bubble"]["source"])
 
 
-@artefact(
-    "stain_shift",
-    source="Ruifrok & Johnston 2001; Tellez et al. 2018",
-    severities=(0.04, 0.08, 0.13, 0.19, 0.26),
-    colour=True,
-)
+@artefact("stain_shift", source=_TELLEZ, severities=(0.04, 0.08, 0.13, 0.19, 0.26), colour=True)
 def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
-    """Another laboratory's staining: amounts of haematoxylin, eosin and DAB scaled and shifted. RGB only.
-
-    Optical densities are split into stains (Ruifrok & Johnston 2001), each multiplied by exp(U(-1, 1)
-    strength 2) and shifted by U(-1, 1) strength / 10 (Tellez et al. 2018).
-    """
+    """Another laboratory's staining: amounts of haematoxylin, eosin and DAB scaled and shifted. RGB only."""
     times = np.exp(2 * strength * draws.uniform((3,), -1, 1))
     plus = 0.1 * strength * draws.uniform((3,), -1, 1, stream=1)
     split = np.linalg.inv(_STAINS)
@@ -47,53 +37,40 @@ def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
 
 @artefact("vignetting", source="Kang & Weiss 2000", severities=(0.4, 0.6, 0.8, 1.0, 1.3))
 def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
-    """Light falls off to the corners as the fourth power of the cosine of the field angle.
-
-    `tangent` is that of the angle at the corner. Slyusarev (1941), as in Kang & Weiss (2000).
-    """
+    """Light falls off to the corners as the fourth power of the cosine of the field angle."""
     height, width = images.shape[1:3]
     y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
-    fall = (1 + tangent**2 * (x**2 + y**2) / 2) ** -2
+    fall = (1 + tangent**2 * (x**2 + y**2) / 2) ** -2  # `tangent` of the angle at the corner
     return to_uint8(images * fall[..., None].astype(np.float32))
 
 
-@medmnist_c("bubble", group="artefact")
-@artefact("bubble", source=DI_SALVO, severities=PATHMNIST["bubble"])
+@published(group="artefact")
+@pathmnist("bubble", severities=TABLES["pathmnist/bubble"]["severities"])
 def bubble(images: Images, parameters: tuple[float, int], draws: Draws) -> Images:
-    """Air bubbles under the cover slip: half-transparent white discs with a lighter rim.
-
-    `parameters` is (largest radius in pixels, largest number); at least 7 bubbles of 3 pixels or more.
-    Di Salvo et al. (2024).
-    """
-    radius, number = parameters
+    """Air bubbles under the cover slip: half-transparent white discs with a lighter rim."""
+    radius, number = parameters  # the largest; there are 7 or more, of 3 pixels or more
     height, width = images.shape[1:3]
     chance = draws.uniform((number, 3))
     many = 7 + (draws.uniform((), stream=1) * (number - 6)).astype(int)
-    fine = 8  # cv2.circle takes eighths of a pixel
 
     def covered(image: NDArray, spots: NDArray) -> NDArray:
         cover = np.zeros((height, width), np.uint8)
         for size, down, across in spots:
             r = float(3 + size * (radius - 3)) * draws.factor
-            centre = (across * (width - 2 * r) + r, down * (height - 2 * r) + r)
-            place = (round(centre[0] * fine), round(centre[1] * fine))
-            for extent, alpha in ((r + 2 * draws.factor, 130), (r, 100)):
-                cv2.circle(cover, place, round(extent * fine), (alpha,), -1, cv2.LINE_AA, shift=3)
+            place = round((across * (width - 2 * r) + r) * 8), round((down * (height - 2 * r) + r) * 8)
+            for extent, alpha in ((r + 2 * draws.factor, 130), (r, 100)):  # in eighths of a pixel
+                cv2.circle(cover, place, round(extent * 8), (alpha,), -1, cv2.LINE_AA, shift=3)
         share = cover[..., None] / np.float32(255)
         return to_uint8(image * (1 - share) + 255 * share)
 
     return each(images, covered, (spots[:used] for spots, used in zip(chance, many, strict=True)))
 
 
-@medmnist_c("stain_deposit", group="artefact")
-@artefact("stain_deposit", source=DI_SALVO, severities=PATHMNIST["stain_deposit"])
+@published(group="artefact")
+@pathmnist("stain_deposit", severities=TABLES["pathmnist/stain_deposit"]["severities"])
 def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -> Images:
-    """Clots of stain: black blobs at random places.
-
-    `parameters` is (largest number, width in pixels). Di Salvo et al. (2024) paste drawn ink marks; here a
-    blob is a disc whose radius ripples with four random waves.
-    """
-    number, size = parameters
+    """Clots of stain: black blobs at random places."""
+    number, size = parameters  # the largest number, width in pixels
     height, width = images.shape[1:3]
     size = max(3.0, size * draws.factor)
     many = 1 + (draws.uniform((), stream=1) * number).astype(int)
@@ -107,6 +84,7 @@ def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -
             part = result[top : int(middle + size) + 2, left : int(column + size) + 2]
             y, x = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]]
             turn = np.arctan2(y - middle, x - column)
+            # The authors paste drawn ink marks; here a disc's radius ripples with four random waves.
             ripple = sum(wave[k] * np.cos((k + 2) * turn + 6.3 * wave[k + 4]) / (k + 2) for k in range(4))
             edge = size / 2 * (0.75 + 0.45 * ripple)
             light = 1 - np.clip(edge - np.hypot(y - middle, x - column) + 0.5, 0, 1)
@@ -114,12 +92,9 @@ def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -
     return out
 
 
-@medmnist_c("black_corner", group="artefact")
+@published(group="artefact")
 def black_corner(images: Images, share: float, draws: Draws) -> Images:
-    """The dermatoscope's round field: black outside a centred circle of `share` times the inscribed radius.
-
-    Di Salvo et al. (2024).
-    """
+    """The dermatoscope's round field: black outside a centred circle of `share` of the inscribed radius."""
     height, width = images.shape[1:3]
     x, y = width // 2, height // 2
     inside = np.zeros((height, width, 1), np.uint8)
@@ -131,14 +106,10 @@ def black_corner(images: Images, share: float, draws: Draws) -> Images:
     return to_uint8(images * (inside / np.float32(255)))
 
 
-@medmnist_c("characters", group="artefact")
+@published(group="artefact")
 def characters(images: Images, parameters: tuple[int, int, float], draws: Draws) -> Images:
-    """Words of random letters in random colours, as cameras write over images.
-
-    `parameters` is (largest number of words, largest number of letters, largest font scale at 224 pixels).
-    Di Salvo et al. (2024).
-    """
-    words, letters, font = parameters
+    """Words of random letters in random colours, as cameras write over images."""
+    words, letters, font = parameters  # the largest numbers, and the largest font scale at 224 pixels
     height, width, channels = images.shape[1:]
     chance = draws.uniform((words, 8))
     spelling = draws.uniform((words, _LETTERS), 0, 26, stream=1).astype(int)  # the same at every severity
@@ -148,9 +119,9 @@ def characters(images: Images, parameters: tuple[int, int, float], draws: Draws)
         for (length, size, down, across, *colour, _), codes in zip(word[:used], text, strict=False):
             count = 3 + int(length * (letters - 2))
             scale = (0.14 + size * (font - 0.14)) * draws.factor
-            string_ = "".join(string.ascii_lowercase[c] for c in codes[:count])
+            written = "".join(string.ascii_lowercase[c] for c in codes[:count])
             left = int(across * max(1, width - 8 * count * draws.factor))
             base = int((10 + down * (224 - 20)) / 224 * height)
             ink = [255 * c for c in colour[:channels]]
-            cv2.putText(result, string_, (left, base), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA)
+            cv2.putText(result, written, (left, base), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA)
     return out

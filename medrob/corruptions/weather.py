@@ -7,18 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.blur import motion_lines, smear, zoom_maps
-from medrob.corruptions.draws import Draws
-from medrob.corruptions.pixels import Images, each, to_uint8
-from medrob.corruptions.registry import imagenet_c
+from medrob.corruptions.draws import Draws, Images, each, to_uint8
+from medrob.corruptions.registry import published
 
 
-@imagenet_c("fog", group="weather")
+@published(group="weather")
 def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
-    """Add a plasma fractal and scale back to the image's brightest value.
-
-    `parameters` is (thickness, decay of the roughness per halving). Hendrycks & Dietterich (2019).
-    """
-    thickness, decay = parameters
+    """Add a plasma fractal and scale back to the image's brightest value."""
+    thickness, decay = parameters  # decay of the roughness at each halving
     height, width, channels = images.shape[1:]
     clouds = plasma(1 << (max(height, width) - 1).bit_length(), decay, draws)
     brightest = images.reshape(len(images), -1).max(axis=1).tolist()
@@ -40,40 +36,30 @@ def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
     def middle(corners: NDArray[np.float32]) -> NDArray[np.float32]:
         nonlocal used
         cells = corners.shape[1] * corners.shape[2]
-        corners *= np.float32(0.25)
-        corners += (field[:, used : used + cells] * np.float32(rough * rough)).reshape(corners.shape)
+        drawn = field[:, used : used + cells].reshape(corners.shape)
         used += cells
-        return corners
+        return corners * np.float32(0.25) + drawn * np.float32(rough * rough)
 
     while heights.shape[1] < size:
         pairs = heights + np.roll(heights, -1, 1)
         centres = middle(pairs + np.roll(pairs, -1, 2))
         level = middle(centres + np.roll(centres, 1, 1) + heights + np.roll(heights, -1, 2))
         upright = middle(centres + np.roll(centres, 1, 2) + pairs)
-        heights = _woven((heights, level), (upright, centres))
+        finer = np.empty((draws.count, 2 * heights.shape[1], 2 * heights.shape[1]), np.float32)
+        finer[:, ::2, ::2], finer[:, ::2, 1::2] = heights, level
+        finer[:, 1::2, ::2], finer[:, 1::2, 1::2] = upright, centres
+        heights = finer
         rough /= decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
-    heights /= heights.max(axis=(1, 2), keepdims=True)
-    return heights
+    return heights / heights.max(axis=(1, 2), keepdims=True)
 
 
-def _woven(*rows: tuple[NDArray[np.float32], NDArray[np.float32]]) -> NDArray[np.float32]:
-    """Twice as fine: the rows of the first pair by turns with those of the second, and so their columns."""
-    count, height, width = rows[0][0].shape
-    sides = [np.concatenate(side, axis=2).reshape(-1, width) for side in zip(*rows, strict=True)]
-    return np.asarray(cv2.merge(sides), np.float32).reshape(count, 2 * height, 2 * width)
-
-
-@imagenet_c("frost", group="weather")
+@published(group="weather")
 def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
-    """Image and a random cut of a frosted pane, weighted; no photograph is needed.
-
-    `parameters` is (weight of the image, weight of the frost, size of the crystals). Weights: Hendrycks &
-    Dietterich (2019), who cut from five photographs; here five panes are grown, see `panes`.
-    """
-    own, weight, size = parameters
+    """Image and a random cut of a frosted pane, weighted; no photograph is needed."""
+    own, weight, size = parameters  # of the image, of the frost; size of the crystals
     height, width, channels = images.shape[1:]
-    bank = panes(round(size * draws.factor, 4), max(height, width), channels)
+    bank = _panes(round(size * draws.factor, 4), max(height, width), channels)
 
     def frosted(image: NDArray, chance: tuple[float, float, float, float]) -> NDArray:
         which, down, across, flip = chance
@@ -86,13 +72,10 @@ def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) 
 
 
 @lru_cache(maxsize=4)
-def panes(size: float, side: int, channels: int) -> tuple[tuple[Images, Images], ...]:
+def _panes(size: float, side: int, channels: int) -> list[tuple[Images, Images]]:
     """Five frosted panes and their mirror images, uint8 (S, S times channels), S at least 1.25 times `side`.
 
-    Frost is grown as cells of needles: each cell of a Voronoi diagram has a direction, along which ridged
-    noise is stretched, with finer needles at 60 degrees; thin seams part the cells, and a slow field makes
-    the ice thick or thin. Mean and spread of the grey levels (150, 35) and the bluish tint are those of the
-    photographs that they replace.
+    They replace five photographs, and have their mean and spread of grey levels and their bluish tint.
     """
     grown = []
     for index in range(5):
@@ -102,12 +85,15 @@ def panes(size: float, side: int, channels: int) -> tuple[tuple[Images, Images],
         colour = np.array([0.88, 1.02, 1.1]) if channels == 3 else np.ones(1)
         pane = to_uint8(pane[..., None] * colour)
         grown.append((pane.reshape(length, -1), pane[:, ::-1].reshape(length, -1)))
-    return tuple(grown)
+    return grown
 
 
 @lru_cache(maxsize=5)
 def _grow(index: int, length: int = 768) -> NDArray[np.float32]:
-    """One pane of frost as grey levels, (length, length)."""
+    """One pane of frost as grey levels, (length, length): a Voronoi diagram whose cells are needles of ice.
+
+    Ridged noise is stretched along each cell's direction; seams part the cells, a slow field makes ice thick.
+    """
     random = Draws(index, "frost pane", 0, 1)
     rows, columns = np.mgrid[:length, :length].astype(np.float32)
     seeds = np.full((length, length), 255, np.uint8)
@@ -119,36 +105,26 @@ def _grow(index: int, length: int = 768) -> NDArray[np.float32]:
     texture = cv2.GaussianBlur(np.pad(random.normal((256, 256), 3)[0], 8, "wrap"), (0, 0), 1.2)[8:-8, 8:-8]
     texture = texture / np.std(texture)
     ice = np.zeros((length, length), np.float32)
-    for turn, along, across, share in (
-        (0.0, 22.0, 2.2, 1.0),
-        (np.pi / 3, 9.0, 1.4, 0.6),
-        (1.9, 60.0, 14.0, 0.5),
-    ):
+    needles = ((0.0, 22.0, 2.2, 1.0), (np.pi / 3, 9.0, 1.4, 0.6), (1.9, 60.0, 14.0, 0.5))
+    for turn, along, across, share in needles:
         x, y = columns + wobble[0], rows + wobble[1]
         cosine, sine = np.cos(angles + turn), np.sin(angles + turn)
         u, v = (x * cosine + y * sine) / along, (y * cosine - x * sine) / across
-        needles = cv2.remap(
-            texture, u.astype(np.float32), v.astype(np.float32), cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP
-        )
-        ice += share * (1 - np.minimum(np.abs(needles), 1)) ** 2
+        maps = u.astype(np.float32), v.astype(np.float32)
+        ridges = cv2.remap(texture, *maps, cv2.INTER_LINEAR, borderMode=cv2.BORDER_WRAP)
+        ice += share * (1 - np.minimum(np.abs(ridges), 1)) ** 2
     ice += 0.5 * np.exp(-distance / 25)
     thick = cv2.GaussianBlur(random.normal((length, length), 4)[0], (0, 0), 60)
     ice = cv2.GaussianBlur(ice * (1 + 0.35 * thick / thick.std()), (0, 0), 0.7)
     return np.clip(150 + 35 * (ice - ice.mean()) / ice.std(), 0, 255)
 
 
-@imagenet_c("snow", group="weather")
+@published(group="weather")
 def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
-    """Whiten, and add blurred flakes falling at an angle of U(-135, -45) degrees.
-
-    `parameters` is (mean and spread of the flake field, flake size, threshold, blur radius, blur sigma,
-    weight of the image), lengths in pixels. Hendrycks & Dietterich (2019), code of imagecorruptions.
-    """
-    loc, spread, size, threshold, radius, sigma, own = parameters
+    """Whiten, and add blurred flakes falling at an angle of U(-135, -45) degrees."""
+    loc, spread, size, threshold, radius, sigma, own = parameters  # field, flakes, blur, weight of the image
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width))
-    field *= np.float32(spread)
-    field += np.float32(loc)
+    field = draws.normal((height, width)) * np.float32(spread) + np.float32(loc)
     lines = motion_lines(radius, sigma, draws.uniform((), -135, -45, stream=1), draws.factor)
     maps = zoom_maps(height, width, max(1.0, size * draws.factor))
     fallen = np.empty(field.shape, np.uint8)
@@ -166,18 +142,12 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     return np.asarray(cv2.add(whiter, flakes), np.uint8).reshape(images.shape)
 
 
-@imagenet_c("spatter", group="weather")
+@published(group="weather")
 def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
-    """Drops of water or splashes of mud on the lens.
-
-    `parameters` is (mean and spread of the liquid field, its blur in pixels, threshold, strength or blur of
-    the mud, 0 water or 1 mud). Grey images take the luminance of the colour. Hendrycks & Dietterich (2019).
-    """
-    loc, spread, sigma, threshold, strength, mud = parameters
+    """Drops of water or splashes of mud on the lens."""
+    loc, spread, sigma, threshold, strength, mud = parameters  # field of the liquid; strength = blur of mud
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width))
-    field *= np.float32(spread)
-    field += np.float32(loc)
+    field = draws.normal((height, width)) * np.float32(spread) + np.float32(loc)
     colour = [63.0, 42.0, 20.0] if mud else [175.0, 238.0, 238.0]
     if channels == 1:
         colour = [float(np.dot(colour, (0.2989, 0.5870, 0.1140)))]
@@ -185,18 +155,15 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
     liquid = _softened(field, sigma * draws.factor)
     if mud:
         cover = _softened((liquid > threshold).astype(np.float32), strength * draws.factor)
-        cover *= cover > 0.8
-        cover = cover.reshape(-1, width)
+        cover = (cover * (cover > 0.8)).reshape(-1, width)
         flat = cv2.multiply(flat, cv2.merge([1 - cover] * channels).reshape(flat.shape), dtype=cv2.CV_8U)
     else:
-        liquid *= liquid > threshold
-        cover = np.minimum(_drops(liquid) * np.float32(strength), 1).reshape(-1, width)
+        cover = np.minimum(_drops(liquid * (liquid > threshold)) * np.float32(strength), 1).reshape(-1, width)
     layer = cv2.merge([cv2.convertScaleAbs(cover, alpha=level) for level in colour])
     return np.asarray(cv2.add(flat, layer.reshape(flat.shape)), np.uint8).reshape(images.shape)
 
 
 def _softened(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
-    """Gaussian blur of fields (N, height, width) cut at 4 sigma, borders replicated."""
     width = 2 * int(4 * sigma + 0.5) + 1
     return each(fields, lambda f: cv2.GaussianBlur(f, (width, width), sigma, borderType=cv2.BORDER_REPLICATE))
 
@@ -205,12 +172,11 @@ def _drops(liquids: NDArray[np.float32]) -> NDArray[np.float32]:
     """Shading 0..1 of the drops of liquids (N, height, width): bright towards their lower right edges."""
     levels = np.minimum(liquids * 255, 255).astype(np.uint8)
     relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
-    shading = np.empty_like(levels)
-    for level, result in zip(levels, shading, strict=True):
+
+    def shaded(level: NDArray[np.uint8]) -> NDArray:
         distance = cv2.distanceTransform(cv2.bitwise_not(cv2.Canny(level, 50, 150)), cv2.DIST_L2, 5)
         distance = cv2.blur(np.minimum(distance, np.float32(20)), (3, 3)).astype(np.uint8)
-        cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3), dst=result)
-    drops = shading.astype(np.float32)
-    drops *= levels
-    drops /= np.maximum(drops.max(axis=(1, 2), keepdims=True), 1)
-    return drops
+        return np.asarray(cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3)))
+
+    drops = each(levels, shaded).astype(np.float32) * levels
+    return drops / np.maximum(drops.max(axis=(1, 2), keepdims=True), 1)
