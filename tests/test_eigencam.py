@@ -7,7 +7,7 @@ from hypothesis.extra.numpy import arrays
 from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from test_saliency import network, pictures
 
-from medrob.saliency import degenerate, explain
+from medrob.saliency import explain
 from medrob.saliency.gradient import eigencam
 
 LAYERS = ["layer1.0", "layer2.1", "layer4.1"]  # more positions than channels, and the other way round
@@ -74,17 +74,6 @@ def test_the_map_holds_as_much_energy_as_one_direction_can(A):
     maps = eigen(A)
     np.testing.assert_allclose(np.linalg.norm(maps.reshape(3, -1), axis=1), largest, rtol=1e-9, atol=1e-9)
     assert (maps >= -1e-9 * (1 + largest[:, None, None])).all()
-
-
-def test_a_dead_layer_gives_a_degenerate_map():
-    maps = eigen(np.zeros((2, 3, 4, 4)))
-    assert not maps.any() and degenerate(maps).all()
-
-
-def test_half_precision():
-    A = np.random.default_rng(0).uniform(0, 100, (2, 3, 8, 8))
-    maps = eigen(A.astype(np.float16))
-    np.testing.assert_allclose(maps, eigen(A), rtol=5e-3)
 
 
 def test_the_class_plays_no_part_and_company_none():

@@ -9,13 +9,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from scipy.stats import rankdata
 from torch import nn
 
 from medrob import models
-from medrob.saliency import Settings, cams, degenerate, explain, names, normalise, upsample
-from medrob.saliency.explain import ONE_PASS
-from medrob.saliency.maps import ranks
+from medrob.saliency import ONE_PASS, cams, degenerate, explain, names, normalise, ranks, upsample
 
 ALL = ONE_PASS
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
@@ -103,7 +100,7 @@ def test_one_layer_network_by_hand(method):
 
 
 def test_the_table_by_hand_has_every_method():
-    assert {*BY_HAND} == {*ALL} == {*names("gradient-cam")} - {"smoothgradcam++"}
+    assert {*BY_HAND} == {*ALL} and len(names()) == len({*names()}) == 19
 
 
 positive = arrays(np.float64, (1, 3, 2, 3), elements=st.floats(0, 50))
@@ -187,7 +184,7 @@ TARGETS = np.array([0, 2, 1, 1])
 
 def ours_enlarged(maps, size=32):
     """As the libraries give them: normalised, enlarged, normalised again."""
-    return normalise(upsample(normalise(maps), size))
+    return normalise(upsample(normalise(torch.as_tensor(maps)), size)).numpy()
 
 
 @pytest.mark.parametrize("layer", ORACLE_LAYERS)
@@ -252,7 +249,7 @@ def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
     # torch-cam adds a small number when it normalises, which shows where the cubes are tiny.
     np.testing.assert_allclose(normalise(cubes), theirs, atol=1e-3)
     ours = explain(model, images, methods=["gradcam++"], layers=[layer], targets=TARGETS)["gradcam++", layer]
-    assert np.abs(normalise(ours) - theirs).max() > 0.02
+    assert np.abs(normalise(torch.from_numpy(ours)) - theirs).max() > 0.02
 
 
 # -- How it is called --------------------------------------------------------------------------------
@@ -293,13 +290,6 @@ def test_batch_size_does_not_matter(model, found, batch_size):
         close(other[key], found[key])
 
 
-def test_order_of_images_does_not_matter(model, found):
-    order = np.array([2, 0, 3, 1])
-    other = explain(model, pictures()[order], methods=ALL)
-    for key in found:
-        close(other[key], found[key][order])
-
-
 def test_without_targets_the_predicted_class_is_explained(model, found):
     images = pictures()
     with torch.no_grad():
@@ -311,20 +301,6 @@ def test_without_targets_the_predicted_class_is_explained(model, found):
         assert not np.allclose(other["gradcam", layer], found["gradcam", layer], rtol=0.05)
 
 
-def test_one_target_for_all(model):
-    one = explain(model, pictures(), methods=["gradcam"], layers=["layer4.1"], targets=2)
-    each = explain(model, pictures(), methods=["gradcam"], layers=["layer4.1"], targets=np.full(4, 2))
-    np.testing.assert_array_equal(*(x["gradcam", "layer4.1"] for x in (one, each)))
-
-
-def test_a_batch_of_one_and_of_none(model, found):
-    one = explain(model, pictures()[:1], methods=ALL)
-    none = explain(model, pictures()[:0], methods=ALL)
-    for key in found:
-        close(one[key], found[key][:1])
-        assert none[key].shape == (0, *found[key].shape[1:]) and none[key].dtype == np.float32
-
-
 def test_images_are_not_changed_nor_a_tensor_given_to_cams(model):
     images = pictures()
     before = images.copy()
@@ -333,22 +309,6 @@ def test_images_are_not_changed_nor_a_tensor_given_to_cams(model):
     x = to_input(images)
     cams(model, x, ["gradcam"], {"layer4.1": models.cam_layers(model)["layer4.1"]})
     assert not x.requires_grad and x.grad is None
-
-
-@pytest.mark.parametrize("context", [torch.no_grad, torch.inference_mode])
-def test_works_where_gradients_are_off(model, found, context):
-    with context():
-        close(
-            explain(model, pictures(), methods=["gradcam"])["gradcam", "layer2.0"],
-            found["gradcam", "layer2.0"],
-        )
-        assert not torch.is_grad_enabled()
-
-
-def test_rgb_and_the_torchvision_stem():
-    model = network(channels=3, stem="torchvision")
-    maps = explain(model, pictures(2, 64, 3), methods=["layercam"], layers="all")
-    assert [m.shape[1] for m in maps.values()] == [16, 16, 8, 8, 4, 4, 2, 2]
 
 
 # -- The network is left as found --------------------------------------------------------------------
@@ -386,11 +346,6 @@ def test_the_network_is_left_as_found_even_after_an_error(layers):
     assert_same_state(before, state(model))
 
 
-def test_a_network_in_training_mode_is_explained_in_eval_mode(found):
-    maps = explain(network().train(), pictures(), methods=["gradcam"])
-    close(maps["gradcam", "layer3.0"], found["gradcam", "layer3.0"])
-
-
 def test_frozen_parameters_do_not_matter(found):
     frozen = network().requires_grad_(False)
     maps = explain(frozen, pictures(), methods=["gradcam++"])
@@ -414,60 +369,37 @@ def test_the_layer_before_a_relu_in_place_by_hand():
     np.testing.assert_allclose(maps["gradcam", "conv"][0], [[-0.75, 2.25], [5.25, 8.25]])
 
 
-def test_float64_network(found):
-    maps = explain(network().double(), pictures(), methods=["gradcam"])
-    close(maps["gradcam", "layer4.0"], found["gradcam", "layer4.0"])
-
-
 # -- Bad input ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
-    ("change", "match"),
+    ("change", "error", "match"),
     [
-        (
-            dict(methods=["gradcam", "gradcom"]),
-            r"unknown \['gradcom'\]; the methods are gradcam, gradcam\+\+",
-        ),
-        (dict(methods=[]), "the methods are"),
-        (dict(layers=["layer5.0"]), r"has no \['layer5.0'\]; it has .*layer4\.1"),
-        (dict(layers=[]), "names none"),
-        (dict(layers=["relu", "fc"]), r"layer 'fc' gives \(2, 3\)"),
-        (dict(targets=3), r"targets hold \[3\]; the network's classes are 0 to 2"),
-        (dict(targets=np.array([0, 7])), r"targets hold \[7\]; the network's classes are 0 to 2"),
-        (dict(targets=-1), "class number from 0"),
-        (dict(targets=np.array([0, 1, 2])), "for each of 2 images"),
-        (dict(targets=np.array([0.0, 1.0])), "class number from 0"),
-        (dict(targets="label"), r"targets='label': give a class number from 0, or one for each of 2 images"),
-        (dict(batch_size=0), "batch_size is 0, but must be an integer, 1 or more"),
-        (dict(layers=["avgpool"]), r"layers=\['avgpool'\] leave no map: they give one value for the whole"),
-        (dict(device="quantum"), "device='quantum' cannot be used"),
+        (dict(methods=["gradcam", "gradcom"]), ValueError, "unknown 'gradcom'; did you mean 'gradcam'"),
+        (dict(layers=["layer5.0"]), ValueError, "unknown 'layer5.0'; did you mean 'layer.*Known: .*layer4.1"),
+        (dict(layers=["relu", "fc"]), ValueError, r"layer 'fc' gives \(2, 3\)"),
+        (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
+        (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
+        (dict(targets=-1), ValueError, r"targets hold \[-1\]"),
+        (dict(targets=np.array([0, 1, 2])), ValueError, "broadcast"),
+        (dict(targets=np.array([0.0, 1.5])), TypeError, "Cannot cast"),
+        (dict(device="quantum"), ValueError, "device='quantum' cannot be used"),
     ],
 )
-def test_bad_arguments_are_named(model, change, match):
-    with pytest.raises(ValueError, match=match):
+def test_bad_arguments_are_named(model, change, error, match):
+    with pytest.raises(error, match=match):
         explain(model, pictures(2), **{"methods": ["gradcam"], **change})
 
 
-@pytest.mark.parametrize("size", [1.5, None, "64", True])
-def test_a_batch_size_that_is_no_number(model, size):
-    with pytest.raises(TypeError, match=r"batch_size is .*, but must be an integer, 1 or more"):
-        explain(model, pictures(2), methods=["gradcam"], batch_size=size)
+def test_a_layer_of_one_position_gives_degenerate_maps(model):
+    with pytest.warns(UserWarning, match="all maps .* are degenerate .* gradcam at avgpool"):
+        explain(model, pictures(2), methods=["gradcam"], layers=["avgpool"])
 
 
-@pytest.mark.parametrize("window", [0.0, 2.0, float("nan")])
-def test_a_window_larger_than_the_picture_or_none(window):
-    with pytest.raises(ValueError, match=r"window=.*give a"):
-        Settings(window=window)
-
-
-def test_layers_can_be_given_as_modules(model, found):
-    again = explain(
-        model, pictures(), methods=["gradcam"], layers=[model.backbone.layer2[1]], targets=TARGETS
-    )
-    assert list(again) == [("gradcam", "layer2.1")]
-    with pytest.raises(ValueError, match=r"has no \['Conv2d\(1, 1,.*it has layer1.0"):
-        explain(model, pictures(), methods=["gradcam"], layers=[nn.Conv2d(1, 1, 1)])
+def test_half_precision_is_refused(model):
+    for half in (torch.float16, torch.bfloat16):
+        with pytest.raises(ValueError, match=r"too coarse for maps; give model\.float\(\)"):
+            explain(network().to(half), pictures(2), methods=["gradcam"])
 
 
 @pytest.mark.parametrize(
@@ -499,67 +431,45 @@ def test_layers_that_do_not_take_part_are_named():
 def test_a_network_without_known_blocks_needs_named_layers():
     with pytest.raises(ValueError, match="no layers that are known to give maps; name layers of your own"):
         explain(Toy(), PICTURE, methods=["gradcam"])
-    with pytest.raises(ValueError, match="it has conv, relu, unused"):
+    with pytest.raises(ValueError, match="Known: conv, relu, unused"):
         explain(Toy(), PICTURE, methods=["gradcam"], layers=["layer1"])
-
-
-def test_unknown_family():
-    with pytest.raises(ValueError, match="family='magic' is unknown; the families are all, gradient-cam"):
-        names("magic")
 
 
 # -- Normalising, enlarging, and maps without content -------------------------------------------------
 
-RAW = np.array([[[-1.0, 2.0], [4.0, 8.0]]])
+RAW = torch.tensor([[[-1.0, 2.0], [4.0, 8.0]]])
 
 
 @pytest.mark.parametrize(
     ("how", "expected"),
-    [
-        ("min-max", [[0, 0.25], [0.5, 1]]),
-        ("sum-to-one", [[0, 2 / 14], [4 / 14, 8 / 14]]),
-        ("rank", [[0.25, 0.5], [0.75, 1]]),
-    ],
+    [("min-max", [[0, 0.25], [0.5, 1]]), ("sum-to-one", [[0, 2 / 14], [4 / 14, 8 / 14]])],
 )
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
-def test_normalise_by_hand(how, expected, dtype, kind):
-    raw = kind(RAW.astype(dtype))
-    out = normalise(raw, how)
-    assert type(out) is type(raw) and out.dtype == raw.dtype
-    np.testing.assert_allclose(out[0], expected, rtol=1e-6)
-    np.testing.assert_array_equal(raw, RAW)
+def test_normalise_by_hand(how, expected):
+    for dtype in (torch.float32, torch.float64):
+        raw = RAW.to(dtype)
+        out = normalise(raw, how)
+        assert out.dtype == dtype and torch.equal(raw, RAW.to(dtype))
+        np.testing.assert_allclose(out[0], expected, rtol=1e-6)
+    lowest = torch.tensor([[[2.0, 4.0], [6.0, 4.0]]])
+    np.testing.assert_allclose(normalise(lowest)[0], [[0, 0.5], [1, 0.5]])  # it starts at the lowest value
 
 
-def test_minmax_starts_at_the_lowest_value_and_ranks_share_ties():
-    np.testing.assert_allclose(normalise(np.array([[[2.0, 4.0], [6.0, 4.0]]]))[0], [[0, 0.5], [1, 0.5]])
-    np.testing.assert_allclose(
-        normalise(np.array([[[-5.0, 0.0], [3.0, 3.0]]]), "rank")[0], [[0.375, 0.375], [0.875, 0.875]]
-    )
-
-
-def test_each_map_is_normalised_for_itself():
-    maps = np.random.default_rng(0).normal(size=(3, 4, 5)).astype(np.float32)
-    for how in ("min-max", "sum-to-one", "rank"):
-        alone = [normalise(maps[i : i + 1] * 10**i, how)[0] for i in range(3)]
-        np.testing.assert_allclose(normalise(maps, how), alone, rtol=1e-5)
-
-
-def test_flat_maps_become_zero():
-    flat = np.stack([np.zeros((3, 3)), np.full((3, 3), -2.0), np.full((3, 3), 5.0)])
-    np.testing.assert_array_equal(normalise(flat), np.zeros((3, 3, 3)))
-    assert np.isfinite(normalise(flat, "sum-to-one")).all()
+def test_each_map_is_normalised_for_itself_and_flat_ones_become_zero():
+    maps = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
+    for how in ("min-max", "sum-to-one"):
+        alone = torch.cat([normalise(maps[i : i + 1] * 10**i, how) for i in range(3)])
+        torch.testing.assert_close(normalise(maps, how), alone)
+    flat = torch.tensor([0.0, -2.0, 5.0])[:, None, None].expand(3, 3, 3)
+    assert not normalise(flat).any() and normalise(flat, "sum-to-one").isfinite().all()
 
 
 def test_upsample_by_hand():
     """Centres aligned: the enlarged pixels lie at -1/4, 1/4, 3/4, 5/4 of the small ones, clamped."""
-    out = upsample(np.array([[[0.0, 4.0], [0.0, 4.0]]]), 4)
+    out = upsample(torch.tensor([[[0.0, 4.0], [0.0, 4.0]]]), 4)
     np.testing.assert_allclose(out, np.broadcast_to([0.0, 1.0, 3.0, 4.0], (1, 4, 4)))
     assert upsample(torch.rand(2, 3, 4), (6, 7)).shape == (2, 6, 7)
-    assert upsample(np.empty((0, 3, 4), np.float32), 8).shape == (0, 8, 8)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy])
 @pytest.mark.parametrize(
     ("values", "expected"),
     [
@@ -578,53 +488,10 @@ def test_upsample_by_hand():
         ([[1, 2, 3, 4]], False),
     ],
 )
-def test_degenerate_by_hand(values, expected, kind):
-    maps = kind(np.array([values], np.float32))
-    flag = degenerate(maps)
-    assert type(flag) is type(maps) and flag.shape == (1,) and bool(flag[0]) is expected
+def test_degenerate_by_hand(values, expected):
+    assert degenerate(torch.tensor([values], dtype=torch.float32)).tolist() == [expected]
 
 
-@pytest.mark.parametrize("function", [normalise, degenerate, lambda maps: upsample(maps, 8)])
-def test_a_single_map_or_integers_are_refused(function):
-    for kind in (np.asarray, torch.from_numpy):
-        with pytest.raises(ValueError, match=r"maps are .*\(2, 2\); give floating point \(N, h, w\)"):
-            function(kind(RAW[0]))
-        with pytest.raises(ValueError, match=r"maps are torch.int64 \(1, 2, 2\); give floating point"):
-            function(kind(RAW.astype(np.int64)))
-
-
-def test_unknown_normalisation():
-    with pytest.raises(
-        ValueError, match="how='softmax' is unknown; the normalisations are min-max, sum-to-one, rank"
-    ):
-        normalise(RAW, "softmax")
-
-
-@pytest.mark.parametrize("size", [0, -3, 2.5, (3, 0), (1, 2, 3), "8"])
-def test_a_size_that_no_picture_has(size):
-    with pytest.raises(ValueError, match="give a whole number of pixels of at least 1, or"):
-        upsample(RAW.astype(np.float32), size)
-
-
-def test_what_explain_gives_can_be_normalised_and_enlarged(found):
-    maps = found["gradcam", "layer4.0"]
-    shown = upsample(normalise(maps), 32)
-    assert isinstance(shown, np.ndarray) and shown.dtype == np.float32 and shown.shape == (4, 32, 32)
-    assert shown.min() >= 0 and shown.max() <= 1
-
-
-@given(
-    arrays(
-        np.float32, st.tuples(st.integers(1, 4), st.integers(1, 30)), elements=st.integers(0, 6).map(float)
-    )
-    | arrays(np.float32, (2, 20), elements=st.floats(0, 2.0**100, width=32)),
-    st.sampled_from([np.float32, np.float64]),
-)
-@settings(max_examples=150, deadline=None)
-def test_ranks_are_scipys(values, dtype):
-    got = ranks(torch.from_numpy(values.astype(dtype)))
-    np.testing.assert_array_equal(got, rankdata(values, axis=1))
-
-
-def test_ranks_of_minus_zero_are_those_of_zero():
+def test_ranks_share_ties_of_which_zeros_are_some():
     assert ranks(torch.tensor([[0.0, -0.0, 1.0, -0.0]])).tolist() == [[2, 2, 4, 2]]
+    assert ranks(torch.tensor([[3.0, 3, 9], [2, 1, 0]])).tolist() == [[1.5, 1.5, 3], [3, 2, 1]]

@@ -6,34 +6,15 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from test_saliency import network, pictures, to_input
 from torch import nn
 
 from medrob import drift, models, trust
 from medrob.models import as_input
-from medrob.saliency import Settings, cams, explain, names
-from medrob.saliency.explain import ONE_PASS
+from medrob.saliency import ONE_PASS as METHODS
+from medrob.saliency import Settings, attribute, cams, explain, names
 
-METHODS = [method for method in ONE_PASS if method in names()]
 LAYER = "layer3.1"
-
-
-def pictures(n=3, size=16, channels=1, seed=0):
-    return np.random.default_rng(seed).integers(0, 256, (n, size, size, channels), np.uint8)
-
-
-def to_input(images):
-    return torch.from_numpy(images).permute(0, 3, 1, 2).float()
-
-
-def network(seed=0):
-    """A small residual network whose batch normalisation does something."""
-    model = models.build(in_channels=1, num_classes=3, width=4, seed=seed)
-    rng = torch.Generator().manual_seed(seed)
-    for module in model.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.running_mean.normal_(0, 0.3, generator=rng)
-            module.running_var.uniform_(0.5, 2, generator=rng)
-    return model.eval()
 
 
 class Net(nn.Module):
@@ -54,7 +35,7 @@ class Net(nn.Module):
 
 
 def maps_of(model, methods=METHODS, layer="layer", **more):
-    found = explain(model, pictures(), methods=methods, layers=[layer], **more)
+    found = explain(model, pictures(3, 16), methods=methods, layers=[layer], **more)
     return {method: found[method, layer] for method in methods}
 
 
@@ -80,51 +61,6 @@ def assert_same(before, after):
     assert all(torch.equal(a, b) for a, b in zip(before[3], after[3], strict=True))
 
 
-# -- Types of numbers ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize("dtype", [torch.float64, torch.float16, torch.bfloat16])
-def test_networks_of_other_precision(dtype):
-    """The network runs in its own precision; the formulas in float32 at least."""
-    model, x, targets = network().to(dtype), to_input(pictures()), torch.tensor([0, 1, 2])
-    module = model.backbone.get_submodule(LAYER)
-    kept = {}
-    handle = module.register_forward_hook(lambda m, i, out: kept.update(A=out))
-    logits = model(x.to(dtype))
-    (g,) = torch.autograd.grad(logits.gather(1, targets[:, None]).sum(), kept["A"])
-    handle.remove()
-    A, g = (t.detach().double() for t in (kept["A"], g))
-    expected = {
-        "gradcam": (A * g.mean((2, 3), keepdim=True)).sum(1).numpy(),
-        "hirescam": (A * g).sum(1).numpy(),
-        "layercam": (A * g.relu()).sum(1).numpy(),
-    }
-    found = maps_of(model, layer=LAYER, targets=targets.numpy())
-    assert all(maps.dtype == np.float32 and np.isfinite(maps).all() for maps in found.values())
-    assert_close(found, expected)
-    raw, logits = cams(model, x, ["gradcam"], {LAYER: module})
-    assert raw["gradcam", LAYER].dtype == torch.promote_types(dtype, torch.float32) and logits.dtype == dtype
-    assert next(model.parameters()).dtype == dtype
-
-
-def test_sums_beyond_the_range_of_half_precision():
-    """32 x 32 positions of 255 sum to 261,120, four times what half precision holds."""
-    white = np.full((1, 32, 32, 1), 255, np.uint8)
-
-    class Mean(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer, self.fc = nn.Identity(), nn.Linear(1, 2)
-            nn.init.ones_(self.fc.weight)
-
-        def forward(self, x):
-            return self.fc(self.layer(x).mean((2, 3)))
-
-    for method in ("xgradcam", "gradcam", "hirescam"):  # g = 1/1024, so that w = 1/1024 and L = 255/1024
-        maps = explain(Mean().half(), white, methods=[method], layers=["layer"])[method, "layer"]
-        np.testing.assert_allclose(maps, np.full((1, 32, 32), 255 / 1024), rtol=1e-3)
-
-
 # -- Modes, contexts and what is left behind -----------------------------------------------------------
 
 
@@ -140,7 +76,7 @@ def test_training_mode_is_handled_and_left_as_found():
 
 def test_gradients_that_are_there_stay():
     model = Net()
-    model(to_input(pictures())).sum().backward()
+    model(to_input(pictures(3, 16))).sum().backward()
     before = state(model)
     assert len(before[3]) > len([*model.parameters(), *model.buffers()])  # some have a .grad
     maps_of(model)
@@ -169,7 +105,7 @@ def test_a_network_that_fails_in_the_middle_is_left_as_found():
 def test_hooks_are_taken_back_when_one_cannot_be_set():
     model = Net().eval()
     with pytest.raises(AttributeError):
-        cams(model, to_input(pictures()), ["gradcam"], {"layer": model.layer, "bad": "fc"})
+        cams(model, to_input(pictures(3, 16)), ["gradcam"], {"layer": model.layer, "bad": "fc"})
     assert not model.layer._forward_hooks
 
 
@@ -183,7 +119,7 @@ def test_a_network_without_parameters():
             x = self.layer(x)
             return torch.stack([x[..., :8].mean((1, 2, 3)), x[..., 8:].mean((1, 2, 3))], 1)
 
-    images = pictures()
+    images = pictures(3, 16)
     maps = explain(Halves(), images, methods=["hirescam"], layers=["layer"], targets=1)["hirescam", "layer"]
     expected = images[..., 0] / 128
     expected[:, :, :8] = 0
@@ -195,18 +131,18 @@ def test_a_network_without_parameters():
 
 def test_a_first_step_in_place_changes_neither_maps_nor_images():
     expected = maps_of(Net(start=lambda x: (x - 128) / 64))
-    x = to_input(pictures())
+    x = to_input(pictures(3, 16))
     model = Net(start=lambda x: x.sub_(128).div_(64)).eval()
     assert_close(maps_of(model), expected)
     maps, _ = cams(model, x, METHODS, {"layer": model.layer})
     assert_close({method: found.numpy() for (method, _), found in maps.items()}, expected)
-    assert torch.equal(x, to_input(pictures()))
+    assert torch.equal(x, to_input(pictures(3, 16)))
 
 
 @pytest.mark.parametrize("layer", ["conv1", "bn1", "relu", "layer2.0", "layer2.0.bn1", "layer2.0.bn2"])
 def test_relus_and_additions_in_place_do_not_matter(layer):
     """torchvision's blocks add to the output of bn2 in place, and rectify the output of bn1 in place."""
-    model, x, kept = network(), to_input(pictures()), {}
+    model, x, kept = network(), to_input(pictures(3, 16)), {}
 
     def probe(module, inputs, out):
         """A copied, and a zero added to it, whose gradient is that of the layer's output."""
@@ -280,7 +216,7 @@ def test_a_layer_behind_which_the_gradient_stops():
         model = Side().requires_grad_(not frozen)
         match = r"layers=\['layer', 'norm'\]: the logits do not depend on them, or by a step that stops"
         with pytest.raises(ValueError, match="a step that stops" if frozen else match):
-            explain(model, pictures(), methods=["gradcam"], layers=["layer", "norm"])
+            explain(model, pictures(3, 16), methods=["gradcam"], layers=["layer", "norm"])
 
 
 # -- Outputs that are none -----------------------------------------------------------------------------
@@ -358,22 +294,7 @@ def test_layers_that_give_no_maps(function, match):
     assert_same(before, state(model))
 
 
-# -- Targets and devices -------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("targets", "match"),
-    [
-        (torch.tensor([0, 1]), r"targets are \(2,\); give a class for each of 3 images"),
-        (torch.tensor([[0, 1, 2]]), r"targets are \(1, 3\)"),
-        (torch.tensor([0, 1, 3]), r"targets hold \[3\]; the network's classes are 0 to 2"),
-        (torch.tensor([0, -1, 1]), r"targets hold \[-1\]"),
-    ],
-)
-def test_targets_given_to_cams(targets, match):
-    model = Net().eval()
-    with pytest.raises(ValueError, match=match):
-        cams(model, to_input(pictures()), ["gradcam"], {"layer": model.layer}, targets)
+# -- Devices -------------------------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
@@ -381,25 +302,17 @@ def test_images_on_another_device_than_the_network():
     expected = maps_of(network(), layer=LAYER)
     model = network().cuda()
     layers = {LAYER: model.backbone.get_submodule(LAYER)}
-    maps, _ = cams(model, to_input(pictures()), METHODS, layers)
+    maps, _ = cams(model, to_input(pictures(3, 16)), METHODS, layers)
     assert all(found.is_cuda for found in maps.values())
     assert_close({method: found.cpu().numpy() for (method, _), found in maps.items()}, expected, 1e-3)
     assert_close(maps_of(model, layer=LAYER, device="cpu"), expected)
 
 
-def test_without_methods_there_are_logits():
-    model = Net(head=STOPS["detach"]).eval()
-    x = to_input(pictures())
-    maps, logits = cams(model, x, [], {"layer": model.layer})
-    assert maps == {} and torch.equal(logits, model(as_input(model, x))) and not logits.is_inference()
-
-
-def test_half_precision_is_worked_out_in_single(network, tiny):
-    methods = ["saliency", "deeplift", "occlusion"]
-    half = explain(network.half(), tiny.images[:2], methods=methods)
-    assert next(network.parameters()).dtype == torch.float16
-    for key, maps in explain(network.float(), tiny.images[:2], methods=methods).items():
-        np.testing.assert_allclose(half[key], maps, rtol=1e-4, atol=1e-6)
+def test_methods_without_a_gradient_take_networks_without_one():
+    model, x = Net(head=STOPS["detach"]).eval(), to_input(pictures(3, 16))
+    maps, logits = attribute(model, x, ["occlusion"], {})
+    assert maps["occlusion", "input"].shape == (3, 16, 16)
+    assert torch.equal(logits, model(as_input(model, x))) and not logits.is_inference()
 
 
 class Plain(nn.Module):

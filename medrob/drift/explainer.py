@@ -15,7 +15,7 @@ from medrob.config import Heatmaps
 from medrob.corruptions import CLEAN, Condition, examples
 from medrob.data import ImageDataset
 from medrob.evaluation import predict
-from medrob.models import evaluating, pick_device, place
+from medrob.models import evaluating, place
 from medrob.saliency import Noise, Settings, attribute
 
 Key = tuple[str, str]  # method, layer
@@ -61,7 +61,7 @@ class Explainer:
     @property
     def compute_device(self) -> torch.device:
         """The device to compute on."""
-        return pick_device(self.device) if self.device else saliency.device_of(self.model)
+        return saliency.device_of(self.model, self.device)
 
     def batches(self, n: int) -> list[np.ndarray]:
         """Indices of n images, a batch at a time."""
@@ -79,7 +79,7 @@ class Explainer:
         `index` is the place of each image in the data set: its noise is that of its corrupted copies.
         `targets`, int64 (N,), are the classes explained; None = the predicted ones.
         """
-        layers = saliency.pick_layers(self.model, self.layers) if self.layers else {}
+        layers = saliency.layers_for(self.model, self.methods, self.layers)
         x, noise = self.input(images), Noise(self.settings.seed, index)
         with evaluating(place(self.model, self.compute_device)):
             return attribute(

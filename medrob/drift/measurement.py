@@ -13,7 +13,7 @@ from medrob.data import ImageDataset
 from medrob.drift.explainer import Explainer, Key, targets
 from medrob.drift.similarities import USUAL, PreparedMaps, compare
 from medrob.progress import bar
-from medrob.saliency import degenerate, same_decision, task_of, upsample
+from medrob.saliency import degenerate, same_decision, sort, task_of, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: bilinear interpolation rounds, so equal peaks may differ by this
@@ -143,11 +143,7 @@ def localise(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
     # Divided by the maximum first, so that no sum of tiny or huge values leaves the range of float32.
     values = values / values.amax(1, keepdim=True).clamp_min(torch.finfo(values.dtype).tiny)
     top = values >= 1 - TIED
-    if values.device.type == "cpu":  # NumPy sorts floats ten times as fast
-        ordered = torch.from_numpy(np.sort(values.numpy(), axis=1))
-    else:
-        ordered = values.sort(1).values
-    last = ordered.gather(1, (values.shape[1] - area.clamp_min(1))[:, None])
+    last = sort(values).gather(1, (values.shape[1] - area.clamp_min(1))[:, None])
     above, tied = values > last, values == last
     part = (area - above.sum(1)) / tied.sum(1)
     shared = (above & inside).sum(1) + part * (tied & inside).sum(1)

@@ -43,12 +43,12 @@ class PreparedMaps:
     def ordered(self) -> tuple[Tensor, dict[float, Tensor]]:
         """Ranks, ties at their mean rank, minus the mean rank; the least value in `TOPS` (N, 1, 1)."""
         flat = self.positive.flatten(1)
-        values, order = sort(flat)
+        values = sort(flat)
         lowest = values[:, :1]
         above = lowest.nextafter(torch.full_like(lowest, torch.inf))  # the lowest value never counts
         counts = {share: math.ceil(share * flat.shape[1] - 1e-9) for share in TOPS}
         begins = {share: values[:, -n, None].maximum(above)[:, None] for share, n in counts.items()}
-        centred = ranks(flat, (values, order)).sub_((flat.shape[1] + 1) / 2)
+        centred = ranks(flat).sub_((flat.shape[1] + 1) / 2)
         return centred.view_as(self.positive), begins
 
     @cached_property

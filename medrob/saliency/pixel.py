@@ -1,7 +1,6 @@
-"""Maps of the input itself: gradients through captum, and occlusion.
+"""Maps of the input itself, through captum: the logit explained, attributed to the grey levels 0-255.
 
-All attribute the logit explained to the grey levels 0-255 that the network takes; where a method needs a
-picture without content, that is black (0).
+Where a method needs a picture without content, that is black (0).
 """
 
 from __future__ import annotations
@@ -9,115 +8,87 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
 from captum.attr import DeepLift, GuidedBackprop, InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor, fx, nn
 
-from medrob.models import Normalise, as_input
-from medrob.saliency.gradient import existing, stops_gradient
-from medrob.saliency.settings import Noise, Settings
+from medrob.models import Normalise
+from medrob.saliency.batch import Batch, Maps
 
 INPUT = "input"
-STEPS = 50  # of integrated gradients, at least: fewer miss the sum by more than some per cent
+STEPS = 50  # of integrated gradients, at least
+WINDOW = 0.125  # side of the patch that occlusion covers, in shares of the image's side
 OWN = "own_relu_"
 RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
 
 
-class Copying(nn.Module):
-    """The network, on a copy of its input, which it may change in place."""
-
-    def __init__(self, network: nn.Module) -> None:
-        super().__init__()
-        self.network = network
-
-    def forward(self, x: Tensor) -> Tensor:
-        """What the network gives."""
-        return self.network(x.clone())
-
-
-def saliency(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
+def saliency(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """Size of the gradient, the largest of the channels (Simonyan et al. 2014)."""
-    return Saliency(Copying(model)).attribute(x, target=targets).amax(1)
+    return Saliency(model).attribute(x, target=batch.targets).amax(1)
 
 
-def smoothgrad(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
+def smoothgrad(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """Size of the mean gradient of noisy copies, the largest of the channels (Smilkov et al. 2017)."""
     total = torch.zeros_like(x)
-    for i in range(settings.samples):
-        field = noise.normal(x.shape[1:], x.device, i).to(x.dtype)
-        noisy = (x.detach() + 255 * settings.noise * field).requires_grad_()
-        total += Saliency(Copying(model)).attribute(noisy, target=targets, abs=False)
-    return (total / settings.samples).abs().amax(1)
+    for field in batch.fields(x.shape[1]):
+        noisy = (x.detach() + 255 * batch.settings.noise * field).requires_grad_()
+        total += Saliency(model).attribute(noisy, target=batch.targets, abs=False)
+    return (total / batch.settings.samples).abs().amax(1)
 
 
-def guided_backprop(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
-    """Size of the gradient that no ReLU lets pass where it is negative (Springenberg et al. 2015).
-
-    The largest of the channels. Networks without ReLU have the plain gradient.
-    """
-    return GuidedBackprop(Copying(separated(model))).attribute(x, target=targets).abs().amax(1)
+def guided_backprop(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
+    """As `saliency`, where no ReLU lets a negative gradient pass (Springenberg et al. 2015)."""
+    return GuidedBackprop(model).attribute(x, target=batch.targets).abs().amax(1)
 
 
-def input_x_gradient(
-    model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise
-) -> Tensor:
+def input_x_gradient(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """Grey level times gradient, the sum over the channels, with its sign (Shrikumar et al. 2016)."""
-    return InputXGradient(Copying(model)).attribute(x, target=targets).sum(1)
+    return InputXGradient(model).attribute(x, target=batch.targets).sum(1)
 
 
-def integrated_gradients(
-    model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise
-) -> Tensor:
+def integrated_gradients(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """Grey level times the mean gradient on the way from black, with its sign (Sundararajan et al. 2017).
 
-    At least 50 steps (Gauss-Legendre). The sum over the map is the logit's rise from black to the image, up
-    to the error of the steps, which is some per cent of the largest rises in networks with many ReLUs; more
-    `Settings.samples` lessen it.
+    The sum over the map is the logit's rise from black to the image, up to the error of the steps
+    (Gauss-Legendre), which is some per cent of the largest rises in networks with many ReLUs.
     """
-    return (
-        IntegratedGradients(Copying(model))
-        .attribute(
-            x,
-            target=targets,
-            n_steps=max(settings.samples, STEPS),
-            internal_batch_size=max(settings.chunk, len(x)),
-        )
-        .sum(1)
-    )
+    steps, chunk = max(batch.settings.samples, STEPS), max(batch.settings.chunk, len(x))
+    method = IntegratedGradients(model)
+    return method.attribute(x, target=batch.targets, n_steps=steps, internal_batch_size=chunk).sum(1)
 
 
-def deeplift(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
+def deeplift(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """Contributions by the rescale rule, against black, with their sign (Shrikumar et al. 2017).
 
     The sum over the map is the logit's rise from black to the image where every nonlinearity is a ReLU; max
     pooling and other activations (GELU, SiLU) leave a gap.
     """
-    return DeepLift(Copying(separated(model))).attribute(x, target=targets).sum(1)
+    return DeepLift(model).attribute(x, target=batch.targets).sum(1)
 
 
-def occlusion(model: nn.Module, x: Tensor, targets: Tensor, settings: Settings, noise: Noise) -> Tensor:
+def occlusion(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """How much the logit drops when a black square covers the place (Zeiler & Fergus 2014).
 
-    Mean over the squares that cover a pixel; side `Settings.window` of the image's, moved by half of it.
+    Mean over the squares that cover a pixel, moved by half of their side.
     """
-    channels, side = x.shape[1], min(x.shape[2:])
-    window = max(1, round(settings.window * side))
+    channels, window = x.shape[1], max(1, round(WINDOW * min(x.shape[2:])))
     step = max(1, window // 2)
     with torch.no_grad():
-        found = Occlusion(Copying(model)).attribute(
+        found = Occlusion(model).attribute(
             x.detach(),
-            target=targets,
+            target=batch.targets,
             sliding_window_shapes=(channels, window, window),
             strides=(channels, step, step),
-            perturbations_per_eval=max(1, settings.chunk // max(len(x), 1)),
+            perturbations_per_eval=max(1, batch.settings.chunk // len(x)),
         )
     return found[:, 0]  # the same in every channel: all are covered together
 
 
-Method = Callable[[nn.Module, Tensor, Tensor, Settings, Noise], Tensor]
-METHODS: dict[str, Method] = {
+# Each is given the network, a copy of its input that requires a gradient, and the batch.
+PIXEL: dict[str, Callable[[nn.Module, Tensor, Batch], Tensor]] = {
     "saliency": saliency,
     "input-x-gradient": input_x_gradient,
     "integrated-gradients": integrated_gradients,
@@ -126,49 +97,37 @@ METHODS: dict[str, Method] = {
     "deeplift": deeplift,
     "occlusion": occlusion,
 }
-PERTURBATIONS = ("occlusion",)
-GRADIENT_MAPS = tuple(name for name in METHODS if name not in PERTURBATIONS)
+BY_RELU = ("guided-backprop", "deeplift")  # which captum treats one by one
 
 
-def pixel_maps(
-    model: nn.Module, x: Tensor, methods: Sequence[str], targets: Tensor, settings: Settings, noise: Noise
-) -> dict[tuple[str, str], Tensor]:
-    """Maps of the input, (N, H, W), under the layer "input"; a network of less than float32 is copied to it.
-
-    Args:
-        model: in eval mode; left as it is. x: its input (N, C, H, W), grey levels 0-255, left as it is.
-        methods: of `METHODS`. targets: int64 (N,), the class explained.
-        settings: `samples`, `noise`, `chunk` and `window` are used. noise: see `Noise`.
-
-    Raises:
-        ValueError: a class that the network does not have; a network whose ReLUs cannot be told apart, for
-            guided-backprop and deeplift.
-    """
+def pixel_maps(batch: Batch, methods: Sequence[str]) -> Maps:
+    """Maps of the input, (N, H, W), by methods of `PIXEL`, under the layer "input"."""
     found = {}
-    small = any(p.is_floating_point() and p.dtype.itemsize < 4 for p in model.parameters())
     with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum tells of its own hooks
-        if small:
-            model = copy.deepcopy(getattr(model, "_orig_mod", model)).float()
-        prepared = as_input(model, x).detach().clone()
-        targets = targets.to(prepared.device).clone()
-        if not len(x):
-            return {(method, INPUT): prepared[:, 0] for method in methods}
-        logits = model(prepared[:1].clone().requires_grad_().clone())
-        existing(targets, logits.shape[1])
-        if not logits.requires_grad and any(method in GRADIENT_MAPS for method in methods):
-            raise ValueError(stops_gradient(model))
+        batch = replace(batch, targets=batch.targets.clone())  # which may be of inference mode
         for method in methods:
-            images = prepared.clone().requires_grad_()
-            found[method, INPUT] = METHODS[method](model, images, targets, settings, noise).detach()
+            network = _Copying(separated(batch.model) if method in BY_RELU else batch.model)
+            x = batch.x.detach().clone().requires_grad_()
+            found[method, INPUT] = PIXEL[method](network, x, batch).detach()
     return found
+
+
+class _Copying(nn.Module):
+    """The network, on a copy of its input, which it may change in place."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.network(x.clone())
 
 
 class _Tracer(fx.Tracer):
     """Takes a normalisation as it is: what it does depends on the values' type."""
 
     def is_leaf_module(self, m: nn.Module, module_qualified_name: str) -> bool:
-        """Also those."""
         return isinstance(m, Normalise) or super().is_leaf_module(m, module_qualified_name)
 
 
@@ -177,36 +136,28 @@ def separated(model: nn.Module) -> nn.Module:
 
     Guided backpropagation and DeepLift treat each ReLU by itself; torchvision's residual blocks use one
     module several times, and others call functions. The outputs are the same.
-
-    Raises:
-        ValueError: torch.fx cannot follow the network.
     """
-    twin = copy.deepcopy(getattr(model, "_orig_mod", model))
+    twin = copy.deepcopy(model)
     inner = getattr(twin, "backbone", twin)
     try:
-        traced = fx.GraphModule(inner, _Tracer().trace(inner))
+        graph = _Tracer().trace(inner)
     except Exception as error:  # whatever the network's own code does when it is traced
         raise ValueError(
             f"{type(inner).__name__} cannot be followed by torch.fx ({error}), so its ReLUs cannot be told "
             "apart; leave out guided-backprop and deeplift"
         ) from None
-    modules = dict(traced.named_modules())
-    for i, node in enumerate(list(traced.graph.nodes)):
-        shared = node.op == "call_module" and isinstance(modules[str(node.target)], nn.ReLU)
-        if not shared and not (node.op in ("call_function", "call_method") and node.target in RELUS):
+    for i, node in enumerate(list(graph.nodes)):
+        module = inner.get_submodule(node.target) if node.op == "call_module" else None
+        if not isinstance(module, nn.ReLU) and node.target not in RELUS:
             continue
         before = node.args[0] if node.args else node.kwargs["input"]
         if str(before.target).startswith(OWN):  # a ReLU of a ReLU changes nothing, but captum miscounts it
-            own = before
+            node.replace_all_uses_with(before)
+            graph.erase_node(node)
         else:
-            traced.add_module(f"{OWN}{i}", nn.ReLU())
-            with traced.graph.inserting_after(node):
-                own = traced.graph.call_module(f"{OWN}{i}", (before,))
-        node.replace_all_uses_with(own)
-        traced.graph.erase_node(node)
-    traced.recompile()
-    traced.eval()
-    if inner is twin:
-        return traced
-    twin.backbone = traced
-    return twin
+            inner.add_module(f"{OWN}{i}", nn.ReLU())
+            node.op, node.target, node.args, node.kwargs = "call_module", f"{OWN}{i}", (before,), {}
+    traced = fx.GraphModule(inner, graph).eval()
+    if inner is not twin:
+        twin.backbone = traced
+    return traced if inner is twin else twin

@@ -18,9 +18,9 @@ from torch.overrides import TorchFunctionMode
 
 from medrob.drift import SIMILARITIES, Explainer, PreparedMaps
 from medrob.evaluation import compare_images, predict
-from medrob.models import as_input, evaluating, forward, place, to_maps
+from medrob.models import as_input, evaluating, forward, named_layers, place, to_maps
 from medrob.progress import bar
-from medrob.saliency import ONE_PASS, formulas, normalise, pick_layers, same_decision, task_of
+from medrob.saliency import ONE_PASS, formulas, normalise, same_decision, task_of
 from medrob.trust.means import Entry, means
 
 ATTACKABLE = ONE_PASS  # their maps are formulas of one pass: autograd can differentiate them again
@@ -106,7 +106,7 @@ def slope(
 ) -> Tensor:
     """The slope of the squared drift at x (n, C, H, W); where the decision is lost, of the way back to it."""
     model, ((method, layer),) = explainer.model, explainer.pairs
-    layers = pick_layers(model, layer)
+    layers = {layer: named_layers(model)[layer]}
     with evaluating(place(model, explainer.compute_device)), torch.enable_grad():
         x = as_input(model, x).detach().clone().requires_grad_()
         # Attention has a second derivative in its plain form only.
