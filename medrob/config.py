@@ -214,6 +214,13 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
     device: Device = "auto"
     '"auto", "cpu", "cuda" or "mps"'
 
+    @model_validator(mode="after")
+    def _can_be_built(self) -> Self:
+        fields = type(self).model_fields
+        if any(getattr(self, name) != fields[name].default for name in ("arch", "stem", "weights")):
+            resolve_name("medrob.models:check_choice")(self)
+        return self
+
     @property
     def settings(self) -> Recipe:
         """The settings of the training: those given, and over them those of the recipe."""

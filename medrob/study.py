@@ -15,7 +15,7 @@ import math
 import re
 import shutil
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ConfigDict
 
-from medrob import config, corruptions, preview
+from medrob import config, corruptions
 from medrob.files import PROJECT
 from medrob.run import STAGES, Run
 
@@ -32,6 +32,7 @@ Keys = tuple[str, ...]  # the way to a place in the file: ("runs", "demo", "02_t
 PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
+TOGETHER = ("arch", "stem", "width", "weights", "epochs", "warmup")  # those of 02 that depend on each other
 MOST_RUNS = 10_000
 DEEPEST = 20  # levels of YAML: a study has six; the parser's time grows with their square
 ENDINGS = (".npz", ".csv", ".parquet", ".safetensors", ".pth", ".pt")  # which the name of a run leaves out
@@ -91,14 +92,30 @@ def load(file: Path) -> Study:
     reader.references(runs)
     found = Study(runs, compare)
     for run in runs:
-        for stage, name, text in preview.impossible({s: found.parameters(run, s) for s in STAGES}):
-            reader.at(run, stage, name, text)
+        for stage, text in unfit({s: found.parameters(run, s) for s in STAGES}):
+            reader.at(run, stage, text.partition("=")[0], text)
     if not reader.mistakes:
         compare = reader.comparable(found, asked="compare" in tree)
     if reader.mistakes:
         lines = dict.fromkeys(f"line {line}: {text}" for line, text in sorted(reader.mistakes))
         raise ValueError(f"{file}:\n  " + "\n  ".join(lines))
     return Study(runs, compare)
+
+
+def unfit(stages: Stages) -> Iterator[tuple[str, str]]:
+    """What cannot work in a run, of parameters that are right each by itself: stages and sentences."""
+    size, layers = stages["01_augment"]["size"], stages["04_heatmaps"]["layers"]
+    network = {name: stages["02_train"][name] for name in TOGETHER}
+    problems = [text for _, text in config.mistakes(config.Train, network)]
+    yield from (("02_train", text) for text in problems)
+    layers = () if layers == "all" else layers
+    if not problems and (layers or (size and network["arch"] != config.Train.model_fields["arch"].default)):
+        from medrob import models  # with PyTorch, which most studies do not need yet
+
+        try:
+            models.check_choice(config.Train(**network), size, layers)
+        except ValueError as error:
+            yield ("04_heatmaps" if str(error).startswith("layers=") else "02_train"), str(error)
 
 
 def read_yaml(file: Path, reader: Reader) -> Any:

@@ -90,6 +90,8 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),
         # together
         ("02_train", {"warmup": 8.0}, "warmup=8.0: give less than epochs=8"),
+        ("02_train", {"arch": "resnet19"}, "arch='resnet19' is unknown; the networks are"),
+        ("02_train", {"weights": "absent.pth"}, "weights='absent.pth': no such file, nor a name such as"),
     ],
 )  # fmt: skip
 def test_what_is_refused_says_what_is_allowed(stage, values, text):

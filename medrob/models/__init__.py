@@ -1,11 +1,10 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
 # ruff: noqa: F401
 
-from medrob.models.build import architectures, build, for_data, load, save
+from medrob.models.build import architectures, build, check_choice, for_data, load, save
 from medrob.models.layers import NO_MAPS, cam_layers, layer_shapes, named_layers
 from medrob.models.network import RESNETS, Classifier, Normalise, ResNet, activate, pick_device, place
 
 from medrob.models.network import memory_order, ordered  # isort: skip
 from medrob.models.passes import as_input, channel_axis, evaluating, forward, map_output, to_maps
-from medrob.models.weights import is_name, load_arrays
-from medrob.models.weights import names as weight_names
+from medrob.models.weights import load_arrays

@@ -6,6 +6,7 @@ import copy
 import difflib
 import json
 from collections.abc import Sequence
+from functools import cache
 from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
@@ -18,10 +19,10 @@ from torch import nn
 
 from medrob.config import Train
 from medrob.data import ImageDataset
-from medrob.files import atomic
+from medrob.files import atomic, home
 from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
 from medrob.models.passes import evaluating
-from medrob.models.weights import TIMM, adopt, first_convolution, is_name, load_arrays, read
+from medrob.models.weights import TIMM, adopt, first_convolution, is_name, load_arrays, names, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
 
@@ -110,15 +111,52 @@ def build(
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
     """The network that the parameters of notebook 02 choose, for the channels and classes of data."""
-    names = ("stem", "width", "weights", "normalise", "seed")
+    form = ("stem", "width", "weights", "normalise", "seed")
     return build(
         choice.arch,
         in_channels=data.channels,
         num_classes=data.num_classes,
         size=data.images.shape[1],
         task=data.task,
-        **{name: getattr(choice, name) for name in names},
+        **{name: getattr(choice, name) for name in form},
     )
+
+
+def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
+    """Refuse what notebook 02 could not build, and layers that 04 would not find in it.
+
+    The network is built without memory for its weights; what a file of weights holds is not looked at.
+
+    Raises:
+        ValueError: it begins with the name of the parameter.
+    """
+    modules = _modules(choice.arch, choice.stem, choice.width, size or None)
+    weights = choice.weights
+    if weights and not is_name(weights):
+        if not any(path.is_file() for path in (Path(weights), home() / weights)):
+            raise ValueError(f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'")
+    elif weights and weights.rpartition(".")[2] not in (known := names(choice.arch)):
+        found = ", ".join(known) or "a file"
+        raise ValueError(f"weights={weights!r} are not known for {choice.arch}; give {found}")
+    elif weights and choice.arch in RESNETS and (choice.stem == "small" or choice.width not in (0, 64)):
+        advice = "give stem: auto and width: 0, too"
+        raise ValueError(f"weights={weights!r} belong to the published network: {advice}")
+    if modules and (unknown := [layer for layer in layers if layer not in modules]):
+        last = ", ".join(modules[-12:])
+        raise ValueError(f"layers={unknown!r}: the network has no such layer; it has {last}")
+
+
+@cache
+def _modules(arch: str, stem: str, width: int, size: int | None) -> list[str]:
+    """The names of the modules of a network; none if one of one's own needs real memory to be built."""
+    try:
+        with torch.device("meta"):
+            model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
+    except (ValueError, TypeError) as error:
+        raise ValueError(str(error)) from None
+    except Exception:  # whatever the own code raises: the notebook will tell
+        return []
+    return [name for name, _ in model.backbone.named_modules() if name]
 
 
 def save(model: Classifier, folder: Path) -> None:
