@@ -62,7 +62,6 @@ def test_the_association(within, partial, expected):
         ((0.9, 0.8, 0.95, 0.1), UNSURE, "+0.90 (+0.80 to +0.95), but that is the work of severity"),
         ((0.95, 0.92, 0.99, 0.1), CLEAR, "; severity, which moves both, makes a part of it."),
         ((0.5, 0.3, 0.95, 0.1), CLEAR, "is +0.50 (+0.30 to +0.95).\n"),
-        (CLEAR, CLEAR, "There is one severity."),
     ],
 )
 def test_what_severity_makes_of_the_pooled_correlation(pooled, within, expected):
@@ -128,8 +127,6 @@ def test_images_without_a_map_are_counted_and_nothing_more_is_said_than_there_is
     said = words.failure(rows, corrected(warning=CLEAR))
     assert "31 of 103 predictions flipped.\n3 corrupted images, 1 of them flipped, have a degenerate" in said
     assert "rests on" not in said and "across" not in said
-    with pytest.raises(ValueError, match="not in the table failure; it has gradcam at x"):
-        words.failure(rows.assign(layer="x"), corrected(warning=CLEAR))
 
 
 def signals(*rows):
@@ -305,7 +302,6 @@ def test_answers_from_run_to_run():
         r"- Does 0? yes in 2 (my\_run, b).", r"- Does 1? yes in 1 (b); no in 1 (my\_run).", "",
         "Over these 2 runs, 1 of 2 questions have the answer yes in every run.",
     ]  # fmt: skip
-    assert words.answers(both[2:]).endswith("In this run, 2 of 2 questions have the answer yes.")
     other = both.assign(conditions=["fog 1"] * 2 + ["snow 2"] * 2)
     assert r"different conditions, and were asked about these (my\_run: fog 1; b: snow 2)." in words.answers(
         other
@@ -367,7 +363,6 @@ def test_the_order_of_the_methods():
     assert said.startswith("From the steadiest map to the least steady: a, b, c.\nSteady or not, b failed")
     close = ranked().assign(rank_high=[2, 2, 3])
     assert "steady: a ≈ b, c (≈: the data do not tell their ranks apart)." in words.ranks(close, agreed())
-    assert "Only one method can be ranked, a" in words.ranks(ranked("a"), agreed())
     assert "No method can be ranked" in words.ranks(ranked().assign(rank=np.nan), agreed())
 
 

@@ -1,55 +1,82 @@
-"""What predictions and scores say: skill, loss, calibration, errors. The sentences of notebook 03."""
+"""What data, training, predictions and scores say. For notebooks 01 to 03."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import ERROR_NAMES, require_scores
-from medrob.words.phrases import corruption, count, finding, name, number, side, text
+from medrob.evaluation import ERROR_NAMES
+from medrob.words.phrases import listed, number, say, side, text
 
-NO_INTERVALS = "No intervals were asked for, so it cannot be said what chance explains."
-CHANCE = 0.5  # AUC of a network that knows nothing
-ALEXNET_SIZE, ALEXNET_SUITE = 224, "medmnist-c"  # of the figures of Di Salvo et al. (2024)
+
+def data_sets(*sets: Any) -> str:
+    """How many images of which size each split (`medrob.data.ImageDataset`) has."""
+    sizes = listed([f"{len(part):,} {part.split}" for part in sets])
+    shape = "x".join(map(str, sets[-1].images.shape[1:]))
+    return say("data_sets", "images", data=sets[-1], sizes=sizes, shape=shape)
+
+
+def distances(distances: pd.DataFrame) -> str:
+    """Which corruption changes the images most at the highest severity, in two measures."""
+    severity = distances["severity"].max()
+    rows = distances[distances["severity"] == severity].groupby("corruption", sort=False)
+    rmse, ssim = rows["rmse"].mean(), rows["ssim"].mean()
+    most = dict(pixels=rmse.idxmax(), rmse=rmse.max(), structure=ssim.idxmin(), ssim=ssim.min())
+    return say("distances", "most", severity=severity, **most)
+
+
+def network(arch: str, model: Any) -> str:
+    """The size of the network, where its weights come from, and how it normalises grey levels."""
+    size = sum(weights.numel() for weights in model.parameters())
+    return say("network", "size", arch=arch, size=size, model=model)
+
+
+def training(history: pd.DataFrame, best: int) -> str:
+    """How good the kept epoch, `best`, is, and whether longer training might help."""
+    checked = history[history["split"] == "val"].set_index("epoch")
+    last, loss, kept = checked.index[-1], checked["loss"], checked.loc[best]
+    numbers = dict(best=best, last=last, kept=kept, end=loss.iloc[-1], least=loss.min())
+    return say("training", "kept", "ended" if best == last else "went_on", "loss", **numbers)
+
+
+def speed(history: pd.DataFrame) -> str:
+    """What the training cost."""
+    images = history.loc[history["split"] == "train", "images_per_second"].median()
+    memory = history[["memory_mb", "gpu_memory_mb"]].max()
+    return say("speed", "cost", seconds=history["seconds"].sum(), images=images, memory=memory)
 
 
 def predictions(predictions: pd.DataFrame) -> str:
     """How many predictions there are."""
-    conditions = count(len(predictions[["corruption", "severity"]].drop_duplicates()), "condition")
-    images = count(predictions["image"].nunique(), "image")
-    return f"There are {count(len(predictions), 'prediction')}: of {images} under {conditions}."
+    conditions = len(predictions[["corruption", "severity"]].drop_duplicates())
+    images = predictions["image"].nunique()
+    return say("predictions", "number", total=len(predictions), images=images, conditions=conditions)
 
 
 def temperature(fitted: float, *, used: bool) -> str:
     """The temperature that calibrates the network (Guo et al. 2017)."""
-    below = "It is used below." if used else "It is not used below."
-    return f"The fitted temperature is {fitted:.2f} (above 1, the network is too sure). {below}"
+    return say("temperature", "fitted", fitted=fitted, used="used" if used else "not used")
 
 
 def scores(scores: pd.DataFrame) -> str:
     """Has the network skill to lose, where does it lose most, and is the loss larger than chance?"""
     clean, corrupted = _clean_and_corrupted(scores, "auc")
     if not np.isfinite(clean["value"]):
-        return "The AUC is not defined: a class has no image, or all images are of one."
-    value, worst, end = number(finding(clean), ".3f").replace("(", "(95 % interval "), "", ""
-    begin = f"The AUC on clean images is {value}."
-    if clean["low"] <= CHANCE:
-        return text(begin, "It is not shown to be above chance: no skill to lose, and no drop means much.")
-    drops = corrupted[corrupted["drop"].notna()]
-    if len(drops):
-        row, total = drops.loc[drops["drop"].idxmax()], count(len(drops), "condition")
-        under = f"{corruption(row['corruption'])} at severity {row['severity']}"
-        worst = f"It drops most under {under}, by {number(finding(row, 'drop'), '.3f')}."
-        lost, gained = (drops["drop_low"] > 0).sum(), (drops["drop_high"] < 0).sum()
-        raised = f" and higher under {gained}" if gained else ""
-        end = f"It is lower under {lost} of {total}{raised} by more than the sample of images explains "
-        end += "(each interval is judged by itself)."
-    return text(begin, worst, end if np.isfinite([clean["low"], clean["high"]]).all() else NO_INTERVALS)
+        return say("scores", "undefined")
+    auc = number(clean, form=".3f").replace("(", "(95 % interval ")
+    if clean["low"] <= 0.5:
+        return say("scores", "clean", "no_skill", auc=auc)
+    worst, higher = corrupted.loc[corrupted["drop"].idxmax()], (corrupted["drop_high"] < 0).sum()
+    end = "lower" if np.isfinite(clean["low"]) else "no_intervals"
+    numbers = dict(total=len(corrupted), lower=(corrupted["drop_low"] > 0).sum())
+    numbers["higher"] = f" and higher under {higher}" if higher else ""
+    return say("scores", "clean", "worst", end, auc=auc, worst=worst, **numbers)
 
 
 def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:
-    """The rows of a metric over all classes; a ValueError if a column or the clean value is missing."""
-    require_scores(scores, ["value", "low", "high", "drop", "drop_low", "drop_high"], metric)
+    """The rows of a metric over all classes."""
     rows = scores[(scores["class"] == "all") & (scores["metric"] == metric)]
     return rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
 
@@ -57,53 +84,34 @@ def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, 
 def calibration(scores: pd.DataFrame) -> str:
     """Does the calibration error grow, as a mean over the corruptions at the highest severity?"""
     clean, corrupted = _clean_and_corrupted(scores, "ece")
-    begin = f"The calibration error (ECE) is {clean['value']:.3f} on clean images"
-    if corrupted.empty:
-        return f"{begin}."
-    worst = corrupted[corrupted["severity"] == corrupted["severity"].max()]
-    mean = f"{worst['value'].mean():.3f} at severity {worst['severity'].max()}"
-    begin += f" and {mean} (mean over {count(len(worst), 'corruption')})."
+    severity = corrupted["severity"].max()
+    worst = corrupted[corrupted["severity"] == severity]
     # A drop is clean minus corrupted: where the whole interval is below 0, the error has grown.
-    more, less = (worst["drop_high"] < 0).sum(), (worst["drop_low"] > 0).sum()
-    rest = f"lower under {less} and not shown to differ under {len(worst) - more - less}"
-    bounded = worst[["drop_low", "drop_high"]].notna().any(axis=None)
-    return text(begin, f"It is higher than clean under {more} of them, {rest}." if bounded else NO_INTERVALS)
+    higher, lower = (worst["drop_high"] < 0).sum(), (worst["drop_low"] > 0).sum()
+    numbers = dict(clean=clean["value"], mean=worst["value"].mean(), severity=severity, total=len(worst))
+    numbers |= dict(higher=higher, lower=lower, same=len(worst) - higher - lower)
+    return say("calibration", "ece", "higher" if np.isfinite(clean["low"]) else "no_intervals", **numbers)
 
 
-def errors(
-    errors: pd.DataFrame | None,
-    reference: str,
-    *,
-    size: int = ALEXNET_SIZE,
-    suite: str | list[str] = ALEXNET_SUITE,
-) -> str:
+def errors(errors: pd.DataFrame | None, reference: str, *, size: int, suite: str | list[str]) -> str:
     """The errors under corruption (None: an image has several labels) beside those of the reference.
 
     Size and suite are those of the run: the text warns where AlexNet's figures are of others.
     """
     if errors is None:
-        return "An image has several labels here: corruption errors, which need one, are not defined."
-    mean, note = errors[errors["corruption"] == "mean"], ""
-    bare = mean["value"].notna().any() and mean["low"].isna().all()
-    elsewhere = "Name a run on the same data as the reference"
-    if set(mean["metric"]) == {"excess"}:
-        note = f"{name(reference)} has no figures for this data set. "
-        note += f"{elsewhere} for mCE, relative mCE, BE and rBE."
-    elif reference == "alexnet" and (size, str(suite).split(":")[0]) != (ALEXNET_SIZE, ALEXNET_SUITE):
-        theirs = f"AlexNet's figures are for {ALEXNET_SIZE} px and the suite {ALEXNET_SUITE}"
-        note = f"This is not like with like: {theirs}, this run has {size} px and the suite {name(suite)}. "
-        note += f"{elsewhere}."
-    return text([_error(row) for row in mean.to_dict("records")], NO_INTERVALS if bare else "", note)
-
-
-def _error(row: dict) -> str:
-    """One mean error, and how it stands to the reference, whose own is 1."""
-    found, verdict = finding(row), ""
-    if row["metric"] != "excess" and np.isfinite(found.low):
-        verdict = side(found, ": worse than", ": better than", ": not shown to differ from", chance=1)
-        verdict += " the reference"
-    lost = f" ({row['left_out']})" if row["left_out"] else ""
-    return f"{ERROR_NAMES[row['metric']]} is {number(found, '.3f')}{verdict}{lost}."
+        return say("errors", "several")
+    mean, lines = errors[errors["corruption"] == "mean"], []
+    for row in mean.to_dict("records"):
+        verdict = side(row, "value", "worse than", "better than", "not shown to differ from", chance=1)
+        compared = row["metric"] != "excess" and np.isfinite(row["low"])
+        beside = f": {verdict} the reference" if compared else ""
+        beside += f" ({row['left_out']})" if row["left_out"] else ""
+        lines.append(say("errors", "mean", name=ERROR_NAMES[row["metric"]], row=row, beside=beside))
+    alike = (size, str(suite).split(":")[0]) == (224, "medmnist-c")  # as in Di Salvo et al. (2024)
+    note = "unlike" if reference == "alexnet" and not alike else ""
+    note = "no_reference" if set(mean["metric"]) == {"excess"} else note
+    bare = "no_intervals" if mean["low"].isna().all() else ""
+    return text(lines, say("errors", bare, note, reference=reference, size=size, suite=suite))
 
 
 def error_title(errors: pd.DataFrame, reference: str) -> str:

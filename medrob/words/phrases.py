@@ -1,23 +1,53 @@
-"""The phrases that all sentences share: numbers, counts, names, comparisons, and their Markdown."""
+"""How a sentence is made of numbers: intervals, names, counts, lists, and what a verdict is called."""
 
 from __future__ import annotations
 
 import re
+import string
+import tomllib
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 
-from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding, rows_of
+from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding
 
-SPECIAL = re.compile(r"([\\`*_\[\]<>#|~$])")  # what Markdown, or TeX within it, would not show as it is
-BARE = ("value", "auroc", "area")  # numbers whose interval stands in the columns low and high
+Row: TypeAlias = Mapping | pd.Series
+SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
 BETTER = ("better than", "worse than", "not distinguishable from")
 
 
+class _Phrases(string.Formatter):
+    """Python's formats, and those that ``sentences.toml`` explains."""
+
+    def convert_field(self, value: Any, conversion: str | None) -> Any:
+        return {"n": name, "c": corruption, "m": place}[conversion](value) if conversion else value
+
+    def format_field(self, value: Any, form: str) -> str:
+        if isinstance(value, Mapping | pd.Series):
+            stem, _, form = form.rpartition(" ")
+            return number(value, stem or "value", form)
+        return count(value, form) if form.replace(" ", "").isalpha() else format(value, form)
+
+
+def say(section: str, *sentences: str, **numbers: Any) -> str:
+    """Sentences of a section of ``sentences.toml``, each in a line, with these numbers; "" is none."""
+    return "\n".join(_Phrases().vformat(SENTENCES[section][key], (), numbers) for key in sentences if key)
+
+
+def text(*parts: str | Sequence[str]) -> str:
+    """Sentences below each other, which Markdown takes for a paragraph, and lists; without what is empty."""
+    lines: list[str] = []
+    for part in filter(None, parts):  # the blank line keeps a list out of the paragraph before
+        lines += [part] if isinstance(part, str) else ["", *(f"- {item}" for item in part), ""]
+    return "\n".join(lines).strip("\n")
+
+
 def name(text: object) -> str:
-    """A name of the data, a method or a layer, escaped so that Markdown shows it as it is."""
-    return SPECIAL.sub(r"\\\1", str(text))
+    """A name of the data, a method or a layer, as Markdown, and TeX within it, shows it unchanged."""
+    return re.sub(r"([\\`*_\[\]<>#|~$])", r"\\\1", str(text))
 
 
 def corruption(text: str) -> str:
@@ -25,14 +55,14 @@ def corruption(text: str) -> str:
     return name(text.replace("_", " "))
 
 
-def place(row: Mapping | pd.Series) -> str:
-    """``gradcam at layer4.1``: which map."""
-    return f"{name(row['method'])} at {name(row['layer'])}"
-
-
 def count(number: float, noun: str) -> str:
     """``1 image``, ``2,000 images``."""
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
+
+
+def place(row: Row) -> str:
+    """``gradcam at layer4.1``: which map."""
+    return f"{name(row['method'])} at {name(row['layer'])}"
 
 
 def listed(items: Iterable[str]) -> str:
@@ -49,27 +79,15 @@ def grouped(pairs: Iterable[tuple[str, str]], link: str) -> str:
     return "; ".join(f"{said}{link}{', '.join(who)}" for said, who in groups.items())
 
 
-def text(*parts: str | Sequence[str]) -> str:
-    """Sentences below each other, which Markdown takes for a paragraph, and lists; without what is empty."""
-    lines: list[str] = []
-    for part in filter(None, parts):  # the blank line keeps a list out of the paragraph before
-        lines += [part] if isinstance(part, str) else ["", *(f"- {item}" for item in part), ""]
-    return "\n".join(lines).strip("\n")
-
-
-def of_map(rows: pd.DataFrame, table: str, method: str, layer: str) -> pd.DataFrame:
-    """The rows of one map; a ValueError names the table that has none."""
-    return rows_of(rows, method, layer, table)
-
-
-def finding(row: Mapping | pd.Series, stem: str = "value") -> Finding:
+def finding(row: Row, stem: str = "value") -> Finding:
     """A number of a row with its interval: value, low and high, or gain, gain_low and gain_high."""
-    ends = ("low", "high") if stem in BARE else (f"{stem}_low", f"{stem}_high")
-    return Finding.of(row, (stem, *ends))
+    start = "" if stem in ("value", "auroc", "area") else f"{stem}_"
+    return Finding.of(row, (stem, f"{start}low", f"{start}high"))
 
 
-def number(found: Finding, form: str = "+.2f", note: str = "") -> str:
+def number(row: Row, stem: str = "value", form: str = "+.2f", note: str = "") -> str:
     """``+0.88 (+0.74 to +0.96, Holm p = .008)``; a note stands last in the brackets."""
+    found = finding(row, stem)
     if not np.isfinite(found.value):
         return UNDEFINED
     ends = f"{found.low:{form}} to {found.high:{form}}" if np.isfinite([found.low, found.high]).all() else ""
@@ -85,12 +103,13 @@ def p_value(found: Finding) -> str:
     return f"{found.correction or 'uncorrected'} {p}"
 
 
-def judged(found: Finding, scale: str, *, tested: bool = True) -> str:
-    """The verdict on a number of a scale: "correlation", "auroc" or "gain"."""
+def judged(row: Row, scale: str, *, tested: bool = True) -> str:
+    """The verdict on a "correlation", "auroc" or "gain", in a column of that name or in value."""
+    found = finding(row, scale if scale in row else "value")
     return found.verdict(chance=0.5 if scale == "auroc" else 0, small=SMALL[scale], tested=tested)
 
 
-def side(found: Finding, above: str, below: str, neither: str, *, chance: float = 0) -> str:
+def side(row: Row, stem: str, above: str, below: str, neither: str, *, chance: float = 0) -> str:
     """What is said where the whole interval is above chance, below, or neither: judged without a test."""
-    verdict = found.verdict(chance=chance, small=0, tested=False)
+    verdict = finding(row, stem).verdict(chance=chance, small=0, tested=False)
     return {YES: above, OPPOSITE: below, UNDEFINED: UNDEFINED}.get(verdict, neither)
