@@ -119,7 +119,6 @@ class Stage:
             return [datasets.load_run(self.run, split) for split in splits]
         options = {name: self._values[name] for name in datasets.OPTIONS}
         loaded = [datasets.load(self._values["dataset"], split, **options) for split in splits]
-        datasets.check_splits(*loaded)
         parameters = {"dataset": self._values["dataset"], **options}
         self._described = {"parameters": parameters, "splits": datasets.describe(*loaded)}
         return loaded

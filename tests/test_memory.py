@@ -25,7 +25,7 @@ from medrob.files import home
 
 cv2.setNumThreads(1)
 torch.set_num_threads(1)
-data.npz.LARGE = 2**20
+data.decode.LARGE = 2**20
 table, npz, room = *sys.argv[1:3], int(sys.argv[3])
 network = torch.nn.Sequential(
     torch.nn.Conv2d(1, 8, 16, 16), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),
@@ -36,7 +36,6 @@ model = models.Classifier(network, {"num_classes": 2, "task": "binary"}, models.
 
 def all_stages(limit):
     train, val, test = (data.load(table, split, limit=limit) for split in data.SPLITS)
-    data.check_splits(train, val, test)
     data.describe(train, val, test)
     figures.montage(train.images, train.labels, train.class_names)
     todo = [corruptions.CLEAN, ("brightness", 3)]

@@ -1,19 +1,24 @@
-"""Images with labels, checked: what every other module takes."""
+"""Images with labels, checked: what every other module takes; and splits, made, limited and described."""
 
 from __future__ import annotations
 
 import hashlib
+import itertools
+import warnings
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from medrob.check import check_images
 
 SPLITS = ("train", "val", "test")
 TASKS = ("binary", "multiclass", "multilabel", "ordinal")
 MOST_CLASSES = 1000  # a label beyond is a mistake, and would fill the memory with classes
+FOLDS = 10  # two become the test split, one the validation split: 7 : 1 : 2, as in MedMNIST
 
 
 @dataclass(frozen=True)
@@ -23,8 +28,7 @@ class ImageDataset:
     Attributes:
         images: uint8 (N, H, W, C), C = 1 (grey) or 3 (RGB).
         labels: int64 (N,) class indices, or (N, L) zeros and ones if the task is "multilabel".
-        class_names: one name a class; the default is "0", "1", ...
-        task: one of `TASKS`; the default follows from the labels.
+        class_names, task: by default "0", "1", ..., and what the labels look like.
         masks: bool (N, H, W), where the lesion is, or None.
         name, split: where the images come from.
 
@@ -48,27 +52,20 @@ class ImageDataset:
         labels = np.ascontiguousarray(labels, dtype=np.int64)
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
-        task = self.task or guess_task(labels)
-        if task not in TASKS:
-            raise ValueError(f"{where}: task={task!r}; the tasks are {', '.join(TASKS)}")
-        if labels.ndim != (2 if task == "multilabel" else 1) or len(labels) != len(images):
-            raise ValueError(
-                f"{where}: labels have shape {labels.shape} for {len(images)} images and task {task!r}; "
-                "give (N,), or (N, L) for a multi-label set"
-            )
-        columns = labels.shape[1] if labels.ndim == 2 else int(labels.max(initial=1)) + 1
-        names = tuple(self.class_names) or numbered(columns, where)
+        names = tuple(self.class_names) or numbered([labels], where)
+        task = self.task or (
+            "multilabel" if labels.ndim == 2 else "binary" if len(names) == 2 else "multiclass"
+        )
+        shape = (len(images), len(names)) if task == "multilabel" else (len(images),)
+        if labels.shape != shape:
+            came = f"labels have shape {labels.shape} for {len(images)} images, {len(names)} classes"
+            raise ValueError(f"{where}: {came} and task {task!r}; give {shape}")
         highest = 1 if task == "multilabel" else len(names) - 1
         if labels.size and not 0 <= labels.min() <= labels.max() <= highest:
             raise ValueError(
                 f"{where}: labels run from {labels.min()} to {labels.max()}, outside the "
                 f"{len(names)} classes ({', '.join(names)}); allowed are 0 to {highest}"
             )
-        if task == "multilabel" and len(names) != columns:
-            raise ValueError(f"{where}: {columns} label columns but {len(names)} class names")
-        masks = self.masks
-        if masks is not None and (masks.dtype != bool or masks.shape != images.shape[:3]):
-            raise ValueError(f"{where}: masks are {masks.dtype} {masks.shape}; give bool {images.shape[:3]}")
         for key, value in {"images": images, "labels": labels, "task": task, "class_names": names}.items():
             object.__setattr__(self, key, value)
 
@@ -107,11 +104,6 @@ class ImageDataset:
         return {name: int(hot[:, k].argmax()) for k, name in enumerate(self.class_names) if hot[:, k].any()}
 
     @cached_property
-    def digests(self) -> np.ndarray:
-        """A hash of the pixels of each image, bytes (N,): equal for equal pictures only."""
-        return np.array([hashlib.sha256(image.data).digest()[:16] for image in self.images], "V16")
-
-    @cached_property
     def fingerprint(self) -> str:
         """SHA-256 over the shape, the images and the labels; 16 hexadecimal digits."""
         digest = hashlib.sha256(repr((self.images.shape, self.labels.shape)).encode())
@@ -120,15 +112,181 @@ class ImageDataset:
         return digest.hexdigest()[:16]
 
 
-def guess_task(labels: np.ndarray) -> str:
-    """The task that labels of this shape and range stand for, unless it is said."""
-    if labels.ndim == 2:
-        return "multilabel"
-    return "binary" if labels.max(initial=1) <= 1 else "multiclass"
-
-
-def numbered(count: int, where: str) -> tuple[str, ...]:
-    """Names for so many classes: "0", "1", ..."""
+def numbered(labels: Iterable[np.ndarray], where: str) -> tuple[str, ...]:
+    """Names "0", "1", ... for the classes of labels, (N,) or (N, L), of one or more splits."""
+    count = 2
+    for array in labels:
+        if array.ndim > 1 and array.shape[-1] > 1:
+            count = max(count, array.shape[-1])
+        elif array.dtype.kind in "iub":
+            count = max(count, int(array.max(initial=1)) + 1)
     if count > MOST_CLASSES:
         raise ValueError(f"{where}: label {count - 1} stands for more than {MOST_CLASSES} classes")
     return tuple(map(str, range(count)))
+
+
+def complete(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+    """Make the splits that a listing lacks; sorted by split, then as listed.
+
+    Without any, 70 % of the images train, 10 % validate, 20 % test; a missing validation split takes 10 %
+    of the training images, a missing test split 20 %. Groups stay together. Classes are in proportion, as far
+    as groups let them be; of several labels the rarest of an image counts first, then all of them.
+
+    Raises:
+        ValueError: no training images, or too few images to split.
+    """
+    splits = rows["split"].replace("", "train").to_numpy(copy=True)
+    pool = np.flatnonzero(splits == "train")
+    if not len(pool):
+        raise ValueError(f"there are no training images; it has {', '.join(sorted(set(splits)))}")
+    absent = [name for name in ("test", "val") if name not in splits]
+    if absent:
+        groups = rows["group"].to_numpy()[pool] if "group" in rows else None
+        splits[pool] = parts(np.array(rows["label"].tolist())[pool], groups, seed, absent)
+    order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
+    return rows.assign(split=splits).iloc[order].reset_index(drop=True)
+
+
+def parts(labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list[str]) -> np.ndarray:
+    """The split of each image, str (N,): "train", and where they are absent, "val" and "test".
+
+    Ten folds, stratified and by group, of which those become a split that are fairest; then single images or
+    groups go to a split that lacks their class, as long as another split can spare them.
+    """
+    from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+
+    rarest = _rarest(labels)
+    kind, what = (StratifiedKFold, "images") if groups is None else (StratifiedGroupKFold, "groups")
+    # A unit is an image or a group.
+    unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
+    images, largest = np.bincount(unit), np.bincount(rarest, minlength=1).max()
+    if min(len(images), largest) < FOLDS:
+        raise ValueError(
+            f"{len(images)} {what}, {largest} images in the largest class, are too few to make a split of; "
+            f"take at least {FOLDS}, or give train, val and test yourself"
+        )
+    fold = np.empty(len(labels), int)
+    with warnings.catch_warnings():  # a class of fewer than ten images: `describe` says what is lacking
+        warnings.filterwarnings("ignore", message="The least populated class")
+        found = kind(FOLDS, shuffle=True, random_state=seed).split(rarest, rarest, groups)
+        for number, (_, rows) in enumerate(found):
+            fold[rows] = number
+    hot = labels if labels.ndim == 2 else labels[:, None] == np.unique(labels)
+    test, val = _fairest(hot, fold, absent)
+    splits = np.full(len(labels), "train", "U5")
+    splits[np.isin(fold, test)], splits[np.isin(fold, val)] = "test", "val"
+    home = splits[np.unique(unit, return_index=True)[1]]  # the split of each unit
+    held = pd.DataFrame(hot).groupby(unit).sum().to_numpy(int)  # (units, classes)
+    order = np.random.default_rng(seed).permutation(len(images))
+    for label, name in itertools.product(np.argsort(held.sum(0), kind="stable"), ["train", *absent]):
+        if not held[home == name, label].any():
+            left = {other: held[home == other].sum(0) for other in SPLITS}
+            spare = [u for u in order if held[u, label] and (left[home[u]] > held[u])[held[u] > 0].all()]
+            if spare:
+                home[min(spare, key=lambda u: images[u])] = name
+    return home[unit]
+
+
+def _rarest(labels: np.ndarray) -> np.ndarray:
+    """Of several labels the rarest that an image has, from 1 on, 0 for none; a single label as it is."""
+    if labels.ndim == 1:
+        return labels
+    rarest = np.argsort(labels.sum(0), kind="stable")
+    return np.where(labels.any(1), 1 + labels[:, rarest].argmax(1), 0)
+
+
+def _fairest(hot: np.ndarray, fold: np.ndarray, absent: list[str]) -> tuple[list[int], list[int]]:
+    """The folds that become test and validation.
+
+    First counts how many classes are missing from a split, then how far the classes are from their share of
+    all images; of equals, the first is taken.
+    """
+    counts = np.stack([hot[fold == number].sum(0) for number in range(FOLDS)])  # (folds, classes)
+    images = np.bincount(fold, minlength=FOLDS)
+    share = np.maximum(counts.sum(0) / len(fold), 1e-9)
+
+    def unfairness(choice: tuple[list[int], list[int]]) -> tuple[int, float]:
+        missing, away = 0, 0.0
+        for part in filter(None, (list(set(range(FOLDS)) - {*choice[0], *choice[1]}), *choice)):
+            count, total = counts[part].sum(0), max(images[part].sum(), 1)
+            missing += int((count == 0).sum())
+            away += np.square(count / total - share).dot(1 / share)  # of a rare class one image is more
+            away += abs(len(part) / FOLDS - total / len(fold))
+        return missing, round(float(away), 9)
+
+    tests = itertools.combinations(range(FOLDS), 2 * ("test" in absent))
+    validations = [[number] for number in range(FOLDS)] if "val" in absent else [[]]
+    choices = ((list(test), val) for test in tests for val in validations if not {*test} & {*val})
+    return min(choices, key=unfairness)
+
+
+def subset(dataset: ImageDataset, limit: int, seed: int) -> ImageDataset:
+    """At most `limit` images (0: all), every class in proportion (at least one each), in their old order.
+
+    Of several labels, the rarest of an image counts.
+    """
+    if not 0 < limit < len(dataset):
+        return dataset
+    order = np.random.default_rng(seed).permutation(len(dataset))
+    # Sort by how far into its class an image stands: any first part then holds all in proportion.
+    label = _rarest(dataset.labels)[order]
+    of_class = pd.Series(label).groupby(label)
+    order = order[np.argsort(of_class.cumcount() / of_class.transform("size"), kind="stable")]
+    return dataset[np.sort(order[:limit])]
+
+
+def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
+    """What a run's record keeps of splits: fingerprint, images, shape, task, counts, duplicates of each.
+
+    Duplicates are the images of a split whose picture is in another of these splits, too; a warning tells.
+
+    Raises:
+        ValueError: an empty split, images of another shape, a class of which a split has no image.
+    """
+    name, shapes = datasets[0].name, {d.split: d.images.shape[1:] for d in datasets}
+    if len(set(shapes.values())) > 1:
+        raise ValueError(f"{name}: the splits hold images of different shapes: {shapes}")
+    for d in datasets:
+        absent = [label for label, count in d.counts.items() if not count]
+        if absent:
+            raise ValueError(
+                f"{name}: split {d.split!r} ({len(d)} images) has none of class {', '.join(absent)}; every "
+                f"split needs all of {', '.join(d.class_names)}: leave the class out, take more images, or, "
+                "if there is no such class, look for a stray label"
+            )
+        if d.task == "multilabel" and (d.labels.sum(1) == 1).all():
+            warnings.warn(
+                f"{name}: every image has exactly one label; for classes give (N,) class numbers "
+                "(labels.argmax(1)), or a multi-label network is trained",
+                stacklevel=2,
+            )
+    shared = duplicates(*datasets)
+    if len(shared):
+        first = shared[shared["picture"] == 0][:3].itertuples()
+        places = ", ".join(f"{row.split} {row.image}" for row in first)
+        warnings.warn(
+            f"{name}: {shared['picture'].nunique()} pictures are in more than one split, such as "
+            f"{places}: scores on them say little (medrob.data.duplicates lists all)",
+            stacklevel=2,
+        )
+    return {
+        d.split: dict(
+            **dict(fingerprint=d.fingerprint, images=len(d), shape=list(d.images.shape[1:]), task=d.task),
+            **dict(counts=d.counts, duplicates=int((shared["split"] == d.split).sum())),
+        )
+        for d in datasets
+    }
+
+
+def duplicates(*datasets: ImageDataset) -> pd.DataFrame:
+    """Pictures, equal in every pixel, that are in more than one split: a row for each place.
+
+    Columns: picture (a number shared by equal pictures), split, image (the place in the split), label.
+    """
+    digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
+    frame = pd.concat(
+        pd.DataFrame(dict(picture=found, split=d.split, image=range(len(d)), label=list(d.labels)))
+        for d, found in zip(datasets, digests, strict=True)
+    )
+    shared = frame[frame.groupby("picture")["split"].transform("nunique") > 1].reset_index(drop=True)
+    return shared.assign(picture=pd.factorize(shared["picture"])[0])

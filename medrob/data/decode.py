@@ -1,27 +1,42 @@
-"""One image file to grey levels 0-255: whatever OpenCV reads, in 8 or 16 bit, and DICOM."""
+"""Image files to grey levels 0-255, whatever OpenCV reads in 8 or 16 bit, and DICOM: one, or a set at once.
+
+A set is decoded once, on all cores, into memory-mapped files below ``data/cache`` that are named by what they
+were made of; sets larger than the memory are read from there page by page.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import io
+import itertools
+import json
+import math
 import os
-import struct
-import threading
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
+import pandas as pd
+from PIL import Image, TiffImagePlugin
+
+from medrob.files import atomic, home
+from medrob.machine import cores
+from medrob.progress import bar
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
-LARGE_JPEG = MOST_PIXELS // 512  # bytes; the least is a bit for 8x8 pixels
-JPEG_BEGIN, JPEG_END = b"\xff\xd8", b"\xff\xd9"
-JPEG = (".jpg", ".jpeg", ".jpe", ".jfif")
+JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
+PHOTOMETRIC = 262  # the tag of a TIFF that says whether 0 is black (1) or white (0)
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-LIMIT = threading.Lock()  # Pillow's limit of pixels is one for all threads
-TIFF = (".tif", ".tiff")
-PHOTOMETRIC = 262  # the tag of a TIFF that says whether 0 is black (1) or white (0)
-DICOM = (".dcm", ".dicom", ".ima")
+DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
+VERSION = 3  # of the decoding: another number makes every set be decoded again
+LARGE = 2**28  # bytes; larger arrays lie on the disk
 
 
 class UnreadableError(ValueError):
@@ -37,165 +52,120 @@ def read(file: Path) -> np.ndarray:
         UnreadableError: no image, a damaged one, of another kind of number, too small or too large.
     """
     try:
-        size = file.stat().st_size
-        if not size:
+        if not file.stat().st_size:
             raise UnreadableError("zero bytes")
-        suffix = file.suffix.lower()
-        medical = suffix in DICOM or (may_be_dicom(file) and is_dicom(file))
-        if medical:
-            image = _dicom(file)
-        else:
-            if suffix in JPEG and not _ended(file, size):
-                raise UnreadableError("cut off: a JPEG without its end")
-            inverted = _look(file) if suffix not in JPEG or size > LARGE_JPEG else False
-            image = cv2.imread(str(file), AS_IT_IS)
-            if inverted and image is not None and image.dtype == np.uint16:
-                image = 65535 - image  # OpenCV turns white as 0 round in 8 bit alone
+        medical = is_dicom(file)
+        image = _dicom(file) if medical else _picture(file.read_bytes())
     except (OSError, cv2.error) as error:
         raise UnreadableError(f"cannot be read: {error}") from None
-    if image is None:
-        raise UnreadableError("no image that OpenCV can decode")
     if image.dtype not in (np.uint8, np.uint16):
         raise UnreadableError(f"pixels are {image.dtype}, not 8 or 16 bit whole numbers")
     if min(image.shape[:2]) < FEWEST_PIXELS:
         raise UnreadableError(f"{image.shape[1]}x{image.shape[0]} pixels are too few to show anything")
     if image.ndim == 2:
         return image[..., None]
-    return image if medical else image[..., ::-1]
-
-
-def may_be_dicom(file: Path) -> bool:
-    """Whether a name without an ending, or one such as "1.2.840.10008.5", may be that of a DICOM file."""
-    return not file.suffix or file.suffix[1:].isdigit()
+    return image if medical else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def is_dicom(file: Path) -> bool:
-    """Whether a file bears the mark of DICOM."""
-    try:
-        with file.open("rb") as stream:
+    """Whether a file is named as DICOM, or without an ending (or "1.2.840.10008.5") and bears its mark."""
+    suffix = file.suffix.lower()
+    if suffix[1:].isdigit() or not suffix:
+        with contextlib.suppress(OSError), file.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
-    except OSError:
-        return False
+    return suffix in (".dcm", ".dicom", ".ima")
+
+
+def resize(image: np.ndarray, size: int) -> np.ndarray:
+    """A square of `size` pixels a side, uint8 or uint16 (size, size, C): area average down, cubic up."""
+    if image.shape[:2] == (size, size):
+        return image
+    how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
+    return cv2.resize(image, (size, size), interpolation=how).reshape(size, size, image.shape[-1])
 
 
 def fit(image: np.ndarray, *, size: int, channels: int, levels: int) -> np.ndarray:
     """The image as uint8 (H, W, channels), stretched to a square of `size` unless that is 0.
 
-    Args:
-        image: from `read`.
-        size: side in pixels; area average down, cubic up.
-        channels: 1 (grey by the luma weights of ITU-R BT.601) or 3 (grey three times).
-        levels: the grey level that becomes 255 in 16-bit images.
+    Of 16-bit images the grey level `levels` becomes 255. One channel is grey by the luma weights of ITU-R
+    BT.601, three may be grey three times.
     """
-    if size and image.shape[:2] != (size, size):
-        image = resize(image, size)
+    image = resize(image, size) if size else image
     if image.dtype == np.uint16:
         image = np.clip(np.rint(image * (255 / levels)), 0, 255).astype(np.uint8)
     if channels == 1 and image.shape[-1] == 3:
-        return cv2.cvtColor(np.ascontiguousarray(image), cv2.COLOR_RGB2GRAY)[..., None]
+        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
     return np.broadcast_to(image, (*image.shape[:2], channels))
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """A square of `size` pixels a side, uint8 or uint16 (size, size, C): area average down, cubic up."""
-    how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
-    if image.strides[-1] < 0:  # from `read`: it costs less to put red first once the picture is small
-        blue_first = cv2.resize(image[..., ::-1], (size, size), interpolation=how)
-        return cv2.cvtColor(blue_first, cv2.COLOR_BGR2RGB)
-    return cv2.resize(image, (size, size), interpolation=how).reshape(size, size, image.shape[-1])
-
-
-def read_mask(file: Path | None, shape: tuple[int, int]) -> np.ndarray:
-    """A mask, bool (H, W): True where the picture is above zero; without a file nowhere.
-
-    Raises:
-        UnreadableError: see `read`.
-    """
+def read_mask(file: Path | None, shape: tuple[int, ...]) -> np.ndarray:
+    """A mask, bool (H, W): True where the picture is above zero; without a file nowhere."""
     if file is None:
         return np.zeros(shape, bool)
-    mask = read(file).max(-1)
-    return cv2.resize(mask, shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    try:
+        return cv2.resize(read(file).max(-1), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    except UnreadableError as error:
+        raise UnreadableError(f"its mask {file}: {error}") from None
 
 
-def _ended(file: Path, size: int) -> bool:
-    """Whether a JPEG holds its end marker: OpenCV makes up what is missing, and only says so on stderr.
-
-    Thumbnails, which have an end of their own, come before the picture. Other kinds under a JPEG's name are
-    left to OpenCV.
-    """
-    with file.open("rb", buffering=0) as stream:
-        if stream.read(2) != JPEG_BEGIN:
-            return True
-        stream.seek(-2, os.SEEK_END)
-        if stream.read(2) == JPEG_END:  # where it nearly always is
-            return True
-        stream.seek(2)
-        head = stream.read(4)
-        while head[:1] == b"\xff" and head[1:2] != b"\xda" and len(head) == 4:
-            stream.seek(max(int.from_bytes(head[2:], "big") - 2, 0), 1)
-            head = stream.read(4)
-        stream.seek(max(size - 65536, stream.tell()))
-        return JPEG_END in stream.read()
-
-
-def _look(file: Path) -> bool:
-    """Look at the header before gigabytes are spent; True if white is stored as 0.
-
-    Raises:
-        UnreadableError: too many pixels, or several pictures in one TIFF.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    with LIMIT:
-        limit, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
-        try:
-            with Image.open(file) as image:
-                width, height = image.size
-                tiff = file.suffix.lower() in TIFF
-                pages = getattr(image, "n_frames", 1) if tiff else 1
-                inverted = tiff and getattr(image, "tag_v2", {}).get(PHOTOMETRIC) == 0
-        except (UnidentifiedImageError, OSError, SyntaxError, ValueError, struct.error):
-            return False  # a kind that only OpenCV knows
-        finally:
-            Image.MAX_IMAGE_PIXELS = limit
-    _refuse_more(width, height)
-    if pages > 1:
-        raise UnreadableError(f"{pages} pages in one file; give one file for each picture")
-    return inverted
+def _picture(content: bytes) -> np.ndarray:
+    """What OpenCV reads: (H, W), or (H, W, 3) with blue first."""
+    # Of a JPEG OpenCV makes up what is missing. A thumbnail ends, too, but before the scan of the picture.
+    cut = content.startswith(JPEG_BEGIN) and not content.endswith(JPEG_END)
+    if cut and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
+        raise UnreadableError("cut off: a JPEG without its end")
+    size, pages, inverted = (0, 0), 1, False
+    try:  # the header, before gigabytes are spent
+        with Image.open(io.BytesIO(content)) as header:
+            size = header.size
+            if isinstance(header, TiffImagePlugin.TiffImageFile):
+                pages, inverted = header.n_frames, header.tag_v2.get(PHOTOMETRIC) == 0
+    except Image.DecompressionBombError as error:
+        raise UnreadableError(f"{error}; cut it into tiles or make it smaller") from None
+    except Exception:  # a kind that only OpenCV knows
+        pass
+    _check_size(*size, pages)
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), AS_IT_IS)
+    if image is None:
+        raise UnreadableError("no image that OpenCV can decode")
+    # OpenCV turns white as 0 round in 8 bit alone.
+    return 65535 - image if inverted and image.dtype == np.uint16 else image
 
 
-def _refuse_more(width: int, height: int) -> None:
+def _check_size(width: int, height: int, pictures: int) -> None:
     if width * height > MOST_PIXELS:
-        raise UnreadableError(
-            f"{width}x{height} pixels are more than {MOST_PIXELS:,}; cut it into tiles or make it smaller"
-        )
+        size = f"{width}x{height} pixels are more than {MOST_PIXELS:,}"
+        raise UnreadableError(f"{size}; cut it into tiles or make it smaller")
+    if pictures > 1:
+        raise UnreadableError(f"{pictures} pictures in one file; give one file for each")
 
 
 def _dicom(file: Path) -> np.ndarray:
-    """Grey levels through the window that the file declares, uint8 (H, W) or (H, W, 3)."""
+    """Grey levels through the window that the file declares, uint8 (H, W) or (H, W, 3) with red first."""
     import pydicom
 
     try:
         dataset = pydicom.dcmread(file)
-        frames = int(dataset.get("NumberOfFrames") or 1)
-        if frames > 1:
-            raise UnreadableError(f"{frames} frames in one file; give one file for each picture")
-        _refuse_more(int(dataset.Columns), int(dataset.Rows))
+        _check_size(dataset.Columns, dataset.Rows, int(dataset.get("NumberOfFrames") or 1))
         kind = dataset.get("PhotometricInterpretation")
         if kind == "PALETTE COLOR":
             raise UnreadableError("a palette of colours; export it as RGB")
         pixels = dataset.pixel_array
-        grey = pixels if pixels.ndim == 3 else window(dataset, pixels)
+        if pixels.ndim == 3:
+            return pixels
+        padding = np.zeros(pixels.shape, bool)  # where the file is filled up around its picture
+        if (value := dataset.get("PixelPaddingValue")) is not None:
+            low, high = sorted((value, dataset.get("PixelPaddingRangeLimit", value)))
+            padding = (pixels >= low) & (pixels <= high)
+        grey = _window(dataset, pixels, padding)
     except UnreadableError:
         raise
     except Exception as error:  # pydicom raises many kinds on files that are damaged or compressed
         raise UnreadableError(f"no picture that pydicom can decode ({error})") from None
-    if kind == "MONOCHROME1":
-        grey = np.where(_padding(dataset, pixels), 0, 255 - grey)
-    return grey
+    return np.where(padding, 0, 255 - grey) if kind == "MONOCHROME1" else grey
 
 
-def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
+def _window(dataset: Any, pixels: np.ndarray, padding: np.ndarray) -> np.ndarray:
     """Grey levels 0-255 (H, W) of stored values: rescaled, then through the first linear window.
 
     DICOM PS3.3 C.11.2.1.2 (LINEAR, LINEAR_EXACT, SIGMOID), as pydicom applies it. Without a window the
@@ -205,35 +175,165 @@ def window(dataset: Any, pixels: np.ndarray) -> np.ndarray:
     from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
 
     values = np.asarray(apply_modality_lut(pixels, dataset), float)
-    centre, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    centre, width = (np.ravel(dataset.get(key))[0] for key in ("WindowCenter", "WindowWidth"))
     if centre is not None and width is not None and width > 1:
         view = Dataset()  # pydicom spreads a window over the range of the stored values: here that is 8 bit
         view.PhotometricInterpretation, view.BitsStored, view.PixelRepresentation = "MONOCHROME2", 8, 0
-        view.WindowCenter, view.WindowWidth = centre, width
+        view.WindowCenter, view.WindowWidth = float(centre), float(width)
         if dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID"):
             view.VOILUTFunction = dataset.VOILUTFunction
         with np.errstate(over="ignore"):  # far outside a narrow sigmoid window the exponential is infinite
             return np.rint(apply_windowing(values, view)).astype(np.uint8)
     values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
-    padding = _padding(dataset, pixels)
-    shown = values[~padding]
-    low, high = (shown.min(), shown.max()) if shown.size else (0.0, 0.0)
-    share = (values - low) / ((high - low) or 1)
-    share[padding] = 0
-    return np.rint(255 * np.clip(share, 0, 1)).astype(np.uint8)
+    shown = values[~padding] if not padding.all() else np.zeros(1)
+    share = (values - shown.min()) / (np.ptp(shown) or 1)
+    return np.rint(255 * np.clip(np.where(padding, 0, share), 0, 1)).astype(np.uint8)
 
 
-def _padding(dataset: Any, pixels: np.ndarray) -> np.ndarray:
-    """Where a file is filled up around its picture, bool (H, W)."""
-    value = dataset.get("PixelPaddingValue")
-    if value is None:
-        return np.zeros(pixels.shape[:2], bool)
-    ends = sorted((value, dataset.get("PixelPaddingRangeLimit", value)))
-    return (pixels >= ends[0]) & (pixels <= ends[1])
+def cache() -> Path:
+    """Where the decoded sets are; it may be removed at any time."""
+    return home() / "data" / "cache"
 
 
-def _first(value: Any) -> float | None:
-    """A number, or the first of several."""
-    if value is None or value == "":
-        return None
-    return float(value[0]) if hasattr(value, "__len__") and not isinstance(value, str) else float(value)
+def mapped(file: Path) -> np.ndarray:
+    """An array read page by page as it is used, and read-only: only then may it exceed the memory."""
+    return np.load(file, mmap_mode="r", allow_pickle=False)
+
+
+@contextlib.contextmanager
+def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
+    """An array to be filled, which becomes `file`, whole or not at all; OSError if the disk has no room."""
+    with atomic(file) as part:
+        array = np.lib.format.open_memmap(part, "w+", dtype, shape)
+        if hasattr(os, "posix_fallocate"):  # a disk without room refuses now, and not at one of the pages
+            with part.open("rb+") as stream:
+                os.posix_fallocate(stream.fileno(), 0, part.stat().st_size)
+        yield array
+
+
+def gather(name: str, rows: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
+    """A uint8 array of rows; a large one is a file of the cache, which is made once."""
+    if math.prod(shape) <= LARGE:
+        return np.fromiter(rows, (np.uint8, shape[1:]), shape[0])
+    file = cache() / f"{name}.npy"
+    if not file.exists():
+        with written(file, shape, np.uint8) as result:
+            for place, row in enumerate(rows):
+                result[place] = row
+    return mapped(file)
+
+
+def decoded(
+    rows: pd.DataFrame, source: Path, size: int, channels: int, skip_unreadable: bool
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
+    """The images of a listing: from the cache, or decoded in parallel into it.
+
+    Returns:
+        the listing, less unreadable rows if they are to be skipped; its images, uint8 (N, H, W, C); its
+        masks, bool (N, H, W), or None.
+
+    Raises:
+        ValueError: unreadable files, unless skipped; images of different sizes or channels where `size` or
+            `channels` do not say what to make of them.
+    """
+    files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
+    made_of = VERSION, source.absolute(), size, channels, skip_unreadable
+    states = [_state(file) for file in itertools.chain(files, *masks)]
+    base = cache() / f"{source.stem}-{hashlib.sha256(repr((made_of, states)).encode()).hexdigest()[:16]}"
+    places = [base.with_name(f"{base.name}.{kind}.npy") for kind in ("images", "masks")[: 1 + len(masks)]]
+    report = base.with_name(f"{base.name}.json")
+    try:
+        unreadable, arrays = json.loads(report.read_text()), list(map(mapped, places))
+    except (OSError, ValueError):  # not there, or cut off
+        unreadable = _decode(source, files, masks, places, size, channels, skip_unreadable)
+        with atomic(report) as part:
+            part.write_text(json.dumps(unreadable))
+        arrays = list(map(mapped, places))
+    if unreadable:
+        warnings.warn(f"{source}: {_told(files, unreadable)} are left out", stacklevel=2)
+        rows = rows.drop(index=[row for row, _ in unreadable]).reset_index(drop=True)
+    images, *spots = (array[: len(rows)] for array in arrays)
+    return rows, images, spots[0] if spots else None
+
+
+def _state(file: Path | None) -> tuple[Any, ...]:
+    """What tells whether a file is still the same."""
+    try:
+        status = os.stat(file or "")  # noqa: PTH116  a Path for each of 100,000 files takes its time
+    except OSError:
+        return (str(file),)
+    return str(file), status.st_size, status.st_mtime_ns
+
+
+def _decode(
+    source: Path,
+    files: list[Path],
+    masks: list[list[Path | None]],
+    places: list[Path],
+    size: int,
+    channels: int,
+    skip_unreadable: bool,
+) -> list[tuple[int, str]]:
+    """Write images and masks. The rows that are unreadable and why: rows after them have moved up."""
+    first = _readable(files)
+    sides, colours, levels = (size, size) if size else first.shape[:2], channels or first.shape[-1], 255
+    if first.dtype == np.uint16:  # white is the highest of as many bits as the brightest pixel needs
+        brightest = max(_each(lambda file: int(_readable([file]).max()), files, "looking for white"))
+        levels = next(2**bits - 1 for bits in DEPTHS if brightest < 2**bits)
+
+    def work(row: int) -> str:
+        try:
+            image = read(files[row])
+            for array, given in zip(spots, masks, strict=True):
+                array[row] = read_mask(given[row], sides)
+        except UnreadableError as error:
+            return str(error)
+        advice = ""
+        if not size and image.shape[:2] != first.shape[:2]:
+            advice = "give size=, the side in pixels"
+        elif not channels and image.shape[-1] != first.shape[-1]:
+            advice = "give channels=1 (all grey) or channels=3 (all RGB)"
+        elif image.dtype != first.dtype:
+            advice = "store all in 8 or all in 16 bit"
+        if advice:
+            raise ValueError(f"{files[row]} is {_kind(image)}, the first {_kind(first)}; {advice}")
+        images[row] = fit(image, size=size, channels=colours, levels=levels)
+        return ""
+
+    with contextlib.ExitStack() as stack:
+        images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
+        spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
+        reasons = _each(work, range(len(files)), f"decoding {source.name}")
+        unreadable = [(row, why) for row, why in enumerate(reasons) if why]
+        if unreadable and not (skip_unreadable and len(unreadable) < len(files)):
+            advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
+            raise ValueError(f"{_told(files, unreadable)} {advice}")
+        for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
+            for array in (images, *spots) if place < row else ():
+                array[place] = array[row]
+    return unreadable
+
+
+def _each(function: Callable[[Any], Any], items: Sequence[Any], desc: str) -> list[Any]:
+    """The function of every item, on all cores: OpenCV releases Python's lock."""
+    with ThreadPoolExecutor(cores()) as pool:
+        return list(bar(pool.map(function, items), total=len(items), desc=desc, unit="image"))
+
+
+def _readable(files: Iterable[Path]) -> np.ndarray:
+    """The first image that can be read."""
+    for file in files:
+        with contextlib.suppress(UnreadableError):
+            return read(file)
+    return np.zeros((1, 1, 1), np.uint8)
+
+
+def _kind(image: np.ndarray) -> str:
+    height, width, channels = image.shape
+    return f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}, {8 * image.dtype.itemsize} bit"
+
+
+def _told(files: list[Path], unreadable: list[tuple[int, str]]) -> str:
+    """How many images are unreadable, and of the first five why."""
+    shown = "; ".join(f"{files[row]}: {why}" for row, why in unreadable[:5])
+    return f"{len(unreadable)} of {len(files)} images ({shown}{'; ...' if unreadable[5:] else ''})"

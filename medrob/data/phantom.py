@@ -6,12 +6,13 @@ along each ray, Beer-Lambert's law turns them into photons, those that arrive ar
 the logarithm of the counts, windowed, is the picture: dense is bright, air is dark.
 """
 
+import tomllib
+from collections import namedtuple
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import cv2
 import numpy as np
-from numpy.typing import NDArray
 
 CLASSES = ("normal", "nodule", "consolidation")
 SIZE = 48  # default side in pixels: small enough to learn in minutes without a GPU
@@ -21,126 +22,65 @@ SMALLEST, LARGEST = 28, 224  # sizes, px
 CHUNK_PIXELS = 1 << 17  # drawn at once: half a megabyte per float32 array
 GRID = 18  # nodes a side of the random field that mottles lungs and consolidations
 
-Array = NDArray[np.floating]  # float32 throughout
-Labels = NDArray[np.int64]
-Masks = NDArray[np.bool_]
-Pictures = NDArray[np.uint8]
-Parameters = dict[str, Array]
+Array = np.ndarray
+Parameters = dict[str, Array]  # float32 (N, 1, 1)
 Generators = Sequence[np.random.Generator]
 
-# What varies from image to image, uniformly between two ends. Lengths in half image sides, angles in radians.
-# fmt: off
-RANGES: dict[str, tuple[float, float]] = {
-    # pose
-    "shift_x": (-0.08, 0.08), "shift_y": (-0.07, 0.09), "tilt": (-0.09, 0.09), "zoom": (0.92, 1.16),
-    "aspect": (0.93, 1.07), "asymmetry": (-0.07, 0.07),
-    # soft tissue and lungs; `middle` is the mediastinum, `knob` the aortic arch
-    "body": (0.92, 1.10), "neck": (0.26, 0.36), "shoulder": (-0.98, -0.80), "lung_air": (0.58, 0.80),
-    "lung_width": (0.29, 0.35), "lung_height": (0.74, 0.86), "lung_lean": (0.10, 0.19), "bubble": (0.0, 0.5),
-    "dome": (0.44, 0.62), "dome_side": (-0.02, 0.07), "dome_bend": (1.0, 2.0), "middle": (0.12, 0.18),
-    "heart_x": (0.10, 0.20), "heart_width": (0.25, 0.37), "heart_angle": (0.35, 0.70), "knob": (0.05, 0.12),
-    "mottle": (0.02, 0.12), "vessels": (0.15, 0.55), "vessel_phase": (0.0, 6.28),
-    # bones
-    "bone": (0.7, 1.3), "rib_spacing": (0.150, 0.185), "rib_phase": (0.0, 1.0), "rib_bend": (0.5, 0.9),
-    "clavicle": (-0.68, -0.56), "clavicle_slope": (-0.02, 0.20),
-    # lesion, drawn for every image and used where the class asks for it
-    "side": (-1.0, 1.0), "lesion_x": (-0.35, 0.75), "lesion_y": (-0.48, 0.34), "contrast": (0.0, 1.0),
-    "nodule_radius": (0.06, 0.14), "nodule_shape": (0.0, 6.28),
-    "patch_width": (0.18, 0.34), "patch_height": (0.18, 0.40),
-    # harmless objects: present below 0.5; an L below 0.5, else an R
-    "electrode": (0.0, 1.0), "electrode_x": (-0.62, 0.62), "electrode_y": (-0.50, 0.70),
-    "electrode_radius": (0.045, 0.060), "wire_angle": (0.3, 2.84), "wire_bend": (-0.5, 0.5),
-    "marker": (0.0, 1.0), "marker_tied": (0.0, 1.0), "marker_letter": (0.0, 1.0),
-    "marker_x": (0.03, 0.10), "marker_y": (0.03, 0.14),  # from the edges, in image sides
-    # exposure: log photons that reach a pixel through air, detector blur in px, display level and window
-    "photons": (8.5, 10.5), "scatter": (0.0, 0.12), "heel": (-0.12, 0.12), "blur": (0.3, 0.8),
-    "level": (0.55, 0.73), "window": (0.22, 0.36),
-}
-# fmt: on
+# Where each pixel lies in the patient, float32 (N, size, size): `lateral` is the distance from the midline, a
+# little different on the two sides; `side` is 1 on the patient's left, -1 on the right; `mottle` is a smooth
+# random field of about unit variance; `pixel` is the width of a pixel, (N, 1, 1).
+Plane = namedtuple("Plane", "x y lateral side mottle pixel")
 
+# Thicknesses along each ray, float32 (N, size, size): soft tissue, were there no lungs; lung, what vessels
+# leave of it; bone; and vessels from 0 to 1.
+Anatomy = namedtuple("Anatomy", "soft air bone vessels")
 
-class Plane(NamedTuple):
-    """Where each pixel lies in the patient; arrays are float32 (N, size, size)."""
-
-    x: Array
-    y: Array
-    lateral: Array  # distance from the midline, a little different on the two sides
-    side: Array  # 1 on the patient's left, -1 on the right
-    mottle: Array  # smooth random field of about unit variance
-    pixel: Array  # width of a pixel, (N, 1, 1)
-
-
-class Anatomy(NamedTuple):
-    """Thicknesses along each ray, float32 (N, size, size)."""
-
-    soft: Array  # soft tissue, were there no lungs
-    air: Array  # lung, what vessels leave of it
-    bone: Array
-    vessels: Array  # 0 to 1
+# What varies from image to image, uniformly between two ends.
+TABLES = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8")).values()
+RANGES = {name: ends for table in TABLES for name, ends in table.items()}
 
 
 def generate(
-    split: str, *, size: int = SIZE, seed: int = 0, limit: int = 0, start: int = 0, confounder: float = 0.0
-) -> tuple[Pictures, Labels, Masks]:
-    """Images, labels and lesion masks of one split.
+    split: str, *, size: int = SIZE, seed: int = 0, limit: int = 0, confounder: float = 0.0
+) -> tuple[Array, Array, Array]:
+    """Images, labels and lesion masks of one split; every three images hold each class once.
 
     An image depends on (seed, split, index), size and confounder alone; another size shows the same patient
-    with other quantum noise. Every three indices from a multiple of 3 on hold each class once.
+    with other quantum noise.
 
     Args:
-        split: "train", "val" or "test".
-        size: side of the images, 28 to 224 px.
-        seed: of the whole data set, 0 or more.
-        limit: number of images, as many as you like; 0 means from `start` to the end of COUNTS[split].
-        start: index of the first image.
+        limit: number of images, as many as you like; 0 means COUNTS[split].
         confounder: probability that an image's side marker follows the class: such an image carries the
-            marker if it shows a nodule and not otherwise. In the others a fair coin decides, whatever the
-            class. 0: marker independent of the class; 1: marker if and only if nodule. Anatomy, lesion and
-            the marker's letter and place are the same at any strength.
+            marker if it shows a nodule and not otherwise. In the others a fair coin decides.
 
     Returns:
         images uint8 (N, size, size, 1); labels int64 (N,), indices into CLASSES; masks bool (N, size, size),
         where the lesion's density exceeds half its peak (the consolidation's before air bronchograms thin
         it), empty for "normal".
-
-    Raises:
-        ValueError: on a split, size, seed, limit, start or confounder outside these ranges.
     """
-    if split not in COUNTS:
-        raise ValueError(f"split is {split!r}; choose one of {', '.join(COUNTS)}")
     if not SMALLEST <= size <= LARGEST:
         raise ValueError(f"size is {size}; the phantom can be drawn at {SMALLEST} to {LARGEST} px")
-    for name, value in {"seed": seed, "limit": limit, "start": start}.items():
-        if value < 0:
-            raise ValueError(f"{name} is {value}; it must be 0 or more")
-    if not 0 <= confounder <= 1:
-        raise ValueError(f"confounder is {confounder}; it is a probability, from 0 to 1")
-    count = limit or max(0, COUNTS[split] - start)
-    indices = range(start, start + count)
-    labels = _labels(split, indices, seed)
-    images = np.empty((count, size, size, 1), np.uint8)
-    masks = np.empty((count, size, size), np.bool_)
+    count = limit or COUNTS[split]
+    labels = _labels(split, count, seed)
+    images, masks = np.empty((count, size, size, 1), np.uint8), np.empty((count, size, size), bool)
     step = max(1, CHUNK_PIXELS // size**2)
     for first in range(0, count, step):
         chunk = slice(first, first + step)
-        p, rngs = _draw(split, indices[chunk], seed)
+        p, rngs = _draw(split, range(count)[chunk], seed)
         images[chunk, ..., 0], masks[chunk] = _radiograph(p, rngs, labels[chunk], size, confounder)
     return images, labels, masks
 
 
-def _labels(split: str, indices: range, seed: int) -> Labels:
-    """Classes of the images: every block of three indices holds each class once, in its own order."""
-    code = list(COUNTS).index(split)
-    blocks = range(indices.start // 3, -(-indices.stop // 3))
-    orders = [np.random.default_rng((seed, code, block, 1)).permutation(3) for block in blocks]
-    labels = np.array(orders, np.int64).ravel()
-    return labels[indices.start % 3 :][: len(indices)]
+def _labels(split: str, count: int, seed: int) -> Array:
+    """Classes of the first images: every block of three holds each class once, in its own order."""
+    key = seed, list(COUNTS).index(split)
+    orders = [np.random.default_rng((*key, block, 1)).permutation(3) for block in range(-(-count // 3))]
+    return np.array(orders, np.int64).ravel()[:count]
 
 
 def _draw(split: str, indices: range, seed: int) -> tuple[Parameters, Generators]:
-    """Parameters of each image, float32 (N, 1, 1), and the generators that go on to mottle and noise."""
-    code = list(COUNTS).index(split)
-    rngs = [np.random.default_rng((seed, code, index)) for index in indices]
+    """Parameters of each image, and the generators that go on to mottle and noise."""
+    rngs = [np.random.default_rng((seed, list(COUNTS).index(split), index)) for index in indices]
     low, high = np.array(list(RANGES.values())).T
     values = np.stack([rng.uniform(low, high) for rng in rngs]).astype(np.float32)
     columns = np.ascontiguousarray(values.T)[..., None, None]
@@ -148,8 +88,8 @@ def _draw(split: str, indices: range, seed: int) -> tuple[Parameters, Generators
 
 
 def _radiograph(
-    p: Parameters, rngs: Generators, labels: Labels, size: int, confounder: float = 0.0
-) -> tuple[Pictures, Masks]:
+    p: Parameters, rngs: Generators, labels: Array, size: int, confounder: float = 0.0
+) -> tuple[Array, Array]:
     """Pictures uint8 and masks bool, both (N, size, size)."""
     plane = _plane(p, rngs, size)
     body = _anatomy(p, plane)
@@ -240,7 +180,7 @@ def _bones(p: Parameters, plane: Plane, cage: Array) -> Array:
     return p["bone"] * (spine + ribs + 0.34 * clavicle + 0.25 * arm)
 
 
-def _lesion(p: Parameters, labels: Labels, plane: Plane, body: Anatomy) -> tuple[Array, Masks]:
+def _lesion(p: Parameters, labels: Array, plane: Plane, body: Anatomy) -> tuple[Array, Array]:
     """Added density and mask of what each label asks for, both (N, size, size)."""
     left, cy = p["side"] > 0, p["lesion_y"]
     half = p["lung_width"] * np.sqrt(1 - (np.abs(cy - 0.06) / p["lung_height"]) ** 3)
@@ -274,13 +214,13 @@ def _electrode(p: Parameters, plane: Plane) -> Array:
     return (p["electrode"] < 0.5) * (1.2 * np.minimum(disc, 1) + 0.5 * wire)
 
 
-def _marked(p: Parameters, labels: Labels, confounder: float) -> Masks:
+def _marked(p: Parameters, labels: Array, confounder: float) -> Array:
     """Which images carry a side marker, (N,): see `confounder` in generate()."""
     tied = p["marker_tied"][:, 0, 0] < confounder
     return np.where(tied, labels == CLASSES.index(CONFOUNDED), p["marker"][:, 0, 0] < 0.5)
 
 
-def _add_markers(density: Array, p: Parameters, marked: Masks) -> None:
+def _add_markers(density: Array, p: Parameters, marked: Array) -> None:
     """Lay a lead letter in an upper corner of the marked images, in place: L on the right, R on the left."""
     size = density.shape[-1]
     height, width = max(5, round(0.10 * size)), max(4, round(0.075 * size))
@@ -294,7 +234,7 @@ def _add_markers(density: Array, p: Parameters, marked: Masks) -> None:
         corner += 2.5 * cv2.resize(letter, (width, height), interpolation=cv2.INTER_AREA)
 
 
-def _expose(density: Array, p: Parameters, rngs: Generators) -> Pictures:
+def _expose(density: Array, p: Parameters, rngs: Generators) -> Array:
     """Radiograph of a density, uint8: Beer-Lambert, heel effect, scatter, detector blur, Poisson, window."""
     axis = np.linspace(-1, 1, density.shape[-1], dtype=np.float32)[:, None]
     arriving = np.exp(p["heel"] * axis - density)
