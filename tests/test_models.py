@@ -16,7 +16,7 @@ from medrob.models import Normalise, build, memory_order
 # The networks
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50"])
+@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "densenet121"])
 def test_width_64_is_torchvisions_network(arch):
     ours = build(arch, in_channels=3, num_classes=7, stem="torchvision").eval()
     theirs = getattr(torchvision.models, arch)(num_classes=7).eval()
@@ -70,18 +70,12 @@ def test_seed():
         ({"arch": "resnet19"}, "arch='resnet19' is unknown; the networks are resnet18, resnet34"),
         ({"arch": "densenet12"}, r"architectures\(\) lists them\), .* and your own .*; like it: densenet121"),
         ({"arch": "none.here:net"}, r"arch='none.here:net' cannot be built .*No module named"),
-        (
-            {"arch": "os:nothing"},
-            r"arch='os:nothing' cannot be built .*your own is 'package.mod",
-        ),
+        ({"arch": "os:nothing"}, r"arch='os:nothing' cannot be built .*your own is 'package.mod"),
         ({"arch": "os:getcwd"}, r"arch='os:getcwd' cannot be built .*takes in_channels= and num_classes="),
         ({"arch": "vit_b_16", "size": 60}, r"arch='vit_b_16' cannot be built \(1 channels, 60 pixels\)"),
         ({"arch": "maxvit_t", "size": 60}, "arch='maxvit_t' cannot be built"),
         ({"arch": "alexnet", "size": 28}, r"'alexnet' does not take images of shape \(2, 1, 28, 28\)"),
-        (
-            {"arch": "densenet121", "size": 16},
-            r"'densenet121' does not take images of shape",
-        ),
+        ({"arch": "densenet121", "size": 16}, r"'densenet121' does not take images of shape"),
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -124,24 +118,17 @@ def test_grey_images_are_as_good_as_repeated_in_three_channels(arch):
     assert logits.std() > 0
 
 
-def test_densenet_is_torchvisions_with_a_relu_that_is_a_module():
-    theirs = torchvision.models.densenet121(num_classes=3).eval()
-    ours = build("densenet121", in_channels=3, num_classes=3).eval()
-    ours.backbone.load_state_dict(theirs.state_dict())
-    images = pictures(2, 3, 32, 32)
-    with torch.inference_mode():
-        torch.testing.assert_close(ours(images), theirs((images / 255 - 0.5) / 0.5), rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("arch", ["mobilenet_v3_small", "shufflenet_v2_x0_5", "vit_b_32", "mnasnet0_5"])
-def test_a_saved_network_of_torchvision_predicts_the_same(arch, tmp_path, monkeypatch):
+@pytest.mark.parametrize("arch", ["resnet34", "mobilenet_v3_small", "vit_b_32", "mnasnet0_5"])
+def test_a_saved_network_predicts_the_same(arch, tmp_path, monkeypatch):
     if arch == "vit_b_32":  # small, but by the same way
         monkeypatch.setattr(torchvision.models.vision_transformer, "_vision_transformer", tiny_vit)
     model = build(arch, **SHAPES, size=32, task="multilabel", seed=0).eval()
     torch.nn.init.normal_([*model.parameters()][-2])  # the head of a ViT begins at zero
     models.save(model, tmp_path)
     again = models.load(tmp_path)
-    assert again.config == model.config and again.config.get("size") == (32 if "vit" in arch else None)
+    assert sorted(f.name for f in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
+    assert not again.training and again.config == model.config
+    assert again.config.get("size") == (32 if "vit" in arch else None)
     images = pictures(2, 1, 32, 32)
     with torch.inference_mode():
         assert torch.equal(again(images), model(images)) and model(images).std() > 0
@@ -202,7 +189,7 @@ def own(tmp_path, monkeypatch):
     [
         ("one_more", r"gives \(2, 4\) for 2 images; it must give logits \(2, 3\), one for each class"),
         ("more", r"gives tuple for 2 images in training; it must give logits \(2, 3\)"),
-        ("fixed", r"does not take images of shape \(2, 1, 8, 8\): RuntimeError: .*mat1 and mat2"),
+        ("fixed", r"does not take images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
     ],
 )
 def test_outputs_of_a_network_of_ones_own_are_looked_at(own, name, message):
@@ -255,18 +242,6 @@ def test_narrow_shortcuts_keep_the_usual_order_in_memory():
 
 
 # Files
-
-
-def test_saved_network_predicts_the_same(tiny, tmp_path):
-    model = small(arch="resnet34", stem="torchvision", task="multilabel")
-    for module in model.modules():
-        if isinstance(module, torch.nn.BatchNorm2d):
-            torch.nn.init.uniform_(module.running_mean)
-    models.save(model, tmp_path)
-    again = models.load(tmp_path)
-    assert again.config == model.config and not again.training
-    assert (evaluation.predict(again, tiny.images) == evaluation.predict(model, tiny.images)).all()
-    assert sorted(f.name for f in tmp_path.iterdir()) == ["model.json", "model.safetensors"]
 
 
 @pytest.mark.parametrize("damage", ["pickle", "torch", 0, 8, 1000, -1])

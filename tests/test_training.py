@@ -1,11 +1,9 @@
 import numpy as np
-import pandas as pd
 import pytest
 import torch
-import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
-from small_training import TIMES, build, fit, same, train
+from small_training import TIMES, build, fit, train
 
 from medrob import augment, config, evaluation, training
 from medrob.data import ImageDataset
@@ -47,11 +45,9 @@ def test_validation_rows_are_what_predict_says(blobs):
     model, history = fit(blobs, epochs=1)
     val = blobs(32, split="val")
     p = evaluation.predict(model, val.images)
-    scores = evaluation.metrics(p, val.labels, val.task) | {
-        "loss": -np.log(p[np.arange(32), val.labels]).mean()
-    }
-    row = history[history["split"] == "val"].iloc[0]
-    for name in ("auc", "accuracy", "loss"):
+    row, scores = history.set_index("split").loc["val"], evaluation.metrics(p, val.labels, val.task)
+    assert row["loss"] == pytest.approx(-np.log(p[np.arange(32), val.labels]).mean(), abs=1e-5)
+    for name in ("auc", "accuracy"):
         assert row[name] == pytest.approx(scores[name], abs=1e-5)
 
 
@@ -82,8 +78,6 @@ def test_class_weights_are_balanced():
     assert balanced.weight.tolist() == pytest.approx([4 / (2 * 3), 4 / (2 * 1)])
     worked = (2 * -np.log(0.75) + 2 / 3 * -np.log(0.5)) / (2 + 2 / 3)
     assert balanced(logits, torch.tensor([1, 0])).item() == pytest.approx(worked)
-    theirs = F.cross_entropy(logits, torch.tensor([1, 0]), weight=balanced.weight)
-    assert balanced(logits, torch.tensor([1, 0])).item() == pytest.approx(theirs.item())
     many = objective([[1, 0], [0, 0], [0, 1], [0, 1]], class_weights="balanced")
     assert many.weight.tolist() == [3, 1]  # absent / present
 
@@ -106,13 +100,7 @@ def rates(epochs=8, steps=5, **settings):
 def test_schedules():
     assert rates(schedule="constant").tolist() == [1] * 40
     assert rates(schedule="step") == pytest.approx(np.repeat([1, 0.1, 0.01], [20, 10, 10]))
-    parameter = torch.nn.Parameter(torch.zeros(1))
-    theirs = torch.optim.SGD([parameter], lr=1.0)
-    cosine = torch.optim.lr_scheduler.CosineAnnealingLR(theirs, 40)
-    for ours in rates(schedule="cosine"):
-        assert ours == pytest.approx(theirs.param_groups[0]["lr"])
-        theirs.step()
-        cosine.step()
+    assert rates(schedule="cosine") == pytest.approx((1 + np.cos(np.pi * np.arange(40) / 40)) / 2)
     warm = rates(schedule="constant", warmup=0.8)
     assert warm[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
 
@@ -171,27 +159,6 @@ def test_exhaustive_shows_every_image_in_26_ways(blobs, monkeypatch):
     monkeypatch.setitem(augment.POLICIES, "exhaustive", watch)
     fit(blobs, epochs=1, batch_size=128, augment="exhaustive")
     assert len(seen) == len(set(seen)) == 48 * 26
-
-
-# The same again
-
-
-@pytest.mark.parametrize("policy", ["none", "mixed"])
-def test_the_same_seed_is_the_same_to_the_bit(blobs, policy):
-    first, a = fit(blobs, epochs=2, augment=policy)
-    torch.rand(7)  # whatever else draws random numbers
-    np.random.rand(7)  # noqa: NPY002
-    again, b = fit(blobs, epochs=2, augment=policy)
-    assert same(first, again)
-    pd.testing.assert_frame_equal(a.drop(columns=TIMES), b.drop(columns=TIMES), check_exact=True)
-
-
-@pytest.mark.parametrize("policy", augment.names())
-def test_every_augmentation_trains(blobs, policy):
-    data = blobs()
-    before = data.images.copy()
-    history = train(build(), data, data, epochs=1, batch_size=24, augment=policy)
-    assert np.isfinite(history["loss"]).all() and (data.images == before).all()
 
 
 # Early stopping

@@ -11,7 +11,6 @@ from small_training import Evil, pictures, small
 
 from medrob import evaluation, models
 from medrob.models import build, cam_layers
-from medrob.saliency import explain
 
 
 @pytest.mark.parametrize("changes", [{"width": 8}, {"arch": "resnet34"}, {"in_channels": 3}])
@@ -138,21 +137,24 @@ def test_bad_weight_files(tmp_path):
         FileNotFoundError, match=r"no such file; give a .safetensors, .*: IMAGENET1K_V1, DEFAULT"
     ):
         small(weights=str(file))
-    for content, match in (
-        ({"fc.weight": Evil(trap)}, "hold more than arrays"),
-        (torch.nn.Linear(1, 1), "hold more than arrays"),
-        ([1, 2], "hold no state_dict .* but list"),
-        ({"epoch": 3}, "hold no state_dict"),
-        ({}, "hold no state_dict"),
-        (torchvision.models.resnet34().state_dict(), "do not fit resnet18, stem small, width 4: "),
+    for content in (
+        {"fc.weight": Evil(trap)},
+        torch.nn.Linear(1, 1),
+        [1, 2],
+        {"epoch": 3},
+        {},
+        b"",
+        b"PK\x03",
     ):
-        torch.save(content, file)
-        with pytest.raises(ValueError, match=match):
+        if isinstance(content, bytes):
+            file.write_bytes(content or pickle.dumps(Evil(trap)))
+        else:
+            torch.save(content, file)
+        with pytest.raises(ValueError, match="are damaged, or no state_dict, or hold more than arrays"):
             small(weights=str(file))
-    for content in (pickle.dumps(Evil(trap)), b"", b"PK\x03\x04 broken"):
-        file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"are damaged, or hold more than arrays"):
-            small(weights=str(file))
+    torch.save(torchvision.models.resnet34().state_dict(), file)
+    with pytest.raises(ValueError, match="do not fit resnet18, stem small, width 4: "):
+        small(weights=str(file))
     assert not trap.exists()
 
 
@@ -167,19 +169,11 @@ def test_a_network_of_timm_predicts_is_saved_and_comes_back(tmp_path):
     model = resnet().eval()
     images = np.random.default_rng(0).integers(0, 256, (4, 28, 28, 1), np.uint8)
     before = evaluation.predict(model, images)
-    assert before.shape == (4, 3) and before.sum(1) == pytest.approx(1)
+    assert list(cam_layers(model))[-1] == "layer4.0" and before.sum(1) == pytest.approx(1)
     models.save(model, tmp_path)
     assert np.array_equal(evaluation.predict(models.load(tmp_path), images), before)
     again = resnet(weights=str(tmp_path / "model.safetensors"), num_classes=5)
     assert again.origin.endswith("head (fc) new: 5 outputs instead of 3 outputs")
-
-
-def test_its_blocks_are_explained():
-    layers = cam_layers(resnet())
-    assert list(layers)[-1] == "layer4.0"
-    images = np.random.default_rng(0).integers(0, 256, (2, 28, 28, 1), np.uint8)
-    maps = explain(resnet().eval(), images, methods=["hirescam"])
-    assert {key[1] for key in maps} == set(layers)
 
 
 def test_layers_that_cannot_be_told_are_named_by_the_user():

@@ -101,8 +101,7 @@ def build(
             _check_outputs(backbone, arch, (2, in_channels, size, size), num_classes)
     origin = "random weights"
     if found is not None:
-        form_in_words = [f"{name} {value}" for name, value in form.items()]
-        origin = adopt(backbone, found, ", ".join([arch, *form_in_words]))
+        origin = adopt(backbone, found, ", ".join([arch, *(f"{k} {v}" for k, v in form.items())]))
         if found.mean is None and not given:
             unknown = "it is not known how its images were normalised"
             origin += f"; {unknown}: here mean 0.5, spread 0.5 (normalise=)"
@@ -218,9 +217,9 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
     except (ImportError, AttributeError, AssertionError, TypeError, ValueError) as error:
         pixels = f", {size} pixels" if size else ""
         raise ValueError(
-            f"arch={arch!r} cannot be built ({in_channels} channels{pixels}): {type(error).__name__}: "
-            f"{error}; your own is 'package.module:function', takes in_channels= and num_classes=, and lies "
-            "in the folder where you start or one that PYTHONPATH names"
+            f"arch={arch!r} cannot be built ({in_channels} channels{pixels}): {error}; your own is "
+            "'package.module:function', takes in_channels= and num_classes=, and lies in the folder where "
+            "you start or in one that PYTHONPATH names"
         ) from error
     if in_channels == 1:  # as if a grey image were repeated in three channels
         stem = network.get_submodule(first_convolution(network))
@@ -231,10 +230,9 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
 
 def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classes: int) -> None:
     """Refuse images that a network cannot take, and outputs that are no numbers of the classes."""
-    device = next((p.device for p in network.parameters()), torch.device("cpu"))
-    if device.type == "meta" and ":" in arch:  # only its form is looked at, which not every network takes
+    if ":" in arch and any(p.is_meta for p in network.parameters()):  # only its form is looked at
         return
-    image = torch.zeros(shape, device=device)
+    image = torch.zeros(shape)
     outputs: dict[str, Any] = {}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):
@@ -243,8 +241,7 @@ def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classe
             if ":" in arch:  # some give more when they are trained
                 outputs[" in training"] = copy.deepcopy(network).train()(image)
     except Exception as error:  # whatever the network's own code raises
-        reason = f"{type(error).__name__}: {error}"
-        raise ValueError(f"arch={arch!r} does not take images of shape {shape}: {reason}") from error
+        raise ValueError(f"arch={arch!r} does not take images of shape {shape}: {error}") from error
     for mode, logits in outputs.items():
         found = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
         if found != (shape[0], classes):

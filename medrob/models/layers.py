@@ -49,11 +49,7 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers worth explaining, shallow to deep: ``{"layer1.0": module, ...}``.
 
     The blocks of `BLOCKS`, and what comes after the last one; where there are none (AlexNet, VGG, a network
-    of your own), the last map (N, K, h, w) of each resolution, found by sending the shape of an image through
-    the network.
-
-    Raises:
-        ValueError: no layer was found.
+    of your own), the last map (N, K, h, w) of each resolution. If nothing is found: a ValueError.
     """
     found = _found(model)
     if not found:

@@ -115,11 +115,7 @@ def activate(logits: Tensor, task: str) -> Tensor:
 
 
 def pick_device(device: str = "auto") -> torch.device:
-    """The device by name; "auto" = CUDA if there is one, then Apple's MPS, then the CPU.
-
-    Raises:
-        ValueError: an unknown device, or one that this machine lacks.
-    """
+    """The device by name, if this machine has it; "auto" = CUDA if there is one, then MPS, then the CPU."""
     if device == "auto":
         mps = torch.backends.mps.is_available()
         return torch.device("cuda" if torch.cuda.is_available() else "mps" if mps else "cpu")

@@ -39,11 +39,7 @@ def as_input(model: nn.Module, x: Tensor) -> Tensor:
 
 
 def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
-    """What each layer gives, as it gives it, and the logits (N, classes), from one forward pass.
-
-    Raises:
-        ValueError: a layer that takes no part, a network whose output is not logits.
-    """
+    """What each layer gives, as it gives it, and the logits (N, classes), from one forward pass."""
     outputs: dict[str, Tensor] = {}
 
     def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
@@ -88,11 +84,9 @@ def map_output(layer: str, output: object, module: nn.Module) -> Tensor:
 
 
 def to_maps(module: nn.Module, output: Tensor) -> Tensor:
-    """A layer's output, or the gradient of it, as maps (N, K, h, w): a view, without a class token.
+    """A layer's output, or the gradient of it, as maps (N, K, h, w): a view.
 
-    Raises:
-        ValueError: an output that is neither (N, K, h, w), (N, h, w, K) nor tokens (N, T, K) of a square,
-            with or without one class token before them.
+    Tokens (N, T, K) must fill a square, with or without one class token before them, which has no place.
     """
     if output.ndim not in (3, 4):
         raise ValueError("give (N, K, h, w), (N, h, w, K) or tokens (N, T, K)")

@@ -34,12 +34,7 @@ class Weights:
 
 
 def read(weights: str, arch: str, size: int | None) -> Weights:
-    """Weights by name, or of a .safetensors or `torch.save` of a state_dict, in which nothing is executed.
-
-    Raises:
-        ValueError: an unknown name; a file that is damaged, holds anything but arrays, or code.
-        FileNotFoundError: no such file, or a download that failed.
-    """
+    """Weights by name, or of a .safetensors or `torch.save` of a state_dict, in which nothing is executed."""
     if is_name(weights) and not Path(weights).is_file():
         return _download(weights, arch, size)
     file = next((f for f in (Path(weights), home() / weights) if f.is_file()), None)
@@ -56,19 +51,16 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
                 scale = {"mean": 0.5, "std": 0.5} | json.loads(description.read_text())
             return Weights(load_file(file), file.name, scale["mean"], scale["std"])
         found = torch.load(file, map_location="cpu", weights_only=True)
+        for key in WRAPPED:
+            found = found[key] if isinstance(found.get(key), Mapping) else found
+        if not found or not all(torch.is_tensor(array) for array in found.values()):
+            raise ValueError("no arrays by name")
+        return Weights(dict(found), file.name)
     except Exception as error:  # torch.load raises many kinds on a damaged file
         raise ValueError(
-            f"weights={weights!r} are damaged, or hold more than arrays (pickled objects, which could run "
-            f"any code); save model.state_dict(), best with safetensors.torch.save_file ({error})"
+            f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
+            f"which could run any code); save model.state_dict(), best with safetensors ({error})"
         ) from None
-    for key in WRAPPED:
-        if isinstance(found, Mapping) and isinstance(found.get(key), Mapping):
-            found = found[key]
-    if not isinstance(found, Mapping) or not found or not all(torch.is_tensor(v) for v in found.values()):
-        raise ValueError(
-            f"weights={weights!r} hold no state_dict (arrays by name) but {type(found).__name__}"
-        )
-    return Weights(dict(found), file.name)
 
 
 def is_name(weights: str) -> bool:
@@ -134,9 +126,6 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
 
     Returns:
         What was taken and what is new, in a sentence.
-
-    Raises:
-        ValueError: the weights are of another network; nothing was taken.
     """
     wanted, arrays = backbone.state_dict(), dict(weights.arrays)
     for prefix in PREFIXES * len(PREFIXES):  # in any order
@@ -144,10 +133,9 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
             arrays = {k.removeprefix(prefix): v for k, v in arrays.items()}
     layers = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
     head, stem = layers[-1] if layers else "", first_convolution(backbone)
-    filters, said = arrays.get(f"{stem}.weight"), []
-    colours = filters.shape[1] if filters is not None and filters.ndim == 4 else 0
-    if filters is not None and colours == 3 and wanted[f"{stem}.weight"].shape[1] == 1:
-        arrays[f"{stem}.weight"] = filters.sum(1, keepdim=True)
+    filters, said = f"{stem}.weight", []
+    if filters in arrays and arrays[filters].shape[1:2] == (3,) and wanted[filters].shape[1] == 1:
+        arrays[filters] = arrays[filters].sum(1, keepdim=True)
         said.append(f"first filters ({stem}) summed over red, green, blue")
     differ = [k for k, v in wanted.items() if k not in arrays or arrays[k].shape != v.shape]
     new = [k for k in differ if k.rpartition(".")[0] == head]
@@ -164,9 +152,8 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
         )
     load_arrays(backbone, {k: arrays[k] for k in wanted if k in arrays and k not in new}, strict=False)
     if new:
-        rows = arrays.get(f"{head}.weight")
-        before = "none" if rows is None else f"{len(rows)} outputs"
-        said.append(f"head ({head}) new: {len(wanted[f'{head}.weight'])} outputs instead of {before}")
+        before, now = (len(held.get(f"{head}.weight", ())) for held in (arrays, wanted))
+        said.append(f"head ({head}) new: {now} outputs instead of {before or 'no'} outputs")
     if unused:
         said.append(f"left out: {', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}")
     taken = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {weights.name}"
@@ -174,11 +161,7 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
 
 
 def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: bool = True) -> None:
-    """Give a network arrays by name, as of its own version: some (MNASNet) take those of none for old ones.
-
-    Raises:
-        RuntimeError: they do not fit.
-    """
+    """Give a network arrays by name, as of its own version: some (MNASNet) take those of none for old."""
     named: Any = OrderedDict(arrays)
     named._metadata = getattr(network.state_dict(), "_metadata", None)
     network.load_state_dict(named, strict=strict)

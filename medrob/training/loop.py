@@ -39,12 +39,9 @@ def fit(
 ) -> pd.DataFrame:
     """Train in place, and end with the weights that did best on the validation images, on the CPU.
 
-    Every epoch draws its order and its augmentation from (seed, epoch), so that a resumed training
-    goes on exactly as an uninterrupted one.
-
-    Args:
-        folder: where ``checkpoint.pt`` is kept. A training that was cut off with the same arguments goes on
-            from its last whole epoch; delete the file once the results are kept. None = nothing is written.
+    A training that was cut off with the same arguments goes on from ``checkpoint.pt`` in `folder`, exactly as
+    an uninterrupted one: every epoch draws its order and its augmentation from (seed, epoch). Delete the file
+    once the results are kept.
 
     Returns:
         The history: a row per epoch and split (``train``: in training mode, augmented; ``val``:

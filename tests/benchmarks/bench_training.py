@@ -1,25 +1,17 @@
-"""Training beside a plain PyTorch loop, and decoding beside bare parallel OpenCV: `make bench`.
-
-python tests/benchmarks/bench_training.py [images of the folder, training images, widths]
-"""
+"""Training beside a plain PyTorch loop: `make bench`, or bench_training.py [images, widths]."""
 
 import os
 import sys
-import tempfile
 import time
-from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
 from torch.utils.data import DataLoader, TensorDataset
 
 from medrob import config, models, training
-from medrob.data import ImageDataset, load
-from medrob.machine import cores
+from medrob.data import ImageDataset
 
-SIDE, SIZE, BATCH, ROUNDS = 512, 224, 128, 2
+BATCH, ROUNDS = 128, 2
 
 
 def plain(model, images, labels, device):
@@ -57,46 +49,12 @@ def train(count, device, width):
     return best
 
 
-def decode(count):
-    """Seconds to decode and shrink a folder of JPEGs: bare OpenCV on all cores, and `load`, twice."""
-    with tempfile.TemporaryDirectory() as place:
-        os.environ["MEDROB_HOME"] = place
-        rng = np.random.default_rng(0)
-        picture = cv2.GaussianBlur(rng.integers(0, 256, (SIDE, SIDE, 3)).astype(np.uint8), (0, 0), 2)
-        files = []
-        for k in range(count):
-            files.append(Path(place) / "set" / ("train", "val", "test")[k % 3] / "ab"[k % 2] / f"{k}.jpg")
-            files[-1].parent.mkdir(parents=True, exist_ok=True)
-            cv2.imwrite(str(files[-1]), np.roll(picture, k, 0))
-
-        def bare(file):
-            return cv2.resize(cv2.imread(str(file)), (SIZE, SIZE), interpolation=cv2.INTER_AREA)
-
-        times = {}
-        for name, work in {
-            "cv2": lambda: list(ThreadPoolExecutor(cores()).map(bare, files)),
-            "medrob": lambda: load(f"{place}/set", size=SIZE),
-            "medrob, again": lambda: load(f"{place}/set", size=SIZE),
-        }.items():
-            began = time.perf_counter()
-            work()
-            times[name] = time.perf_counter() - began
-        return times
-
-
 if __name__ == "__main__":
     os.environ["MEDROB_PROGRESS"] = "off"
-    cv2.setNumThreads(1)  # both sides have a thread a core already
-    number, pictures = map(int, [*sys.argv[1:], "5000", "1024"][:2] if len(sys.argv) < 2 else sys.argv[1:3])
+    count, *widths = map(int, sys.argv[1:] or (1024, 16, 64))
     device = str(models.pick_device("auto"))
-    for width in map(int, sys.argv[3:] or (16, 64)):
-        speed = train(pictures, device, width)
-        ours, theirs = speed["medrob"], speed["plain"]
+    for width in widths:
+        plainly, ours = train(count, device, width).values()
         print(
-            f"training, width {width}, {device}: plain {theirs:.1f}, medrob {ours:.1f} images/s", flush=True
+            f"training, width {width}, {device}: plain {plainly:.1f}, medrob {ours:.1f} images/s", flush=True
         )
-    times = decode(number)
-    print(
-        f"decoding {number} JPEGs of {SIDE} px: cv2 {times['cv2']:.1f} s, medrob {times['medrob']:.1f} s "
-        f"({times['medrob'] / times['cv2']:.2f}x), again {times['medrob, again']:.2f} s"
-    )
