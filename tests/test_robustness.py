@@ -7,8 +7,7 @@ from sklearn.metrics import balanced_accuracy_score, log_loss
 
 from medrob import evaluation
 from medrob.evaluation import corruption_errors, fit_temperature, rescaled
-from medrob.evaluation.metrics import scale
-from medrob.evaluation.scores import ALEXNET
+from medrob.evaluation.scores import ALEXNET, scale
 
 
 def predictions(right, labels=(0, 0, 0, 1)):

@@ -12,7 +12,7 @@ from skimage.metrics import structural_similarity
 from medrob.drift import SIMILARITIES, USUAL, PreparedMaps, compare
 from medrob.saliency import normalise
 
-CORRELATIONS = ("ssim", "ssim_rank", "spearman", "pearson")  # from -1
+CORRELATIONS = ("ssim", "spearman", "pearson")  # from -1
 ALIKE = (*CORRELATIONS, "iou10", "iou20")  # 1 for the same map; the others are 0
 sizes = pytest.mark.parametrize("size", [(7, 7), (9, 14), (32, 32)])
 
@@ -58,7 +58,6 @@ def test_the_others_are_those_of_scipy_and_scikit_image(size):
         expected = {
             "spearman": spearmanr(x.ravel(), y.ravel()).statistic,
             "pearson": pearsonr(x.ravel(), y.ravel()).statistic,
-            "ssim_rank": structural_similarity(*ranked, data_range=x.size, win_size=7),
             "rmse_rank": np.sqrt(np.mean((ranked[0] - ranked[1]) ** 2)) / x.size,
             "rmse_sum": np.sqrt(np.mean((x / x.sum() - y / y.sum()) ** 2)),
             "jsd": jensenshannon(x.ravel(), y.ravel(), base=2) ** 2,

@@ -42,7 +42,7 @@ class Evidence:
     def __post_init__(self) -> None:
         require(self.drift, ["image", *CONDITION, *MAP, "rmse", "degenerate"], "drift")
         require_numbers(self.drift[~self.drift["degenerate"].astype(bool)], ["rmse"], "drift")
-        class_names(self.predictions, also=["predicted"])
+        class_names(self.predictions)
         require(self.distances, ["image", *CONDITION, "rmse"], "corruptions")
         require_numbers(self.distances, ["rmse"], "corruptions")
         if not len(self.drift):

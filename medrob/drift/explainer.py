@@ -19,15 +19,13 @@ from medrob.models import evaluating, place
 from medrob.saliency import Noise, Settings, attribute
 
 Key = tuple[str, str]  # method, layer
-TARGETS = ("predicted", "label", "own")
 
 
 @dataclass(frozen=True)
 class Explainer:
     """A network, whose modes and gradients are left as found, and how its maps are made.
 
-    `layers` are names of modules, None = `medrob.models.cam_layers`, and afterwards a list of names. `device`
-    None = where the model is. An unknown method, layer or device is a ValueError.
+    `layers` None = `medrob.models.cam_layers`, afterwards a list; `device` None = where the model is.
     """
 
     model: nn.Module
@@ -106,13 +104,9 @@ def select(
 ) -> np.ndarray:
     """Choose the images to explain: sorted indices, int64.
 
-    Args:
-        images: how many of each class (0 = all; fewer where there are not so many), or a list of indices.
-        how: "random" or "all" = of all images; "correct", "wrong" = of those that the network
-            recognises, or not, when clean.
-
-    Raises:
-        ValueError: an index outside the images, or nothing to choose from.
+    `images` is how many of each class (0 = all; fewer where there are not so many), or a list of indices.
+    `how`: "random" or "all" = of all images; "correct", "wrong" = of those that the network recognises, or
+    not, when clean. A ValueError if an index is outside the images, or there is nothing to choose from.
     """
     clean = predictions[predictions["corruption"] == "clean"].set_index("image")
     if np.ndim(images):
@@ -138,11 +132,7 @@ def example(dataset: ImageDataset, chosen: np.ndarray) -> int:
 
 
 def targets(target: str, dataset: ImageDataset, rows: np.ndarray) -> np.ndarray | None:
-    """The class to explain in each of the images `rows`, int64 (rows,); None = the class predicted.
-
-    Raises:
-        ValueError: an unknown target (see `measure`); "label" where an image has several labels.
-    """
+    """The class to explain, see `measure`, in each of the images, int64 (rows,); None = that predicted."""
     names = dataset.class_names
     if target in ("predicted", "own"):
         return None
@@ -151,7 +141,8 @@ def targets(target: str, dataset: ImageDataset, rows: np.ndarray) -> np.ndarray 
             raise ValueError("target='label': an image has several labels here; give the name of one")
         return dataset.labels[rows].astype(np.int64)
     if target not in names:
-        raise ValueError(f"target={target!r} is unknown; give one of {', '.join((*TARGETS, *names))}")
+        known = ", ".join(("predicted", "label", "own", *names))
+        raise ValueError(f"target={target!r} is unknown; give one of {known}")
     return np.full(len(rows), names.index(target), np.int64)
 
 
@@ -161,9 +152,8 @@ def one_image(
 ) -> SimpleNamespace:  # fmt: skip
     """The image at that place under R conditions, explained by the first method at every layer.
 
-    Returns:
-        pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; targets, the class
-        explained in each, int64 (R,); classes, the names of those that differ; mask, bool (H, W) or None.
+    It has pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; targets, the class
+    explained in each, int64 (R,); classes, the names of those that differ; mask, bool (H, W) or None.
     """
     pictures = np.stack(list(examples(dataset.images, image, conditions, seed=seed).values()))
     known = targets(target, dataset, np.array([image]))

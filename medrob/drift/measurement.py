@@ -21,23 +21,17 @@ Columns = dict[str, np.ndarray]  # name -> (pairs of method and layer, images)
 
 
 def measure(
-    explainer: Explainer,
-    dataset: ImageDataset,
-    conditions: Iterable[Condition],
-    *,
-    images: np.ndarray | None = None,
-    target: str = "predicted",
-    similarities: Sequence[str] = USUAL,
+    explainer: Explainer, dataset: ImageDataset, conditions: Iterable[Condition], *,
+    images: np.ndarray | None = None, target: str = "predicted", similarities: Sequence[str] = USUAL,
     seed: int = 0,
-) -> pd.DataFrame:
+) -> pd.DataFrame:  # fmt: skip
     """Explain every chosen image clean and under every condition, and compare the maps.
 
     Args:
         images: indices of the images; None = all.
         target: the class explained. "predicted" = that predicted for the clean image, at every severity;
             "label" = the true one; "own" = that predicted for each picture, clean or corrupted: the map may
-            then change because the class did. Or a class's name: that one, in every image; the way to
-            explain the labels of a multi-label network one at a time.
+            then change because the class did. Or a class's name, in every image.
         seed: of the corruptions: that of the predictions, so that the pictures are the same.
 
     Returns:
@@ -68,15 +62,15 @@ def measure(
             kept = same_decision(before, after, classes, task).cpu().numpy()[None]
             moved.append({"preserved": kept} | _columns(maps, masks, clean, similarities)[1])
             progress.update(len(batch))
+        area = {} if masks is None else {"area": masks.mean((1, 2)).astype(np.float32)}
         columns = {
             "size": columns.pop("size"),
             "target": classes.cpu().numpy()[None],
             **{name: np.stack([parts[name] for parts in moved]) for name in moved[0]},
             **{f"{name}_clean": values for name, values in columns.items()},
+            **area,
         }
-        batches.append(
-            columns if masks is None else columns | {"area": masks.mean((1, 2)).astype(np.float32)}
-        )
+        batches.append(columns)
     progress.close()
     labels = dataset.labels if dataset.labels.ndim == 1 else np.full(len(dataset), -1)
     # Each column has or gets the axes conditions x (method, layer) x images; an axis of 1 is repeated.
@@ -94,11 +88,9 @@ def measure(
 
 
 def _columns(
-    maps: dict[Key, Tensor],
-    masks: np.ndarray | None,
-    clean: dict[str, PreparedMaps] | None = None,
+    maps: dict[Key, Tensor], masks: np.ndarray | None, clean: dict[str, PreparedMaps] | None = None,
     similarities: Sequence[str] = (),
-) -> tuple[dict[str, PreparedMaps], Columns]:
+) -> tuple[dict[str, PreparedMaps], Columns]:  # fmt: skip
     """The maps of a batch by layer, prepared, and what is measured of them, compared with the clean ones.
 
     All methods of a layer have maps of one size: they are stacked, and measured in one go.
@@ -106,8 +98,8 @@ def _columns(
     prepared: dict[str, PreparedMaps] = {}
     columns: Columns = {}
     for layer in dict.fromkeys(layer for _, layer in maps):
-        at = [i for i, (_, its_layer) in enumerate(maps) if its_layer == layer]
-        raw = torch.cat([values for (_, its_layer), values in maps.items() if its_layer == layer])
+        at = [i for i, key in enumerate(maps) if key[1] == layer]
+        raw = torch.cat([values for key, values in maps.items() if key[1] == layer])
         prepared[layer] = PreparedMaps(raw)
         if clean is None:
             measured = {"size": np.full(len(raw), min(raw.shape[1:]))}
@@ -127,14 +119,10 @@ def _columns(
 def localise(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:
     """How well raw maps (N, h, w), after the ReLU and enlarged (bilinear), lie on masks, bool (N, H, W).
 
-    ``energy``: share of the map inside the mask (Wang et al. 2020).
-    ``pointing``: is the highest pixel inside? (Zhang et al. 2018, without their margin); if several pixels
-    are the highest, the share of them inside.
-    ``iou``: intersection over union of the mask and as many of the highest pixels; of pixels tied at the
-    last place each counts in part.
-
-    Returns:
-        ``{name: float32 (N,)}``, 0-1; NaN where the map is degenerate or the mask empty.
+    ``energy``: share of the map inside the mask (Wang et al. 2020). ``pointing``: is the highest pixel inside
+    (Zhang et al. 2018, without their margin), or which share of them? ``iou``: intersection over union of the
+    mask and as many of the highest pixels, of which those tied at the last place count in part. Each is
+    float32 (N,), 0-1; NaN where the map is degenerate or the mask empty.
     """
     inside = masks.flatten(1)
     area, bad = inside.sum(1), degenerate(maps) | ~inside.any(1)

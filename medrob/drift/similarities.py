@@ -13,15 +13,11 @@ from medrob.saliency import degenerate, normalise, ranks, sort
 SSIM_WINDOW = 7  # as scikit-image's default
 UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # scikit-image takes sample variances
 TOPS = (0.1, 0.2)  # shares of the positions
-Windows = tuple[Tensor, Tensor, Tensor]
 USUAL = ("rmse", "ssim", "spearman", "iou10")  # those that the figures and tables read
 
 
 class PreparedMaps:
-    """Raw maps (N, h, w), and what the similarities need of them, worked out once and on demand.
-
-    Everything stays on the device of the maps, in float32, or float64 where the maps are.
-    """
+    """Raw maps (N, h, w), and what the similarities need of them, worked out once and on demand."""
 
     def __init__(self, raw: np.ndarray | Tensor) -> None:
         raw = raw.detach() if isinstance(raw, Tensor) else torch.from_numpy(np.array(raw))
@@ -52,15 +48,11 @@ class PreparedMaps:
         return centred.view_as(self.positive), begins
 
     @cached_property
-    def windows(self) -> Windows:
-        """What SSIM needs of the min-max maps in each window."""
-        return _windows(self.values, mean=0, data_range=1)
-
-    @cached_property
-    def rank_windows(self) -> Windows:
-        """What SSIM needs of the ranks in each window."""
-        positions = self.positive[0].numel()
-        return _windows(self.ordered[0], mean=(positions + 1) / 2, data_range=positions)
+    def windows(self) -> tuple[Tensor, Tensor, Tensor]:
+        """What SSIM needs: means, their squares plus half of c1, variances plus half of c2 times 48/49."""
+        means, squares = _box(self.values), _box(self.values.square())
+        variances = squares.sub_(means.square()).add_(0.03**2 / 2 / UNBIASED)
+        return means, means.square().add_(0.01**2 / 2), variances
 
 
 def compare(
@@ -70,10 +62,7 @@ def compare(
 ) -> dict[str, np.ndarray]:
     """Compare raw maps pair by pair, after ReLU and the normalisation of each map that the similarity needs.
 
-    Args:
-        a, b: floating point (N, h, w), the same shape, on the same device; `PreparedMaps` where one side is
-            compared many times.
-        similarities: names of `SIMILARITIES`.
+    Both are floating point (N, h, w), of one shape; `PreparedMaps` where one side is compared many times.
 
     Returns:
         ``{similarity: float32 (N,)}``, NaN where either map is degenerate (`medrob.saliency.degenerate`).
@@ -105,27 +94,17 @@ def _overlap(a: PreparedMaps, b: PreparedMaps, share: float) -> Tensor:
     return (x & y).sum((1, 2)) / (x | y).sum((1, 2))
 
 
-def _ssim(x: Tensor, y: Tensor, a: PreparedMaps, b: PreparedMaps, windows: str) -> Tensor:
-    """SSIM of x and y, given the `windows` of a and b; NaN (N,) for maps smaller than a window.
+def _ssim(a: PreparedMaps, b: PreparedMaps) -> Tensor:
+    """Its two factors are written as 1 minus a difference, which keeps more digits where maps are alike.
 
-    Its two factors are written as 1 minus a difference, which keeps more digits where maps are alike:
     1 - (m - n)^2 / (m^2 + n^2 + c1) for means m and n, and 1 - var(a - b) / (var a + var b + c2).
     """
-    if min(x.shape[1:]) < SSIM_WINDOW:
-        return torch.full_like(x[:, 0, 0], torch.nan)
-    of_a, of_b = getattr(a, windows), getattr(b, windows)
-    means = (of_a[0] - of_b[0]).square_()
-    spread = _box((x - y).square_()).sub_(means).div_(of_a[2] + of_b[2])
-    means.div_(of_a[1] + of_b[1])
+    if min(a.values.shape[1:]) < SSIM_WINDOW:
+        return torch.full_like(a.values[:, 0, 0], torch.nan)
+    means = (a.windows[0] - b.windows[0]).square_()
+    spread = _box((a.values - b.values).square_()).sub_(means).div_(a.windows[2] + b.windows[2])
+    means.div_(a.windows[1] + b.windows[1])
     return ((1 - means) * (1 - spread)).mean((1, 2))
-
-
-def _windows(x: Tensor, *, mean: float, data_range: float) -> Windows:
-    """Means, their squares plus half of c1, variances plus half of c2 times 48/49, of x (N, h, w) + mean."""
-    middle, c1, c2 = _box(x), (0.01 * data_range) ** 2, (0.03 * data_range) ** 2
-    variance = _box(x.square()).sub_(middle.square()).add_(c2 / 2 / UNBIASED)
-    middle += mean
-    return middle, middle.square().add_(c1 / 2), variance
 
 
 def _box(x: Tensor) -> Tensor:
@@ -138,11 +117,6 @@ def _box(x: Tensor) -> Tensor:
         seven += x.narrow(axis, 6, n)
         x = seven
     return x.div_(SSIM_WINDOW**2)
-
-
-def _pearson(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    x, y = (maps.values - maps.values.mean((1, 2), keepdim=True) for maps in (a, b))
-    return _correlation(x, y)
 
 
 def _jsd(a: PreparedMaps, b: PreparedMaps) -> Tensor:
@@ -173,9 +147,9 @@ def _energy_ratio(a: PreparedMaps, b: PreparedMaps) -> Tensor:
 SIMILARITIES: dict[str, Callable[[PreparedMaps, PreparedMaps], Tensor]] = {
     # Root mean squared difference of min-max maps: 0 alike, 1 opposite. Times 255: the grey-level scale.
     "rmse": lambda a, b: _rmse(a.values, b.values),
-    # Mean structural similarity (Wang et al. 2004) of min-max maps: -1 to 1, 1 alike; NaN below 7x7. 7x7
-    # uniform window, data range 1. Windows that cross the border are left out, as in scikit-image.
-    "ssim": lambda a, b: _ssim(a.values, b.values, a, b, "windows"),
+    # Mean structural similarity (Wang et al. 2004) of min-max maps, uniform window, data range 1, as in
+    # scikit-image: -1 to 1, 1 alike; NaN below 7x7.
+    "ssim": _ssim,
     # Rank correlation over the positions, ties at their mean rank (Spearman 1904): -1 to 1, 1 alike.
     "spearman": lambda a, b: _correlation(a.ordered[0], b.ordered[0]),
     # Intersection over union of the 10 % of positions with the highest values, at least one: 0 to 1, 1 alike.
@@ -183,13 +157,11 @@ SIMILARITIES: dict[str, Callable[[PreparedMaps, PreparedMaps], Tensor]] = {
     "iou10": lambda a, b: _overlap(a, b, 0.1),
     "iou20": lambda a, b: _overlap(a, b, 0.2),
     # Correlation of the values over the positions (Pearson 1895): -1 to 1, 1 alike.
-    "pearson": _pearson,
+    "pearson": lambda a, b: _correlation(*(m.values - m.values.mean((1, 2), keepdim=True) for m in (a, b))),
     # As rmse, of sum-to-one maps: at most sqrt(2 / positions), so compare layers of one size only.
     "rmse_sum": lambda a, b: _rmse(a.shares, b.shares),
     # As rmse, of ranks over the number of positions: opposite maps are below 0.58.
     "rmse_rank": lambda a, b: _rmse(a.ordered[0], b.ordered[0]) / a.positive[0].numel(),
-    # As ssim, of ranks, data range the number of positions: no single peak sets the scale.
-    "ssim_rank": lambda a, b: _ssim(a.ordered[0], b.ordered[0], a, b, "rank_windows"),
     # Jensen-Shannon divergence (Lin 1991) of sum-to-one maps, in bits: 0 alike, 1 nowhere in common.
     "jsd": _jsd,
     # Distance between the centres of mass, in fractions of the map's diagonal: 0 alike, always below 1.

@@ -2,33 +2,27 @@
 
 from typing import TYPE_CHECKING, Any
 
-from medrob.evaluation.distance import compare_images, distances, examples, severities
-from medrob.evaluation.metrics import (
-    METRICS,
-    auc,
-    bootstrap_weights,
-    fit_temperature,
-    interval,
-    metrics,
-    rescaled,
-)
+from medrob.evaluation.distance import compare_images
+from medrob.evaluation.metrics import auc, bootstrap_weights, interval, metrics
 from medrob.evaluation.scores import (
     ERROR_NAMES,
     class_names,
     corruption_errors,
+    fit_temperature,
     numbers,
     reliability,
     require_scores,
+    rescaled,
     score,
-)
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions
 
 __all__ = [
-    "ERROR_NAMES", "METRICS", "auc", "bootstrap_weights", "class_names", "compare_images",
-    "corruption_errors", "distances", "examples", "fit_temperature", "interval", "metrics", "numbers",
-    "predict", "predict_conditions", "reliability", "require_scores", "rescaled", "score", "severities",
+    "ERROR_NAMES", "auc", "bootstrap_weights", "class_names", "compare_images", "corruption_errors",
+    "fit_temperature", "interval", "metrics", "numbers", "predict", "predict_conditions", "reliability",
+    "require_scores", "rescaled", "score",
 ]  # fmt: skip
 
 

@@ -22,10 +22,8 @@ CHUNK = 1 << 18  # values compared at once by a thread: memory does not grow wit
 def compare_images(a: np.ndarray, b: np.ndarray) -> dict[str, np.ndarray]:
     """RMSE, PSNR and SSIM of each pair of images, uint8 (N, H, W, C).
 
-    Returns:
-        ``{"rmse", "psnr", "ssim"}``: float64 (N,). RMSE in grey levels (0-255); PSNR in dB, infinite
-        for equal images; SSIM (Wang et al. 2004; 7x7 uniform window, data range 255, mean over the
-        channels, as scikit-image), NaN for images under 7x7.
+    Each is float64 (N,). RMSE in grey levels (0-255); PSNR in dB, infinite for equal images; SSIM (Wang et
+    al. 2004; 7x7 uniform window, data range 255, mean over channels, as scikit-image), NaN under 7x7.
     """
     gap = np.subtract(a, b, dtype=np.int32)
     mse = (gap * gap).mean((1, 2, 3))
@@ -89,14 +87,9 @@ def examples(
 def severities(sets: Mapping[str, np.ndarray], names: Iterable[str]) -> pd.DataFrame:
     """Whether each step of severity moves pictures further: the mean RMSE at severities 1 to 5.
 
-    Args:
-        sets: uint8 (N, H, W, C) under a name each. names: corruptions.
-
-    Returns:
-        A row per corruption, a column per set: five RMSE in grey levels, with "≤" before one that is not
-        above the last; empty where a corruption needs RGB. `exception` says at which scales of its
-        published table that is known (`NOT_MONOTONE`), and where even severity 5 moves pixels by less than
-        `FAINT` grey levels, as blurs of a few pixels at 224 do at 28.
+    A row per corruption, a column per set of images: five RMSE in grey levels, with "≤" before one that is
+    not above the last; empty where a corruption needs RGB. `exception` says at which scales of its published
+    table that is known (`NOT_MONOTONE`), and where even severity 5 moves pixels by less than `FAINT`.
     """
     table = {}
     for name in names:

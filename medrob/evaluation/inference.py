@@ -20,24 +20,21 @@ def predict(
     """Class probabilities of images, uint8 (N, H, W, C): float32 (N, K), softmax or, if multi-label, sigmoid.
 
     The model takes grey levels 0-255 (N, C, H, W) and gives logits; the mode of every module is given back.
-    Its weights may lie in another order in memory afterwards. `device` None = where the model is.
-
-    Raises:
-        TypeError, ValueError: images of another type or shape, results that are not finite.
+    `device` None = where the model is. Images of another type or shape and results that are not finite are
+    refused.
     """
     images = check_images(images)
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
     where = pick_device(device) if device else weights.device
     given = getattr(model, "config", None)  # networks of another make have none, or one of their own
     config = given if isinstance(given, Mapping) else {}
-    # Results that are kept from every batch would lie between its images in memory, which then grows.
-    probabilities = np.empty((len(images), config.get("num_classes", 0)), np.float32)
+    probabilities = np.empty((len(images), 0), np.float32)
     with evaluating(place(model, where)), torch.inference_mode():
         for i in range(0, len(images), batch_size):
             x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
             x = ordered(x.to(weights.dtype), memory_order(model, where))
             p = activate(model(x).float(), config.get("task", "multiclass"))
-            if i == 0:
+            if i == 0:  # what is kept of each batch would lie between its images in memory, which then grows
                 probabilities = np.empty((len(images), p.shape[1]), np.float32)
             probabilities[i : i + batch_size] = p.cpu().numpy()
     if not np.isfinite(probabilities).all():

@@ -1,16 +1,13 @@
 """Every score as a function of image weights, so that a bootstrap of thousands of resamples is one call.
 
-To add a score, write a function with `@metric`: it appears in every table. scikit-learn knows most of these
-scores, too, but takes one weighting of the images at a time; the tests compare the two.
+To add a score, write a function and enter it in `METRICS`: it appears in every table. scikit-learn knows most
+of them, too, but takes one weighting of the images at a time; the tests compare the two.
 """
 
 import warnings
 from collections.abc import Callable
 
 import numpy as np
-import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 
@@ -37,10 +34,9 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
 
 
 def auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:
-    """Area under the ROC curve of scores (N,) for many weightings of the images (B, N); ties count half.
+    """Area under the ROC curve (B,) of scores (N,) for weightings of the images (B, N); ties count half.
 
-    Returns:
-        (B,); NaN where the positives or the negatives weigh nothing (Hanley & McNeil 1982, weighted).
+    NaN where the positives or the negatives weigh nothing (Hanley & McNeil 1982, weighted).
     """
     others = np.flatnonzero(~positive)[np.argsort(scores[~positive], kind="stable")]
     low, high = (np.searchsorted(scores[others], scores[positive], side) for side in ("left", "right"))
@@ -52,44 +48,27 @@ def auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.nda
 
 
 class Judged:
-    """Predictions of N images under B weightings of them, and the counts from which scores are made.
-
-    Attributes:
-        p: float64 (N, K). y: int (N,), or (N, K) if multi-label. w: (B, N), 0 or more.
-        hot, guess: bool (N, K), the classes that an image has, and those that the network gives it.
-        right: bool, whether an image is recognised (N,), or each of its labels (N, K).
-        hits, truths: (B, K), the weight of the images of a class that are recognised, and of all.
-    """
+    """Predictions of N images under B weightings of them, and the counts from which scores are made."""
 
     def __init__(self, p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str) -> None:
-        self.p, self.y, self.w, self.task = p, y, w, task
+        self.p, self.w, self.task = p, w, task  # float64 (N, K); (B, N), 0 or more
         self.multilabel = task == "multilabel"
         classes = np.eye(p.shape[1], dtype=bool)
+        # The classes that an image has, and those that the network gives it: (N, K).
         self.hot = y.astype(bool) if self.multilabel else classes[y]
         self.guess = p > 0.5 if self.multilabel else classes[p.argmax(1)]
+        # Whether an image is recognised (N,), or each of its labels (N, K).
         right = self.hot == self.guess if self.multilabel else (self.hot & self.guess).any(1)
         self.right = np.asarray(right)
-        self.total = w.sum(1)
-        self.hits, self.truths = w @ (self.hot & self.guess), w @ self.hot
+        # The weight of all images (B,), of those of a class that are recognised, and of all of it (B, K).
+        self.total, self.hits, self.truths = w.sum(1), w @ (self.hot & self.guess), w @ self.hot
         self.recall = self.hits / self.truths  # NaN for a class without images
 
 
-METRICS: dict[str, Callable[[Judged], Values]] = {}  # in the order in which they are shown
-
-
-def metric(function: Callable[[Judged], Values]) -> Callable[[Judged], Values]:
-    """Register a score under the name of its function."""
-    METRICS[function.__name__.lstrip("_")] = function
-    return function
-
-
 def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[str, float]:
-    """The scores of a prediction: a value for each of `METRICS`.
+    """A value for each of `METRICS` of probabilities (N, K), two columns for a binary task.
 
-    Args:
-        probabilities: (N, K), one column a class (two for a binary task).
-        labels: int (N,), or (N, K) zeros and ones for a multi-label task.
-        task: one of `medrob.data.TASKS`.
+    Labels are int (N,), or (N, K) zeros and ones for a multi-label task; tasks are `medrob.data.TASKS`.
     """
     scores = evaluate(probabilities, labels, np.ones((1, len(labels))), task)
     return {name: float(value[0]) for name, (value, _) in scores.items()}
@@ -106,31 +85,23 @@ def evaluate(
         judged = Judged(np.asarray(p, np.float64), y, w, task)
         alone = np.flatnonzero(judged.hot.all(0) | ~judged.hot.any(0))
         if alone.size:
-            which = ", ".join(names[k] if names else str(k) for k in alone)
-            warnings.warn(
-                f"class {which}: no image has it, or every image has it; its AUC is NaN", stacklevel=3
-            )
+            which = "class " + ", ".join(names[k] if names else str(k) for k in alone)
+            warnings.warn(f"{which}: no image has it, or every image has it; its AUC is NaN", stacklevel=3)
         return {name: function(judged) for name, function in METRICS.items()}
 
 
-@metric
-def _auc(j: Judged) -> Values:
-    """Of the positive class if binary, else the mean over classes one-vs-rest or over labels.
-
-    As MedMNIST does (Yang et al. 2023).
-    """
+def ranked(j: Judged) -> Values:
+    """Of the positive class if binary, else the mean over classes one-vs-rest or labels, as in MedMNIST."""
     each = np.stack([auc(q, hot, j.w) for q, hot in zip(j.p.T, j.hot.T, strict=True)], 1)
     return each[:, 1] if j.task == "binary" else each.mean(1), each
 
 
-@metric
 def accuracy(j: Judged) -> Values:
     """For a class: the share of its images that are recognised (recall)."""
     overall = j.w @ j.right.reshape(len(j.p), -1).mean(1) / j.total
     return overall, (j.w @ j.right) / j.total[:, None] if j.multilabel else j.recall
 
 
-@metric
 def balanced_accuracy(j: Judged) -> Values:
     """Mean recall; for a class the mean of its recall and of the share of the others not taken for it."""
     specificity = (j.w @ (~j.hot & ~j.guess)) / (j.w @ ~j.hot)
@@ -138,7 +109,6 @@ def balanced_accuracy(j: Judged) -> Values:
     return (each if j.multilabel else j.recall).mean(1), each
 
 
-@metric
 def f1(j: Judged) -> Values:
     """Mean over the classes."""
     guesses = j.w @ j.guess
@@ -146,31 +116,32 @@ def f1(j: Judged) -> Values:
     return each.mean(1), each
 
 
-@metric
 def ece(j: Judged) -> Values:
-    """Expected calibration error, in `BINS` equal bins of the highest probability (of each label's).
-
-    For a class: how far its probability is from how often it is so (Kull et al. 2019).
-    """
+    """Calibration error in bins of the highest probability; for a class, of its own (Kull et al. 2019)."""
     sure, so = (np.maximum(j.p, 1 - j.p), j.right) if j.multilabel else (j.p, j.hot)
     each = np.stack([_gaps(q, true, j.w) for q, true in zip(sure.T, so.T, strict=True)], 1)
     return each.mean(1) if j.multilabel else _gaps(j.p.max(1), j.right, j.w), each
 
 
-@metric
 def brier(j: Judged) -> Values:
     """Sum over the classes of the squared error; for a class its term."""
     squares = (j.p - j.hot) ** 2
     return j.w @ squares.sum(1) / j.total, j.w @ squares / j.total[:, None]
 
 
-@metric
 def nll(j: Judged) -> Values:
     """Negative log-likelihood in nats; for a class the mean over its images."""
     losses = log_losses(j.p, j.hot, j.task)
     if j.multilabel:
         return j.w @ losses.mean(1) / j.total, j.w @ losses / j.total[:, None]
     return j.w @ losses[j.hot] / j.total, j.w @ (losses * j.hot) / j.truths
+
+
+# In the order in which they are shown.
+METRICS: dict[str, Callable[[Judged], Values]] = {
+    "auc": ranked, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1,
+    "ece": ece, "brier": brier, "nll": nll,
+}  # fmt: skip
 
 
 def log_losses(p: np.ndarray, hot: np.ndarray, task: str) -> np.ndarray:
@@ -184,34 +155,3 @@ def _gaps(sure: np.ndarray, correct: np.ndarray, w: np.ndarray) -> np.ndarray:
     bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = (correct - sure)[:, None] * np.eye(BINS)[bins]
     return np.abs(w @ gaps).sum(1) / w.sum(1)
-
-
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
-    """The temperature T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017).
-
-    Above 1 the network was too confident. The probabilities are those of validation images, see `metrics`;
-    each label of a multi-label task is a pair of classes.
-    """
-    hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
-
-    def loss(log_t: float) -> float:
-        losses = log_losses(scale(probabilities, float(np.exp(log_t)), task), hot, task)
-        return float(losses.mean() if task == "multilabel" else losses[hot].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
-    """Probabilities (N, K) at another temperature, above 0; the order of the classes stays."""
-    p = np.asarray(probabilities, np.float64)
-    if task == "multilabel":
-        p = np.clip(p, 1e-12, 1 - 1e-12)
-        return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
-    return softmax(np.log(np.clip(p, 1e-30, 1)) / temperature, axis=1)
-
-
-def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
-    """The table of predictions with its probabilities at another temperature."""
-    names = [c for c in predictions if str(c).startswith("p_")]
-    scaled = scale(predictions[names].to_numpy(), temperature, task)
-    return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))

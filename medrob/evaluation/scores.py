@@ -1,16 +1,18 @@
-"""The scores of every condition with intervals, the reliability diagram, and the errors under corruption."""
+"""What a table of predictions says: scores with intervals, calibration, errors under corruption."""
 
+from collections import defaultdict
 from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
+from scipy.optimize import minimize_scalar
+from scipy.special import softmax
 
 from medrob.check import require, require_numbers
-from medrob.corruptions import CLEAN, Condition
-from medrob.evaluation.metrics import evaluate, interval, value_and_resamples
+from medrob.corruptions import CLEAN
+from medrob.evaluation.metrics import evaluate, interval, log_losses, value_and_resamples
 from medrob.progress import bar
 
-KEYS = ["corruption", "severity", "class", "metric"]
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
 DECILES = 10  # bins of the reliability diagram
 NEAR = 1e-3  # how far from 1 the sum of the probabilities may be
@@ -27,24 +29,55 @@ RATIOS = {"ce": ("plain", False), "relative ce": ("plain", True)}
 RATIOS |= {"be": ("balanced", False), "rbe": ("balanced", True)}
 # By which these errors are known.
 ERROR_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
-Rates = dict[Condition, np.ndarray]  # errors (1 + resamples,), the first over all images as they are
+
+
+def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
+    """The classes of a table of predictions, in their order: its columns ``p_<class>`` without the ``p_``.
+
+    A ValueError if a column is missing, or does not hold what it should.
+    """
+    columns = [str(c) for c in predictions if str(c).startswith("p_")]
+    names = tuple(column.removeprefix("p_") for column in columns)
+    single = "label" in predictions or not any(f"label_{name}" in predictions for name in names)
+    labels = ["label"] if single else [f"label_{name}" for name in names]
+    needed = ["image", "corruption", "severity", "predicted", *(columns or ["p_<class>"]), *labels]
+    require(predictions, needed, "predictions")
+    require_numbers(predictions, [*columns, *labels], "predictions")
+    off = np.abs(predictions[columns].to_numpy(float).sum(1) - 1)
+    if single and (off > NEAR).any():
+        image = predictions["image"].iloc[off.argmax()]
+        raise ValueError(
+            f"the columns {', '.join(columns)} of the table predictions do not sum to 1 (image {image}); "
+            "a column that is not the probability of a class must not begin with p_"
+        )
+    for column in ["label", "predicted"] if single else ["predicted"]:
+        if not predictions[column].isin(range(len(names))).all():
+            raise ValueError(
+                f"column {column} of the table predictions runs from {predictions[column].min()} to "
+                f"{predictions[column].max()}; the classes are 0 to {len(names) - 1} ({', '.join(names)})"
+            )
+    return names
+
+
+def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
+    """Raise a ValueError unless the scores have these columns and the metric."""
+    require(scores, ["corruption", "severity", "class", "metric", *columns], "scores")
+    if metric not in set(scores["metric"]):
+        known = ", ".join(map(str, dict.fromkeys(scores["metric"])))
+        raise ValueError(f"the table scores has no rows of the metric {metric}; it has {known or 'no rows'}")
 
 
 def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.DataFrame:
     """Scores of every condition, and their drop against clean, with bootstrap intervals.
 
-    Images are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
-    interval of a drop is far narrower than that of a score. No resamples: no intervals (NaN).
+    Images are resampled, the same ones for clean and corrupted (a paired bootstrap), so the interval of a
+    drop is far narrower than that of a score. ECE in bins is biased upwards on few images, and its resamples
+    even more: compare it between conditions of the same images (Roelofs et al. 2022).
 
     Returns:
         A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
         label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
-        drop_low, drop_high: 95 % intervals. ECE in bins is biased upwards on few images, and its resamples
-        even more: compare it between conditions of the same images, and do not read an ECE of a few hundred
-        images as a distance from 0 (Roelofs et al. 2022).
-
-    Raises:
-        ValueError: see `class_names`.
+        drop_low, drop_high: 95 % intervals, NaN without resamples.
     """
     names = class_names(predictions)
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
@@ -63,45 +96,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
             drop = clean[key] - value
             ends = (value[0], *interval(value[1:]), drop[0], *interval(drop[1:]))
             rows.append((*condition, *key, *ends))
-    return pd.DataFrame(rows, columns=[*KEYS, *ENDS, *DROP])
-
-
-def class_names(predictions: pd.DataFrame, *, also: Sequence[str] = ()) -> tuple[str, ...]:
-    """The classes of a table of predictions, in their order: its columns ``p_<class>`` without the ``p_``.
-
-    Raises:
-        ValueError: a column is missing (`also` names further ones), or does not hold what it should:
-            probabilities that sum to 1 (of one label an image), numbers of the classes.
-    """
-    columns = [str(c) for c in predictions if str(c).startswith("p_")]
-    names = tuple(column.removeprefix("p_") for column in columns)
-    single = "label" in predictions or not any(f"label_{name}" in predictions for name in names)
-    labels = ["label"] if single else [f"label_{name}" for name in names]
-    needed = ["image", "corruption", "severity", *(columns or ["p_<class>"]), *labels, *also]
-    require(predictions, needed, "predictions")
-    require_numbers(predictions, [*columns, *labels], "predictions")
-    off = np.abs(predictions[columns].to_numpy(float).sum(1) - 1)
-    if single and (off > NEAR).any():
-        image = predictions["image"].iloc[off.argmax()]
-        raise ValueError(
-            f"the columns {', '.join(columns)} of the table predictions do not sum to 1 (image {image}); "
-            "a column that is not the probability of a class must not begin with p_"
-        )
-    for column in [c for c in ("label", "predicted") if c in predictions]:
-        if not predictions[column].isin(range(len(names))).all():
-            raise ValueError(
-                f"column {column} of the table predictions runs from {predictions[column].min()} to "
-                f"{predictions[column].max()}; the classes are 0 to {len(names) - 1} ({', '.join(names)})"
-            )
-    return names
-
-
-def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
-    """Raise a ValueError unless the scores have these columns and the metric."""
-    require(scores, ["corruption", "severity", "class", "metric", *columns], "scores")
-    if metric not in set(scores["metric"]):
-        known = ", ".join(map(str, dict.fromkeys(scores["metric"])))
-        raise ValueError(f"the table scores has no rows of the metric {metric}; it has {known or 'no rows'}")
+    return pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", *ENDS, *DROP])
 
 
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -110,7 +105,7 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     Returns:
         corruption, severity, confidence (mean of the bin), accuracy (share right), images.
     """
-    p = predictions[[f"p_{name}" for name in class_names(predictions, also=["predicted"])]].to_numpy()
+    p = predictions[[f"p_{name}" for name in class_names(predictions)]].to_numpy()
     if "label" in predictions:
         sure, right = p.max(1), (predictions["predicted"] == predictions["label"]).to_numpy(float)
     else:  # multi-label: every label of every image is a decision of its own
@@ -125,79 +120,99 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     return means.assign(images=grouped.size()).reset_index().drop(columns="bin")
 
 
+def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
+    """The temperature T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017).
+
+    Above 1 the network was too confident. The probabilities are those of validation images, see `metrics`;
+    each label of a multi-label task is a pair of classes.
+    """
+    hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
+
+    def loss(log_t: float) -> float:
+        losses = log_losses(scale(probabilities, float(np.exp(log_t)), task), hot, task)
+        return float(losses.mean() if task == "multilabel" else losses[hot].mean())
+
+    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
+
+
+def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
+    """Probabilities (N, K) at another temperature, above 0; the order of the classes stays."""
+    p = np.asarray(probabilities, np.float64)
+    if task == "multilabel":
+        p = np.clip(p, 1e-12, 1 - 1e-12)
+        return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
+    return softmax(np.log(np.clip(p, 1e-30, 1)) / temperature, axis=1)
+
+
+def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
+    """The table of predictions with its probabilities at another temperature."""
+    names = [c for c in predictions if str(c).startswith("p_")]
+    scaled = scale(predictions[names].to_numpy(), temperature, task)
+    return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))
+
+
 def corruption_errors(
-    predictions: pd.DataFrame,
-    reference: pd.DataFrame | None = None,
-    *,
-    dataset: str = "",
-    resamples: int = 2000,
-) -> pd.DataFrame:
+    predictions: pd.DataFrame, reference: pd.DataFrame | None = None, *,
+    dataset: str = "", resamples: int = 2000,
+) -> pd.DataFrame:  # fmt: skip
     """Errors under corruption, of this network and relative to a reference.
 
     For a corruption c, E its error (1 - accuracy), BER its balanced error (1 - balanced accuracy):
-
     ``ce``: sum over severities of E / the same of the reference; ``relative ce``: the clean errors are
-    subtracted on both sides first (Hendrycks & Dietterich 2019). Their means over the corruptions are mCE
+    subtracted on both sides first (Hendrycks & Dietterich 2019); their means over the corruptions are mCE
     and relative mCE. ``be``: mean BER / that of the reference; ``rbe``: (mean BER - clean BER) / the same of
     the reference (Di Salvo et al. 2024). A ratio over a denominator below 0.05 in size is left out (NaN),
     and so is its corruption from the mean; ``excess``, mean BER - clean BER, is always given.
 
-    Args:
-        predictions: from `predict_conditions`; one label an image.
-        reference: another run's predictions on the same images, under the same conditions. None = the
-            published figures of AlexNet for `dataset`, which give be and rbe for "mean" only.
-        resamples: of the bootstrap over images, the same ones for both networks.
-
-    Returns:
-        corruption (or "mean"), metric, value, low, high, left_out (why a value is NaN, or which corruptions a
-        mean lacks; "" if nothing is left out).
-
-    Raises:
-        ValueError: other images, labels or conditions in the reference.
+    `reference` are another run's predictions, of the same images, labels and conditions; None = the published
+    figures of AlexNet for `dataset`, which give be and rbe for "mean" only. Columns: corruption (or "mean"),
+    metric, value, low, high, left_out (why a value is NaN, or which corruptions a mean lacks, or "").
     """
     w = value_and_resamples(predictions["image"].nunique(), resamples)
     ours = _error_rates(predictions, w)
     balanced = ours["balanced"]
-    means = {name: _mean(balanced, name) for name, severity in balanced if severity}
-    excess = {name: value - balanced[CLEAN] for name, value in means.items()}
-    average, gain = (np.mean(list(parts.values()), axis=0) for parts in (means, excess))
-    rows = [_row(name, "excess", value) for name, value in (excess | {"mean": gain}).items()]
+    names = [name for name in balanced if name != "clean"]
+    excess = {name: balanced[name] - balanced["clean"] for name in names}
+    excess["mean"] = np.mean(list(excess.values()), axis=0)
+    rows = [_row(name, "excess", value) for name, value in excess.items()]
     if reference is not None:
         keys = ["image", "corruption", "severity", "label"]
         require(reference, [*keys, "predicted"], "predictions of the reference")
         here, there = (table[keys].sort_values(keys).to_numpy() for table in (predictions, reference))
         if not np.array_equal(here, there):
             raise ValueError("the reference run has other conditions, images or labels")
-        rows += _ratios(ours, _error_rates(reference, w), list(means))
+        rows += _ratios(ours, _error_rates(reference, w), names)
     elif dataset in ALEXNET:
         clean, mean = ALEXNET[dataset]
-        rows.append(_row("mean", "be", average / mean))
-        rows.append(_row("mean", "rbe", *_ratio(gain, np.full(len(w), mean - clean))))
+        rows.append(_row("mean", "be", np.mean([balanced[name] for name in names], axis=0) / mean))
+        rows.append(_row("mean", "rbe", *_ratio(excess["mean"], np.full(len(w), mean - clean))))
     return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS, "left_out"])
 
 
-def _error_rates(predictions: pd.DataFrame, w: np.ndarray) -> dict[str, Rates]:
-    """1 - accuracy ("plain") and 1 - balanced accuracy ("balanced") of every condition."""
-    rates: dict[str, Rates] = {"plain": {}, "balanced": {}}
-    for condition, group in predictions.groupby(["corruption", "severity"], sort=False):
+def _error_rates(predictions: pd.DataFrame, w: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
+    """1 - accuracy ("plain") and 1 - balanced accuracy ("balanced") of each corruption, (1 + resamples,).
+
+    They are means over the severities: a ratio of means is a ratio of sums.
+    """
+    rates = {kind: defaultdict[str, list](list) for kind in ("plain", "balanced")}
+    for (name, _), group in predictions.groupby(["corruption", "severity"], sort=False):
         y = group["label"].to_numpy()
         right = (group["predicted"].to_numpy() == y).astype(float)
         with np.errstate(invalid="ignore"):  # a resample without images of a class
             shares = [w[:, y == k] @ right[y == k] / w[:, y == k].sum(1) for k in np.unique(y)]
-        rates["plain"][condition] = 1 - w @ right / w.sum(1)
-        rates["balanced"][condition] = 1 - np.mean(shares, axis=0)
-    return rates
+        rates["plain"][name].append(1 - w @ right / w.sum(1))
+        rates["balanced"][name].append(1 - np.mean(shares, axis=0))
+    return {kind: {name: np.mean(r, axis=0) for name, r in by.items()} for kind, by in rates.items()}
 
 
-def _ratios(ours: dict[str, Rates], theirs: dict[str, Rates], names: list[str]) -> list[tuple]:
+def _ratios(ours: dict, theirs: dict, names: list[str]) -> list[tuple]:
     """The rows of `RATIOS` to another network's errors, for each corruption, and their means."""
     rows = []
     for metric, (kind, relative) in RATIOS.items():
         kept = {}
         for name in names:
-            up, down = (
-                _mean(rates[kind], name) - (rates[kind][CLEAN] if relative else 0) for rates in (ours, theirs)
-            )
+            pair = [rates[kind] for rates in (ours, theirs)]
+            up, down = (rates[name] - (rates["clean"] if relative else 0) for rates in pair)
             value, left_out = _ratio(up, down)
             rows.append(_row(name, metric, value, left_out))
             if not left_out:
@@ -206,11 +221,6 @@ def _ratios(ours: dict[str, Rates], theirs: dict[str, Rates], names: list[str]) 
         mean = np.mean(list(kept.values()), axis=0) if kept else np.full(len(up), np.nan)
         rows.append(_row("mean", metric, mean, f"without {', '.join(lost)}" if lost else ""))
     return rows
-
-
-def _mean(rates: Rates, corruption: str) -> np.ndarray:
-    """The mean over the severities of a corruption: a ratio of means is a ratio of sums."""
-    return np.mean([value for (name, _), value in rates.items() if name == corruption], axis=0)
 
 
 def _ratio(up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, str]:
@@ -226,25 +236,19 @@ def _row(corruption: str, metric: str, samples: np.ndarray, left_out: str = "") 
 
 
 def numbers(scores: pd.DataFrame, errors: pd.DataFrame | None) -> pd.DataFrame:
-    """The scores that the text of a thesis quotes: name, value, low, high, what (in words).
-
-    Args:
-        scores: from `score`. errors: from `corruption_errors`, or None.
-    """
+    """What the text of a thesis quotes of `score` and `corruption_errors`: name, value, low, high, what."""
     rows = []
-    overall = scores[scores["class"] == "all"]
-    # The clean AUC is missing on purpose: `medrob.analysis.summary` has it.
-    for row in overall.query("severity == 0 and metric != 'auc'").to_dict("records"):
-        metric = row["metric"].replace("_", " ")
-        rows.append((f"clean {metric}", *(row[c] for c in ENDS), f"{metric} on clean images"))
-    for row in overall.query("severity > 0 and metric == 'auc'").to_dict("records"):
-        condition = f"{row['corruption']} {row['severity']}"
-        where = f"{row['corruption'].replace('_', ' ')}, severity {row['severity']}"
-        rows.append((f"auc {condition}", *(row[c] for c in ENDS), f"AUC under {where}"))
-        rows.append((f"drop {condition}", *(row[c] for c in DROP), f"AUC drop under {where}"))
-    if errors is not None:
-        for row in errors[errors["corruption"] == "mean"].to_dict("records"):
-            name = ERROR_NAMES[row["metric"]]
-            name = f"mean {name}" if name == "excess" else name
-            rows.append((name, *(row[c] for c in ENDS), f"{name} over the corruptions"))
+    for row in scores[scores["class"] == "all"].to_dict("records"):
+        metric, severity = row["metric"].replace("_", " "), row["severity"]
+        value, drop = ([row[column] for column in columns] for columns in (ENDS, DROP))
+        where = f"{row['corruption'].replace('_', ' ')}, severity {severity}"
+        if severity and metric == "auc":
+            rows.append((f"auc {row['corruption']} {severity}", *value, f"AUC under {where}"))
+            rows.append((f"drop {row['corruption']} {severity}", *drop, f"AUC drop under {where}"))
+        elif not severity and metric != "auc":  # the clean AUC is one of `medrob.analysis.summary`
+            rows.append((f"clean {metric}", *value, f"{metric} on clean images"))
+    for row in [] if errors is None else errors[errors["corruption"] == "mean"].to_dict("records"):
+        name = ERROR_NAMES[row["metric"]]
+        name = f"mean {name}" if name == "excess" else name
+        rows.append((name, *(row[c] for c in ENDS), f"{name} over the corruptions"))
     return pd.DataFrame(rows, columns=["name", *ENDS, "what"])

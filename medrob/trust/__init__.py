@@ -2,8 +2,8 @@
 
 `randomisation`: do they change when the network does? `faithfulness`: does the network need what they mark?
 `localisation`: do they lie on the lesion? `scale`: how large can a drift be at all? `worst_case`: how far
-does a change too small to see move them? And `between`, a table of its own: do methods say the same?
-Most take an `Explainer`, images, the classes explained (None = those predicted) and the seed of every draw.
+does a change too small to see move them? Most take an `Explainer`, images, the classes explained (None =
+those predicted) and the seed of every draw. `between`, a table of its own: do methods say the same?
 """
 
 from medrob.trust.attack import ATTACKABLE, worst_case

@@ -1,11 +1,11 @@
 """The worst case: how far can a map be moved by a change too small to see, while the prediction stays?
 
-Two ends of one scale, over the pictures at most `EPSILON` grey levels from an image at every pixel: random
-ones (Yeh et al. 2019) and a climb (Ghorbani et al. 2019). Both look at whole grey levels only, so that what
-they find is a picture like any other.
+Over the pictures at most `EPSILON` whole grey levels from an image at every pixel: random ones (Yeh et al.
+2019) and a climb (Ghorbani et al. 2019).
 """
 
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -36,23 +36,15 @@ def worst_case(
     """Mean drift under attack and under random changes in the same ball, for methods of `ATTACKABLE`.
 
     The attack is projected gradient ascent: from a random place in the ball, steps along the sign of the
-    slope of the drift (Madry et al. 2018); what it finds is a lower bound of the worst case. The other test
-    takes random pictures, each pixel for itself. Of both, the best picture at which the decision about the
-    clean image (`medrob.saliency.same_decision`) is kept; the clean one where nothing moved the map.
-
-    Returns:
-        Rows with the columns `medrob.trust.COLUMNS`. Tests ``attack`` and ``max-sensitivity``: mean drift
-        (RMSE of min-max maps) over the images whose clean map is not degenerate; for each, ``...-picture``:
-        RMSE of the picture itself, in grey levels, and ``...-kept``: the share of decisions kept.
+    slope of the drift (Madry et al. 2018); what it finds is a lower bound of the worst case. Of the pictures
+    tried, the best at which the decision about the clean image is kept; the clean one where none is better.
+    Tests ``attack`` and ``max-sensitivity`` (random pictures) are the mean drift (RMSE of min-max maps); for
+    each, ``...-picture``: RMSE of the picture, in grey levels, and ``...-kept``: share of decisions kept.
     """
     classes, task = explainer.classes(images, targets), task_of(explainer.model)
-
-    def decisions(pictures: np.ndarray) -> Tensor:
-        """Probabilities minus one half: of the same sign as the logit where each label stands alone."""
-        found = predict(explainer.model, pictures, batch_size=explainer.batch_size, device=explainer.device)
-        return torch.from_numpy(found - 0.5)
-
-    before, entries = decisions(images), []
+    ask = partial(predict, explainer.model, batch_size=explainer.batch_size, device=explainer.device)
+    # Probabilities minus one half: of the same sign as the logit where each label stands alone.
+    before, entries = torch.from_numpy(ask(images) - 0.5), []
     for method, layer in explainer.pairs:
         if method not in ATTACKABLE:
             continue
@@ -61,7 +53,8 @@ def worst_case(
             pictures, drift = images.copy(), np.empty(len(images), np.float32)
             for rows in bar(explainer.batches(len(images)), desc=test, unit="batch"):
                 pictures[rows], drift[rows] = furthest(single, images[rows], rows, classes[rows], test, seed)
-            kept = same_decision(before, decisions(pictures), classes.cpu(), task).numpy()
+            after = torch.from_numpy(ask(pictures) - 0.5)
+            kept = same_decision(before, after, classes.cpu(), task).numpy()
             counts = np.where(np.isnan(drift), np.nan, 1)
             values = {"": drift, "-picture": compare_images(images, pictures)["rmse"], "-kept": kept}
             entries += [Entry(method, layer, test + name, value * counts) for name, value in values.items()]
@@ -71,32 +64,29 @@ def worst_case(
 def furthest(
     explainer: Explainer, images: np.ndarray, rows: np.ndarray, targets: Tensor, test: str, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Of the pictures tried in a `test`, those whose map is furthest from the clean one's, and their drift.
+    """Of the pictures tried, those whose one map is furthest from the clean one's, and their drift (n,).
 
-    The explainer has one method and one layer; `rows` are the places of the images in the data set. The drift
-    is NaN where the clean map is degenerate.
+    `rows` are the places of the images in the data set. NaN where the clean map is degenerate.
     """
     (key,), task = explainer.pairs, task_of(explainer.model)
     maps, before = explainer.maps(images, rows, targets)
     clean = PreparedMaps(maps[key])
     best, drift = images, torch.zeros_like(maps[key][:, 0, 0])
-    x = _random(images, rows, seed, 0)
+    x, wide = _random(images, rows, seed, 0), (slice(None), None, None, None)  # (n,) to (n, H, W, C)
     for attempt in range(1, TRIES[test] + 1):
         maps, logits = explainer.maps(x, rows, targets)
         moved, kept = PreparedMaps(maps[key]), same_decision(before, logits, targets, task)
         gap = SIMILARITIES["rmse"](clean, moved)
         better = kept & ~(moved.degenerate | clean.degenerate) & (gap > drift)
-        best, drift = np.where(_each(better), x, best), torch.where(better, gap, drift)
-        if attempt == TRIES[test]:
-            break
+        best, drift = np.where(better.cpu().numpy()[wide], x, best), torch.where(better, gap, drift)
         fresh = _random(images, rows, seed, attempt)
-        if test == "attack":
+        if test == "attack" and attempt < TRIES[test]:
             steepest = slope(explainer, explainer.input(x), targets, before, kept, clean)
             way = steepest.sign().permute(0, 2, 3, 1).cpu().numpy().astype(np.int16)
             step = _project(x + max(EPSILON // 2, 1) * way, images)
             # Where there is no slope, as that of a map without content: begin again elsewhere.
             lost = moved.degenerate | (steepest == 0).flatten(1).all(1)
-            fresh = np.where(_each(lost), fresh, step)
+            fresh = np.where(lost.cpu().numpy()[wide], fresh, step)
         x = fresh
     return best, drift.masked_fill(clean.degenerate, torch.nan).float().cpu().numpy()
 
@@ -139,14 +129,9 @@ def _project(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
     return pictures.clip(middle - EPSILON, middle + EPSILON).clip(0, 255).astype(np.uint8)
 
 
-def _each(flags: Tensor) -> np.ndarray:
-    return flags.cpu().numpy()[:, None, None, None]  # to be laid over images (n, H, W, C)
-
-
 class SmoothReLU(TorchFunctionMode):
-    """While the block runs, softplus stands in for every ReLU.
+    """While the block runs, softplus stands in for every ReLU, whose second derivative is 0.
 
-    The second derivative of ReLU is 0: a slope would not know how the gradients in a map change
     (Dombrowski et al. 2019; Ghorbani et al. 2019). Only the way up is found so; no map is judged by it.
     """
 

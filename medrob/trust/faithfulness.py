@@ -17,28 +17,22 @@ GREY = 127.5  # what is deleted becomes the middle of the grey levels, which `No
 BLUR = 0.1  # what is not yet inserted is blurred: standard deviation of the Gaussian, share of the side
 NOISE = 2.55  # of the imputation: standard deviation, grey levels; .01 of the range (Rong et al. 2022)
 TOLERANCE = 1e-3  # of the imputation's residual, in grey levels
-STEPS = 10  # in which insertion and deletion go from nothing to all pixels
-TESTS = ("insertion", "deletion", "road")
 # Shares of the pixels that are inserted or removed; ROAD removes the most or the least relevant first.
-SHARES = {kind: np.linspace(0, 1, STEPS + 1) for kind in ("insertion", "deletion")}
+SHARES = {kind: np.linspace(0, 1, 11) for kind in ("insertion", "deletion")}
 SHARES |= {kind: np.arange(1, 10) / 10 for kind in ("road-morf", "road-lerf")}
 
 
 def faithfulness(
     explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
-    """How the probability of the explained class follows the pixels that a map ranks first.
+    """How the probability of the explained class follows the pixels that a map, enlarged, ranks first.
 
-    Maps are enlarged to the image after the ReLU (bilinear). Pixels of the same value are taken in a random
-    order, fixed by the seed for each image. Tests:
     ``insertion``: from the blurred image (Gaussian, standard deviation a tenth of the side) to the image,
     highest values first: area under the probability, 0-1, the higher the better.
     ``deletion``: from the image to plain grey (127.5): the area, the lower the better.
     ``road``: 10 to 90 % of the pixels imputed from their neighbours, with noise; (mean probability when the
     lowest go first minus that when the highest do) / 2, from -0.5 to 0.5, the higher the better.
-
-    Chance is the same test with a random map of the layer's resolution, enlarged in the same way: what a
-    coarse map without knowledge gets.
+    Chance is the same test with a random map of the layer's resolution. Ties are in random order.
     """
     classes = explainer.classes(images, targets)
     values: dict[tuple[str, Key], list[np.ndarray]] = {}  # of each batch (2, n): value, chance
@@ -53,8 +47,9 @@ def faithfulness(
                 for test, area in batch.areas(raw).items():
                     pair = np.stack([area, chance[raw.shape[1:]][test]])
                     values.setdefault((test, key), []).append(pair)
-    entries = [Entry(*key, test, *np.concatenate(parts, 1)) for (test, key), parts in values.items()]
-    return means(sorted(entries, key=lambda entry: TESTS.index(entry.test)), seed=seed)
+    places = [(test, key) for test in ("insertion", "deletion", "road") for key in maps]
+    entries = [Entry(*key, test, *np.concatenate(values[test, key], 1)) for test, key in places]
+    return means(entries, seed=seed)
 
 
 class _Batch:
@@ -63,18 +58,16 @@ class _Batch:
     def __init__(self, explainer: Explainer, images: np.ndarray, targets: Tensor, noise: Noise) -> None:
         self.model, self.targets, self.device = explainer.model, targets, targets.device
         self.image = explainer.input(images).float()
-        height, width = self.image.shape[2:]
+        self.size = height, width = self.image.shape[2:]
         sigma = (0, 0, BLUR * height, BLUR * width)
         blurred = gaussian_filter(self.image.cpu().numpy(), sigma, mode="nearest")
         self.blurred = torch.from_numpy(blurred).to(self.device)
-        self.ties = noise.normal((height, width), self.device, stream=1)
+        self.ties = noise.normal(self.size, self.device, stream=1)
         self.grain = NOISE * noise.normal(self.image.shape[1:], self.device, stream=2)
-        self.ends: dict[tuple[str, float], Tensor] = {}
 
     def areas(self, raw: Tensor) -> dict[str, np.ndarray]:
         """The value of each test for raw maps (n, h, w): (n,), NaN where the map is degenerate."""
-        height, width = self.image.shape[2:]
-        ranks = _ranks(upsample(raw.float().relu(), (height, width)), self.ties)[:, None]
+        ranks = _ranks(upsample(raw.float().relu(), (self.size[0], self.size[1])), self.ties)[:, None]
         curves = {kind: self.curve(kind, ranks) for kind in SHARES}
         areas = {kind: np.trapezoid(curves[kind], SHARES[kind], axis=1) for kind in ("insertion", "deletion")}
         areas["road"] = (curves["road-lerf"].mean(1) - curves["road-morf"].mean(1)) / 2
@@ -86,16 +79,10 @@ class _Batch:
         pixels, values = ranks[0].numel(), []
         for share in SHARES[kind]:
             count = round(share * pixels)
-            # Where no pixel is changed, or each one is, the map does not matter: worked out once.
-            value = self.ends.get((kind, share))
-            if value is None:
-                x = self.picture(kind, ranks < count, ranks >= pixels - count)
-                with torch.inference_mode():
-                    logits = self.model(x.to(next(self.model.parameters()).dtype)).float()
-                    value = activate(logits, task_of(self.model)).gather(1, self.targets[:, None])[:, 0]
-                if share in (0, 1):
-                    self.ends[kind, share] = value
-            values.append(value)
+            x = self.picture(kind, ranks < count, ranks >= pixels - count)
+            with torch.inference_mode():
+                logits = self.model(x.to(next(self.model.parameters()).dtype)).float()
+            values.append(activate(logits, task_of(self.model)).gather(1, self.targets[:, None])[:, 0])
         return torch.stack(values, 1).cpu().numpy()
 
     def picture(self, kind: str, first: Tensor, last: Tensor) -> Tensor:
@@ -118,13 +105,10 @@ def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
 
 
 def impute(images: Tensor, removed: Tensor) -> Tensor:
-    """Replace pixels so that each is the weighted mean of its eight neighbours, without noise.
+    """Replace pixels (N, 1, H, W) of images (N, C, H, W): each is the weighted mean of its eight neighbours.
 
     Direct neighbours weigh 1/6, diagonal ones 1/12, less those beyond the border (Rong et al. 2022). The
     equations are symmetric and positive definite; conjugate gradients solve those of all images at once.
-
-    Args:
-        images: float (N, C, H, W), grey levels 0-255. removed: bool (N, 1, H, W), not all of an image.
     """
     kept = (~removed).sum((2, 3), keepdim=True).clamp_min(1)
     level = torch.where(removed, 0, images).sum((2, 3), keepdim=True) / kept  # first guess: the mean

@@ -15,29 +15,19 @@ CHANGE = "change"  # the stage of what is lost or won against the clean images
 
 @lru_cache(maxsize=4096)
 def expected_iou(area: int, pixels: int) -> float:
-    """Mean IoU of a mask of that area and as many pixels drawn at random, without replacement.
-
-    Their intersection I is hypergeometric, IoU = I / (2 area - I).
-    """
+    """Mean IoU of a mask of that area and as many random pixels: I / (2 area - I), I hypergeometric."""
     shared = np.arange(area + 1)
     return float((hypergeom(pixels, area, area).pmf(shared) * shared / (2 * area - shared)).sum())
 
 
 def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0) -> pd.DataFrame:
-    """Mean energy, pointing and IoU under each condition, beside chance.
+    """Mean energy, pointing and IoU of a table of `medrob.drift.measure`, beside chance.
 
-    Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`,
-    over the images that count.
-
-    Args:
-        drift: from `medrob.drift.measure`. Images whose mask is empty are left out.
-        masks: bool (N, H, W) of the data set; `image` is an index into it. None = not known: no rows.
-
-    Returns:
-        Tests "energy", "pointing" and "iou"; images + degenerate is the number of images with a mask.
-        Stage "" holds all of them; "preserved" and "flipped" hold, for each condition but clean, those whose
-        prediction is and is not kept. Stage "change": the value minus that of the same image when clean,
-        where both have a map (chance is 0).
+    Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`.
+    Masks are bool (N, H, W) of the data set; None = not known: no rows. Images whose mask is empty are left
+    out; images + degenerate is the number of the others. Stage "" holds all of them; "preserved" and
+    "flipped", for each condition but clean, those whose prediction is and is not kept. Stage "change": the
+    value minus that of the same image when clean, where both have a map (chance is 0).
     """
     if masks is None:
         return means([], seed=seed)

@@ -9,10 +9,9 @@ import pandas as pd
 from medrob.evaluation import bootstrap_weights, interval
 
 COLUMNS = (
-    *("method", "layer", "test", "stage", "corruption", "severity"),
-    *("images", "degenerate", "value", "low", "high", "chance"),
-    *("above", "above_low", "above_high"),
-)
+    "method", "layer", "test", "stage", "corruption", "severity", "images", "degenerate",
+    "value", "low", "high", "chance", "above", "above_low", "above_high",
+)  # fmt: skip
 RESAMPLES = 2000
 TOGETHER = 256  # rows resampled at once: bounds the memory
 
@@ -33,11 +32,9 @@ class Entry(NamedTuple):
 def means(entries: Sequence[Entry], *, seed: int) -> pd.DataFrame:
     """Means over images, the same ones in every entry, with 95 % bootstrap intervals over images.
 
-    Returns:
-        A row per entry, with the columns `COLUMNS`: images (that count), degenerate (left out), value,
-        low, high, chance (mean over the images that count); above, above_low, above_high: the value minus
-        chance, image by image, so that what makes an image easy for any map does not count. NaN where no
-        image counts, or chance is not known; an interval needs two images.
+    A row per entry: images (that count), degenerate (left out), value, low, high, chance (mean over the
+    images that count); above, above_low, above_high: the value minus chance, image by image, so that what
+    makes an image easy for any map does not count. NaN where none counts; an interval needs two images.
     """
     if not entries:
         return pd.DataFrame(columns=list(COLUMNS))

@@ -1,7 +1,4 @@
-"""Do maps change when the network does (cascading randomisation, Adebayo et al. 2018), and by how much?
-
-The maps of a network without weights, and of another image, are also the ceilings of drift: `scale`.
-"""
+"""Do maps change when the network does (Adebayo et al. 2018)? Such maps are also a ceiling of drift."""
 
 import copy
 import itertools
@@ -33,14 +30,11 @@ def randomisation(
 ) -> pd.DataFrame:
     """Similarity of each image's map to the map by the same network with its weights lost, part by part.
 
-    The class explained stays the same. Chance is the similarity to the map of another image by the
-    untouched network: pictures of the same kind have like maps for that reason alone (Yona & Greenfeld 2021);
-    NaN if there is one image only. Of the last stage, an image's value is the mean over `DRAWS` networks, of
-    those whose map is not degenerate; the stages before are those of the first network alone.
-
-    Returns:
-        Test "randomisation" (Spearman's rank correlation of the maps after ReLU) and "randomisation-ssim"
-        (of maps of at least 7x7 positions), stage = the part lost last, "all" when nothing trained is left.
+    Tests "randomisation" (Spearman's rank correlation) and "randomisation-ssim" (of maps of at least 7x7);
+    stage = the part lost last, "all" when nothing trained is left. Chance is the similarity to the map of
+    another image by the untouched network: pictures of the same kind have like maps for that reason alone
+    (Yona & Greenfeld 2021); NaN of one image only. Of the last stage, an image's value is the mean over
+    `DRAWS` networks, of those whose map is not degenerate; the stages before are those of the first alone.
     """
     classes, other = explainer.classes(images, targets), another_image(len(images), seed)
     stages = [*list(parts(explainer.model))[:-1], EVERYTHING]
@@ -78,43 +72,31 @@ def randomisation(
 def another_image(n: int, seed: int) -> np.ndarray:
     """For each of n images another one, each taken once (one cycle through a random order): int64 (n,)."""
     order = np.random.default_rng(seed).permutation(n)
-    others = np.empty(n, np.int64)
-    others[order] = np.roll(order, 1)
-    return others
+    return np.roll(order, 1)[order.argsort()]
 
 
 def parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     """The parts of a network that are randomised together, top down: ``{"fc": [...], "layer4": [...]}``.
 
-    Modules with parameters of their own, grouped by the first words of their names: by as few words as
-    make at least 5 parts. A ResNet has its head, four stages and its stem; the order is that in which
-    the network defines its modules, from the last to the first.
+    Modules with parameters of their own, in the order in which the network defines them, from the last to the
+    first, grouped by the first words of their names: by as few words as make at least 5 parts, if any do.
     """
-    owners = {
-        name.removeprefix("backbone."): module
-        for name, module in model.named_modules()
-        if next(module.parameters(recurse=False), None) is not None
-    }
+    modules = [(name.removeprefix("backbone.").split("."), m) for name, m in model.named_modules()]
+    owners = [(words, m) for words, m in modules if next(m.parameters(recurse=False), None) is not None]
     groups: dict[str, list[nn.Module]] = {}
-    for words in range(1, 1 + max((name.count(".") + 1 for name in owners), default=0)):
-        groups = {}
-        for name, module in owners.items():
-            groups.setdefault(".".join(name.split(".")[:words]), []).append(module)
-        if len(groups) >= STAGES:
-            break
+    for depth in range(1, 1 + max(len(words) for words, _ in owners)):
+        if len(groups) < STAGES:
+            groups = {}
+            for words, module in owners:
+                groups.setdefault(".".join(words[:depth]), []).append(module)
     return dict(reversed(groups.items()))
 
 
 def cascade(model: nn.Module, *, seed: int | Sequence[int]) -> Iterator[tuple[str, nn.Module]]:
     """The network with its weights lost from the head downwards: (part lost last, network), in the end "all".
 
-    A module goes back to its untrained state by its own `reset_parameters`, as in Quantus (Hedstrom et al.
-    2023); that of a batch normalisation forgets its statistics too, which fit trained weights only.
-    Parameters that no module can reset are drawn from a normal distribution of the same mean square.
-
-    Yields:
-        One and the same copy each time, changed further: use it before the next is asked for. The weights
-        depend on the seed alone, not on the device, and PyTorch's random state is given back.
+    It is one and the same copy each time, changed further: use it before the next is asked for. The weights
+    depend on the seed alone, not on the device, and PyTorch's random state is given back.
     """
     network = copy.deepcopy(model).cpu()
     device = next(model.parameters()).device
@@ -129,11 +111,11 @@ def cascade(model: nn.Module, *, seed: int | Sequence[int]) -> Iterator[tuple[st
 
 
 def _reset(module: nn.Module) -> None:
-    """Put a module's own parameters into an untrained state; its children are reset by themselves."""
+    """Put a module into an untrained state by its own method, as Quantus does (Hedstrom et al. 2023)."""
     for name in ("reset_parameters", "_reset_parameters"):  # the latter: nn.MultiheadAttention
         if hasattr(module, name):
             return getattr(module, name)()
-    with torch.no_grad():
+    with torch.no_grad():  # without such a method, to random values of the same mean square
         for parameter in module.parameters(recurse=False):
             parameter.normal_(0, float(parameter.square().mean().sqrt()))
 
@@ -143,9 +125,8 @@ def scale(
 ) -> pd.DataFrame:
     """RMSE between min-max maps where nothing has changed, and where everything has.
 
-    ``floor``: the same image again, with other noise (the next seed): 0 for deterministic methods.
-    ``ceiling-image``: the map of another image, each of which is taken once; NaN of one image only.
-    ``ceiling-weights``: the same image, by the network with all its weights lost (`cascade`).
+    ``floor``: the same image with other noise (the next seed), 0 for deterministic methods.
+    ``ceiling-image``: another image; NaN of one alone. ``ceiling-weights``: all weights lost.
     """
     classes, n = explainer.classes(images, targets), len(images)
     settings = replace(explainer.settings, seed=explainer.settings.seed + 1)
@@ -155,16 +136,13 @@ def scale(
     values = {(test, key): np.full(n, np.nan) for test in ENDS for key in explainer.pairs}
     for rows in bar(explainer.batches(n), desc="scaling", unit="batch"):
         here = images[rows], rows, classes[rows]
-        mine = {key: PreparedMaps(maps) for key, maps in explainer.maps(*here)[0].items()}
+        mine: dict[Key, Any] = {key: PreparedMaps(maps) for key, maps in explainer.maps(*here)[0].items()}
         # Without noise the second map is the first.
         again = replace(explainer, methods=noisy, settings=settings).maps(*here)[0] if noisy else {}
         there = other[rows]
-        ends: dict[str, dict[Any, Any]] = {
-            "floor": mine | again,
-            "ceiling-image": explainer.maps(images[there], there, classes[there])[0] if n > 1 else {},
-            "ceiling-weights": replace(explainer, model=untrained).maps(*here)[0],
-        }
-        for test, maps in ends.items():
+        another = explainer.maps(images[there], there, classes[there])[0] if n > 1 else {}
+        lost = replace(explainer, model=untrained).maps(*here)[0]
+        for test, maps in zip(ENDS, (mine | again, another, lost), strict=True):
             for key, moved in maps.items():
                 values[test, key][rows] = compare(mine[key], moved, ["rmse"])["rmse"]
     return means([Entry(*key, test, value) for (test, key), value in values.items()], seed=seed)
@@ -173,13 +151,8 @@ def scale(
 def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
     """Drift between its floor (0) and the map of another image (1): (rmse - floor) / (ceiling - floor).
 
-    Args:
-        drift: has the columns method, layer, rmse. trust: holds the rows of `scale`.
-
-    Returns:
-        A value per row of `drift`, with its index; above 1 where a map moves further than to that of
-        another image. NaN where the ceiling is not above the floor by more than rounding makes (1e-4: all
-        images have the same map), or a method and layer has none.
+    `trust` holds the rows of `scale`. NaN where the ceiling is not above the floor by more than rounding
+    makes (all images have the same map), or a method and layer has none.
     """
     limits = trust[trust["test"].isin(ENDS)].pivot(index=["method", "layer"], columns="test", values="value")
     limits = limits.reindex(pd.MultiIndex.from_frame(drift[["method", "layer"]]))
@@ -189,10 +162,7 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
 
 
 def between(maps: Mapping[Key, np.ndarray]) -> pd.DataFrame:
-    """How alike the maps of two methods are at the same layer: the median rank correlation over the images.
-
-    Args:
-        maps: from `medrob.saliency.explain`, ``{(method, layer): raw maps (N, h, w)}``.
+    """How alike raw maps of two methods are at the same layer: the median rank correlation over the images.
 
     Returns:
         A row for each two methods at each layer: layer, method, other, value, images (whose maps count).
