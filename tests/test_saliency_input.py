@@ -1,18 +1,29 @@
-"""Networks and inputs out of the ordinary: explained as well as can be, or refused in clear words."""
+"""What holds for every method; and networks out of the ordinary: explained, or refused in clear words."""
 
+import contextlib
+import itertools
 from collections import namedtuple
 
 import numpy as np
 import pytest
 import torch
-import torchvision
 from test_saliency import network, pictures, to_input
 from torch import nn
 
 from medrob import drift, models, trust
 from medrob.models import as_input
 from medrob.saliency import ONE_PASS as METHODS
-from medrob.saliency import Settings, attribute, cams, explain, names
+from medrob.saliency import (
+    STOCHASTIC,
+    Noise,
+    Settings,
+    attribute,
+    cams,
+    explain,
+    layers_for,
+    layers_of,
+    names,
+)
 
 LAYER = "layer3.1"
 
@@ -51,7 +62,7 @@ def state(model):
     return (
         [module.training for module in model.modules()],
         [len(m._forward_hooks) + len(m._forward_pre_hooks) + len(m._backward_hooks) for m in model.modules()],
-        [(id(t), t.requires_grad, id(t.grad), t.is_inference()) for t in tensors],
+        [(id(t), t.requires_grad, id(t.grad)) for t in tensors],
         [t.detach().clone() for t in tensors] + [p.grad.clone() for p in tensors if p.grad is not None],
     )
 
@@ -61,52 +72,66 @@ def assert_same(before, after):
     assert all(torch.equal(a, b) for a, b in zip(before[3], after[3], strict=True))
 
 
-# -- Modes, contexts and what is left behind -----------------------------------------------------------
+# -- Every method --------------------------------------------------------------------------------------
+
+LAYERS, TARGETS = ["layer2.1", "layer4.0"], np.array([0, 2, 1, 1])
 
 
-def test_training_mode_is_handled_and_left_as_found():
-    expected = maps_of(Net().eval())
-    model = Net().train()
-    model.norm.eval()
+@pytest.fixture(scope="module")
+def every():
+    asked = dict(methods=names(), layers=LAYERS, targets=TARGETS, settings=Settings(samples=2))
+    return explain(network(), pictures(4, 16), **asked)
+
+
+def test_shapes_types_and_order(every):
+    assert list(every) == [(method, layer) for method in names() for layer in layers_of(method, LAYERS)]
+    for (_, layer), maps in every.items():
+        side = {"layer2.1": 8, "layer4.0": 2, "input": 16}[layer]
+        assert maps.shape == (4, side, side) and maps.dtype == np.float32 and np.isfinite(maps).all()
+
+
+def test_batch_chunk_order_and_company_do_not_matter_and_the_noise_belongs_to_the_image(every):
+    model, x, targets = network(), to_input(pictures(4, 16)), torch.from_numpy(TARGETS)
+    layers, few = layers_for(model, names(), LAYERS), Settings(samples=2, chunk=5)
+    asked = dict(methods=names(), layers=LAYERS, targets=TARGETS, settings=few)
+    assert_close(explain(model, pictures(4, 16), **asked, batch_size=3), every, 2e-5)
+
+    def maps_of(rows, seed, places):
+        noise = Noise(seed, places)
+        found, _ = attribute(model, x[rows], names(), layers, targets[rows], settings=few, noise=noise)
+        return {key: maps.numpy() for key, maps in found.items()}
+
+    order = [2, 0, 3, 1]
+    assert_close(maps_of(order, 0, order), {key: maps[order] for key, maps in every.items()}, 2e-5)
+    alone, *others = (maps_of([2], seed, [place]) for seed, place in ((0, 2), (1, 2), (0, 0)))
+    assert_close(alone, {key: maps[2:3] for key, maps in every.items()}, 2e-5)
+    for other, (method, layer) in itertools.product(others, every):
+        mine = alone[method, layer]
+        same = np.allclose(other[method, layer], mine, rtol=0, atol=1e-6 * np.abs(mine).max())
+        assert same == (method not in STOCHASTIC)
+
+
+@pytest.mark.parametrize("method", names())
+@pytest.mark.parametrize("passes", [0, 1, 1000])
+def test_the_network_is_left_as_found_even_after_an_error_and_nothing_is_said(
+    method, passes, capsys, recwarn
+):
+    model, count, x = network().train(), itertools.count(), to_input(pictures(3, 16))
+    model.backbone.layer2.eval()
+    model.backbone.conv1.weight.requires_grad_(False)
+    model(x).sum().backward()  # gradients that are there stay
+
+    def fail(module, inputs):
+        if next(count) >= passes:
+            raise KeyError("in the middle")
+
+    model.backbone.layer4.register_forward_pre_hook(fail)
     before, random = state(model), torch.get_rng_state()
-    assert_close(maps_of(model), expected)
+    with pytest.raises(KeyError) if passes == 0 else contextlib.suppress(KeyError, ValueError):
+        explain(model, pictures(3, 16), methods=[method], layers=["layer2.0"], settings=Settings(samples=2))
     assert_same(before, state(model))
     assert torch.equal(torch.get_rng_state(), random)  # dropout drew nothing
-
-
-def test_gradients_that_are_there_stay():
-    model = Net()
-    model(to_input(pictures(3, 16))).sum().backward()
-    before = state(model)
-    assert len(before[3]) > len([*model.parameters(), *model.buffers()])  # some have a .grad
-    maps_of(model)
-    assert_same(before, state(model))
-
-
-def test_a_network_that_fails_in_the_middle_is_left_as_found():
-    class Failing(Net):
-        calls = 0
-
-        def forward(self, x):
-            logits = super().forward(x)
-            self.calls += 1
-            if self.calls == 2:
-                raise KeyError("lost")
-            return logits
-
-    model = Failing().train()
-    before = state(model)
-    with pytest.raises(KeyError, match="lost"):
-        maps_of(model, batch_size=1)
-    assert_same(before, state(model))
-    assert model.calls == 2
-
-
-def test_hooks_are_taken_back_when_one_cannot_be_set():
-    model = Net().eval()
-    with pytest.raises(AttributeError):
-        cams(model, to_input(pictures(3, 16)), ["gradcam"], {"layer": model.layer, "bad": "fc"})
-    assert not model.layer._forward_hooks
+    assert not any(capsys.readouterr()) and not recwarn.list
 
 
 def test_a_network_without_parameters():
@@ -187,10 +212,11 @@ STOPS = {
 def test_a_step_without_gradient_is_named(stop):
     model = Net(head=STOPS[stop]).train()
     before = state(model)
-    with pytest.raises(
-        ValueError, match=r"Net has a step that stops the gradient .*; score CAMs and occlusion"
-    ):
-        maps_of(model, ["gradcam"])
+    for method in ("gradcam", "saliency"):
+        with pytest.raises(
+            ValueError, match=r"Net has a step that stops the gradient .*; score CAMs and occlus"
+        ):
+            explain(model, pictures(3, 16), methods=[method], layers=["layer"])
     assert_same(before, state(model))
     assert np.isfinite(maps_of(model, ["scorecam"])["scorecam"]).all()  # as the message says
 
@@ -243,18 +269,6 @@ def test_networks_that_give_no_logits(head, came, method):
         maps_of(Net(head=head), [method])
 
 
-def test_googlenet_gives_logits_alone_where_it_is_explained():
-    model = torchvision.models.GoogLeNet(num_classes=3, aux_logits=True, init_weights=False)
-    x = to_input(pictures(1, 32, 3))
-    layers = {"inception5b": model.inception5b}
-    assert (
-        explain(model.train(), pictures(1, 32, 3), methods=["gradcam"], layers=[*layers]) and model.training
-    )
-    model.aux1 = model.aux2 = nn.Flatten()  # smaller images than its own do
-    with pytest.raises(ValueError, match="GoogLeNet gives GoogLeNetOutputs for 2 images"):
-        cams(model, x.repeat(2, 1, 1, 1), ["gradcam"], layers)
-
-
 class Odd(Net):
     """`layer` gives something else than maps."""
 
@@ -294,7 +308,7 @@ def test_layers_that_give_no_maps(function, match):
     assert_same(before, state(model))
 
 
-# -- Devices -------------------------------------------------------------------------------
+# -- Other devices, and maps of the input ----------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")
@@ -312,7 +326,7 @@ def test_methods_without_a_gradient_take_networks_without_one():
     model, x = Net(head=STOPS["detach"]).eval(), to_input(pictures(3, 16))
     maps, logits = attribute(model, x, ["occlusion"], {})
     assert maps["occlusion", "input"].shape == (3, 16, 16)
-    assert torch.equal(logits, model(as_input(model, x))) and not logits.is_inference()
+    assert torch.equal(logits, model(as_input(model, x)))
 
 
 class Plain(nn.Module):
@@ -371,13 +385,3 @@ def test_guided_backprop_and_deeplift_see_past_a_normalisation_in_a_sequence():
     images = np.random.default_rng(0).integers(0, 256, (2, 8, 8, 1), np.uint8)
     found = explain(network, images, methods=["guided-backprop", "deeplift"], layers="all")
     assert all(np.isfinite(maps).all() and np.abs(maps).max() > 0 for maps in found.values())
-
-
-def test_a_network_without_gradients_is_told_so_by_maps_of_the_input_too():
-    class Stopped(Scaled):
-        def forward(self, x):
-            with torch.no_grad():
-                return super().forward(x)
-
-    with pytest.raises(ValueError, match="Stopped has a step that stops the gradient"):
-        explain(Stopped(), np.zeros((1, 12, 12, 1), np.uint8), methods=["saliency"])

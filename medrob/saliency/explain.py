@@ -49,9 +49,8 @@ def explain(
         targets: the class explained: int (N,), or one for all; None = each image's predicted class.
 
     Returns:
-        ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own resolution;
-        the layer of methods that explain the input itself is "input". A warning names methods and layers
-        whose maps are all `degenerate`, and activations below 0 that a method does not take.
+        ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own resolution; of
+        methods that explain the input itself, at the layer "input". A warning names those all `degenerate`.
     """
     images, methods = check_images(images), check_methods(methods)
     chosen = layers_for(model, methods, layers)
@@ -97,7 +96,7 @@ def attribute(
     if x.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()")
     if set(methods) <= {*SCORE_CAMS, "occlusion"}:  # which need no gradient
-        with torch.inference_mode(False), torch.no_grad():
+        with torch.no_grad():
             found, logits = Maps(), forward(model, x.clone(), {})[1]
     else:
         found, logits = cams(model, x, [method for method in methods if method in ONE_PASS], layers, targets)

@@ -111,11 +111,11 @@ def differentiate(
     model: nn.Module, x: Tensor, layers: Layers, targets: Tensor | None
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """A and g of every layer, and the logits, from one forward and one backward pass."""
-    with torch.inference_mode(False), torch.enable_grad():
+    with torch.enable_grad():
         # The input requires a gradient, so that networks with frozen parameters can be explained.
         # It is copied, so that a network whose first step is in place can change it.
         outputs, logits = forward(model, as_input(model, x).detach().clone().requires_grad_().clone(), layers)
-        chosen = classes(targets, logits)[:, None].clone()
+        chosen = classes(targets, logits)[:, None]
         activations = {layer: map_output(layer, outputs[layer], layers[layer]) for layer in layers}
         if not logits.requires_grad:
             raise ValueError(
@@ -163,8 +163,7 @@ def smooth_gradcam_plus_plus(batch: Batch, layers: Layers) -> Maps:
 
     The gradients are those of noisy images, which are not clipped, the activations those of the images.
     """
-    with torch.inference_mode(False), torch.no_grad():
-        # A copy: what is made in inference mode cannot be changed or differentiated later.
+    with torch.no_grad():
         outputs, _ = forward(batch.model, batch.x.clone(), layers)
     activations = {layer: map_output(layer, outputs[layer], layers[layer]) for layer in layers}
     warn_signed([SMOOTH], activations)

@@ -8,7 +8,6 @@ from __future__ import annotations
 import copy
 import warnings
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 
 import torch
 import torch.nn.functional as F
@@ -19,7 +18,6 @@ from medrob.models import Normalise
 from medrob.saliency.batch import Batch, Maps
 
 INPUT = "input"
-STEPS = 50  # of integrated gradients, at least
 WINDOW = 0.125  # side of the patch that occlusion covers, in shares of the image's side
 OWN = "own_relu_"
 RELUS = (F.relu, F.relu_, torch.relu, torch.relu_, "relu", "relu_")
@@ -53,9 +51,9 @@ def integrated_gradients(model: nn.Module, x: Tensor, batch: Batch) -> Tensor:
     """Grey level times the mean gradient on the way from black, with its sign (Sundararajan et al. 2017).
 
     The sum over the map is the logit's rise from black to the image, up to the error of the steps
-    (Gauss-Legendre), which is some per cent of the largest rises in networks with many ReLUs.
+    (Gauss-Legendre, at least 50), which is some per cent of the largest rises in networks with many ReLUs.
     """
-    steps, chunk = max(batch.settings.samples, STEPS), max(batch.settings.chunk, len(x))
+    steps, chunk = max(batch.settings.samples, 50), max(batch.settings.chunk, len(x))
     method = IntegratedGradients(model)
     return method.attribute(x, target=batch.targets, n_steps=steps, internal_batch_size=chunk).sum(1)
 
@@ -103,9 +101,8 @@ BY_RELU = ("guided-backprop", "deeplift")  # which captum treats one by one
 def pixel_maps(batch: Batch, methods: Sequence[str]) -> Maps:
     """Maps of the input, (N, H, W), by methods of `PIXEL`, under the layer "input"."""
     found = {}
-    with torch.inference_mode(False), torch.enable_grad(), warnings.catch_warnings():
+    with torch.enable_grad(), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # captum tells of its own hooks
-        batch = replace(batch, targets=batch.targets.clone())  # which may be of inference mode
         for method in methods:
             network = _Copying(separated(batch.model) if method in BY_RELU else batch.model)
             x = batch.x.detach().clone().requires_grad_()

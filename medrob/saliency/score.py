@@ -55,7 +55,7 @@ def score_cams(batch: Batch, methods: Sequence[str], layers: Layers) -> Maps:
     """
     found: Maps = {}
     calls: Counter[str] = Counter()  # of each layer in one pass: its maps are those of the last time
-    with torch.inference_mode():
+    with torch.no_grad():
         with contextlib.ExitStack() as stack:
             for layer, module in layers.items():
                 count = module.register_forward_hook(lambda *_, layer=layer: calls.update([layer]))
@@ -74,7 +74,7 @@ def score_cams(batch: Batch, methods: Sequence[str], layers: Layers) -> Maps:
                     w = _mask_weights(batch, A, kept, fields, MASKS[method])
                 weights = torch.zeros_like(A[:, :, 0, 0]).scatter(1, kept, w)
                 found[method, layer] = torch.einsum("nk,nkhw->nhw", weights, A)
-    return {key: maps.clone() for key, maps in found.items()}  # outside inference mode: ordinary tensors
+    return found
 
 
 def _scores(

@@ -7,15 +7,11 @@ as a thesis script would (an image, a layer, a method at a time) and at its best
 pass a method; it lacks HiResCAM, so that its four methods count as five). pytorch-grad-cam gives the mean of
 the layers it is given, so that each layer needs a call. Both normalise their maps; ours are raw, and
 `compare` prepares them: the cost of all similarities is printed beside. Score-CAM is compared at the
-last layer. Times are the best of three rounds: of the processor with one thread, else by the clock. Memory
-is the peak of a process of its own that explains one, two and four times as many images in such batches.
+last layer. Times are the best of three rounds: of the processor with one thread, else by the clock.
 """
 
 import argparse
 import os
-import resource
-import subprocess
-import sys
 import time
 import warnings
 from collections.abc import Callable, Sequence
@@ -32,7 +28,7 @@ from torchcam import methods as torchcam
 
 from medrob import models
 from medrob.drift import SIMILARITIES, USUAL, PreparedMaps, compare
-from medrob.saliency import Settings, attribute, cams, explain
+from medrob.saliency import Settings, attribute, cams
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 TORCHCAM = (torchcam.GradCAM, torchcam.GradCAMpp, torchcam.XGradCAM, torchcam.LayerCAM)
@@ -96,11 +92,8 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=28)
     parser.add_argument("--batch", type=int, default=64)
     parser.add_argument("--device", default="auto")
-    parser.add_argument("--peak", type=int, default=0, help="print the peak memory for so many images alone")
     options = parser.parse_args()
     device = models.pick_device(options.device)
-    if options.peak:
-        return print(peak(options, device))
     model = models.build(in_channels=1, num_classes=2, width=options.width, seed=0).eval().to(device)
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (options.batch, 1, options.size, options.size), np.uint8)
@@ -136,30 +129,6 @@ def main() -> None:
         took = seconds(lambda names=names: measure(names), device)
         print(f"{label:38}{took:9.3f} s{took / ours:32.2f} times explain()")
     score_cam(model, x[:8], device)
-    memory(options)
-
-
-def peak(options: argparse.Namespace, device: torch.device) -> float:
-    """MiB that this process has needed at most, or its GPU memory, to explain `--peak` images in batches."""
-    model = models.build(in_channels=1, num_classes=2, width=options.width, seed=0)
-    images = np.random.default_rng(0).integers(
-        0, 256, (options.peak, options.size, options.size, 1), np.uint8
-    )
-    explain(model, images, methods=METHODS, batch_size=options.batch, device=str(device))
-    if device.type == "cuda":
-        return torch.cuda.max_memory_allocated() / 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
-
-
-def memory(options: argparse.Namespace) -> None:
-    """Peak memory for 1, 2 and 4 batches of images, each in a process of its own."""
-    needed = []
-    for times in (1, 2, 4):
-        call = [sys.executable, __file__, "--peak", str(times * options.batch)]
-        call += [f"--{name}={getattr(options, name)}" for name in ("width", "size", "batch", "device")]
-        needed.append(float(subprocess.run(call, check=True, capture_output=True, text=True).stdout))
-    ratios = ", ".join(f"{n / needed[0]:.3f}" for n in needed)
-    print(f"peak memory, 1, 2, 4 batches: {', '.join(f'{n:.0f}' for n in needed)} MiB; ratios {ratios}")
 
 
 def score_cam(model: nn.Module, x: torch.Tensor, device: torch.device) -> None:
