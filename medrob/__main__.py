@@ -1,7 +1,5 @@
 """What can be asked about runs from a terminal: ``python -m medrob runs``."""
 
-from __future__ import annotations
-
 import argparse
 import sys
 from pathlib import Path
@@ -15,9 +13,9 @@ def main(arguments: list[str] | None = None) -> int:
     command = commands.add_parser("verify", help="are the files of a run those that were made?")
     command.add_argument("run", help="its name, or its folder, such as data/runs/demo")
     command = commands.add_parser("report", help="write a folder of HTML that opens from disk")
-    command.add_argument("--folder", type=Path, default=None, help="where to; default report/")
+    command.add_argument("--folder", type=Path, help="where to; default report/")
     command.add_argument("--title", default="Study")
-    command.add_argument("--study", type=Path, default=None, help="only the runs of this study; default all")
+    command.add_argument("--study", type=Path, help="only the runs of this study; default all")
     command = commands.add_parser("execute", help="execute a notebook, as the Snakefile does")
     command.add_argument("notebook", type=Path)
     command.add_argument("run")
@@ -25,45 +23,10 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("parameters", help="YAML")
     given = parser.parse_args(arguments)
     try:
-        return {"runs": _runs, "verify": _verify, "report": _report, "execute": _execute}[given.command](
-            given
-        )
+        return _execute(given) if given.command == "execute" else _tell(given)
     except (ValueError, OSError) as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         return 1
-
-
-def _runs(given: argparse.Namespace) -> int:
-    from medrob.files import home
-    from medrob.report import as_text, overview
-
-    table = overview()
-    nothing = f"There are no runs in {home()}/data/runs; `make run` makes them."
-    print(as_text(table).to_string(index=False) if len(table) else nothing)
-    return 0
-
-
-def _verify(given: argparse.Namespace) -> int:
-    from medrob.report import verify
-    from medrob.run import Run
-
-    where = Path(given.run)
-    run = Run(where.resolve() if where.is_dir() else given.run)
-    problems = verify(run)
-    print("\n".join(problems) or f"{run.name}: all files are those that were made, from the same data.")
-    return 1 if problems else 0
-
-
-def _report(given: argparse.Namespace) -> int:
-    from medrob import report, study
-    from medrob.files import home
-
-    runs = None
-    if given.study:
-        found = study.load(given.study)
-        runs = [*found.runs, *found.compare]
-    print(report.write(given.folder or home() / "report", title=given.title, runs=runs))
-    return 0
 
 
 def _execute(given: argparse.Namespace) -> int:
@@ -73,6 +36,27 @@ def _execute(given: argparse.Namespace) -> int:
     from medrob.run import Run
 
     execute(given.notebook, Run(given.run), given.key, yaml.safe_load(given.parameters))
+    return 0
+
+
+def _tell(given: argparse.Namespace) -> int:
+    from medrob import report, study
+    from medrob.files import home
+    from medrob.run import Run
+
+    if given.command == "runs":
+        table = report.overview()
+        nothing = f"There are no runs in {home()}/data/runs; `make run` makes them."
+        print(table.to_string(index=False) if len(table) else nothing)
+    elif given.command == "report":
+        of = study.load(given.study) if given.study else None
+        runs = [*of.runs, *of.compare] if of else None
+        print(report.write(given.folder or home() / "report", title=given.title, runs=runs))
+    else:
+        run = Run(Path(given.run).resolve() if Path(given.run).is_dir() else given.run)
+        problems = report.verify(run)
+        print("\n".join(problems) or f"{run.name}: all files are those that were made, from the same data.")
+        return 1 if problems else 0
     return 0
 
 

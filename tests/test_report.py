@@ -1,3 +1,5 @@
+"""The report, the list of runs, and whether the files of a run are those that were made."""
+
 import json
 import re
 import shutil
@@ -9,7 +11,7 @@ import pytest
 from medrob import config, data, report, thesis
 from medrob.__main__ import main
 from medrob.files import checksum, home
-from medrob.report import as_text, overview, verify
+from medrob.report import overview, verify
 from medrob.report.pages import with_formulas
 from medrob.run import STAGES, Run
 from medrob.stage import Stage
@@ -29,8 +31,8 @@ def make(name="one", stages=STAGES, seed=0):
             about = {"parameters": began, "splits": data.describe(*whole.values())}
             run.path("data.json").write_text(json.dumps(about))
         if stage == "03_test":
-            clean = {"corruption": ["clean"], "metric": ["auc"], "class": ["all"], "value": [0.9123]}
-            run.save_table("scores", pd.DataFrame(clean | {"low": [0.9], "high": [0.925]}))
+            clean = dict(severity=[0], metric=["auc"], value=[0.9123], low=[0.9], high=[0.925])
+            run.save_table("scores", pd.DataFrame(clean | {"class": ["all"]}))
         keep(run, stage, seed, made_from)
         notebook(run.path("notebooks", f"{stage}.ipynb"), f"What {stage} says & thinks.")
     return run
@@ -63,24 +65,23 @@ def notebook(path, text):
     nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
 
 
+# The report
+
+
 def test_the_report_is_whole_and_needs_no_network():
     make("one")
     make("two", seed=1)
     (home() / "figures" / "one").mkdir(parents=True)
     (home() / "figures" / "one" / "summary.png").write_bytes(b"png")
     folder = home() / "report"
-    index = report.write(folder, title="A <study>")
+    text = report.write(folder, title="A <study>").read_text()
     pages = {str(file.relative_to(folder)) for file in folder.rglob("*.html")}
     assert pages == {"index.html", *(f"{r}/{p}.html" for r in ("one", "two") for p in STAGES)}
+    distant = r"""(?:src|href)=["'](?:https?:)?//|url\(["']?(?:https?:)?//|@import|<script"""
     for page in folder.rglob("*.html"):
-        text = page.read_text()
-        assert not re.findall(
-            r"""(?:src|href)=["'](?:https?:)?//|url\(["']?(?:https?:)?//|@import""", text
-        ), page
-        assert "<script" not in text
-        for link in re.findall(r"""(?:src|href)="([^"#:]+)["#]""", text):
+        assert not re.findall(distant, page.read_text()), page
+        for link in re.findall(r"""(?:src|href)="([^"#:]+)["#]""", page.read_text()):
             assert (page.parent / link).exists(), (page, link)
-    text = index.read_text()
     assert "A &lt;study&gt;" in text and "What 05_analysis says &amp; thinks." in text
     assert "0.912 (0.900-0.925)" in text and "complete" in text and "one/summary.png" in text
     assert "What 04_heatmaps says" not in text and "peak_memory_mb" in text and "phantom" in text
@@ -89,24 +90,21 @@ def test_the_report_is_whole_and_needs_no_network():
 
 def test_a_report_replaces_a_report_and_nothing_else():
     make("one", ["01_augment"])
-    folder = home() / "report"
+    folder, mine = home() / "report", home() / "mine"
     report.write(folder)
     Run("one").path("notebooks", "01_augment.ipynb").unlink()
     report.write(folder)
     assert not (folder / "one" / "01_augment.html").exists()
-    (home() / "mine").mkdir()
-    (home() / "mine" / "thesis.tex").touch()
-    with pytest.raises(ValueError, match="holds something else than a report"):
-        report.write(home() / "mine")
-    (home() / "mine" / "index.html").touch()
-    (folder / "one" / "notes.txt").touch()
-    for place, name in ((home() / "mine", "index.html, thesis.tex"), (folder, "one/notes.txt")):
+    mine.mkdir()
+    for file in (mine / "index.html", mine / "thesis.tex", folder / "one" / "notes.txt"):
+        file.touch()
+    for place, name in ((mine, "index.html, thesis.tex"), (folder, "one/notes.txt")):
         with pytest.raises(ValueError, match=rf"holds something else than a report \({name}\)"):
             report.write(place)
     assert (folder / "one" / "notes.txt").exists()
 
 
-def test_a_report_of_one_study_alone(capsys):
+def test_a_report_of_one_study_alone():
     for name in ("one", "two", "other"):
         make(name, ["01_augment"])
     (home() / "my.yaml").write_text("runs: {one: {}, two: {}, later: {}}")
@@ -115,26 +113,17 @@ def test_a_report_of_one_study_alone(capsys):
     assert 'href="#one"' in text and 'href="#two"' in text and "other" not in text
 
 
-def test_no_runs_no_report():
-    with pytest.raises(FileNotFoundError, match=r"there are no runs in .* `make run` makes them"):
-        report.write(home() / "report")
-
-
-def test_a_failed_notebook_is_shown_as_such():
+def test_what_failed_was_cut_off_or_is_no_run_does_not_stop_the_report():
     run = make("one", ["01_augment"])
     notebook(run.path("notebooks", "02_train.partial.ipynb"), "half")
-    report.write(home() / "report")
-    assert "02_train failed or is running" in (home() / "report" / "index.html").read_text()
     assert overview().loc[0, "state"] == "running or cut off in 02_train"
-
-
-def test_what_was_cut_off_or_is_no_run_does_not_stop_the_report():
-    run = make("one", ["01_augment"])
+    run.path("notebooks", "03_test.partial.ipynb").write_text('{"cells": 3}')
     run.path("notebooks", "05_analysis.partial.ipynb").write_bytes(b'{"cells": [\xff')
-    run.path("notebooks", "02_train.partial.ipynb").write_text('{"cells": 3}')
     (home() / "data" / "runs" / "my run").mkdir()
-    report.write(home() / "report")
-    assert "was cut off" in (home() / "report" / "one" / "05_analysis.html").read_text()
+    text = report.write(home() / "report").read_text()
+    assert "02_train, 03_test, 05_analysis failed or is running" in text and "my run" not in text
+    pages = [file.name for file in (home() / "report" / "one").iterdir()]
+    assert sorted(pages) == ["01_augment.html", "02_train.html"]
 
 
 def test_a_comparison_says_what_is_of_all_its_runs():
@@ -162,24 +151,19 @@ def exported(run, stage, *names):
     bundle.document(STAGES)
 
 
-def test_a_run_as_it_was_made_is_verified(capsys):
-    make("one")
-    for stage in STAGES:
-        exported(Run("one"), stage, f"{stage}_t")
-    assert verify(Run("one")) == []
-    assert main(["verify", "one"]) == 0 and main(["verify", str(Run("one").folder)]) == 0
-    assert "all files are those that were made" in capsys.readouterr().out
-
-
 def test_verify_names_what_is_missing_altered_or_mixed(capsys):
     run = make("one")
+    for stage in STAGES:
+        exported(run, stage, f"{stage}_t")
+    assert verify(run) == []
+    assert main(["verify", "one"]) == 0 and main(["verify", str(run.folder)]) == 0
+    assert "all files are those that were made" in capsys.readouterr().out
     run.path("drift.parquet").write_text("another")
     run.path("model.json").unlink()
-    told = "\n".join(verify(run))
+    assert main(["verify", "one"]) == 1
+    told = capsys.readouterr().out
     assert "drift.parquet was changed after 04_heatmaps wrote it" in told
     assert "model.json is missing; notebook 02_train makes it" in told
-    assert main(["verify", "one"]) == 1
-    assert "model.json is missing" in capsys.readouterr().out
     assert verify(Run("none")) == [f"{Run('none').path('run.json')} records no finished stage"]
 
 
@@ -200,8 +184,8 @@ def test_verify_looks_at_what_the_thesis_takes_and_at_the_executed_notebooks():
     run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
     problems = [
         "the entry of 01_augment in run.json was altered",
-        "notebooks/03_test.ipynb is missing",
-        "notebooks/04_heatmaps.ipynb was changed after the study executed it",
+        "runs/one/notebooks/03_test.ipynb is missing",
+        "runs/one/notebooks/04_heatmaps.ipynb was changed after it was made",
         "figures/one/03_test_a.csv was changed after it was made",
         "figures/one/03_test_b.tex is missing; notebook 03_test makes it",
         "figures/one/numbers.tex was changed after it was made",
@@ -239,35 +223,25 @@ def test_a_comparison_is_a_run_of_its_own():
 
 
 def test_all_runs_are_listed(capsys):
+    with pytest.raises(FileNotFoundError, match=r"there are no runs in .* `make run` makes them"):
+        report.write(home() / "report")
+    assert main(["runs"]) == 0
+    assert "There are no runs" in capsys.readouterr().out
     make("one")
     make("two", ["01_augment", "02_train"])
-    (home() / "data/runs/three").mkdir()
-    (home() / "data/runs/four").mkdir()
+    for name in ("three", "four"):
+        (home() / "data" / "runs" / name).mkdir()
     (home() / "data/runs/four/run.json").write_text("{")
     table = overview().set_index("run")
-    assert table["state"].to_dict()["one"] == "complete" and table.loc["one", "auc"] == 0.912
+    assert table.loc["one", "state"] == "complete" and table.loc["one", "auc"] == "0.912 (0.900-0.925)"
     assert table.loc["two", "state"] == "done to 02_train" and table.loc["three", "state"] == "begun"
     assert "damaged" in table.loc["four", "state"]
     partial = Run("two").path("notebooks", "03_test.partial.ipynb")
     notebook(partial, "text")
-    assert overview().set_index("run").loc["two", "state"] == "running or cut off in 03_test"
     book = nbformat.read(partial, as_version=4)
     book.cells[1].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))
     nbformat.write(book, partial)
-    assert overview().set_index("run").loc["two", "state"] == "failed in 03_test"
+    Run("one").path("drift.parquet").unlink()
     assert main(["runs"]) == 0
     told = capsys.readouterr().out
-    assert "complete" in told and "0.912 (0.900-0.925)" in told and "nan" not in told.lower()
-
-
-def test_data_go_by_their_last_name_where_it_is_one():
-    rows = [{"run": "a", "data": "x/mine.npz"}, {"run": "b", "data": "phantom"}, {"run": "c"}]
-    table = pd.DataFrame(rows, columns=["run", "data", "seed", "auc", "low", "high"])
-    assert as_text(table)["data"].tolist() == ["mine.npz", "phantom", ""]
-    table.loc[1, "data"] = "y/mine.npz"
-    assert as_text(table)["data"].tolist() == ["x/mine.npz", "y/mine.npz", ""]
-
-
-def test_no_runs_are_no_error(capsys):
-    assert main(["runs"]) == 0
-    assert "There are no runs" in capsys.readouterr().out
+    assert "failed in 03_test" in told and "drift.parquet is missing" in told and "nan" not in told.lower()

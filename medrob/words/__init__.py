@@ -1,7 +1,6 @@
 """Every sentence that is written from numbers, as Markdown text.
 
-A function takes the table that the function of the same name makes (`medrob.analysis`, `medrob.trust`,
-`medrob.evaluation`), and, where the table holds several maps, the method, layer and severity of one.
+A function takes the table that the function of the same name makes; of several maps, also which one is meant.
 """
 # ruff: noqa: I001  several names a line
 

@@ -1,7 +1,5 @@
 """What drift says of loss: the declared tests, drift as a warning, runs side by side. For notebook 05."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from itertools import pairwise

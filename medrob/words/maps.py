@@ -1,7 +1,5 @@
 """What the maps say: how far they move, and what the checks of trust make of them. For notebook 04."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -113,10 +111,9 @@ def faithfulness(trust: pd.DataFrame) -> str:
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
-    """Does the map lie on the lesion when clean, and does it still at the highest severity?
+    """Does the map lie on the lesion when clean, and still at the highest severity, more than by chance?
 
-    It is judged by the paired difference to chance: the share of each image that its lesion covers. Preserved
-    and flipped predictions are kept apart: a map may move when its class is no longer predicted.
+    Chance is the share of each image that its lesion covers.
     """
     if trust.empty:
         return say("localisation", "no_masks")

@@ -1,7 +1,5 @@
 """What data, training, predictions and scores say. For notebooks 01 to 03."""
 
-from __future__ import annotations
-
 from typing import Any
 
 import numpy as np

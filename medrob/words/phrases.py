@@ -1,7 +1,5 @@
 """How a sentence is made of numbers: intervals, names, counts, lists, and what a verdict is called."""
 
-from __future__ import annotations
-
 import re
 import string
 import tomllib
