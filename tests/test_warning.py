@@ -1,17 +1,15 @@
 """How well a signal finds failures, against scikit-learn and by hand."""
 
-from itertools import combinations
-
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import roc_auc_score
 
 from medrob import analysis
 from medrob.analysis import Evidence
-from medrob.analysis.detection import auroc_interval, detect, precision_interval, random_precision, roc_within
 from medrob.analysis.evidence import doubts
+from medrob.analysis.statistics import auroc_interval, detect, roc_within
 from medrob.analysis.warning import COVERAGES, logistic
 
 HEAD = dict(method="gradcam", layer="deep")
@@ -38,29 +36,14 @@ def each(signal, happened, group):
 @pytest.mark.parametrize("digits", [8, 0])  # 0: ties
 def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
     signal, happened, weights, group = strata(digits=digits)
-    auroc, precision, chance = detect(signal, happened[None], weights, group)[0]
+    auroc = detect(signal, happened, weights, group)
     for b in range(3):
-        areas, precisions, pairs, events = [], [], [], []
+        areas, pairs = [], []
         for s, e, known in each(signal, happened, group):
             w = weights[known, b]
             areas.append(roc_auc_score(e, s, sample_weight=w))
-            precisions.append(average_precision_score(e, s, sample_weight=w))
             pairs.append(w[e].sum() * w[~e].sum())
-            events.append(w[e].sum())
         assert auroc[b] == pytest.approx(np.average(areas, weights=pairs), abs=1e-6)
-        assert precision[b] == pytest.approx(np.average(precisions, weights=events), abs=1e-6)
-    parts = [(random_precision(len(e), e.sum()), e.sum()) for _, e, _ in each(signal, happened, group)]
-    shares, counts = zip(*parts, strict=True)
-    assert chance == pytest.approx(np.average(shares, weights=counts))
-
-
-@pytest.mark.parametrize(("n", "events"), [(2, 1), (5, 2), (6, 5), (6, 1)])
-def test_the_chance_of_precision_is_the_mean_over_all_orders(n, events):
-    found = [
-        average_precision_score([i in at for i in range(n)], np.arange(n)[::-1])
-        for at in combinations(range(n), events)
-    ]
-    assert random_precision(n, events) == pytest.approx(np.mean(found))
 
 
 def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
@@ -71,24 +54,11 @@ def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     assert auroc_interval(spread, 4, 40) == pytest.approx((0.61, 0.99))
 
 
-def test_the_interval_of_precision_is_about_its_value():
-    samples = np.r_[0.5, np.linspace(0.6, 0.8, 101)]
-    assert precision_interval(samples) == pytest.approx((0.405, 0.595))
-
-
-def test_a_signal_that_knows_nothing_reaches_the_chance_of_precision():
-    rng = np.random.default_rng(1)
-    happened = rng.random((4, 4000)) < 0.3
-    weights, group = np.ones((4000, 1), np.float32), np.arange(4000) % 3
-    _, precision, chance = detect(rng.normal(size=happened.shape), happened[None], weights, group)[0]
-    assert precision[0] == pytest.approx(chance, abs=0.02)
-
-
 def test_the_area_below_the_curve_is_the_auroc():
     signal, happened, weights, group = strata()
     curves = roc_within(signal, happened, weights, group, np.linspace(0, 1, 20001))
     area = np.trapezoid(curves, np.linspace(0, 1, 20001), axis=1)
-    assert area == pytest.approx(detect(signal, happened[None], weights, group)[0][0], abs=2e-3)
+    assert area == pytest.approx(detect(signal, happened, weights, group), abs=2e-3)
     assert (curves[:, -1] == pytest.approx(1)) and (np.diff(curves, axis=1) >= -1e-9).all()
 
 
@@ -96,8 +66,7 @@ def test_nothing_to_detect_is_nan():
     signal, happened, weights, group = strata()
     alone = np.broadcast_to(group == 0, happened.shape)  # all images of one class: nothing within a class
     for events in (np.zeros_like(happened), np.ones_like(happened), alone):
-        auroc, precision, _ = detect(signal, events[None], weights, group)[0]
-        assert np.isnan(auroc).all() and np.isnan(precision).all()
+        assert np.isnan(detect(signal, events, weights, group)).all()
 
 
 def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies():

@@ -3,51 +3,22 @@
 `Evidence` holds the tables of a run as arrays; every question is a function of it that gives a table.
 """
 
-from medrob.analysis.chance import HOLM, LEVEL, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
+# isort: off
+# fmt: off
 from medrob.analysis.evidence import DOUBT, Evidence
-from medrob.analysis.layout import CONDITION, MAP, rows_of
+from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, twins
 from medrob.analysis.links import PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, moved_and_fell, per_image
-from medrob.analysis.maps import (
-    FAITHFULNESS,
-    FEWEST,
-    THRESHOLD,
-    distinct,
-    failed,
-    faithfulness_table,
-    headline,
-    twins,
-    verdicts,
-)
 from medrob.analysis.means import (
-    by_layer,
-    drift_by_class,
-    drop_and_drift,
-    lines_over_corruptions,
-    lines_over_images,
-    mean_drift,
-    strata,
+    FAITHFULNESS, FEWEST, THRESHOLD, by_layer, drift_by_class, drop_and_drift, failed, faithfulness_table,
+    lines_over_corruptions, lines_over_images, mean_drift, strata, verdicts,
 )
 from medrob.analysis.questions import (
-    QUESTIONS,
-    answers,
-    answers_of_runs,
-    declared,
-    declared_kinds,
-    sensitivity,
-    summary,
-    tests,
+    QUESTIONS, answers, answers_of_runs, declared, declared_kinds, sensitivity, summary, tests,
 )
 from medrob.analysis.runs import INDEPENDENT, OVERALL, agreement, compare_runs, ranks, repetitions
+from medrob.analysis.statistics import (
+    HOLM, LEVEL, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm,
+)
 from medrob.analysis.warning import (
-    AHEAD,
-    BEST,
-    FOLDS,
-    added,
-    beside,
-    best_warning,
-    failure,
-    flip,
-    risk,
-    roc,
-    warnings_at,
+    AHEAD, BEST, FOLDS, added, beside, best_warning, failure, flip, risk, roc, warnings_at,
 )

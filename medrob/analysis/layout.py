@@ -1,6 +1,4 @@
-"""The tables of a run as arrays: conditions by images, and maps by conditions by images."""
-
-from __future__ import annotations
+"""The tables of a run as arrays, which of its maps a text quotes, and which are one and the same."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,16 +12,15 @@ CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
 EVERY = "all"  # corruptions
 INPUT = "input"  # the layer of methods that explain the input itself
+USABLE = 0.1  # the share of maps that may be degenerate; declared
+SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
 
 
 @dataclass(frozen=True)
 class Cube:
-    """One column of the drift as an array.
+    """One column of the drift, float64 (maps, conditions, images); NaN where there is no usable map.
 
-    Attributes:
-        values: float64 (maps, conditions, images); NaN where a map is degenerate or was not made.
-        maps: (method, layer), in their order in the table. conditions: (corruption, severity), likewise.
-        images: sorted indices.
+    Maps (method, layer) and conditions (corruption, severity) are in their order in the table, images sorted.
     """
 
     values: np.ndarray
@@ -38,34 +35,26 @@ class Cube:
 
 def cube(drift: pd.DataFrame, column: str = "rmse") -> Cube:
     """Lay out one column of the drift; a ValueError if an image has two values of a condition and map."""
-    tables = {"map": drift[MAP], "condition": drift[CONDITION]}
-    pair, condition = (
-        table.groupby(list(table), sort=False, observed=True).ngroup().to_numpy() for table in tables.values()
-    )
-    maps, conditions = (
-        list(table.drop_duplicates().itertuples(index=False, name=None)) for table in tables.values()
-    )
+    places, keys = [], []
+    for columns in (MAP, CONDITION):
+        places.append(drift.groupby(columns, sort=False, observed=True).ngroup().to_numpy())
+        keys.append(list(drift[columns].drop_duplicates().itertuples(index=False, name=None)))
     images, image = np.unique(drift["image"].to_numpy(), return_inverse=True)
-    shape = len(maps), len(conditions), len(images)
-    at = np.ravel_multi_index((pair, condition, image), shape)
+    values = np.full((len(keys[0]), len(keys[1]), len(images)), np.nan)
+    at = np.ravel_multi_index((*places, image), values.shape)
     if len(np.unique(at)) < len(at):
         raise ValueError(
             "the table drift holds two rows of the same image, condition, method and layer; "
             "drop the repeated ones"
         )
-    values = np.full(shape, np.nan)
     values.ravel()[at] = drift[column].to_numpy(float)
-    return Cube(values, maps, pd.MultiIndex.from_tuples(conditions, names=CONDITION), images)
+    return Cube(values, keys[0], pd.MultiIndex.from_tuples(keys[1], names=CONDITION), images)
 
 
 def laid(
     table: pd.DataFrame, columns: Sequence[str], conditions: pd.MultiIndex, images: np.ndarray, name: str
 ) -> dict[str, np.ndarray]:
-    """Columns of a table with a row an image and condition, each as an array (conditions, images).
-
-    Raises:
-        ValueError: an image is missing in a condition, or stands there twice.
-    """
+    """Columns of a table as arrays (conditions, images); a ValueError names an image that it lacks."""
     known = pd.MultiIndex.from_frame(table[["image", *CONDITION]])
     wanted = pd.MultiIndex.from_tuples([(image, *condition) for condition in conditions for image in images])
     for bad, times in ((wanted[~wanted.isin(known)], 0), (known[known.duplicated()], 2)):
@@ -96,11 +85,6 @@ def resampled(n: int, resamples: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
 
 
-def held(table: pd.DataFrame) -> set[tuple[str, int]]:
-    """The conditions of a table."""
-    return set(table[CONDITION].drop_duplicates().itertuples(index=False, name=None))
-
-
 def ends(name: str) -> list[str]:
     """The columns of a value and its interval: ``["gain", "gain_low", "gain_high"]``."""
     return [name, f"{name}_low", f"{name}_high"]
@@ -109,3 +93,53 @@ def ends(name: str) -> list[str]:
 def estimate(samples: np.ndarray) -> tuple[float, float, float]:
     """Value, low and high of samples (1 + resamples,), the first of which is the value."""
     return (samples[0], *interval(samples[1:]))
+
+
+def headline(drift: pd.DataFrame) -> tuple[str, str]:
+    """The method and layer that a text quotes: Grad-CAM if it is there, at the deepest usable block.
+
+    Usable: at most a tenth of its maps are degenerate; if no layer is, the one with the fewest. Chosen
+    before any result is looked at.
+    """
+    methods = list(dict.fromkeys(drift["method"]))
+    method = "gradcam" if "gradcam" in methods else methods[0]
+    bad = drift[drift["method"] == method].groupby("layer", sort=False, observed=True)["degenerate"].mean()
+    return method, str(bad.index[bad <= max(USABLE, bad.min())][-1])
+
+
+def twins(drift: pd.DataFrame) -> pd.DataFrame:
+    """Methods whose maps are the same one at a layer: one piece of evidence, not several.
+
+    At the last block of a network that ends in average pooling and one linear layer, Grad-CAM, HiResCAM
+    and XGrad-CAM are identical; LayerCAM is element-wise Grad-CAM at every layer with activations >= 0.
+    Two methods count as twins where all their drifts (RMSE) agree within 1e-4, over at least four
+    comparisons that differ.
+
+    Returns:
+        A row for each method that repeats another one, Grad-CAM before all, else the earlier: method,
+        layer, same_as.
+    """
+    moved, found = cube(drift), []
+    first: dict[tuple[str, str], np.ndarray] = {}
+    layers = list(dict.fromkeys(layer for _, layer in moved.maps))
+    for method, layer in sorted(moved.maps, key=lambda m: (layers.index(m[1]), m[0] != "gradcam")):
+        x = moved.of(method, layer).ravel()
+        same = (m for (m, at), y in first.items() if at == layer and _agree(x, y))
+        if twin := next(same, None):
+            found.append((method, layer, twin))
+        else:
+            first[method, layer] = x
+    return pd.DataFrame(found, columns=[*MAP, "same_as"])
+
+
+def _agree(x: np.ndarray, y: np.ndarray) -> bool:
+    known = np.isfinite(x) & np.isfinite(y)
+    alone = np.isfinite(x) != np.isfinite(y)  # a map at the border of degenerate, judged apart by rounding
+    enough = len(np.unique(x[known])) >= 4
+    return enough and alone.mean() <= 0.01 and bool((np.abs(x - y)[known] <= SAME).all())
+
+
+def distinct(drift: pd.DataFrame) -> pd.DataFrame:
+    """The drift without the rows of methods that repeat another one at that layer (`twins`)."""
+    again = pd.MultiIndex.from_frame(twins(drift)[MAP])
+    return drift[~pd.MultiIndex.from_frame(drift[MAP]).isin(again)].reset_index(drop=True)

@@ -1,19 +1,14 @@
 """Does the map move where performance falls: between conditions (AUC), and image by image (margin)?"""
 
-from __future__ import annotations
-
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from medrob.analysis.chance import corruption_orders, exchange_p, exchanged
-from medrob.analysis.detection import centred_ranks, members
 from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, EVERY, MAP, estimate, resampled
+from medrob.analysis.statistics import centred_ranks, corruption_orders, exchange_p, members
 from medrob.evaluation import auc, bootstrap_weights, interval
 
 POOLED, WITHIN, PARTIAL = KINDS = ("pooled", "within severity", "partial")
@@ -25,22 +20,18 @@ PER_IMAGE_PARTIAL = "per image, partial"
 def association(evidence: Evidence) -> pd.DataFrame:
     """Between conditions: does the drop of AUC go with the mean drift? For each method and layer.
 
-    Rank correlations (Spearman) over the conditions, three ways:
-    ``pooled``: over all conditions. Both rise with severity, so this is high almost by construction.
-    ``within severity``: ranks taken among the corruptions of the same severity.
-    ``partial``: ranks, less what severity and the RMSE of the image itself explain (linear, on ranks).
-
-    The intervals resample images alone: they tell how sure the numbers of these corruptions are, not what
-    other corruptions would give, which is what p is about. p is two-sided, from exchanging whole corruptions
-    in what is left of the drops (Freedman & Lane 1983), so with five corruptions, which have 120 orders, it
-    is at least 1/120; it is not corrected for many tests here.
+    Rank correlations (Spearman) over the conditions: ``pooled``, high almost by construction, as both rise
+    with severity; ``within severity``, of ranks among the corruptions of the same severity; ``partial``, less
+    what severity and the RMSE of the image explain (linear, on ranks). Intervals resample images, not
+    corruptions; p is two-sided, from exchanging whole corruptions in what is left of the drops (Freedman &
+    Lane 1983): of five, which have 120 orders, it is at least 1/120.
 
     Returns:
-        method, layer, kind, value, low, high, p, conditions (how many: those with a usable map). NaN where
-        fewer than two corruptions, or constant drift, leave nothing to correlate.
+        method, layer, kind, value, low, high, p, conditions (with a usable map). NaN where fewer than two
+        corruptions, or constant drift, leave nothing to correlate.
     """
     moved = evidence.moved
-    w = resampled(len(evidence.all_images), evidence.resamples)
+    w = resampled(evidence.every["predicted"].shape[1], evidence.resamples)
     aucs = condition_aucs(evidence, w)
     drops, weights = aucs[:, :1] - aucs[:, 1:], w[:, evidence.place]
     rows = []
@@ -87,11 +78,10 @@ def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
 def _sides(
     evidence: Evidence, drops: np.ndarray, use: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """The drops of some conditions, ready for each kind of correlation.
+    """For each kind of correlation, the drops of some conditions made ready.
 
-    Returns:
-        What takes out that which is held fixed, (conditions, conditions); standardised ranks (1 + resamples,
-        conditions); their first row in other orders, (orders, conditions).
+    What takes out that which is held fixed, (conditions, conditions); standardised ranks (1 + resamples,
+    conditions); their first row in other orders, (orders, conditions).
     """
     severity, conditions = evidence.severities[use], evidence.moved.conditions[use]
     picture = evidence.distances.groupby(CONDITION)["rmse"].mean().reindex(conditions).to_numpy()
@@ -116,13 +106,9 @@ def _ranks(values: np.ndarray, severity: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def moved_and_fell(evidence: Evidence) -> pd.DataFrame:
-    """Drift and drop of the margin of every image, side by side, for a scatter: the declared method.
-
-    Returns:
-        image, label (as drift has it), corruption, severity, method, layer, rmse, drop.
-    """
+    """Drift (rmse) and drop of the margin of every image under each condition, of the declared method."""
     drift = evidence.drift[evidence.drift["method"] == evidence.declared["method"]]
-    columns = ["image", *[c for c in ("label",) if c in drift], *CONDITION, *MAP, "rmse"]
+    columns = [c for c in ("image", "label", *CONDITION, *MAP, "rmse") if c in drift]
     at = evidence.moved.conditions.get_indexer(pd.MultiIndex.from_frame(drift[CONDITION]))
     images = np.searchsorted(evidence.moved.images, drift["image"])
     return drift[columns].assign(drop=evidence.margin_drop[at, images]).reset_index(drop=True)
@@ -132,15 +118,11 @@ def moved_and_fell(evidence: Evidence) -> pd.DataFrame:
 def per_image(evidence: Evidence) -> pd.DataFrame:
     """Rank correlation over images of drift and drop of the margin, for each map.
 
-    The value is the mean of Spearman's correlations within strata, each weighed by its images. A stratum is a
-    condition and the class predicted for the clean image, so that neither severity, nor the kind of
-    corruption, nor the class can make it: a corruption that favours one class takes margin from all images
-    of the others. ``per image, partial``: ranks, less what the rank of the picture's own RMSE explains in
-    that stratum.
-
-    The bootstrap resamples images with their ranks. p is two-sided, from exchanging whole images that are
-    predicted alike when clean, all conditions of an image together (of residuals, for the partial
-    correlation: Freedman & Lane 1983). Images with a degenerate map are left out of that condition.
+    The value is the mean of Spearman's correlations within strata (see `medrob.analysis.statistics`), each
+    weighed by its images; ``per image, partial`` is of ranks, less what the rank of the picture's own RMSE
+    explains in that stratum. The bootstrap resamples images with their ranks. p is two-sided, from exchanging
+    whole images that are predicted alike when clean (of residuals, for the partial correlation: Freedman &
+    Lane 1983). Images with a degenerate map are left out of that condition.
 
     Returns:
         method, layer, kind, corruption (a name, or "all"), value, low, high, p, conditions (that count),
@@ -157,28 +139,22 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
         a, b, used = _scored(moved.values, fell, known, fixed, group)
         # Exchanged are drops of all images, whether or not their map is usable: see `exchange_p`.
         every = _standard(fell, np.ones_like(known[0]), fixed, group)
-        sums = exchanged(a, every, evidence.orders)
-        p = np.stack([exchange_p(sums[:, use].sum(1)) for use in groups.values()], 1)
+        p = np.stack([exchange_p(a[:, use], every[use], evidence.orders) for use in groups.values()], 1)
         x, y, counted = _scored(moved.values, fell, known, fixed, np.zeros_like(group))
         parts[kind] = a, b, used, p, (x * y).sum(-1), counted.sum(-1)
 
-    def of_map(m: int) -> list[tuple]:
-        rows = []
+    rows = []
+    for m, key in enumerate(moved.maps):
         for kind, (a, b, used, p, across, count) in parts.items():
             top, below = _correlations(a[m], b[m], used[m], w, group)
             products, each = (a[m] * b[m]).sum(-1), used[m].sum(-1)
             for (name, use), q in zip(groups.items(), p[m], strict=True):
                 value, plain = _share(products, each, use), _share(across[m], count[m], use)
-                limits = interval(_share(top, below, use))
                 conditions = int(used[m, use].any(-1).sum())
-                q = q if conditions else np.nan
-                rows.append((*moved.maps[m], kind, name, value, *limits, q, conditions, plain))
-        return rows
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
-        rows = [row for part in pool.map(of_map, range(len(moved.maps))) for row in part]
-    numbers = ["value", "low", "high", "p", "conditions", "across_classes"]
-    return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", *numbers])
+                numbers = value, *interval(_share(top, below, use)), q if conditions else np.nan
+                rows.append((*key, kind, name, *numbers, conditions, plain))
+    columns = ["value", "low", "high", "p", "conditions", "across_classes"]
+    return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", *columns])
 
 
 def _scored(
@@ -196,10 +172,8 @@ def _scored(
 def _standard(
     values: np.ndarray, known: np.ndarray, fixed: np.ndarray | None, group: np.ndarray
 ) -> np.ndarray:
-    """Standard scores of the ranks (..., conditions, images) in each stratum, among the known; 0 elsewhere.
-
-    Less what the ranks of `fixed` explain, if given. All are 0 in a stratum of fewer than three, or where
-    nothing varies.
+    """Standard scores of the ranks (..., conditions, images) in each stratum, among the known, less what the
+    ranks of `fixed` explain; 0 elsewhere, in a stratum of fewer than three, and where nothing varies.
     """
     known = np.broadcast_to(known, np.broadcast_shapes(known.shape, values.shape))
     x = centred_ranks(np.where(known, values, np.nan), group)

@@ -1,6 +1,4 @@
-"""How far the maps of a run move: means over images, and lines of drop against drift."""
-
-from __future__ import annotations
+"""What the tables of drift and of trust say of each map: means, lines of drop against drift, verdicts."""
 
 from collections.abc import Callable, Sequence
 
@@ -14,6 +12,12 @@ from medrob.evaluation import bootstrap_weights, interval
 
 RESAMPLES = 200  # of the bands over images
 STEPS = 40  # points of a line
+# Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
+# one half a quarter of the variance of the ranks is shared.
+THRESHOLD = 0.5
+# Each test of faithfulness, and 1 where a higher value is better.
+FAITHFULNESS = {"insertion": ("Insertion", 1), "deletion": ("Deletion", -1), "road": ("ROAD", 1)}
+FEWEST = 5  # images: an interval over fewer says nothing
 
 
 def mean_drift(
@@ -21,12 +25,9 @@ def mean_drift(
 ) -> pd.DataFrame:
     """Mean of a column of the drift in each group of maps, over the images whose maps are not degenerate.
 
-    Args:
-        by: the columns that make a group; within it, an image's values are averaged first.
-
-    Returns:
-        The columns of `by`, then stratum ("all"), value, low, high (2,000 resamples of the images; at least
-        two images), images (that count), degenerate (share).
+    Within a group, made by the columns `by`, an image's values are averaged first. Returns these columns,
+    stratum ("all"), value, low, high (2,000 resamples of the images; at least two images), images (that
+    count), degenerate (share).
     """
     by = list(by)
     flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
@@ -75,21 +76,14 @@ def drift_by_class(
 
 
 def drop_and_drift(scores: pd.DataFrame, mean: pd.DataFrame, *, method: str) -> pd.DataFrame:
-    """The AUC drop of every condition, from `score`, beside the mean drift of one method, from `mean_drift`.
-
-    Returns:
-        A row per condition and layer: the columns of `mean`, and drop, drop_low, drop_high.
-    """
+    """The AUC drop of each condition (of scores) beside the mean drift of one method: `mean` with drop."""
     require(scores, ["class", *ends("drop")], "scores")
     auc = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
     return auc[[*CONDITION, *ends("drop")]].merge(mean[mean["method"] == method], on=CONDITION)
 
 
 def lines_over_corruptions(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Least squares of drop against drift over the corruptions of each layer and severity.
-
-    Args:
-        pairs: from `drop_and_drift`.
+    """Least squares of drop against drift (of `drop_and_drift`) over the corruptions of a layer and severity.
 
     Returns:
         layer, severity, drift, drop, low, high (95 % interval of the line): the points along each line. A
@@ -99,10 +93,9 @@ def lines_over_corruptions(pairs: pd.DataFrame) -> pd.DataFrame:
 
 
 def lines_over_images(points: pd.DataFrame) -> pd.DataFrame:
-    """As `lines_over_corruptions`, over the images and corruptions: of `moved_and_fell`.
+    """As `lines_over_corruptions`, over images and corruptions (of `moved_and_fell`).
 
-    A line leaves out the outermost half per cent of the points; its interval resamples images with all their
-    points.
+    A line leaves out the outermost half per cent of the points; its interval resamples whole images.
     """
     return _lines(points.dropna(subset=["rmse", "drop"]), "rmse", "image", _clustered)
 
@@ -141,3 +134,43 @@ def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndar
     at = np.linspace(left, right, STEPS)
     lines = (sy / n)[:, None] + slope[:, None] * (at - (sx / n)[:, None])
     return at, lines[0], *np.quantile(lines[1:], [0.025, 0.975], axis=0)
+
+
+def verdicts(trust: pd.DataFrame) -> pd.DataFrame:
+    """What randomisation says of each method and layer, by a rule fixed beforehand.
+
+    Judged is the network without any trained weight: while lower layers are kept, their activations hold
+    a map in place whatever the method (Sixt et al. 2020; Binder et al. 2023; Hedstrom et al. 2024).
+
+    Returns:
+        method, layer, value, low, high, images, verdict: "failed" = the interval of the rank correlation
+        lies wholly above 0.5, "passed" = wholly at or below, "unclear" = across, "not testable" = every
+        map by the random networks, or by the trained one, is degenerate, "too few images" = below 5.
+    """
+    rows = trust[(trust["test"] == "randomisation") & (trust["stage"] == "all")]
+    conditions = {
+        "not testable": rows["images"] == 0,
+        "too few images": rows["images"] < FEWEST,
+        "failed": rows["low"] > THRESHOLD,
+        "passed": rows["high"] <= THRESHOLD,
+    }
+    verdict = np.select(list(conditions.values()), list(conditions), "unclear")
+    return rows[[*MAP, "value", "low", "high", "images"]].assign(verdict=verdict).reset_index(drop=True)
+
+
+def failed(trust: pd.DataFrame) -> tuple[tuple[str, str], ...]:
+    """The (method, layer) pairs that fail randomisation (`verdicts`): they have no claim to stability."""
+    return tuple(verdicts(trust).query("verdict == 'failed'")[MAP].itertuples(index=False, name=None))
+
+
+def faithfulness_table(trust: pd.DataFrame) -> pd.DataFrame:
+    """The rows of `medrob.trust.faithfulness` for a text, judged image by image against a random map.
+
+    above, above_low, above_high: the paired difference to the random map, with the sign turned for deletion,
+    so that above 0 is better everywhere.
+    """
+    rows = trust[trust["test"].isin(FAITHFULNESS)].reset_index(drop=True)
+    rows = rows[["method", "test", "value", "low", "high", "chance", *ends("above"), "images"]]
+    turned = rows["test"].map({test: sign for test, (_, sign) in FAITHFULNESS.items()}) < 0
+    rows.loc[turned, ends("above")] = -rows.loc[turned, ["above", "above_high", "above_low"]].to_numpy()
+    return rows

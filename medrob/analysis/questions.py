@@ -1,19 +1,15 @@
 """The declared questions, their tests, corrected for their number, the answers, and the numbers to quote."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
-from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import false_discovery_control
 
-from medrob.analysis.chance import FDR, HOLM, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, EVERY, INPUT, MAP, ends, rows_of
+from medrob.analysis.layout import EVERY, INPUT, MAP, ends, rows_of
 from medrob.analysis.links import (
     PARTIAL,
     PER_IMAGE,
@@ -24,11 +20,11 @@ from medrob.analysis.links import (
     per_image,
 )
 from medrob.analysis.means import mean_drift
+from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
 from medrob.analysis.warning import AHEAD, added, beside, failure, flip, warnings, warnings_at
 from medrob.corruptions import CLEAN
 
 TEST = [*MAP, "kind", "corruption", "value", "low", "high", "p", "across_classes"]
-LARGEST, SMALLEST = "the largest drift", "the smallest drift"
 
 
 @dataclass(frozen=True)
@@ -36,53 +32,32 @@ class Question:
     """A question that is declared beforehand, of one map; its p is corrected with those of the others.
 
     Attributes:
-        name: in numbers and figures. text: the question itself.
+        name: in numbers. title, axis: of its panel in a figure.
         tests: gives the tests of all maps as a table: method, layer, kind, value, low, high, p; with
             corruption and across_classes where it has them. A table with more columns is fine.
         kind: of the declared row of this table, at a severity.
-        chance: the value where there is nothing. small: how far from it is too little to matter.
         beyond: the kind of the row that holds the RMSE of the picture fixed, "" = none.
-        title, axis: of its panel in a figure.
+        chance: the value where there is nothing. small: how far from it is too little to matter.
     """
 
     name: str
+    title: str
     text: str
     tests: Callable[[Evidence], pd.DataFrame]
     kind: Callable[[int], str]
+    beyond: str = ""
     chance: float = 0.0
     small: float = SMALL["correlation"]
-    beyond: str = ""
-    title: str = ""
     axis: str = "rank correlation"
 
 
+COSTS = "Does the map move more under the corruption that costs more AUC?"
+LOSES = "Does the map move more in the image, of one class, that loses more margin?"
+FLIPS = "Does the map move more, within a class, where the prediction flips?"
 QUESTIONS = (
-    Question(
-        "between conditions",
-        "Does the map move more under the corruption that costs more AUC?",
-        association,
-        lambda severity: WITHIN,
-        beyond=PARTIAL,
-        title="between conditions",
-    ),
-    Question(
-        "per image",
-        "Does the map move more in the image, of one class, that loses more margin?",
-        per_image,
-        lambda severity: PER_IMAGE,
-        beyond=PER_IMAGE_PARTIAL,
-        title="image by image",
-    ),
-    Question(
-        "warning",
-        "Does the map move more, within a class, where the prediction flips?",
-        warnings,
-        flip,
-        chance=0.5,
-        small=SMALL["auroc"],
-        title="warning of a flip",
-        axis="AUROC",
-    ),
+    Question("between conditions", "between conditions", COSTS, association, lambda _: WITHIN, PARTIAL),
+    Question("per image", "image by image", LOSES, per_image, lambda _: PER_IMAGE, PER_IMAGE_PARTIAL),
+    Question("warning", "warning of a flip", FLIPS, warnings, flip, "", 0.5, SMALL["auroc"], "AUROC"),
 )
 
 
@@ -90,13 +65,11 @@ QUESTIONS = (
 def tests(evidence: Evidence) -> pd.DataFrame:
     """The tests of all questions and maps, p corrected for their number.
 
-    "pooled" correlations grow with severity by construction: they are described, not tested.
-
     Returns:
         method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or an AUROC), low,
-        high, p, across_classes (the value if the class is not held fixed; NaN between conditions), family
-        ("declared" or "exploration"), p_adjusted (NaN where nothing is tested) and correction: "Holm" (1979)
-        in the declared family, "Benjamini-Hochberg" (1995, the false discovery rate) in the rest.
+        high, p, across_classes (the value if the class is not held fixed), family ("declared" or
+        "exploration"), p_adjusted (NaN where nothing is tested, as of "pooled") and correction: "Holm" in the
+        declared family, else "Benjamini-Hochberg" (1995, the false discovery rate).
     """
     parts = [question.tests(evidence) for question in QUESTIONS]
     usual = {"corruption": EVERY, "across_classes": np.nan}
@@ -121,12 +94,11 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
-    """The tests declared beforehand, from `tests`, each with its verdict.
+    """The tests declared beforehand, of `tests`, each with its verdict.
 
     Returns:
         kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond
-        (of a yes or its opposite: the verdict on what goes beyond the RMSE of the picture; "" where that is
-        not asked).
+        (of a yes or its opposite: the verdict on what goes beyond the RMSE of the picture; else "").
     """
     kinds, found = declared_kinds(tests), []
     rows = tests[tests["family"] == "declared"].to_dict("records")
@@ -134,8 +106,7 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
         finding, beyond = Finding.of(row), ""
         verdict = finding.verdict(chance=question.chance, small=question.small)
         if question.beyond and verdict in (YES, OPPOSITE):
-            partial = Finding.of(kinds.loc[question.beyond])
-            beyond = partial.verdict(chance=0, small=question.small)
+            beyond = Finding.of(kinds.loc[question.beyond]).verdict(chance=0, small=question.small)
         numbers = (finding.value, finding.low, finding.high, finding.p, row["correction"])
         about = (row["kind"], question.name, question.text)
         found.append((*about, *numbers, verdict, row["across_classes"], beyond))
@@ -144,45 +115,38 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
 
 
 def sensitivity(evidence: Evidence) -> pd.DataFrame:
-    """The answers once more, with every degenerate map counted as the largest, or smallest, drift.
+    """The `answers` once more, with every degenerate map counted_as "the largest drift", or the smallest.
 
     Left out, as everywhere else, they make the answer one about the pictures that have a map. These are the
-    two extremes of what they could have been, within what this map shows elsewhere in the run.
-
-    Returns:
-        The rows of `answers` for each extreme, with counted_as ("the largest drift" or "the smallest
-        drift"). Empty if no map is degenerate, or all are.
+    two extremes of what they could have been. Empty if no map is degenerate, or all are.
     """
     alone = evidence.only(*evidence.declared_map)
     values, parts = alone.drift["rmse"], [pd.DataFrame(columns=["kind", "verdict", "counted_as"])]
     if values.isna().any() and values.notna().any():
-        for name, value in ((LARGEST, values.max()), (SMALLEST, values.min())):
+        for which, value in (("largest", values.max()), ("smallest", values.min())):
             drift = alone.drift.assign(degenerate=False, rmse=values.fillna(value))
             filled = replace(alone, drift=drift, resamples=min(alone.resamples, 500))
-            parts.append(answers(tests(filled)).assign(counted_as=name))
+            parts.append(answers(tests(filled)).assign(counted_as=f"the {which} drift"))
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
 def answers_of_runs(runs: Mapping[str, Evidence]) -> pd.DataFrame:
-    """The answers of every run, each with its own declared map at its own highest severity.
+    """The `answers` of every run, each with its own declared map at its own highest severity.
 
-    Returns:
-        A row per run and question: run, method, layer, severity, conditions (in words), and the columns of
-        `answers`; p is corrected by Holm within each run.
+    Before their columns: run, method, layer, severity, conditions (in words). p is corrected within a run.
     """
     parts = []
     for name, evidence in runs.items():
         found = answers(tests(evidence.only(*evidence.declared_map)))
-        conditions = grid(evidence.drift[CONDITION].itertuples(index=False, name=None))
-        known: dict[str, Any] = {"run": name, **evidence.declared, "conditions": conditions}
+        known = {"run": name, **evidence.declared, "conditions": grid(evidence.moved.conditions)}
         parts.append(pd.DataFrame(known, index=found.index).join(found))
     return pd.concat(parts, ignore_index=True)
 
 
 def grid(conditions: Iterable[tuple[str, int]]) -> str:
-    """Conditions in words: ``contrast 1-5; fog 3``."""
+    """Conditions in words: ``contrast 1, 2; fog 3``."""
     levels: dict[str, list[int]] = {}
-    for corruption, severity in sorted(set(conditions)):
+    for corruption, severity in sorted(conditions):
         levels.setdefault(corruption, []).append(severity)
     return "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in levels.items())
 
@@ -192,17 +156,13 @@ def grid(conditions: Iterable[tuple[str, int]]) -> str:
 COLUMNS = ["name", "value", "low", "high", "p", "correction", "what"]
 UNTESTED = (np.nan, "")  # p and correction
 PLAIN = (np.nan, np.nan, *UNTESTED)  # nor an interval
+ALONE = "rank correlation of AUC drop and drift within severity, the interval over images alone"
+OVER_IMAGES = "rank correlation of margin drop and drift over images, within condition and class"
 LESS_RMSE = "the same, less what the RMSE of the picture explains"
-QUOTED = {  # tests: the names of their numbers, and what they are
-    WITHIN: (
-        "association",
-        "rank correlation of AUC drop and drift within severity, the interval over images alone",
-    ),
+QUOTED = {  # kinds of tests: the names of their numbers, and what they are
+    WITHIN: ("association", ALONE),
     PARTIAL: ("partial association", LESS_RMSE),
-    PER_IMAGE: (
-        "per image",
-        "rank correlation of margin drop and drift over images, within condition and class",
-    ),
+    PER_IMAGE: ("per image", OVER_IMAGES),
     PER_IMAGE_PARTIAL: ("partial per image", LESS_RMSE),
 }
 COUNTED = {  # columns of `failure`, which are added up: the name of the number, and what it is
@@ -216,10 +176,7 @@ COUNTED = {  # columns of `failure`, which are added up: the name of the number,
 
 
 def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
-    """The numbers of a run: of the declared layer, and of methods that explain the input.
-
-    Args:
-        scores: from `medrob.evaluation.score`.
+    """The numbers of a run: of its scores, of the declared layer, and of methods that explain the input.
 
     Returns:
         name, value, low, high, p (corrected; NaN where nothing is tested), correction (of p: "Holm",
@@ -235,29 +192,26 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     tested = tests(evidence)
     tested = tested[tested["layer"].isin(layers) & (tested["corruption"] == EVERY)]
     for row in tested[tested["kind"].isin(QUOTED)].itertuples():
-        (name, what), where = QUOTED[row.kind], (row.method, row.layer)
-        found = row.value, row.low, row.high, row.p_adjusted, row.correction
-        rows.append((" ".join((name, *where)), *found, f"{what}, {' at '.join(where)}"))
+        (name, what), found = QUOTED[row.kind], (row.value, row.low, row.high, row.p_adjusted, row.correction)
+        rows.append((f"{name} {row.method} {row.layer}", *found, f"{what}, {row.method} at {row.layer}"))
     corrections = tested[tested["kind"] == flip(severity)].set_index(MAP)[["p_adjusted", "correction"]]
     warned = warnings_at(failure(evidence), severity)
     for row in warned[warned["layer"].isin([*layers, ""])].itertuples():
-        label = " ".join(part for part in (row.signal, row.method, row.layer) if part)
+        label = " ".join(filter(None, (row.signal, row.method, row.layer)))
         what = f"AUROC of {label} for a flipped prediction, severity {severity}, within a class"
-        numbers = row.auroc, row.low, row.high
-        if not row.method:
-            what += ", on the pictures that have the declared map"
-            rows.append((f"warning {label}", *numbers, row.p, "none", what))
-            continue
-        rows.append((f"warning {label}", *numbers, *corrections.loc[(row.method, row.layer)], what))
-        what = f"AUROC of {label} less that of low confidence on the same pictures, severity {severity}"
-        rows.append((f"gain {label}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
+        what += "" if row.method else ", on the pictures that have the declared map"
+        p = corrections.loc[(row.method, row.layer)] if row.method else (row.p, "none")
+        rows.append((f"warning {label}", row.auroc, row.low, row.high, *p, what))
+        if row.method:
+            what = f"AUROC of {label} less that of low confidence on the same pictures, severity {severity}"
+            rows.append((f"gain {label}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:5], float))
 
 
 def _of_scores(scores: pd.DataFrame) -> Iterator[tuple]:
     aucs = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
-    clean = aucs[aucs["corruption"] == CLEAN[0]]
-    yield "clean auc", *clean.iloc[0][["value", "low", "high"]], *UNTESTED, "AUC on clean images"
+    clean = aucs[aucs["corruption"] == CLEAN[0]].iloc[0]
+    yield "clean auc", *clean[["value", "low", "high"]], *UNTESTED, "AUC on clean images"
     dirty = aucs[(aucs["corruption"] != CLEAN[0]) & aucs["drop"].notna()]
     if len(dirty):
         worst = dirty.loc[dirty["drop"].idxmax()]
@@ -266,10 +220,9 @@ def _of_scores(scores: pd.DataFrame) -> Iterator[tuple]:
 
 
 def declared(evidence: Evidence) -> pd.DataFrame:
-    """What a text quotes of the declared map and tests, under names that hold whatever the map is.
+    """As `summary`, of the declared map and tests, under names that hold whatever the map is.
 
-    Returns:
-        name, value (a number or words), low, high, p, correction, what (in words).
+    A value is a number or words.
     """
     method, layer, severity = evidence.declared.values()
     rows: list[tuple] = [(part, x, *PLAIN, f"declared {part}") for part, x in evidence.declared.items()]
@@ -282,10 +235,8 @@ def declared(evidence: Evidence) -> pd.DataFrame:
             rows.append((f"{name} across classes", row.across_classes, *PLAIN, what))
     warned = rows_of(warnings_at(failure(evidence), severity), method, layer, "failure").iloc[0]
     for columns, (name, what) in COUNTED.items():
-        value = int(sum(warned[column] for column in columns))
-        rows.append((name, value, *PLAIN, f"{what} at severity {severity}"))
-    signals = beside(evidence)
-    for row in signals[(signals["event"] == "flipped") & (signals["signal"] != "drift")].to_dict("records"):
+        rows.append((name, int(warned[[*columns]].sum()), *PLAIN, f"{what} at severity {severity}"))
+    for row in beside(evidence).query("event == 'flipped' and signal != 'drift'").to_dict("records"):
         ahead, name = Finding.of(row, AHEAD), f"ahead of {row['signal']}"
         what = f"AUROC of drift less that of {row['signal']}, on the same pictures"
         rows.append((name, ahead.value, ahead.low, ahead.high, *UNTESTED, what))

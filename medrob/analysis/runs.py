@@ -1,7 +1,6 @@
 """Runs beside each other: differences with intervals, and which method is steadiest in each."""
 
-from __future__ import annotations
-
+import json
 from collections.abc import Collection, Mapping, Sequence
 
 import numpy as np
@@ -9,18 +8,15 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, MAP, Cube, cube, ends, estimate, held, resampled
+from medrob.analysis.layout import CONDITION, MAP, USABLE, cube, ends, estimate, resampled, twins
 from medrob.analysis.links import condition_aucs, condition_means
-from medrob.analysis.maps import USABLE, twins
 from medrob.analysis.questions import grid
 from medrob.corruptions import CLEAN
 
-MEASURES = ("auc", "drop", "drift")
 OVERALL, AT_CLEAN = "all", "clean"
 PAIRED, INDEPENDENT = "same images", "independent"
 STAGES = ("01_augment", "02_train", "04_heatmaps")  # whose parameters change the numbers that are compared
 IDLE = ("run", "device", "batch_size", "export")  # but for these ("batch_size" of the training apart)
-METRICS = ("normalised", "rmse")
 Samples = dict[tuple[str, str], np.ndarray]  # (measure, severity) -> values (1 + resamples,)
 
 
@@ -29,56 +25,53 @@ def compare_runs(
 ) -> pd.DataFrame:
     """AUC, drop and mean drift of each run, and how far each is from the first run.
 
-    Everything is a mean over corruptions at a severity, and over the severities. Runs are compared on the
-    conditions that all of them hold. The bootstrap takes the same images for all runs that have the same
-    images and labels, so that differences are paired; runs on other images are resampled on their own. Where
-    a run was repeated with other seeds, the mean over seeds is given, and seeds are resampled, too; of fewer
-    than five seeds such an interval is too narrow.
+    Everything is a mean over corruptions at a severity, and over the severities, of the conditions that all
+    runs hold; a ValueError if there are none. The bootstrap takes the same images for all runs that have the
+    same images and labels, so that differences are paired. Of repetitions the mean is given, and they are
+    resampled, too; of fewer than five such an interval is too narrow.
 
     Args:
         runs: name -> the evidence of the run and of its repetitions, which differ in the seed alone.
-        fingerprints: name -> the checksum of its data in ``run.json``; runs whose differ are not paired.
+        fingerprints: name -> the checksum of its data; runs in which it differs are not paired.
 
     Returns:
-        A row per measure ("auc", "drop", "drift"), run and severity ("clean", "1", ..., "all"): value, low,
-        high, difference (less the first run's; NaN for that one), difference_low, difference_high, pairing
-        ("same images" or "independent"; "" for the first run), seeds, images, explained (images with a
-        drift), method, layer (declared), conditions (that are compared) and left_out (this run's others, in
-        words). The difference of drift is NaN where the methods differ.
-
-    Raises:
-        ValueError: no condition that all runs hold.
+        measure ("auc", "drop", "drift"), run, severity ("clean", "1", ..., "all"), value, low, high,
+        difference (less the first run's; of drift NaN where the methods differ), difference_low,
+        difference_high, pairing ("same images" or "independent"; "" for the first run), seeds, images,
+        explained (images with a drift), method, layer (declared), conditions (that are compared) and left_out
+        (this run's others, in words).
     """
-    of_run = {name: set().union(*(held(e.drift) for e in repeated)) for name, repeated in runs.items()}
-    common = set.intersection(*(held(e.drift) for repeated in runs.values() for e in repeated))
+    held = {name: [set(e.moved.conditions) for e in repeated] for name, repeated in runs.items()}
+    common = set.intersection(*(conditions for parts in held.values() for conditions in parts))
     if not common:
-        each = "; ".join(f"{name} holds {grid(conditions)}" for name, conditions in of_run.items())
+        each = "; ".join(f"{name} holds {grid(set().union(*parts))}" for name, parts in held.items())
         raise ValueError(f"the runs have no condition in common, so they cannot be compared: {each}")
     keys = pd.MultiIndex.from_tuples(sorted(common), names=CONDITION)
-    weights = _weights(runs, fingerprints or {})
-    first: tuple[Samples, str, set[int]] | None = None
-    rows = []
+    seen: dict[tuple, int] = {}  # data -> its number
+    rows: list[tuple] = []
     for g, (name, repeated) in enumerate(runs.items()):
         method, layer = repeated[0].declared_map
-        samples = [_samples(e, keys, method, layer, weights[name, s][1]) for s, e in enumerate(repeated)]
+        data = [_data(e, (fingerprints or {}).get(name, "")) for e in repeated]
+        numbers = [seen.setdefault(part, len(seen)) for part in data]
+        parts = [_samples(e, keys, method, layer, n) for e, n in zip(repeated, numbers, strict=True)]
         # The mean over the repetitions of a run, which are resampled with the images.
-        shares = resampled(len(samples), repeated[0].resamples, _seed(0, g)).astype(float) / len(samples)
-        found = {key: (shares * np.stack([s[key] for s in samples], 1)).sum(1) for key in samples[0]}
-        data = {weights[name, s][0] for s in range(len(repeated))}
-        if first is None:
-            first, pairing = (found, method, data), ""
+        shares = resampled(len(parts), repeated[0].resamples, _seed(0, g)).astype(float) / len(parts)
+        found = {key: (shares * np.stack([part[key] for part in parts], 1)).sum(1) for key in parts[0]}
+        if g == 0:
+            first, first_method, first_data, pairing = found, method, set(numbers), ""
         else:
-            pairing = PAIRED if len(data) == 1 and data == first[2] else INDEPENDENT
-        images = (len(repeated[0].all_images), repeated[0].drift["image"].nunique())
-        left_out = grid(of_run[name] - common)
+            pairing = PAIRED if len(set(numbers)) == 1 and set(numbers) == first_data else INDEPENDENT
+        images = (repeated[0].every["predicted"].shape[1], len(repeated[0].moved.images))
+        left_out = grid(set().union(*held[name]) - common)
         known = (pairing, len(repeated), *images, method, layer, len(keys), left_out)
         for (measure, severity), values in found.items():
-            alike = pairing != "" and (measure != "drift" or method == first[1])
-            gap = values - first[0][measure, severity] if alike else np.full(len(values), np.nan)
+            alike = g > 0 and (measure != "drift" or method == first_method)
+            gap = values - first[measure, severity] if alike else np.full(len(values), np.nan)
             rows.append((measure, name, severity, *estimate(values), *estimate(gap), *known))
     columns = ["measure", "run", "severity", "value", "low", "high", *ends("difference"), "pairing", "seeds"]
     frame = pd.DataFrame(rows, columns=[*columns, "images", "explained", *MAP, "conditions", "left_out"])
-    return frame.sort_values("measure", key=lambda m: m.map(MEASURES.index), kind="stable", ignore_index=True)
+    order = ["auc", "drop", "drift"]
+    return frame.sort_values("measure", key=lambda m: m.map(order.index), kind="stable", ignore_index=True)
 
 
 def repetitions(parameters: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[str]]:
@@ -87,42 +80,31 @@ def repetitions(parameters: Mapping[str, Mapping[str, Mapping]]) -> dict[str, li
     Args:
         parameters: run -> stage -> its parameters (``Run(...).params``).
     """
-    groups: list[tuple[dict, list[str]]] = []
+    groups: dict[str, list[str]] = {}
     for run, stages in parameters.items():
         same = {stage: {k: v for k, v in stages.get(stage, {}).items() if k not in IDLE} for stage in STAGES}
         same["02_train"] |= {"batch_size": stages.get("02_train", {}).get("batch_size"), "seed": None}
-        members = next((members for known, members in groups if known == same), None)
-        if members is None:
-            groups.append((same, [run]))
-        else:
-            members.append(run)
-    return {members[0]: members for _, members in groups}
+        groups.setdefault(json.dumps(same, sort_keys=True), []).append(run)
+    return {members[0]: members for members in groups.values()}
 
 
 def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _weights(
-    runs: Mapping[str, Sequence[Evidence]], fingerprints: Mapping[str, str]
-) -> dict[tuple[str, int], tuple[int, np.ndarray]]:
-    """For each run and repetition: which data it is, and weights (1 + resamples, images), alike if it is."""
-    seen: dict[tuple, int] = {}
-    found = {}
-    for name, repeated in runs.items():
-        for s, evidence in enumerate(repeated):
-            table = evidence.predictions
-            clean = table[table["corruption"] == CLEAN[0]].sort_values("image")
-            truth = clean[["image", *[c for c in clean if str(c).split("_")[0] == "label"]]].to_numpy()
-            data = (fingerprints.get(name, ""), truth.shape, truth.tobytes())
-            number = seen.setdefault(data, len(seen))
-            seed = _seed(0, 1, number) if number else 0
-            found[name, s] = (number, resampled(len(clean), evidence.resamples, seed))
-    return found
+def _data(evidence: Evidence, fingerprint: str) -> tuple:
+    """What tells the images and labels of a run from those of another."""
+    table = evidence.predictions
+    clean = table[table["corruption"] == CLEAN[0]].sort_values("image")
+    truth = clean[["image", *[c for c in clean if str(c).split("_")[0] == "label"]]].to_numpy()
+    return fingerprint, truth.shape, truth.tobytes()
 
 
-def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, w: np.ndarray) -> Samples:
+def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, data: int) -> Samples:
+    """The measures of a run on resamples of its images, which are the same for the same data."""
     alone = evidence.only(method, layer)
+    seed = _seed(0, 1, data) if data else 0
+    w = resampled(alone.every["predicted"].shape[1], evidence.resamples, seed)
     order = alone.moved.conditions.get_indexer(keys)
     aucs = condition_aucs(alone, w)
     clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
@@ -135,9 +117,6 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, w
     return found
 
 
-# -- Methods in order of stability ----------------------------------------------------------------------
-
-
 def ranks(
     runs: Mapping[str, Evidence], failed: Mapping[str, Collection[tuple[str, str]]] | None = None
 ) -> pd.DataFrame:
@@ -148,21 +127,23 @@ def ranks(
     methods that are usable in every run and repeat none of the others.
 
     Args:
-        runs: name -> evidence.
-        failed: name -> the (method, layer) pairs that fail randomisation there (`failed`): steady or not,
-            such a map has no claim to stability, as it does not depend on the network.
+        runs: name -> evidence. failed: name -> the (method, layer) pairs of `medrob.analysis.failed`.
 
     Returns:
         run, method, layer (the last one if none is usable), metric, value (mean over the conditions), low,
         high, rank, rank_low, rank_high (NaN if not ranked), same_as (the method whose map it is; "" if
         none), fails (randomisation).
     """
-    metric = next(m for m in METRICS if all(m in evidence.drift for evidence in runs.values()))
+    metric = "normalised" if all("normalised" in e.drift for e in runs.values()) else "rmse"
     rows, samples = [], {}
     for name, evidence in runs.items():
         moved = cube(evidence.drift, metric)
+        places: dict[str, int] = {}
+        flat = np.isnan(moved.values).mean((1, 2))
+        for i, (method, _) in enumerate(moved.maps):  # the deepest usable map, or the last
+            if method not in places or flat[i] <= USABLE or flat[places[method]] > USABLE:
+                places[method] = i
         w = resampled(len(moved.images), evidence.resamples)
-        places = _deepest(moved)
         means = samples[name] = {m: condition_means(moved.values[i], w).mean(1) for m, i in places.items()}
         same = twins(evidence.drift).set_index(MAP)["same_as"].to_dict()
         for method, i in places.items():
@@ -182,16 +163,6 @@ def ranks(
                 at = (frame["run"] == run) & (frame["method"] == method)
                 frame.loc[at, ends("rank")] = estimate(rank)
     return frame
-
-
-def _deepest(moved: Cube) -> dict[str, int]:
-    """For each method the place of its deepest usable map; of its last one if none is."""
-    flat = np.isnan(moved.values).mean((1, 2))
-    found: dict[str, int] = {}
-    for i, (method, _) in enumerate(moved.maps):
-        if method not in found or flat[i] <= USABLE or flat[found[method]] > USABLE:
-            found[method] = i
-    return found
 
 
 def agreement(ranked: pd.DataFrame) -> pd.Series:

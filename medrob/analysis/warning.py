@@ -1,27 +1,24 @@
 """Image by image: does a moved map warn of a failure, beside what needs no map, and what does it add?"""
 
-from __future__ import annotations
-
-import os
-from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from medrob.analysis.chance import HOLM, exchange_p, exchanged, holm
-from medrob.analysis.detection import (
+from medrob.analysis.evidence import DOUBT, Evidence
+from medrob.analysis.layout import INPUT, MAP, ends, estimate
+from medrob.analysis.statistics import (
+    HOLM,
     auroc_interval,
     centred_ranks,
     compared,
     detect,
-    precision_interval,
+    exchange_p,
+    holm,
     roc_within,
     steps,
 )
-from medrob.analysis.evidence import DOUBT, Evidence
-from medrob.analysis.layout import INPUT, MAP, ends, estimate
 from medrob.evaluation import interval
 
 ALARMS = np.linspace(0, 1, 101)
@@ -34,26 +31,21 @@ AHEAD = ends("ahead")
 
 @cache
 def failure(evidence: Evidence) -> pd.DataFrame:
-    """Per image: does a moved map go with a failure? AUROC within corruption, severity and clean class.
-
-    Only pictures of the same corruption and severity, which the network predicts alike when clean, are
-    compared with each other: see `medrob.analysis.detection`.
+    """Per image: does a moved map go with a failure? AUROC within strata (`medrob.analysis.statistics`).
 
     Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
     where there is one label an image). Signals: the drift of each method and layer, and what needs no
     map: low confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image.
-    Intervals resample images; p is two-sided, from exchanging whole images of a clean class. Pictures whose
-    maps are degenerate are left out of the rows of their drift; `confidence` and `gain` are of the same
-    pictures. The rows of what needs no map are of the pictures that have the declared map.
+    Intervals resample images; p is two-sided, from exchanging whole images of a class. A row is of the
+    pictures with a usable map: that of its drift, or the declared one where no map is needed.
 
     Returns:
-        severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low,
-        high, p, confidence (AUROC of low confidence on the same pictures), gain (auroc less that), precision
-        (average precision), each with _low and _high, chance (of precision), events, cases, lost (pictures
-        without a map), lost_events (how many of these), compared (pictures of the strata in which some fail
-        and others do not: on these all numbers rest), compared_events (how many of these), within (the
-        corruptions of these strata), across_classes (AUROC within corruption and severity alone: it may tell
-        classes apart instead of failures; described, not tested). NaN where nothing can be compared.
+        severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low, high,
+        p, gain (auroc less that of low confidence on the same pictures), gain_low, gain_high, events, cases,
+        lost (pictures without a map), lost_events (of these), compared (pictures of the strata in which some
+        fail and others do not: on these all numbers rest), compared_events, within (the corruptions of
+        these), across_classes (AUROC within corruption and severity alone: it may tell classes apart;
+        described, not tested). NaN where nothing can be compared.
     """
     moved = evidence.moved
     signals = {("drift", *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
@@ -62,47 +54,46 @@ def failure(evidence: Evidence) -> pd.DataFrame:
     for severity in np.unique(evidence.severities):
         at = evidence.severities == severity
         chosen = {key: values[at] for key, values in signals.items()}
-        rows += [(int(severity), *row) for row in _at_severity(evidence, chosen, at)]
-    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p"]
-    columns += [*ends("confidence"), *ends("gain"), *ends("precision"), "chance", "events", "cases", "lost"]
-    columns += ["lost_events", "compared", "compared_events", "within", "across_classes"]
+        for event, happened in evidence.events.items():
+            rows += [(int(severity), event, *row) for row in _detected(evidence, chosen, happened[at], at)]
+    columns = [
+        "severity",
+        "event",
+        "signal",
+        *MAP,
+        "auroc",
+        "low",
+        "high",
+        "p",
+        *ends("gain"),
+        "events",
+        "cases",
+    ]
+    columns += ["lost", "lost_events", "compared", "compared_events", "within", "across_classes"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _at_severity(
-    evidence: Evidence, signals: dict[tuple[str, str, str], np.ndarray], at: np.ndarray
+def _detected(
+    evidence: Evidence, signals: dict[tuple[str, str, str], np.ndarray], event: np.ndarray, at: np.ndarray
 ) -> list[tuple]:
-    """The rows of `failure` of one severity, whose conditions are `at`."""
-    w, group, corruptions = evidence.weights, evidence.group, evidence.corruptions[at]
-    happened = np.stack([event[at] for event in evidence.events.values()])
+    """The rows of `failure` of one event at one severity, whose conditions are `at`."""
+    w, group, doubt, rows = evidence.weights, evidence.group, evidence.signals[DOUBT][at], []
     ranks = centred_ranks(np.stack(list(signals.values())), group)
-    sums = [exchanged(ranks, event.astype(float), evidence.orders).sum(1) for event in happened]
-    doubt = evidence.signals[DOUBT][at]
-    plain: dict[bytes, list] = {}  # how low confidence does, for each choice of pictures
-
-    def of_signal(key: tuple[str, str, str], p: np.ndarray) -> list[tuple]:
-        signal, use = signals[key], np.isfinite(signals[key])
+    plain: dict[bytes, np.ndarray] = {}  # how low confidence does, for each choice of pictures
+    for (key, signal), p in zip(
+        signals.items(), exchange_p(ranks, event * 1.0, evidence.orders), strict=True
+    ):
+        use = np.isfinite(signal)
         if (same := use.tobytes()) not in plain:
-            plain[same] = detect(np.where(use, doubt, np.nan), happened, w, group)
-        found = detect(signal, happened, w, group)
-        across = detect(signal, happened, w[:, :1], np.zeros_like(group))
-        rows = []
-        for i, event in enumerate(happened):
-            (auroc, precision, chance), usual = found[i], plain[same][i][0]
-            pictures, failed = compared(use, event, group)
-            n, k = int(pictures.sum()), int(failed.sum())
-            counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
-            rows.append((
-                *key, auroc[0], *auroc_interval(auroc, k, n - k), p[i] if np.isfinite(auroc[0]) else np.nan,
-                usual[0], *auroc_interval(usual, k, n - k), *estimate(auroc - usual),
-                precision[0], *precision_interval(precision), chance, *counts, n, k,
-                ", ".join(corruptions[pictures > 0]), float(across[i][0][0]),
-            ))  # fmt: skip
-        return rows
-
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # NumPy works on several cores at once
-        found = list(pool.map(of_signal, signals, np.stack([exchange_p(s) for s in sums], 1)))
-    return [(event, *rows[i]) for i, event in enumerate(evidence.events) for rows in found]
+            plain[same] = detect(np.where(use, doubt, np.nan), event, w, group)
+        auroc, across = detect(signal, event, w, group), detect(signal, event, w[:, :1], np.zeros_like(group))
+        pictures, failed = compared(use, event, group)
+        n, k = int(pictures.sum()), int(failed.sum())
+        numbers = auroc[0], *auroc_interval(auroc, k, n - k), p if np.isfinite(auroc[0]) else np.nan
+        counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
+        within = ", ".join(evidence.corruptions[at][pictures > 0])
+        rows.append((*key, *numbers, *estimate(auroc - plain[same]), *counts, n, k, within, float(across[0])))
+    return rows
 
 
 def flip(severity: int) -> str:
@@ -122,14 +113,10 @@ def warnings_at(failure: pd.DataFrame, severity: int, event: str = "flipped") ->
 
 
 def best_warning(failure: pd.DataFrame, severity: int) -> pd.Series:
-    """The method and layer whose drift warns best of a flip, of all that there are: chosen after looking.
+    """The row of `failure` whose drift warns best of a flip, of all maps: chosen after looking.
 
-    Its AUROC and interval flatter it, as the best of many is partly the luckiest. p_adjusted, by Holm
-    (1979) over all maps at this severity, makes up for the choice.
-
-    Returns:
-        The row of `failure`, with p_adjusted, correction and maps (out of how many it was chosen: 0, and NaN,
-        where nothing failed or no map is usable).
+    As the best of many is partly the luckiest, it has p_adjusted by Holm over all maps at this severity,
+    correction, and maps: their number, 0 where nothing failed or no map is usable.
     """
     rows = warnings_at(failure, severity).query("signal == 'drift'")
     known = int(rows["auroc"].notna().sum())
@@ -143,32 +130,25 @@ def beside(evidence: Evidence) -> pd.DataFrame:
 
     Returns:
         event, signal ("drift" or a baseline), auroc (as in `failure`), low, high, ahead (AUROC of drift less
-        this one; NaN for drift itself), precision (average precision), each with _low and _high, chance (of
-        precision), compared, events (pictures that the numbers rest on, and those of them in which it
-        happened). NaN as in `failure`.
+        this one; NaN for drift itself), ahead_low, ahead_high, compared, events (pictures that the numbers
+        rest on, and those of them in which it happened).
     """
-    group, at, rows = evidence.group, evidence.highest, []
-    signals = {name: signal[at] for name, signal in evidence.declared_signals.items()}
-    happened = np.stack([event[at] for event in evidence.events.values()])
-    found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
-    for i, event in enumerate(evidence.events):
-        pictures, failed = compared(np.isfinite(signals["drift"]), happened[i], group)
-        n, k = int(pictures.sum()), int(failed.sum())
-        for name in signals:
-            auroc, precision, chance = found[name][i]
-            ahead = found["drift"][i][0] - auroc if name != "drift" else np.full(len(auroc), np.nan)
-            numbers = (auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead))
-            precisions = (precision[0], *precision_interval(precision))
-            rows.append((event, name, *numbers, *precisions, chance, n, k))
-    columns = ["event", "signal", "auroc", "low", "high", *AHEAD, *ends("precision")]
-    return pd.DataFrame(rows, columns=[*columns, "chance", "compared", "events"])
+    signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
+    rows = []
+    for event, everywhere in evidence.events.items():
+        happened, group = everywhere[evidence.highest], evidence.group
+        found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
+        n, k = (int(x.sum()) for x in compared(np.isfinite(signals["drift"]), happened, group))
+        for name, auroc in found.items():
+            ahead = found["drift"] - auroc if name != "drift" else np.full(len(auroc), np.nan)
+            rows.append((event, name, auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead), n, k))
+    return pd.DataFrame(
+        rows, columns=["event", "signal", "auroc", "low", "high", *AHEAD, "compared", "events"]
+    )
 
 
 def roc(evidence: Evidence) -> pd.DataFrame:
-    """ROC curves for a flip of the declared drift and of the baselines, on the pictures with a usable map.
-
-    Within each corruption and clean class, the mean over them weighs each by its pairs: the area is the AUROC
-    of `failure`.
+    """ROC curves, within strata, for a flip, of `declared_signals`.
 
     Returns:
         signal ("drift" or a baseline), alarms (share of false alarms, 0 to 1), found (share of the events
@@ -192,17 +172,15 @@ def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Risk against coverage (El-Yaniv & Wiener 2010), and the area below, of the declared drift and the rest.
 
     All corruptions of a severity and all classes are taken together, as somebody would meet them: unlike
-    the AUROC of `failure`, this is helped by whatever tells corruptions or classes apart. Pictures with a
-    degenerate map are left out, for every signal, so that all curves are of the same pictures. Pictures with
-    equal signals are kept or set aside in proportion.
+    the AUROC of `failure`, this is helped by whatever tells corruptions or classes apart. All curves are of
+    the same pictures, those with a usable map; of equal signals, pictures are kept in proportion.
 
     Returns:
         The curves: signal ("drift", a baseline or "best possible"), coverage (share kept), risk (share of the
         kept that is wrong), low, high. The areas: signal, area (mean risk over keeping 1, 2, ... all
-        pictures: Geifman & El-Yaniv 2017), low, high, saved (area of low confidence less this one; above 0 =
-        better than it), wrong (share of all: the area of a signal that knows nothing), spared (that less
-        area), both paired with _low and _high, cases, method, layer, severity. Both empty where no label is
-        known or no map usable.
+        pictures: Geifman & El-Yaniv 2017), low, high, saved (area of low confidence less this one, paired),
+        wrong (share of all: the area of a signal that knows nothing), spared (that less area, paired), cases,
+        method, layer, severity. Both empty where no label is known or no map usable.
     """
     signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
     use = np.isfinite(signals["drift"])
@@ -214,7 +192,7 @@ def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     shares = np.r_[COVERAGES, np.arange(1, len(wrong) + 1) / len(wrong)]
     curves, areas = [], {}
     for name, signal in found.items():
-        kept, lost = steps(signal, w.astype(float), w.astype(float) * wrong[:, None])
+        lost, kept = steps(signal, wrong, w.astype(float))
         risks = np.full((w.shape[1], len(shares)), np.nan)
         for b in np.flatnonzero(kept[-1] > 0):
             risks[b] = np.interp(shares * kept[-1, b], kept[:, b], lost[:, b]) / (shares * kept[-1, b])
@@ -234,11 +212,9 @@ def added(evidence: Evidence) -> pd.DataFrame:
     """Does drift add to confidence, entropy, margin and the picture's RMSE? For each method at a layer.
 
     Two logistic models foretell an event (see `failure`) of images they have not seen, with and without
-    drift: five folds, all pictures of an image in the same one. Both hold corruption, severity and the class
-    predicted for the clean image fixed: each such stratum has a level of its own. Compared is their AUROC
-    within the strata; the interval of the gain resamples images, with the models as they are (it does not
-    hold how models of other images would differ). Pictures with a degenerate map are left out of that
-    method's rows. The maps are those of the declared layer, and of methods that explain the input.
+    drift: five folds, all pictures of an image in the same one, each stratum with a level of its own.
+    Compared is their AUROC within the strata; intervals resample images, with the models as they are. The
+    maps are those of the declared layer, and of methods that explain the input.
 
     Returns:
         event, method, layer, auroc (with drift), low, high, gain (less that without), gain_low, gain_high,
@@ -252,7 +228,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
         without: dict[bytes, np.ndarray] = {}  # AUROC without drift, for each choice of pictures
 
         def auroc(x: np.ndarray, use: np.ndarray, happened: np.ndarray = happened) -> np.ndarray:
-            return detect(_foretold(x, happened, use, fold, group), happened[None], w, group)[0][0]
+            return detect(_foretold(x, happened, use, fold, group), happened, w, group)
 
         for key, values in zip(moved.maps, moved.values, strict=True):
             if key[1] not in (evidence.declared["layer"], INPUT):
@@ -272,11 +248,8 @@ def _foretold(
 ) -> np.ndarray:
     """Log odds of the event beyond those of the stratum, by a logistic model of the images of other folds.
 
-    Args:
-        x: (features, conditions, images). happened, use: bool (conditions, images). fold, group: (images,).
-
-    Returns:
-        (conditions, images); NaN outside `use`, and everywhere if no stratum of the other folds holds both.
+    From x (features, conditions, images): (conditions, images), NaN outside `use`, and everywhere if no
+    stratum of the other folds holds events and the rest.
     """
     found = np.full(use.shape, np.nan)
     kinds, kind = np.unique(group, return_inverse=True)
@@ -302,9 +275,6 @@ def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray | 
     Newton's method for the log likelihood less half the sum of the squared slopes. The levels, which are not
     penalised, are eliminated from each step, so that their number costs nothing. Strata with nothing but
     events, or none, say nothing about the slopes and are left out.
-
-    Args:
-        x: (n, features). y: bool (n,). stratum: int (n,).
     """
     total, events = np.bincount(stratum), np.bincount(stratum, y)
     keep = ((events > 0) & (events < total))[stratum]

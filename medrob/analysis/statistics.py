@@ -1,0 +1,215 @@
+"""How well a signal finds failures, what chance alone would give, and what a number with its interval says.
+
+A stratum is a condition and the class that the network predicts for the clean image. Only images of the same
+stratum are compared, or change places, with each other: a corruption that drives every prediction into one
+class flips exactly the images of the others, and maps of different classes move differently, so that across
+classes drift would "warn" of what the class alone decides. Arrays: signal (conditions, images), NaN where
+there is none; happened bool (conditions, images); weights (images, B), a column a resample; group int
+(images,), the class.
+"""
+
+import itertools
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, rankdata
+
+from medrob.evaluation import interval
+
+LEVEL = 0.05
+# What is too little to matter, fixed beforehand: a small correlation is .1, a small difference of means .2
+# standard deviations (Cohen 1988), which is an AUROC of .556 (Rice & Harris 2005).
+SMALL = {"correlation": 0.1, "auroc": 0.056, "gain": 0.01}
+HOLM, FDR = "Holm", "Benjamini-Hochberg"
+YES, OPPOSITE, NO, OPEN, UNDEFINED = "yes", "the other way round", "no", "not shown", "not defined"
+
+
+@dataclass(frozen=True)
+class Finding:
+    """A number with its interval and p, as read from a row; correction: how p was corrected, "" if not."""
+
+    value: float
+    low: float
+    high: float
+    p: float
+    correction: str = ""
+
+    @classmethod
+    def of(cls, row: Mapping | pd.Series, names: Sequence[str] = ("value", "low", "high")) -> Self:
+        """From a row of a table; p_adjusted is taken where the row has it."""
+        corrected = "p_adjusted" in row and np.isfinite(row["p_adjusted"])
+        p = row["p_adjusted"] if corrected else row.get("p", np.nan)
+        value, low, high = (float(row[name]) for name in names)
+        return cls(value, low, high, float(p), row["correction"] if corrected else "")
+
+    def verdict(self, *, chance: float, small: float, tested: bool = True) -> str:
+        """Is the value above chance?
+
+        "no": the whole interval lies within `small` of chance, too little to matter. "yes" or "the other way
+        round": it does not, lies wholly on that side, and, if tested, p is below .05. Else "not shown".
+        """
+        if not np.isfinite([self.value, self.low, self.high]).all():
+            return UNDEFINED
+        if self.low > chance - small and self.high < chance + small:
+            return NO
+        if tested and not self.p < LEVEL:
+            return OPEN
+        return YES if self.low > chance else OPPOSITE if self.high < chance else OPEN
+
+
+def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
+    """p values of one family, adjusted by Holm (1979); NaN is no test: it stays NaN and does not count."""
+    p = np.asarray(p, float)
+    found, known = np.full(len(p), np.nan), np.flatnonzero(np.isfinite(p))
+    order = known[np.argsort(p[known])]
+    found[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1)
+    return found
+
+
+def members(group: np.ndarray) -> list[np.ndarray]:
+    """The places of the images of each class."""
+    return [np.flatnonzero(group == k) for k in np.unique(group)]
+
+
+def image_orders(group: np.ndarray, count: int) -> np.ndarray:
+    """Orders (1 + count, images) within a class, the first as it is (Phipson & Smyth 2010)."""
+    rng = np.random.default_rng(0)
+    orders = np.tile(np.arange(len(group)), (1 + count, 1))
+    for at in members(group):
+        orders[1:, at] = rng.permuted(orders[1:, at], axis=1)
+    return orders
+
+
+def corruption_orders(conditions: pd.MultiIndex, count: int) -> np.ndarray:
+    """Orders (orders, conditions) that exchange whole corruptions; all of them, if there are at most `count`.
+
+    The five severities of one corruption are not five independent cases: they move together. Where the
+    corruptions do not have the same severities, conditions of one severity change places instead.
+    """
+    rng = np.random.default_rng(0)
+    grid = pd.Series(np.arange(len(conditions)), index=conditions).unstack("severity")
+    if grid.isna().to_numpy().any():
+        severity = conditions.get_level_values("severity").to_numpy()
+        places = np.argsort(severity, kind="stable")
+        changed = np.stack([places, *(np.lexsort((rng.random(len(places)), severity)) for _ in range(count))])
+    else:
+        rows, n = grid.to_numpy(np.int64), len(grid)
+        if math.factorial(n) <= count:
+            changes = np.array(list(itertools.permutations(range(n))))
+        else:
+            changes = np.array([np.arange(n), *(rng.permutation(n) for _ in range(count))])
+        places, changed = rows.ravel(), rows[changes].reshape(len(changes), -1)
+    orders = np.empty(changed.shape, np.int64)
+    orders[:, places] = changed
+    return orders
+
+
+def exchange_p(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Two-sided p (maps,) of the sum of a b over conditions and images, when whole images of b change places.
+
+    All conditions of an image stay together, as they depend on each other. The sum itself is compared, no
+    ratio, so that the test is exact also where a is 0 for want of a map.
+
+    Args:
+        a: (maps, conditions, images), 0 in the mean over the images of a group.
+        b: (conditions, images), of any mean. orders: from `image_orders`.
+    """
+    parts = [part @ row[orders].T for part, row in zip(a.swapaxes(0, 1), b, strict=True)]
+    size = np.abs(np.stack(parts, 1).sum(1))
+    near = 1e-9 * size.max(-1, keepdims=True)  # rounding
+    return (size >= size[:, :1] - near).mean(-1)
+
+
+def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """AUROC within strata, (B,): the share of pairs (event, none) in which the event has the higher signal.
+
+    Ties count half; each stratum weighs as many pairs as it has (van Elteren 1960). NaN if none holds both.
+    """
+    sums = np.zeros((2, weights.shape[1]))
+    for s, event, w in _strata(signal, happened, weights, group):
+        higher = np.greater.outer(s[event], s[~event]) + np.equal.outer(s[event], s[~event]) / 2
+        right = w[event] * (higher.astype(w.dtype) @ w[~event])
+        sums += right.sum(0), w[event].sum(0) * w[~event].sum(0)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return sums[0] / sums[1]
+
+
+def roc_within(
+    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray, alarms: np.ndarray
+) -> np.ndarray:
+    """Share of the events found at given shares of false alarms: (B, alarms).
+
+    The mean over the curves of the strata, by their pairs (Fawcett 2006), so that the area below it is the
+    AUROC of `detect`.
+    """
+    total, pairs = np.zeros((weights.shape[1], len(alarms))), np.zeros(weights.shape[1])
+    for s, event, w in _strata(signal, happened, weights, group):
+        hits, seen = steps(-s, event, w)
+        false = seen - hits
+        count = hits[-1] * false[-1]
+        for b in np.flatnonzero(count > 0):
+            total[b] += np.interp(alarms, false[:, b] / false[-1, b], hits[:, b] / hits[-1, b]) * count[b]
+        pairs += count
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return total / pairs[:, None]
+
+
+def _strata(
+    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+    """Signal, events and weights of each stratum that holds an event and an image without one."""
+    for (values, event), at in itertools.product(zip(signal, happened, strict=True), members(group)):
+        known = at[np.isfinite(values[at])]
+        if 0 < event[known].sum() < len(known):
+            yield values[known], event[known], weights[known]
+
+
+def steps(signal: np.ndarray, event: np.ndarray, w: np.ndarray) -> np.ndarray:
+    """Sums of the weights (n, B) of events, and of all, over the images of lowest signal: (2, ends, B).
+
+    The ends are 0 and the last of each group of equal signals.
+    """
+    order = np.argsort(signal, kind="stable")
+    s = signal[order]
+    ends = np.r_[0, np.flatnonzero(np.r_[s[1:] > s[:-1], True]) + 1]
+    sums = np.zeros((2, 1 + len(w), w.shape[1]), w.dtype)
+    sums[1, 1:] = w[order]
+    sums[0, 1:] = sums[1, 1:] * event[order, None]
+    for row in range(len(w)):  # faster than NumPy's cumsum over columns
+        sums[:, row + 1] += sums[:, row]
+    return sums[:, ends]
+
+
+def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Images in use whose stratum holds an event and the rest, and events among them: (conditions,) each."""
+    counts = np.zeros((2, len(use)), int)
+    for at in members(group):
+        n, k = use[:, at].sum(1), (use & event)[:, at].sum(1)
+        counts += np.stack([n, k]) * ((k > 0) & (k < n))
+    return counts[0], counts[1]
+
+
+def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, float]:
+    """`interval`, but for a perfect AUROC, of which all resamples are the same.
+
+    That is as sure as so many hits out of the smaller of the two groups: Wilson's interval (1927).
+    """
+    low, high = interval(samples[1:])
+    if low == high and samples[0] in (0.0, 1.0) and (n := min(events, rest)):
+        found = binomtest(round(samples[0] * n), n).proportion_ci(method="wilson")
+        return float(found.low), float(found.high)
+    return low, high
+
+
+def centred_ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Midranks along the last axis among the known values of the same class, less their mean; else 0."""
+    found = np.empty(values.shape)
+    for at in members(group):
+        known = np.isfinite(values[..., at])
+        ranks = rankdata(np.where(known, values[..., at], np.inf), axis=-1)  # the others come last
+        found[..., at] = np.where(known, ranks - (known.sum(-1, keepdims=True) + 1) / 2, 0)
+    return found
