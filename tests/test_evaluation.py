@@ -9,7 +9,6 @@ from sklearn import metrics as sk
 from medrob import evaluation
 from medrob.corruptions import CLEAN
 from medrob.evaluation import bootstrap_weights, interval, metrics, score
-from medrob.evaluation.metrics import BINS
 
 # MedMNIST's names of the tasks.
 THEIRS = {
@@ -54,9 +53,6 @@ def table(task, conditions=(CLEAN, ("contrast", 1), ("contrast", 5)), count=60):
     return pd.concat(frames, ignore_index=True)
 
 
-# AUC
-
-
 @given(st.data())
 def test_auc_is_scikit_learns(data):
     n = data.draw(st.integers(2, 30))
@@ -75,9 +71,6 @@ def test_auc_by_hand():
     truth, scores = np.array([1, 0, 1, 0], bool), np.array([0.8, 0.3, 0.5, 0.5])
     assert evaluation.auc(scores, truth, np.ones((1, 4))) == [3.5 / 4]
     assert np.isnan(evaluation.auc(scores, truth, np.array([[1.0, 0, 1, 0]]))).all()
-
-
-# Scores
 
 
 @pytest.mark.parametrize("digits", [8, 1])  # 1: ties everywhere
@@ -141,7 +134,12 @@ def test_absent_class_is_nan_and_named(task):
     assert np.isfinite([found[m] for m in ("accuracy", "ece", "brier", "nll")]).all()
 
 
-# Bootstrap
+def test_absent_class_in_a_score_is_named():
+    predictions = table("multiclass", [CLEAN])
+    with pytest.warns(UserWarning, match="class c2: no image has it"):
+        found = score(predictions[predictions["label"] != 2], "multiclass", resamples=0)
+    assert found.query("`class` == 'c2' and metric == 'auc'")["value"].isna().all()
+    assert found[["low", "high", "drop_low", "drop_high"]].isna().all(axis=None)  # no resamples
 
 
 @given(st.integers(1, 40), st.integers(0, 20), st.integers(0, 5))
@@ -158,19 +156,6 @@ def test_interval():
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
     assert interval(np.array([np.nan, 2.0, np.inf])) == (2, 2)
     assert np.isnan(interval(np.array([np.nan]))).all() and np.isnan(interval(np.array([]))).all()
-
-
-@pytest.mark.parametrize("task", THEIRS)
-def test_score_values(task):
-    predictions = table(task)
-    found = score(predictions, task, resamples=50).set_index(["corruption", "severity", "class", "metric"])
-    names = [c for c in predictions if c.startswith("p_")]
-    for (corruption, severity), group in predictions.groupby(["corruption", "severity"]):
-        p = group[names].to_numpy()
-        y = (group["label"] if "label" in group else group.filter(regex="^label_")).to_numpy()
-        part = found.loc[corruption, severity]
-        for metric, value in metrics(p, y, task).items():
-            assert part.loc[("all", metric), "value"] == pytest.approx(value, abs=1e-5)
 
 
 @pytest.mark.parametrize("task", THEIRS)
@@ -226,9 +211,7 @@ def test_intervals_cover_and_pair():
 def test_bootstrap_is_the_naive_paired_one():
     predictions, resamples = table("binary", count=40), 30
     found = score(predictions, "binary", resamples=resamples)
-    row = found.query(
-        "corruption == 'contrast' and severity == 5 and `class` == 'all' and metric == 'auc'"
-    ).iloc[0]
+    row = found.query("severity == 5 and `class` == 'all' and metric == 'auc'").iloc[0]
     clean = predictions[predictions["corruption"] == "clean"]
     worse = predictions[(predictions["corruption"] == "contrast") & (predictions["severity"] == 5)]
     values, drops = [], []
@@ -237,61 +220,16 @@ def test_bootstrap_is_the_naive_paired_one():
         a, b = (sk.roc_auc_score(t["label"].iloc[chosen], t["p_c1"].iloc[chosen]) for t in (clean, worse))
         values.append(b)
         drops.append(a - b)
-    assert (row["low"], row["high"]) == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=1e-5)
-    assert (row["drop_low"], row["drop_high"]) == pytest.approx(
-        tuple(np.quantile(drops, [0.025, 0.975])), abs=1e-5
-    )
-
-
-def test_score_of_what_is_the_same_drops_by_exactly_nothing():
-    clean = table("multilabel", [CLEAN])
-    both = pd.concat([clean, clean.assign(corruption="contrast", severity=2)], ignore_index=True)
-    found = score(both, "multilabel", resamples=20)
-    assert (found[["drop", "drop_low", "drop_high"]] == 0).all(axis=None)
-
-
-def test_no_resamples_no_intervals():
-    found = score(table("binary"), "binary", resamples=0)
-    assert found[["low", "high", "drop_low", "drop_high"]].isna().all(axis=None)
-    assert found[["value", "drop"]].notna().all(axis=None)
-
-
-def test_absent_class_in_a_score_is_named():
-    predictions = table("multiclass", [CLEAN])
-    with pytest.warns(UserWarning, match="class c2: no image has it"):
-        found = score(predictions[predictions["label"] != 2], "multiclass", resamples=5)
-    missing = found[(found["class"] == "c2") & ~found["metric"].isin(["ece", "brier", "f1"])]
-    assert missing[["value", "low", "high", "drop"]].isna().all(axis=None)
-    assert found.query("`class` == 'c1'")["value"].notna().all()
-
-
-# Reliability
+    for columns, drawn in ((["low", "high"], values), (["drop_low", "drop_high"], drops)):
+        np.testing.assert_allclose(row[columns].tolist(), np.quantile(drawn, [0.025, 0.975]), atol=1e-5)
 
 
 def test_reliability_by_hand():
-    predictions = pd.DataFrame(
-        {
-            "image": [0, 1, 2, 3],
-            "corruption": "clean",
-            "severity": 0,
-            "label": [0, 1, 1, 1],
-            "predicted": [0, 0, 1, 1],
-            "p_a": [0.95, 0.91, 0.4, 0.3],
-            "p_b": [0.05, 0.09, 0.6, 0.7],
-        }
+    predictions = pd.DataFrame(dict(image=range(4), p_a=[0.95, 0.91, 0.4, 0.3], p_b=[0.05, 0.09, 0.6, 0.7]))
+    predictions = predictions.assign(
+        corruption="clean", severity=0, label=[0, 1, 1, 1], predicted=[0, 0, 1, 1]
     )
     found = evaluation.reliability(predictions).sort_values("confidence")
     assert found["confidence"].tolist() == pytest.approx([0.6, 0.7, 0.93])
     assert found["accuracy"].tolist() == [1, 1, 0.5] and found["images"].tolist() == [1, 1, 2]
     assert list(found) == ["corruption", "severity", "confidence", "accuracy", "images"]
-
-
-def test_reliability_agrees_with_the_calibration_error(monkeypatch):
-    monkeypatch.setattr("medrob.evaluation.scores.DECILES", BINS)
-    p, y = case("multiclass", 50)
-    frame = pd.DataFrame(p, columns=[f"p_{k}" for k in range(4)])
-    frame = frame.assign(image=range(50), corruption="clean", severity=0, label=y, predicted=p.argmax(1))
-    found = evaluation.reliability(frame)
-    assert found["images"].sum() == 50
-    gap = (found["accuracy"] - found["confidence"]).abs() @ found["images"] / 50
-    assert gap == pytest.approx(metrics(p, y, "multiclass")["ece"])

@@ -37,10 +37,9 @@ def measure(
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (shorter side of the map), target (class explained in the
-        clean image), preserved (`medrob.saliency.same_decision`), degenerate (either map), and the
-        similarities. Where lesion masks are known, also energy, pointing and iou (`localise`) of the
-        corrupted map, the same with ``_clean`` of the clean map, and area (share of the image); NaN for
-        images without a lesion.
+        clean image), preserved (`same_decision`), degenerate (either map), and the similarities. Where lesion
+        masks are known, also energy, pointing and iou (`localise`) of the corrupted map, the same with
+        ``_clean`` of the clean map, and area (share of the image); NaN for images without a lesion.
     """
     rows = np.arange(len(dataset)) if images is None else np.asarray(images)
     known, task = targets(target, dataset, rows), task_of(explainer.model, dataset.task)

@@ -20,8 +20,7 @@ def predict(
     """Class probabilities of images, uint8 (N, H, W, C): float32 (N, K), softmax or, if multi-label, sigmoid.
 
     The model takes grey levels 0-255 (N, C, H, W) and gives logits; the mode of every module is given back.
-    `device` None = where the model is. Images of another type or shape and results that are not finite are
-    refused.
+    `device` None = where the model is. Other images and results that are not finite are refused.
     """
     images = check_images(images)
     weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
@@ -46,11 +45,10 @@ def predict_conditions(
     model: nn.Module, dataset: ImageDataset, conditions: Iterable[Condition],
     *, seed: int = 0, batch_size: int = 256, device: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Predict the data set under every condition, a batch at a time.
+    """Predict the data set under every condition, a batch at a time: a row per condition and image.
 
-    Returns:
-        A row per condition and image: image, corruption, severity, label (``label_<class>``, 0 or 1,
-        if multi-label), predicted (the most probable class), ``p_<class>``...
+    Columns: image, corruption, severity, label (``label_<class>``, 0 or 1, if multi-label), predicted (the
+    most probable class), ``p_<class>``...
     """
     index, names, labels = np.arange(len(dataset)), dataset.class_names, dataset.labels
     single = labels.ndim == 1

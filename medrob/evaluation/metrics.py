@@ -66,10 +66,7 @@ class Judged:
 
 
 def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[str, float]:
-    """A value for each of `METRICS` of probabilities (N, K), two columns for a binary task.
-
-    Labels are int (N,), or (N, K) zeros and ones for a multi-label task; tasks are `medrob.data.TASKS`.
-    """
+    """A value for each of `METRICS`; probabilities are (N, K), labels int (N,), or (N, K) if multi-label."""
     scores = evaluate(probabilities, labels, np.ones((1, len(labels))), task)
     return {name: float(value[0]) for name, (value, _) in scores.items()}
 
@@ -77,10 +74,7 @@ def metrics(probabilities: np.ndarray, labels: np.ndarray, task: str) -> dict[st
 def evaluate(
     p: np.ndarray, y: np.ndarray, w: np.ndarray, task: str, names: tuple[str, ...] = ()
 ) -> dict[str, Values]:
-    """Every score, over all classes and for each, under the weightings w (B, N) of the images.
-
-    A score that needs a class of which there is no image is NaN, with a warning.
-    """
+    """Every score for the weightings w (B, N); NaN, with a warning, where it needs a class without images."""
     with np.errstate(invalid="ignore", divide="ignore"):  # a class without images: 0 / 0 = NaN
         judged = Judged(np.asarray(p, np.float64), y, w, task)
         alone = np.flatnonzero(judged.hot.all(0) | ~judged.hot.any(0))

@@ -74,10 +74,9 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     drop is far narrower than that of a score. ECE in bins is biased upwards on few images, and its resamples
     even more: compare it between conditions of the same images (Roelofs et al. 2022).
 
-    Returns:
-        A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
-        label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
-        drop_low, drop_high: 95 % intervals, NaN without resamples.
+    A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
+    label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
+    drop_low, drop_high: 95 % intervals, NaN without resamples.
     """
     names = class_names(predictions)
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
@@ -102,8 +101,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     """How often the network is right when it is so sure: a row per condition and bin of confidence.
 
-    Returns:
-        corruption, severity, confidence (mean of the bin), accuracy (share right), images.
+    Columns: corruption, severity, confidence (mean of the bin), accuracy (share right), images.
     """
     p = predictions[[f"p_{name}" for name in class_names(predictions)]].to_numpy()
     if "label" in predictions:
@@ -123,8 +121,7 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
     """The temperature T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017).
 
-    Above 1 the network was too confident. The probabilities are those of validation images, see `metrics`;
-    each label of a multi-label task is a pair of classes.
+    Above 1 the network was too confident on these validation images. A label of several is a pair of classes.
     """
     hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
 

@@ -1,8 +1,4 @@
-"""The worst case: how far can a map be moved by a change too small to see, while the prediction stays?
-
-Over the pictures at most `EPSILON` whole grey levels from an image at every pixel: random ones (Yeh et al.
-2019) and a climb (Ghorbani et al. 2019).
-"""
+"""How far can a change too small to see move a map while the prediction stays (Ghorbani et al. 2019)?"""
 
 from dataclasses import replace
 from functools import partial
@@ -33,13 +29,13 @@ BETA = 30.0  # of the softplus that stands in for ReLU: sharp, but with a second
 def worst_case(
     explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
-    """Mean drift under attack and under random changes in the same ball, for methods of `ATTACKABLE`.
+    """Mean drift under attack and random changes (Yeh et al. 2019) of every pixel by at most `EPSILON`.
 
     The attack is projected gradient ascent: from a random place in the ball, steps along the sign of the
     slope of the drift (Madry et al. 2018); what it finds is a lower bound of the worst case. Of the pictures
     tried, the best at which the decision about the clean image is kept; the clean one where none is better.
-    Tests ``attack`` and ``max-sensitivity`` (random pictures) are the mean drift (RMSE of min-max maps); for
-    each, ``...-picture``: RMSE of the picture, in grey levels, and ``...-kept``: share of decisions kept.
+    Tests ``attack`` and ``max-sensitivity`` (random) are the mean drift (RMSE of min-max maps); for each,
+    ``...-picture``: RMSE of the picture, in grey levels, and ``...-kept``: the share of decisions kept.
     """
     classes, task = explainer.classes(images, targets), task_of(explainer.model)
     ask = partial(predict, explainer.model, batch_size=explainer.batch_size, device=explainer.device)

@@ -162,10 +162,9 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
 
 
 def between(maps: Mapping[Key, np.ndarray]) -> pd.DataFrame:
-    """How alike raw maps of two methods are at the same layer: the median rank correlation over the images.
+    """How alike raw maps of each two methods are at each layer: median rank correlation over the images.
 
-    Returns:
-        A row for each two methods at each layer: layer, method, other, value, images (whose maps count).
+    Columns: layer, method, other, value, images (whose maps count).
     """
     prepared = {key: PreparedMaps(raw) for key, raw in maps.items()}
     rows = []
