@@ -103,7 +103,8 @@ def _cells(notebook: Path) -> str:
 @cache
 def _code(rooms: tuple[str, ...]) -> str:
     """A hash of the files of rooms, so that files which were only touched change nothing."""
-    patterns = [pattern for room in rooms for pattern in (f"{room}.py", f"{room}/**/*.py")]
+    endings = (".py", "/**/*.py", "/**/*.toml", "/**/*.jinja")
+    patterns = [room + ending for room in rooms for ending in endings]
     files = [file for pattern in patterns for file in PACKAGE.glob(pattern)]
     names = "".join(f"{file.relative_to(PACKAGE)} {checksum(file)}\n" for file in sorted(files))
     return hashlib.sha256(names.encode()).hexdigest()[:16]

@@ -2,7 +2,6 @@
 
 import pandas as pd
 
-from medrob.figures import facts_of
 from medrob.thesis import CAPTIONS
 
 NAMES = ("gaussian_noise", "motion_blur", "contrast")
@@ -47,7 +46,7 @@ def words_in(figure):
 
 
 def caption(figure, name, **given):
-    return CAPTIONS[name].format(**given | facts_of(figure))
+    return CAPTIONS[name].format(**given | figure.facts)
 
 
 def boxes_overlap(a, b):

@@ -7,10 +7,15 @@ import pandas as pd
 import pytest
 
 from medrob.thesis import Bundle, latex
+from medrob.thesis.document import quoted
 from medrob.thesis.latex_table import latex_table, readable
-from medrob.thesis.macros import quoted
 
 NAN = float("nan")
+
+
+def numbers(**values):
+    rows = {"name": values.keys(), "value": pd.Series(values.values(), dtype=object)}
+    return pd.DataFrame(rows).assign(low=NAN, high=NAN, what="")
 
 
 def frame():
@@ -47,9 +52,7 @@ def test_escape(text, wanted):
         (1301, 0, "1301"),
         (649000, 0, "649\N{THIN SPACE}000"),
         (NAN, 3, "not defined"),
-        (None, 3, "not defined"),
         (-np.inf, 3, "−∞"),
-        ("gaussian noise", 3, "gaussian noise"),
     ],
 )
 def test_number(value, digits, wanted):
@@ -83,16 +86,10 @@ def test_intervals():
 
 @pytest.mark.parametrize(
     ("p", "wanted"),
-    [(0.0081, "𝑝 = .008"), (0.001, "𝑝 = .001"), (0.00099, "𝑝 < .001"), (0.13, "𝑝 = .130"), (1, "𝑝 > .999"),
-     (NAN, "not defined")],
-)  # fmt: skip
+    [(0.0081, "= .008"), (0.001, "= .001"), (0.00099, "< .001"), (0.13, "= .130"), (1, "> .999")],
+)
 def test_p_values(p, wanted):
     assert latex.p_value(p).replace("\N{NO-BREAK SPACE}", " ") == wanted
-
-
-def test_p_values_lie_between_0_and_1():
-    with pytest.raises(ValueError, match=r"p=1\.5 is no p value.*between 0 and 1"):
-        latex.p_value(1.5)
 
 
 @pytest.mark.parametrize(
@@ -127,7 +124,7 @@ def test_file_names(name, wanted):
 
 
 def test_a_table_by_hand():
-    assert latex_table(frame(), "Five_p.", "tab:r:t", context="Seed: 0.").splitlines() == [
+    assert latex_table(frame(), "Five_p.", "tab:r:t", ending="Seed: 0.").splitlines() == [
         r"\begin{table}",
         r"\centering",
         r"\caption{Five\_p. A dash (—): not defined. Seed: 0.}",
@@ -192,17 +189,6 @@ def test_words_that_never_change_move_to_the_caption():
     assert "Grad-CAM" in latex_table(table[["method"]], "C.", "l").split(r"\midrule")[1]
 
 
-@pytest.mark.parametrize("columns", [["corruption", "value", "low", "high"], []])
-def test_an_empty_table_says_so(columns):
-    text = latex_table(pd.DataFrame(columns=columns), "C.", "l")
-    assert text.split("\\midrule\n")[1].startswith("no rows")
-
-
-def test_columns_that_read_the_same_are_refused():
-    with pytest.raises(ValueError, match=r"two columns read 'a b'.*rename one of"):
-        readable(pd.DataFrame({"a_b": [1], "a b": [2]}))
-
-
 def test_tables_beyond_40_rows_run_over_pages():
     assert "longtable" not in latex_table(pd.DataFrame({"n": range(40)}), "C.", "l")
     text = latex_table(pd.DataFrame({"n": range(41)}), "C.", "l")
@@ -213,7 +199,7 @@ def test_tables_beyond_40_rows_run_over_pages():
 def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
     table = pd.DataFrame({"a_b": ["x_y & 5 %", "other"], "value": [0.123456, 0.5], "none": NAN})
     bundle = Bundle(tmp_path, "03")
-    assert bundle.table(table, "t", keep=table.head(1)[["a_b", "value"]]) is table
+    bundle.table(table, "t", keep=table.head(1)[["a_b", "value"]])
     bundle.document([])
     text = (tmp_path / "t.tex").read_text()
     assert r"x\_y \& 5~\% & 0.123 \\" in text
@@ -225,19 +211,20 @@ def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
 def test_numbers_by_hand(tmp_path):
     bundle = Bundle(tmp_path / "demo", "05")
     rows = [
-        ("clean auc", 0.96, 0.944, 0.9754, 0.0081, "AUC on\nclean images"),
-        ("worst drop", -0.031, NAN, NAN, NAN, None),
-        ("rmse", 31.72, 20.04, 40.0, 1e-9, "grey levels"),
-        ("nothing", NAN, NAN, NAN, NAN, ""),
+        ("clean auc", 0.96, 0.944, 0.9754, 0.0081, "Holm", "AUC on\nclean images"),
+        ("worst drop", -0.031, NAN, NAN, NAN, "", "a drop"),
+        ("rmse", 31.72, 20.04, 40.0, 1e-9, "none", "grey levels"),
+        ("nothing", NAN, NAN, NAN, NAN, "Holm", "no number"),
     ]
-    bundle.numbers(pd.DataFrame(rows, columns=["name", "value", "low", "high", "p", "what"]))
+    columns = ["name", "value", "low", "high", "p", "correction", "what"]
+    bundle.numbers(pd.DataFrame(rows, columns=columns))
     bundle.document([])
     text = (tmp_path / "demo" / "numbers.tex").read_text()
     wanted = {
         "CleanAUC": "0.960", "CleanAUCLow": "0.944", "CleanAUCHigh": "0.975",
-        "CleanAUCCI": "0.960 (0.944 to 0.975)", "CleanAUCP": r"\ensuremath{p}~=~.008",
+        "CleanAUCCI": "0.960 (0.944 to 0.975)", "CleanAUCPHolm": r"\ensuremath{p}~=~.008",
         "WorstDrop": r"\ensuremath{-}0.031", "RMSECI": "31.7 (20.0 to 40.0)",
-        "RMSEP": r"\ensuremath{p}~<~.001", "NothingCI": "not defined", "NothingP": "not defined",
+        "RMSEPRaw": r"\ensuremath{p}~<~.001", "NothingCI": "not defined", "NothingPHolm": "not defined",
     }  # fmt: skip
     for name, prints in wanted.items():
         assert rf"\newcommand{{\medrob{name}}}{{{prints}}}" in text
@@ -248,32 +235,23 @@ def test_numbers_by_hand(tmp_path):
 
 def test_counts_have_no_digits_and_texts_stay_texts():
     values = {"images": 600, "worst": "contrast", "share": 0.25, "none": 0}
-    rows = pd.DataFrame({"name": values.keys(), "value": pd.Series(values.values(), dtype=object)})
-    assert {e["name"]: e["macros"][""] for e in quoted(rows)} == {
+    assert {e["name"]: e["macros"][""] for e in quoted(numbers(**values))} == {
         "images": "600", "worst": "contrast", "share": "0.250", "none": "0",
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("numbers", "words"),
+    ("values", "ends", "words"),
     [
-        (
-            pd.DataFrame({"name": ["a b", "A-b"], "value": 1.0}),
-            r"'a b' and 'A-b' both give the macro \\medrobAB",
-        ),
-        (pd.DataFrame({"name": ["layer4.1", "layer41"], "value": 1.0}), r"\\medrobLayerFourOne"),
-        (
-            pd.DataFrame({"name": ["x", "x low"], "value": 1.0, "low": [0, NAN], "high": [2, NAN]}),
-            r"'x' and 'x low' both give the macro \\medrobXLow",
-        ),
-        (pd.DataFrame({"name": ["a", "a"], "value": 1.0}), "two rows named 'a'"),
-        (pd.DataFrame({"name": ["a"]}), "table numbers lacks value"),
+        ({"a b": 1.0, "A-b": 1.0}, NAN, r"'a b' and 'A-b' both give the macro \\medrobAB"),
+        ({"layer4.1": 1.0, "layer41": 1.0}, NAN, r"\\medrobLayerFourOne"),
+        ({"x": 1.0, "x low": 1.0}, 0.5, r"'x' and 'x low' both give the macro \\medrobXLow"),
     ],
 )
-def test_bad_numbers_are_refused_and_nothing_is_written(tmp_path, numbers, words):
+def test_names_of_one_macro_are_refused_and_nothing_is_written(tmp_path, values, ends, words):
     bundle = Bundle(tmp_path / "run", "05")
     with pytest.raises(ValueError, match=words):
-        bundle.numbers(numbers)
+        bundle.numbers(numbers(**values).assign(low=ends, high=ends))
     assert not (tmp_path / "run").exists()
 
 

@@ -10,37 +10,15 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
-from medrob.check import require
+from medrob.figures import draw
+from medrob.figures.draw import Drawing, Failed, Look, finish, layer_labels, level, lines, looks, sized, word
 from medrob.figures.of_heatmaps import drift_by_layer
-from medrob.figures.panels import (
-    Drawing,
-    bars,
-    below,
-    beside,
-    empty,
-    grid,
-    key,
-    legend,
-    letters,
-    level,
-    lines,
-    nothing,
-    same_limits,
-    sized,
-)
-from medrob.figures.style import DASHES, DRIFT, FLIPS, Failed, Look, layer_labels, looks, word
 
-__all__ = [
-    "drift_by_class",
-    "drop_against_drift",
-    "failure_curves",
-    "image_boxes",
-    "image_scatter",
-    "strata_bars",
-    "warnings",
-]
+__all__ = ["drift_by_class", "drop_against_drift", "failure_curves", "image_boxes", "image_scatter"]
+__all__ += ["strata_bars", "warnings"]
 
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
+FLIPS = {"preserved": Look("C0", "o"), "flipped": Look("C3", "X")}
 
 
 def drift_by_class(
@@ -51,13 +29,8 @@ def drift_by_class(
     Args:
         mean: from `medrob.analysis.drift_by_class`. scores: from `medrob.evaluation.score`.
         method, severity: of `mean`.
-
-    Raises:
-        ValueError: scores without a column.
     """
-    require(scores, ["corruption", "severity", "class", "metric", "drop"], "scores")
-    drops = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
-    drops = drops[drops["severity"] == severity].set_index("corruption")["drop"]
+    drops = _drops(scores).xs(severity, level="severity")
     titles = {name: f"{word(name)}: {drop:+.3f}" for name, drop in drops.items()}
     note = f"{word(method, failed)}, severity {severity}; above: AUC drop"
     return drift_by_layer(mean, panels="corruption", by="of", titles=titles, note=note)
@@ -75,23 +48,24 @@ def drop_against_drift(
     """
     pairs = pairs[pairs["layer"].isin(layers)]
     if pairs.dropna(subset=["value", "drop"]).empty:
-        return nothing("no usable map, or no AUC")
-    look, ends = looks(pairs["corruption"]), ("drop", "drop_low", "drop_high")
-    figure, axes, panels = _layers_by_severity(pairs, layers, height=0.2, above=0.12)
-    for key_of, ax in panels.items():
-        group = _at(pairs, key_of)
+        return draw.nothing("no usable map, or no AUC")
+    look, ends = looks(pairs["corruption"]), ["drop", "drop_low", "drop_high"]
+    figure, panels = _layers_by_severity(pairs, fits, layers, height=0.2, above=0.12)
+    # Limits by the points and their bars, not by the bands of the lines, which may be very wide.
+    limits = {}
+    for axis, columns in (("xlim", ["value", "low", "high"]), ("ylim", ends)):
+        low, high = pairs[columns].min(axis=None), pairs[columns].max(axis=None)
+        room = max(high - low, 1e-3) * 0.08
+        limits[axis] = (low - room, high + room)
+    for ax, group in panels:
         for row in group.to_dict("records"):
-            bars(ax, row, row["drop"], look[row["corruption"]])
-            bars(ax, row, row["value"], look[row["corruption"]], columns=ends, upright=True)
-        _fit(ax, _at(fits, key_of), "0.25", alpha=0.12)
+            draw.bars(ax, row, row["drop"], look[row["corruption"]])
+            draw.bars(ax, row, row["value"], look[row["corruption"]], columns=ends, upright=True)
         if group.dropna(subset=["value", "drop"]).empty:
-            empty(ax, "no usable map,\nor no AUC")
-        level(ax)
-    # By the points and their bars, not by the bands of the lines, which may be very wide.
-    same_limits(axes, _padded(pairs[["value", "low", "high"]]), _padded(pairs[[*ends]]))
-    below(figure, f"{DRIFT}, {word(pairs['method'].iloc[0], failed)}")
-    beside(figure, "AUC drop against clean")
-    legend(figure, handles=key(look))
+            draw.empty(ax, "no usable map,\nor no AUC")
+        ax.set(**limits)
+    below = f"{draw.DRIFT}, {word(pairs['method'].iloc[0], failed)}"
+    finish(figure, below=below, beside="AUC drop against clean", handles=draw.key(look))
     return figure
 
 
@@ -110,38 +84,29 @@ def image_scatter(
     """
     points = points.dropna(subset=["rmse", "drop"])
     if points.empty:
-        return nothing("no picture has a usable map").noted(markers="")
-    look, labels = looks(points["corruption"]), _classes(points, classes)
-    shapes = looks(labels.values())
-    figure, axes, panels = _layers_by_severity(
-        points, list(dict.fromkeys(points["layer"])), height=0.22, above=0.16
-    )
-    for key_of, ax in panels.items():
-        group = _at(points, key_of)
-        known = group["label"] if "label" in group else pd.Series(-1, group.index)
-        for label, part in group.groupby(known, sort=False):
+        return draw.nothing("no picture has a usable map").noted(markers="")
+    of, names = _classes(points, classes)
+    look, shapes, several = looks(points["corruption"]), looks(names), len(names) > 1
+    layers = list(dict.fromkeys(points["layer"]))
+    figure, panels = _layers_by_severity(points, fits, layers, height=0.22, above=0.16)
+    of_panels = points.groupby(["layer", "severity"], observed=True)[["rmse", "drop"]]
+    (_, low), (right, high) = of_panels.quantile(0.005).min(), of_panels.quantile(0.995).max()
+    room = 0.05 * max(high - low, 1e-3)
+    for ax, group in panels:
+        for name, part in group.groupby(of[group.index], sort=False):
             dots = ax.scatter(
                 part["rmse"], part["drop"], s=2.5, alpha=0.5, linewidth=0, rasterized=True,
-                c=[look[name].colour for name in part["corruption"]],
-                marker=shapes[labels.get(label, "all")].marker,
+                c=[look[corruption].colour for corruption in part["corruption"]], marker=shapes[name].marker,
             )  # fmt: skip
             # The figure draws the dots of all panels first, as one picture: far smaller files.
             dots.remove()
             figure.add_artist(dots)
-            ax.patch.set_visible(False)
-        _fit(ax, _at(fits, key_of), "0.1", alpha=0.25)
-        level(ax)
-    of_panels = points.groupby(["layer", "severity"], observed=True)[["rmse", "drop"]]
-    (_, low), (right, high) = of_panels.quantile(0.005).min(), of_panels.quantile(0.995).max()
-    room = 0.05 * max(high - low, 1e-3)
-    right = right * 1.05 if right > 0 else axes[0][0].get_xlim()[1]
-    same_limits(axes, (0, right), (low - room, high + room))
-    below(figure, f"{DRIFT}, {word(points['method'].iloc[0], failed)}")
-    beside(figure, "drop of the clean class's logit margin")
-    handles = key({name: Look(colour, "o") for name, (colour, _) in look.items()})
-    several = len(shapes) > 1
-    handles += key({name: Look("0.3", marker) for name, (_, marker) in shapes.items()}) * several
-    legend(figure, handles=handles)
+        ax.patch.set_visible(False)
+        ax.set(xlim=(0, right * 1.05 or 1), ylim=(low - room, high + room))
+    handles = draw.key({name: Look(colour, "o") for name, (colour, _) in look.items()})
+    handles += draw.key({name: Look("0.3", marker) for name, (_, marker) in shapes.items()}) * several
+    below = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}"
+    finish(figure, below=below, beside="drop of the clean class's logit margin", handles=handles)
     return figure.noted(markers="Grey markers: the class, that is, the true label. " * several)
 
 
@@ -155,87 +120,76 @@ def image_boxes(
     Args:
         points: from `medrob.analysis.moved_and_fell`, of one method and layer.
         scores: from `medrob.evaluation.score`. classes: the names of the labels.
-
-    Raises:
-        ValueError: scores without a column.
     """
-    require(scores, ["corruption", "severity", "class", "metric", "drop"], "scores")
     points = points.dropna(subset=["rmse"])
     if points.empty:
-        return nothing("no picture has a usable map").noted(classes="each class (the true label)")
-    labels = _classes(points, classes)
-    points = points.assign(of=points["label"].map(labels).fillna("all") if "label" in points else "all")
-    names, severities = looks(points["corruption"]), sorted(points["severity"].unique())
-    shown = [name for name in dict.fromkeys(labels.values()) if name in set(points["of"])]
-    hatches = {name: HATCHES[i % len(HATCHES)] for i, name in enumerate(shown)}
-    auc = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
-    drops = auc.set_index(["corruption", "severity"])["drop"]
+        return draw.nothing("no picture has a usable map").noted(classes="each class (the true label)")
+    of, shown = _classes(points, classes)
+    names, drops = looks(points["corruption"]), _drops(scores)
+    severities = sorted(points["severity"].unique())
     figure, axes = sized(0.19 * len(severities) + 0.14, len(severities), sharex=True, sharey=True)
     for severity, ax in zip(severities, axes[:, 0], strict=True):
         sns.boxplot(
-            points[points["severity"] == severity], x="corruption", y="rmse", hue="of", order=list(names),
+            points[points["severity"] == severity], x="corruption", y="rmse", hue=of, order=list(names),
             hue_order=shown, ax=ax, fliersize=0.8, linewidth=0.6, legend=False, palette=["0.9"] * len(shown),
         )  # fmt: skip
-        for container, hatch in zip(ax.containers, hatches.values(), strict=False):
+        for container, hatch in zip(ax.containers, HATCHES, strict=False):
             for box in container.boxes:
                 box.set_hatch(hatch)
         for place, (name, (colour, _)) in enumerate(names.items()):
             drop = drops.get((name, severity), np.nan)
-            ax.text(
-                place, 1.0, f"{drop:+.3f}" if np.isfinite(drop) else "–", ha="center", va="bottom",
-                transform=ax.get_xaxis_transform(), fontsize="x-small",
-            )  # fmt: skip
+            above = dict(ha="center", va="bottom", transform=ax.get_xaxis_transform(), fontsize="x-small")
+            ax.text(place, 1.0, f"{drop:+.3f}" if np.isfinite(drop) else "–", **above)
             ax.axvspan(place - 0.46, place + 0.46, color=colour, alpha=0.12, linewidth=0, zorder=0)
         ax.set(ylabel=f"severity {severity}", xlabel="")
     turned = 30 if len(names) > 6 else 0
     axes[-1][0].set_xticks(range(len(names)), [word(name) for name in names], rotation=turned)
-    beside(figure, f"{DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}")
-    if len(shown) == 1:
-        return figure.noted(classes="all classes together")
+    beside = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
     box = dict(facecolor="0.9", edgecolor="0.3")
-    legend(figure, handles=[Patch(hatch=hatch, label=name, **box) for name, hatch in hatches.items()])
-    return figure.noted(classes="each class (the true label, by hatching)")
+    boxes = [Patch(hatch=hatch, label=name, **box) for name, hatch in zip(shown, HATCHES, strict=False)]
+    several = len(shown) > 1
+    finish(figure, beside=beside, handles=boxes * several, axes=())
+    each = "each class (the true label, by hatching)"
+    return figure.noted(classes=each if several else "all classes together")
 
 
-def _classes(points: pd.DataFrame, classes: Sequence[str]) -> dict[int, str]:
-    """Number of a label -> its name; one group for all, if there are many or none is known."""
-    known = sorted(set(points["label"])) if "label" in points else []
-    if not 1 < len(known) <= len(HATCHES) or min(known) < 0:
-        return dict.fromkeys(known or [-1], "all")
-    return {k: str(classes[k]) if k < len(classes) else f"class {k}" for k in known}
+def _drops(scores: pd.DataFrame) -> pd.Series:
+    """The AUC drop of all classes by corruption and severity."""
+    auc = scores[(scores["metric"] == "auc") & (scores["class"] == "all")]
+    return auc.set_index(["corruption", "severity"])["drop"]
+
+
+def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, list[str]]:
+    """The class of each point, and all of them; one for all, if there are many or none is known (-1)."""
+    known = sorted(set(points["label"]))
+    if not 1 < len(known) <= len(HATCHES) or known[0] < 0:
+        return pd.Series("all", points.index, name="of"), ["all"]
+    names = {k: classes[k] for k in known}
+    return points["label"].map(names).rename("of"), list(names.values())
 
 
 def _layers_by_severity(
-    rows: pd.DataFrame, layers: Sequence[str], *, height: float, above: float
-) -> tuple[Drawing, np.ndarray, dict[tuple[str, int], Axes]]:
-    """A figure with a row a layer and a column a severity; and its panels by layer and severity."""
+    rows: pd.DataFrame, fits: pd.DataFrame, layers: Sequence[str], *, height: float, above: float
+) -> tuple[Drawing, list[tuple[Axes, pd.DataFrame]]]:
+    """A figure with a row a layer and a column a severity; and its panels with their rows.
+
+    Every panel has the line that fits it, with its interval, if there is one.
+    """
     severities = sorted(rows["severity"].unique())
     figure, axes = sized(min(height, 1.1 / len(layers)) * len(layers) + above, len(layers), len(severities))
-    room = len(layers) <= 9
-    for label, row in zip(layer_labels(layers), axes, strict=True):
+    room, panels = len(layers) <= 9, []
+    for layer, label, row in zip(layers, layer_labels(layers), axes, strict=True):
+        for severity, ax in zip(severities, row, strict=True):
+            here, fit = (t[(t["layer"] == layer) & (t["severity"] == severity)] for t in (rows, fits))
+            ax.plot(fit["drift"], fit["drop"], color="0.2", linewidth=0.9, zorder=1)
+            ax.fill_between(fit["drift"], fit["low"], fit["high"], color="0.2", alpha=0.2, linewidth=0)
+            level(ax)
+            ax.label_outer()  # all have the same limits; axes that share theirs draw far slower
+            panels.append((ax, here))
         row[0].set_ylabel(f"layer {label}" if room else label, rotation=90 if room else 0)
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}")
-    keys = [(layer, severity) for layer in layers for severity in severities]
-    return figure, axes, dict(zip(keys, axes.flat, strict=True))
-
-
-def _at(rows: pd.DataFrame, panel: tuple[str, int]) -> pd.DataFrame:
-    """The rows of one panel."""
-    return rows[(rows["layer"] == panel[0]) & (rows["severity"] == panel[1])]
-
-
-def _fit(ax: Axes, fit: pd.DataFrame, colour: str, alpha: float) -> None:
-    """A line and its interval, if there is one."""
-    ax.plot(fit["drift"], fit["drop"], color=colour, linewidth=0.9, zorder=1)
-    ax.fill_between(fit["drift"], fit["low"], fit["high"], color=colour, alpha=alpha, linewidth=0)
-
-
-def _padded(values: pd.DataFrame) -> tuple[float, float]:
-    """Limits that hold all values, with a little room."""
-    low, high = values.min(axis=None), values.max(axis=None)
-    room = max(high - low, 1e-3) * 0.08
-    return low - room, high + room
+    return figure, panels
 
 
 def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
@@ -248,23 +202,20 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     rows = here[here["value"].notna()]
     methods = list(dict.fromkeys(rows["method"]))
     if not methods:
-        why = "every map is degenerate"
-        return nothing(f"every map of {layer} is degenerate").noted(lacking=f" ({why})")
-    figure, axes = grid(len(methods), 5, 0.36)
+        return draw.nothing(f"every map of {layer} is degenerate").noted(lacking=" (every map is degenerate)")
+    figure, axes = draw.grid(len(methods), 5, 0.36)
     for ax, method in zip(axes.flat, methods, strict=False):
         for (kind, look), shift in zip(FLIPS.items(), (-0.08, 0.08), strict=True):
-            group = rows[(rows["method"] == method) & (rows["stratum"] == kind)].sort_values("severity")
+            group = rows[(rows["method"] == method) & (rows["stratum"] == kind)]
             if len(group):
                 name = f"prediction {kind}"
-                bars(ax, group, group["severity"] + shift, look, upright=True, linestyle="-", label=name)
+                draw.bars(ax, group, group["severity"] + shift, look, upright=True, linestyle="-", label=name)
         ax.set(title=word(method, failed), xticks=sorted(rows["severity"].unique()))
     lacking = ""
     for kind in set(FLIPS) - set(rows["stratum"]):
         every = f"every map of a {kind} prediction is degenerate"
         lacking = every if kind in set(here["stratum"]) else f"no prediction is {kind}"
-    below(figure, f"severity ({'; '.join(filter(None, (layer, lacking)))})")
-    beside(figure, DRIFT)
-    legend(figure, axes.flat)
+    finish(figure, below=f"severity ({'; '.join(filter(None, (layer, lacking)))})", beside=draw.DRIFT)
     return figure.noted(lacking=lacking and f" ({lacking})")
 
 
@@ -281,18 +232,16 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
     maps = rows[rows["signal"] == "drift"]
     if not maps["auroc"].notna().any():
         why = "no usable map, or within a class no prediction or every one flipped"
-        return nothing(f"severity {severity}: nothing to detect\n({why})")
+        return draw.nothing(f"severity {severity}: nothing to detect\n({why})")
+    maps = maps.assign(name=[word(method, failed) for method in maps["method"]])
     layers = list(dict.fromkeys(maps["layer"]))
     figure, axes = sized(0.46, 1, 2)
     first, second = axes[0]
     for ax, columns in ((first, ("auroc", "low", "high")), (second, ("gain", "gain_low", "gain_high"))):
-        lines(
-            ax, maps, "method", "layer", looks(maps["method"]), columns=columns, order=layers,
-            label=lambda name: word(name, failed),
-        )  # fmt: skip
+        lines(ax, maps, "name", "layer", looks(maps["name"]), columns=columns, order=layers)
         ax.set_xticks(range(len(layers)), layer_labels(layers))
         ax.set_xlabel(f"layer, shallow to deep (severity {severity})")
-    for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), DASHES, strict=False):
+    for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), draw.DASHES, strict=False):
         first.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=word(row.signal))
     level(first, 0.5, label="chance")
     level(second)
@@ -300,8 +249,7 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
     count, cases = int(top["events"] + top["lost_events"]), int(top["cases"] + top["lost"])
     first.set(ylabel="AUROC for: prediction flipped", title=f"{count} of {cases} predictions flipped")
     second.set(ylabel="gain over low confidence", title="on the same pictures")
-    letters(axes[0])
-    legend(figure, axes[0])
+    finish(figure, lettered=True)
     return figure
 
 
@@ -314,28 +262,22 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Drawing:
     figure, axes = sized(0.5, 1, 2)
     first, second = axes[0]
     _curves(second, risk, "coverage", "risk", "no usable map,\nor not one label an image")
-    _curves(
-        first,
-        roc,
-        "alarms",
-        "found",
-        "nothing to detect: no usable map,\nor within a class none or all flipped",
-    )
+    why = "nothing to detect: no usable map,\nor within a class none or all flipped"
+    _curves(first, roc, "alarms", "found", why)
     first.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
     first.set(title="prediction flipped", xlabel="share of false alarms", ylabel="share of events found")
     second.set(title="setting pictures aside", xlabel="coverage: share kept")
     second.set_ylabel("risk: share wrong of the kept")
     second.set_ylim(bottom=0)
-    letters(axes[0])
-    legend(figure, axes[0], most=3)
+    finish(figure, lettered=True, most=3)
     return figure
 
 
 def _curves(ax: Axes, rows: pd.DataFrame, x: str, y: str, reason: str) -> None:
     """Drift with a band, what needs no map grey and dashed, the best that is possible dotted."""
     if rows.empty:
-        empty(ax, reason)
-    dashes = iter(DASHES)
+        draw.empty(ax, reason)
+    dashes = iter(draw.DASHES)
     for name, group in rows.groupby("signal", sort=False):
         if name == "drift":
             ax.plot(group[x], group[y], color="C0", linewidth=1.5, label="drift", zorder=3)

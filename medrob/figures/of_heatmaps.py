@@ -7,39 +7,12 @@ from textwrap import fill
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 
-from medrob.check import require
-from medrob.figures.panels import (
-    VALUE,
-    Drawing,
-    aside,
-    bars,
-    below,
-    beside,
-    empty,
-    grid,
-    key,
-    legend,
-    letters,
-    level,
-    lines,
-    named_ticks,
-    nothing,
-    picture,
-    sized,
-)
-from medrob.figures.style import DRIFT, SALIENCY, Failed, Look, ink, layer_labels, looks, word
+from medrob.figures import draw
+from medrob.figures.draw import Drawing, Failed, Look, aside, bars, finish, lines, looks, sized, word
 
-__all__ = [
-    "drift_by_layer",
-    "drift_scale",
-    "faithfulness",
-    "localisation",
-    "overlay_grid",
-    "randomisation",
-    "row_labels",
-]
+__all__ = ["drift_by_layer", "drift_scale", "faithfulness", "localisation", "overlay_grid", "randomisation"]
+__all__ += ["row_labels"]
 
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
 SAME = 1e-4  # of rank correlations: rounding
@@ -72,8 +45,8 @@ def overlay_grid(
     The columns are titled by their layer or, of several methods, by the last layer of each.
 
     Args:
-        images: uint8 (R, H, W, C), one a row. maps: (method, layer) -> raw maps (R, h, w); each is shown
-            from 0 to its own maximum. rows: the text at the left of each row.
+        images: uint8 (R, H, W, C), one a row. rows: the text at the left of each.
+        maps: (method, layer) -> raw maps (R, h, w); each is shown from 0 to its own maximum.
         mask: bool (H, W), outlined in every panel (the lesion, if it is known).
     """
     several = len({method for method, _ in maps}) > 1
@@ -83,20 +56,19 @@ def overlay_grid(
     figure, axes = sized(len(rows) / max(len(titled) + 2, 7) * 1.06 + 0.03, len(rows), len(titled) + 1)
     for i, row in enumerate(axes):
         for ax in row:
-            picture(ax, images[i])
+            draw.picture(ax, images[i])
             if mask is not None and mask.any():
                 ax.contour(mask, levels=[0.5], colors="#4dff88", linewidths=0.6)
         for ax, stack in zip(row[1:], titled.values(), strict=True):
             heat = np.maximum(stack[i], 0)
             if heat.max() > 0:
-                shown = dict(cmap=SALIENCY, vmin=0, vmax=heat.max(), interpolation="bilinear")
+                shown = dict(cmap="inferno", vmin=0, vmax=heat.max(), interpolation="bilinear")
                 ax.imshow(heat, alpha=0.55, extent=box, **shown)
             else:
                 middle = dict(ha="center", va="center", transform=ax.transAxes)
                 ax.text(0.5, 0.5, "empty", fontsize="x-small", **middle)
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
-    axes[0][0].set_title("picture", fontsize="x-small")
-    for ax, title in zip(axes[0][1:], titled, strict=True):
+    for ax, title in zip(axes[0], ["picture", *titled], strict=True):
         ax.set_title(title if len(titled) < 7 else fill(title, 11), fontsize="x-small")
     return figure
 
@@ -105,10 +77,9 @@ def row_labels(
     conditions: Sequence[tuple[str, int]], scores: pd.DataFrame, distances: pd.DataFrame, image: int
 ) -> list[str]:
     """The text beside each row of an overlay grid: AUC and accuracy of the condition, RMSE of the image."""
-    wide = scores[scores["class"] == "all"].pivot(
-        index=["corruption", "severity"], columns="metric", values="value"
-    )
-    rmse = distances[distances["image"] == image].set_index(["corruption", "severity"])["rmse"]
+    at = ["corruption", "severity"]
+    wide = scores[scores["class"] == "all"].pivot(index=at, columns="metric", values="value")
+    rmse = distances[distances["image"] == image].set_index(at)["rmse"]
     return [
         f"{word(name)}{(severity and f' {severity}') or ''}\nAUC {wide.loc[(name, severity), 'auc']:.3f}\n"
         f"accuracy {wide.loc[(name, severity), 'accuracy']:.3f}\nimage RMSE {rmse.loc[(name, severity)]:.0f}"
@@ -117,14 +88,9 @@ def row_labels(
 
 
 def drift_by_layer(
-    mean: pd.DataFrame,
-    *,
-    panels: str = "method",
-    by: str = "corruption",
-    titles: Mapping[str, str] | None = None,
-    note: str = "",
-    failed: Failed = (),
-) -> Drawing:
+    mean: pd.DataFrame, *, panels: str = "method", by: str = "corruption",
+    titles: Mapping[str, str] | None = None, note: str = "", failed: Failed = (),
+) -> Drawing:  # fmt: skip
     """Drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
 
     Markers are open where over a tenth of the maps are degenerate; below stands how many images count.
@@ -137,28 +103,27 @@ def drift_by_layer(
     rows = mean[mean["value"].notna()]
     if rows.empty:
         why = "every map is degenerate" if len(mean) else "there are no maps"
-        return nothing(f"{why} ({note})" if note else why)
+        return draw.nothing(f"{why} ({note})" if note else why)
     shown, layers = (list(dict.fromkeys(mean[column])) for column in (panels, "layer"))
     look, few = looks(rows[by]), rows["degenerate"] > MOSTLY
-    figure, axes = grid(len(shown), 3, 0.38)
+    figure, axes = draw.grid(len(shown), 3, 0.38)
     for ax, panel in zip(axes.flat, shown, strict=False):
         here = rows[panels] == panel
         if not here.any():
-            empty(ax, "every map is degenerate")
+            draw.empty(ax, "every map is degenerate")
         lines(ax, rows[here], by, "layer", look, order=layers)
         for name, group in rows[here & few].groupby(by, sort=False):
             place = [layers.index(layer) for layer in group["layer"]]
             colour, marker = look[name]
             ax.plot(place, group["value"], marker, color=colour, markerfacecolor="white", zorder=3)
         ax.set_title((titles or {}).get(panel, word(panel, failed)))
-        ax.set_xticks(range(len(layers)), layer_labels(layers), rotation=45)
+        ax.set_xticks(range(len(layers)), draw.layer_labels(layers), rotation=45)
     axes.flat[0].set_ylim(bottom=0)
     least, most = rows["images"].min(), rows["images"].max()
     notes = [note, f"n = {most if least == most else f'{least} to {most}'} images a point"]
     notes += ["open: over 10 % of maps degenerate"] * bool(few.any())
-    below(figure, f"layer, shallow to deep ({'; '.join(filter(None, notes))})")
-    beside(figure, DRIFT)
-    legend(figure, axes.flat)
+    below = f"layer, shallow to deep ({'; '.join(filter(None, notes))})"
+    finish(figure, below=below, beside=draw.DRIFT)
     return figure
 
 
@@ -171,17 +136,21 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
     """
     rows = trust[trust["test"] == "randomisation"]
     figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
-    ax = axes[0][0]
+    ax, beside = axes[0]
     here = rows[(rows["layer"] == layer) & rows["value"].notna()]
     stages = list(dict.fromkeys(rows["stage"]))
-    same = _alike(here)
-    for i, method in enumerate(same):
+    # Methods whose values are the same at every stage are one line: its first method -> all of them.
+    wide = here.pivot(index="stage", columns="method", values="value")
+    same: dict[str, list[str]] = {}
+    for method in dict.fromkeys(here["method"]):
+        twins = (m for m in same if np.allclose(wide[m], wide[method], atol=SAME, equal_nan=True))
+        same.setdefault(next(twins, method), []).append(method)
+    for i, (method, names) in enumerate(same.items()):
         # Side by side, so that no marker hides another.
-        place = here["stage"].map(stages.index) + 0.09 * (i - (len(same) - 1) / 2)
-        lines(
-            ax, here[here["method"] == method].assign(place=place), "method", "place", looks(same),
-            label=lambda name: " = ".join(word(m, failed) for m in same[name]),
-        )  # fmt: skip
+        place = here["stage"].map(stages.index) + aside(i, len(same), 0.09 * len(same))
+        name = " = ".join(word(m, failed) for m in names)
+        group = here[here["method"] == method].assign(place=place, name=name)
+        lines(ax, group, "name", "place", {name: looks(same)[method]})
     if here["chance"].notna().any():
         chance = here["chance"].mean()
         ax.axhline(chance, color="0.5", linestyle="--", linewidth=0.8)
@@ -190,53 +159,35 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
             fontsize="x-small", color="0.3", va="bottom", ha="right",
         )  # fmt: skip
     if here.empty:
-        empty(ax, f"no map at {layer} can be compared")
-    level(ax)
+        draw.empty(ax, f"no map at {layer} can be compared")
+    draw.level(ax)
     ax.set(title=f"maps of {layer}", ylabel="rank correlation with the map\nof the trained network")
     ax.set_xticks(range(len(stages)), stages, rotation=45)
     ax.set_xlabel("part of the network lost last")
-    _similarities(axes[0][1], rows[rows["stage"].isin(stages[-1:])], failed)
-    letters(axes[0])
-    legend(figure, axes[0], most=3)
+    lost = rows[rows["stage"].isin(stages[-1:])]
+    methods, layers = (list(dict.fromkeys(lost[column])) for column in ("method", "layer"))
+    values = lost.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
+    size, labels = {"fontsize": "xx-small"}, draw.layer_labels(layers)
+    draw.cells(
+        beside, values.round(2) + 0.0, ".2f", [word(m, failed) for m in methods],
+        xticklabels=labels, cmap="RdBu_r", vmin=-1, vmax=1, cbar=False, annot_kws=size,
+    )  # fmt: skip
+    for text in beside.texts:
+        text.set_text(text.get_text().replace("0.", "."))
+    beside.set(title="all weights lost", xlabel="layer", facecolor="0.85")  # grey where no map is left
+    beside.tick_params(length=0, labelsize="x-small")
+    beside.tick_params(axis="x", rotation=45)
+    finish(figure, lettered=True, most=3)
     return figure
-
-
-def _alike(rows: pd.DataFrame) -> dict[str, list[str]]:
-    """Methods whose values are the same at every stage are one line: its first method -> all of them."""
-    groups: dict[str, list[str]] = {}
-    wide = rows.pivot(index="stage", columns="method", values="value")
-    for method in dict.fromkeys(rows["method"]):
-        same = (m for m in groups if np.allclose(wide[m], wide[method], atol=SAME, equal_nan=True))
-        groups.setdefault(next(same, method), []).append(method)
-    return groups
-
-
-def _similarities(ax: Axes, rows: pd.DataFrame, failed: Failed) -> None:
-    """Values by method and layer when all weights are lost, as cells; grey where there is none."""
-    methods, layers = (list(dict.fromkeys(rows[c])) for c in ("method", "layer"))
-    wide = rows.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
-    cells = ax.imshow(wide.to_numpy(float), cmap="RdBu_r", vmin=-1, vmax=1, aspect="auto")
-    ax.set_facecolor("0.85")
-    for (i, j), value in np.ndenumerate(wide.to_numpy(float)):
-        text = f"{round(value, 2) + 0:.2f}".replace("0.", ".") if np.isfinite(value) else "–"
-        colour = ink(cells.to_rgba(value)) if np.isfinite(value) else "black"
-        ax.text(j, i, text, ha="center", va="center", fontsize="xx-small", color=colour)
-    ax.set_yticks(range(len(methods)), [word(m, failed) for m in methods], fontsize="x-small")
-    ax.set_xticks(range(len(layers)), layer_labels(layers), fontsize="x-small", rotation=45)
-    ax.set(title="all weights lost", xlabel="layer")
-    ax.tick_params(length=0)
 
 
 def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
     """Insertion, deletion and ROAD of every method at a layer (and of maps of the input); bars: 95 %.
 
-    Args:
-        trust: holds the rows of `medrob.trust.faithfulness`. Open circles: a random map of that resolution.
-        layer: of the maps.
+    Open circles: a random map of that resolution. trust: holds the rows of `medrob.trust.faithfulness`.
     """
-    rows = trust[
-        trust["layer"].isin([layer, "input"]) & trust["test"].isin(["insertion", "deletion", "road"])
-    ]
+    rows = trust[trust["layer"].isin([layer, "input"])]
+    rows = rows[rows["test"].isin(["insertion", "deletion", "road"])]
     tests = [test for test in TESTS if test in set(rows["test"])]
     methods = list(dict.fromkeys(rows["method"]))
     figure, axes = sized(0.12 + 0.04 * max(len(methods), 4), 1, max(len(tests), 1), sharey=True)
@@ -247,11 +198,11 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
         bars(ax, group, place, look["the method"])
         ax.plot(group["chance"], place, color="0.4", marker="o", markerfacecolor="none", linestyle="")
         ax.set_title(TESTS[test])
-    named_ticks(axes[0][0], [word(m, failed) for m in methods])
-    below(figure, f"probability of the class explained: area; of ROAD: difference ({layer})")
-    method, random = key(look)
-    random.set(markerfacecolor="none")
-    legend(figure, handles=[method, random])
+    draw.named_ticks(axes[0][0], [word(m, failed) for m in methods])
+    handles = draw.key(look)
+    handles[1].set_markerfacecolor("none")
+    below = f"probability of the class explained: area; of ROAD: difference ({layer})"
+    finish(figure, below=below, handles=handles)
     return figure
 
 
@@ -264,25 +215,19 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     Args:
         trust: holds the rows of `medrob.trust.localisation`. method, layer: of the maps.
     """
-    needed = ["method", "layer", "test", "stage", "corruption", "severity", *VALUE, "chance", "images"]
-    require(trust, needed, "trust")
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
-    if rows.empty:
-        raise ValueError(f"method={method!r}, layer={layer!r} is not in the table trust")
     names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
     figure, axes = sized(0.42, 1, 3)
     for ax, test in zip(axes[0], ("energy", "pointing", "iou"), strict=True):
         here = rows[rows["test"] == test]
         clean = here[here["corruption"] == "clean"]
-        for i, (name, look) in enumerate(names.items()):
+        for i, (name, (colour, marker)) in enumerate(names.items()):
             group = here[here["corruption"] == name].sort_values("severity")
             place = [*clean["severity"], *group["severity"] + aside(i, len(names), 0.6)]
             both = pd.concat([clean, group])
-            ax.plot(
-                place, both["value"], color=look.colour, marker=look.marker, markersize=3, linewidth=0.7,
-                label=word(name),
-            )  # fmt: skip
-            ax.vlines(place, both["low"], both["high"], color=look.colour, linewidth=0.7)
+            thin = dict(color=colour, linewidth=0.7)
+            ax.plot(place, both["value"], marker=marker, markersize=3, label=word(name), **thin)
+            ax.vlines(place, both["low"], both["high"], **thin)
         bars(ax, clean, clean["severity"], Look("0.1", "o"), upright=True, markersize=3, elinewidth=0.7)
         by_severity = here.groupby("severity")
         if here["value"].notna().any():
@@ -291,15 +236,14 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
             ax.fill_between(chance.index, chance["min"], chance["max"], color="0.3", alpha=0.2, linewidth=0)
             ax.set_ylim(bottom=0)
         else:
-            empty(ax, "no map to compare")
+            draw.empty(ax, "no map to compare")
         count = by_severity["images"].agg(["min", "max"])
         ticks = [f"{s}\n{low}" + f"–{high}" * (low < high) for s, low, high in count.itertuples()]
         ax.set_title(TESTS[test])
         ax.set_xticks(list(count.index), ticks, fontsize="x-small")
     axes[0][0].set_ylabel("mean over the images with a lesion")
-    letters(axes[0])
-    below(figure, f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}")
-    legend(figure, axes[0], most=3)
+    below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}"
+    finish(figure, below=below, lettered=True, most=3)
     return figure
 
 
@@ -328,16 +272,14 @@ def drift_scale(
         y = methods.index(row["method"])
         if row["test"] in LIMITS:
             bars(ax, row, y, LIMITS[row["test"]][1])
-            continue
-        ax.text(
-            row["value"], y - 0.12, f"{row['severity']:.0f}", fontsize="x-small", ha="center", va="bottom"
-        )
-        bars(ax, row, y, Look("C0", "o"), markersize=3)
-    ax.set_yticks(range(len(methods)), [" =\n".join(word(m, failed) for m in names[n]) for n in methods])
-    ax.set_ylim(len(methods) - 0.4, -0.6)
-    ax.set_xlim(left=-0.01)
+        else:
+            above = dict(fontsize="x-small", ha="center", va="bottom")
+            ax.text(row["value"], y - 0.12, f"{row['severity']:.0f}", **above)
+            bars(ax, row, y, Look("C0", "o"), markersize=3)
+    draw.named_ticks(ax, [" =\n".join(word(m, failed) for m in same) for same in names.values()])
     inputs = "; methods of the input: there" if "input" in set(rows["layer"]) - {layer} else ""
-    ax.set_xlabel(f"RMSE of maps (0-1), {layer}{inputs}")
+    ax.set(xlabel=f"RMSE of maps (0-1), {layer}{inputs}")
+    ax.set_xlim(left=-0.01)
     shown = dict(look for test, look in LIMITS.items() if test in set(rows["test"]))
-    legend(figure, handles=key({"corruption, severity 1-5": Look("C0", "o"), **shown}), most=3)
+    finish(figure, handles=draw.key({"corruption, severity 1-5": Look("C0", "o"), **shown}), most=3)
     return figure

@@ -1,94 +1,172 @@
-"""Figures of several runs: how far they differ, what each answers, which method is the steadiest in all."""
+"""The figure on the first page, and those of several runs: how far they differ, what each answers."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from medrob.analysis import NO, OPPOSITE, QUESTIONS, YES
-from medrob.check import require
-from medrob.figures.panels import (
-    VALUE,
-    Drawing,
-    aside,
-    bars,
-    legend,
-    letters,
-    level,
-    lines,
-    named_ticks,
-    nothing,
-    sized,
-)
-from medrob.figures.style import FIRST, Failed, Look, looks, word
+from medrob.analysis import NO, OPPOSITE, QUESTIONS, YES, Finding
+from medrob.figures import draw
+from medrob.figures.draw import Drawing, Failed, Look, bars, empty, finish, level, lines, looks, sized, word
+from medrob.figures.of_scores import from_clean
+from medrob.words import p_value
 
-__all__ = ["answers_compared", "method_ranks", "runs_compared"]
+__all__ = ["answers_compared", "method_ranks", "runs_compared", "summary"]
 
+KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
+SIGNALS = {"drift": Look("0.1", "o"), "low confidence": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
+
+
+def summary(
+    scores: pd.DataFrame, pairs: pd.DataFrame, fits: pd.DataFrame, tests: pd.DataFrame,
+    failure: pd.DataFrame, answers: pd.DataFrame, *, method: str, layer: str, failed: Failed = (),
+) -> Drawing:  # fmt: skip
+    """Does it still work, does it still look there, does a moving map warn of failure? Six panels.
+
+    Args:
+        scores: from `medrob.evaluation.score`. The other tables are from `medrob.analysis`:
+        pairs, fits: from `drop_and_drift` and `lines_over_corruptions`. tests: from `tests`.
+        failure: from `failure`. answers: from `answers`, to the tests declared for this method and layer.
+        method, layer: what the answer is about.
+    """
+    rows = from_clean(scores[scores["class"] == "all"], "auc")
+    pairs, fits = (table[table["layer"] == layer] for table in (pairs, fits))
+    look, name = looks(rows["corruption"]), word(method, failed)
+    figure, axes = sized(1.16, 3, 2)
+    (works, looks_there), (together, ranks), (warns, answer) = axes
+    lines(works, rows, "corruption", "severity", look)
+    works.set(title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
+    moved = pairs[pairs["value"].notna()]
+    start = dict.fromkeys(draw.VALUE, 0.0)  # that of the clean picture
+    clean = pd.DataFrame({"corruption": moved["corruption"].unique(), "severity": 0, **start})
+    lines(looks_there, pd.concat([clean, moved[[*clean]]]), "corruption", "severity", look)
+    looks_there.set(title="does it still look there?", ylabel=f"RMSE of maps\n{name}, {layer}")
+    looks_there.set_xlabel("severity (0 = clean)")
+    if moved.empty:
+        empty(looks_there, "every map is degenerate")
+    _drop_and_drift(together, moved.dropna(subset=["drop"]), fits, look)
+    _association(ranks, tests[(tests["method"] == method) & tests["kind"].isin(KINDS)], name)
+    flipped = failure[failure["event"] == "flipped"]
+    drift = (flipped["signal"] == "drift") & (flipped["method"] == method) & (flipped["layer"] == layer)
+    # What needs no map is of the pictures that have the declared one.
+    _warning(warns, pd.concat([flipped[drift], flipped[flipped["signal"].isin([*SIGNALS][1:])]]))
+    _answer(answer, answers)
+    finish(figure, lettered=True, axes=[works])
+    return figure
+
+
+def _drop_and_drift(ax: Axes, pairs: pd.DataFrame, fits: pd.DataFrame, look: Mapping[str, Look]) -> None:
+    """A point a condition; a grey line through those of each severity, as severity alone must fool nobody."""
+    digit = dict(ha="center", va="center", fontsize=4.5, color="white")
+    for row in pairs.to_dict("records"):
+        colour, marker = look[row["corruption"]]
+        ax.plot(row["value"], row["drop"], color=colour, marker=marker, linestyle="", markersize=5.5)
+        ax.annotate(row["severity"], (row["value"], row["drop"]), **digit)
+    for _, fit in fits.groupby("severity"):
+        ax.plot(fit["drift"], fit["drop"], color="0.55", linewidth=0.8, zorder=1)
+    level(ax)
+    ax.set(title="do drop and drift go together?", ylabel="AUC drop against clean")
+    ax.set_xlabel("RMSE of maps (the number is the severity)")
+    if pairs.empty:
+        empty(ax, "no usable map, or no AUC:\none class alone")
+
+
+def _association(ax: Axes, rows: pd.DataFrame, name: str) -> None:
+    """Rank correlation of drop and drift by layer: pooled looks strong, within severity is the evidence."""
+    layers = list(dict.fromkeys(rows["layer"]))
+    size = min(4.0, 28 / max(len(layers), 1))  # so that none hides its neighbour
+    for (kind, look), shift in zip(KINDS.items(), (-0.28, 0.0, 0.28), strict=True):
+        group = rows[rows["kind"] == kind]
+        place = group["layer"].map(layers.index).astype(float) + shift
+        bars(ax, group, place, look, upright=True, markersize=size, label=kind)
+    level(ax)
+    ax.set(ylim=(-1.05, 1.05), xlim=(-0.6, max(len(layers), 1) - 0.4), xlabel=f"layer ({name})")
+    ax.set_xticks(range(len(layers)), draw.layer_labels(layers), fontsize="x-small")
+    ax.set(title="the same, in ranks", ylabel="rank correlation")
+    if rows["value"].notna().any():
+        ax.legend(loc="lower right", fontsize="x-small", ncols=3, columnspacing=0.8, handletextpad=0.1)
+    else:
+        empty(ax, "not defined: no usable map, no AUC,\nor nothing that differs")
+
+
+def _warning(ax: Axes, rows: pd.DataFrame) -> None:
+    """AUROC for a flipped prediction against severity: the drift of one layer, and the baselines."""
+    names = {"drift": "drift of the map"}
+    lines(
+        ax, rows, "signal", "severity", SIGNALS, columns=("auroc", "low", "high"),
+        label=lambda name: names.get(name, word(name)),
+    )  # fmt: skip
+    level(ax, 0.5, dotted=True)
+    ax.set(title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0, 1.02))
+    ax.set_xticks(sorted(rows["severity"].unique()))
+    if rows.loc[rows["signal"] == "drift", "auroc"].notna().any():
+        ax.legend(loc="best", fontsize="x-small")
+    else:
+        empty(ax, "nothing to detect: no usable map,\nor within a class no picture or all flip")
+
+
+def _answer(ax: Axes, answers: pd.DataFrame) -> None:
+    """The tests declared beforehand, each from chance (drawn at 0) to perfect (at 1), with its verdict."""
+    for y, (question, row) in enumerate(zip(QUESTIONS, answers.to_dict("records"), strict=True)):
+        shown = {c: (row[c] - question.chance) / (1 - question.chance) for c in draw.VALUE}
+        if np.isfinite(row["value"]):
+            bars(ax, shown, y, Look("0.1", "o"), elinewidth=1)
+        verdict = ", ".join(filter(None, (row["verdict"], p_value(Finding.of(row)))))
+        ax.text(-1, y - 0.2, f"{question.title}: {verdict}", fontsize="x-small", va="bottom")
+        ax.vlines(0, y - 0.12, y + 0.42, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
+    ax.set(xlim=(-1.05, 1.05), ylim=(len(answers) - 0.5, -0.8), yticks=[])
+    ax.set(title="the answer, declared beforehand", xlabel="correlation; 2 AUROC - 1 for the warning")
 
 
 def runs_compared(compared: pd.DataFrame) -> Drawing:
     """(a) AUC and (b) drift against severity, a line a run; (c) differences to the first run; bands: 95 %.
 
-    One run alone has no (c).
-
-    Args:
-        compared: from `medrob.analysis.compare_runs`.
+    One run alone has no (c). compared: from `medrob.analysis.compare_runs`.
     """
     look = looks(compared["run"])
     first, *others = look
     seeds = compared.groupby("run")["seeds"].first()
+    names = {run: run + f" and {n - 1} other seed{'s' * (n > 2)}" * (n > 1) for run, n in seeds.items()}
     figure, axes = sized(0.42, 1, 3, width_ratios=[1, 1, 1.1]) if others else sized(0.42, 1, 2)
+    every = compared[compared["severity"] == "all"]
     rows = compared[compared["severity"] != "all"]
     rows = rows.assign(place=rows["severity"].replace("clean", "0").astype(int))
     for ax, measure, label in zip(axes[0], ("auc", "drift"), ("AUC", "RMSE of maps"), strict=False):
-        group = rows[rows["measure"] == measure]
-        lines(ax, group, "run", "place", look, label=lambda run: _with_seeds(run, int(seeds[run])))
+        lines(ax, rows[rows["measure"] == measure], "run", "place", look, label=lambda run: names[run])
         ax.set(xlabel="severity (0 = clean)", ylabel=label, title="mean over corruptions")
         ax.locator_params(axis="x", integer=True)
     axes[0][1].set_ylim(bottom=0)
     if others:
-        every = compared[(compared["severity"] == "all") & (compared["run"] != first)]
-        _differences(axes[0][2], every, look)
-    letters(axes[0])
-    legend(figure, axes[0][:1], most=4)
+        ax = axes[0][2]
+        ax.set(title=f"less {first}", xlabel="difference, over all severities")
+        level(ax, upright=True)
+        draw.named_ticks(ax, list(MEASURES.values()))
+        columns = ("difference", "difference_low", "difference_high")
+        for row in every[every["run"].isin(others) & every["difference"].notna()].to_dict("records"):
+            place = list(MEASURES).index(row["measure"]) + draw.aside(others.index(row["run"]), len(others))
+            bars(ax, row, place, look[row["run"]], columns=columns)
+    finish(figure, lettered=True, most=4)
     if not others:
-        maps, intervals = "its declared map", "bands: 95 % intervals."
-        return figure.noted(compared=f"Run {first}", maps=maps, intervals=intervals)
+        return figure.noted(
+            compared=f"Run {first}", maps="its declared map", intervals="bands: 95 % intervals."
+        )
     return figure.noted(
         compared=f"Runs side by side ({', '.join(look)})",
         maps="each run's declared map",
-        intervals=f"(c) differences to the first run; bands and bars: 95 % intervals. {FIRST}",
+        intervals=f"(c) differences to the first run; bands and bars: 95 % intervals. {draw.FIRST}",
     )
 
 
-def _with_seeds(run: str, seeds: int) -> str:
-    """The name of a run, and how many seeds are taken together under it."""
-    return run if seeds == 1 else f"{run} and {seeds - 1} other seed{'s' if seeds > 2 else ''}"
-
-
-def _differences(ax: Axes, rows: pd.DataFrame, look: dict[str, Look]) -> None:
-    """Each run less the first, over all severities, with the interval of the difference."""
-    first, *others = look
-    ax.set(title=f"less {first}", xlabel="difference, over all severities")
-    level(ax, upright=True)
-    named_ticks(ax, list(MEASURES.values()))
-    for row in rows[rows["difference"].notna()].to_dict("records"):
-        place = list(MEASURES).index(row["measure"]) + aside(others.index(row["run"]), len(others))
-        bars(ax, row, place, look[row["run"]], columns=("difference", "difference_low", "difference_high"))
-
-
 def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
-    """The declared tests of every run, a panel a test; bars: 95 %.
+    """The declared tests of every run, a panel a test; bars: 95 %. asked: `medrob.analysis.answers_of_runs`.
 
     Black: yes, or the other way round; grey: no; white: not shown. The dotted line is chance, the grey strip
     what is too near to it to matter.
-
-    Args:
-        asked: from `medrob.analysis.answers_of_runs`.
     """
-    require(asked, ["run", "method", "layer", "name", *VALUE, "verdict"], "asked")
     runs = list(dict.fromkeys(asked["run"]))
     faces = {YES: "0.1", OPPOSITE: "0.1", NO: "0.65"}
     figure, axes = sized(0.2 + 0.045 * len(runs), 1, len(QUESTIONS), sharey=True)
@@ -103,45 +181,43 @@ def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
             else:
                 ax.text(chance, y, row["verdict"], ha="center", va="center", fontsize="x-small")
         ax.set(title=question.title, xlabel=question.axis, xlim=(-0.03, 1.03) if chance else (-1.06, 1.06))
-    named_ticks(axes[0][0], runs)
-    letters(axes[0])
+    draw.named_ticks(axes[0][0], runs)
+    finish(figure, lettered=True)
     where = asked.drop_duplicates("run")
     maps = [f"{word(m, failed)} at {layer}" for m, layer in zip(where["method"], where["layer"], strict=True)]
     each = [f"{run}: {name}" for run, name in zip(runs, maps, strict=True)]
     compared = "; ".join(each) if len(set(maps)) > 1 else f"{', '.join(runs)}: {maps[0]}"
-    return figure.noted(compared=compared, first=FIRST * (len(runs) > 1))
+    return figure.noted(compared=compared, first=draw.FIRST * (len(runs) > 1))
 
 
 def method_ranks(ranked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
     """Mean drift of every method in every run, the steadiest first; bars: 95 %, numbers: the rank.
 
-    Args:
-        ranked: from `medrob.analysis.ranks`.
+    ranked: from `medrob.analysis.ranks`.
     """
     runs = list(dict.fromkeys(ranked["run"]))
-    where = f"the runs {', '.join(runs)}" if len(runs) > 1 else f"run {', '.join(runs)}"
-    facts = dict(where=where, first=f" {FIRST}" * (len(runs) > 1))
+    several = len(runs) > 1
+    facts = dict(
+        where=f"{'the runs' if several else 'run'} {', '.join(runs)}", first=f" {draw.FIRST}" * several
+    )
     rows = ranked[ranked["rank"].notna()]
     if rows.empty:
-        return nothing("no method has usable maps in every run").noted(**facts)
+        return draw.nothing("no method has usable maps in every run").noted(**facts)
     methods = rows.groupby("method", sort=False)
     order = list(methods["rank"].mean().sort_values(kind="stable").index)
     layers = methods["layer"].agg(lambda names: ", ".join(dict.fromkeys(names)))
     figure, axes = sized(0.14 + 0.05 * max(len(order), 3))
     ax = axes[0][0]
+    beside = dict(xytext=(4, 0), textcoords="offset points", va="center", fontsize="x-small")
     for i, (run, look) in enumerate(looks(runs).items()):
         group = rows[rows["run"] == run]
-        place = group["method"].map(order.index) + aside(i, len(runs))
+        place = group["method"].map(order.index) + draw.aside(i, len(runs))
         bars(ax, group, place, look, label=run, elinewidth=0.9)
-        for y, row in zip(place, group.to_dict("records"), strict=True):
-            ax.annotate(
-                f"{row['rank']:g}", (row["high"], y), xytext=(4, 0), textcoords="offset points",
-                va="center", fontsize="x-small",
-            )  # fmt: skip
-    named_ticks(ax, [f"{word(m, failed)}, {layers[m]}" for m in order])
+        for y, rank, high in zip(place, group["rank"], group["high"], strict=True):
+            ax.annotate(f"{rank:g}", (high, y), **beside)
+    draw.named_ticks(ax, [f"{word(m, failed)}, {layers[m]}" for m in order])
     normalised = rows["metric"].iloc[0] == "normalised"
     kind = "normalised drift (1: the map of another picture)" if normalised else "RMSE of maps (0-1)"
     ax.set_xlabel(f"mean {kind}; the number is the rank")
-    if len(runs) > 1:
-        legend(figure, axes[0], most=4)
+    finish(figure, axes=[ax] * several, most=4)
     return figure.noted(**facts)

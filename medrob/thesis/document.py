@@ -1,58 +1,86 @@
-"""The thesis folder as LaTeX: captions, numbers, and a document of everything."""
+"""The thesis folder as LaTeX: captions, numbers that a text quotes, and a document of everything."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
+import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medrob.figures import word
-from medrob.thesis.latex import UNDEFINED, escape, macro
+from medrob.thesis.latex import UNDEFINED, P, decimals, escape, macro, number, p_value, with_interval
 
 Part = Mapping[str, Any]
 FIRST = "summary"  # the figure of the first page
-P_WORDS = {"PHolm": "(Holm)", "PBH": "(Benjamini-Hochberg)", "PRaw": "(uncorrected)"}
+P_NAMES = {"Holm": "PHolm", "Benjamini-Hochberg": "PBH", "none": "PRaw"}  # correction -> end of the macro
+P_WORDS = {"PHolm": "Holm", "PBH": "Benjamini-Hochberg", "PRaw": "uncorrected"}
 
 
-def documents(parts: Iterable[Part], run: str, prefix: str, textwidth: float) -> dict[str, str]:
+def quoted(numbers: pd.DataFrame) -> list[dict[str, Any]]:
+    """What each macro of a number prints, in plain text; what is NaN prints as "not defined".
+
+    Args:
+        numbers: name, value (a number or a text), low, high (the 95 % interval) and what (in words); if any:
+            p and correction ("Holm", "Benjamini-Hochberg", "none"; "" where nothing is tested).
+
+    Returns:
+        For each row: name, what, and macros: "" (the value), Low, High, CI (all three; none of a value
+        without an interval) and PHolm, PBH or PRaw.
+    """
+    entries = []
+    for row in numbers.to_dict("records"):
+        value, low, high = row["value"], row["low"], row["high"]
+        macros = {"": value}
+        if not isinstance(value, str):
+            alone = pd.isna(low) and pd.isna(high)  # it has no interval to print
+            sizes = [abs(v) for v in (value, low, high) if np.isfinite(v)]
+            count = alone and sizes and sizes[0] % 1 == 0 and (isinstance(value, int) or sizes[0] >= 2)
+            places = 0 if count else decimals(max(sizes, default=1.0))
+            macros[""] = number(value, places)
+            if not alone or pd.isna(value):
+                macros |= {"Low": number(low, places), "High": number(high, places)}
+                macros["CI"] = with_interval(value, low, high, places)
+            if correction := row.get("correction"):
+                p = UNDEFINED if pd.isna(row["p"]) else f"{P}\N{NO-BREAK SPACE}{p_value(row['p'])}"
+                macros[P_NAMES[correction]] = p
+        entries.append({"name": row["name"], "what": row["what"], "macros": macros})
+    return entries
+
+
+def documents(parts: Sequence[Part], run: str, textwidth: float) -> dict[str, str]:
     """The text of ``captions.tex``, ``numbers.tex`` and ``thesis.tex``.
 
     Raises:
-        ValueError: see `check_macros`.
+        ValueError: two names give the same macro.
     """
-    parts = list(parts)
-    check_macros(parts, prefix)
-    figures = [{**part, "macro": _caption_macro(part, prefix)} for part in _ordered(parts, "figure")]
+    check_macros(parts)
     # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
-    latex = Environment(
+    templates = Environment(
         loader=PackageLoader("medrob.thesis", ""), undefined=StrictUndefined, trim_blocks=True,
         block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
         comment_start_string="<#", comment_end_string="#>", keep_trailing_newline=True,
     )  # fmt: skip
+    templates.filters["latex"] = escape
+    templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
+    entries = [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
+    numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]
+    figures = [{**part, "macro": _of_caption(part)} for part in _ordered(parts, "figure")]
     facts = {
-        "run": run, "printed_run": escape(run), "textwidth": f"{textwidth:g}", "first": FIRST,
-        "figures": figures, "tables": _ordered(parts, "table"),
-        "numbers": [_index_row(entry, prefix) for entry in _entries(parts)],
+        "run": run, "textwidth": textwidth, "first": FIRST, "figures": figures, "numbers": numbers,
+        "tables": _ordered(parts, "table"), "p_words": P_WORDS, "undefined": UNDEFINED,
     }  # fmt: skip
-    return {
-        "captions.tex": _captions(figures, run),
-        "numbers.tex": _numbers(parts, run, prefix),
-        "thesis.tex": latex.get_template("thesis.tex.jinja").render(facts),
-    }
+    names = ("captions.tex", "numbers.tex", "thesis.tex")
+    return {name: templates.get_template(f"{name}.jinja").render(facts) for name in names}
 
 
-def check_macros(parts: Iterable[Part], prefix: str) -> None:
-    """Refuse two names that would make the same macro.
-
-    Raises:
-        ValueError: it names both.
-    """
-    parts = list(parts)
-    names = [(_caption_macro(part, prefix), part["file"]) for part in _ordered(parts, "figure")]
-    for entry in _entries(parts):
-        names += [(macro(entry["name"], prefix) + end, entry["name"]) for end in entry["macros"]]
+def check_macros(parts: Sequence[Part]) -> None:
+    """Refuse two names that would make the same macro; the ValueError names both."""
+    names = [(_of_caption(part), part["file"]) for part in _ordered(parts, "figure")]
+    for part in _ordered(parts, "numbers"):
+        for entry in part["entries"]:
+            names += [(macro(entry["name"]) + end, entry["name"]) for end in entry["macros"]]
     owners: dict[str, str] = {}
     for name, owner in names:
         if name in owners:
@@ -63,46 +91,11 @@ def check_macros(parts: Iterable[Part], prefix: str) -> None:
         owners[name] = owner
 
 
-def _captions(figures: Iterable[Part], run: str) -> str:
-    lines = [f"% Captions of the figures of run {run}. \\input this file before \\begin{{document}}."]
-    for part in figures:
-        lines += ["", f"% {part['file']}.pdf", rf"\newcommand{{{part['macro']}}}{{%", part["caption"] + "}"]
-    return "\n".join(lines) + "\n"
-
-
-def _numbers(parts: Iterable[Part], run: str, prefix: str) -> str:
-    lines = [
-        f"% Numbers of run {run}. \\input this file before \\begin{{document}}.",
-        "% X prints the value, XLow and XHigh its 95 % interval, XCI all three, XPHolm, XPBH or XPRaw p,",
-        "% corrected by Holm's method, by that of Benjamini and Hochberg, or not at all.",
-    ]
-    for entry in _entries(parts):
-        name = macro(entry["name"], prefix)
-        lines += ["", f"% {' '.join((entry['what'] or entry['name']).split())}"]
-        lines += [rf"\newcommand{{{name}{end}}}{{{escape(text)}}}" for end, text in entry["macros"].items()]
-    return "\n".join(lines) + "\n"
-
-
-def _ordered(parts: Iterable[Part], kind: str) -> list[Part]:
+def _ordered(parts: Sequence[Part], kind: str) -> list[Part]:
     """The parts of a kind by name, the summary first."""
     return sorted((p for p in parts if p["kind"] == kind), key=lambda p: (p["file"] != FIRST, p["file"]))
 
 
-def _entries(parts: Iterable[Part]) -> list[dict[str, Any]]:
-    """The numbers of all stages, in the order of the stages."""
-    return [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
-
-
-def _caption_macro(part: Part, prefix: str) -> str:
+def _of_caption(part: Part) -> str:
     """The macro of a figure's caption: ``03_auc`` -> ``\\medrobCaptionZeroThreeAUC``."""
-    return macro(part["file"], f"{prefix}Caption")
-
-
-def _index_row(entry: dict[str, Any], prefix: str) -> str:
-    """A number with its macro and its words, as a row of the last table."""
-    name = macro(entry["name"], prefix)
-    shown = name + "CI" * ("CI" in entry["macros"])
-    letters = re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", shown[1:])
-    tested = [end for end, text in entry["macros"].items() if end[:1] == "P" and text != UNDEFINED]
-    p = "".join(f", {name}{end}{{}} {P_WORDS.get(end, '')}" for end in tested).rstrip()
-    return rf"\textbackslash {letters} & {shown}{p} & {escape(entry['what'] or word(entry['name']))} \\"
+    return macro(part["file"], "medrobCaption")

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 import re
 import unicodedata
-from typing import Any
+
+import pandas as pd
 
 from medrob.figures import WORDS
 
@@ -13,9 +14,7 @@ UNDEFINED = "not defined"
 DASH = "—"  # in a table, for what is not defined
 P = "\N{MATHEMATICAL ITALIC SMALL P}"
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
-MACRO_WORDS = {"+": "Plus", "%": "Percent", "auroc": "AUROC", "ci": "CI"} | dict(
-    zip("0123456789", DIGITS, strict=True)
-)
+MACRO_WORDS = {"+": "Plus", "%": "Percent", "ci": "CI"} | {str(i): word for i, word in enumerate(DIGITS)}
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SPECIAL |= {"\N{NO-BREAK SPACE}": "~", "\N{THIN SPACE}": r"\,"} | {c: f"\\{c}" for c in "&%$#_{}"}
 MATHS = (
@@ -24,7 +23,7 @@ MATHS = (
     "geq leq neq approx infty to leftarrow"
 )
 SIGNS = "αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩ≥≤≠≈∞→←"
-SYMBOLS = {sign: rf"\ensuremath{{\{name}}}" for sign, name in zip(SIGNS, re.split(" ", MATHS), strict=True)}
+SYMBOLS = {sign: rf"\ensuremath{{\{name}}}" for sign, name in zip(SIGNS, MATHS.split(), strict=True)}
 SYMBOLS |= {"−": r"\ensuremath{-}", P: r"\ensuremath{p}"}
 # What pdflatex prints with T1 fonts and no further package, beyond ASCII.
 PRINTED = ({chr(code) for code in range(0xA1, 0x180)} - set("ĦħĸĿŀŉŦŧſ")) | set("–—‘’‚“”„…•†‡€™‰")
@@ -52,9 +51,11 @@ def _escape(character: str) -> str:
 
 def _ascii(name: str) -> str:
     """`name` in ASCII: accents dropped, other letters as their code, other signs as spaces."""
-    letters = unicodedata.normalize("NFKD", str(name))
-    kept = (c for c in letters if not unicodedata.combining(c))
-    return "".join(c if c.isascii() else f"u{ord(c):04x}" if c.isalnum() else " " for c in kept)
+    letters = (c for c in unicodedata.normalize("NFKD", name) if not unicodedata.combining(c))
+    plain = "".join(c if c.isascii() else f"u{ord(c):04x}" if c.isalnum() else " " for c in letters)
+    if not re.search("[A-Za-z0-9]", plain):
+        raise ValueError(f"name={name!r} holds no letter or digit; give a name such as '03_auc'")
+    return plain
 
 
 def file_name(name: str) -> str:
@@ -63,31 +64,20 @@ def file_name(name: str) -> str:
     Raises:
         ValueError: nothing is left of the name.
     """
-    safe = re.sub(r"[^A-Za-z0-9_+-]+", "_", _ascii(name)).strip("_")
-    if not safe:
-        raise ValueError(f"name={name!r} holds no letter or digit; give a name such as '03_auc'")
-    return safe
+    return re.sub(r"[^A-Za-z0-9_+-]+", "_", _ascii(name)).strip("_")
 
 
 def macro(name: str, prefix: str = "medrob") -> str:
-    r"""The LaTeX macro for a name, of letters alone: ``clean auc`` -> ``\medrobCleanAUC``.
+    r"""The LaTeX macro for a name, of letters alone, words as they are spelled in labels (AUC, GradCAM).
 
-    Digits are spelled out: ``drift gradcam layer4.1`` -> ``\medrobDriftGradCAMLayerFourOne``.
-
-    Raises:
-        ValueError: a name without letters or digits.
+    ``drift gradcam layer4.1`` -> ``\medrobDriftGradCAMLayerFourOne``.
     """
-    parts = re.findall(r"[A-Za-z]+|[0-9+%]", _ascii(name))
-    if not parts:
-        raise ValueError(f"name={name!r} holds no letter or digit; give a name such as 'clean auc'")
-    return f"\\{prefix}" + "".join(map(_macro_word, parts))
-
-
-def _macro_word(part: str) -> str:
-    """A word as it is spelled in labels (AUC, GradCAM), else with a capital."""
-    known = MACRO_WORDS.get(part.lower()) or re.sub("[^A-Za-z]", "", WORDS.get(part.lower(), ""))
-    same = known.lower() == part.lower() or part in MACRO_WORDS
-    return known if known and same else part[0].upper() + part[1:]
+    words = [f"\\{prefix}"]
+    for part in re.findall(r"[A-Za-z]+|[0-9+%]", _ascii(name)):
+        label = re.sub("[^A-Za-z]", "", WORDS.get(part.lower(), ""))
+        known = label if label.lower() == part.lower() else ""
+        words.append(MACRO_WORDS.get(part.lower()) or known or part[0].upper() + part[1:])
+    return "".join(words)
 
 
 def decimals(size: float) -> int:
@@ -99,11 +89,9 @@ def decimals(size: float) -> int:
     return next((3 - i for i, limit in enumerate((1, 10, 100)) if size <= limit), 0)
 
 
-def number(value: Any, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
-    """A number as plain text: 0.960, −0.031, ∞, 12 345; words stay words; None and NaN are `undefined`."""
-    if isinstance(value, str):
-        return value
-    if value is None or value != value:
+def number(value: float, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
+    """A number as plain text: 0.960, −0.031, ∞, 12 345; NaN is `undefined`."""
+    if pd.isna(value):
         return undefined
     if math.isinf(value):
         return "−∞" if value < 0 else "∞"
@@ -112,27 +100,19 @@ def number(value: Any, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
     return sign + text.replace(",", "\N{THIN SPACE}" if abs(value) >= 10_000 else "")
 
 
-def with_interval(value: Any, low: float, high: float, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
+def with_interval(
+    value: float, low: float, high: float, digits: int = 3, *, undefined: str = UNDEFINED
+) -> str:
     """``0.960 (0.944 to 0.975)``: the zero before the point is kept, as AUC may be 1 and a drop below 0."""
     text = number(value, digits, undefined=undefined)
     if text == undefined:
         return text
-    if low != low or high != high:
+    if pd.isna(low) or pd.isna(high):
         return f"{text} ({undefined if undefined != UNDEFINED else 'interval not defined'})"
     return f"{text} ({number(low, digits)} to {number(high, digits)})"
 
 
-def p_value(p: float, *, bare: bool = False, undefined: str = UNDEFINED) -> str:
-    """``p = .008`` or ``p < .001``, without the zero, as a p value never exceeds 1; bare: ``.008``.
-
-    Raises:
-        ValueError: a p value outside 0 to 1.
-    """
-    if p is None or p != p:
-        return undefined
-    if not 0 <= p <= 1:
-        raise ValueError(f"p={p!r} is no p value: it must lie between 0 and 1")
+def p_value(p: float) -> str:
+    """``= .008`` or ``< .001``, with a space that does not break, without the zero, as p never exceeds 1."""
     sign, text = ("<", ".001") if p < 0.001 else (">", ".999") if p > 0.999 else ("=", f"{p:.3f}"[1:])
-    if bare:
-        return text if sign == "=" else f"{sign}\N{NO-BREAK SPACE}{text}"
-    return f"{P}\N{NO-BREAK SPACE}{sign}\N{NO-BREAK SPACE}{text}"
+    return f"{sign}\N{NO-BREAK SPACE}{text}"

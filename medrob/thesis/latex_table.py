@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 
-from medrob.figures import TEXTWIDTH, word
+from medrob.figures import TEXTWIDTH, Failed, word
 from medrob.thesis.latex import DASH, P, decimals, escape, number, p_value, with_interval
 
 LONG = 40  # rows; longer tables run over pages
@@ -16,28 +16,10 @@ WIDE = 36  # characters; longer texts are broken into lines
 # Points a character takes in a text of 11 points.
 SIZES = {"": 5.5, r"\small": 5.0, r"\footnotesize": 4.5, r"\scriptsize": 4.0}
 GAP = 8.0  # points between columns: \tabcolsep is set to half of it
-P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_bh": f"{P} (Benjamini-Hochberg)"}
-P_VALUES["p_adjusted"] = f"{P} (corrected)"
-COLUMNS = P_VALUES | {
-    "auroc": "AUROC",
-    "average_precision": "average precision",
-    "iou20": "top-20 % overlap",
-    "js": "Jensen-Shannon",
-    "images_per_second": "images / s",
-    "memory_mb": "memory (MB)",
-}
-NAMED = {
-    "corruption",
-    "method",
-    "metric",
-    "signal",
-    "test",
-    "measure",
-    "same_as",
-}  # names of medrob
+P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_adjusted": f"{P} (corrected)"}
+NAMED = {"corruption", "method", "metric", "signal", "test", "measure", "same_as"}  # hold names of medrob
 # Shrinks what is wider than the text even in the smallest font, and leaves the rest alone.
 NARROW = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-Failed = Collection[tuple[str, str]]
 
 
 class Column(NamedTuple):
@@ -48,27 +30,28 @@ class Column(NamedTuple):
 
 
 def latex_table(
-    frame: pd.DataFrame, caption: str, label: str, *, context: str = "", failed: Failed = ()
+    frame: pd.DataFrame, caption: str, label: str, *, ending: str = "", failed: Failed = ()
 ) -> str:
-    """A booktabs table, or a longtable beyond `LONG` rows.
+    """A booktabs table (packages array, booktabs, graphicx), or a longtable beyond `LONG` rows.
 
     Args:
         frame: any tidy frame. Three columns x, x_low, x_high become one, and so do low, high and the
             column before them. A word that is the same in all rows moves to the caption.
-        caption, context: plain text; what concerns this table alone is said between them.
+        caption, ending: plain text; what concerns this table alone is said between them.
         label: for ``\\ref``. failed: (method, layer) pairs; these methods are marked with a dagger.
-
-    Returns:
-        LaTeX that needs the packages array, booktabs and graphicx, and longtable beyond `LONG` rows.
     """
     columns, same = _without_constants(readable(frame, failed=failed))
     caption += same
     if any(DASH in cell for column in columns.values() for cell in column.cells):
         caption += f" A dash ({DASH}): not defined."
-    caption = escape(f"{caption} {context}".strip())
+    caption = escape(f"{caption} {ending}".strip())
     size, alignment = _layout(columns)
     settings = rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}" + f"\n{size}".rstrip()
-    style = _body(columns).style.hide(axis="index")
+    body = pd.DataFrame({_heading(n, c.numeric): list(map(escape, c.cells)) for n, c in columns.items()})
+    changes = body.iloc[:, 0].ne(body.iloc[:, 0].shift()) & (body.index > 0)
+    if 2 * (changes.sum() + 1) <= len(body):  # a small gap between groups of two rows or more
+        body.iloc[:, 0] = np.where(changes, "\\addlinespace\n", "") + body.iloc[:, 0]
+    style = body.style.hide(axis="index")
     if len(frame) <= LONG:
         tabular = style.to_latex(hrules=True, column_format=alignment).rstrip()
         head = f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n{settings}\n"
@@ -82,40 +65,26 @@ def latex_table(
 
 
 def readable(frame: pd.DataFrame, *, failed: Failed = ()) -> dict[str, Column]:
-    """The columns as they are read, by heading."""
-    intervals = _intervals(list(frame.columns))
-    ends = {column for pair in intervals.values() for column in pair}
+    """The columns as they are read, by heading; an interval stands with its value."""
+    names = list(frame.columns)
+    ends: dict[Hashable, tuple[Hashable, Hashable]] = {
+        name: (f"{name}_low", f"{name}_high") for name in names if f"{name}_low" in names
+    }
+    if "low" in names and names.index("low") > 0:
+        ends.setdefault(names[names.index("low") - 1], ("low", "high"))
     shown: dict[str, Column] = {}
-    for name in frame.columns:
-        if name in ends:
+    for name in names:
+        if any(name in pair for pair in ends.values()):
             continue
-        pair = intervals.get(name, ())
+        pair = ends.get(name, ())
         if frame[[*pair]].isna().all(axis=None):
             pair = ()
-        heading = _words(name, frame.columns.name) + (" (95 % interval)" if pair else "")
-        if heading in shown:
-            raise ValueError(f"two columns read {heading!r} in a table; rename one of {list(frame.columns)}")
-        shown[heading] = _column(frame[[name, *pair]], failed)
+        if isinstance(name, (int, np.integer)):  # read after the name of the columns, such as severity 3
+            heading = f"{word(str(frame.columns.name))} {name}"
+        else:
+            heading = P_VALUES.get(str(name)) or word(str(name))
+        shown[heading + " (95 % interval)" * bool(pair)] = _column(frame[[name, *pair]], failed)
     return shown
-
-
-def _intervals(names: list[Hashable]) -> dict[Hashable, tuple[Hashable, Hashable]]:
-    """Column -> the columns of its interval."""
-    pairs: dict[Hashable, tuple[Hashable, Hashable]] = {
-        name: (f"{name}_low", f"{name}_high")
-        for name in names
-        if {f"{name}_low", f"{name}_high"} <= set(names)
-    }
-    if {"low", "high"} <= set(names) and names.index("low") > 0:
-        pairs.setdefault(names[names.index("low") - 1], ("low", "high"))
-    return pairs
-
-
-def _words(name: Hashable, group: Hashable) -> str:
-    """The heading of a column; a number is read after the name of the columns, such as severity 3."""
-    if isinstance(name, (int, np.integer)) and isinstance(group, str):
-        return f"{word(group)} {name}"
-    return COLUMNS.get(str(name)) or word(str(name))
 
 
 def _column(values: pd.DataFrame, failed: Failed) -> Column:
@@ -123,7 +92,8 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
     column = values.iloc[:, 0]
     name = column.name
     if name in P_VALUES:
-        return Column([p_value(p, bare=True, undefined=DASH) for p in column], True)
+        texts = [DASH if pd.isna(p) else p_value(p) for p in column]
+        return Column([text.removeprefix("=\N{NO-BREAK SPACE}") for text in texts], True)
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         if pd.api.types.is_bool_dtype(column):
             column = column.map({True: "yes", False: "no"})
@@ -131,19 +101,13 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
         return Column([word(cell, failed) if name in NAMED else cell for cell in cells], False)
     table = values.to_numpy(float)
     finite = np.abs(table[np.isfinite(table)])
+    # Digits for a whole column: those of its typical number, so that the points stand in line.
+    typical = float(np.median(finite)) if len(finite) else 1.0
+    places = decimals(typical if typical > 1 else min(float(finite.max(initial=0)), 1.0))
     if table.shape[1] > 1:
-        places = _places(finite)
         return Column([with_interval(v, low, high, places, undefined=DASH) for v, low, high in table], True)
-    places = 0 if (finite % 1 == 0).all() else _places(finite)
+    places = 0 if (finite % 1 == 0).all() else places
     return Column([number(value, places, undefined=DASH) for value in table[:, 0]], True)
-
-
-def _places(sizes: np.ndarray) -> int:
-    """Digits for a whole column: those of its typical number, so that the points stand in line."""
-    if not len(sizes):
-        return 3
-    typical = float(np.median(sizes))
-    return decimals(typical if typical > 1 else min(float(sizes.max()), 1.0))
 
 
 def _without_constants(columns: dict[str, Column]) -> tuple[dict[str, Column], str]:
@@ -173,7 +137,7 @@ def _layout(columns: dict[str, Column]) -> tuple[str, str]:
     share = (room - fixed * SIZES[size]) / TEXTWIDTH / max(len(broken), 1)
     paragraph = rf">{{\raggedright\arraybackslash}}p{{{max(share, 0.15):.2f}\textwidth}}"
     kinds = (paragraph if n in broken else "r" if c.numeric else "l" for n, c in columns.items())
-    return size, "".join(kinds) or "l"
+    return size, "".join(kinds)
 
 
 def _lines(name: str, numeric: bool) -> list[str]:
@@ -184,16 +148,3 @@ def _lines(name: str, numeric: bool) -> list[str]:
 def _heading(name: str, numeric: bool) -> str:
     lines = r" \\ ".join(map(escape, _lines(name, numeric)))
     return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{lines}\end{{tabular}}" if r"\\" in lines else lines
-
-
-def _body(columns: dict[str, Column]) -> pd.DataFrame:
-    """LaTeX for each heading and cell; a small gap where the first column begins another group of rows."""
-    body = pd.DataFrame({_heading(n, c.numeric): list(map(escape, c.cells)) for n, c in columns.items()})
-    if body.empty:
-        return pd.DataFrame(
-            {name: ["no rows" * (i == 0)] for i, name in enumerate(body)} or {"": ["no rows"]}
-        )
-    changes = body.iloc[:, 0].ne(body.iloc[:, 0].shift()) & (body.index > 0)
-    if 2 * (changes.sum() + 1) <= len(body):  # groups of two rows or more
-        body.iloc[:, 0] = np.where(changes, "\\addlinespace\n", "") + body.iloc[:, 0]
-    return body

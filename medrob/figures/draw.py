@@ -1,0 +1,245 @@
+"""What every figure is made of: the style, names in words, looks; lines, bars, legends and labels."""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.lines import Line2D
+from matplotlib.textpath import TextPath
+from seaborn.utils import relative_luminance
+
+Colour = str | tuple[float, float, float]
+Failed = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
+TEXTWIDTH = 418.0  # points of TeX, of which an inch has 72.27
+MARKERS = "osD^vPX<>*hpdH8"
+DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of signals that need no map
+FIRST = "What follows is said of the first run."
+DRIFT = "drift: RMSE of maps (0-1)"
+VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
+WORDS: dict[str, str] = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
+
+
+class Look(NamedTuple):
+    """How one thing is drawn in every panel of a figure."""
+
+    colour: Colour
+    marker: str
+
+
+class Drawing(Figure):
+    """A figure that carries what its caption must say of what was drawn, such as ``severity=5``."""
+
+    facts: Mapping[str, object] = {}
+
+    def noted(self, **facts: object) -> Drawing:
+        """The figure itself, with facts for the caption."""
+        self.facts = {**self.facts, **facts}
+        return self
+
+
+def use_style(textwidth: float = TEXTWIDTH) -> None:
+    """Set matplotlib up for a text so many TeX points wide, as LaTeX's ``\\the\\textwidth`` prints it."""
+    sns.set_theme(context="paper", style="ticks", palette="colorblind")
+    small = dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8)
+    normal = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9)
+    mpl.rcParams.update(normal | small | {
+        "figure.figsize": (textwidth / 72.27, 0.5 * textwidth / 72.27),
+        "figure.dpi": 90, "savefig.dpi": 300, "figure.constrained_layout.use": True,
+        "font.family": "STIXGeneral", "mathtext.fontset": "stix",
+        "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
+        "lines.linewidth": 1.2, "lines.markersize": 4, "legend.frameon": False,
+        "image.cmap": "gray", "image.interpolation": "nearest",
+        "pdf.fonttype": 42, "svg.hashsalt": "medrob",
+    })  # fmt: skip
+
+
+def word(name: str, failed: Failed = ()) -> str:
+    """The label of a name: ``gaussian_noise`` -> ``gaussian noise``; a dagger marks a method that failed."""
+    dagger = "†" * any(name == method for method, _ in failed)
+    return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + dagger
+
+
+def layer_labels(layers: Sequence[str]) -> list[str]:
+    """Short labels, without what all names begin with: ``layer4.1`` -> ``4.1``, ``features.3`` -> ``3``."""
+    roots = {name.partition(".")[0] for name in layers if name != "input"}
+    root = roots.pop() if len(roots) == 1 else "layer"
+    begin = "layer" if root.startswith("layer") else f"{root}."
+    return [name.removeprefix(begin) for name in layers]
+
+
+def looks(names: Iterable[str]) -> dict[str, Look]:
+    """A colour and a marker for each name, so that grey print tells them apart, too."""
+    names = list(dict.fromkeys(names))
+    palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
+    return {name: Look(palette[i], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+
+
+def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Drawing, np.ndarray]:
+    """A figure as wide as the text and `height` times as high, with a grid of axes (rows, columns)."""
+    width = mpl.rcParams["figure.figsize"][0]
+    return plt.subplots(
+        rows, columns, figsize=(width, width * height), squeeze=False, FigureClass=Drawing, **options
+    )
+
+
+def grid(count: int, most: int, height: float, above: float = 0.06) -> tuple[Drawing, np.ndarray]:
+    """A figure with so many panels that share their axes, at most `most` in a row; see `sized`."""
+    columns = min(max(count, 1), most)
+    rows = -(-max(count, 1) // columns)
+    figure, axes = sized(height * rows + above, rows, columns, sharey=True, sharex=True)
+    for ax in axes.flat[count:]:
+        ax.axis("off")
+    for ax in axes.flat[max(count - columns, 0) : count]:
+        ax.tick_params(labelbottom=True)  # also above a place that is left free
+    return figure, axes
+
+
+def lines(
+    ax: Axes, rows: pd.DataFrame, by: str, x: str, looks: Mapping[str, Look], *,
+    columns: Sequence[str] = VALUE, order: Sequence[str] | None = None, label: Callable[[str], str] = word,
+) -> None:  # fmt: skip
+    """A line for each group of rows, with its interval as a band.
+
+    Args:
+        by: the column that makes the lines; `label` makes the entry in the legend of its values.
+        columns: value, low and high.
+        order: all values of x, where they are names: no line then crosses one that a group lacks.
+    """
+    for name, group in rows.groupby(by, sort=False):
+        if order is not None:
+            group = group.set_index(x).reindex(order)
+        place = group[x] if order is None else range(len(order))
+        value, low, high = (group[column] for column in columns)
+        colour, marker = looks[str(name)]
+        edge = dict(markeredgecolor="white", markeredgewidth=0.4)
+        ax.plot(place, value, color=colour, marker=marker, label=label(str(name)), **edge)
+        ax.fill_between(place, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def bars(
+    ax: Axes, row: Any, place: Any, look: Look, *, columns: Sequence[str] = VALUE, upright: bool = False,
+    **options: Any,
+) -> None:  # fmt: skip
+    """A point with its interval, along y if `upright`, or one for each row of a frame."""
+    value, low, high = (np.asarray(row[column], float) for column in columns)
+    ends = np.stack([np.maximum(value - low, 0), np.maximum(high - value, 0)]).reshape(2, -1)
+    xy = dict(x=place, y=value, yerr=ends) if upright else dict(x=value, y=place, xerr=ends)
+    ax.errorbar(
+        **xy, **{"color": look.colour, "marker": look.marker, "linestyle": "", "elinewidth": 0.8, **options}
+    )
+
+
+def cells(ax: Axes, values: pd.DataFrame, fmt: str, names: list[str], **options: Any) -> None:
+    """A coloured cell for each number, which stands in black or white, whichever is easier to read."""
+    sns.heatmap(values, ax=ax, annot=True, fmt=fmt, yticklabels=names, linewidths=0.5, **options)
+    known = values.notna().to_numpy().ravel()  # a cell without a number has no text
+    for text, paper in zip(ax.texts, ax.collections[0].get_facecolor()[known], strict=True):
+        text.set_color("black" if relative_luminance(paper) > 0.179 else "white")  # a contrast of 4.5 or more
+    ax.set(xlabel="", ylabel="")
+
+
+def key(looks: Mapping[str, Look]) -> list[Line2D]:
+    """Entries of a legend: a marker and a name each."""
+    return [
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=word(name))
+        for name, look in looks.items()
+    ]
+
+
+def finish(
+    figure: Figure, *, below: str = "", beside: str = "", lettered: bool = False,
+    axes: Iterable[Axes] | None = None, handles: Sequence[Any] = (), most: int = 5,
+) -> None:  # fmt: skip
+    """What all panels share: labels of the x and y axes, (a), (b), ... before titles, a legend above.
+
+    Args:
+        axes: whose entries the legend has, after the handles; None: those of all panels, without handles.
+        most: columns of the legend; as many are drawn as fit, for matplotlib cuts off what does not.
+    """
+    width, height = (72 * inches for inches in figure.get_size_inches())
+    if below:
+        figure.supxlabel(_wrapped(below, width), fontsize="medium")
+    if beside:  # as high as the figure without the text below
+        taken = 1.5 * mpl.rcParams["font.size"] * len(figure.get_supxlabel().splitlines())
+        figure.supylabel(_wrapped(beside, height - 2 * taken), fontsize="medium")
+    for ax, name in zip(figure.axes if lettered else (), "abcdefghijklmnopqrstuvwxyz", strict=False):
+        ax.set_title(f"({name}) {ax.get_title()}", loc="center")
+    found: dict[str, Any] = {handle.get_label(): handle for handle in handles}
+    for ax in (() if handles else figure.axes) if axes is None else axes:
+        for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
+            found.setdefault(label, handle)
+    if found:
+        size = mpl.rcParams["legend.fontsize"]
+        widths = [_width(label, size) + 4.8 * size for label in found]
+        columns = range(min(len(found), most), 1, -1)
+        fits = (n for n in columns if sum(map(max, np.array_split(widths, n))) <= width)
+        figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=next(fits, 1))
+
+
+def _width(text: str, size: float) -> float:
+    return TextPath((0, 0), text, prop=FontProperties(size=size)).get_extents().width
+
+
+def _wrapped(text: str, points: float) -> str:
+    """The text in lines of at most that length, but for longer words."""
+    room = 0.93 * points - 8  # on screen, where letters stand on whole dots, they take more room
+    rows: list[str] = []
+    for part in re.split(" (?!%)", text):
+        longer = f"{rows[-1]} {part}" if rows else part
+        if rows and _width(longer, mpl.rcParams["font.size"]) <= room:
+            rows[-1] = longer
+        else:
+            rows.append(part)
+    return "\n".join(rows)
+
+
+def level(ax: Axes, at: float = 0.0, *, upright: bool = False, dotted: bool = False, label: str = "") -> None:
+    """A thin grey line: zero, or chance (dotted)."""
+    draw = ax.axvline if upright else ax.axhline
+    draw(at, color="0.6", linewidth=0.7, linestyle=":" if dotted else "-", label=label or None)
+
+
+def named_ticks(ax: Axes, names: Sequence[str]) -> None:
+    """A row for each name, the first on top."""
+    ax.set_yticks(range(len(names)), names)
+    ax.set_ylim(len(names) - 0.5, -0.5)
+
+
+def aside(i: int, count: int, width: float = 0.5) -> float:
+    """How far from its tick the i-th of so many points stands: together they are centred on it."""
+    return width * (i - (count - 1) / 2) / count
+
+
+def picture(ax: Axes, image: np.ndarray | None) -> None:
+    """A uint8 (H, W, C) image, grey levels 0-255, without ticks and frame; None: only no ticks and frame."""
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    if image is not None:
+        ax.imshow(image[..., 0] if image.shape[-1] == 1 else image, vmin=0, vmax=255)
+
+
+def empty(ax: Axes, why: str) -> None:
+    """Say in a panel why it is empty."""
+    paper = dict(facecolor="white", edgecolor="none", pad=1.5)  # hides a line of zero behind the words
+    middle = dict(ha="center", va="center", transform=ax.transAxes)
+    ax.text(0.5, 0.5, why, **middle, fontsize="small", bbox=paper, zorder=5)
+
+
+def nothing(why: str) -> Drawing:
+    """A figure that says why there is nothing to draw."""
+    figure, axes = sized(0.2)
+    picture(axes[0][0], None)
+    empty(axes[0][0], why)
+    return figure

@@ -1,0 +1,201 @@
+"""Figures of the pictures, of the training and of the scores: what there is, and what is lost."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+
+from medrob.figures import draw
+from medrob.figures.draw import Drawing, finish, grid, lines, looks, picture, sized, word
+
+__all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
+__all__ += ["montage", "performance", "reliability", "severity_curves"]
+
+
+def montage(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Drawing:
+    """The first eight images of each class, a row a class.
+
+    Args:
+        images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones.
+    """
+    figure, axes = sized(len(class_names) / 8 * 1.08, len(class_names), 8)
+    for k, row in enumerate(axes):
+        member = labels[:, k] == 1 if labels.ndim == 2 else labels == k
+        shown = [*images[np.flatnonzero(member)[:8]], *[None] * 8]
+        for ax, image in zip(row, shown, strict=False):
+            picture(ax, image)
+        row[0].set_ylabel(textwrap.fill(class_names[k], 12, break_long_words=False))
+    return figure
+
+
+def corruption_grid(
+    conditions: Mapping[tuple[str, int], np.ndarray],
+    rmse: Mapping[tuple[str, int], float],
+    *,
+    title: str = "",
+) -> Drawing:
+    """One image under every corruption (rows) and severity (columns), with the RMSE of the picture.
+
+    Args:
+        conditions: (corruption, severity) -> uint8 (H, W, C); ("clean", 0) stands first in each row.
+        rmse: (corruption, severity) -> RMSE against clean, grey levels.
+    """
+    names = [name for name in dict.fromkeys(name for name, _ in conditions) if name != "clean"]
+    severities = sorted({severity for _, severity in conditions})
+    figure, axes = sized(1.1 * len(names) / len(severities), len(names), len(severities))
+    for name, row in zip(names, axes, strict=True):
+        for severity, ax in zip(severities, row, strict=True):
+            condition = (name, severity) if severity else ("clean", 0)
+            picture(ax, conditions[condition])
+            if severity:
+                ax.set_xlabel(f"{rmse[condition]:.1f}", labelpad=1)
+        row[0].set_ylabel(word(name))
+    for severity, ax in zip(severities, axes[0], strict=True):
+        ax.set_title(f"severity {severity}" if severity else "clean")
+    figure.suptitle(title, fontsize="medium")
+    figure.supxlabel("below each picture: RMSE against clean, grey levels (0-255)", fontsize="small")
+    return figure
+
+
+def image_distance(distances: pd.DataFrame) -> Drawing:
+    """RMSE, PSNR and SSIM of the picture against severity, a line a corruption; bands: 5-95 % of images."""
+    panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
+    rows = distances[distances["severity"] > 0].replace(np.inf, np.nan)  # PSNR of an unchanged picture
+    figure, axes = sized(0.45, 1, len(panels))
+    for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
+        groups = rows.groupby(["corruption", "severity"], sort=False)[metric]
+        ends = {"low": groups.quantile(0.05), "high": groups.quantile(0.95)}
+        spread = pd.DataFrame({"value": groups.mean()} | ends).reset_index()
+        lines(ax, spread, "corruption", "severity", looks(rows["corruption"]))
+        ax.set(xlabel="severity", ylabel=label, xticks=sorted(rows["severity"].unique()))
+    finish(figure, most=4)
+    return figure
+
+
+def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
+    """What each augmentation policy (its name -> uint8 (columns, H, W, C)) makes of one image (H, W, C)."""
+    columns = 1 + max(len(images) for images in examples.values())
+    figure, axes = sized(1.04 * len(examples) / columns, len(examples), columns)
+    for (name, images), row in zip(examples.items(), axes, strict=True):
+        for ax, image in zip(row, [original, *images], strict=True):
+            picture(ax, image)
+        row[0].set_ylabel(name)
+    axes[0][0].set_title("original")
+    return figure
+
+
+def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
+    """Loss and AUC against the epoch, training and validation; a line marks the epoch that was kept."""
+    figure, axes = _against_epoch(history, 0.42, {"loss": "loss (nats)", "auc": "AUC"})
+    for ax in axes:
+        ax.axvline(kept, color="0.4", linestyle=":", linewidth=1, label=f"kept: epoch {kept}", zorder=0)
+    axes[0].set_ylim(bottom=0)
+    finish(figure, lettered=True)
+    return figure
+
+
+def performance(history: pd.DataFrame) -> Drawing:
+    """Seconds, images a second and peak memory against the epoch; that of the GPU if one was used."""
+    panels = {"seconds": "seconds", "images_per_second": "images / s", "memory_mb": "peak memory (MB)"}
+    if history["gpu_memory_mb"].any():
+        panels["gpu_memory_mb"] = "peak GPU memory (MB)"
+    figure, axes = _against_epoch(history, 0.36, panels)
+    for ax, column in zip(axes, panels, strict=True):
+        ax.set_ylim(0, 1.1 * history[column].max())
+    finish(figure, lettered=True)
+    return figure
+
+
+def _against_epoch(
+    history: pd.DataFrame, height: float, panels: Mapping[str, str]
+) -> tuple[Drawing, np.ndarray]:
+    """A panel for each column (-> its label), with a line for training and one for validation."""
+    figure, axes = sized(height, 1, len(panels))
+    for ax, (column, label) in zip(axes[0], panels.items(), strict=True):
+        splits = (("train", "training", "C0", "o"), ("val", "validation", "C1", "s"))
+        for split, name, colour, marker in splits:
+            rows = history[history["split"] == split]
+            ax.plot(rows["epoch"], rows[column], color=colour, marker=marker, label=name)
+        ax.set(xlabel="epoch", ylabel=label)
+        ax.locator_params(axis="x", integer=True)
+    return figure, axes[0]
+
+
+def from_clean(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
+    """The rows of a metric; every corruption begins with the clean one, so that each line starts there."""
+    rows = scores[scores["metric"] == metric]
+    dirty = rows[rows["corruption"] != "clean"]
+    clean = rows[rows["corruption"] == "clean"]
+    return pd.concat([*(clean.assign(corruption=name) for name in dirty["corruption"].unique()), dirty])
+
+
+def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
+    """A score against severity: a panel a class and one for all, a line a corruption, bands: 95 % intervals.
+
+    Args:
+        scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
+    """
+    rows = from_clean(scores, metric)
+    classes = list(dict.fromkeys(rows["class"]))
+    figure, axes = grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
+    for ax, name in zip(axes.flat, classes, strict=False):
+        lines(ax, rows[rows["class"] == name], "corruption", "severity", looks(rows["corruption"]))
+        if metric == "auc":
+            draw.level(ax, 0.5, dotted=True)
+        ax.set(title="all classes" if name == "all" else name, xticks=range(int(rows["severity"].max()) + 1))
+    for row in axes:
+        row[0].set_ylabel(word(metric))
+    finish(figure, below="severity (0 = clean)")
+    return figure
+
+
+def drop_heatmap(scores: pd.DataFrame) -> Drawing:
+    """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0."""
+    rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
+    if rows["drop"].isna().all():
+        return draw.nothing("the drop of the AUC is not defined")
+    wide = rows.pivot(index="corruption", columns="severity", values=["drop", "drop_low"])
+    wide = wide.loc[wide["drop"].mean(axis=1).sort_values(ascending=False).index]
+    drop, low = wide["drop"], wide["drop_low"]
+    limit = float(np.nanmax(np.abs(drop.to_numpy()), initial=0.05))
+    figure, axes = sized(0.1 + 0.075 * len(drop))
+    ax = axes[0][0]
+    draw.cells(
+        ax, drop, "+.3f", [word(name) for name in drop.index], cmap="vlag", vmin=-limit, vmax=limit,
+        cbar_kws={"label": "AUC drop against clean"}, annot_kws={"fontsize": 8},
+    )  # fmt: skip
+    for text, bound in zip(ax.texts, low.to_numpy()[drop.notna()], strict=True):
+        text.set_fontweight("bold" if bound > 0 else "normal")
+    bold = "bold: the 95 % interval of the drop lies above 0"
+    ax.set_xlabel(f"severity ({bold if low.notna().any(axis=None) else 'no intervals'})")
+    return figure
+
+
+def reliability(bins: pd.DataFrame) -> Drawing:
+    """Share right against confidence, clean and each corruption at the highest severity.
+
+    The size of the markers is the share of the images. bins: from `medrob.evaluation.reliability`.
+    """
+    severity = int(bins["severity"].max())
+    clean = bins[bins["corruption"] == "clean"].sort_values("confidence")
+    dirty = bins[(bins["severity"] == severity) & (bins["corruption"] != "clean")]
+    names = looks(dirty["corruption"])
+    figure, axes = grid(len(names), 3, 0.3, above=0.05)
+    for ax, (name, (colour, marker)) in zip(axes.flat, names.items(), strict=False):
+        group = dirty[dirty["corruption"] == name].sort_values("confidence")
+        ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
+        ax.plot(clean["confidence"], clean["accuracy"], color="0.35", linewidth=1, marker=".", label="clean")
+        ax.plot(group["confidence"], group["accuracy"], color=colour, linewidth=1)
+        ax.scatter(
+            group["confidence"], group["accuracy"], s=6 + 90 * group["images"] / group["images"].sum(),
+            color=colour, marker=marker, zorder=3, edgecolor="white", linewidth=0.4,
+        )  # fmt: skip
+        ax.set(title=word(name), xlim=(0, 1.06), ylim=(-0.04, 1.08))
+    axes.flat[0].legend(loc="upper left")
+    area = "area of the coloured markers: share of the images"
+    below = f"confidence of the network (severity {severity}; {area})"
+    finish(figure, below=below, beside="share of right predictions", axes=())
+    return figure.noted(severity=severity)
