@@ -238,17 +238,6 @@ def test_agrees_with_torch_cam_where_it_is_right(model, images, method, name, op
     np.testing.assert_allclose(normalise(torch.from_numpy(ours[method, "layer1.1"])), theirs, atol=1e-4)
 
 
-def test_torch_cam_is_no_oracle_for_iscam():
-    """torch-cam 0.5.0 sums the steps: with N = 2 its masks are 1/2 and 3/2 of the mask, not 1/2 and 1."""
-    toy = Toy().eval()
-    theirs = torch_cam("ISCAM", toy, "relu", PICTURE, [0], num_samples=2)[0]
-    # At 3/2, x H1 = [0 1; 3 6] and x H2 = [0 .6; 2.7 6]: -1 + 6 + 3 + 27 and -.6 + 5.4 + 2.4 + 27.
-    summed = weighted(*softmax((14 / 3 + 35) / 2, (4.6 + 34.2) / 2))
-    np.testing.assert_allclose(theirs, (summed - summed.min()) / np.ptp(summed), atol=1e-5)
-    ours = BY_HAND["iscam"]
-    assert np.abs(theirs - (ours - ours.min()) / np.ptp(ours)).max() > 1e-3
-
-
 # -- How they are run --------------------------------------------------------------------------------
 
 
