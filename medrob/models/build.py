@@ -19,10 +19,10 @@ from torch import nn
 
 from medrob.config import Train
 from medrob.data import ImageDataset
-from medrob.files import atomic, home
+from medrob.files import atomic
 from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
 from medrob.models.passes import evaluating
-from medrob.models.weights import TIMM, adopt, first_convolution, is_name, load_arrays, names, read
+from medrob.models.weights import TIMM, adopt, find, first_convolution, load_arrays, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
 
@@ -67,19 +67,17 @@ def build(
         seed: of the random weights; None = PyTorch's present state.
 
     Raises:
-        ValueError: an unknown architecture, images that the network cannot take, weights that do not fit,
-            outputs that are not one number a class.
+        ValueError: what cannot be built, images it cannot take, weights that do not fit, other outputs.
     """
     if ":" not in arch and arch not in architectures():
         near = "; like it: ".join(["", *difflib.get_close_matches(arch, architectures(), 1)])
         raise ValueError(
-            f"arch={arch!r} is unknown; the networks are {', '.join(RESNETS)}, torchvision's classifiers "
-            f"(medrob.models.architectures() lists them), timm's ('timm:resnet10t') and your own "
-            f"('package.module:function'){near}"
+            f"arch={arch!r} is unknown; give one of medrob.models.architectures(), timm's "
+            f"('timm:resnet10t') or your own ('package.module:function'){near}"
         )
     form: dict[str, Any] = {}  # what else decides the network
     if arch in RESNETS:
-        usual = "torchvision" if weights and is_name(weights) else "small"
+        usual = "torchvision" if weights and isinstance(find(weights, arch), str) else "small"
         form = {"stem": usual if stem == "auto" else stem, "width": width or 64}
     elif arch.startswith(("vit_", "maxvit_")):
         form = {"size": size or 224}
@@ -110,36 +108,27 @@ def build(
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
     """The network that the parameters of notebook 02 choose, for the channels and classes of data."""
-    form = ("stem", "width", "weights", "normalise", "seed")
+    names = ("arch", "stem", "width", "weights", "normalise", "seed")
     return build(
-        choice.arch,
         in_channels=data.channels,
         num_classes=data.num_classes,
         size=data.images.shape[1],
         task=data.task,
-        **{name: getattr(choice, name) for name in form},
+        **{name: getattr(choice, name) for name in names},
     )
 
 
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
     """Refuse what notebook 02 could not build, and layers that 04 would not find in it.
 
-    The network is built without memory for its weights; what a file of weights holds is not looked at.
-
-    Raises:
-        ValueError: it begins with the name of the parameter.
+    No memory is taken for its weights; what a file of weights holds is not looked at.
     """
     modules = _modules(choice.arch, choice.stem, choice.width, size or None)
-    weights = choice.weights
-    if weights and not is_name(weights):
-        if not any(path.is_file() for path in (Path(weights), home() / weights)):
-            raise ValueError(f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'")
-    elif weights and weights.rpartition(".")[2] not in (known := names(choice.arch)):
-        found = ", ".join(known) or "a file"
-        raise ValueError(f"weights={weights!r} are not known for {choice.arch}; give {found}")
-    elif weights and choice.arch in RESNETS and (choice.stem == "small" or choice.width not in (0, 64)):
-        advice = "give stem: auto and width: 0, too"
-        raise ValueError(f"weights={weights!r} belong to the published network: {advice}")
+    if weights := choice.weights:
+        published = isinstance(find(weights, choice.arch), str) and choice.arch in RESNETS
+        if published and (choice.stem == "small" or choice.width not in (0, 64)):
+            advice = "give stem: auto and width: 0, too"
+            raise ValueError(f"weights={weights!r} belong to the published network: {advice}")
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])
         raise ValueError(f"layers={unknown!r}: the network has no such layer; it has {last}")
@@ -151,8 +140,8 @@ def _modules(arch: str, stem: str, width: int, size: int | None) -> list[str]:
     try:
         with torch.device("meta"):
             model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
-    except (ValueError, TypeError) as error:
-        raise ValueError(str(error)) from None
+    except ValueError:
+        raise
     except Exception:  # whatever the own code raises: the notebook will tell
         return []
     return [name for name, _ in model.backbone.named_modules() if name]

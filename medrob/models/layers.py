@@ -51,7 +51,11 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     The blocks of `BLOCKS`, and what comes after the last one; where there are none (AlexNet, VGG, a network
     of your own), the last map (N, K, h, w) of each resolution. If nothing is found: a ValueError.
     """
-    found = _found(model)
+    # Attention and LayerNorm of timm give maps and tokens that no rule here tells apart.
+    kinds = {type(module) for module in model.modules()}
+    timms = [kind.__name__ for kind in kinds if kind.__module__.startswith("timm.")]
+    unclear = any(part in name for name in timms for part in ("Attention", "Attn", "LayerNorm"))
+    found = {} if unclear else _blocks(model) or _by_resolution(model)
     if not found:
         names = (n for n, m in named_layers(model).items() if "." not in n and not isinstance(m, NO_MAPS))
         raise ValueError(
@@ -67,21 +71,14 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
 
     Empty for a network without such layers, which only methods that explain the input can look into.
     """
-    layers = _found(model)
+    layers: dict[str, nn.Module] = {}
+    with contextlib.suppress(ValueError):
+        layers = cam_layers(model)
     x = torch.tensor(images[:1]).permute(0, 3, 1, 2)
     with evaluating(model), torch.inference_mode():
         outputs, _ = forward(model, as_input(model, x), layers)
     shapes = {layer: to_maps(module, outputs[layer]).shape[1:] for layer, module in layers.items()}
     return pd.DataFrame.from_dict(shapes, orient="index", columns=["channels", "height", "width"])
-
-
-def _found(model: nn.Module) -> dict[str, nn.Module]:
-    kinds = {type(module) for module in model.modules()}
-    # Attention and LayerNorm of timm give maps and tokens that no rule here tells apart.
-    names = [kind.__name__ for kind in kinds if kind.__module__.startswith("timm.")]
-    if any(part in name for name in names for part in ("Attention", "Attn", "LayerNorm")):
-        return {}
-    return _blocks(model) or _by_resolution(model)
 
 
 def _blocks(model: nn.Module) -> dict[str, nn.Module]:

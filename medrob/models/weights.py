@@ -33,16 +33,30 @@ class Weights:
     std: float | Sequence[float] | None = None
 
 
+def find(weights: str, arch: str) -> Path | str:
+    """The file of weights, here or in the project's folder, or their name without what stands before it."""
+    for file in (Path(weights), home() / weights):
+        if file.is_file():
+            return file
+    known: list[str] = []
+    if arch.startswith(TIMM):
+        known = ["DEFAULT"] if timm_settings(arch).has_weights else []
+    elif arch in torchvision.models.list_models(module=torchvision.models):
+        group = torchvision.models.get_model_weights(arch)
+        known, weights = list(group.__members__), weights.removeprefix(f"{group.__name__}.")
+    if weights not in known:
+        names = ", ".join(known) or "there are none"
+        raise ValueError(
+            f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'; the names for {arch}: {names}"
+        )
+    return weights
+
+
 def read(weights: str, arch: str, size: int | None) -> Weights:
     """Weights by name, or of a .safetensors or `torch.save` of a state_dict, in which nothing is executed."""
-    if is_name(weights) and not Path(weights).is_file():
-        return _download(weights, arch, size)
-    file = next((f for f in (Path(weights), home() / weights) if f.is_file()), None)
-    if file is None:
-        raise FileNotFoundError(
-            f"weights={weights!r}: no such file; give a .safetensors, a state_dict (.pt, .pth) or "
-            f"a name: {', '.join(names(arch)) or f'there are none for {arch}'}"
-        )
+    file = find(weights, arch)
+    if isinstance(file, str):
+        return _download(file, arch, size)
     try:
         if file.suffix == ".safetensors":
             description = file.with_name("model.json")  # beside weights of our own
@@ -61,20 +75,6 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code); save model.state_dict(), best with safetensors ({error})"
         ) from None
-
-
-def is_name(weights: str) -> bool:
-    """Whether it is a name of torchvision's or timm's, not a file."""
-    return "_Weights." in weights or ("/" not in weights and weights == weights.upper())
-
-
-def names(arch: str) -> list[str]:
-    """The names of the published weights for a network."""
-    if arch.startswith(TIMM):
-        return ["DEFAULT"] if timm_settings(arch).has_weights else []
-    if arch not in torchvision.models.list_models(module=torchvision.models):
-        return []
-    return list(torchvision.models.get_model_weights(arch).__members__)
 
 
 def timm_settings(arch: str) -> Any:
@@ -98,27 +98,22 @@ def timm_network(arch: str, size: int | None, **options: Any) -> nn.Module:
 
 
 def _download(name: str, arch: str, size: int | None) -> Weights:
-    known = names(arch)
-    group = torchvision.models.get_model_weights(arch) if known and not arch.startswith(TIMM) else None
-    bare = name.removeprefix(f"{group.__name__}.") if group else name
-    if bare not in known:
-        choice = f"give {', '.join(known)}" if known else "there are none"
-        raise ValueError(f"weights={name!r} are not known for {arch}; {choice}, or the path of a file")
     try:
-        if group:
-            what, place = group[bare].url, f"put it into {torch.hub.get_dir()}/checkpoints"
-            scale = group[bare].transforms()
-            network = torchvision.models.get_model(arch, weights=group[bare], progress=False)
-        else:
+        if arch.startswith(TIMM):
             scale = timm_settings(arch)
             what, place = f"{scale.hf_hub_id} from huggingface.co", "give the path of the file"
             network = timm_network(arch, size, pretrained=True)
+        else:
+            member = torchvision.models.get_model_weights(arch)[name]
+            what, place = member.url, f"put it into {torch.hub.get_dir()}/checkpoints"
+            scale = member.transforms()
+            network = torchvision.models.get_model(arch, weights=member, progress=False)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"weights={name!r} of {arch} could not be downloaded ({error}); download {what} on a computer "
             f"with a connection and {place}"
         ) from None
-    return Weights(network.state_dict(), f"{arch} {bare}", scale.mean, scale.std)
+    return Weights(network.state_dict(), f"{arch} {name}", scale.mean, scale.std)
 
 
 def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:

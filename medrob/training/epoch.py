@@ -22,8 +22,6 @@ from medrob.evaluation import metrics
 from medrob.machine import peak_gpu_memory_mb, peak_memory_mb
 from medrob.models import Classifier, activate
 
-STEPS = (0.5, 0.75)  # shares of the epochs after which the schedule "step" takes a tenth of the rate
-
 
 def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimizer:
     """The optimiser of a recipe for these parameters."""
@@ -38,8 +36,8 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimi
 def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
     """The learning rate by step, `steps` an epoch: the schedule, times a linear rise while it warms up."""
     total, warm = recipe.epochs * steps, round(recipe.warmup * steps)
-    # After at least one epoch each, also where there are few.
-    drops = [max(round(share * recipe.epochs), i) * steps for i, share in enumerate(STEPS, 1)]
+    # The schedule "step" takes a tenth of the rate after these shares of the epochs, after one at least.
+    drops = [max(round(share * recipe.epochs), i) * steps for i, share in ((1, 0.5), (2, 0.75))]
 
     def factor(step: int) -> float:
         falling = 1.0
@@ -116,18 +114,19 @@ class Epochs:
         real = self.mixed and torch.cuda.is_bf16_supported(including_emulation=False)
         self.half = torch.bfloat16 if real else torch.float16
         self.scaler = torch.amp.GradScaler(enabled=self.mixed and not real)
-        self.parts: dict[str, Any] = dict(
-            model=model, optimizer=self.optimizer, schedule=self.schedule, scaler=self.scaler
-        )
+        self.parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer}
+        self.parts |= {"schedule": self.schedule, "scaler": self.scaler}
 
     def __call__(self, epoch: int) -> list[dict[str, Any]]:
         """Train one epoch."""
         rate, began = self.optimizer.param_groups[0]["lr"], time.perf_counter()
         order, logits = self._learn(epoch)
-        learned = self._row("train", self.train, order % len(self.train), logits, began)
+        learned = self._scores(self.train, order % len(self.train), logits, rate, began)
         began = time.perf_counter()
-        judged = self._row("val", self.val, np.arange(len(self.val)), self._judge(), began)
-        return [dict(epoch=epoch, lr=rate) | row for row in (learned, judged)]
+        judged = self._scores(self.val, np.arange(len(self.val)), self._judge(), rate, began)
+        return [
+            dict(epoch=epoch, split=split) | scores for split, scores in (("train", learned), ("val", judged))
+        ]
 
     def _batches(
         self, data: ImageDataset, parts: list[np.ndarray], policy: augment.Policy | None, seeds: list[Any]
@@ -140,11 +139,14 @@ class Epochs:
         def prepare(places: np.ndarray, seed: Any) -> Tensor:
             views, rows = np.divmod(places, len(data))
             images = data.images[rows]
-            if policy is not None and policy.name != "none":
+            if policy is not None:
                 images = policy(images, np.random.default_rng(seed), views)
             batch = torch.from_numpy(images).permute(0, 3, 1, 2)
             return batch.pin_memory() if self.device.type == "cuda" else batch
 
+        if self.device.type == "cpu" and policy is None:
+            yield from map(prepare, parts, seeds)
+            return
         jobs = zip(parts, seeds, strict=True)
         with ThreadPoolExecutor(1) as pool:
             # Two batches ahead, no more: each may take hundreds of megabytes.
@@ -165,7 +167,8 @@ class Epochs:
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.model.train()
         seeds = [[self.seed, epoch, 2, i] for i in begin]
-        images = self._batches(self.train, np.split(order, begin[1:]), self.policy, seeds)
+        policy = None if self.policy.name == "none" else self.policy
+        images = self._batches(self.train, np.split(order, begin[1:]), policy, seeds)
         for i, x in zip(begin, images, strict=True):
             with torch.autocast(self.device.type, self.half, enabled=self.mixed):
                 logits = self.model(x)
@@ -195,18 +198,18 @@ class Epochs:
         images = self._batches(self.val, parts, None, [0] * len(parts))
         return torch.cat([self.model(x).float() for x in images])
 
-    def _row(
-        self, split: str, data: ImageDataset, rows: np.ndarray, logits: Tensor, began: float
+    def _scores(
+        self, data: ImageDataset, rows: np.ndarray, logits: Tensor, rate: float, began: float
     ) -> dict[str, Any]:
         """What the history says of a pass over the images `rows`, which began at that time."""
         seconds = time.perf_counter() - began
         labels = data.labels[rows]
         scores = metrics(activate(logits, data.task).cpu().numpy(), labels, data.task)
         return dict(
-            split=split,
             loss=self.objective(logits, torch.from_numpy(labels).to(self.device)).item(),
             accuracy=scores["accuracy"],
             auc=scores["auc"],
+            lr=rate,
             seconds=seconds,
             images_per_second=len(labels) / seconds,
             memory_mb=peak_memory_mb(),

@@ -19,10 +19,6 @@ from medrob.models import Classifier, load_arrays, pick_device, place
 from medrob.progress import bar
 from medrob.training.epoch import Epochs
 
-HISTORY = (
-    *("epoch", "split", "loss", "accuracy", "auc", "lr"),
-    *("seconds", "images_per_second", "memory_mb", "gpu_memory_mb"),
-)
 CHECKPOINT = "checkpoint.pt"
 
 
@@ -44,9 +40,10 @@ def fit(
     once the results are kept.
 
     Returns:
-        The history: a row per epoch and split (``train``: in training mode, augmented; ``val``:
-        eval mode) with columns `HISTORY`; loss in nats, lr at the epoch's start, memory in MB (10^6 bytes):
-        the largest of the process so far, and of its GPU (0 without).
+        The history: a row per epoch and split (``train``: in training mode, augmented; ``val``: eval mode)
+        with epoch, split, loss (nats), accuracy, auc, lr (at the epoch's start), seconds, images_per_second,
+        and memory_mb and gpu_memory_mb (10^6 bytes): the largest so far of the process, and of its GPU (0
+        without).
 
     Raises:
         ValueError: a class without images, a loss that is not finite, a damaged checkpoint.
@@ -79,7 +76,7 @@ def fit(
             _add_epoch(state, rows, model, recipe)
             if log:
                 for row in rows:
-                    for name in HISTORY[2:]:
+                    for name in set(row) - {"epoch", "split"}:
                         writer.add_scalar(f"{name}/{row['split']}", row[name], row["epoch"])
                 writer.flush()
             progress.update()
@@ -90,7 +87,7 @@ def fit(
                     torch.save({**state, **held, "arguments": arguments}, file)
     load_arrays(model, state["best"])
     model.cpu().eval()
-    return pd.DataFrame(state["history"], columns=list(HISTORY))
+    return pd.DataFrame(state["history"])
 
 
 def kept_epoch(history: pd.DataFrame, monitor: str) -> int:
