@@ -12,7 +12,6 @@ from medrob.saliency import degenerate, normalise, ranks, sort
 
 SSIM_WINDOW = 7  # as scikit-image's default
 UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # scikit-image takes sample variances
-TOPS = (0.1, 0.2)  # shares of the positions
 USUAL = ("rmse", "ssim", "spearman", "iou10")  # those that the figures and tables read
 
 
@@ -36,16 +35,15 @@ class PreparedMaps:
         return normalise(self.positive, "sum-to-one")
 
     @cached_property
-    def ordered(self) -> tuple[Tensor, dict[float, Tensor]]:
-        """Ranks, ties at their mean rank, minus the mean rank; the least value in `TOPS` (N, 1, 1)."""
+    def ranks(self) -> Tensor:
+        """Ranks, ties at their mean rank, minus the mean of all."""
         flat = self.positive.flatten(1)
-        values = sort(flat)
-        lowest = values[:, :1]
-        above = lowest.nextafter(torch.full_like(lowest, torch.inf))  # the lowest value never counts
-        counts = {share: math.ceil(share * flat.shape[1] - 1e-9) for share in TOPS}
-        begins = {share: values[:, -n, None].maximum(above)[:, None] for share, n in counts.items()}
-        centred = ranks(flat).sub_((flat.shape[1] + 1) / 2)
-        return centred.view_as(self.positive), begins
+        return ranks(flat).sub_((flat.shape[1] + 1) / 2).view_as(self.positive)
+
+    @cached_property
+    def sorted(self) -> Tensor:
+        """The values of each map in ascending order (N, positions)."""
+        return sort(self.positive.flatten(1))
 
     @cached_property
     def windows(self) -> tuple[Tensor, Tensor, Tensor]:
@@ -90,7 +88,9 @@ def _correlation(a: Tensor, b: Tensor) -> Tensor:
 
 
 def _overlap(a: PreparedMaps, b: PreparedMaps, share: float) -> Tensor:
-    x, y = (maps.positive >= maps.ordered[1][share] for maps in (a, b))
+    count = math.ceil(share * a.sorted.shape[1] - 1e-9)
+    both = [(m.positive, m.sorted[:, -count, None, None], m.sorted[:, 0, None, None]) for m in (a, b)]
+    x, y = ((values >= last) & (values > lowest) for values, last, lowest in both)
     return (x & y).sum((1, 2)) / (x | y).sum((1, 2))
 
 
@@ -151,7 +151,7 @@ SIMILARITIES: dict[str, Callable[[PreparedMaps, PreparedMaps], Tensor]] = {
     # scikit-image: -1 to 1, 1 alike; NaN below 7x7.
     "ssim": _ssim,
     # Rank correlation over the positions, ties at their mean rank (Spearman 1904): -1 to 1, 1 alike.
-    "spearman": lambda a, b: _correlation(a.ordered[0], b.ordered[0]),
+    "spearman": lambda a, b: _correlation(a.ranks, b.ranks),
     # Intersection over union of the 10 % of positions with the highest values, at least one: 0 to 1, 1 alike.
     # Positions tied with the last one count too; those at the map's lowest value (mostly 0) never do.
     "iou10": lambda a, b: _overlap(a, b, 0.1),
@@ -161,7 +161,7 @@ SIMILARITIES: dict[str, Callable[[PreparedMaps, PreparedMaps], Tensor]] = {
     # As rmse, of sum-to-one maps: at most sqrt(2 / positions), so compare layers of one size only.
     "rmse_sum": lambda a, b: _rmse(a.shares, b.shares),
     # As rmse, of ranks over the number of positions: opposite maps are below 0.58.
-    "rmse_rank": lambda a, b: _rmse(a.ordered[0], b.ordered[0]) / a.positive[0].numel(),
+    "rmse_rank": lambda a, b: _rmse(a.ranks, b.ranks) / a.positive[0].numel(),
     # Jensen-Shannon divergence (Lin 1991) of sum-to-one maps, in bits: 0 alike, 1 nowhere in common.
     "jsd": _jsd,
     # Distance between the centres of mass, in fractions of the map's diagonal: 0 alike, always below 1.
