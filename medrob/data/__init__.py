@@ -8,12 +8,13 @@ from pathlib import Path
 import numpy as np
 
 from medrob.data import decode, listing, npz, phantom
-from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, duplicates, subset
+from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
 from medrob.files import home
 from medrob.run import Run
 
-__all__ = ["OPTIONS", "SPLITS", "TASKS", "ImageDataset", "describe", "duplicates", "find", "load", "load_run"]
+__all__ = ["OPTIONS", "SPLITS", "TASKS", "ImageDataset", "describe", "find", "load", "load_run"]
 
+FORMATS = (".npz", ".csv", ".parquet")
 OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable")  # of `load`, as notebook 01 gives them
 
 
@@ -30,27 +31,21 @@ def load(
     """Load one split ("train", "val", "test") of a data set.
 
     Args:
-        dataset: ``"phantom"`` (or ``"phantom:0.8"``: with a side marker tied to a class at strength
-            0.8), a MedMNIST name such as ``"pneumoniamnist"``, or a path, here or in the project's folder: of
-            an ``.npz`` in MedMNIST layout (``{train,val,test}_{images,labels}``), of a folder of class
-            folders, or of a table ``.csv`` or ``.parquet`` (see `medrob.data.listing`).
+        dataset: ``"phantom"`` (or ``"phantom:0.8"``: with a side marker tied to a class at strength 0.8), a
+            MedMNIST name such as ``"pneumoniamnist"``, or a path, here or in the project's folder: of an
+            ``.npz`` in MedMNIST layout (``{train,val,test}_{images,labels}``), of a folder of class folders,
+            or of a table ``.csv`` or ``.parquet`` (see `medrob.data.listing`).
         size: side in pixels; 0 = the set's own (phantom 48, MedMNIST 28, files as stored). Images of another
             size are resized, those that are no squares stretched (area average down, cubic up).
         seed: of the phantom, of splits that have to be made, and of the choice of images.
         limit: at most so many images, every class in proportion; 0 = all.
         channels: 1 = image files become grey, 3 = RGB, 0 = as they are, and all alike.
         skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
-
-    Raises:
-        ValueError: an unknown name or size, damaged or unsafe files, labels that are no classes.
-        FileNotFoundError: no such file or folder, or a download that failed; the message has the steps.
     """
     path = find(str(dataset))
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":
-        size, confounder = size or phantom.SIZE, float(strength or 0)
-        drawn = phantom.generate(split, size=size, seed=seed, limit=limit, confounder=confounder)
-        images, labels, lesions = drawn
+        images, labels, lesions = phantom.generate(split, size, seed, limit, float(strength or 0))
         return ImageDataset(images, labels, phantom.CLASSES, "multiclass", lesions, str(dataset), split)
     path = path or npz.fetch(dataset, size or 28)
     try:
@@ -66,11 +61,7 @@ def load(
 
 
 def load_run(run: Run, split: str) -> ImageDataset:
-    """A split of the data that a run was begun with (the parameters of its first stage).
-
-    Raises:
-        ValueError: the data are no longer the same.
-    """
+    """A split of the data that a run was begun with; a ValueError if they are no longer the same."""
     dataset = load(split=split, **run.data["parameters"])
     recorded = run.data["splits"][split]["fingerprint"]
     if dataset.fingerprint != recorded:
@@ -82,23 +73,17 @@ def load_run(run: Run, split: str) -> ImageDataset:
 
 
 def find(dataset: str) -> Path | None:
-    """The file or folder of a data set, here or in the project's folder; None for one that is known by name.
-
-    Raises:
-        ValueError, FileNotFoundError: an unknown name, or a path where nothing lies.
-    """
+    """The file or folder of a data set, here or in the project's folder; None for one known by its name."""
     if dataset.split(":")[0] == "phantom":
         if not re.fullmatch(r"phantom(:(0?\.\d+|[01](\.0*)?))?", dataset):
             raise ValueError(f"dataset={dataset!r}: give 'phantom' or 'phantom:0.8' (confounder, 0-1)")
         return None
     if dataset in npz.MEDMNIST:
         return None
-    for path in (Path(dataset), home() / dataset):
-        if dataset and (
-            path.is_dir() or (path.suffix.lower() in (".npz", ".csv", ".parquet") and path.is_file())
-        ):
+    for path in (Path(dataset), home() / dataset) if dataset else ():
+        if path.is_dir() or (path.is_file() and path.suffix.lower() in FORMATS):
             return path
-        if dataset and path.is_file():
+        if path.is_file():
             raise ValueError(f"dataset={dataset!r}: give an .npz, a .csv or .parquet table, or a folder")
     if "/" in dataset or Path(dataset).suffix:
         raise FileNotFoundError(f"no file or folder {dataset!r}, neither in {Path.cwd()} nor in {home()}")

@@ -25,15 +25,9 @@ FOLDS = 10  # two become the test split, one the validation split: 7 : 1 : 2, as
 class ImageDataset:
     """Images with labels, checked.
 
-    Attributes:
-        images: uint8 (N, H, W, C), C = 1 (grey) or 3 (RGB).
-        labels: int64 (N,) class indices, or (N, L) zeros and ones if the task is "multilabel".
-        class_names, task: by default "0", "1", ..., and what the labels look like.
-        masks: bool (N, H, W), where the lesion is, or None.
-        name, split: where the images come from.
-
-    Raises:
-        TypeError, ValueError: an array of the wrong type or shape, or labels outside the classes.
+    Images are uint8 (N, H, W, C), C = 1 (grey) or 3 (RGB); labels int64 (N,) class indices, or (N, L) zeros
+    and ones if the task is "multilabel"; masks bool (N, H, W), where the lesion is, or None. Class names and
+    task are by default "0", "1", ..., and what the labels look like. Other arrays are refused.
     """
 
     images: np.ndarray
@@ -53,9 +47,8 @@ class ImageDataset:
         if labels.ndim == 2 and labels.shape[1] == 1:
             labels = labels[:, 0]
         names = tuple(self.class_names) or numbered([labels], where)
-        task = self.task or (
-            "multilabel" if labels.ndim == 2 else "binary" if len(names) == 2 else "multiclass"
-        )
+        single = "binary" if len(names) == 2 else "multiclass"
+        task = self.task or (single if labels.ndim < 2 else "multilabel")
         shape = (len(images), len(names)) if task == "multilabel" else (len(images),)
         if labels.shape != shape:
             came = f"labels have shape {labels.shape} for {len(images)} images, {len(names)} classes"
@@ -116,10 +109,9 @@ def numbered(labels: Iterable[np.ndarray], where: str) -> tuple[str, ...]:
     """Names "0", "1", ... for the classes of labels, (N,) or (N, L), of one or more splits."""
     count = 2
     for array in labels:
-        if array.ndim > 1 and array.shape[-1] > 1:
-            count = max(count, array.shape[-1])
-        elif array.dtype.kind in "iub":
-            count = max(count, int(array.max(initial=1)) + 1)
+        if array.dtype.kind in "iub":
+            several = array.ndim > 1 and array.shape[-1] > 1
+            count = max(count, array.shape[-1] if several else int(array.max(initial=1)) + 1)
     if count > MOST_CLASSES:
         raise ValueError(f"{where}: label {count - 1} stands for more than {MOST_CLASSES} classes")
     return tuple(map(str, range(count)))
@@ -128,12 +120,8 @@ def numbered(labels: Iterable[np.ndarray], where: str) -> tuple[str, ...]:
 def complete(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     """Make the splits that a listing lacks; sorted by split, then as listed.
 
-    Without any, 70 % of the images train, 10 % validate, 20 % test; a missing validation split takes 10 %
-    of the training images, a missing test split 20 %. Groups stay together. Classes are in proportion, as far
-    as groups let them be; of several labels the rarest of an image counts first, then all of them.
-
-    Raises:
-        ValueError: no training images, or too few images to split.
+    A missing validation split takes 10 % of the training images, a missing test split 20 %. Groups stay
+    together. Classes are in proportion, as far as groups let them be, of several labels first the rarest.
     """
     splits = rows["split"].replace("", "train").to_numpy(copy=True)
     pool = np.flatnonzero(splits == "train")
@@ -196,11 +184,7 @@ def _rarest(labels: np.ndarray) -> np.ndarray:
 
 
 def _fairest(hot: np.ndarray, fold: np.ndarray, absent: list[str]) -> tuple[list[int], list[int]]:
-    """The folds that become test and validation.
-
-    First counts how many classes are missing from a split, then how far the classes are from their share of
-    all images; of equals, the first is taken.
-    """
+    """The folds that become test and validation: first by classes missing, then by shares."""
     counts = np.stack([hot[fold == number].sum(0) for number in range(FOLDS)])  # (folds, classes)
     images = np.bincount(fold, minlength=FOLDS)
     share = np.maximum(counts.sum(0) / len(fold), 1e-9)
@@ -221,10 +205,7 @@ def _fairest(hot: np.ndarray, fold: np.ndarray, absent: list[str]) -> tuple[list
 
 
 def subset(dataset: ImageDataset, limit: int, seed: int) -> ImageDataset:
-    """At most `limit` images (0: all), every class in proportion (at least one each), in their old order.
-
-    Of several labels, the rarest of an image counts.
-    """
+    """At most `limit` images (0: all), classes (of several the rarest) in proportion, in their order."""
     if not 0 < limit < len(dataset):
         return dataset
     order = np.random.default_rng(seed).permutation(len(dataset))
@@ -238,10 +219,8 @@ def subset(dataset: ImageDataset, limit: int, seed: int) -> ImageDataset:
 def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
     """What a run's record keeps of splits: fingerprint, images, shape, task, counts, duplicates of each.
 
-    Duplicates are the images of a split whose picture is in another of these splits, too; a warning tells.
-
-    Raises:
-        ValueError: an empty split, images of another shape, a class of which a split has no image.
+    Duplicates are the images whose picture, equal in every pixel, is in another of the splits, too: a warning
+    tells. Splits that lack a class, or whose images are of different shapes, raise a ValueError.
     """
     name, shapes = datasets[0].name, {d.split: d.images.shape[1:] for d in datasets}
     if len(set(shapes.values())) > 1:
@@ -255,38 +234,22 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
                 "if there is no such class, look for a stray label"
             )
         if d.task == "multilabel" and (d.labels.sum(1) == 1).all():
-            warnings.warn(
-                f"{name}: every image has exactly one label; for classes give (N,) class numbers "
-                "(labels.argmax(1)), or a multi-label network is trained",
-                stacklevel=2,
-            )
-    shared = duplicates(*datasets)
+            told = "every image has exactly one label; for classes give (N,) class numbers (labels.argmax(1))"
+            warnings.warn(f"{name}: {told}", stacklevel=2)
+    digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
+    every = pd.concat(
+        pd.DataFrame({"picture": found, "split": d.split}) for d, found in zip(datasets, digests, strict=True)
+    )
+    shared = every[every.groupby("picture")["split"].transform("nunique") > 1]
     if len(shared):
-        first = shared[shared["picture"] == 0][:3].itertuples()
-        places = ", ".join(f"{row.split} {row.image}" for row in first)
-        warnings.warn(
-            f"{name}: {shared['picture'].nunique()} pictures are in more than one split, such as "
-            f"{places}: scores on them say little (medrob.data.duplicates lists all)",
-            stacklevel=2,
-        )
-    return {
-        d.split: dict(
-            **dict(fingerprint=d.fingerprint, images=len(d), shape=list(d.images.shape[1:]), task=d.task),
-            **dict(counts=d.counts, duplicates=int((shared["split"] == d.split).sum())),
-        )
+        first = shared["split"][shared["picture"] == shared["picture"].iloc[0]]
+        places = ", ".join(f"{split} {place}" for place, split in first[:3].items())
+        told = f"{shared['picture'].nunique()} pictures are in more than one split, such as {places}"
+        warnings.warn(f"{name}: {told}: scores on them say little", stacklevel=2)
+    facts = {
+        d.split: dict(fingerprint=d.fingerprint, images=len(d), shape=list(d.images.shape[1:]), task=d.task)
         for d in datasets
     }
-
-
-def duplicates(*datasets: ImageDataset) -> pd.DataFrame:
-    """Pictures, equal in every pixel, that are in more than one split: a row for each place.
-
-    Columns: picture (a number shared by equal pictures), split, image (the place in the split), label.
-    """
-    digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
-    frame = pd.concat(
-        pd.DataFrame(dict(picture=found, split=d.split, image=range(len(d)), label=list(d.labels)))
-        for d, found in zip(datasets, digests, strict=True)
-    )
-    shared = frame[frame.groupby("picture")["split"].transform("nunique") > 1].reset_index(drop=True)
-    return shared.assign(picture=pd.factorize(shared["picture"])[0])
+    for d in datasets:
+        facts[d.split] |= dict(counts=d.counts, duplicates=int((shared["split"] == d.split).sum()))
+    return facts

@@ -1,12 +1,12 @@
 """Image files to grey levels 0-255, whatever OpenCV reads in 8 or 16 bit, and DICOM: one, or a set at once.
 
-A set is decoded once, on all cores, into memory-mapped files below ``data/cache`` that are named by what they
-were made of; sets larger than the memory are read from there page by page.
+A set is decoded once, on all cores, into memory-mapped files below ``data/cache``.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
@@ -30,13 +30,16 @@ from medrob.progress import bar
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
-JPEG_BEGIN, JPEG_SCAN, JPEG_END = b"\xff\xd8", b"\xff\xda", b"\xff\xd9"
-PHOTOMETRIC = 262  # the tag of a TIFF that says whether 0 is black (1) or white (0)
+JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 VERSION = 3  # of the decoding: another number makes every set be decoded again
 LARGE = 2**28  # bytes; larger arrays lie on the disk
+
+
+# An array read page by page as it is used, and read-only: only then may it exceed the memory.
+mapped = functools.partial(np.load, mmap_mode="r", allow_pickle=False)
 
 
 class UnreadableError(ValueError):
@@ -46,10 +49,7 @@ class UnreadableError(ValueError):
 def read(file: Path) -> np.ndarray:
     """The image as it is stored: (H, W, C), grey or RGB, uint8 or uint16 (DICOM: through its window, uint8).
 
-    Transparency is dropped.
-
-    Raises:
-        UnreadableError: no image, a damaged one, of another kind of number, too small or too large.
+    Raises an `UnreadableError` if it is damaged, of another kind of number, too small or too large.
     """
     try:
         if not file.stat().st_size:
@@ -85,16 +85,12 @@ def resize(image: np.ndarray, size: int) -> np.ndarray:
 
 
 def fit(image: np.ndarray, *, size: int, channels: int, levels: int) -> np.ndarray:
-    """The image as uint8 (H, W, channels), stretched to a square of `size` unless that is 0.
-
-    Of 16-bit images the grey level `levels` becomes 255. One channel is grey by the luma weights of ITU-R
-    BT.601, three may be grey three times.
-    """
+    """The image as uint8 (H, W, channels) of `size` (0: its own); in 16 bit `levels` becomes 255."""
     image = resize(image, size) if size else image
     if image.dtype == np.uint16:
         image = np.clip(np.rint(image * (255 / levels)), 0, 255).astype(np.uint8)
     if channels == 1 and image.shape[-1] == 3:
-        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]
+        return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]  # luma weights of ITU-R BT.601
     return np.broadcast_to(image, (*image.shape[:2], channels))
 
 
@@ -111,7 +107,7 @@ def read_mask(file: Path | None, shape: tuple[int, ...]) -> np.ndarray:
 def _picture(content: bytes) -> np.ndarray:
     """What OpenCV reads: (H, W), or (H, W, 3) with blue first."""
     # Of a JPEG OpenCV makes up what is missing. A thumbnail ends, too, but before the scan of the picture.
-    cut = content.startswith(JPEG_BEGIN) and not content.endswith(JPEG_END)
+    cut = content.startswith(b"\xff\xd8") and not content.endswith(JPEG_END)
     if cut and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
         raise UnreadableError("cut off: a JPEG without its end")
     size, pages, inverted = (0, 0), 1, False
@@ -119,7 +115,7 @@ def _picture(content: bytes) -> np.ndarray:
         with Image.open(io.BytesIO(content)) as header:
             size = header.size
             if isinstance(header, TiffImagePlugin.TiffImageFile):
-                pages, inverted = header.n_frames, header.tag_v2.get(PHOTOMETRIC) == 0
+                pages, inverted = header.n_frames, header.tag_v2.get(262) == 0  # 0 is white
     except Image.DecompressionBombError as error:
         raise UnreadableError(f"{error}; cut it into tiles or make it smaller") from None
     except Exception:  # a kind that only OpenCV knows
@@ -158,10 +154,8 @@ def _dicom(file: Path) -> np.ndarray:
             low, high = sorted((value, dataset.get("PixelPaddingRangeLimit", value)))
             padding = (pixels >= low) & (pixels <= high)
         grey = _window(dataset, pixels, padding)
-    except UnreadableError:
-        raise
     except Exception as error:  # pydicom raises many kinds on files that are damaged or compressed
-        raise UnreadableError(f"no picture that pydicom can decode ({error})") from None
+        raise UnreadableError(f"not usable as DICOM: {error}") from None
     return np.where(padding, 0, 255 - grey) if kind == "MONOCHROME1" else grey
 
 
@@ -195,11 +189,6 @@ def cache() -> Path:
     return home() / "data" / "cache"
 
 
-def mapped(file: Path) -> np.ndarray:
-    """An array read page by page as it is used, and read-only: only then may it exceed the memory."""
-    return np.load(file, mmap_mode="r", allow_pickle=False)
-
-
 @contextlib.contextmanager
 def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
     """An array to be filled, which becomes `file`, whole or not at all; OSError if the disk has no room."""
@@ -226,26 +215,19 @@ def gather(name: str, rows: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.
 def decoded(
     rows: pd.DataFrame, source: Path, size: int, channels: int, skip_unreadable: bool
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
-    """The images of a listing: from the cache, or decoded in parallel into it.
-
-    Returns:
-        the listing, less unreadable rows if they are to be skipped; its images, uint8 (N, H, W, C); its
-        masks, bool (N, H, W), or None.
-
-    Raises:
-        ValueError: unreadable files, unless skipped; images of different sizes or channels where `size` or
-            `channels` do not say what to make of them.
-    """
+    """A listing, its images uint8 (N, H, W, C) and masks bool (N, H, W): from the cache, or decoded now."""
     files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
-    made_of = VERSION, source.absolute(), size, channels, skip_unreadable
-    states = [_state(file) for file in itertools.chain(files, *masks)]
-    base = cache() / f"{source.stem}-{hashlib.sha256(repr((made_of, states)).encode()).hexdigest()[:16]}"
-    places = [base.with_name(f"{base.name}.{kind}.npy") for kind in ("images", "masks")[: 1 + len(masks)]]
-    report = base.with_name(f"{base.name}.json")
+    known = list(itertools.chain(files, *masks))
+    states = [file.stat() if file and file.exists() else None for file in known]
+    made_of = [VERSION, source.absolute(), size, channels, skip_unreadable, list(map(str, known))]
+    made_of += [state and (state.st_size, state.st_mtime_ns) for state in states]
+    base = f"{source.stem}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
+    report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
+    places = places[: 1 + len(masks)]
     try:
         unreadable, arrays = json.loads(report.read_text()), list(map(mapped, places))
     except (OSError, ValueError):  # not there, or cut off
-        unreadable = _decode(source, files, masks, places, size, channels, skip_unreadable)
+        unreadable = _decode(files, masks, places, size, channels, skip_unreadable)
         with atomic(report) as part:
             part.write_text(json.dumps(unreadable))
         arrays = list(map(mapped, places))
@@ -256,23 +238,8 @@ def decoded(
     return rows, images, spots[0] if spots else None
 
 
-def _state(file: Path | None) -> tuple[Any, ...]:
-    """What tells whether a file is still the same."""
-    try:
-        status = os.stat(file or "")  # noqa: PTH116  a Path for each of 100,000 files takes its time
-    except OSError:
-        return (str(file),)
-    return str(file), status.st_size, status.st_mtime_ns
-
-
 def _decode(
-    source: Path,
-    files: list[Path],
-    masks: list[list[Path | None]],
-    places: list[Path],
-    size: int,
-    channels: int,
-    skip_unreadable: bool,
+    files: list[Path], masks: list[list[Any]], places: list[Path], size: int, channels: int, skip: bool
 ) -> list[tuple[int, str]]:
     """Write images and masks. The rows that are unreadable and why: rows after them have moved up."""
     first = _readable(files)
@@ -288,24 +255,23 @@ def _decode(
                 array[row] = read_mask(given[row], sides)
         except UnreadableError as error:
             return str(error)
-        advice = ""
-        if not size and image.shape[:2] != first.shape[:2]:
-            advice = "give size=, the side in pixels"
-        elif not channels and image.shape[-1] != first.shape[-1]:
-            advice = "give channels=1 (all grey) or channels=3 (all RGB)"
-        elif image.dtype != first.dtype:
-            advice = "store all in 8 or all in 16 bit"
-        if advice:
-            raise ValueError(f"{files[row]} is {_kind(image)}, the first {_kind(first)}; {advice}")
+        for alike, advice in (
+            (size or image.shape[:2] == first.shape[:2], "give size=, the side in pixels"),
+            (channels or image.shape[-1] == first.shape[-1], "give channels=1 (all grey) or 3 (all RGB)"),
+            (image.dtype == first.dtype, "store all in 8 or all in 16 bit"),
+        ):
+            if not alike:
+                kinds = f"is {image.shape} {image.dtype}, the first {first.shape} {first.dtype}"
+                raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
         images[row] = fit(image, size=size, channels=colours, levels=levels)
         return ""
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
         spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
-        reasons = _each(work, range(len(files)), f"decoding {source.name}")
+        reasons = _each(work, range(len(files)), "decoding")
         unreadable = [(row, why) for row, why in enumerate(reasons) if why]
-        if unreadable and not (skip_unreadable and len(unreadable) < len(files)):
+        if unreadable and not (skip and len(unreadable) < len(files)):
             advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
             raise ValueError(f"{_told(files, unreadable)} {advice}")
         for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
@@ -326,11 +292,6 @@ def _readable(files: Iterable[Path]) -> np.ndarray:
         with contextlib.suppress(UnreadableError):
             return read(file)
     return np.zeros((1, 1, 1), np.uint8)
-
-
-def _kind(image: np.ndarray) -> str:
-    height, width, channels = image.shape
-    return f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}, {8 * image.dtype.itemsize} bit"
 
 
 def _told(files: list[Path], unreadable: list[tuple[int, str]]) -> str:

@@ -29,10 +29,6 @@ SUFFIXES = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".jp2", ".bmp", ".dib", ".tif", ".tiff", ".webp", ".gif"),
     *(".pbm", ".pgm", ".ppm", ".pnm", ".sr", ".ras", ".dcm", ".dicom", ".ima"),
 )
-LAYOUT = (
-    "give class folders (normal/1.png), or split folders above them (train/normal/1.png; train, val, test), "
-    "or list the images in a table (.csv or .parquet) with the columns path and label"
-)
 # What a column may be called, in small letters. "grade" makes the task ordinal.
 COLUMNS = {
     "path": ("path", "image", "file", "filename", "image_path"),
@@ -49,10 +45,6 @@ def of_folder(folder: Path) -> Listing:
     """List the images below a folder of class folders, or of split folders that hold class folders.
 
     Class and split folders may be links; a class folder may hold folders of its own.
-
-    Raises:
-        ValueError: another layout, an empty class, fewer than two classes, a folder that contains itself
-            through a link.
     """
     files, folders = _walk(folder)
     level = _level(folders)
@@ -61,21 +53,17 @@ def of_folder(folder: Path) -> Listing:
     for path in folders:
         if len(path.parts) == level and path.parts not in full:
             raise ValueError(f"class folder {path} is empty (no image in it); fill or remove it")
-    rows = pd.DataFrame({"file": [folder / path for path in images]})
-    rows["split"] = [_split(path.parts[0]) if level == 2 else "" for path in images]
+    splits = [_split(path.parts[0]) if level == 2 else "" for path in images]
+    rows = pd.DataFrame({"file": [folder / path for path in images], "split": splits})
     deep = [path for path in folders if len(path.parts) > level]
     if deep and set(rows["split"]) != set(SPLITS):  # some split has to be drawn from these images
-        warnings.warn(
-            f"{Path(*deep[0].parts[:level])} contains subfolders, whose images are split one by one: if they "
-            "are patients, list the images in a table with a column 'patient'",
-            stacklevel=2,
+        told = (
+            f"{Path(*deep[0].parts[:level])} contains subfolders, their images are split one by one: if they"
         )
+        warnings.warn(f"{told} are patients, give a table with a column 'patient'", stacklevel=2)
     if loose := [folder / path for path in files if len(path.parts) <= level]:
-        warnings.warn(
-            f"{len(loose)} images lie beside class folders, such as {loose[0]}, and are left out: move them "
-            "into the folder of their class",
-            stacklevel=2,
-        )
+        told = f"images lie beside class folders, such as {loose[0]}, and are left out: move them there"
+        warnings.warn(f"{len(loose)} {told}", stacklevel=2)
     return _classes(rows, pd.Series([path.parts[level - 1] for path in images]))
 
 
@@ -85,18 +73,21 @@ def _level(folders: list[Path]) -> int:
     inner = {top: {p.name for p in folders if len(p.parts) == 2 and p.parts[0] == top} for top in tops}
     named, others = [top for top in tops if _split(top)], [top for top in tops if not _split(top)]
     below = [path for path in folders if len(path.parts) == (3 if named else 2) and _split(path.name)]
-    wrong = ""
+    same, wrong = inner[tops[0]] if tops else set(), ""
     if named and others:
         wrong = f"the split {named[0]} and beside it {', '.join(others)}"
     elif not tops or not all(inner[top] for top in named):
         wrong = "no class folders"
     elif below:
         wrong = f"the split {below[0].name} in the class folder {below[0].parent}"
-    elif others and inner[tops[0]] and all(names == inner[tops[0]] for names in inner.values()):
-        same = ", ".join(sorted(inner[tops[0]]))
-        wrong = f"{', '.join(others)}, which are no splits, with the same folders in each ({same})"
+    elif others and len(same) > (len(tops) > 1) and all(names == same for names in inner.values()):
+        found = ", ".join(sorted(same))
+        wrong = f"{', '.join(others)}, which are no splits, with the same folders in each ({found})"
     if wrong:
-        raise ValueError(f"it holds {wrong}; {LAYOUT}")
+        raise ValueError(
+            f"it holds {wrong}; give class folders (normal/1.png), or split folders above them (train, val, "
+            "test: train/normal/1.png), or list the images in a table with the columns path and label"
+        )
     return 2 if named else 1
 
 
@@ -112,16 +103,11 @@ def _walk(top: Path) -> tuple[list[Path], list[Path]]:
                 raise ValueError(f"{path} is a link that leads back to a folder above it: remove it")
             folders.append(path.relative_to(top))
         for path in (here / name for name in names):
-            if is_image(path):
+            if not path.name.startswith(".") and (path.suffix.lower() in SUFFIXES or is_dicom(path)):
                 files.append(path.relative_to(top))
             elif path.is_symlink() and not path.exists():
                 raise ValueError(f"{path} is a link to {path.readlink()}, which is not there: remove it")
     return sorted(files), sorted(folders)
-
-
-def is_image(path: Path) -> bool:
-    """Whether a file is meant to be an image; a link that leads nowhere is one that cannot be read."""
-    return not path.name.startswith(".") and (path.suffix.lower() in SUFFIXES or is_dicom(path))
 
 
 def _split(name: str) -> str | None:
@@ -145,10 +131,6 @@ def of_table(file: Path) -> Listing:
     Columns: ``path``; ``label`` (names or whole numbers) or, for several labels, one column of zeros and
     ones for each; if known ``split``, ``group`` (patient; no group is in two splits) and ``mask`` (picture
     that is above zero on the lesion). `COLUMNS` lists what else they may be called.
-
-    Raises:
-        ValueError: a damaged table, a column that is missing or named twice, labels that are no classes,
-            paths outside the table's folder or to files that are not there, a group in two splits.
     """
     frame, columns = _frame(file), {}
     every = ", ".join(map(str, frame.columns))

@@ -1,7 +1,4 @@
-"""Files of arrays in MedMNIST's layout, ``.npz`` with ``{train,val,test}_{images,labels}``; MedMNIST by name.
-
-MedMNIST v2: Yang et al. 2023.
-"""
+"""Arrays in MedMNIST's layout, {train,val,test}_{images,labels}; MedMNIST v2 (Yang et al. 2023) by name."""
 
 from __future__ import annotations
 
@@ -25,12 +22,7 @@ MEDMNIST = (
 
 
 def fetch(name: str, size: int) -> Path:
-    """The official file of a MedMNIST set, downloaded unless it is there with the right MD5.
-
-    Raises:
-        ValueError: a size that there is not.
-        FileNotFoundError: the download failed; the message says what to do.
-    """
+    """The official file of a MedMNIST set, downloaded unless it is there with the right MD5."""
     import medmnist
     from torchvision.datasets.utils import download_url
 
@@ -43,8 +35,7 @@ def fetch(name: str, size: int) -> Path:
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"{file} is not the official file and could not be downloaded ({error}); download {url} on a "
-            f"computer with a connection, put it at {file}, and run this again; or give the path of another "
-            "copy as the data set"
+            f"computer with a connection, put it at {file}, and run this again; or give another copy's path"
         ) from None
     return file
 
@@ -52,19 +43,15 @@ def fetch(name: str, size: int) -> Path:
 def read(file: Path, split: str, size: int, seed: int) -> ImageDataset:
     """One split of a file; images of another size are resized (area average down, cubic up).
 
-    A validation or test split that is not in the file is made of the training images, see
-    `medrob.data.dataset.complete`.
-
-    Raises:
-        TypeError, ValueError: a damaged file, one that holds pickles, arrays of another type or shape.
+    A validation or test split that is not in the file is made of the training images.
     """
     arrays, held, absent = _content(file, split)
     origin = "train" if absent else split
     missing = [key for key in (f"{origin}_images", f"{origin}_labels") if key not in arrays]
     if missing:
         raise ValueError(
-            f"there is no {' and no '.join(missing)}; the file holds {', '.join(held) or 'nothing'}. "
-            "MedMNIST layout is {train,val,test}_images and {train,val,test}_labels"
+            f"there is no {' and no '.join(missing)} (MedMNIST's layout is {{train,val,test}}_images and "
+            f"{{train,val,test}}_labels); the file holds {', '.join(held) or 'nothing'}"
         )
     images, labels = arrays.pop(f"{origin}_images"), arrays[f"{origin}_labels"]
     images = images[..., None] if images.ndim == 3 else images
@@ -77,24 +64,20 @@ def read(file: Path, split: str, size: int, seed: int) -> ImageDataset:
     else:  # every split has the same classes, whichever is asked for
         names, task = numbered(arrays.values(), str(file)), ""
     dataset = ImageDataset(images, labels, names, task, None, file.stem, origin)
-    if absent:
-        rows = np.flatnonzero(parts(dataset.labels, None, seed, absent) == split)
-        name = f"{file.stem}-{dataset.fingerprint}-{split}-{len(absent)}-{seed}"
-        images = decode.gather(name, (images[row] for row in rows), (len(rows), *images.shape[1:]))
-        dataset = replace(dataset, images=images, labels=dataset.labels[rows], split=split)
+    rows = (
+        np.flatnonzero(parts(dataset.labels, None, seed, absent) == split) if absent else range(len(images))
+    )
     height, width = images.shape[1:3]
-    if not size or (height, width) == (size, size):
+    if not absent and size in (0, height, width) and (not size or height == width):
         return dataset
     if size > min(height, width):
-        warnings.warn(
-            f"{file.stem}: images of {height}x{width} are enlarged to {size}x{size}; "
-            "that adds pixels, not detail",
-            stacklevel=3,
-        )
-    name, shape = f"{file.stem}-{dataset.fingerprint}-{size}", (len(images), size, size, dataset.channels)
-    return replace(
-        dataset, images=decode.gather(name, (decode.resize(image, size) for image in images), shape)
-    )
+        enlarged = f"{height}x{width} are enlarged to {size}x{size}; that adds pixels, not detail"
+        warnings.warn(f"{file.stem}: images of {enlarged}", stacklevel=3)
+    name = f"{file.stem}-{dataset.fingerprint}-{split}-{len(absent)}-{seed}-{size}"
+    shape = (len(rows), size or height, size or width, dataset.channels)
+    chosen = (decode.resize(images[row], size) if size else images[row] for row in rows)
+    images = decode.gather(name, chosen, shape)
+    return replace(dataset, images=images, labels=dataset.labels[rows], split=split)
 
 
 def _content(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
@@ -107,8 +90,6 @@ def _content(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str], 
                 absent = []
             keys = [f"{'train' if absent else split}_images", *(f"{name}_labels" for name in SPLITS)]
             found = {key: _array(file, archive, key) for key in keys if key in held}
-        if not all(isinstance(array, np.ndarray) for array in found.values()):
-            raise ValueError("not arrays")
     except Exception as error:  # a damaged file raises many kinds
         if "could not write" in str(error):
             raise
@@ -123,9 +104,8 @@ def _content(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str], 
 
 def _array(file: Path, archive: Any, key: str) -> np.ndarray:
     """An array of an archive; a large one is unpacked once, by its size and checksum, and mapped."""
-    members = {info.filename: info for info in archive.zip.infolist()}
-    member = members.get(f"{key}.npy")
-    if member is None or member.file_size <= decode.LARGE:
+    member = archive.zip.getinfo(f"{key}.npy")
+    if member.file_size <= decode.LARGE:
         return archive[key]
     name = hashlib.sha256(repr((key, member.file_size, member.CRC)).encode()).hexdigest()[:16]
     unpacked = decode.cache() / f"{file.stem}-{name}.npy"

@@ -18,7 +18,6 @@ CLASSES = ("normal", "nodule", "consolidation")
 SIZE = 48  # default side in pixels: small enough to learn in minutes without a GPU
 COUNTS = {"train": 2000, "val": 400, "test": 400}  # default number of images of each split
 CONFOUNDED = "nodule"  # the class that `confounder` ties the side marker to
-SMALLEST, LARGEST = 28, 224  # sizes, px
 CHUNK_PIXELS = 1 << 17  # drawn at once: half a megabyte per float32 array
 GRID = 18  # nodes a side of the random field that mottles lungs and consolidations
 
@@ -27,12 +26,10 @@ Parameters = dict[str, Array]  # float32 (N, 1, 1)
 Generators = Sequence[np.random.Generator]
 
 # Where each pixel lies in the patient, float32 (N, size, size): `lateral` is the distance from the midline, a
-# little different on the two sides; `side` is 1 on the patient's left, -1 on the right; `mottle` is a smooth
-# random field of about unit variance; `pixel` is the width of a pixel, (N, 1, 1).
+# little different on the two sides; `side` is 1 on the patient's left, else -1; `mottle` is a random field.
 Plane = namedtuple("Plane", "x y lateral side mottle pixel")
 
-# Thicknesses along each ray, float32 (N, size, size): soft tissue, were there no lungs; lung, what vessels
-# leave of it; bone; and vessels from 0 to 1.
+# Thicknesses along each ray, float32 (N, size, size), of lungs what vessels (0 to 1) leave of them.
 Anatomy = namedtuple("Anatomy", "soft air bone vessels")
 
 # What varies from image to image, uniformly between two ends.
@@ -41,25 +38,22 @@ RANGES = {name: ends for table in TABLES for name, ends in table.items()}
 
 
 def generate(
-    split: str, *, size: int = SIZE, seed: int = 0, limit: int = 0, confounder: float = 0.0
+    split: str, size: int = SIZE, seed: int = 0, limit: int = 0, confounder: float = 0.0
 ) -> tuple[Array, Array, Array]:
     """Images, labels and lesion masks of one split; every three images hold each class once.
 
     An image depends on (seed, split, index), size and confounder alone; another size shows the same patient
-    with other quantum noise.
-
-    Args:
-        limit: number of images, as many as you like; 0 means COUNTS[split].
-        confounder: probability that an image's side marker follows the class: such an image carries the
-            marker if it shows a nodule and not otherwise. In the others a fair coin decides.
+    with other quantum noise. `confounder` is the probability that an image's side marker follows the class:
+    such an image carries it if it shows a nodule and not otherwise; in the others a fair coin decides.
 
     Returns:
         images uint8 (N, size, size, 1); labels int64 (N,), indices into CLASSES; masks bool (N, size, size),
         where the lesion's density exceeds half its peak (the consolidation's before air bronchograms thin
         it), empty for "normal".
     """
-    if not SMALLEST <= size <= LARGEST:
-        raise ValueError(f"size is {size}; the phantom can be drawn at {SMALLEST} to {LARGEST} px")
+    size = size or SIZE
+    if not 28 <= size <= 224:
+        raise ValueError(f"size is {size}; the phantom can be drawn at 28 to 224 px")
     count = limit or COUNTS[split]
     labels = _labels(split, count, seed)
     images, masks = np.empty((count, size, size, 1), np.uint8), np.empty((count, size, size), bool)

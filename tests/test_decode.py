@@ -1,0 +1,127 @@
+"""One image file: JPEG, PNG, TIFF, DICOM."""
+
+import numpy as np
+import pydicom
+import pytest
+import tifffile
+from PIL import Image
+from pydicom.uid import ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from test_data_files import picture, put
+
+from medrob.data import decode, load
+
+
+@pytest.mark.parametrize("name", ["1.png", "3.png", "4.png", "3.bmp", "3.jpg"])
+def test_what_pillow_reads(tmp_path, name):
+    colours = int(name[0])
+    file = put(tmp_path / name, picture(3, 24, colours))
+    with Image.open(file) as image:
+        theirs = np.asarray(image).reshape(24, 24, -1)[..., :3]
+    ours = decode.read(file)
+    assert ours.shape == theirs.shape
+    assert np.abs(ours.astype(int) - theirs).max() <= (2 if name == "3.jpg" else 0)
+    grey, three = (decode.fit(ours, size=0, channels=n, levels=255) for n in (1, 3))
+    luma = ours @ [0.299, 0.587, 0.114] if colours > 1 else ours[..., 0]
+    assert grey.shape == (24, 24, 1) and np.abs(grey[..., 0] - luma).max() < 0.51
+    assert (three == ours).all() and three.shape == (24, 24, 3)
+    small = decode.fit(ours, size=12, channels=3, levels=255)
+    assert np.abs(small - three.reshape(12, 2, 12, 2, 3).mean((1, 3))).max() <= 0.5  # by area
+
+
+def test_a_jpeg_that_was_cut_off_is_refused(tmp_path):
+    small, large = Image.fromarray(picture(1, side=32)), Image.fromarray(picture(2, side=256))
+    small.save(tmp_path / "small.jpg")
+    thumbnail = b"Exif\0\0" + (tmp_path / "small.jpg").read_bytes()
+    for options in ({}, {"exif": thumbnail}):
+        large.save(tmp_path / "a.jpg", **options)
+        content = (tmp_path / "a.jpg").read_bytes()
+        (tmp_path / "a.jpg").write_bytes(content + b"\0\0")  # padded
+        assert decode.read(tmp_path / "a.jpg").shape == (256, 256, 1)
+        (tmp_path / "a.jpg").write_bytes(content[: len(content) * 6 // 10])
+        with pytest.raises(decode.UnreadableError, match="cut off: a JPEG without its end"):
+            decode.read(tmp_path / "a.jpg")
+    named = put(tmp_path / "b.png", picture()).rename(tmp_path / "b.jpg")  # OpenCV looks at what it is
+    assert decode.read(named).shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+def test_white_stored_as_nothing_and_several_pages(tmp_path, dtype):
+    image, file = picture(5, dtype=dtype), tmp_path / "a.tif"
+    for kind, wanted in (("minisblack", image), ("miniswhite", np.iinfo(dtype).max - image)):
+        tifffile.imwrite(file, image, photometric=kind)
+        assert (decode.read(file)[..., 0] == wanted).all(), kind
+    tifffile.imwrite(file, np.stack([image, image]), photometric="minisblack")
+    with pytest.raises(decode.UnreadableError, match="2 pictures in one file; give one file for each"):
+        decode.read(file)
+
+
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
+@pytest.mark.parametrize("height", [10_001, 20_000])
+def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path, height):
+    Image.new("1", (10_000, height)).save(tmp_path / "a.png")
+    assert (tmp_path / "a.png").stat().st_size < 65536
+    with pytest.raises(decode.UnreadableError, match=r"pixels.*; cut it into tiles or make it smaller"):
+        decode.read(tmp_path / "a.png")
+
+
+def dicom(file, pixels, **changes):
+    """A DICOM file of these stored values."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    meta = pydicom.dataset.FileMetaDataset()
+    meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
+    meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[str(file)])
+    meta.TransferSyntaxUID = ExplicitVRLittleEndian
+    d = pydicom.Dataset()
+    d.file_meta, d.SOPClassUID, d.SOPInstanceUID = meta, meta.MediaStorageSOPClassUID, "1.2.3"
+    d.Rows, d.Columns = pixels.shape
+    d.SamplesPerPixel, d.PhotometricInterpretation = 1, "MONOCHROME2"
+    d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
+    for key, value in changes.items():
+        setattr(d, key, value)
+    d.PixelData = pixels.astype(np.uint16).tobytes()
+    d.save_as(file, enforce_file_format=True)
+    return file
+
+
+@pytest.mark.parametrize(
+    "window",
+    [
+        dict(WindowCenter=40, WindowWidth=400, RescaleSlope=1, RescaleIntercept=-1024),
+        dict(WindowCenter=[900, 40], WindowWidth=[1500, 80]),
+        dict(WindowCenter=600.5, WindowWidth=300, VOILUTFunction="LINEAR_EXACT"),
+        dict(WindowCenter=1000, WindowWidth=900, PhotometricInterpretation="MONOCHROME1"),
+    ],
+)
+def test_dicom_goes_through_its_window(tmp_path, window):
+    stored = np.arange(4096).reshape(64, 64)
+    file = dicom(tmp_path / "a.dcm", stored, **window)
+    ours = decode.read(file)[..., 0]
+    dataset = pydicom.dcmread(file)
+    theirs = pydicom.pixels.apply_voi_lut(pydicom.pixels.apply_modality_lut(stored, dataset), dataset)
+    theirs = (theirs - theirs.min()) / np.ptp(theirs) * 255
+    theirs = 255 - theirs if "PhotometricInterpretation" in window else theirs
+    assert ours.dtype == np.uint8 and np.abs(ours - theirs).max() < 0.51
+
+
+def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
+    stored = 1000 + picture(3, dtype=np.uint16, side=8) // 32
+    named, uid = (dicom(tmp_path / name, stored) for name in ("a.dcm", "1.2.840.10008.5.1"))
+    assert (decode.read(uid) == decode.read(named)).all()
+    bare = put(tmp_path / "a.png", picture(4)).rename(tmp_path / "scan")
+    assert (decode.read(bare)[..., 0] == picture(4)).all()
+    for k in range(20):
+        dicom(tmp_path / "scans" / "ab"[k % 2] / f"IM{k}", stored + k)
+    test = load(str(tmp_path / "scans"))  # without a window: from the darkest to the brightest
+    assert test.images.shape == (4, 8, 8, 1) and test.images.min() == 0 and test.images.max() == 255
+
+
+def test_padding_is_black_in_both_senses_of_grey(tmp_path, monkeypatch):
+    stored = np.full((8, 8), 600)
+    stored[:, :2], stored[4, 4] = 0, 100
+    for kind, bright in (("MONOCHROME1", 100), ("MONOCHROME2", 600)):
+        file = dicom(tmp_path / "a.dcm", stored, PhotometricInterpretation=kind, PixelPaddingValue=0)
+        image = decode.read(file)[..., 0]
+        assert (image[:, :2] == 0).all() and (image[stored == bright] == 255).all()
+    monkeypatch.setattr(decode, "MOST_PIXELS", 50)
+    with pytest.raises(decode.UnreadableError, match="8x8 pixels are more than 50"):
+        decode.read(file)
