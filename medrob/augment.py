@@ -17,14 +17,6 @@ from numpy.random import Generator
 from medrob import corruptions
 
 Array = np.ndarray
-# imgaug expressions, as `policy` takes them. No mirror: the heart is on the left.
-GEOMETRIC = (  # how a patient stands
-    "iaa.Affine(scale=(0.92, 1.08), translate_percent={'x': (-0.08, 0.08), 'y': (-0.08, 0.08)}, "
-    "rotate=(-10, 10), mode='edge')"
-)
-PHOTOMETRIC = (  # how the picture was exposed
-    "iaa.Sequential([iaa.Multiply((.8, 1.2)), iaa.LinearContrast((.7, 1.3)), iaa.GammaContrast((.7, 1.4))])"
-)
 # An operation of AugMix at severity 3, and a chain of one to three of them, drawn for each image.
 OPERATION = (
     "iaa.OneOf([iaa.pillike.Autocontrast(), iaa.pillike.Equalize(), iaa.Posterize(nb_bits=(3, 4)), "
@@ -32,6 +24,7 @@ OPERATION = (
     "iaa.TranslateX(percent=(-0.1, 0.1)), iaa.TranslateY(percent=(-0.1, 0.1))])"
 )
 MORE = f"iaa.Sometimes(2 / 3, iaa.Sequential([{OPERATION}, iaa.Sometimes(1 / 2, {OPERATION})]))"
+CHAIN = f"iaa.Sequential([{OPERATION}, {MORE}])"
 SUMS = {ast.Add: operator.add, ast.Sub: operator.sub, ast.Mult: operator.mul, ast.Div: operator.truediv}
 
 
@@ -65,7 +58,7 @@ def _augmix(images: Array, rng: Generator, _: Array | None = None) -> Array:
     """AugMix (Hendrycks et al. 2020), severity 3, without its consistency loss."""
     weights = rng.dirichlet([1, 1, 1], len(images))
     share = rng.beta(1, 1, len(images))[:, None, None, None]
-    chains = [_imgaug(_augmenter(f"iaa.Sequential([{OPERATION}, {MORE}])"), images, rng) for _ in range(3)]
+    chains = [_imgaug(_augmenter(CHAIN), images, rng) for _ in range(3)]
     mixed = np.einsum("nk,knhwc->nhwc", weights, np.stack(chains), dtype=float)
     return np.rint((1 - share) * images + share * mixed).astype(np.uint8)
 
@@ -84,8 +77,11 @@ def _exhaustive(images: Array, rng: Generator, views: Array | None = None) -> Ar
 
 POLICIES: dict[str, str | Callable[..., Array]] = {
     "none": lambda images, rng, views: images,
-    "geometric": GEOMETRIC,
-    "photometric": PHOTOMETRIC,
+    # How a patient stands (no mirror: the heart is on the left), and how the picture was exposed.
+    "geometric": "iaa.Affine(scale=(0.92, 1.08), translate_percent={'x': (-0.08, 0.08), 'y': (-0.08, 0.08)}, "
+    "rotate=(-10, 10), mode='edge')",
+    "photometric": "iaa.Sequential([iaa.Multiply((0.8, 1.2)), iaa.LinearContrast((0.7, 1.3)), "
+    "iaa.GammaContrast((0.7, 1.4))])",
     "corruptions": _corruptions,
     "mixed": _mixed,
     "augmix": _augmix,
@@ -109,14 +105,12 @@ def policy(name: str) -> Policy:
     Or one of an expression of imgaug's augmenters (``iaa``) and parameters (``iap``), such as
     ``"iaa.Sequential([iaa.Fliplr(0.5), iaa.GaussianBlur((0, 1.5))])"``; a ValueError for anything else.
     """
-    if name not in POLICIES and not name.strip().startswith("iaa."):
-        raise ValueError(
-            f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; or give an imgaug "
-            "expression such as 'iaa.Fliplr(0.5)'"
-        )
-    change = POLICIES.get(name, name)
+    change = POLICIES.get(name, name.strip())
     if isinstance(change, str):
-        change = partial(_imgaug, _augmenter(change.strip()))
+        if not change.startswith("iaa."):
+            known = f"the policies are {', '.join(POLICIES)}; or give an imgaug expression"
+            raise ValueError(f"augment={name!r} is unknown; {known} such as 'iaa.Fliplr(0.5)'")
+        change = partial(_imgaug, _augmenter(change))
     return Policy(name, change, 26 if name == "exhaustive" else 1)
 
 
@@ -177,14 +171,11 @@ def _imgaug(augmenter: Any, images: Array, rng: Generator, _: Array | None = Non
         changed = augmenter.augment_images(images)
     except Exception as error:  # imgaug raises many kinds on images that it does not take
         kind = "grey images; leave out what changes colours" if images.shape[-1] == 1 else "these images"
-        raise ValueError(
-            f"the augmentation cannot be made of {kind} ({type(error).__name__}: {error})"
-        ) from error
-    other = next((image.shape for image in changed if image.shape != images.shape[1:]), None)
-    if other:
-        raise ValueError(
-            f"the augmentation makes images of {other} of {images.shape[1:]}; keep their size, keep_size=True"
-        )
+        told = f"the augmentation cannot be made of {kind} ({type(error).__name__}: {error})"
+        raise ValueError(told) from error
+    for other in {image.shape for image in changed} - {images.shape[1:]}:
+        told = f"the augmentation makes images of {other} of {images.shape[1:]}"
+        raise ValueError(f"{told}; keep their size, keep_size=True")
     return np.stack(list(changed))
 
 

@@ -10,7 +10,7 @@
 """
 # ruff: noqa: F401
 
-from . import blur, ct, digital, grey_levels, microscopy, radiology, weather
+from . import blur, ct, instruments, pixels, weather
 from .apply import CLEAN, SEVERITIES, Condition, apply_condition, corrupt, distances, examples, export, grid
 from .draws import Draws
 from .registry import NOT_MONOTONE, Corruption, corruption, describe, fingerprint, names, suites

@@ -8,6 +8,7 @@ import zipfile
 from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -24,10 +25,8 @@ CLEAN: Condition = ("clean", 0)
 SEVERITIES = (1, 2, 3, 4, 5)
 
 SCALES = {"32": 48, "64": 112, "224": float("inf")}  # largest shorter side, in pixels, that uses the table
-SMALLEST_SIDE = 16
 _CHUNK = 1 << 19  # values worked on at once: enough to hide the overhead of calls, and no more
 _PARALLEL = 1 << 22  # values from which on threads pay
-_BATCH = 1 << 25  # values of a test set in memory at once
 
 cv2.setNumThreads(1)  # images are shared among threads already
 np.empty(31 << 20, np.uint8)  # freed at once: glibc then reuses blocks up to this size
@@ -45,14 +44,11 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: i
 
     Args:
         images: uint8 (N, H, W, C), C 1 (grey) or 3 (RGB), sides of 16 pixels or more. Left as they are.
-
-    Raises:
-        TypeError, ValueError: wrong images, name or severity; your own corruption changes shape or dtype.
     """
     images = check_images(images)
     side = min(images.shape[1:3])
-    if side < SMALLEST_SIDE:
-        raise ValueError(f"images have shape {images.shape}; sides must be {SMALLEST_SIDE} pixels or more")
+    if side < 16:
+        raise ValueError(f"images have shape {images.shape}; sides must be 16 pixels or more")
     corruption, level = describe(name), check_integer("severity", severity, 1, 5) - 1
     if corruption.colour and images.shape[-1] == 1:
         raise ValueError(
@@ -111,34 +107,27 @@ def apply_condition(images: Images, condition: Condition, *, seed: int, index: n
     return np.concatenate(parts)
 
 
-def examples(
-    images: Images, index: int, conditions: Iterable[Condition], *, seed: int
-) -> dict[Condition, Images]:
+def examples(images: Images, index: int, conditions: Iterable[Condition], *, seed: int) -> dict[Any, Images]:
     """One image of a data set under several conditions: ``{condition: uint8 (H, W, C)}``."""
     picture, place = images[index : index + 1], np.array([index])
     return {c: apply_condition(picture, c, seed=seed, index=place)[0] for c in conditions}
 
 
-def export(
-    images: Images, labels: NDArray, folder: str | Path, names: Sequence[str], *, seed: int = 0
-) -> list[Path]:
+def export(images: Images, labels: NDArray, folder: Path, names: Sequence[str], *, seed: int) -> list[Path]:
     """Write one .npz for each corruption: severities 1..5 stacked, as MedMNIST-C does (Di Salvo et al. 2024).
 
     `<folder>/<name>.npz` holds `test_images`, uint8 (5 N, H, W) or (5 N, H, W, 3), and `test_labels`
-    (5 N, L). Written in batches, uncompressed; a file appears whole or not at all and replaces an older one.
+    (5 N, L). A file appears whole or not at all and replaces an older one.
 
-    Raises:
-        OSError: not enough free space for all files, found before the first is written.
+    An OSError is raised where there is not enough free space for all files, before the first is written.
     """
-    folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
     needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise OSError(f"{folder} has {free / 1e6:,.1f} MB free, but {needed / 1e6:,.1f} MB are needed")
-    count, height, width, channels = images.shape
-    shape = (5 * count, height, width) + (channels,) * (channels > 1)
-    step = max(1, _BATCH // images[:1].size)
+    count, *sides, channels = images.shape
+    shape = (5 * count, *sides, channels) if channels > 1 else (5 * count, *sides)
     paths = [folder / f"{name.replace(':', '.')}.npz" for name in names]  # no file of Windows has a colon
     for path, name in zip(paths, names, strict=True):
         with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
@@ -146,8 +135,7 @@ def export(
                 header = {"descr": "|u1", "fortran_order": False, "shape": shape}
                 np.lib.format.write_array_header_1_0(entry, header)
                 for severity in SEVERITIES:
-                    for i in range(0, count, step):
-                        entry.write(corrupt(images[i : i + step], name, severity, seed=seed, start=i).data)
+                    entry.write(corrupt(images, name, severity, seed=seed).data)
             with archive.open("test_labels.npy", "w", force_zip64=True) as entry:
                 np.lib.format.write_array(entry, np.tile(labels.reshape(count, -1), (5, 1)))
     return paths

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
-from itertools import pairwise
 from typing import Any
 
 import cv2
@@ -15,8 +14,6 @@ from medrob.corruptions.registry import published
 
 Piece = tuple[NDArray[np.float32], int, int]  # part of a kernel, and the column and row of its first point
 
-_DIRECT = 110  # kernels with fewer points than 130 are summed point by point by OpenCV
-
 
 @published(group="blur")
 def motion_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
@@ -24,7 +21,7 @@ def motion_blur(images: Images, parameters: tuple[float, float], draws: Draws) -
     return each(images, smear, motion_lines(*parameters, draws.uniform((), -45, 45), draws.factor))
 
 
-def smear(image: NDArray[np.uint8], line: list[Piece]) -> NDArray:
+def smear(image: NDArray, line: list[Piece]) -> NDArray:
     """The image blurred by a line of `motion_lines`. Borders are replicated."""
     if len(line) == 1:
         kernel, left, top = line[0]
@@ -41,46 +38,43 @@ def smear(image: NDArray[np.uint8], line: list[Piece]) -> NDArray:
     return cv2.convertScaleAbs(total, alpha=1 / 64)
 
 
-def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float = 1.0) -> Iterator[list[Piece]]:
-    """For each angle (degrees) the kernel of a motion: weight exp(-s^2 / 2 sigma^2) at s from its start.
+def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) -> Iterator[list[Piece]]:
+    """For each angle (degrees) the kernels of a motion: weight exp(-s^2 / 2 sigma^2) at s from its start.
 
     The path in whole pixels is that of imagecorruptions (Michaelis 2019); scaled lines have sub-pixel steps.
+    Pieces are so small that OpenCV sums their few points: twice as fast as transforming the image.
     """
     steps = np.arange(int(2 * radius) + 1.0)
     weights = np.exp(-0.5 * (steps / sigma) ** 2)
     weights /= weights.sum()
     kept = max(1, int((weights.cumsum() < 0.9995).sum())) + 1  # the tail weighs an eighth of a grey level
-    steps, weights = steps[:kept] * factor, weights[:kept] / weights[:kept].sum()
-    y, x = (np.outer(f(np.deg2rad(angles)), steps) for f in (np.sin, np.cos))
-    if factor == 1:
-        rows, columns = np.ceil(y - 0.5).astype(int), np.ceil(x - 0.5).astype(int)
-        shares = np.broadcast_to(weights, rows.shape)[:, None]
-    else:
-        rows, columns = np.floor(y).astype(int), np.floor(x).astype(int)
-        down, right = y - rows, x - columns  # a point's share, its neighbours' right and below
+    weights = weights[:kept] / weights[:kept].sum()
+    rows, columns = (np.outer(f(np.deg2rad(angles)), steps[:kept] * factor) for f in (np.sin, np.cos))
+    spread = int(factor != 1)
+    if spread:
+        down, right = (
+            rows - np.floor(rows),
+            columns - np.floor(columns),
+        )  # shares of points right, below
         corners = (1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right
         shares = weights * np.stack(corners, axis=1)
-    for line in zip(rows, columns, shares, strict=True):
-        yield _pieces(*line)
-
-
-def _pieces(rows: NDArray[np.int64], columns: NDArray[np.int64], shares: NDArray) -> list[Piece]:
-    """Kernels so small that OpenCV sums their few points: twice as fast as transforming the image."""
-    spread = int(len(shares) > 1)
-    area = (abs(rows.item(-1)) + 1 + spread) * (abs(columns.item(-1)) + 1 + spread)
-    count = math.ceil((area / _DIRECT) ** 0.5)
-    line = []
-    for start, stop in pairwise(len(rows) * k // count for k in range(count + 1)):
-        y, x = rows[start:stop], columns[start:stop]
-        top, bottom = sorted((y.item(0), y.item(-1)))
-        left, right = sorted((x.item(0), x.item(-1)))
-        height, width = bottom - top + 1 + spread, right - left + 1 + spread
-        places = (y - top) * width + (x - left)
-        if spread:
-            places = np.add.outer((0, 1, width, width + 1), places).ravel()
-        kernel = np.bincount(places, shares[:, start:stop].ravel(), height * width)
-        line.append((kernel.reshape(height, width).astype(np.float32), left, top))
-    return line
+    else:
+        shares = np.broadcast_to(weights, rows.shape)[:, None]
+    rows, columns = ((np.floor(n) if spread else np.ceil(n - 0.5)).astype(int) for n in (rows, columns))
+    for y, x, share in zip(rows, columns, shares, strict=True):
+        area = (abs(y.item(-1)) + 1 + spread) * (abs(x.item(-1)) + 1 + spread)
+        count = math.ceil((area / 110) ** 0.5)  # OpenCV's limit is 130
+        line = []
+        for piece in (slice(kept * k // count, kept * (k + 1) // count) for k in range(count)):
+            top, bottom = sorted((y[piece].item(0), y[piece].item(-1)))
+            left, right = sorted((x[piece].item(0), x[piece].item(-1)))
+            height, width = bottom - top + 1 + spread, right - left + 1 + spread
+            places = (y[piece] - top) * width + (x[piece] - left)
+            if spread:
+                places = np.add.outer((0, 1, width, width + 1), places).ravel()
+            kernel = np.bincount(places, share[:, piece].ravel(), height * width)
+            line.append((kernel.reshape(height, width).astype(np.float32), left, top))
+        yield line
 
 
 @published("gaussian_blur", group="blur")
@@ -113,12 +107,12 @@ def _separable(images: Images, kernel: NDArray, border: int = cv2.BORDER_REPLICA
 @published(group="blur")
 def defocus_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Blur by the disc of an unfocused lens; `parameters` is (radius, softening sigma) in pixels."""
-    kernel = _disc_kernel(*parameters, draws.factor)
+    kernel = _disc(*parameters, draws.factor)
     return each(images, lambda image: cv2.filter2D(image, -1, kernel))
 
 
 @lru_cache(maxsize=64)
-def _disc_kernel(radius: float, softening: float, factor: float) -> NDArray[np.float32]:
+def _disc(radius: float, softening: float, factor: float) -> NDArray[np.float32]:
     """The disc as a kernel, cropped to its support; with sub-pixel edges where lengths are scaled."""
     if factor == 1:
         reach = 8 if radius <= 8 else int(radius)

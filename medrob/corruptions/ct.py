@@ -1,7 +1,6 @@
 """Computed tomography: errors of the rays, seen after reconstruction.
 
-Grey levels are taken as attenuation. Each artefact is worked out as an error of the projections; its filtered
-back-projection is added to the image, so that an error of zero leaves the image as it was.
+Grey levels are attenuation. The filtered back-projection of an error of the rays is added to the image.
 """
 
 import math
@@ -15,11 +14,9 @@ from numpy.typing import NDArray
 from medrob.corruptions.draws import Draws, Images, look_up, to_uint8
 from medrob.corruptions.registry import corruption
 
-Rays = NDArray[np.float32]  # (views, cells)
-
 _WATER = 6.0  # attenuation (natural log) across the whole shorter side at white: 30 cm of water is half white
 _PHOTONS = 20000  # that leave the tube for each ray of an image of 64 pixels, where metal starves rays
-_HARDENING = 0.02  # of what metal and the rest of a ray absorb together goes unread
+_HARDENING = np.float32(0.02)  # of what metal and the rest of a ray absorb together goes unread
 _COARSE = 32  # shorter side, in pixels, of the image that is projected
 _FINE = 4  # places in each detector cell that back-projection reads
 artefact = partial(corruption, group="artefact", modalities=("ct",))
@@ -37,8 +34,7 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     gain = np.clip(draws.normal((cells,), stream=1) * wrong, -2, 2) / 2
     gain = gain / np.sqrt(1 + np.arange(cells) / 16)  # rings fade with the root of their radius
     inner = radius.astype(int)
-    part = radius - inner
-    rings = gain[:, inner] * (1 - part) + gain[:, inner + 1] * part
+    rings = gain[:, inner] * (1 - (radius - inner)) + gain[:, inner + 1] * (radius - inner)
     return to_uint8(images + 255 * strength * rings[..., None])
 
 
@@ -50,7 +46,7 @@ def low_dose(images: Images, photons: float, draws: Draws) -> Images:
         photons * min(images.shape[1:3]) / 64
     )  # `photons` leave the tube for a ray of an image of 64 pixels
 
-    def error(index: int, rays: Rays) -> Rays:
+    def error(index: int, rays: NDArray) -> NDArray:
         arrived = flux * np.exp(-rays)
         counted = np.maximum(arrived + np.sqrt(arrived) * noise[index], 1)  # normal approximation
         return np.log(np.maximum(arrived, 1) / counted)
@@ -62,9 +58,8 @@ def low_dose(images: Images, photons: float, draws: Draws) -> Images:
 def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
     """A polychromatic beam grows harder on its way: rays through more tissue are read too low (cupping)."""
 
-    # p is read as p - share (p^2 - c p) / largest p; the calibration c takes away what is proportional to p.
-    def error(index: int, rays: Rays) -> Rays:
-        squares = rays * rays
+    def error(_: int, rays: NDArray) -> NDArray:
+        squares = rays * rays  # p is read as p - share (p^2 - c p) / largest p; c balances
         largest, calibration = max(rays.max(), 1e-6), (squares * rays).sum() / max(squares.sum(), 1e-6)
         return (rays * calibration - squares) * (share / largest)
 
@@ -78,32 +73,29 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
     side = min(height, width)
     views, cells = _detector(height, width)
     place = draws.uniform((2, 2), -0.28, 0.28) * (height, width)
-    size = draws.uniform((2,), 0.035, 0.06, stream=1) * side
+    size = draws.uniform((2,), 0.035, 0.06, stream=1)[..., None, None] * side
     noise = draws.normal((views, cells), stream=2)
     angles = np.pi * np.arange(views) / views
-    across = np.arange(cells) - (cells - 1) / 2
+    middle = place[..., 1:] * np.cos(angles) + place[..., :1] * np.sin(angles)
+    across = np.arange(cells) - (cells - 1) / 2 - middle[..., None]
+    chords = (2 * np.sqrt(np.maximum(size**2 - across**2, 0))).sum(axis=1)
+    metal = (chords * (density / (0.1 * side))).astype(np.float32)  # attenuation, (images, views, cells)
 
-    def error(index: int, rays: Rays) -> Rays:
-        chords = np.zeros(rays.shape)
-        for (down, right), radius in zip(place[index], size[index], strict=True):
-            middle = right * np.cos(angles) + down * np.sin(angles)
-            chords += 2 * np.sqrt(np.maximum(radius**2 - (across - middle[:, None]) ** 2, 0))
-        metal = (chords * (density / (0.1 * side))).astype(np.float32)  # attenuation
-        total = rays + metal
+    def error(index: int, rays: NDArray) -> NDArray:
+        total = rays + metal[index]
         starved = np.exp(np.minimum(total, 10) / 2) / np.float32((_PHOTONS * side / 64) ** 0.5)
-        return np.where(metal > 0, noise[index] * starved - np.float32(_HARDENING) * metal * total, 0)
+        wrong = noise[index] * starved - _HARDENING * metal[index] * total
+        return np.where(metal[index] > 0, wrong, 0)
 
     y, x = np.mgrid[:height, :width]
-    metals = np.zeros((len(images), height, width))
-    for k in (0, 1):
-        down, right = ((place[:, k, axis, None, None] + ((height, width)[axis] - 1) / 2) for axis in (0, 1))
-        metals += np.clip(size[:, k, None, None] - np.hypot(y - down, x - right) + 0.5, 0, 1)
-    changed = _with_ray_errors(images, error)
-    return to_uint8(changed + 255 * np.minimum(metals, 1)[..., None] * min(1.0, 0.25 * density + 0.25))
+    down, right = np.moveaxis(place + (np.array([height, width]) - 1) / 2, -1, 0)[..., None, None]
+    discs = np.clip(size - np.hypot(y - down, x - right) + 0.5, 0, 1).sum(axis=1)
+    white = 255 * np.minimum(discs, 1)[..., None] * min(1.0, 0.25 * density + 0.25)
+    return to_uint8(_with_ray_errors(images, error) + white)
 
 
-def _with_ray_errors(images: Images, error: Callable[[int, Rays], NDArray]) -> Images:
-    """Images plus the reconstruction of error(index, rays), the error of the rays of each."""
+def _with_ray_errors(images: Images, error: Callable[[int, NDArray], NDArray]) -> Images:
+    """Images plus the reconstruction of error(index, rays), the error of the rays (views, cells) of each."""
     count, height, width, channels = images.shape
     scale = np.float32(255 * min(height, width) / _WATER)
     planes = np.ascontiguousarray(np.moveaxis(images, -1, 1)).reshape(-1, height, width)
@@ -126,7 +118,7 @@ def _positions(height: int, width: int, views: int, cells: int) -> NDArray[np.fl
     return (x * np.cos(angles) + y * np.sin(angles) + (cells - 1) / 2).reshape(views, -1)
 
 
-def _project(planes: NDArray[np.uint8]) -> Iterator[Rays]:
+def _project(planes: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
     """Sums along the rays of a parallel beam for each plane, in pixels times grey level.
 
     Planes are shrunk before, as line integrals are smooth. Sums of whole numbers are exact in any batch.
@@ -134,8 +126,7 @@ def _project(planes: NDArray[np.uint8]) -> Iterator[Rays]:
     count, height, width = planes.shape
     finer = max(1.0, min(height, width) / _COARSE)
     size = round(width / finer), round(height / finer)
-    views, cells = _detector(height, width)
-    coarse = _detector(size[1], size[0])[1]
+    (views, cells), (_, coarse) = _detector(height, width), _detector(size[1], size[0])
     small = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
     sums = small.reshape(count, -1).astype(np.float32) @ _system(size[1], size[0], views)
     sums *= np.float32(finer / 256)
@@ -149,12 +140,11 @@ def _system(height: int, width: int, views: int) -> NDArray[np.float32]:
     """Shares, in 256ths, of each pixel in each ray, (pixels, views times cells)."""
     cells = _detector(height, width)[1]
     matrix = np.zeros((height * width, views, cells), np.float32)
-    pixels = np.arange(height * width)
     for view, position in enumerate(_positions(height, width, views, cells)):
         cell = np.floor(position).astype(int)
         share = np.rint(256 * (position - cell))
-        matrix[pixels, view, cell] = 256 - share
-        matrix[pixels, view, np.minimum(cell + 1, cells - 1)] += share
+        matrix[np.arange(len(cell)), view, cell] = 256 - share
+        matrix[np.arange(len(cell)), view, np.minimum(cell + 1, cells - 1)] += share
     return matrix.reshape(height * width, -1)
 
 
@@ -168,7 +158,7 @@ def _reconstruct(rays: NDArray, height: int, width: int) -> NDArray[np.float32]:
     padded = np.zeros((views, length), np.float32)
     padded[:, :cells] = rays
     spectrum = cv2.dft(padded, flags=cv2.DFT_ROWS) * packed
-    filtered = np.asarray(cv2.idft(spectrum, flags=cv2.DFT_ROWS | cv2.DFT_SCALE))[:, :cells]
+    filtered = cv2.idft(spectrum, flags=cv2.DFT_ROWS | cv2.DFT_SCALE)[:, :cells]
     total = np.zeros(height * width, np.float32)
     for row, places in zip(cv2.resize(filtered, (_FINE * cells, views)), _places(height, width), strict=True):
         total += look_up(row, places)

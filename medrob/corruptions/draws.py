@@ -11,7 +11,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-Images = NDArray[np.uint8]  # (N, H, W, C), C 1 or 3
+Images = NDArray[Any]  # uint8 (N, H, W, C), C 1 or 3
 Shape = tuple[int, ...]
 
 _STREAM = 0xD1342543DE82EF95  # odd constants keep indices and streams apart before mixing
@@ -63,31 +63,26 @@ class Draws:
         """Normal float32 (images, *shape), |z| < 4.4."""
         size = math.prod(shape)
         numbers = self.bits((-(-size // 2),), stream)
-        drawn = look_up(normal_pairs(mean, sigma).view("V8")[:, 0], numbers).view(np.float32)
+        table = np.float32(mean) + np.float32(sigma) * normal_pairs()
+        drawn = look_up(table.view("V8")[:, 0], numbers).view(np.float32)
         return drawn[:, :size].reshape(self.count, *shape)
 
 
-@lru_cache(maxsize=32)
-def normal_pairs(mean: float, sigma: float) -> NDArray[np.float32]:
-    """Rows (65536, 2) of normal quantiles: one 16-bit number draws two of them.
+@lru_cache(maxsize=1)
+def normal_pairs() -> NDArray[np.float32]:
+    """Rows (65536, 2) of the normal quantiles at (i + 1/2) / 65536: one 16-bit number draws two of them.
 
     Each column holds every quantile once. The rows are a (0, 16, 2)-net, the van der Corput sequence with
     bits scrambled as by Owen (hash of Laine & Karras 2011): as independent as 65,536 points can show.
     """
+    inverse = NormalDist().inv_cdf
+    upper = np.array([inverse((i + 0.5) / 65536) for i in range(32768, 65536)])
+    quantiles = np.concatenate([-upper[::-1], upper]).astype(np.float32)
     mixed = np.arange(65536, dtype=np.uint32) + np.uint32(0x9E37)
     for factor in (0xB47C, 0x1E52, 0x47C2, 0xAE02):  # even: no bit touches a lower one
         mixed ^= mixed * np.uint32(factor)
     partner = sum(((mixed >> bit) & 1) << (15 - bit) for bit in range(16))
-    quantiles = np.float32(mean) + np.float32(sigma) * normal_quantiles()
-    return np.ascontiguousarray(np.stack([quantiles, quantiles[partner]], axis=1))
-
-
-@lru_cache(maxsize=1)
-def normal_quantiles() -> NDArray[np.float32]:
-    """The 65,536 standard normal quantiles at (i + 1/2) / 65536."""
-    inverse = NormalDist().inv_cdf
-    upper = np.array([inverse((i + 0.5) / 65536) for i in range(32768, 65536)])
-    return np.concatenate([-upper[::-1], upper]).astype(np.float32)
+    return np.stack([quantiles, quantiles[partner]], axis=1)
 
 
 def look_up(table: NDArray, indices: NDArray) -> NDArray:

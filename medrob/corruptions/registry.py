@@ -1,7 +1,4 @@
-"""Which corruptions there are and what they follow from: each registers itself where it is written.
-
-Suites and published severities stand in catalogue.toml.
-"""
+"""Which corruptions there are, and what they follow from; suites and published severities: catalogue.toml."""
 
 import ast
 import difflib
@@ -14,35 +11,29 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache, partial
-from itertools import repeat
+from functools import cache, wraps
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 
 from medrob.corruptions.draws import Draws, Images
 
-Levels = tuple[Any, ...]  # the parameters of severities 1 to 5
-Function = TypeVar("Function", bound=Callable[..., Any])
+Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
-SECTIONS = {"imagenet-c": "224", "tiny-imagenet-c": "64", "cifar-10-c": "32"}  # one publication, three scales
 PUBLISHED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
-MEDMNIST_C = PUBLISHED["medmnist-c"]
 NOT_MONOTONE = {name: tuple(scales) for name, scales in PUBLISHED["not-monotone"].items()}
-SUITES: dict[str, list[str]] = PUBLISHED["suites"] | {
-    f"medmnist-c:{data}": [f"{data}/{name}" for name in tables] for data, tables in MEDMNIST_C.items()
-}
-TABLES: dict[str, dict[str, Any]] = {
-    name: {
-        "source": "Hendrycks & Dietterich 2019",
-        "severities": {scale: PUBLISHED[section][name] for section, scale in SECTIONS.items()},
-    }
-    for name in PUBLISHED["imagenet-c"]
-}
-for data, tables in MEDMNIST_C.items():
+SUITES: dict[str, list[str]] = PUBLISHED["suites"]
+TABLES: dict[str, dict[str, Any]] = {}
+for name in PUBLISHED["imagenet-c"]["224"]:
+    scales = {scale: tables[name] for scale, tables in PUBLISHED["imagenet-c"].items()}
+    TABLES[name] = {"source": "Hendrycks & Dietterich 2019", "severities": scales}
+for data, tables in PUBLISHED["medmnist-c"].items():
     about = {"source": "Di Salvo et al. 2024", "modalities": (PUBLISHED["modalities"][data],)}
     TABLES |= {f"{data}/{name}": about | {"severities": levels} for name, levels in tables.items()}
+    SUITES[f"medmnist-c:{data}"] = [f"{data}/{name}" for name in tables]
+for name in ("bubble", "stain_deposit"):  # on their own with the table of pathology
+    TABLES[name] = TABLES[f"pathmnist/{name}"] | {"modalities": ("microscopy",)}
 
 
 @dataclass(frozen=True)
@@ -53,33 +44,25 @@ class Corruption:
     """
 
     name: str
-    group: str
-    modalities: tuple[str, ...]
-    parameters: Mapping[str, Levels]
-    source: str
     function: Callable[..., Images]
-    colour: bool
+    parameters: Mapping[str, tuple[Any, ...]]
     key: str
+    group: str = "own"
+    modalities: tuple[str, ...] = ("any",)
+    source: str = "own"
+    colour: bool = False
 
     @property
     def summary(self) -> str:
         """What it does: the first line of its function's docstring."""
-        return (getattr(self.function, "__doc__", None) or "").strip().split("\n")[0]
+        return (self.function.__doc__ or "").strip().split("\n")[0]
 
 
 _REGISTERED: dict[str, Corruption] = {}
 
 
-def corruption(
-    name: str,
-    *,
-    group: str = "own",
-    modalities: Sequence[str] = ("any",),
-    source: str = "own",
-    severities: Iterable[Any] | Mapping[str, Iterable[Any]] = (1, 2, 3, 4, 5),
-    colour: bool = False,
-) -> Callable[[Function], Function]:
-    """Register a function as a corruption; all that is known of it stands beside it.
+def corruption(name: str, *, severities: Any = (1, 2, 3, 4, 5), **about: Any) -> Decorator:
+    """Register a function as a corruption; all that is known of it stands beside it, see `Corruption`.
 
         @corruption("stripes", group="artefact", source="Li 2020", severities=(5, 10, 20, 30, 40))
         def stripes(images, height, draws):
@@ -92,9 +75,6 @@ def corruption(
     A corruption of your own lies in a file of yours that every process of a study can import, and is named
     ``"package.module:function"``. Without the decorator, ``function(images, severity, rng)`` is given one
     image at a time, uint8 (1, H, W, C), a severity from 1 to 5 and a NumPy generator seeded for the image.
-
-    Raises:
-        ValueError: a name that another function has, or not five severities.
     """
     tables = severities if isinstance(severities, Mapping) else {"224": severities}
     parameters = {
@@ -104,28 +84,26 @@ def corruption(
     if "224" not in parameters or any(len(levels) != 5 for levels in parameters.values()):
         raise ValueError(f"severities of {name!r} must be five, or five at each scale with '224' among them")
 
-    def register(function: Function) -> Function:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
         known = _REGISTERED[name].function if name in _REGISTERED else function
         place = f"{known.__module__}.{known.__qualname__}"
         if place != f"{function.__module__}.{function.__qualname__}":  # a module may be loaded again
             raise ValueError(f"corruption {name!r} exists already ({place}); choose another name")
         key = name.rpartition("/")[2]  # one data set's table draws the same field as the others'
-        _REGISTERED[name] = Corruption(
-            name, group, tuple(modalities), parameters, source, function, colour, key
-        )
+        _REGISTERED[name] = Corruption(name, function, parameters, key, **about)
         return function
 
     return register
 
 
-def published(*patterns: str, group: str, colour: bool = False) -> Callable[[Function], Function]:
+def published(*patterns: str, **about: Any) -> Decorator:
     """Register a function for its name, or for patterns of names, wherever a table was published."""
 
-    def register(function: Function) -> Function:
+    def register(function: Callable[..., Any]) -> Callable[..., Any]:
         own = function.__name__
-        for name, about in TABLES.items():
+        for name, facts in TABLES.items():
             if any(fnmatchcase(name, pattern) for pattern in patterns or (own, f"*/{own}")):
-                corruption(name, group=group, colour=colour, **about)(function)
+                corruption(name, **about, **facts)(function)
         return function
 
     return register
@@ -141,9 +119,6 @@ def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None)
 
     A list may hold suites, corruptions and your own: ``["thesis", "fog", "package.module:function"]``, see
     `corruption`. channels=1 leaves out those that exist only in colour, with a warning that names them.
-
-    Raises:
-        ValueError: unknown suite or corruption, or an empty list.
     """
     if not suite:
         raise ValueError(f"suite is {suite!r}, but must be a string, one of suites(), or a list of names")
@@ -180,21 +155,19 @@ def describe(name: str) -> Corruption:
     for entry in _REGISTERED.values():
         if entry.function is function:
             return replace(entry, name=name)
-    plain = partial(_plain, function)
-    plain.__doc__ = function.__doc__
-    return Corruption(name, "own", ("any",), {"224": (1, 2, 3, 4, 5)}, "own", plain, False, name)
+
+    @wraps(function)
+    def plain(images: Images, severity: int, draws: Draws) -> np.ndarray:
+        """One image at a time, each with its own generator: batches do not change the result."""
+        todo = zip(images, map(np.random.default_rng, draws.words(4)), strict=True)
+        return np.concatenate([function(image[None].copy(), severity, rng) for image, rng in todo])
+
+    return Corruption(name, plain, {"224": (1, 2, 3, 4, 5)}, name)
 
 
 def _nearest(word: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(word, known, n=1)
     return f", did you mean {close[0]!r}?" if close else ""
-
-
-def _plain(function: Callable[..., Any], images: Images, severity: int, draws: Draws) -> Any:
-    """One image at a time, each with its own generator: batches do not change the result."""
-    generators = map(np.random.default_rng, draws.words(4))
-    singles = (image[None].copy() for image in images)
-    return np.concatenate(list(map(function, singles, repeat(severity), generators)))
 
 
 def fingerprint(names: Iterable[str]) -> str:
@@ -204,8 +177,7 @@ def fingerprint(names: Iterable[str]) -> str:
     """
     chosen = [describe(name) for name in names]
     facts = [(c.name, sorted(c.parameters.items()), c.key) for c in chosen]
-    functions = [getattr(c.function, "args", (c.function,))[0] for c in chosen]  # the plain form is a partial
-    todo = [(function.__module__, function.__name__) for function in functions]
+    todo = [(c.function.__module__, c.function.__name__) for c in chosen]
     packages = {"medrob", *(module.partition(".")[0] for module, _ in todo)}
     seen: dict[tuple[str, str], str] = {}
     while todo:
@@ -229,13 +201,12 @@ def _definitions(module: str) -> dict[str, ast.stmt]:
     found: dict[str, ast.stmt] = {}
     for node in ast.parse(inspect.getsource(importlib.import_module(module))).body:
         match node:
-            case ast.FunctionDef(name=name) | ast.ClassDef(name=name):
+            case ast.FunctionDef(name) | ast.ClassDef(name) | ast.AnnAssign(ast.Name(name)):
                 found[name] = node
-            case ast.Assign() | ast.AnnAssign():
-                targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            case ast.Assign(targets):
                 parts = (part for target in targets for part in ast.walk(target))
                 found |= {part.id: node for part in parts if isinstance(part, ast.Name)}
-            case ast.ImportFrom(module=source, names=[*aliases]):
+            case ast.ImportFrom(source, aliases):
                 for alias in aliases:  # one name each: what else is imported does not count
                     found[alias.asname or alias.name] = ast.ImportFrom(source, [alias], node.level)
     return found

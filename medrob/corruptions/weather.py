@@ -124,14 +124,14 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     """Whiten, and add blurred flakes falling at an angle of U(-135, -45) degrees."""
     loc, spread, size, threshold, radius, sigma, own = parameters  # field, flakes, blur, weight of the image
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width)) * np.float32(spread) + np.float32(loc)
+    field = draws.normal((height, width), mean=loc, sigma=spread)
     lines = motion_lines(radius, sigma, draws.uniform((), -135, -45, stream=1), draws.factor)
     maps = zoom_maps(height, width, max(1.0, size * draws.factor))
     fallen = np.empty(field.shape, np.uint8)
     for result, flakes, line in zip(fallen, field, lines, strict=True):
         near = cv2.remap(flakes, *maps, cv2.INTER_LINEAR)
         _, near = cv2.threshold(near, threshold, 0, cv2.THRESH_TOZERO)
-        result[:] = smear(np.asarray(cv2.convertScaleAbs(near, alpha=255)), line)
+        result[:] = smear(cv2.convertScaleAbs(near, alpha=255), line)
     whole = fallen.reshape(len(images), -1)
     snowed = cv2.add(whole, cv2.flip(whole, 1)).reshape(-1, width)  # and turned by 180 degrees
     flat = images.reshape(-1, width * channels)
@@ -139,7 +139,7 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     half = cv2.convertScaleAbs(grey, alpha=0.75, beta=63.75)  # half of the white, which may exceed 255
     white, flakes = (cv2.merge([layer] * channels).reshape(flat.shape) for layer in (half, snowed))
     whiter = cv2.max(flat, cv2.addWeighted(flat, own, white, 2 * (1 - own), 0))
-    return np.asarray(cv2.add(whiter, flakes), np.uint8).reshape(images.shape)
+    return cv2.add(whiter, flakes).reshape(images.shape)
 
 
 @published(group="weather")
@@ -147,20 +147,23 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
     """Drops of water or splashes of mud on the lens."""
     loc, spread, sigma, threshold, strength, mud = parameters  # field of the liquid; strength = blur of mud
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width)) * np.float32(spread) + np.float32(loc)
+    field = draws.normal((height, width), mean=loc, sigma=spread)
     colour = [63.0, 42.0, 20.0] if mud else [175.0, 238.0, 238.0]
     if channels == 1:
         colour = [float(np.dot(colour, (0.2989, 0.5870, 0.1140)))]
-    flat: NDArray = images.reshape(-1, width * channels)
+    flat = images.reshape(-1, width * channels)
     liquid = _softened(field, sigma * draws.factor)
     if mud:
         cover = _softened((liquid > threshold).astype(np.float32), strength * draws.factor)
         cover = (cover * (cover > 0.8)).reshape(-1, width)
         flat = cv2.multiply(flat, cv2.merge([1 - cover] * channels).reshape(flat.shape), dtype=cv2.CV_8U)
     else:
-        cover = np.minimum(_drops(liquid * (liquid > threshold)) * np.float32(strength), 1).reshape(-1, width)
+        levels = np.minimum(liquid * (liquid > threshold) * 255, 255).astype(np.uint8)
+        drops = each(levels, _shaded).astype(np.float32) * levels
+        drops /= np.maximum(drops.max(axis=(1, 2), keepdims=True), 1)
+        cover = np.minimum(drops * np.float32(strength), 1).reshape(-1, width)
     layer = cv2.merge([cv2.convertScaleAbs(cover, alpha=level) for level in colour])
-    return np.asarray(cv2.add(flat, layer.reshape(flat.shape)), np.uint8).reshape(images.shape)
+    return cv2.add(flat, layer.reshape(flat.shape)).reshape(images.shape)
 
 
 def _softened(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
@@ -168,15 +171,9 @@ def _softened(fields: NDArray[np.float32], sigma: float) -> NDArray[np.float32]:
     return each(fields, lambda f: cv2.GaussianBlur(f, (width, width), sigma, borderType=cv2.BORDER_REPLICATE))
 
 
-def _drops(liquids: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Shading 0..1 of the drops of liquids (N, height, width): bright towards their lower right edges."""
-    levels = np.minimum(liquids * 255, 255).astype(np.uint8)
+def _shaded(level: NDArray[np.uint8]) -> NDArray:
+    """Drops of a liquid (height, width), bright towards their lower right edges."""
     relief = np.array([[-2, -1, 0], [-1, 1, 1], [0, 1, 2]], np.float32)
-
-    def shaded(level: NDArray[np.uint8]) -> NDArray:
-        distance = cv2.distanceTransform(cv2.bitwise_not(cv2.Canny(level, 50, 150)), cv2.DIST_L2, 5)
-        distance = cv2.blur(np.minimum(distance, np.float32(20)), (3, 3)).astype(np.uint8)
-        return np.asarray(cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3)))
-
-    drops = each(levels, shaded).astype(np.float32) * levels
-    return drops / np.maximum(drops.max(axis=(1, 2), keepdims=True), 1)
+    distance = cv2.distanceTransform(cv2.bitwise_not(cv2.Canny(level, 50, 150)), cv2.DIST_L2, 5)
+    distance = cv2.blur(np.minimum(distance, np.float32(20)), (3, 3)).astype(np.uint8)
+    return cv2.blur(cv2.filter2D(cv2.equalizeHist(distance), cv2.CV_8U, relief), (3, 3))

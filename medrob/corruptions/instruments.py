@@ -1,11 +1,12 @@
-"""Magnetic resonance, ultrasound and projection radiography: what goes wrong on the way to the picture.
+"""What goes wrong in instruments: magnetic resonance, ultrasound, radiography, microscopy and dermoscopy.
 
 Magnetic resonance: images are magnitudes whose spectrum is k-space; rows are the phase-encoding direction.
-Ultrasound: the probe is at the upper edge. A grey level is the logarithm of the echo's amplitude: 255 is the
-strongest echo, 0 lies 60 dB or more below it (Szabo 2014, ch. 10), and what was black stays black.
-Radiography: bright means dense, few photons.
+Ultrasound: the probe is at the upper edge; a grey level is the logarithm of the echo's amplitude, from 0 at
+60 dB or more below the strongest (Szabo 2014, ch. 10), and what was black stays black. Radiography: bright
+means dense, few photons.
 """
 
+import string
 from functools import lru_cache, partial
 from statistics import NormalDist
 
@@ -14,12 +15,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, Images, apply_levels, each, look_up, to_uint8
-from medrob.corruptions.registry import corruption
+from medrob.corruptions.registry import corruption, published
 
 _RANGE = 60.0  # decibels from black to white
 mri = partial(corruption, group="artefact", modalities=("mri",))
 ultrasound = partial(corruption, group="artefact", modalities=("ultrasound",))
 xray = partial(corruption, group="artefact", modalities=("xray",))
+_LETTERS = 16  # drawn for a word, whatever its length
+_STAINS = np.array(  # optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston)
+    [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
+)
+_TELLEZ = "Ruifrok & Johnston 2001; Tellez et al. 2018"
+microscopy = partial(corruption, group="artefact", modalities=("microscopy",))
 
 
 @mri("bias_field", source="Van Leemput et al. 1999", severities=(0.2, 0.35, 0.5, 0.7, 0.95))
@@ -45,7 +52,9 @@ def ghosting(images: Images, radians: float, draws: Draws) -> Images:
     """Breathing or pulsation while the lines are read: k-space line k gets phase a sin(2 pi k / n + b)."""
     period = draws.uniform((), 3, 8)[:, None]  # n; copies are shifted by multiples of 1/n of the height
     start = draws.uniform((), 0, 2 * np.pi, stream=1)[:, None]
-    phase = radians * np.sin(2 * np.pi * _acquired(images.shape[1]) / period + start)
+    height = images.shape[1]
+    read = (np.arange(height) + height // 2) % height  # when: from the most negative frequency up
+    phase = radians * np.sin(2 * np.pi * read / period + start)
     return _through_k_space(images, phase[:, :, None])
 
 
@@ -56,11 +65,11 @@ def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     places = draws.uniform((5, 2), -1, 1) * shift  # as shares of the sides, constant between moves
     times = np.sort(draws.uniform((4,), 0, 1, stream=1), axis=1)
     rows, columns = np.fft.fftfreq(height), np.fft.fftfreq(width)
-    segment = (_acquired(height) / height >= times[:, :, None]).sum(axis=1)  # (images, lines)
-    segment_shift = np.take_along_axis(places, segment[..., None], axis=1)
-    segment_shift[:, np.abs(rows) < 0.05] = 0  # the central tenth is read at rest (Shaw et al. 2019)
-    down, across = segment_shift[..., 0] * height, segment_shift[..., 1] * width
-    cycles = (down * rows)[..., None] + across[..., None] * columns
+    read = (np.arange(height) + height // 2) % height / height  # when, see `ghosting`
+    segment = (read >= times[:, :, None]).sum(axis=1)  # (images, lines)
+    moved = np.take_along_axis(places, segment[..., None], axis=1)
+    moved[:, np.abs(rows) < 0.05] = 0  # the central tenth is read at rest (Shaw et al. 2019)
+    cycles = (moved[..., 0] * height * rows)[..., None] + (moved[..., 1] * width)[..., None] * columns
     return _through_k_space(images, -2 * np.pi * cycles)
 
 
@@ -70,10 +79,10 @@ def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
     angle = draws.uniform((2,), 0, np.pi)
     cycles = draws.uniform((2,), 0.06, 0.25, stream=1)
     start = draws.uniform((2,), 0, 2 * np.pi, stream=2)
+    speed = 2 * np.pi * cycles[..., None] * np.stack([np.cos(angle), np.sin(angle)], axis=-1)
     out = images.astype(np.float32)
     for k in (0, 1):  # two points, and the mirror of each
-        speed = 2 * np.pi * cycles[:, k, None] * np.stack([np.cos(angle[:, k]), np.sin(angle[:, k])], axis=1)
-        out += 255 * strength * _waves(images, speed, start[:, k])
+        out += 255 * strength * _waves(images, speed[:, k], start[:, k])
     return to_uint8(out)
 
 
@@ -85,20 +94,13 @@ def rician_noise(images: Images, sigma: float, draws: Draws) -> Images:
     return to_uint8(np.sqrt(real * real + imaginary * imaginary))
 
 
-def _acquired(height: int) -> NDArray[np.intp]:
-    """When each row of a spectrum is read: from the most negative frequency up."""
-    return (np.arange(height) + height // 2) % height
-
-
 def _through_k_space(images: Images, phase: NDArray) -> Images:
     """Magnitude after turning each image's spectrum by phases (images, rows, columns or 1) in radians."""
 
     def turned(plane: NDArray, turn: NDArray) -> NDArray:
-        pairs = np.asarray(cv2.dft(plane.astype(np.float32), flags=cv2.DFT_COMPLEX_OUTPUT))
-        spectrum = pairs.view(np.complex64)
-        spectrum *= turn[..., None]
-        real, imaginary = cv2.split(cv2.idft(spectrum.view(np.float32), flags=cv2.DFT_SCALE))
-        return cv2.convertScaleAbs(cv2.magnitude(real, imaginary))
+        spectrum = cv2.dft(plane.astype(np.float32), flags=cv2.DFT_COMPLEX_OUTPUT).view(np.complex64)
+        real_and_imaginary = cv2.idft((spectrum * turn[..., None]).view(np.float32), flags=cv2.DFT_SCALE)
+        return cv2.convertScaleAbs(cv2.magnitude(*cv2.split(real_and_imaginary)))
 
     phase = phase.astype(np.float32)
     turns = np.cos(phase) + np.complex64(1j) * np.sin(phase)
@@ -121,10 +123,9 @@ def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
     sideways, deep = (max(0.3, min(height, width) / n) for n in (110, 330))  # sigma of the beam, in pixels
 
     def speckled(image: NDArray, parts: NDArray) -> NDArray:
-        real, imaginary = (np.asarray(cv2.GaussianBlur(p, (0, 0), sideways, sigmaY=deep)) for p in parts)
+        real, imaginary = (cv2.GaussianBlur(p, (0, 0), sideways, sigmaY=deep) for p in parts)
         envelope = np.sqrt(real * real + imaginary * imaginary)
-        envelope /= envelope.mean()
-        return _echo_times(image, 1 - share + share * envelope)
+        return _echo_times(image, 1 - share + share * (envelope / envelope.mean()))
 
     return each(images, speckled, draws.normal((2, height, width)))
 
@@ -146,8 +147,7 @@ def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
 @ultrasound("depth_gain", source="Hughes & Duck 1997", severities=(3, 6, 9, 14, 20))
 def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
     """Attenuation with depth that the time-gain compensation did not undo: dark at the bottom."""
-    fall = 10 ** (-decibel / 20 * np.linspace(0, 1, images.shape[1]))
-    return _echo_times(images, fall[None, :, None])
+    return _echo_times(images, 10 ** (-decibel / 20 * np.linspace(0, 1, images.shape[1]))[None, :, None])
 
 
 def _echo_times(images: Images, factor: NDArray) -> Images:
@@ -207,3 +207,109 @@ def _photon_table(photons: float) -> NDArray[np.uint8]:
     rate = photons * np.exp(-density * np.arange(256) / 255)[:, None]  # `photons` at black
     count = np.maximum((np.sqrt(rate + 0.375) + z / 2) ** 2 - 0.375, 0.5)
     return to_uint8(255 * np.log(photons / count) / density)[:, ::-1].ravel()
+
+
+@microscopy("stain_shift", source=_TELLEZ, severities=(0.04, 0.08, 0.13, 0.19, 0.26), colour=True)
+def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
+    """Another laboratory's staining: amounts of haematoxylin, eosin and DAB scaled and shifted. RGB only."""
+    times = np.exp(2 * strength * draws.uniform((3,), -1, 1))
+    plus = 0.1 * strength * draws.uniform((3,), -1, 1, stream=1)
+    split = np.linalg.inv(_STAINS)
+    density = -np.log((np.arange(256) + 1) / 256).astype(np.float32)
+
+    def stained(image: NDArray, gain: NDArray, shift: NDArray) -> NDArray:
+        mixed = np.column_stack([((split * gain) @ _STAINS).T, np.log(10) * shift @ _STAINS])
+        shifted = cv2.transform(cv2.LUT(image, density), -mixed)
+        return cv2.convertScaleAbs(np.maximum(256 * np.exp(shifted) - 1, 0))
+
+    return each(images, stained, times, plus)
+
+
+@microscopy("vignetting", source="Kang & Weiss 2000", severities=(0.4, 0.6, 0.8, 1.0, 1.3))
+def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
+    """Light falls off to the corners as the fourth power of the cosine of the field angle."""
+    height, width = images.shape[1:3]
+    y, x = np.mgrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    fall = (1 + tangent**2 * (x**2 + y**2) / 2) ** -2  # `tangent` of the angle at the corner
+    return to_uint8(images * fall[..., None].astype(np.float32))
+
+
+@published(group="artefact")
+def bubble(images: Images, parameters: tuple[float, int], draws: Draws) -> Images:
+    """Air bubbles under the cover slip: half-transparent white discs with a lighter rim."""
+    radius, number = parameters  # the largest; there are 7 or more, of 3 pixels or more
+    height, width = images.shape[1:3]
+    chance = draws.uniform((number, 3))
+    many = 7 + (draws.uniform((), stream=1) * (number - 6)).astype(int)
+
+    def covered(image: NDArray, spots: NDArray) -> NDArray:
+        cover = np.zeros((height, width), np.uint8)
+        for size, down, across in spots:
+            r = float(3 + size * (radius - 3)) * draws.factor
+            place = round((across * (width - 2 * r) + r) * 8), round((down * (height - 2 * r) + r) * 8)
+            for extent, alpha in ((r + 2 * draws.factor, 130), (r, 100)):  # in eighths of a pixel
+                cv2.circle(cover, place, round(extent * 8), (alpha,), -1, cv2.LINE_AA, shift=3)
+        share = cover[..., None] / np.float32(255)
+        return to_uint8(image * (1 - share) + 255 * share)
+
+    return each(images, covered, (spots[:used] for spots, used in zip(chance, many, strict=True)))
+
+
+@published(group="artefact")
+def stain_deposit(images: Images, parameters: tuple[int, float], draws: Draws) -> Images:
+    """Clots of stain: black blobs at random places."""
+    number, size = parameters  # the largest number, width in pixels
+    height, width = images.shape[1:3]
+    size = max(3.0, size * draws.factor)
+    many = 1 + (draws.uniform((), stream=1) * number).astype(int)
+    chance = draws.uniform((number, 2))
+    waves = draws.uniform((number, 8), stream=2)
+    out = images.copy()
+    for result, spots, used, shapes in zip(out, chance, many, waves, strict=True):
+        for (down, across), wave in zip(spots[:used], shapes, strict=False):
+            middle, column = down * (height - size) + size / 2, across * (width - size) + size / 2
+            top, left = max(0, int(middle - size)), max(0, int(column - size))
+            part = result[top : int(middle + size) + 2, left : int(column + size) + 2]
+            y, x = np.mgrid[top : top + part.shape[0], left : left + part.shape[1]]
+            turn = np.arctan2(y - middle, x - column)
+            # The authors paste drawn ink marks; here a disc's radius ripples with four random waves.
+            ripple = sum(wave[k] * np.cos((k + 2) * turn + 6.3 * wave[k + 4]) / (k + 2) for k in range(4))
+            edge = size / 2 * (0.75 + 0.45 * ripple)
+            light = 1 - np.clip(edge - np.hypot(y - middle, x - column) + 0.5, 0, 1)
+            part[:] = to_uint8(part * light[..., None])
+    return out
+
+
+@published(group="artefact")
+def black_corner(images: Images, share: float, draws: Draws) -> Images:
+    """The dermatoscope's round field: black outside a centred circle of `share` of the inscribed radius."""
+    height, width = images.shape[1:3]
+    x, y = width // 2, height // 2
+    inside = np.zeros((height, width, 1), np.uint8)
+    radius = min(height - y, width - x, x, y) * share
+    if draws.factor == 1:
+        cv2.circle(inside, (x, y), int(radius), (255,), -1)
+    else:  # a soft edge, so that a radius between pixels shows
+        cv2.circle(inside, (8 * x, 8 * y), round(8 * radius), (255,), -1, cv2.LINE_AA, shift=3)
+    return to_uint8(images * (inside / np.float32(255)))
+
+
+@published(group="artefact")
+def characters(images: Images, parameters: tuple[int, int, float], draws: Draws) -> Images:
+    """Words of random letters in random colours, as cameras write over images."""
+    words, letters, font = parameters  # the largest numbers, and the largest font scale at 224 pixels
+    height, width, channels = images.shape[1:]
+    chance = draws.uniform((words, 8))
+    spelling = draws.uniform((words, _LETTERS), 0, 26, stream=1).astype(int)  # the same at every severity
+    many = 1 + (draws.uniform((), stream=2) * words).astype(int)
+    out = images.copy()
+    for result, word, text, used in zip(out, chance, spelling, many, strict=True):
+        for (length, size, down, across, *colour, _), codes in zip(word[:used], text, strict=False):
+            count = 3 + int(length * (letters - 2))
+            scale = (0.14 + size * (font - 0.14)) * draws.factor
+            written = "".join(string.ascii_lowercase[c] for c in codes[:count])
+            left = int(across * max(1, width - 8 * count * draws.factor))
+            base = int((10 + down * (224 - 20)) / 224 * height)
+            ink = [255 * c for c in colour[:channels]]
+            cv2.putText(result, written, (left, base), cv2.FONT_HERSHEY_DUPLEX, scale, ink, 1, cv2.LINE_AA)
+    return out
