@@ -130,7 +130,6 @@ def _augmenter(text: str) -> Any:
 
 
 def _value(node: Any) -> Any:
-    """The value of an expression of imgaug's classes, containers, numbers and sums of numbers."""
     match node:
         case ast.Call(function, arguments, keywords):
             named: dict[Any, Any] = {keyword.arg: _value(keyword.value) for keyword in keywords}
@@ -180,7 +179,6 @@ def _imgaug(augmenter: Any, images: Array, rng: Generator, _: Array | None = Non
 
 
 def _parts(augmenter: Any) -> Iterator[Any]:
-    """The augmenter and all inside it, outer ones first."""
     yield augmenter
     for children in augmenter.get_children_lists():
         # A Sequential is its own list of children; a OneOf within a Sometimes is one child.

@@ -1,8 +1,6 @@
-"""Corrupted images: of a batch, of a condition, and test sets as files.
+"""Corrupted images: of a batch, of a condition, and test sets as files."""
 
-A condition is a pair (corruption, severity); severity 0 is the clean image.
-"""
-
+import math
 import shutil
 import zipfile
 from collections.abc import Iterable, Sequence
@@ -12,6 +10,7 @@ from typing import Any
 
 import cv2
 import numpy as np
+from numpy.lib import format as npy
 from numpy.typing import NDArray
 
 from medrob.check import check_images, check_integer
@@ -20,7 +19,7 @@ from medrob.corruptions.registry import describe
 from medrob.files import atomic
 from medrob.machine import cores
 
-Condition = tuple[str, int]  # corruption, severity
+Condition = tuple[str, int]  # corruption, severity; 0 is the clean image
 CLEAN: Condition = ("clean", 0)
 SEVERITIES = (1, 2, 3, 4, 5)
 
@@ -33,17 +32,13 @@ np.empty(31 << 20, np.uint8)  # freed at once: glibc then reuses blocks up to th
 
 
 def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: int = 0) -> Images:
-    """Corrupted copies of images: a pure function of (image, name, severity, seed, index).
+    """Corrupted copies of uint8 images (N, H, W, 1 or 3): a function of image, name, severity, seed, index.
 
     Batch size, order, threads and processes do not matter: corrupt(x)[3:5] equals corrupt(x[3:5], start=3),
     where `start` is the index of the first image in its data set. Levels are nested: one random field.
 
     The severity table is the one published for the shorter side: up to 48 pixels "32", up to 112 "64", else
-    "224". Its lengths are the same for all sizes; where there is only one table, they are multiplied by
-    size / 224.
-
-    Args:
-        images: uint8 (N, H, W, C), C 1 (grey) or 3 (RGB), sides of 16 pixels or more. Left as they are.
+    "224"; where there is only one, its lengths are multiplied by size / 224.
     """
     images = check_images(images)
     side = min(images.shape[1:3])
@@ -51,27 +46,19 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: i
         raise ValueError(f"images have shape {images.shape}; sides must be 16 pixels or more")
     corruption, level = describe(name), check_integer("severity", severity, 1, 5) - 1
     if corruption.colour and images.shape[-1] == 1:
-        raise ValueError(
-            f"{corruption.name!r} needs RGB images, but these are grey (1 channel); "
-            "names(suite, channels=1) leaves such corruptions out"
-        )
-    tables = corruption.parameters
-    scale = next(key for key, limit in SCALES.items() if side <= limit)
-    published = scale in tables and len(tables) > 1
-    parameters = tables[scale if published else "224"][level]
-    factor = 1.0 if published else side / 224
+        raise ValueError(f"{name!r} needs RGB images; names(suite, channels=1) leaves it out for grey ones")
+    tables, scale = corruption.parameters, next(scale for scale, limit in SCALES.items() if side <= limit)
+    scale, factor = (scale, 1.0) if scale in tables and len(tables) > 1 else ("224", side / 224)
     out = np.empty(images.shape, np.uint8)
-    step = max(1, _CHUNK // images[:1].size) if len(images) else 1
+    step = max(1, _CHUNK // math.prod(images.shape[1:]))
 
     def work(first: int) -> None:
         chunk = images[first : first + step]
         draws = Draws(seed, corruption.key, start + first, len(chunk), factor)
-        changed = corruption.function(chunk, parameters, draws)
+        changed = corruption.function(chunk, tables[scale][level], draws)
         if changed.dtype != np.uint8 or changed.shape != chunk.shape:
-            raise ValueError(
-                f"corruption {name!r} made {changed.dtype} {changed.shape} of uint8 {chunk.shape}; "
-                "it must return uint8 of the same shape"
-            )
+            came = f"{changed.dtype} {changed.shape} of uint8 {chunk.shape}"
+            raise ValueError(f"corruption {name!r} made {came}; it must return uint8 of the same shape")
         out[first : first + step] = changed
 
     with ThreadPoolExecutor(cores()) as pool:
@@ -117,9 +104,7 @@ def export(images: Images, labels: NDArray, folder: Path, names: Sequence[str], 
     """Write one .npz for each corruption: severities 1..5 stacked, as MedMNIST-C does (Di Salvo et al. 2024).
 
     `<folder>/<name>.npz` holds `test_images`, uint8 (5 N, H, W) or (5 N, H, W, 3), and `test_labels`
-    (5 N, L). A file appears whole or not at all and replaces an older one.
-
-    An OSError is raised where there is not enough free space for all files, before the first is written.
+    (5 N, L). Nothing is written where the disk cannot hold all files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)
@@ -132,10 +117,9 @@ def export(images: Images, labels: NDArray, folder: Path, names: Sequence[str], 
     for path, name in zip(paths, names, strict=True):
         with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
             with archive.open("test_images.npy", "w", force_zip64=True) as entry:
-                header = {"descr": "|u1", "fortran_order": False, "shape": shape}
-                np.lib.format.write_array_header_1_0(entry, header)
+                npy.write_array_header_1_0(entry, {"descr": "|u1", "fortran_order": False, "shape": shape})
                 for severity in SEVERITIES:
                     entry.write(corrupt(images, name, severity, seed=seed).data)
             with archive.open("test_labels.npy", "w", force_zip64=True) as entry:
-                np.lib.format.write_array(entry, np.tile(labels.reshape(count, -1), (5, 1)))
+                npy.write_array(entry, np.tile(labels.reshape(count, -1), (5, 1)))
     return paths

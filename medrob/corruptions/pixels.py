@@ -142,12 +142,8 @@ def gamma(images: Images, exponent: float, draws: Draws) -> Images:
 def jpeg_compression(images: Images, quality: int, draws: Draws) -> Images:
     """JPEG at `quality` (1 to 100), colour halved in resolution."""
     flag = cv2.IMREAD_COLOR_RGB if images.shape[-1] == 3 else cv2.IMREAD_GRAYSCALE
-
-    def compressed(image: NDArray) -> NDArray:
-        _, code = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, quality])
-        return cv2.imdecode(code, flag)
-
-    return each(images, compressed)
+    how = [cv2.IMWRITE_JPEG_QUALITY, quality]
+    return each(images, lambda image: cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], how)[1], flag))
 
 
 @published(group="digital")
@@ -165,12 +161,8 @@ def pixelate(images: Images, fraction: float, draws: Draws) -> Images:
     # Where the table was not made for the size, blocks are not rounded to whole pixels. All sums are of whole
     # numbers below 2^53 and so exact, in whatever order they are taken.
     (mean_down, spread_down), (mean_across, spread_across) = (_blocks(n, fraction) for n in (height, width))
-
-    def mosaic(plane: NDArray) -> NDArray:
-        means = np.rint(mean_down @ plane @ mean_across.T * 2.0**-32)  # 256ths of a grey level
-        return to_uint8(spread_down @ means @ spread_across.T * 2.0**-44)
-
-    return each(images, lambda image: cv2.merge([mosaic(plane) for plane in cv2.split(image)]))
+    means = np.rint(mean_down @ np.moveaxis(images, -1, 1) @ mean_across.T * 2.0**-32)  # 256ths of a level
+    return np.moveaxis(to_uint8(spread_down @ means @ spread_across.T * 2.0**-44), 1, -1)
 
 
 @lru_cache(maxsize=64)

@@ -30,26 +30,17 @@ def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images
 def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
     """Height maps 0..1 (images, size, size) by diamonds and squares on a torus; size a power of two."""
     field = draws.bits((size * size,)) * np.float32(2 / 65536) - np.float32(1)
-    heights = np.zeros((draws.count, 1, 1), np.float32)
-    used, rough = 0, 100.0
-
-    def middle(corners: NDArray[np.float32]) -> NDArray[np.float32]:
-        nonlocal used
-        cells = corners.shape[1] * corners.shape[2]
-        drawn = field[:, used : used + cells].reshape(corners.shape)
-        used += cells
-        return corners * np.float32(0.25) + drawn * np.float32(rough * rough)
-
-    while heights.shape[1] < size:
+    heights, quarter, rough = np.zeros((draws.count, 1, 1), np.float32), np.float32(0.25), 100.0
+    while (side := heights.shape[1]) < size:
+        drawn = field[:, side**2 - 1 : 4 * side**2 - 1].reshape(-1, 3, side, side) * np.float32(rough * rough)
         pairs = heights + np.roll(heights, -1, 1)
-        centres = middle(pairs + np.roll(pairs, -1, 2))
-        level = middle(centres + np.roll(centres, 1, 1) + heights + np.roll(heights, -1, 2))
-        upright = middle(centres + np.roll(centres, 1, 2) + pairs)
-        finer = np.empty((draws.count, 2 * heights.shape[1], 2 * heights.shape[1]), np.float32)
-        finer[:, ::2, ::2], finer[:, ::2, 1::2] = heights, level
-        finer[:, 1::2, ::2], finer[:, 1::2, 1::2] = upright, centres
-        heights = finer
-        rough /= decay
+        centres = (pairs + np.roll(pairs, -1, 2)) * quarter + drawn[:, 0]
+        level = centres + np.roll(centres, 1, 1) + heights + np.roll(heights, -1, 2)
+        upright = centres + np.roll(centres, 1, 2) + pairs
+        finer = np.empty((draws.count, 2 * side, 2 * side), np.float32)
+        finer[:, ::2, ::2], finer[:, ::2, 1::2] = heights, level * quarter + drawn[:, 1]
+        finer[:, 1::2, ::2], finer[:, 1::2, 1::2] = upright * quarter + drawn[:, 2], centres
+        heights, rough = finer, rough / decay
     heights -= heights.min(axis=(1, 2), keepdims=True)
     return heights / heights.max(axis=(1, 2), keepdims=True)
 
