@@ -42,7 +42,6 @@ class Policy:
 
 
 def _corruptions(images: Array, rng: Generator, _: Array | None = None) -> Array:
-    """A random corruption of the suite "thesis" at a random severity for each image (0 = clean)."""
     kinds = rng.integers(len(corruptions.names("thesis")), size=len(images))
     severities = rng.integers(6, size=len(images))
     return _exhaustive(images, rng, np.where(severities > 0, 5 * kinds + severities, 0))
@@ -140,10 +139,8 @@ def _value(node: Any) -> Any:
             return dict(zip(map(_value, keys), map(_value, values), strict=True))
         case ast.UnaryOp(ast.USub(), number):
             return -_value(number)
-        case ast.BinOp(left, sign, right) if type(sign) in SUMS:
-            numbers = [_value(left), _value(right)]
-            if all(isinstance(number, int | float) for number in numbers):
-                return SUMS[type(sign)](*numbers)
+        case ast.BinOp(ast.Constant(int() | float() as a), sign, ast.Constant(int() | float() as b)):
+            return SUMS[type(sign)](a, b)
         case ast.Constant(value):
             return value
     raise ValueError(f"{ast.unparse(node)} is neither an augmenter nor a number")

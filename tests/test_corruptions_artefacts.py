@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
-from medrob.corruptions import corrupt, ct, describe, microscopy
+from medrob.corruptions import corrupt, ct, describe, instruments
 from medrob.corruptions.draws import Draws
 
 
@@ -184,10 +184,10 @@ def test_scatter_lowers_contrast_and_spares_flat_images():
 def test_stains_are_scaled_and_shifted_in_optical_density():
     image = np.ascontiguousarray(pictures.immunohistochemistry()[None, 200:264, 200:264])
     draws = Draws(0, "stain_shift", 0, 1)
-    same = microscopy.stain_shift(image, 0.0, draws)
+    same = instruments.stain_shift(image, 0.0, draws)
     assert np.abs(same.astype(int) - image).max() <= 1
-    changed = microscopy.stain_shift(image, 0.1, draws)
-    split = np.linalg.inv(microscopy._STAINS)
+    changed = instruments.stain_shift(image, 0.1, draws)
+    split = np.linalg.inv(instruments._STAINS)
     before, after = (-np.log10((i[0].reshape(-1, 3) + 1.0) / 256) @ split for i in (image, changed))
     inner = ((changed > 20) & (changed < 235)).all(-1).ravel()
     for stain in range(3):
@@ -225,7 +225,7 @@ def test_words_are_spelt_the_same_at_every_severity(monkeypatch):
     for severity, written in words.items():
         for image in range(8):
             texts = []
-            monkeypatch.setattr(microscopy.cv2, "putText", lambda _, text, *__, to=texts: to.append(text))
+            monkeypatch.setattr(instruments.cv2, "putText", lambda _, text, *__, to=texts: to.append(text))
             corrupt(white, "dermamnist/characters", severity, start=image)
             written.append(texts)
     for few, many in zip(words[4], words[5], strict=True):

@@ -9,7 +9,7 @@ from PIL import Image, ImageEnhance
 from scipy import stats
 from skimage.filters import gaussian
 
-from medrob.corruptions import blur, corrupt, describe, digital, grey_levels, weather
+from medrob.corruptions import blur, corrupt, describe, pixels, weather
 from medrob.corruptions.draws import Draws, normal_pairs
 
 with warnings.catch_warnings():
@@ -192,7 +192,7 @@ def test_plasma_equals_the_loop_of_imagecorruptions(monkeypatch):
 def test_elastic_smoothing_equals_scikit_image():
     fields = np.random.default_rng(0).integers(-32768, 32768, (2, 40, 56)).astype(np.int16)
     for sigma in (0.7, 2.44, 19.5, 170.8):
-        (ours,) = digital.smooth(fields[None], sigma)
+        (ours,) = pixels.smooth(fields[None], sigma)
         for channel, field in enumerate(fields):
             theirs = gaussian(field.astype(float), sigma, mode="reflect", truncate=3 if sigma < 5 else 6)
             assert np.abs(ours[..., channel] - theirs).max() < 2e-3 * max(np.abs(theirs).max(), 1e-2)
@@ -202,8 +202,8 @@ def test_enhancements_equal_pillow_but_round():
     images = pictures(64)
     for factor in (0.4, 0.9, 1.1, 1.6):
         for ours, enhance in (
-            (grey_levels.enhance_brightness, ImageEnhance.Brightness),
-            (grey_levels.enhance_contrast, ImageEnhance.Contrast),
+            (pixels.enhance_brightness, ImageEnhance.Brightness),
+            (pixels.enhance_contrast, ImageEnhance.Contrast),
         ):
             theirs = np.asarray(enhance(Image.fromarray(images[0])).enhance(factor))
             changed = ours(images, factor, Draws(0, "", 0, len(images)))[0]

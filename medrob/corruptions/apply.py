@@ -69,11 +69,9 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: i
 
 def distances(images: Images, name: str) -> NDArray[np.float64]:
     """Root mean square distance of each image to itself at severities 1..5, (5, N), in grey levels."""
-    rows = []
-    for severity in SEVERITIES:
-        gap = np.subtract(corrupt(images, name, severity), images, dtype=np.int16).astype(np.float32)
-        rows.append(np.sqrt(np.mean(gap * gap, axis=(1, 2, 3), dtype=np.float64)))
-    return np.stack(rows)
+    changed = (corrupt(images, name, severity) for severity in SEVERITIES)
+    gaps = (np.subtract(c, images, dtype=np.int16).astype(np.float32) for c in changed)
+    return np.sqrt([np.mean(gap * gap, axis=(1, 2, 3), dtype=np.float64) for gap in gaps])
 
 
 def grid(corruptions: Iterable[str]) -> list[Condition]:
@@ -82,10 +80,7 @@ def grid(corruptions: Iterable[str]) -> list[Condition]:
 
 
 def apply_condition(images: Images, condition: Condition, *, seed: int, index: np.ndarray) -> Images:
-    """Images of a data set under a condition, uint8 (N, H, W, C); `index` (N,) are their places in the set.
-
-    Noise is keyed by an image's place: it does not depend on which other images are chosen.
-    """
+    """Images of a data set under a condition, uint8 (N, H, W, C); their places `index` (N,) key the noise."""
     corruption, severity = condition
     if severity == 0 or not len(images):
         return images
@@ -103,8 +98,7 @@ def examples(images: Images, index: int, conditions: Iterable[Condition], *, see
 def export(images: Images, labels: NDArray, folder: Path, names: Sequence[str], *, seed: int) -> list[Path]:
     """Write one .npz for each corruption: severities 1..5 stacked, as MedMNIST-C does (Di Salvo et al. 2024).
 
-    `<folder>/<name>.npz` holds `test_images`, uint8 (5 N, H, W) or (5 N, H, W, 3), and `test_labels`
-    (5 N, L). Nothing is written where the disk cannot hold all files.
+    `<folder>/<name>.npz` holds `test_images` and `test_labels`. The disk must hold all, or none is made.
     """
     folder.mkdir(parents=True, exist_ok=True)
     needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from medrob.corruptions.draws import Draws, Images, each, look_up
 from medrob.corruptions.registry import published
 
-Piece = tuple[NDArray[np.float32], int, int]  # part of a kernel, and the column and row of its first point
+Piece = tuple[NDArray[np.float32], int, int]  # part of a kernel; column and row of its first point
 
 
 @published(group="blur")
@@ -39,11 +39,8 @@ def smear(image: NDArray, line: list[Piece]) -> NDArray:
 
 
 def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) -> Iterator[list[Piece]]:
-    """For each angle (degrees) the kernels of a motion: weight exp(-s^2 / 2 sigma^2) at s from its start.
-
-    The path in whole pixels is that of imagecorruptions (Michaelis 2019); scaled lines have sub-pixel steps.
-    Pieces are so small that OpenCV sums their few points: twice as fast as transforming the image.
-    """
+    """For each angle (degrees) the kernels along a line, weight exp(-s^2 / 2 sigma^2) at s from its start."""
+    # The path is that of imagecorruptions (Michaelis 2019), in whole pixels; scaled ones take finer steps.
     steps = np.arange(int(2 * radius) + 1.0)
     weights = np.exp(-0.5 * (steps / sigma) ** 2)
     weights /= weights.sum()
@@ -63,8 +60,8 @@ def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) ->
     rows, columns = ((np.floor(n) if spread else np.ceil(n - 0.5)).astype(int) for n in (rows, columns))
     for y, x, share in zip(rows, columns, shares, strict=True):
         area = (abs(y.item(-1)) + 1 + spread) * (abs(x.item(-1)) + 1 + spread)
-        count = math.ceil((area / 110) ** 0.5)  # OpenCV's limit is 130
-        line = []
+        count = math.ceil((area / 110) ** 0.5)
+        line = []  # kernels so small that OpenCV sums their few points: twice as fast as a transform
         for piece in (slice(kept * k // count, kept * (k + 1) // count) for k in range(count)):
             top, bottom = sorted((y[piece].item(0), y[piece].item(-1)))
             left, right = sorted((x[piece].item(0), x[piece].item(-1)))
@@ -145,11 +142,8 @@ def glass_blur(images: Images, parameters: tuple[float, int, int], draws: Draws)
 
 
 def shuffled(fields: Sequence[NDArray[np.uint16]], offset: int) -> NDArray[np.int64]:
-    """Which pixel each pixel shows after swaps by random fields (images, rows, columns), as flat indices.
-
-    In each round every inner pixel takes the value at a random offset in [-offset, offset) per axis, from the
-    last pixel on as in imagecorruptions: a neighbour met earlier hands on what it took.
-    """
+    """Which pixel (flat index) each pixel shows after swaps by random fields (images, rows, columns)."""
+    # As in imagecorruptions, from the last pixel on: a neighbour met earlier hands on what it took.
     height, width = fields[0].shape[1:]
     inner = np.s_[:, offset + 1 : height - offset + 1, offset + 1 : width - offset + 1]
     down, right = np.divmod(np.arange(65536) * (2 * offset) ** 2 // 65536, 2 * offset)  # of a random number
@@ -174,15 +168,12 @@ def shuffled(fields: Sequence[NDArray[np.uint16]], offset: int) -> NDArray[np.in
 @published(group="blur")
 def zoom_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Mean of the image and of copies zoomed by 1, 1 + step, ... up to stop; `parameters` is (stop, step)."""
-    zooms = np.arange(1, *parameters)
-    maps = [zoom_maps(*images.shape[1:3], float(zoom)) for zoom in zooms]
+    maps = [zoom_maps(*images.shape[1:3], float(zoom)) for zoom in np.arange(1, *parameters)]
 
     def zoomed(image: NDArray) -> NDArray:
         source = image.astype(np.float32).squeeze()
-        total = source.copy()
-        for positions, fractions in maps:
-            total += cv2.remap(source, positions, fractions, cv2.INTER_LINEAR)
-        return np.rint(total / np.float32(len(zooms) + 1))
+        copies = (cv2.remap(source, *zoom, cv2.INTER_LINEAR) for zoom in maps)
+        return np.rint(sum(copies, source) / np.float32(len(maps) + 1))
 
     return each(images, zoomed)
 

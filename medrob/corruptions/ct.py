@@ -5,24 +5,19 @@ Grey levels are attenuation. The filtered back-projection of an error of the ray
 
 import math
 from collections.abc import Callable, Iterator
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, Images, look_up, to_uint8
-from medrob.corruptions.registry import corruption
+from medrob.corruptions.registry import published
 
-_WATER = 6.0  # attenuation (natural log) across the whole shorter side at white: 30 cm of water is half white
-_PHOTONS = 20000  # that leave the tube for each ray of an image of 64 pixels, where metal starves rays
-_HARDENING = np.float32(0.02)  # of what metal and the rest of a ray absorb together goes unread
-_COARSE = 32  # shorter side, in pixels, of the image that is projected
 _FINE = 4  # places in each detector cell that back-projection reads
-artefact = partial(corruption, group="artefact", modalities=("ct",))
 
 
-@artefact("ring_artefact", source="Sijbers & Postnov 2004", severities=(0.08, 0.15, 0.24, 0.36, 0.5))
+@published(group="artefact")
 def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     """Wrong gains of single detector cells draw rings about the centre of rotation."""
     height, width = images.shape[1:3]
@@ -38,7 +33,7 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     return to_uint8(images + 255 * strength * rings[..., None])
 
 
-@artefact("low_dose", source="Leuschner et al. 2021", severities=(16000, 7000, 3000, 1400, 700))
+@published(group="artefact")
 def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     """Few photons: Poisson noise of the rays, which reconstruction turns into streaks."""
     noise = draws.normal(_detector(*images.shape[1:3]))
@@ -54,7 +49,7 @@ def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     return _with_ray_errors(images, error)
 
 
-@artefact("beam_hardening", source="Brooks & Di Chiro 1976", severities=(0.06, 0.12, 0.2, 0.3, 0.42))
+@published(group="artefact")
 def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
     """A polychromatic beam grows harder on its way: rays through more tissue are read too low (cupping)."""
 
@@ -66,7 +61,7 @@ def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
     return _with_ray_errors(images, error)
 
 
-@artefact("metal_streaks", source="De Man et al. 1999", severities=(2.0, 3.5, 5.0, 7.0, 9.5))
+@published(group="artefact")
 def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
     """Two metal implants: bright discs, dark bands between them, and streaks from starved rays."""
     height, width = images.shape[1:3]
@@ -83,8 +78,8 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
 
     def error(index: int, rays: NDArray) -> NDArray:
         total = rays + metal[index]
-        starved = np.exp(np.minimum(total, 10) / 2) / np.float32((_PHOTONS * side / 64) ** 0.5)
-        wrong = noise[index] * starved - _HARDENING * metal[index] * total
+        starved = np.exp(np.minimum(total, 10) / 2) / np.float32((20000 * side / 64) ** 0.5)  # photons a ray
+        wrong = noise[index] * starved - np.float32(0.02) * metal[index] * total  # 2 % hardening
         return np.where(metal[index] > 0, wrong, 0)
 
     y, x = np.mgrid[:height, :width]
@@ -97,7 +92,7 @@ def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
 def _with_ray_errors(images: Images, error: Callable[[int, NDArray], NDArray]) -> Images:
     """Images plus the reconstruction of error(index, rays), the error of the rays (views, cells) of each."""
     count, height, width, channels = images.shape
-    scale = np.float32(255 * min(height, width) / _WATER)
+    scale = np.float32(255 * min(height, width) / 6)  # white absorbs e^6 across: 30 cm of water is half white
     planes = np.ascontiguousarray(np.moveaxis(images, -1, 1)).reshape(-1, height, width)
     out = np.empty_like(planes)
     for index, (plane, rays) in enumerate(zip(planes, _project(planes), strict=True)):
@@ -119,17 +114,14 @@ def _positions(height: int, width: int, views: int, cells: int) -> NDArray[np.fl
 
 
 def _project(planes: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
-    """Sums along the rays of a parallel beam for each plane, in pixels times grey level.
-
-    Planes are shrunk before, as line integrals are smooth. Sums of whole numbers are exact in any batch.
-    """
+    """Sums along the rays of a parallel beam for each plane, in pixels times grey level."""
     count, height, width = planes.shape
-    finer = max(1.0, min(height, width) / _COARSE)
+    finer = max(1.0, min(height, width) / 32)  # planes are shrunk, as line integrals are smooth
     size = round(width / finer), round(height / finer)
     (views, cells), (_, coarse) = _detector(height, width), _detector(size[1], size[0])
     small = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
     sums = small.reshape(count, -1).astype(np.float32) @ _system(size[1], size[0], views)
-    sums *= np.float32(finer / 256)
+    sums *= np.float32(finer / 256)  # sums of whole numbers: exact in any batch
     stretch = np.array([[finer, 0, (cells - 1) / 2 - finer * (coarse - 1) / 2], [0, 1, 0]])
     for rays in sums.reshape(count, views, coarse):
         yield np.asarray(cv2.warpAffine(rays, stretch, (cells, views)))

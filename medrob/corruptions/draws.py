@@ -21,8 +21,7 @@ _INDEX = np.uint64(0x9E3779B97F4A7C15)
 class Draws:
     """The random numbers of images start .. start + count - 1: the same in any batch, thread or process.
 
-    Every image has its own generator, SFC64 (Doty-Humphrey 2010), started from three hashed words of
-    (seed, name, index, stream), so an image's numbers depend neither on its neighbours nor on the severity.
+    Every image has its own generator, SFC64 (Doty-Humphrey 2010), started from (seed, name, index, stream).
     Lengths in pixels are to be multiplied by `factor`: the image's size over that of the severity table.
     """
 
@@ -39,7 +38,7 @@ class Draws:
             words = (words ^ (words >> np.uint64(shift))) * np.uint64(times)
         starts = np.ones((self.count, 4), np.uint64)
         starts[:, :3] = words ^ (words >> np.uint64(31))
-        generator = np.random.SFC64(0)  # one for all, started anew: making one costs more than a small image
+        generator = np.random.SFC64(0)  # started anew for each image: making one costs more
         state: Any = generator.state
         out = np.empty((self.count, count), np.uint64)
         for row, start in zip(out, starts, strict=True):
@@ -70,11 +69,9 @@ class Draws:
 
 @lru_cache(maxsize=1)
 def normal_pairs() -> NDArray[np.float32]:
-    """Rows (65536, 2) of the normal quantiles at (i + 1/2) / 65536: one 16-bit number draws two of them.
-
-    Each column holds every quantile once. The rows are a (0, 16, 2)-net, the van der Corput sequence with
-    bits scrambled as by Owen (hash of Laine & Karras 2011): as independent as 65,536 points can show.
-    """
+    """Rows (65536, 2) of the normal quantiles at (i + 1/2) / 65536: one 16-bit number draws two of them."""
+    # The rows are a (0, 16, 2)-net, van der Corput's sequence scrambled as by Owen (Laine & Karras 2011): as
+    # independent as 65,536 points can show.
     inverse = NormalDist().inv_cdf
     upper = np.array([inverse((i + 0.5) / 65536) for i in range(32768, 65536)])
     quantiles = np.concatenate([-upper[::-1], upper]).astype(np.float32)

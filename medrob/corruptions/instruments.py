@@ -1,13 +1,12 @@
 """What goes wrong in instruments: magnetic resonance, ultrasound, radiography, microscopy and dermoscopy.
 
-Magnetic resonance: images are magnitudes whose spectrum is k-space; rows are the phase-encoding direction.
-Ultrasound: the probe is at the upper edge; a grey level is the logarithm of the echo's amplitude, from 0 at
-60 dB or more below the strongest (Szabo 2014, ch. 10), and what was black stays black. Radiography: bright
-means dense, few photons.
+Magnetic resonance: magnitudes whose spectrum is k-space; rows are the phase-encoding direction. Ultrasound:
+the probe is above; grey levels are the echo's logarithm, 60 dB to the strongest (Szabo 2014, ch. 10); black
+stays black. Radiography: bright means dense, few photons.
 """
 
 import string
-from functools import lru_cache, partial
+from functools import lru_cache
 from statistics import NormalDist
 
 import cv2
@@ -15,21 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, Images, apply_levels, each, look_up, to_uint8
-from medrob.corruptions.registry import corruption, published
+from medrob.corruptions.registry import published
 
-_RANGE = 60.0  # decibels from black to white
-mri = partial(corruption, group="artefact", modalities=("mri",))
-ultrasound = partial(corruption, group="artefact", modalities=("ultrasound",))
-xray = partial(corruption, group="artefact", modalities=("xray",))
-_LETTERS = 16  # drawn for a word, whatever its length
-_STAINS = np.array(  # optical density of haematoxylin, eosin and DAB in red, green, blue (Ruifrok & Johnston)
-    [[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]]
-)
-_TELLEZ = "Ruifrok & Johnston 2001; Tellez et al. 2018"
-microscopy = partial(corruption, group="artefact", modalities=("microscopy",))
+# Optical density of haematoxylin, eosin and DAB in red, green and blue (Ruifrok & Johnston 2001).
+_STAINS = np.array([[0.65, 0.70, 0.29], [0.07, 0.99, 0.11], [0.27, 0.57, 0.78]])
 
 
-@mri("bias_field", source="Van Leemput et al. 1999", severities=(0.2, 0.35, 0.5, 0.7, 0.95))
+@published(group="artefact")
 def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     """Uneven coil sensitivity: multiply by exp(strength p), p a smooth field with largest size 1."""
     height, width = images.shape[1:3]
@@ -47,18 +38,17 @@ def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     return to_uint8(images * np.exp(field)[..., None])
 
 
-@mri("ghosting", source="Haacke & Patrick 1986", severities=(0.15, 0.3, 0.5, 0.75, 1.0))
+@published(group="artefact")
 def ghosting(images: Images, radians: float, draws: Draws) -> Images:
     """Breathing or pulsation while the lines are read: k-space line k gets phase a sin(2 pi k / n + b)."""
     period = draws.uniform((), 3, 8)[:, None]  # n; copies are shifted by multiples of 1/n of the height
     start = draws.uniform((), 0, 2 * np.pi, stream=1)[:, None]
     height = images.shape[1]
     read = (np.arange(height) + height // 2) % height  # when: from the most negative frequency up
-    phase = radians * np.sin(2 * np.pi * read / period + start)
-    return _through_k_space(images, phase[:, :, None])
+    return _through_k_space(images, (radians * np.sin(2 * np.pi * read / period + start))[:, :, None])
 
 
-@mri("kspace_motion", source="Batchelor et al. 2005", severities=(0.004, 0.008, 0.014, 0.022, 0.032))
+@published(group="artefact")
 def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     """The patient moves four times while k-space is read: ringing and doubled edges."""
     height, width = images.shape[1:3]
@@ -73,7 +63,7 @@ def kspace_motion(images: Images, shift: float, draws: Draws) -> Images:
     return _through_k_space(images, -2 * np.pi * cycles)
 
 
-@mri("kspace_spike", source="Heiland 2008", severities=(0.03, 0.06, 0.1, 0.15, 0.22))
+@published(group="artefact")
 def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
     """A discharge corrupts single points of k-space: stripes over the whole image."""
     angle = draws.uniform((2,), 0, np.pi)
@@ -86,12 +76,11 @@ def kspace_spike(images: Images, strength: float, draws: Draws) -> Images:
     return to_uint8(out)
 
 
-@mri("rician_noise", source="Gudbjartsson & Patz 1995", severities=(0.04, 0.07, 0.11, 0.16, 0.22))
+@published(group="artefact")
 def rician_noise(images: Images, sigma: float, draws: Draws) -> Images:
     """Noise of a magnitude image: |x + n1 + i n2| with normal n1, n2 of `sigma` of the full range."""
-    real = images + draws.normal(images.shape[1:]) * np.float32(255 * sigma)
-    imaginary = draws.normal(images.shape[1:], stream=1) * np.float32(255 * sigma)
-    return to_uint8(np.sqrt(real * real + imaginary * imaginary))
+    real, imaginary = (draws.normal(images.shape[1:], stream, sigma=255 * sigma) for stream in (0, 1))
+    return to_uint8(np.sqrt((images + real) ** 2 + imaginary**2))
 
 
 def _through_k_space(images: Images, phase: NDArray) -> Images:
@@ -116,7 +105,7 @@ def _waves(images: Images, speed: NDArray, start: NDArray) -> NDArray[np.float32
     return (cos_y[:, :, None] * cos_x[:, None] - sin_y[:, :, None] * sin_x[:, None])[..., None]
 
 
-@ultrasound("ultrasound_speckle", source="Burckhardt 1978", severities=(0.15, 0.3, 0.5, 0.75, 1.0))
+@published(group="artefact")
 def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
     """Fully developed speckle: the echo times a Rayleigh field of mean 1, blended in by `share`."""
     height, width = images.shape[1:3]
@@ -130,7 +119,7 @@ def ultrasound_speckle(images: Images, share: float, draws: Draws) -> Images:
     return each(images, speckled, draws.normal((2, height, width)))
 
 
-@ultrasound("acoustic_shadow", source="Kremkau & Taylor 1986", severities=(0.25, 0.4, 0.55, 0.75, 0.95))
+@published(group="artefact")
 def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
     """A stone or rib stops the beam: a fan of darkness below a random point."""
     height, width = images.shape[1:3]
@@ -144,7 +133,7 @@ def acoustic_shadow(images: Images, loss: float, draws: Draws) -> Images:
     return _echo_times(images, 1 - loss * across * below)
 
 
-@ultrasound("depth_gain", source="Hughes & Duck 1997", severities=(3, 6, 9, 14, 20))
+@published(group="artefact")
 def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
     """Attenuation with depth that the time-gain compensation did not undo: dark at the bottom."""
     return _echo_times(images, 10 ** (-decibel / 20 * np.linspace(0, 1, images.shape[1]))[None, :, None])
@@ -152,11 +141,11 @@ def depth_gain(images: Images, decibel: float, draws: Draws) -> Images:
 
 def _echo_times(images: Images, factor: NDArray) -> Images:
     """Images (..., H, W, C) whose echoes are multiplied by a factor (..., H, W): added to the logarithm."""
-    gain = (20 * 255 / _RANGE) * np.log10(np.maximum(factor, 1e-6))
+    gain = (20 * 255 / 60) * np.log10(np.maximum(factor, 1e-6))
     return to_uint8((images + gain[..., None].astype(np.float32)) * (images > 0))
 
 
-@xray("exposure", source="Hurter & Driffield 1890", severities=(0.25, 0.5, 0.75, 1.0, 1.3))
+@published(group="artefact")
 def exposure(images: Images, stops: float, draws: Draws) -> Images:
     """Overexposure by the film's characteristic curve: the logit of a grey level falls by stops log 2 * 2."""
     level = np.clip(np.arange(256) / 255, 1e-3, 1 - 1e-3)
@@ -164,18 +153,17 @@ def exposure(images: Images, stops: float, draws: Draws) -> Images:
     return apply_levels(images, np.where(np.arange(256) == 0, 0, 255 / (1 + np.exp(-logit))))
 
 
-@xray("grid_lines", source="Lin et al. 2006", severities=(0.05, 0.09, 0.14, 0.21, 0.3))
+@published(group="artefact")
 def grid_lines(images: Images, depth: float, draws: Draws) -> Images:
     """Lines of a stationary anti-scatter grid, aliased by the detector: fine stripes, almost upright."""
     period = draws.uniform((), 2.6, 4.5)
     tilt = np.deg2rad(draws.uniform((), -4, 4, stream=1))
-    start = draws.uniform((), 0, 2 * np.pi, stream=2)
     speed = 2 * np.pi / period * np.stack([np.cos(tilt), np.sin(tilt)])
-    shade = _waves(images, speed.T, start) * np.float32(-depth / 2) + np.float32(1 - depth / 2)
-    return to_uint8(images * shade)
+    waves = _waves(images, speed.T, draws.uniform((), 0, 2 * np.pi, stream=2))
+    return to_uint8(images * (waves * np.float32(-depth / 2) + np.float32(1 - depth / 2)))
 
 
-@xray("scatter_fog", source="Boone & Seibert 1988", severities=(0.25, 0.5, 0.9, 1.5, 2.5))
+@published(group="artefact")
 def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
     """Scattered radiation adds a blurred copy: contrast falls by 1 / (1 + ratio)."""
     height, width = images.shape[1:3]
@@ -192,7 +180,7 @@ def scatter_fog(images: Images, ratio: float, draws: Draws) -> Images:
     return each(images, fogged)
 
 
-@xray("quantum_noise", source="Cohen et al. 1981", severities=(4000, 1600, 700, 300, 130))
+@published(group="artefact")
 def quantum_noise(images: Images, photons: float, draws: Draws) -> Images:
     """Too few photons: Poisson noise of the transmitted rays, strongest where the image is bright."""
     cells = draws.bits(images.shape[1:]) >> np.uint16(4)
@@ -209,7 +197,7 @@ def _photon_table(photons: float) -> NDArray[np.uint8]:
     return to_uint8(255 * np.log(photons / count) / density)[:, ::-1].ravel()
 
 
-@microscopy("stain_shift", source=_TELLEZ, severities=(0.04, 0.08, 0.13, 0.19, 0.26), colour=True)
+@published(group="artefact", colour=True)
 def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
     """Another laboratory's staining: amounts of haematoxylin, eosin and DAB scaled and shifted. RGB only."""
     times = np.exp(2 * strength * draws.uniform((3,), -1, 1))
@@ -225,7 +213,7 @@ def stain_shift(images: Images, strength: float, draws: Draws) -> Images:
     return each(images, stained, times, plus)
 
 
-@microscopy("vignetting", source="Kang & Weiss 2000", severities=(0.4, 0.6, 0.8, 1.0, 1.3))
+@published(group="artefact")
 def vignetting(images: Images, tangent: float, draws: Draws) -> Images:
     """Light falls off to the corners as the fourth power of the cosine of the field angle."""
     height, width = images.shape[1:3]
@@ -300,7 +288,7 @@ def characters(images: Images, parameters: tuple[int, int, float], draws: Draws)
     words, letters, font = parameters  # the largest numbers, and the largest font scale at 224 pixels
     height, width, channels = images.shape[1:]
     chance = draws.uniform((words, 8))
-    spelling = draws.uniform((words, _LETTERS), 0, 26, stream=1).astype(int)  # the same at every severity
+    spelling = draws.uniform((words, 16), 0, 26, stream=1).astype(int)  # the same at every severity
     many = 1 + (draws.uniform((), stream=2) * words).astype(int)
     out = images.copy()
     for result, word, text, used in zip(out, chance, spelling, many, strict=True):

@@ -202,10 +202,7 @@ def elastic_transform(images: Images, parameters: tuple[float, float, float], dr
 
 
 def smooth(fields: NDArray[np.int16], sigma: float) -> Iterator[NDArray]:
-    """Gaussian smoothing of fields (N, F, height, width) into channels (height, width, F), N times.
-
-    Wide kernels leave few cosines, which are all that is computed, exactly: see `pixelate`.
-    """
+    """Gaussian smoothing of fields (N, F, height, width) into channels (height, width, F), N times."""
     if sigma < 5:
         kernel = cv2.getGaussianKernel(2 * int(3 * sigma + 0.5) + 1, max(sigma, 1e-3), cv2.CV_32F)
         for field in fields:
@@ -213,7 +210,7 @@ def smooth(fields: NDArray[np.int16], sigma: float) -> Iterator[NDArray]:
             yield cv2.sepFilter2D(merged, -1, kernel, kernel, borderType=cv2.BORDER_REFLECT)
         return
     (down, fade_down), (across, fade_across) = (_cosines(length, sigma) for length in fields.shape[2:])
-    bits, fine = 2.0**-16, 2.0**10
+    bits, fine = 2.0**-16, 2.0**10  # the few cosines that are left are computed exactly, as in `pixelate`
     waves = np.rint(down @ fields * bits) @ across.T * bits
     waves = np.rint(waves * fade_down[:, None] * fade_across * fine)
     for smoothed in np.rint(down.T @ waves * bits) @ across * (bits / fine):

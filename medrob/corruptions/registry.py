@@ -32,25 +32,22 @@ for data, tables in PUBLISHED["medmnist-c"].items():
     about = {"source": "Di Salvo et al. 2024", "modalities": (PUBLISHED["modalities"][data],)}
     TABLES |= {f"{data}/{name}": about | {"severities": levels} for name, levels in tables.items()}
     SUITES[f"medmnist-c:{data}"] = [f"{data}/{name}" for name in tables]
-for name in ("bubble", "stain_deposit"):  # on their own with the table of pathology
-    TABLES[name] = TABLES[f"pathmnist/{name}"] | {"modalities": ("microscopy",)}
+for modality, entries in PUBLISHED["artefacts"].items():
+    TABLES |= {name: entry | {"modalities": (modality,)} for name, entry in entries.items()}
 
 
 @dataclass(frozen=True)
 class Corruption:
-    """What `describe` returns: `parameters` are those of severities 1 to 5 at each scale with a table.
-
-    `key` names the random numbers: corruptions that share one draw the same field. `colour` = needs RGB.
-    """
+    """What `describe` returns: a corruption and its tables."""
 
     name: str
     function: Callable[..., Images]
-    parameters: Mapping[str, tuple[Any, ...]]
-    key: str
+    parameters: Mapping[str, tuple[Any, ...]]  # of severities 1 to 5 at each scale with a table
+    key: str  # of the random numbers: corruptions that share one draw the same field
     group: str = "own"
     modalities: tuple[str, ...] = ("any",)
     source: str = "own"
-    colour: bool = False
+    colour: bool = False  # needs RGB
 
     @property
     def summary(self) -> str:
@@ -115,10 +112,9 @@ def suites() -> tuple[str, ...]:
 
 
 def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None) -> tuple[str, ...]:
-    """The corruptions of a suite, in its order, as names that `corrupt` takes.
+    """The corruptions of a suite, or of a list such as ``["thesis", "fog", "package.module:function"]``.
 
-    A list may hold suites, corruptions and your own: ``["thesis", "fog", "package.module:function"]``, see
-    `corruption`. channels=1 leaves out those that exist only in colour, with a warning that names them.
+    channels=1 leaves out those that exist only in colour, with a warning that names them.
     """
     if not suite:
         raise ValueError(f"suite is {suite!r}, but must be a string, one of suites(), or a list of names")
@@ -171,10 +167,7 @@ def _nearest(word: str, known: Iterable[str]) -> str:
 
 
 def fingerprint(names: Iterable[str]) -> str:
-    """A hash of the severities of these corruptions and of all code that they reach; 16 hexadecimal digits.
-
-    Code counts function by function: a new corruption beside an old one changes nothing, nor do comments.
-    """
+    """A hash of the severities of these corruptions and of all functions and constants that they reach."""
     chosen = [describe(name) for name in names]
     facts = [(c.name, sorted(c.parameters.items()), c.key) for c in chosen]
     todo = [(c.function.__module__, c.function.__name__) for c in chosen]

@@ -64,10 +64,7 @@ def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) 
 
 @lru_cache(maxsize=4)
 def _panes(size: float, side: int, channels: int) -> list[tuple[Images, Images]]:
-    """Five frosted panes and their mirror images, uint8 (S, S times channels), S at least 1.25 times `side`.
-
-    They replace five photographs, and have their mean and spread of grey levels and their bluish tint.
-    """
+    """Five panes and their mirror images, uint8 (S, S times channels), S at least 1.25 times `side`."""
     grown = []
     for index in range(5):
         pane: NDArray = _grow(index)
@@ -81,10 +78,7 @@ def _panes(size: float, side: int, channels: int) -> list[tuple[Images, Images]]
 
 @lru_cache(maxsize=5)
 def _grow(index: int, length: int = 768) -> NDArray[np.float32]:
-    """One pane of frost as grey levels, (length, length): a Voronoi diagram whose cells are needles of ice.
-
-    Ridged noise is stretched along each cell's direction; seams part the cells, a slow field makes ice thick.
-    """
+    """One pane of frost as grey levels, (length, length): a Voronoi diagram with cells of needles."""
     random = Draws(index, "frost pane", 0, 1)
     rows, columns = np.mgrid[:length, :length].astype(np.float32)
     seeds = np.full((length, length), 255, np.uint8)
