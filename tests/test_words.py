@@ -1,6 +1,6 @@
 """The phrases, and the sentences of notebooks 01 to 04: data, training, scores, maps and their checks."""
 
-from types import SimpleNamespace
+from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
@@ -10,10 +10,6 @@ from medrob import words
 from medrob.words import phrases
 
 GRADCAM = dict(method="gradcam", layer="layer4.1")
-BARE = dict(low=np.nan, high=np.nan, drop_low=np.nan, drop_high=np.nan)
-
-
-# -- Phrases -----------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -53,22 +49,19 @@ def test_counts_names_and_lists():
     assert phrases.text("One.", "", "Two.", ["a", "b"], "Three.") == "One.\nTwo.\n\n- a\n- b\n\nThree."
 
 
-# -- Data and training -------------------------------------------------------------------------------
-
-
-def test_data_sets_and_network():
-    class Split(list):
-        name, task, images = "my_set", "binary", np.zeros((3, 28, 28, 1))
-
-    train, test = Split(range(2000)), Split(range(3))
-    train.split, test.split = "train", "test"
-    said = words.data_sets(train, test)
-    assert said == r"my\_set has 2,000 train and 3 test images of 28x28x1; the task is binary."
-    weights = [SimpleNamespace(numel=lambda: 1200)] * 2
-    normalise = SimpleNamespace(mean=0.5, std=0.25)
-    model = SimpleNamespace(parameters=lambda: weights, normalise=normalise, origin="random weights")
+def test_data_sets_network_predictions_and_temperature():
+    rows = pd.DataFrame(dict(image=[0, 1] * 3, corruption="fog", severity=[0, 0, 1, 1, 2, 2]))
+    sets = [MagicMock(split=split, images=np.zeros((3, 28, 28, 1)), task="binary") for split in ("a", "b")]
+    for part, n in zip(sets, (2000, 3), strict=True):
+        part.name, part.__len__.return_value = "my_set", n
+    said = words.data_sets(*sets)
+    assert said == r"my\_set has 2,000 a and 3 b images of 28x28x1; the task is binary."
+    model = MagicMock(origin="random weights", **{"parameters.return_value": [], "normalise.mean": 0.5})
     said = words.network("resnet18", model)
-    assert "resnet18 has 2,400 parameters and random weights" in said and "mean 0.5 and spread 0.25" in said
+    assert "resnet18 has 0 parameters and random weights. Grey levels are normalised by mean 0.5 and" in said
+    assert words.predictions(rows) == "There are 6 predictions: of 2 images under 3 conditions."
+    assert "1.05" in words.temperature(1.051, used=False) and "not used" in words.temperature(1, used=False)
+    assert "It is used" in words.temperature(1, used=True)
 
 
 def test_the_corruption_that_changes_most():
@@ -92,19 +85,14 @@ def test_the_kept_epoch_and_what_training_cost(best, expected):
     assert "took 16 s, with 50 training images per second" in said and "40 MB, on the GPU 0 MB" in said
 
 
-# -- Scores ------------------------------------------------------------------------------------------
-
-
-def scored(clean=(0.9, 0.85, 0.95), drops=((0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05))):
-    """AUC and ECE, clean and under a corruption for each drop."""
-    rows = []
-    for metric in ("auc", "ece"):
-        rows.append(("clean", 0, "all", metric, *clean, 0.0, 0.0, 0.0))
-        rows += [
-            (f"c_{i}", 5, "all", metric, clean[0] - drop[0], 0.0, 1.0, *drop) for i, drop in enumerate(drops)
-        ]
-    columns = ["corruption", "severity", "class", "metric", "value", "low", "high"]
-    return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
+def scored(clean=(0.9, 0.85, 0.95)):
+    """AUC and ECE, clean and under three corruptions, that lower, hardly change and raise them."""
+    drops = [(0, 0, 0), (0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05)]
+    frame = pd.DataFrame(drops, columns=["drop", "drop_low", "drop_high"]).assign(low=0.0, high=1.0)
+    frame = frame.assign(corruption=["clean", "c_0", "c_1", "c_2"], severity=[0, 5, 5, 5])
+    frame["value"] = clean[0] - frame["drop"]
+    frame.loc[0, ["low", "high"]] = clean[1:]
+    return pd.concat([frame.assign(metric=metric) for metric in ("auc", "ece")]).assign(**{"class": "all"})
 
 
 def ratios(**rows):
@@ -115,14 +103,6 @@ def ratios(**rows):
 
 def say_errors(errors, reference="theirs", size=28, suite="thesis"):
     return words.errors(errors, reference, size=size, suite=suite)
-
-
-def test_predictions_and_temperature():
-    rows = dict(image=[0, 1] * 3, corruption=["clean"] * 2 + ["fog"] * 4, severity=[0, 0, 1, 1, 2, 2])
-    said = words.predictions(pd.DataFrame(rows))
-    assert said == "There are 6 predictions: of 2 images under 3 conditions."
-    assert "1.05" in words.temperature(1.051, used=False) and "not used" in words.temperature(1, used=False)
-    assert "It is used" in words.temperature(1, used=True)
 
 
 def test_what_the_scores_say():
@@ -138,7 +118,7 @@ def test_what_the_scores_say():
 
 
 def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
-    bare = scored().assign(**BARE)
+    bare = scored().assign(**dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan))
     errors = ratios(be=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
     said = [words.scores(bare), words.calibration(bare), say_errors(errors)]
     assert "is 0.900.\nIt drops most under c 0 at severity 5, by 0.300." in said[0]
@@ -170,22 +150,13 @@ def test_errors_without_a_reference_or_of_several_labels():
     assert "rBE is not defined." in say_errors(ratios(rbe=(np.nan,) * 3))
 
 
-@pytest.mark.parametrize(
-    ("reference", "size", "suite", "alike"),
-    [
-        ("alexnet", 28, "medmnist-c:pneumoniamnist", False),
-        ("alexnet", 224, "thesis", False),
-        ("alexnet", 224, "medmnist-c:pneumoniamnist", True),
-        ("theirs", 28, "thesis", True),
-    ],
-)
-def test_alexnets_figures_are_of_another_size_or_suite(reference, size, suite, alike):
-    said = say_errors(ratios(be=(0.75, 0.5, 0.9)), reference, size, suite)
-    assert ("This is not like with like" not in said) == alike
-    assert (f"this run has {size} px and the suite {suite}" not in said) == alike
-
-
-# -- Maps --------------------------------------------------------------------------------------------
+def test_alexnets_figures_are_of_another_size_or_suite():
+    errors = ratios(be=(0.75, 0.5, 0.9))
+    for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
+        said = say_errors(errors, "alexnet", size, suite)
+        assert "not like with like" in said and f"this run has {size} px and the suite {suite}" in said
+    assert "like with" not in say_errors(errors, "alexnet", 224, "medmnist-c:pneumoniamnist")
+    assert "like with" not in say_errors(errors)
 
 
 def moves(**drifts):
@@ -220,8 +191,7 @@ def test_the_declared_map_and_its_degenerate_maps():
     said = words.headline(drift, severity=5)
     assert "gradcam at x, severity 5 (at most a tenth of the maps degenerate)" in said
     assert "2 of its 40 maps are degenerate, 2 of 20 at severity 5." in said
-    worse = words.headline(moves(gradcam=[1.0, np.nan]), severity=5)
-    assert "no layer has at most a tenth" in worse
+    assert "no layer has at most a tenth" in words.headline(moves(gradcam=[1.0, np.nan]), severity=5)
 
 
 def test_twins_and_near_twins_are_named_apart():
@@ -246,11 +216,12 @@ def test_the_normalised_drift_of_one_map():
 
 def test_which_maps_fail_randomisation():
     limits = dict(a=(0.6, 0.8, 9), b=(-0.2, 0.5, 9), c=(0.4, 0.7, 9), d=(np.nan, np.nan, 0), e=(0.6, 0.9, 3))
+    same = dict(test="randomisation", stage="all")
     rows = [
-        dict(method=m, layer=layer, test="randomisation", stage="all", images=n,
-             value=low, low=low, high=high)
-        for m, (low, high, n) in limits.items() for layer in ("layer1.0", "layer4.1")
-    ]  # fmt: skip
+        dict(method=m, layer=layer, images=n, value=low, low=low, high=high, **same)
+        for m, (low, high, n) in limits.items()
+        for layer in ("layer1.0", "layer4.1")
+    ]
     twin = [dict(row, method="twin") for row in rows[2:4]]  # the map of b again: it does not count
     said = words.randomisation(pd.DataFrame([*rows, *twin]), 9)
     assert said.startswith("The check uses 9 images.\n\n- 2 of 10 maps fail randomisation")
@@ -290,9 +261,6 @@ def test_the_worst_case():
     assert "gradcam at layer4.1, 4 images: an attack moves the map by RMSE 0.34 (0.30 to 0.40)" in said
     assert "by 0.05; the image changes by 1.7 grey levels" in said and said.endswith("kept in 100%.")
     assert words.worst_case(rows[:0]).startswith("No attack was made")
-
-
-# -- Localisation ------------------------------------------------------------------------------------
 
 
 def places(clean, **dirty):
@@ -349,9 +317,7 @@ def test_missing_a_small_lesion_every_time_may_be_chance(images, expected):
 def test_still_looks_is_judged_by_the_paired_difference():
     """All of the interval lies above the mean of chance, but not image by image; and the other way round."""
     rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))
-    rows["above_low"] = [0.3, -0.01, 0.01]
-    rows["above_high"] = 0.5
-    said = say(rows)
+    said = say(rows.assign(above_low=[0.3, -0.01, 0.01], above_high=0.5))
     assert "not shown to differ from chance under fog (9 of 12 images); more than chance under snow" in said
 
 

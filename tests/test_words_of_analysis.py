@@ -9,12 +9,9 @@ from medrob import words
 HEAD = dict(method="gradcam", layer="deep")
 AT = HEAD | dict(severity=5)
 NOTHING = (np.nan,) * 4
-CLEAR, WRONG, NULL, UNSURE = (
-    (0.7, 0.4, 0.9, 0.01),
-    (-0.7, -0.9, -0.4, 0.01),
-    (0.0, -0.08, 0.09, 0.8),
-    (0.2, -0.1, 0.5, 0.2),
-)
+CLEAR, WRONG = (0.7, 0.4, 0.9, 0.01), (-0.7, -0.9, -0.4, 0.01)
+NULL, UNSURE = (0.0, -0.08, 0.09, 0.8), (0.2, -0.1, 0.5, 0.2)
+WARNS, NO_WARNING = (0.8, 0.7, 0.9, 0.001), (0.5, 0.46, 0.54, 0.9)
 
 
 def corrected(across=np.nan, **kinds):
@@ -31,29 +28,34 @@ def corrected(across=np.nan, **kinds):
     return pd.DataFrame(rows).assign(corruption="all", across_classes=across, **HEAD)
 
 
-# -- Links -------------------------------------------------------------------------------------------
+LESS_SURE, OTHER_SIGN = (0.7, 0.4, 0.9, 0.06), (0.7, -0.1, 0.9, 0.01)
 
 
 @pytest.mark.parametrize(
-    ("within", "partial", "expected"),
+    ("plain", "partial", "expected"),
     [
-        (CLEAR, CLEAR, "moves the map more costs more AUC; this goes beyond what the RMSE"),
+        (CLEAR, CLEAR, "the corruption that moves the map more costs more AUC; this goes beyond what"),
         (CLEAR, UNSURE, "moves the map more costs more AUC; this is not shown to go beyond"),
         (WRONG, NOTHING, "moves the map more costs less AUC; this is not shown to go beyond"),
-        ((0.7, 0.4, 0.9, 0.06), CLEAR, "drift and loss of AUC are not shown to be linked."),
-        ((0.7, -0.1, 0.9, 0.01), CLEAR, "drift and loss of AUC are not shown to be linked."),
+        (LESS_SURE, CLEAR, "drift and loss of AUC are not shown to be linked."),
+        (OTHER_SIGN, CLEAR, "drift and loss of AUC are not shown to be linked."),
         (NULL, CLEAR, "drift and loss of AUC are not linked to any extent that matters."),
-        (NOTHING, NOTHING, "nothing to correlate"),
+        (NOTHING, NOTHING, "there is nothing to correlate"),
     ],
 )
-def test_the_association(within, partial, expected):
-    said = words.association(corrected(pooled=CLEAR, within=within, partial=partial))
-    assert expected in said and "nan" not in said
-    if np.isfinite(within[0]):
-        value, low, high, p = within
-        begin = f"Within a severity it is {value:+.2f} ({low:+.2f} to {high:+.2f}, Holm p = "
-        assert begin + f"{p:.3f}".replace("0.", ".") in said
-    assert ("explains not defined." in said) == (np.isnan(partial[0]) and np.isfinite(within[0]))
+def test_links_between_conditions_and_image_by_image(plain, partial, expected):
+    said = words.association(corrected(pooled=CLEAR, within=plain, partial=partial))
+    image = words.per_image(corrected(image=plain, beyond=partial, across=0.37))
+    assert expected in said and "nan" not in said + image
+    same = expected.replace("corruption that moves the map more costs", "image whose map moves more loses")
+    assert same.replace("moves the map more costs", "moves more loses").replace("AUC", "margin") in image
+    if np.isfinite(plain[0]):
+        value, low, high, p = plain
+        interval = f"{value:+.2f} ({low:+.2f} to {high:+.2f}, Holm p = {p:.3f}".replace("= 0.", "= .")
+        assert f"Within a severity it is {interval}" in said
+        assert f"over images is {interval}" in image and "it is +0.37." in image
+        assert "Across classes" not in words.per_image(corrected(image=plain, beyond=partial))
+        assert ("explains not defined." in said) == np.isnan(partial[0])
 
 
 @pytest.mark.parametrize(
@@ -69,47 +71,21 @@ def test_what_severity_makes_of_the_pooled_correlation(pooled, within, expected)
     assert expected in said and "resample images, not corruptions; p exchanges corruptions" in said
 
 
-@pytest.mark.parametrize(
-    ("image", "beyond", "expected"),
-    [
-        (CLEAR, CLEAR, "moves more loses more margin; this goes beyond"),
-        (WRONG, CLEAR, "moves more loses less margin; this is not shown to go beyond"),
-        (NULL, CLEAR, "not linked to any extent that matters"),
-        (UNSURE, NOTHING, "not shown to be linked"),
-        (NOTHING, NOTHING, "nothing to correlate"),
-    ],
-)
-def test_image_by_image(image, beyond, expected):
-    said = words.per_image(corrected(image=image, beyond=beyond, across=0.37))
-    assert expected in said and "nan" not in said
-    assert ("Across classes, whose maps and margins differ anyway, it is +0.37." in said) == (
-        image != NOTHING
-    )
-    assert "Across classes" not in words.per_image(corrected(image=image, beyond=beyond))
-
-
-# -- Warnings ----------------------------------------------------------------------------------------
-
-
 def failures(*auroc, **columns):
     """The row of drift of the declared map, flipped at severity 5, and one of a baseline."""
     row = dict(severity=5, event="flipped", signal="drift", events=30, cases=100, lost=0, lost_events=0,
                compared=80, compared_events=25, within="shot_noise, snow",
                across_classes=0.8, **HEAD)  # fmt: skip
-    row |= dict(zip(("auroc", "low", "high", "p"), auroc, strict=True))
-    row |= columns
+    row |= dict(zip(("auroc", "low", "high", "p"), auroc, strict=True)) | columns
     return pd.DataFrame([row, row | dict(signal="entropy", method="", layer="", auroc=0.6)])
 
 
 @pytest.mark.parametrize(
     ("auroc", "expected"),
     [
-        (
-            (0.7, 0.6, 0.8, 0.01),
-            "Drift warns of a flip: AUROC within a class 0.70 (0.60 to 0.80, Holm p = .010)",
-        ),
+        ((0.7, 0.6, 0.8, 0.01), "warns of a flip: AUROC within a class 0.70 (0.60 to 0.80, Holm p = .010)"),
         ((0.7, 0.4, 0.8, 0.01), "is not shown to warn of a flip"),
-        ((0.5, 0.46, 0.54, 0.9), "does not warn of a flip"),
+        (NO_WARNING, "does not warn of a flip"),
         ((0.3, 0.2, 0.4, 0.01), "is smaller where the prediction flips"),
         (NOTHING, "nothing to detect"),
     ],
@@ -120,11 +96,8 @@ def test_drift_as_a_warning(auroc, expected):
     if np.isfinite(auroc[0]):
         assert "across classes 0.80." in said
         assert "rests on 80 corrupted images, 25 of them flipped: those under shot noise, snow" in said
-
-
-def test_images_without_a_map_are_counted_and_nothing_more_is_said_than_there_is():
-    rows = failures(0.7, 0.6, 0.8, 0.01, lost=3, lost_events=1, compared=100, across_classes=np.nan)
-    said = words.failure(rows, corrected(warning=CLEAR))
+    rows = failures(*auroc, lost=3, lost_events=1, compared=100, across_classes=np.nan)
+    said = words.failure(rows, corrected(warning=auroc))
     assert "31 of 103 predictions flipped.\n3 corrupted images, 1 of them flipped, have a degenerate" in said
     assert "rests on" not in said and "across" not in said
 
@@ -138,9 +111,8 @@ def signals(*rows):
 
 def test_drift_beside_what_needs_no_map():
     doubt = [(name, 0.6, 0.7, 0.2, 0.1, 0.3) for name in ("low confidence", "entropy", "small margin")]
-    said = words.beside(
-        signals(*doubt, ("image rmse", 0.3, 0.4, 0.5, -0.1, 0.6), ("other", 0.9, 1.0, -0.1, -0.2, -0.05))
-    )
+    rmse, other = ("image rmse", 0.3, 0.4, 0.5, -0.1, 0.6), ("other", 0.9, 1.0, -0.1, -0.2, -0.05)
+    said = words.beside(signals(*doubt, rmse, other))
     assert "Prediction flipped: drift has an AUROC of 0.80, " in said
     assert "better than low confidence, entropy, small margin (0.60) by +0.20 (+0.10 to +0.30);" in said
     assert "not distinguishable from image rmse (0.30, below chance, 0.70 the other way round) by" in said
@@ -149,23 +121,21 @@ def test_drift_beside_what_needs_no_map():
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
 
 
-@pytest.mark.parametrize(("p", "expected"), [(0.001, "but it stays above"), (0.4, "not shown to be above")])
-def test_the_best_map_is_optimistic(p, expected):
+@pytest.mark.parametrize(
+    ("p", "warn", "expected"),
+    [(0.001, "1 warn, 1 are not", "but it stays above"), (0.4, "2 are not", "not shown to be above")],
+)
+def test_the_best_map_is_optimistic_or_the_declared_one(p, warn, expected):
     top = failures(0.9, 0.7, 0.95, p, layer="shallow", lost_events=2)
     rows = pd.concat([failures(0.6, 0.4, 0.8, 0.3), top[:1]], ignore_index=True)
     said = words.best(rows, **AT)
-    assert f"1 {'warn' if p < 0.01 else 'are not shown to warn'}" in said or "2 are not shown to warn" in said
+    assert f"Of 2 maps (a method at a layer, Holm over all of them), {warn} shown to warn." in said
     assert "chosen after looking, is gradcam at shallow: AUROC 0.90 (0.70 to 0.95, Holm p = " in said
     assert "from 80 corrupted images with 25 flipped, without 2 that have no map." in said
     assert "The declared one is gradcam at deep: AUROC 0.60 (0.40 to 0.80, uncorrected p = .300)" in said
     assert expected in said
-
-
-def test_the_declared_map_may_be_the_best_or_none():
     said = words.best(failures(0.7, 0.6, 0.8, 0.01), **AT)
-    assert (
-        said.startswith("Of 1 map (") and "The declared one, gradcam at deep, warns best: AUROC 0.70" in said
-    )
+    assert said.startswith("Of 1 map (") and "declared one, gradcam at deep, warns best: AUROC 0.70" in said
     assert "no map can be chosen" in words.best(failures(*NOTHING), **AT)
 
 
@@ -188,11 +158,8 @@ def test_what_drift_adds(gain, expected):
 
 def set_aside(spared=(0.1, 0.05, 0.2), saved=(0.1, 0.05, 0.2), wrong=0.49, rmse=0.366):
     """The areas of drift, low confidence, the RMSE of the image and the best order."""
-    rows = pd.DataFrame(
-        dict(
-            signal=["drift", "low confidence", "image rmse", "best possible"], area=[0.277, 0.41, rmse, 0.145]
-        )
-    )
+    areas = {"drift": 0.277, "low confidence": 0.41, "image rmse": rmse, "best possible": 0.145}
+    rows = pd.Series(areas, name="area").rename_axis("signal").reset_index()
     for stem, ends in (("spared", spared), ("saved", saved)):
         rows[[stem, f"{stem}_low", f"{stem}_high"]] = ends
     return rows.assign(low=0.2, high=0.3, wrong=wrong, **AT)
@@ -201,26 +168,20 @@ def set_aside(spared=(0.1, 0.05, 0.2), saved=(0.1, 0.05, 0.2), wrong=0.49, rmse=
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        ({}, ("0.277 (0.200 to 0.300), better than chance.", "That is better than low confidence (0.410);")),
+        ({}, ("0.277 (0.200 to 0.300), better than chance.", "That is better than low confidence (0.410);",
+              "no map, image rmse does best (0.366).", "The best possible order leaves 0.145.")),
         (dict(spared=(0, -1, 1)), ("not shown to be better than chance",)),
-        (
-            dict(spared=(-1, -2, -0.5), saved=(0, -1, 1)),
-            ("worse than chance", "not distinguishable from low"),
-        ),
-        ({}, ("no map, image rmse does best (0.366).", "The best possible order leaves 0.145.")),
+        (dict(spared=(-1, -2, -0.5), saved=(0, -1, 1)), ("worse than chance", "not distinguishable from")),
         (dict(rmse=0.5), ("low confidence (0.410).",)),
         (dict(wrong=0), ("no prediction is wrong",)),
         (dict(wrong=1.0), ("every prediction is wrong",)),
     ],
-)
+)  # fmt: skip
 def test_setting_images_aside(options, expected):
     said = words.risk(set_aside(**options))
     assert all(part in said for part in expected)
     assert "49% of the predictions" in said or "changes nothing" in said
     assert "no map is usable" in words.risk(set_aside()[:0])
-
-
-# -- Answers -----------------------------------------------------------------------------------------
 
 
 def all_tests(within, image, warning, partial=CLEAR, beyond=CLEAR, pooled=CLEAR):
@@ -229,17 +190,12 @@ def all_tests(within, image, warning, partial=CLEAR, beyond=CLEAR, pooled=CLEAR)
     return corrected(within=within, image=image, warning=warning, **more)
 
 
-WARNS, NO_WARNING = (0.8, 0.7, 0.9, 0.001), (0.5, 0.46, 0.54, 0.9)
-
-
 @pytest.mark.parametrize(
     ("tests", "last"),
     [
         (all_tests(CLEAR, CLEAR, WARNS), "goes with loss of performance here in all 3 ways asked."),
-        (
-            all_tests(CLEAR, CLEAR, WARNS, UNSURE, UNSURE),
-            "in 2 of the 2 where that is asked, it is not shown to tell more than the RMSE of the image.",
-        ),
+        (all_tests(CLEAR, CLEAR, WARNS, UNSURE, UNSURE),
+         "in 2 of the 2 where that is asked, it is not shown to tell more than the RMSE of the image."),
         (all_tests(CLEAR, CLEAR, NOTHING), "in 2 of the 3 ways asked (not defined in 1)."),
         (all_tests(NULL, WRONG, NO_WARNING), "does not go with loss of performance here."),
         (all_tests(UNSURE, NULL, NO_WARNING), "is not shown to go with loss of performance here: no in 2, "
@@ -260,11 +216,8 @@ def test_each_question_has_its_answer_with_the_number():
     )
     assert lines[1].endswith("margin? No, or too little to matter: +0.00 (-0.08 to +0.09, Holm p = .800).")
     assert lines[2].endswith("flips? Yes: 0.80 (0.70 to 0.90, Holm p = .001).")
-    tests = all_tests(UNSURE, NOTHING, WARNS, pooled=(0.9, 0.8, 0.95, 0.1))
-    lines = words.answer(tests).split("\n")
-    assert (
-        "Over all severities the rank correlation is +0.90 (+0.80 to +0.95), but that is the work" in lines[0]
-    )
+    lines = words.answer(all_tests(UNSURE, NOTHING, WARNS, pooled=(0.9, 0.8, 0.95, 0.1))).split("\n")
+    assert "Over all severities the rank correlation is +0.90 (+0.80 to +0.95), but that is the" in lines[0]
     assert lines[1].endswith("Not defined: there is too little to go by.")
 
 
@@ -276,36 +229,22 @@ def test_each_question_has_its_answer_with_the_number():
         ([True, False], "yes", "1 of 2 maps of gradcam at deep are degenerate and left out. Counted as"),
         ([True, False], "no", "- Counted as the largest drift, 'Does it?' is answered 'no', not 'yes'."),
     ],
-)  # fmt: skip
+)
 def test_degenerate_maps_counted_either_way(flat, verdict, expected):
     drift = pd.DataFrame(dict(degenerate=flat)).assign(**HEAD)
-    extremes = pd.DataFrame([dict(kind="per image", verdict=verdict, counted_as="the largest drift")])
-    extremes = extremes.assign(question="Does it?")
-    assert expected in words.sensitivity(extremes, all_tests(CLEAR, CLEAR, WARNS), drift)
-
-
-# -- Side by side ------------------------------------------------------------------------------------
-
-
-def asked(**verdicts):
-    """{run: its answers} -> the answers of the runs."""
-    rows = [
-        dict(run=run, question=f"Does {i}?", verdict=verdict, conditions="fog 1-5")
-        for run, answers in verdicts.items() for i, verdict in enumerate(answers)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
+    extreme = dict(kind="per image", verdict=verdict, counted_as="the largest drift", question="Does it?")
+    assert expected in words.sensitivity(pd.DataFrame([extreme]), all_tests(CLEAR, CLEAR, WARNS), drift)
 
 
 def test_answers_from_run_to_run():
-    both = asked(my_run=["yes", "no"], b=["yes", "yes"])
+    given = [("my_run", 0, "yes"), ("my_run", 1, "no"), ("b", 0, "yes"), ("b", 1, "yes")]
+    both = pd.DataFrame(given, columns=["run", "question", "verdict"]).assign(conditions="fog 1-5")
     assert words.answers(both).split("\n") == [
-        r"- Does 0? yes in 2 (my\_run, b).", r"- Does 1? yes in 1 (b); no in 1 (my\_run).", "",
+        r"- 0 yes in 2 (my\_run, b).", r"- 1 yes in 1 (b); no in 1 (my\_run).", "",
         "Over these 2 runs, 1 of 2 questions have the answer yes in every run.",
     ]  # fmt: skip
-    other = both.assign(conditions=["fog 1"] * 2 + ["snow 2"] * 2)
-    assert r"different conditions, and were asked about these (my\_run: fog 1; b: snow 2)." in words.answers(
-        other
-    )
+    said = words.answers(both.assign(conditions=["fog 1"] * 2 + ["snow 2"] * 2))
+    assert r"different conditions, and were asked about these (my\_run: fog 1; b: snow 2)." in said
 
 
 def compared(difference=(0.1, 0.05, 0.2), **columns):
@@ -316,9 +255,7 @@ def compared(difference=(0.1, 0.05, 0.2), **columns):
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
     frame[["difference", "difference_low", "difference_high"]] = difference
-    second = frame["run"] == "two"
-    for column, value in columns.items():
-        frame.loc[second, column] = value
+    frame.loc[frame["run"] == "two", list(columns)] = list(columns.values())
     return frame
 
 
@@ -333,48 +270,34 @@ def compared(difference=(0.1, 0.05, 0.2), **columns):
         (compared(pairing="independent"), "They are on other images, so the intervals are those of"),
         (compared(left_out="snow 2"), "Of two, snow 2 is left out, as not every run has it."),
     ],
-)  # fmt: skip
+)
 def test_runs_beside_the_first(table, expected):
     said = words.runs(table)
     assert expected in said and "- two against one: " in said and "nan" not in said
-
-
-def test_one_run_has_nothing_beside_it():
     alone = compared()[:3]
     assert words.runs(alone) == "There is one run: there is nothing to compare it with."
     assert "one network, trained with 2 seeds" in words.runs(alone.assign(seeds=2))
 
 
-def ranked(methods="abc", runs=("x",), fails=()):
-    """Methods in order, with ranks that are told apart."""
-    rows = [
-        dict(run=run, method=m, layer="deep", rank=i, rank_low=i, rank_high=i, same_as="", fails=m in fails)
-        for run in runs for i, m in enumerate(methods, 1)
-    ]  # fmt: skip
-    return pd.DataFrame(rows)
-
-
-def agreed(runs=1, w=np.nan, p=np.nan, methods=3):
-    return pd.Series(dict(runs=runs, w=w, p=p, methods=methods))
-
-
-def test_the_order_of_the_methods():
-    said = words.ranks(ranked(fails="b"), agreed())
-    assert said.startswith("From the steadiest map to the least steady: a, b, c.\nSteady or not, b failed")
-    close = ranked().assign(rank_high=[2, 2, 3])
-    assert "steady: a ≈ b, c (≈: the data do not tell their ranks apart)." in words.ranks(close, agreed())
-    assert "No method can be ranked" in words.ranks(ranked().assign(rank=np.nan), agreed())
+RANKED = pd.DataFrame(dict(run="x", method=[*"abc"], rank=[1, 2, 3], layer="deep", same_as="", fails=False))
+RANKED = RANKED.assign(rank_low=RANKED["rank"], rank_high=RANKED["rank"])
 
 
 @pytest.mark.parametrize(
-    ("agreement", "expected"),
+    ("runs", "w", "p", "methods", "expected"),
     [
-        (agreed(), "There is one run, so"),
-        (agreed(2, methods=2), "too few methods"),
-        (agreed(2, 0.75, 0.2), "with 2 runs of 3 methods: p is at least 0.17 (Kendall's W = 0.75)."),
-        (agreed(3, 0.9, 0.01, 4), "The 3 runs agree on the order: Kendall's W = 0.90, uncorrected p = .010."),
-        (agreed(3, 0.3, 0.4, 4), "The 3 runs are not shown to agree on the order"),
+        (1, np.nan, np.nan, 3, "There is one run, so"),
+        (2, np.nan, np.nan, 2, "too few methods"),
+        (2, 0.75, 0.2, 3, "with 2 runs of 3 methods: p is at least 0.17 (Kendall's W = 0.75)."),
+        (3, 0.9, 0.01, 4, "The 3 runs agree on the order: Kendall's W = 0.90, uncorrected p = .010."),
+        (3, 0.3, 0.4, 4, "The 3 runs are not shown to agree on the order"),
     ],
-)  # fmt: skip
-def test_whether_runs_agree_on_the_order(agreement, expected):
-    assert expected in words.ranks(ranked(), agreement)
+)
+def test_the_order_of_the_methods_and_whether_runs_agree_on_it(runs, w, p, methods, expected):
+    agreed = pd.Series(dict(runs=runs, w=w, p=p, methods=methods))
+    assert expected in words.ranks(RANKED, agreed)
+    said = words.ranks(RANKED.assign(fails=[False, True, False]), agreed)
+    assert said.startswith("From the steadiest map to the least steady: a, b, c.\nSteady or not, b failed")
+    close = RANKED.assign(rank_high=[2, 2, 3])
+    assert "steady: a ≈ b, c (≈: the data do not tell their ranks apart)." in words.ranks(close, agreed)
+    assert "No method can be ranked" in words.ranks(RANKED.assign(rank=np.nan), agreed)

@@ -2,5 +2,3 @@
 
 from medrob.report.pages import write
 from medrob.report.runs import overview, verify
-
-__all__ = ["overview", "verify", "write"]

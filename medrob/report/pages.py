@@ -24,13 +24,7 @@ CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
 
 def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = None) -> Path:
-    """Write the report: all runs, or some, at a glance, what each has found, and its executed notebooks.
-
-    Args:
-        folder: made anew; a report that lies there is replaced once the new one is whole.
-
-    Returns:
-        The path of its ``index.html``.
+    """Write the report of all runs, or some, into a folder that is made anew; the path of its ``index.html``.
 
     Raises:
         FileNotFoundError: there are no runs. ValueError: the folder holds something else than a report.

@@ -54,10 +54,8 @@ def _state(run: Run) -> str:
 
 
 def verify(run: Run) -> list[str]:
-    """What is missing or altered in a run, in words; nothing if all is as it was made.
-
-    The checksums of all files are made again: of tables, executed notebooks, figures and tables for the
-    thesis, and of the data.
+    """What is missing or altered in a run, in words: of its tables, executed notebooks and data, and of the
+    figures and tables for the thesis.
     """
     stages = run.record["stages"]
     if not stages:
@@ -98,7 +96,6 @@ def _exported(folder: Path, stages: set[str]) -> Iterator[str]:
 
 
 def _altered(folder: Path, files: Mapping[str, str], advice: str) -> Iterator[str]:
-    """What is missing or altered of files with these checksums."""
     for name, made in files.items():
         where = f"{folder.parent.name}/{folder.name}/{name}"
         if not (folder / name).exists():

@@ -39,10 +39,9 @@ def per_image(tests: pd.DataFrame) -> str:
 def _link(plain: Row, partial: Row, claim: str, loss: str) -> str:
     """What a correlation shows, and whether it goes beyond what the RMSE of the image explains."""
     verdict = judged(plain, "correlation")
-    more = "more" if verdict == YES else "less"
     goes = "goes" if judged(partial, "correlation") == verdict else "is not shown to go"
     key = verdict if verdict in (NO, OPEN) else YES
-    return say("link", key, claim=claim, more=more, loss=loss, goes=goes)
+    return say("link", key, claim=claim, loss=loss, more="more" if verdict == YES else "less", goes=goes)
 
 
 def _over_severities(kinds: pd.DataFrame) -> str:
@@ -56,8 +55,7 @@ def _over_severities(kinds: pd.DataFrame) -> str:
 def failure(failure: pd.DataFrame, tests: pd.DataFrame) -> str:
     """Does drift warn of a flipped prediction?"""
     kinds, severity = declared_kinds(tests), failure["severity"].max()
-    test = kinds.loc[analysis.flip(severity)]
-    rows = warnings_at(failure, severity, "flipped")
+    test, rows = kinds.loc[analysis.flip(severity)], warnings_at(failure, severity, "flipped")
     row = rows_of(rows, test["method"], test["layer"], "failure").iloc[0]
     verdict, across = judged(test, "auroc"), row["across_classes"]
     lost = "lost" if row["lost"] else ""

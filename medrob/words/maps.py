@@ -68,8 +68,7 @@ def twins(drift: pd.DataFrame, alike: pd.DataFrame | None = None) -> str:
 def normalised(strata: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
     """How far a map moves where 1 is another image's map: all, preserved and flipped predictions."""
     rows = rows_of(strata[strata["severity"] == severity], method, layer, "strata").to_dict("records")
-    numbers = [number(row, form=".2f", note=count(row["images"], "image")) for row in rows]
-    lines = [f"{row['stratum']}: {value}" for row, value in zip(rows, numbers, strict=True)]
+    lines = [f"{r['stratum']}: {number(r, form='.2f', note=count(r['images'], 'image'))}" for r in rows]
     return text(say("normalised", "title", map=rows[0], severity=severity), lines)
 
 

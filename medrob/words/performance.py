@@ -27,8 +27,7 @@ def distances(distances: pd.DataFrame) -> str:
 
 def network(arch: str, model: Any) -> str:
     """The size of the network, where its weights come from, and how it normalises grey levels."""
-    size = sum(weights.numel() for weights in model.parameters())
-    return say("network", "size", arch=arch, size=size, model=model)
+    return say("network", "size", arch=arch, model=model, size=sum(w.numel() for w in model.parameters()))
 
 
 def training(history: pd.DataFrame, best: int) -> str:
@@ -115,5 +114,4 @@ def errors(errors: pd.DataFrame | None, reference: str, *, size: int, suite: str
 def error_title(errors: pd.DataFrame, reference: str) -> str:
     """The caption of the table of errors, which names the reference only where something is compared."""
     compared = set(errors["metric"]) != {"excess"}
-    how = f"relative to those of {reference}" if compared else "balanced error minus that of clean images"
-    return f"Errors under corruption: {how}."
+    return say("error_title", "relative" if compared else "balanced", reference=reference)
