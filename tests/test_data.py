@@ -49,9 +49,8 @@ def test_phantom():
     images, labels, masks = phantom.generate("val", size=28, limit=30, seed=4)
     assert (ds.images == images).all() and (ds.labels == labels).all() and (ds.masks == masks).all()
     assert (ds.task, ds.class_names, ds.split) == ("multiclass", phantom.CLASSES, "val")
-    assert ds.counts == dict.fromkeys(phantom.CLASSES, 10)
-    assert (ds.num_classes, ds.channels, len(ds)) == (3, 1, 30)
-    assert load("phantom", "val", size=0, limit=1).images.shape == (1, 48, 48, 1)
+    assert (ds.num_classes, ds.channels, len(ds), set(ds.counts.values())) == (3, 1, 30, {10})
+    assert load("phantom", limit=1).images.shape == (1, 48, 48, 1)
     assert (load("phantom:0.9", "val", size=28, limit=30, seed=4).images != ds.images).any()
 
 
@@ -62,6 +61,7 @@ def test_phantom():
         ("phantom:2", 0, r"give 'phantom' or 'phantom:0.8' \(confounder, 0-1"),
         ("phantom:nan", 0, r"confounder, 0-1"),
         ("phantom", 27, "size is 27; .* 28 to 224"),
+        ("phantom", 225, "size is 225; .* 28 to 224"),
         ("fantom", 0, "dataset='fantom' is unknown; .*pneumoniamnist"),
         ("", 0, "dataset='' is unknown"),
         ("breastmnist", 32, "MedMNIST comes in 28, 64, 128, 224 pixels"),
@@ -115,6 +115,9 @@ def test_paths_start_here_or_at_home(npz, home, monkeypatch):
     assert len(load("own.npz")) == 12
     with pytest.raises(FileNotFoundError, match=r"no file or folder 'none.npz', neither in .* nor in"):
         load("none.npz")
+    Path("notes.txt").write_text("")
+    with pytest.raises(ValueError, match=r"'notes.txt': give an .npz, a .csv or .parquet table, or a folder"):
+        load("notes.txt")
 
 
 def test_resize(npz):
@@ -160,8 +163,7 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
 def test_real_pneumonia():
     if not PNEUMONIA.exists():
         pytest.skip(f"{PNEUMONIA} is not there")
-    counts = {"train": 4708, "val": 524, "test": 624}
-    for split, count in counts.items():
+    for split, count in {"train": 4708, "val": 524, "test": 624}.items():
         ds = load(str(PNEUMONIA), split)
         assert ds.images.shape == (count, 28, 28, 1) and sum(ds.counts.values()) == count
         assert (ds.task, ds.class_names, ds.name) == ("binary", ("normal", "pneumonia"), "pneumoniamnist")
@@ -200,7 +202,6 @@ HUGE = "label 1000000000000 stands for more than 1000 classes"
     ("changes", "kind", "message"),
     [
         ({"test_images": np.zeros((12, 10, 10), np.float32)}, TypeError, "images are float32; give a uint8"),
-        ({"test_images": np.zeros((12, 10, 10), np.int64)}, TypeError, "images are int64"),
         *(({"test_images": np.zeros(s, np.uint8)}, ValueError, "images have shape") for s in SHAPES),
         ({"test_images": np.zeros((11, 10, 10), np.uint8)}, ValueError, "for 11 images"),
         ({"test_labels": np.full((12, 1), np.nan)}, TypeError, "labels are float64; give class numbers"),
@@ -229,17 +230,6 @@ def test_truncated_files(npz):
         file.write_bytes(whole[:keep])
         with pytest.raises(ValueError, match=r"own.npz: .*(damaged or truncated|is refused)"):
             load(str(file))
-
-
-def test_a_flipped_byte_never_passes_unseen(npz):
-    file = Path(npz())
-    whole, expected = file.read_bytes(), load(npz()).fingerprint
-    for place in range(60, len(whole), len(whole) // 40):
-        file.write_bytes(whole[:place] + bytes([whole[place] ^ 0xFF]) + whole[place + 1 :])
-        try:
-            assert load(str(file)).fingerprint == expected  # a byte that does not matter
-        except (ValueError, TypeError) as error:
-            assert "own" in str(error)
 
 
 def test_files_that_are_not_npz(tmp_path):
@@ -369,17 +359,12 @@ def test_rows(tiny):
         assert part.class_names == tiny.class_names
     assert np.shares_memory(tiny[np.arange(3, 60)].images, tiny.images)  # all that follow: no copy
     assert len(tiny[:0]) == 0 and tiny[:0].counts == dict.fromkeys(tiny.class_names, 0)
-    with pytest.raises(AttributeError):
-        tiny.images = tiny.images[:1]
 
 
 def test_first_of_each(tiny):
-    for name, place in tiny.first_of_each().items():
-        label = tiny.class_names.index(name)
-        assert tiny.labels[place] == label and label not in tiny.labels[:place]
+    assert tiny.first_of_each() == {n: tiny.labels.tolist().index(k) for k, n in enumerate(tiny.class_names)}
     labels = np.array([[0, 0, 0], [0, 1, 0], [1, 1, 0]])
-    many = ImageDataset(np.zeros((3, 4, 4, 1), np.uint8), labels, tuple("abc"))
-    assert many.first_of_each() == {"a": 2, "b": 1}
+    assert ImageDataset(np.zeros((3, 4, 4, 1), np.uint8), labels).first_of_each() == {"0": 2, "1": 1}
 
 
 def test_a_run_knows_its_data(npz):

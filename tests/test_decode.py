@@ -66,7 +66,6 @@ def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path, height):
 
 def dicom(file, pixels, **changes):
     """A DICOM file of these stored values."""
-    file.parent.mkdir(parents=True, exist_ok=True)
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[str(file)])
@@ -110,6 +109,7 @@ def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
     bare = put(tmp_path / "a.png", picture(4)).rename(tmp_path / "scan")
     assert (decode.read(bare)[..., 0] == picture(4)).all()
     for k in range(20):
+        (tmp_path / "scans" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
         dicom(tmp_path / "scans" / "ab"[k % 2] / f"IM{k}", stored + k)
     test = load(str(tmp_path / "scans"))  # without a window: from the darkest to the brightest
     assert test.images.shape == (4, 8, 8, 1) and test.images.min() == 0 and test.images.max() == 255

@@ -1,7 +1,5 @@
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
 from medrob.data import phantom
@@ -33,21 +31,6 @@ def test_default_counts():
     assert len(generate("val", size=28, limit=403)[0]) == 403  # patients do not run out
 
 
-@given(
-    size=st.sampled_from([28, 31, 64, 130]),
-    seed=st.integers(0, 2**40),
-    count=st.integers(2, 12),
-    cut=st.integers(1, 5),
-    confounder=st.floats(0, 1),
-)
-@settings(max_examples=15, deadline=None)
-def test_the_first_images_do_not_depend_on_how_many_follow(size, seed, count, cut, confounder):
-    whole = generate("val", size=size, seed=seed, limit=count, confounder=confounder)
-    part = generate("val", size=size, seed=seed, limit=min(cut, count), confounder=confounder)
-    for a, b in zip(whole, part, strict=True):
-        np.testing.assert_array_equal(a[: len(b)], b)
-
-
 @pytest.mark.parametrize("pixels", [1, 5000, 1 << 20])
 def test_chunks_do_not_matter(monkeypatch, pixels):
     expected = generate("train", size=40, limit=12)
@@ -57,10 +40,8 @@ def test_chunks_do_not_matter(monkeypatch, pixels):
 
 
 def test_every_image_is_another_one():
-    images = np.concatenate(
-        [generate(split, size=28, seed=seed, limit=20)[0] for split in COUNTS for seed in (0, 1)]
-    )
-    flat = images.reshape(len(images), -1).astype(float)
+    images = [generate(split, size=28, seed=seed, limit=20)[0] for split in COUNTS for seed in (0, 1)]
+    flat = np.concatenate(images).reshape(120, -1).astype(float)
     distances = np.abs(flat[:, None] - flat[None]).mean(axis=2)
     assert distances[~np.eye(len(flat), dtype=bool)].min() > 3  # grey levels
 
@@ -176,9 +157,3 @@ def test_marker_is_seen_in_the_corners_and_nothing_else_changes():
     elsewhere = change.copy()
     elsewhere[:, :18, :14] = elsewhere[:, :18, -14:] = 0
     assert np.abs(ndimage.uniform_filter(elsewhere, (0, 5, 5))).max() < 8  # quantum noise only
-
-
-@pytest.mark.parametrize("size", [27, 225])
-def test_sizes_that_cannot_be_drawn(size):
-    with pytest.raises(ValueError, match=f"size is {size}; .* 28 to 224"):
-        generate("test", size=size, limit=1)

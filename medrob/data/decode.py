@@ -36,8 +36,6 @@ AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 VERSION = 3  # of the decoding: another number makes every set be decoded again
 LARGE = 2**28  # bytes; larger arrays lie on the disk
-
-
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.load, mmap_mode="r", allow_pickle=False)
 
