@@ -28,6 +28,7 @@ class Evidence:
         resamples: of the images, for intervals; of AUROCs at most 500, of ROC curves 200.
         permutations: exchanges of images or corruptions, for p.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
+        layers: all of the declared method, shallow to deep.
         moved: the drift of every map that repeats no other one: one map is one piece of evidence.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
         picture: RMSE of the image itself. margin_drop: see `_margins`. Both (conditions, images).
@@ -58,18 +59,11 @@ class Evidence:
             method=method, layer=layer, severity=int(self.drift["severity"].max())
         )
         self.declared_map = method, layer
-        #: All layers of the declared method, shallow to deep.
         self.layers = list(dict.fromkeys(self.drift.loc[self.drift["method"] == method, "layer"]))
         self.moved = cube(distinct(self.drift))
         conditions, images = self.moved.conditions, self.moved.images
         self.corruptions, self.severities = (conditions.get_level_values(c).to_numpy() for c in CONDITION)
         self.highest = self.severities == self.declared["severity"]
-        self._lay_out(conditions, images)
-        self.weights = np.ascontiguousarray(resampled(len(images), min(self.resamples, 500)).T)
-        self.orders = image_orders(self.group, self.permutations)
-
-    def _lay_out(self, conditions: pd.MultiIndex, images: np.ndarray) -> None:
-        """The predictions and distances as arrays."""
         self.single = "label" in self.predictions  # an image has one label, not several
         labels = ["label"] if self.single else [f"label_{name}" for name in self.classes]
         columns = ["predicted", *labels, *(f"p_{name}" for name in self.classes)]
@@ -90,6 +84,8 @@ class Evidence:
         moved = self.moved.of(*self.declared_map)
         others = {name: np.where(np.isfinite(moved), v, np.nan) for name, v in self.signals.items()}
         self.declared_signals = {"drift": moved, **others}
+        self.weights = np.ascontiguousarray(resampled(len(images), min(self.resamples, 500)).T)
+        self.orders = image_orders(self.group, self.permutations)
 
     def only(self, method: str, layer: str) -> Self:
         """The evidence of one map, which has the same answers about it and takes far less time."""

@@ -1,6 +1,6 @@
 """The declared questions, their tests, corrected for their number, the answers, and the numbers to quote."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from functools import cache
 
@@ -184,7 +184,13 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     """
     drift, severity = evidence.drift, evidence.declared["severity"]
     layers = [evidence.declared["layer"], INPUT]
-    rows = list(_of_scores(scores))
+    aucs = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
+    clean = aucs[aucs["corruption"] == CLEAN[0]].iloc[0]
+    rows = [("clean auc", *clean[["value", "low", "high"]], *UNTESTED, "AUC on clean images")]
+    dirty = aucs[(aucs["corruption"] != CLEAN[0]) & aucs["drop"].notna()]
+    for worst in dirty.nlargest(1, "drop").to_dict("records"):
+        what = f"largest AUC drop: {worst['corruption']}, severity {worst['severity']}"
+        rows.append(("worst drop", *(worst[c] for c in ends("drop")), *UNTESTED, what))
     drift = drift[drift["layer"].isin(layers) & (drift["severity"] == severity)]
     for row in mean_drift(drift, MAP).itertuples():
         what = f"mean drift (RMSE of min-max maps), {row.method} at {row.layer}, severity {severity}"
@@ -206,17 +212,6 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
             what = f"AUROC of {label} less that of low confidence on the same pictures, severity {severity}"
             rows.append((f"gain {label}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:5], float))
-
-
-def _of_scores(scores: pd.DataFrame) -> Iterator[tuple]:
-    aucs = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
-    clean = aucs[aucs["corruption"] == CLEAN[0]].iloc[0]
-    yield "clean auc", *clean[["value", "low", "high"]], *UNTESTED, "AUC on clean images"
-    dirty = aucs[(aucs["corruption"] != CLEAN[0]) & aucs["drop"].notna()]
-    if len(dirty):
-        worst = dirty.loc[dirty["drop"].idxmax()]
-        what = f"largest AUC drop: {worst['corruption']}, severity {worst['severity']}"
-        yield "worst drop", *worst[ends("drop")], *UNTESTED, what
 
 
 def declared(evidence: Evidence) -> pd.DataFrame:

@@ -1,24 +1,16 @@
 """Image by image: does a moved map warn of a failure, beside what needs no map, and what does it add?"""
 
+import itertools
 from functools import cache
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
+from medrob.analysis import statistics
 from medrob.analysis.evidence import DOUBT, Evidence
 from medrob.analysis.layout import INPUT, MAP, ends, estimate
-from medrob.analysis.statistics import (
-    HOLM,
-    auroc_interval,
-    centred_ranks,
-    compared,
-    detect,
-    exchange_p,
-    holm,
-    roc_within,
-    steps,
-)
+from medrob.analysis.statistics import auroc_interval, compared, detect
 from medrob.evaluation import interval
 
 ALARMS = np.linspace(0, 1, 101)
@@ -47,53 +39,32 @@ def failure(evidence: Evidence) -> pd.DataFrame:
         these), across_classes (AUROC within corruption and severity alone: it may tell classes apart;
         described, not tested). NaN where nothing can be compared.
     """
-    moved = evidence.moved
+    w, group, moved, rows = evidence.weights, evidence.group, evidence.moved, []
     signals = {("drift", *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
     signals |= {(name, "", ""): v for name, v in evidence.declared_signals.items() if name != "drift"}
-    rows = []
-    for severity in np.unique(evidence.severities):
-        at = evidence.severities == severity
-        chosen = {key: values[at] for key, values in signals.items()}
-        for event, happened in evidence.events.items():
-            rows += [(int(severity), event, *row) for row in _detected(evidence, chosen, happened[at], at)]
-    columns = [
-        "severity",
-        "event",
-        "signal",
-        *MAP,
-        "auroc",
-        "low",
-        "high",
-        "p",
-        *ends("gain"),
-        "events",
-        "cases",
-    ]
-    columns += ["lost", "lost_events", "compared", "compared_events", "within", "across_classes"]
-    return pd.DataFrame(rows, columns=columns)
-
-
-def _detected(
-    evidence: Evidence, signals: dict[tuple[str, str, str], np.ndarray], event: np.ndarray, at: np.ndarray
-) -> list[tuple]:
-    """The rows of `failure` of one event at one severity, whose conditions are `at`."""
-    w, group, doubt, rows = evidence.weights, evidence.group, evidence.signals[DOUBT][at], []
-    ranks = centred_ranks(np.stack(list(signals.values())), group)
-    plain: dict[bytes, np.ndarray] = {}  # how low confidence does, for each choice of pictures
-    for (key, signal), p in zip(
-        signals.items(), exchange_p(ranks, event * 1.0, evidence.orders), strict=True
+    for severity, (name, everywhere) in itertools.product(
+        np.unique(evidence.severities), evidence.events.items()
     ):
-        use = np.isfinite(signal)
-        if (same := use.tobytes()) not in plain:
-            plain[same] = detect(np.where(use, doubt, np.nan), event, w, group)
-        auroc, across = detect(signal, event, w, group), detect(signal, event, w[:, :1], np.zeros_like(group))
-        pictures, failed = compared(use, event, group)
-        n, k = int(pictures.sum()), int(failed.sum())
-        numbers = auroc[0], *auroc_interval(auroc, k, n - k), p if np.isfinite(auroc[0]) else np.nan
-        counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
-        within = ", ".join(evidence.corruptions[at][pictures > 0])
-        rows.append((*key, *numbers, *estimate(auroc - plain[same]), *counts, n, k, within, float(across[0])))
-    return rows
+        at = evidence.severities == severity
+        event, doubt = everywhere[at], evidence.signals[DOUBT][at]
+        chosen = np.stack([values[at] for values in signals.values()])
+        tested = statistics.exchange_p(statistics.centred_ranks(chosen, group), event * 1.0, evidence.orders)
+        plain: dict[bytes, np.ndarray] = {}  # how low confidence does, for each choice of pictures
+        for key, signal, p in zip(signals, chosen, tested, strict=True):
+            use = np.isfinite(signal)
+            if (same := use.tobytes()) not in plain:
+                plain[same] = detect(np.where(use, doubt, np.nan), event, w, group)
+            auroc, across = detect(signal, event, w, group), detect(signal, event, w[:, :1], 0 * group)
+            pictures, failed = compared(use, event, group)
+            n, k = int(pictures.sum()), int(failed.sum())
+            numbers = auroc[0], *auroc_interval(auroc, k, n - k), p if np.isfinite(auroc[0]) else np.nan
+            counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
+            within = ", ".join(evidence.corruptions[at][pictures > 0])
+            found = *numbers, *estimate(auroc - plain[same]), *counts, n, k, within, float(across[0])
+            rows.append((int(severity), name, *key, *found))
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p", *ends("gain"), "events"]
+    columns += ["cases", "lost", "lost_events", "compared", "compared_events", "within", "across_classes"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def flip(severity: int) -> str:
@@ -120,7 +91,7 @@ def best_warning(failure: pd.DataFrame, severity: int) -> pd.Series:
     """
     rows = warnings_at(failure, severity).query("signal == 'drift'")
     known = int(rows["auroc"].notna().sum())
-    rows = rows.assign(p_adjusted=holm(rows["p"]), correction=HOLM, maps=known)
+    rows = rows.assign(p_adjusted=statistics.holm(rows["p"]), correction=statistics.HOLM, maps=known)
     return rows.loc[rows["auroc"].idxmax()] if known else rows.iloc[0]
 
 
@@ -134,17 +105,16 @@ def beside(evidence: Evidence) -> pd.DataFrame:
         rest on, and those of them in which it happened).
     """
     signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
-    rows = []
+    group, rows = evidence.group, []
     for event, everywhere in evidence.events.items():
-        happened, group = everywhere[evidence.highest], evidence.group
+        happened = everywhere[evidence.highest]
         found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
         n, k = (int(x.sum()) for x in compared(np.isfinite(signals["drift"]), happened, group))
         for name, auroc in found.items():
             ahead = found["drift"] - auroc if name != "drift" else np.full(len(auroc), np.nan)
             rows.append((event, name, auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead), n, k))
-    return pd.DataFrame(
-        rows, columns=["event", "signal", "auroc", "low", "high", *AHEAD, "compared", "events"]
-    )
+    columns = ["event", "signal", "auroc", "low", "high", *AHEAD, "compared", "events"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def roc(evidence: Evidence) -> pd.DataFrame:
@@ -156,7 +126,7 @@ def roc(evidence: Evidence) -> pd.DataFrame:
     """
     at, w, frames = evidence.highest, evidence.weights[:, : 1 + CURVES], [pd.DataFrame()]
     for name, signal in evidence.declared_signals.items():
-        curves = roc_within(signal[at], evidence.events["flipped"][at], w, evidence.group, ALARMS)
+        curves = statistics.roc_within(signal[at], evidence.events["flipped"][at], w, evidence.group, ALARMS)
         if not np.isnan(curves[0]).any():
             frames.append(_curve(name, "alarms", ALARMS, "found", curves))
     return pd.concat(frames[1:] or frames, ignore_index=True)
@@ -192,7 +162,7 @@ def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     shares = np.r_[COVERAGES, np.arange(1, len(wrong) + 1) / len(wrong)]
     curves, areas = [], {}
     for name, signal in found.items():
-        lost, kept = steps(signal, wrong, w.astype(float))
+        lost, kept = statistics.steps(signal, wrong, w.astype(float))
         risks = np.full((w.shape[1], len(shares)), np.nan)
         for b in np.flatnonzero(kept[-1] > 0):
             risks[b] = np.interp(shares * kept[-1, b], kept[:, b], lost[:, b]) / (shares * kept[-1, b])
