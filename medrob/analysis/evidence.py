@@ -26,18 +26,16 @@ class Evidence:
 
     Attributes:
         resamples: of the images, for intervals; of AUROCs at most 500, of ROC curves 200.
-        permutations: exchanges of images or corruptions, for p.
+        permutations: exchanges of images or corruptions, for p. orders: those of images.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
         layers: all of the declared method, shallow to deep.
         moved: the drift of every map that repeats no other one: one map is one piece of evidence.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
-        picture: RMSE of the image itself. margin_drop: see `_margins`. Both (conditions, images).
         group: the class predicted for each clean image, the stratum beside the condition.
-        events: "flipped" and, where there is one label an image, "wrong": bool (conditions, images).
-        signals: the warnings that need no map, of `SIGNALS`. declared_signals: the declared drift, "drift",
-            and these, NaN where that map is degenerate. All (conditions, images).
+        picture: RMSE of the image. margin_drop: see `_margins`. events: "flipped" and, where there is one
+            label an image, "wrong". signals: the warnings that need no map. declared_signals: these and the
+            declared "drift", where that map is not degenerate. All (conditions, images).
         weights: how often each image stands in each resample, the first as is: (images, 1 + resamples).
-        orders: exchanges of images that are predicted alike when clean, the first as is: (orders, images).
     """
 
     predictions: pd.DataFrame

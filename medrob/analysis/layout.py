@@ -108,16 +108,12 @@ def headline(drift: pd.DataFrame) -> tuple[str, str]:
 
 
 def twins(drift: pd.DataFrame) -> pd.DataFrame:
-    """Methods whose maps are the same one at a layer: one piece of evidence, not several.
+    """Methods that repeat another one at a layer: one piece of evidence, not several. method, layer, same_as.
 
     At the last block of a network that ends in average pooling and one linear layer, Grad-CAM, HiResCAM
     and XGrad-CAM are identical; LayerCAM is element-wise Grad-CAM at every layer with activations >= 0.
     Two methods count as twins where all their drifts (RMSE) agree within 1e-4, over at least four
-    comparisons that differ.
-
-    Returns:
-        A row for each method that repeats another one, Grad-CAM before all, else the earlier: method,
-        layer, same_as.
+    comparisons that differ; named are those after the first, which is Grad-CAM if it is one of them.
     """
     moved, found = cube(drift), []
     first: dict[tuple[str, str], np.ndarray] = {}

@@ -20,15 +20,12 @@ PER_IMAGE_PARTIAL = "per image, partial"
 def association(evidence: Evidence) -> pd.DataFrame:
     """Between conditions: does the drop of AUC go with the mean drift? For each method and layer.
 
-    Rank correlations (Spearman) over the conditions: ``pooled``, high almost by construction, as both rise
-    with severity; ``within severity``, of ranks among the corruptions of the same severity; ``partial``, less
-    what severity and the RMSE of the image explain (linear, on ranks). Intervals resample images, not
-    corruptions; p is two-sided, from exchanging whole corruptions in what is left of the drops (Freedman &
-    Lane 1983): of five, which have 120 orders, it is at least 1/120.
-
-    Returns:
-        method, layer, kind, value, low, high, p, conditions (with a usable map). NaN where fewer than two
-        corruptions, or constant drift, leave nothing to correlate.
+    kind: rank correlations (Spearman) over the conditions: ``pooled``, high almost by construction, as both
+    rise with severity; ``within severity``, among the corruptions of the same severity; ``partial``, less
+    what severity and the RMSE of the image explain (linear, on ranks). value, low, high: intervals resample
+    images, not corruptions. p is two-sided, from exchanging whole corruptions in what is left of the drops
+    (Freedman & Lane 1983): of five, which have 120 orders, it is at least 1/120. conditions: with a usable
+    map. NaN where fewer than two corruptions, or constant drift, leave nothing to correlate.
     """
     moved = evidence.moved
     w = resampled(evidence.every["predicted"].shape[1], evidence.resamples)
@@ -78,10 +75,10 @@ def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
 def _sides(
     evidence: Evidence, drops: np.ndarray, use: np.ndarray
 ) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each kind of correlation, the drops of some conditions made ready.
+    """For each kind of correlation: what takes out that which is held fixed, and the ranks of the drops.
 
-    What takes out that which is held fixed, (conditions, conditions); standardised ranks (1 + resamples,
-    conditions); their first row in other orders, (orders, conditions).
+    (conditions, conditions); (1 + resamples, conditions), standardised, and the first of them in other
+    orders.
     """
     severity, conditions = evidence.severities[use], evidence.moved.conditions[use]
     picture = evidence.distances.groupby(CONDITION)["rmse"].mean().reindex(conditions).to_numpy()
@@ -116,18 +113,14 @@ def moved_and_fell(evidence: Evidence) -> pd.DataFrame:
 
 @cache
 def per_image(evidence: Evidence) -> pd.DataFrame:
-    """Rank correlation over images of drift and drop of the margin, for each map.
+    """Rank correlation over images of drift and drop of the margin, for each map, corruption and "all".
 
-    The value is the mean of Spearman's correlations within strata (see `medrob.analysis.statistics`), each
-    weighed by its images; ``per image, partial`` is of ranks, less what the rank of the picture's own RMSE
-    explains in that stratum. The bootstrap resamples images with their ranks. p is two-sided, from exchanging
-    whole images that are predicted alike when clean (of residuals, for the partial correlation: Freedman &
-    Lane 1983). Images with a degenerate map are left out of that condition.
-
-    Returns:
-        method, layer, kind, corruption (a name, or "all"), value, low, high, p, conditions (that count),
-        across_classes (the value if the class is not held fixed: described, not tested). NaN where fewer than
-        three images, or constant drift or drop, leave nothing to correlate.
+    value: the mean of Spearman's correlations within strata (see `medrob.analysis.statistics`), each weighed
+    by its images; kind ``per image, partial``: of ranks, less what the rank of the picture's own RMSE
+    explains in that stratum. low, high: the bootstrap resamples images with their ranks. p is two-sided, from
+    exchanging whole images that are predicted alike when clean (of residuals, if partial: Freedman & Lane
+    1983). conditions: that count. across_classes: the value if the class is not held fixed, described, not
+    tested. NaN where fewer than three images, or constant drift or drop, leave nothing to correlate.
     """
     moved, fell, group = evidence.moved, evidence.margin_drop, evidence.group
     w = bootstrap_weights(len(moved.images), evidence.resamples)
@@ -196,10 +189,7 @@ def _unit(x: np.ndarray, near: float = 1e-6, flat: float = 0.0) -> np.ndarray:
 def _correlations(
     a: np.ndarray, b: np.ndarray, used: np.ndarray, w: np.ndarray, group: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Correlations within strata, summed over the classes with the images as weights, and these weights.
-
-    From standard scores and which count, (conditions, images), and w (B, images): two arrays (B, conditions).
-    """
+    """Correlations within strata, summed over the classes, and their weights: (B, conditions) each."""
     found, below = np.zeros((2, len(w), len(a)))
     for at in members(group):
         x, y, counted = a[:, at], b[:, at], used[:, at]

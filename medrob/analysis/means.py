@@ -23,11 +23,10 @@ FEWEST = 5  # images: an interval over fewer says nothing
 def mean_drift(
     drift: pd.DataFrame, by: Sequence[str] = (*CONDITION, *MAP), *, metric: str = "rmse"
 ) -> pd.DataFrame:
-    """Mean of a column of the drift in each group of maps, over the images whose maps are not degenerate.
+    """Mean of a column of the drift over the images whose maps are not degenerate, in each group of `by`.
 
-    Within a group, made by the columns `by`, an image's values are averaged first. Returns these columns,
-    stratum ("all"), value, low, high (2,000 resamples of the images; at least two images), images (that
-    count), degenerate (share).
+    Within a group, an image's values are averaged first. Returns these columns, stratum ("all"), value, low,
+    high (2,000 resamples of the images; at least two images), images (that count), degenerate (share).
     """
     by = list(by)
     flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
@@ -85,9 +84,8 @@ def drop_and_drift(scores: pd.DataFrame, mean: pd.DataFrame, *, method: str) -> 
 def lines_over_corruptions(pairs: pd.DataFrame) -> pd.DataFrame:
     """Least squares of drop against drift (of `drop_and_drift`) over the corruptions of a layer and severity.
 
-    Returns:
-        layer, severity, drift, drop, low, high (95 % interval of the line): the points along each line. A
-        panel has none where fewer than three corruptions are known, or all have the same drift.
+    Returns layer, severity, drift, drop, low, high (95 % interval of the line): the points along each line. A
+    panel has none where fewer than three corruptions are known, or all have the same drift.
     """
     return _lines(pairs.dropna(subset=["value", "drop"]), "value", "corruption", _least_squares)
 
@@ -139,13 +137,10 @@ def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndar
 def verdicts(trust: pd.DataFrame) -> pd.DataFrame:
     """What randomisation says of each method and layer, by a rule fixed beforehand.
 
-    Judged is the network without any trained weight: while lower layers are kept, their activations hold
-    a map in place whatever the method (Sixt et al. 2020; Binder et al. 2023; Hedstrom et al. 2024).
-
-    Returns:
-        method, layer, value, low, high, images, verdict: "failed" = the interval of the rank correlation
-        lies wholly above 0.5, "passed" = wholly at or below, "unclear" = across, "not testable" = every
-        map by the random networks, or by the trained one, is degenerate, "too few images" = below 5.
+    "failed": the interval of the rank correlation lies wholly above 0.5, "passed": wholly at or below,
+    "unclear": across; "not testable": every map of a network is degenerate; "too few images": below 5. Judged
+    is the network without any trained weight: while lower layers are kept, their activations hold a map in
+    place whatever the method (Sixt et al. 2020; Binder et al. 2023; Hedstrom et al. 2024).
     """
     rows = trust[(trust["test"] == "randomisation") & (trust["stage"] == "all")]
     conditions = {
@@ -166,8 +161,7 @@ def failed(trust: pd.DataFrame) -> tuple[tuple[str, str], ...]:
 def faithfulness_table(trust: pd.DataFrame) -> pd.DataFrame:
     """The rows of `medrob.trust.faithfulness` for a text, judged image by image against a random map.
 
-    above, above_low, above_high: the paired difference to the random map, with the sign turned for deletion,
-    so that above 0 is better everywhere.
+    above: the paired difference to it, its sign turned for deletion, so that above 0 is better everywhere.
     """
     rows = trust[trust["test"].isin(FAITHFULNESS)].reset_index(drop=True)
     rows = rows[["method", "test", "value", "low", "high", "chance", *ends("above"), "images"]]

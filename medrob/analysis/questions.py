@@ -33,10 +33,8 @@ class Question:
 
     Attributes:
         name: in numbers. title, axis: of its panel in a figure.
-        tests: gives the tests of all maps as a table: method, layer, kind, value, low, high, p; with
-            corruption and across_classes where it has them. A table with more columns is fine.
-        kind: of the declared row of this table, at a severity.
-        beyond: the kind of the row that holds the RMSE of the picture fixed, "" = none.
+        tests: gives a table of all maps: method, layer, kind, value, low, high, p, and what else it has.
+        kind: of the declared row at a severity. beyond: that which holds the RMSE fixed, "" = none.
         chance: the value where there is nothing. small: how far from it is too little to matter.
     """
 
@@ -65,11 +63,9 @@ QUESTIONS = (
 def tests(evidence: Evidence) -> pd.DataFrame:
     """The tests of all questions and maps, p corrected for their number.
 
-    Returns:
-        method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or an AUROC), low,
-        high, p, across_classes (the value if the class is not held fixed), family ("declared" or
-        "exploration"), p_adjusted (NaN where nothing is tested, as of "pooled") and correction: "Holm" in the
-        declared family, else "Benjamini-Hochberg" (1995, the false discovery rate).
+    method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or an AUROC), low, high, p,
+    across_classes, family ("declared" or "exploration"), p_adjusted (NaN where nothing is tested, as of
+    "pooled"), correction: "Holm" if declared, else "Benjamini-Hochberg" (1995, the false discovery rate).
     """
     parts = [question.tests(evidence) for question in QUESTIONS]
     usual = {"corruption": EVERY, "across_classes": np.nan}
@@ -96,9 +92,7 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
     """The tests declared beforehand, of `tests`, each with its verdict.
 
-    Returns:
-        kind, name, question, value, low, high, p_adjusted (Holm), correction, verdict, across_classes, beyond
-        (of a yes or its opposite: the verdict on what goes beyond the RMSE of the picture; else "").
+    beyond: of a yes or its opposite, the verdict on what goes beyond the RMSE of the picture; else "".
     """
     kinds, found = declared_kinds(tests), []
     rows = tests[tests["family"] == "declared"].to_dict("records")
@@ -178,9 +172,8 @@ COUNTED = {  # columns of `failure`, which are added up: the name of the number,
 def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     """The numbers of a run: of its scores, of the declared layer, and of methods that explain the input.
 
-    Returns:
-        name, value, low, high, p (corrected; NaN where nothing is tested), correction (of p: "Holm",
-        "Benjamini-Hochberg" or "none"; "" where nothing is tested), what (in words).
+    name, value, low, high, p (corrected; NaN where nothing is tested), correction ("Holm",
+    "Benjamini-Hochberg" or "none"; "" where nothing is tested), what (in words).
     """
     drift, severity = evidence.drift, evidence.declared["severity"]
     layers = [evidence.declared["layer"], INPUT]
@@ -215,10 +208,7 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
 
 
 def declared(evidence: Evidence) -> pd.DataFrame:
-    """As `summary`, of the declared map and tests, under names that hold whatever the map is.
-
-    A value is a number or words.
-    """
+    """As `summary`, of the declared map, named alike whatever it is; values are numbers or words."""
     method, layer, severity = evidence.declared.values()
     rows: list[tuple] = [(part, x, *PLAIN, f"declared {part}") for part, x in evidence.declared.items()]
     for row in answers(tests(evidence)).itertuples():

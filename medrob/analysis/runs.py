@@ -23,23 +23,22 @@ Samples = dict[tuple[str, str], np.ndarray]  # (measure, severity) -> values (1 
 def compare_runs(
     runs: Mapping[str, Sequence[Evidence]], fingerprints: Mapping[str, str] | None = None
 ) -> pd.DataFrame:
-    """AUC, drop and mean drift of each run, and how far each is from the first run.
+    """AUC, drop and mean drift of each run, and the difference to the first run.
 
-    Everything is a mean over corruptions at a severity, and over the severities, of the conditions that all
-    runs hold; a ValueError if there are none. The bootstrap takes the same images for all runs that have the
-    same images and labels, so that differences are paired. Of repetitions the mean is given, and they are
-    resampled, too; of fewer than five such an interval is too narrow.
+    Everything is a mean over corruptions at a severity, and over the severities ("all"), of the conditions
+    that all runs hold; a ValueError if there are none. The bootstrap takes the same images for all runs that
+    have the same images and labels, so that differences are paired. Of repetitions the mean is given, and
+    they are resampled, too; of fewer than five such an interval is too narrow.
 
     Args:
         runs: name -> the evidence of the run and of its repetitions, which differ in the seed alone.
         fingerprints: name -> the checksum of its data; runs in which it differs are not paired.
 
     Returns:
-        measure ("auc", "drop", "drift"), run, severity ("clean", "1", ..., "all"), value, low, high,
-        difference (less the first run's; of drift NaN where the methods differ), difference_low,
-        difference_high, pairing ("same images" or "independent"; "" for the first run), seeds, images,
-        explained (images with a drift), method, layer (declared), conditions (that are compared) and left_out
-        (this run's others, in words).
+        measure ("auc", "drop", "drift"), run, severity, value, low, high, difference (of drift NaN where the
+        methods differ), difference_low, difference_high, pairing ("same images", "independent"; "" for the
+        first run), seeds, images, explained (images with a drift), method, layer (declared), conditions (that
+        are compared), left_out (this run's others, in words).
     """
     held = {name: [set(e.moved.conditions) for e in repeated] for name, repeated in runs.items()}
     common = set.intersection(*(conditions for parts in held.values() for conditions in parts))
@@ -77,8 +76,7 @@ def compare_runs(
 def repetitions(parameters: Mapping[str, Mapping[str, Mapping]]) -> dict[str, list[str]]:
     """Runs that differ in nothing but the seed of the training, together under the name of the first.
 
-    Args:
-        parameters: run -> stage -> its parameters (``Run(...).params``).
+    From run -> stage -> its parameters (``Run(...).params``).
     """
     groups: dict[str, list[str]] = {}
     for run, stages in parameters.items():
@@ -120,19 +118,12 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, d
 def ranks(
     runs: Mapping[str, Evidence], failed: Mapping[str, Collection[tuple[str, str]]] | None = None
 ) -> pd.DataFrame:
-    """Methods in order of stability, 1 = the least mean drift, in each run.
+    """Methods in order of stability, 1 = the least mean drift over the conditions, in each run.
 
-    Each method is taken at its deepest layer at which at most a tenth of the maps are degenerate; the drift
-    is normalised (`medrob.trust.normalised`) if all runs have that column, else the RMSE. Ranked are the
-    methods that are usable in every run and repeat none of the others.
-
-    Args:
-        runs: name -> evidence. failed: name -> the (method, layer) pairs of `medrob.analysis.failed`.
-
-    Returns:
-        run, method, layer (the last one if none is usable), metric, value (mean over the conditions), low,
-        high, rank, rank_low, rank_high (NaN if not ranked), same_as (the method whose map it is; "" if
-        none), fails (randomisation).
+    Each method is taken at its deepest layer at which at most a tenth of the maps are degenerate (the last if
+    none is); metric: the drift is normalised (`medrob.trust.normalised`) if all runs have that column, else
+    the RMSE. Ranked are the methods that are usable in every run and repeat none of the others, same_as, with
+    rank_low and rank_high. fails: it is in `failed` (name -> `medrob.analysis.failed`) of its run.
     """
     metric = "normalised" if all("normalised" in e.drift for e in runs.values()) else "rmse"
     rows, samples = [], {}
@@ -166,12 +157,10 @@ def ranks(
 
 
 def agreement(ranked: pd.DataFrame) -> pd.Series:
-    """Do the runs order the methods alike? Kendall's W of `ranks`, 0 = not at all, 1 = all alike.
+    """Do the runs order the methods alike? w: Kendall's W of `ranks`, 0 = not at all, 1 = all alike.
 
     p: how often methods that change places at random, in each run on its own, agree as much (10,000 times).
-
-    Returns:
-        w, p, runs, methods. NaN with fewer than two runs or three methods.
+    NaN with fewer than two runs or three methods.
     """
     wide = ranked.dropna(subset="rank").pivot(index="run", columns="method", values="rank")
     counts = {"runs": ranked["run"].nunique(), "methods": wide.shape[1]}

@@ -109,14 +109,10 @@ def corruption_orders(conditions: pd.MultiIndex, count: int) -> np.ndarray:
 
 
 def exchange_p(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
-    """Two-sided p (maps,) of the sum of a b over conditions and images, when whole images of b change places.
+    """Two-sided p (maps,) of the sum of a b, when whole images of b, all their conditions, change places.
 
-    All conditions of an image stay together, as they depend on each other. The sum itself is compared, no
-    ratio, so that the test is exact also where a is 0 for want of a map.
-
-    Args:
-        a: (maps, conditions, images), 0 in the mean over the images of a group.
-        b: (conditions, images), of any mean. orders: from `image_orders`.
+    a (maps, conditions, images) has a mean of 0 over the images of a class, b (conditions, images) any. The
+    sum itself is compared, no ratio, so that the test is exact also where a is 0 for want of a map.
     """
     parts = [part @ row[orders].T for part, row in zip(a.swapaxes(0, 1), b, strict=True)]
     size = np.abs(np.stack(parts, 1).sum(1))
@@ -141,10 +137,9 @@ def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group:
 def roc_within(
     signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray, alarms: np.ndarray
 ) -> np.ndarray:
-    """Share of the events found at given shares of false alarms: (B, alarms).
+    """Share of the events found at given shares of false alarms, (B, alarms): the area below is `detect`.
 
-    The mean over the curves of the strata, by their pairs (Fawcett 2006), so that the area below it is the
-    AUROC of `detect`.
+    The mean over the curves of the strata, by their pairs (Fawcett 2006).
     """
     total, pairs = np.zeros((weights.shape[1], len(alarms))), np.zeros(weights.shape[1])
     for s, event, w in _strata(signal, happened, weights, group):
@@ -169,19 +164,11 @@ def _strata(
 
 
 def steps(signal: np.ndarray, event: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Sums of the weights (n, B) of events, and of all, over the images of lowest signal: (2, ends, B).
-
-    The ends are 0 and the last of each group of equal signals.
-    """
+    """Sums of weights (n, B) of events, and of all, of the images of lowest signal, at each end of a tie."""
     order = np.argsort(signal, kind="stable")
-    s = signal[order]
+    s, event, w = signal[order], event[order], w[order]
     ends = np.r_[0, np.flatnonzero(np.r_[s[1:] > s[:-1], True]) + 1]
-    sums = np.zeros((2, 1 + len(w), w.shape[1]), w.dtype)
-    sums[1, 1:] = w[order]
-    sums[0, 1:] = sums[1, 1:] * event[order, None]
-    for row in range(len(w)):  # faster than NumPy's cumsum over columns
-        sums[:, row + 1] += sums[:, row]
-    return sums[:, ends]
+    return np.pad(np.cumsum([w * event[:, None], w], axis=1), ((0, 0), (1, 0), (0, 0)))[:, ends]
 
 
 def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -194,10 +181,7 @@ def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.
 
 
 def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, float]:
-    """`interval`, but for a perfect AUROC, of which all resamples are the same.
-
-    That is as sure as so many hits out of the smaller of the two groups: Wilson's interval (1927).
-    """
+    """`interval`; of a perfect AUROC, which all resamples repeat, that of Wilson (1927), smaller group."""
     low, high = interval(samples[1:])
     if low == high and samples[0] in (0.0, 1.0) and (n := min(events, rest)):
         found = binomtest(round(samples[0] * n), n).proportion_ci(method="wilson")

@@ -25,19 +25,17 @@ AHEAD = ends("ahead")
 def failure(evidence: Evidence) -> pd.DataFrame:
     """Per image: does a moved map go with a failure? AUROC within strata (`medrob.analysis.statistics`).
 
-    Events: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only
-    where there is one label an image). Signals: the drift of each method and layer, and what needs no
-    map: low confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image.
-    Intervals resample images; p is two-sided, from exchanging whole images of a class. A row is of the
-    pictures with a usable map: that of its drift, or the declared one where no map is needed.
+    event: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only where
+    there is one label an image). signal: "drift" of each method and layer, and what needs no map: low
+    confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image. A row is of
+    the pictures with a usable map: that of its drift, or the declared one where no map is needed.
 
-    Returns:
-        severity, event, signal ("drift" or a baseline), method, layer ("" for baselines), auroc, low, high,
-        p, gain (auroc less that of low confidence on the same pictures), gain_low, gain_high, events, cases,
-        lost (pictures without a map), lost_events (of these), compared (pictures of the strata in which some
-        fail and others do not: on these all numbers rest), compared_events, within (the corruptions of
-        these), across_classes (AUROC within corruption and severity alone: it may tell classes apart;
-        described, not tested). NaN where nothing can be compared.
+    auroc, low, high: intervals resample images; p is two-sided, from exchanging whole images of a class.
+    gain: auroc less that of low confidence on the same pictures. events, cases; lost: pictures without a map,
+    and lost_events. compared: pictures of the strata in which some fail and others do not, on which all
+    numbers rest, compared_events, and within: the corruptions of these. across_classes: AUROC within
+    corruption and severity alone, which may tell classes apart; described, not tested. NaN where nothing can
+    be compared.
     """
     w, group, moved, rows = evidence.weights, evidence.group, evidence.moved, []
     signals = {("drift", *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
@@ -97,12 +95,10 @@ def best_warning(failure: pd.DataFrame, severity: int) -> pd.Series:
 
 @cache
 def beside(evidence: Evidence) -> pd.DataFrame:
-    """The declared drift beside each signal that needs no map, on the same pictures, with paired intervals.
+    """The declared drift beside each signal that needs no map, on the same pictures, for each event.
 
-    Returns:
-        event, signal ("drift" or a baseline), auroc (as in `failure`), low, high, ahead (AUROC of drift less
-        this one; NaN for drift itself), ahead_low, ahead_high, compared, events (pictures that the numbers
-        rest on, and those of them in which it happened).
+    auroc, low, high as in `failure`; ahead, ahead_low, ahead_high: AUROC of drift less this one, paired;
+    compared, events: pictures that the numbers rest on, and those of them in which it happened.
     """
     signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
     group, rows = evidence.group, []
@@ -118,11 +114,9 @@ def beside(evidence: Evidence) -> pd.DataFrame:
 
 
 def roc(evidence: Evidence) -> pd.DataFrame:
-    """ROC curves, within strata, for a flip, of `declared_signals`.
+    """ROC curves of `declared_signals` for a flip, within strata: share found against share of false alarms.
 
-    Returns:
-        signal ("drift" or a baseline), alarms (share of false alarms, 0 to 1), found (share of the events
-        found), low, high. Empty where nothing can be found: no event, or nothing but events.
+    Empty where nothing can be found: no event, or nothing but events.
     """
     at, w, frames = evidence.highest, evidence.weights[:, : 1 + CURVES], [pd.DataFrame()]
     for name, signal in evidence.declared_signals.items():
@@ -146,11 +140,10 @@ def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     the same pictures, those with a usable map; of equal signals, pictures are kept in proportion.
 
     Returns:
-        The curves: signal ("drift", a baseline or "best possible"), coverage (share kept), risk (share of the
-        kept that is wrong), low, high. The areas: signal, area (mean risk over keeping 1, 2, ... all
-        pictures: Geifman & El-Yaniv 2017), low, high, saved (area of low confidence less this one, paired),
-        wrong (share of all: the area of a signal that knows nothing), spared (that less area, paired), cases,
-        method, layer, severity. Both empty where no label is known or no map usable.
+        The curves: signal, coverage (share kept), risk (share of the kept that is wrong), low, high. The
+        areas: area (mean risk over keeping 1, 2, ... all pictures: Geifman & El-Yaniv 2017), saved (that of
+        low confidence less it, paired), wrong (share of all: the area of a signal that knows nothing), spared
+        (that less area, paired), cases. Both empty where no label is known or no map usable.
     """
     signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
     use = np.isfinite(signals["drift"])
@@ -182,13 +175,10 @@ def added(evidence: Evidence) -> pd.DataFrame:
     """Does drift add to confidence, entropy, margin and the picture's RMSE? For each method at a layer.
 
     Two logistic models foretell an event (see `failure`) of images they have not seen, with and without
-    drift: five folds, all pictures of an image in the same one, each stratum with a level of its own.
-    Compared is their AUROC within the strata; intervals resample images, with the models as they are. The
-    maps are those of the declared layer, and of methods that explain the input.
-
-    Returns:
-        event, method, layer, auroc (with drift), low, high, gain (less that without), gain_low, gain_high,
-        events, cases. NaN where the events, or the rest, are on so few images that a fold has none of them.
+    drift: five folds, all pictures of an image in the same one, each stratum with a level of its own. auroc:
+    with drift, within the strata; gain: less that without; intervals resample images, with the models as they
+    are. The maps are those of the declared layer, and of methods that explain the input. NaN where the
+    events, or the rest, are on so few images that a fold has none of them.
     """
     w, group, moved = evidence.weights, evidence.group, evidence.moved
     fold = np.random.default_rng(0).permutation(len(w)) % FOLDS
@@ -218,8 +208,7 @@ def _foretold(
 ) -> np.ndarray:
     """Log odds of the event beyond those of the stratum, by a logistic model of the images of other folds.
 
-    From x (features, conditions, images): (conditions, images), NaN outside `use`, and everywhere if no
-    stratum of the other folds holds events and the rest.
+    NaN outside `use`, and everywhere if no stratum of the other folds holds events and the rest.
     """
     found = np.full(use.shape, np.nan)
     kinds, kind = np.unique(group, return_inverse=True)
@@ -243,8 +232,7 @@ def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray | 
     """Slopes of a logistic model in which every stratum has a level of its own; None where none holds both.
 
     Newton's method for the log likelihood less half the sum of the squared slopes. The levels, which are not
-    penalised, are eliminated from each step, so that their number costs nothing. Strata with nothing but
-    events, or none, say nothing about the slopes and are left out.
+    penalised, are eliminated from each step, so that their number costs nothing.
     """
     total, events = np.bincount(stratum), np.bincount(stratum, y)
     keep = ((events > 0) & (events < total))[stratum]
