@@ -7,7 +7,8 @@ from sklearn.metrics import balanced_accuracy_score
 
 from medrob import evaluation
 from medrob.evaluation import corruption_errors, fit_temperature, rescaled
-from medrob.evaluation.scores import ALEXNET, scale
+from medrob.evaluation.metrics import scale
+from medrob.evaluation.scores import ALEXNET
 
 
 def predictions(right, labels=(0, 0, 0, 1)):

@@ -3,18 +3,8 @@
 from typing import TYPE_CHECKING, Any
 
 from medrob.evaluation.distance import compare_images
-from medrob.evaluation.metrics import auc, bootstrap_weights, interval, metrics
-from medrob.evaluation.scores import (
-    ERROR_NAMES,
-    class_names,
-    corruption_errors,
-    fit_temperature,
-    numbers,
-    reliability,
-    require_scores,
-    rescaled,
-    score,
-)  # fmt: skip
+from medrob.evaluation.metrics import auc, bootstrap_weights, fit_temperature, interval, metrics, rescaled
+from medrob.evaluation.scores import ERROR_NAMES, class_names, corruption_errors, numbers, reliability, score
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions
@@ -22,7 +12,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ERROR_NAMES", "auc", "bootstrap_weights", "class_names", "compare_images", "corruption_errors",
     "fit_temperature", "interval", "metrics", "numbers", "predict", "predict_conditions", "reliability",
-    "require_scores", "rescaled", "score",
+    "rescaled", "score",
 ]  # fmt: skip
 
 

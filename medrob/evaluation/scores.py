@@ -1,16 +1,13 @@
-"""What a table of predictions says: scores with intervals, calibration, errors under corruption."""
+"""What a table of predictions says: scores with intervals, reliability, errors under corruption."""
 
 from collections import defaultdict
-from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import evaluate, interval, log_losses, value_and_resamples
+from medrob.evaluation.metrics import evaluate, interval, value_and_resamples
 from medrob.progress import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
@@ -40,14 +37,6 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     require(predictions, needed, "predictions")
     require_numbers(predictions, [*columns, *labels], "predictions")
     return names
-
-
-def require_scores(scores: pd.DataFrame, columns: Sequence[str], metric: str) -> None:
-    """Raise a ValueError unless the scores have these columns and the metric."""
-    require(scores, ["corruption", "severity", "class", "metric", *columns], "scores")
-    if metric not in set(scores["metric"]):
-        known = ", ".join(map(str, dict.fromkeys(scores["metric"])))
-        raise ValueError(f"the table scores has no rows of the metric {metric}; it has {known or 'no rows'}")
 
 
 def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.DataFrame:
@@ -99,36 +88,6 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     grouped = frame.groupby(["corruption", "severity", "bin"], sort=False)
     means = grouped[["confidence", "accuracy"]].mean()
     return means.assign(images=grouped.size()).reset_index().drop(columns="bin")
-
-
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
-    """The temperature T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017).
-
-    Above 1 the network was too confident on these validation images. A label of several is a pair of classes.
-    """
-    hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
-
-    def loss(log_t: float) -> float:
-        losses = log_losses(scale(probabilities, float(np.exp(log_t)), task), hot, task)
-        return float(losses.mean() if task == "multilabel" else losses[hot].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
-    """Probabilities (N, K) at another temperature, above 0; the order of the classes stays."""
-    p = np.asarray(probabilities, np.float64)
-    if task == "multilabel":
-        p = np.clip(p, 1e-12, 1 - 1e-12)
-        return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
-    return softmax(np.log(np.clip(p, 1e-30, 1)) / temperature, axis=1)
-
-
-def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
-    """The table of predictions with its probabilities at another temperature."""
-    names = [c for c in predictions if str(c).startswith("p_")]
-    scaled = scale(predictions[names].to_numpy(), temperature, task)
-    return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))
 
 
 def corruption_errors(
