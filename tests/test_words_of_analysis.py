@@ -58,17 +58,14 @@ def test_links_between_conditions_and_image_by_image(plain, partial, expected):
         assert ("explains not defined." in said) == np.isnan(partial[0])
 
 
-@pytest.mark.parametrize(
-    ("pooled", "within", "expected"),
-    [
+def test_what_severity_makes_of_the_pooled_correlation():
+    for pooled, within, expected in (
         ((0.9, 0.8, 0.95, 0.1), UNSURE, "+0.90 (+0.80 to +0.95), but that is the work of severity"),
         ((0.95, 0.92, 0.99, 0.1), CLEAR, "; severity, which moves both, makes a part of it."),
         ((0.5, 0.3, 0.95, 0.1), CLEAR, "is +0.50 (+0.30 to +0.95).\n"),
-    ],
-)
-def test_what_severity_makes_of_the_pooled_correlation(pooled, within, expected):
-    said = words.association(corrected(pooled=pooled, within=within, partial=NOTHING))
-    assert expected in said and "resample images, not corruptions; p exchanges corruptions" in said
+    ):
+        said = words.association(corrected(pooled=pooled, within=within, partial=NOTHING))
+        assert expected in said and "resample images, not corruptions; p exchanges corruptions" in said
 
 
 def failures(*auroc, **columns):
@@ -121,39 +118,32 @@ def test_drift_beside_what_needs_no_map():
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
 
 
-@pytest.mark.parametrize(
-    ("p", "warn", "expected"),
-    [(0.001, "1 warn, 1 are not", "but it stays above"), (0.4, "2 are not", "not shown to be above")],
-)
-def test_the_best_map_is_optimistic_or_the_declared_one(p, warn, expected):
-    top = failures(0.9, 0.7, 0.95, p, layer="shallow", lost_events=2)
-    rows = pd.concat([failures(0.6, 0.4, 0.8, 0.3), top[:1]], ignore_index=True)
-    said = words.best(rows, **AT)
-    assert f"Of 2 maps (a method at a layer, Holm over all of them), {warn} shown to warn." in said
-    assert "chosen after looking, is gradcam at shallow: AUROC 0.90 (0.70 to 0.95, Holm p = " in said
-    assert "from 80 corrupted images with 25 flipped, without 2 that have no map." in said
-    assert "The declared one is gradcam at deep: AUROC 0.60 (0.40 to 0.80, uncorrected p = .300)" in said
-    assert expected in said
+def test_the_best_map_is_optimistic_or_the_declared_one():
+    for p, warn, above in ((0.001, "1 warn, 1 are", "it stays"), (0.4, "2 are", "is not shown to be")):
+        top = failures(0.9, 0.7, 0.95, p, layer="shallow", lost_events=2)
+        said = words.best(pd.concat([failures(0.6, 0.4, 0.8, 0.3), top[:1]], ignore_index=True), **AT)
+        assert f"Of 2 maps (a method at a layer, Holm over all of them), {warn} not shown to warn." in said
+        assert "chosen after looking, is gradcam at shallow: AUROC 0.90 (0.70 to 0.95, Holm p = " in said
+        assert "from 80 corrupted images with 25 flipped, without 2 that have no map." in said
+        assert "one is gradcam at deep: AUROC 0.60 (0.40 to 0.80, uncorrected p = .300)" in said
+        assert f"{above} above chance after correction" in said
     said = words.best(failures(0.7, 0.6, 0.8, 0.01), **AT)
     assert said.startswith("Of 1 map (") and "declared one, gradcam at deep, warns best: AUROC 0.70" in said
     assert "no map can be chosen" in words.best(failures(*NOTHING), **AT)
 
 
-@pytest.mark.parametrize(
-    ("gain", "expected"),
-    [
-        ((0.1, 0.05, 0.2), "drift adds to confidence"),
-        ((-0.1, -0.2, -0.05), "only adds noise to"),
-        ((0.0, -0.005, 0.005), "adds nothing that matters to"),
-        ((0.1, -0.1, 0.2), "is not shown to add to"),
-        ((np.nan,) * 3, "cannot be judged beside"),
-    ],
-)
-def test_what_drift_adds(gain, expected):
-    row = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True), event="wrong", auroc=0.875, **HEAD)
-    said = words.added(pd.DataFrame([row]), **HEAD)
-    assert said.startswith("- Prediction wrong: drift ") and expected in said and "nan" not in said
-    assert (f"AUROC 0.875 with it, {gain[0]:+.3f} (" in said) or "too few images" in said
+def test_what_drift_adds():
+    for gain, expected in {
+        (0.1, 0.05, 0.2): "drift adds to confidence",
+        (-0.1, -0.2, -0.05): "only adds noise to",
+        (0.0, -0.005, 0.005): "adds nothing that matters to",
+        (0.1, -0.1, 0.2): "is not shown to add to",
+        (np.nan,) * 3: "cannot be judged beside",
+    }.items():
+        row = dict(zip(("gain", "gain_low", "gain_high"), gain, strict=True), event="wrong", auroc=0.875)
+        said = words.added(pd.DataFrame([row | HEAD]), **HEAD)
+        assert said.startswith("- Prediction wrong: drift ") and expected in said and "nan" not in said
+        assert (f"AUROC 0.875 with it, {gain[0]:+.3f} (" in said) or "too few images" in said
 
 
 def set_aside(spared=(0.1, 0.05, 0.2), saved=(0.1, 0.05, 0.2), wrong=0.49, rmse=0.366):
@@ -221,19 +211,17 @@ def test_each_question_has_its_answer_with_the_number():
     assert lines[1].endswith("Not defined: there is too little to go by.")
 
 
-@pytest.mark.parametrize(
-    ("flat", "verdict", "expected"),
-    [
+def test_degenerate_maps_counted_either_way():
+    for flat, verdict, expected in (
         ([False, False], "yes", "0 of 2 maps of gradcam at deep are degenerate: none is left out."),
         ([True, True], "yes", "are degenerate: nothing can be said."),
         ([True, False], "yes", "1 of 2 maps of gradcam at deep are degenerate and left out. Counted as"),
         ([True, False], "no", "- Counted as the largest drift, 'Does it?' is answered 'no', not 'yes'."),
-    ],
-)
-def test_degenerate_maps_counted_either_way(flat, verdict, expected):
-    drift = pd.DataFrame(dict(degenerate=flat)).assign(**HEAD)
-    extreme = dict(kind="per image", verdict=verdict, counted_as="the largest drift", question="Does it?")
-    assert expected in words.sensitivity(pd.DataFrame([extreme]), all_tests(CLEAR, CLEAR, WARNS), drift)
+    ):
+        drift = pd.DataFrame(dict(degenerate=flat)).assign(**HEAD)
+        extreme = dict(kind="per image", verdict=verdict, counted_as="the largest drift", question="Does it?")
+        said = words.sensitivity(pd.DataFrame([extreme]), all_tests(CLEAR, CLEAR, WARNS), drift)
+        assert expected in said
 
 
 def test_answers_from_run_to_run():

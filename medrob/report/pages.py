@@ -45,6 +45,7 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
         part = Path(place) / folder.name
         sections = sorted((_run(part, name) for name in table["run"]), key=lambda run: not run["comparison"])
         pages = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
+        pages.policies["json.dumps_kwargs"] = {"sort_keys": False}
         text = pages.get_template("index.html").render(
             title=title, rows=table.to_dict("records"), columns=list(table), sections=sections
         )

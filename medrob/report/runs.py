@@ -40,7 +40,6 @@ def _row(name: str) -> dict[str, str]:
 
 
 def _state(run: Run) -> str:
-    """How far a run is."""
     for stage in STAGES:
         partial = run.path("notebooks", f"{stage}{PARTIAL}")
         if partial.exists():
