@@ -142,16 +142,6 @@ def test_the_seed_changes_noise_and_nothing_else(moved, explainer, dataset):
     assert same[moved["corruption"] == "contrast"].all() and not same[moved["corruption"] != "contrast"].all()
 
 
-def test_1x1_maps_are_degenerate_not_still():
-    small = models.build(in_channels=1, num_classes=2, width=4, stem="torchvision", seed=0).eval()
-    dataset = data.load("phantom", "test", size=28, limit=3)
-    rows = measure(Explainer(small, ["layercam"], ["layer2.0", "layer4.1"]), dataset, [("contrast", 5)])
-    deep = rows[rows["layer"] == "layer4.1"]
-    assert (deep["size"] == 1).all() and deep["degenerate"].all()
-    assert deep[list(USUAL)].isna().all(axis=None)
-    assert not rows[rows["layer"] == "layer2.0"]["degenerate"].all()
-
-
 class Shy(nn.Module):
     """Two labels with the same kernels and no `config`; only the second is there when it is bright."""
 
