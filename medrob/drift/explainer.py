@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from types import SimpleNamespace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
@@ -33,13 +33,13 @@ class Explainer:
     layers: Sequence[str] | str | None = None
     settings: Settings = Settings()
     batch_size: int = 64
-    device: str | None = None
+    device: Any = None
 
     def __post_init__(self) -> None:
         layers = saliency.layers_for(self.model, self.methods, self.layers)
         object.__setattr__(self, "methods", saliency.check_methods(self.methods))
         object.__setattr__(self, "layers", list(layers))
-        object.__setattr__(self, "device", str(self.compute_device))
+        object.__setattr__(self, "device", saliency.device_of(self.model, self.device))
 
     @classmethod
     def of(cls, model: nn.Module, choice: Heatmaps) -> Self:
@@ -56,18 +56,13 @@ class Explainer:
         """Every method with each of its layers, in the order of their maps."""
         return [(m, layer) for m in self.methods for layer in saliency.layers_of(m, self.layers or ())]
 
-    @property
-    def compute_device(self) -> torch.device:
-        """The device to compute on."""
-        return saliency.device_of(self.model, self.device)
-
     def batches(self, n: int) -> list[np.ndarray]:
         """Indices of n images, a batch at a time."""
         return np.split(np.arange(n), range(self.batch_size, n, self.batch_size))
 
     def input(self, images: np.ndarray) -> Tensor:
         """The images, uint8 (N, H, W, C), as uint8 (N, C, H, W) on the device."""
-        return torch.from_numpy(images).to(self.compute_device).permute(0, 3, 1, 2)
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
 
     def maps(
         self, images: np.ndarray, index: np.ndarray, targets: Tensor | None = None
@@ -79,7 +74,7 @@ class Explainer:
         """
         layers = saliency.layers_for(self.model, self.methods, self.layers)
         x, noise = self.input(images), Noise(self.settings.seed, index)
-        with evaluating(place(self.model, self.compute_device)):
+        with evaluating(place(self.model, self.device)):
             return attribute(
                 self.model, x, self.methods, layers, targets, settings=self.settings, noise=noise
             )
@@ -96,7 +91,7 @@ class Explainer:
         if targets is None:
             targets = predict(self.model, images, batch_size=self.batch_size, device=self.device).argmax(1)
         classes = np.broadcast_to(targets, len(images)).astype(np.int64)
-        return torch.from_numpy(classes).to(self.compute_device)
+        return torch.from_numpy(classes).to(self.device)
 
 
 def select(

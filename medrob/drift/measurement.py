@@ -49,7 +49,7 @@ def measure(
     for batch in explainer.batches(len(rows)):
         index = rows[batch]
         pictures, masks = dataset.images[index], None if dataset.masks is None else dataset.masks[index]
-        given = None if known is None else torch.from_numpy(known[batch]).to(explainer.compute_device)
+        given = None if known is None else torch.from_numpy(known[batch]).to(explainer.device)
         maps, before = explainer.maps(pictures, index, given)
         classes = before.argmax(1) if given is None else given
         clean, columns = _columns(maps, masks)

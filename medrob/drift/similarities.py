@@ -53,11 +53,10 @@ class PreparedMaps:
         return means, means.square().add_(0.01**2 / 2), variances
 
 
-def compare(
-    a: np.ndarray | Tensor | PreparedMaps,
-    b: np.ndarray | Tensor | PreparedMaps,
-    similarities: Sequence[str] = USUAL,
-) -> dict[str, np.ndarray]:
+Maps = np.ndarray | Tensor | PreparedMaps
+
+
+def compare(a: Maps, b: Maps, similarities: Sequence[str] = USUAL) -> dict[str, np.ndarray]:
     """Compare raw maps pair by pair, after ReLU and the normalisation of each map that the similarity needs.
 
     Both are floating point (N, h, w), of one shape; `PreparedMaps` where one side is compared many times.

@@ -23,7 +23,6 @@ ALEXNET = {
 # Kind of error, and whether the clean error is subtracted.
 RATIOS = {"ce": ("plain", False), "relative ce": ("plain", True)}
 RATIOS |= {"be": ("balanced", False), "rbe": ("balanced", True)}
-# By which these errors are known.
 ERROR_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
 
 

@@ -93,7 +93,7 @@ def slope(
     """The slope of the squared drift at x (n, C, H, W); where the decision is lost, of the way back to it."""
     model, ((method, layer),) = explainer.model, explainer.pairs
     layers = {layer: named_layers(model)[layer]}
-    with evaluating(place(model, explainer.compute_device)), torch.enable_grad():
+    with evaluating(place(model, explainer.device)), torch.enable_grad():
         x = as_input(model, x).detach().clone().requires_grad_()
         # Attention has a second derivative in its plain form only.
         with SmoothReLU(), sdpa_kernel(SDPBackend.MATH):

@@ -38,7 +38,7 @@ def faithfulness(
     values: dict[tuple[str, Key], list[np.ndarray]] = {}  # of each batch (2, n): value, chance
     for rows in bar(explainer.batches(len(images)), desc="removing pixels", unit="batch"):
         maps, _ = explainer.maps(images[rows], rows, classes[rows])
-        with evaluating(place(explainer.model, explainer.compute_device)):
+        with evaluating(place(explainer.model, explainer.device)):
             noise = Noise(seed, rows)
             batch = _Batch(explainer, images[rows], classes[rows], noise)
             sizes = {raw.shape[1:] for raw in maps.values()}

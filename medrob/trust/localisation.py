@@ -10,7 +10,6 @@ from medrob.drift import LOCALISATION
 from medrob.trust.means import Entry, means
 
 GROUP = ["corruption", "severity", "method", "layer"]
-CHANGE = "change"  # the stage of what is lost or won against the clean images
 
 
 @lru_cache(maxsize=4096)
@@ -51,7 +50,7 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
             if severity:
                 change = values - wide["clean", 0, method, layer].to_numpy()
                 parts += [("preserved", kept, values, chance[test]), ("flipped", ~kept, values, chance[test])]
-                parts.append((CHANGE, parts[0][1], change, 0.0))
+                parts.append(("change", parts[0][1], change, 0.0))
             for stage, there, found, random in parts:
                 found = np.where(there, found, np.nan)
                 entries.append(Entry(method, layer, test, found, random, stage, corruption, severity))
