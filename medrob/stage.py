@@ -80,6 +80,7 @@ class Stage:
         self._notes: dict[str, Any] = {}
         self._described: dict[str, Any] = {}
         self._about: Mapping[str, Any] = {}
+        self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
         self._began = time.perf_counter()
         self._lock = self._claim()
         self._bundle = Bundle(self.results.figures, name)
@@ -160,23 +161,14 @@ class Stage:
         self._about = self._about if about is None else about
         self._bundle.facts |= facts
 
-    @property
-    def failed(self) -> Collection[tuple[str, str]]:
-        """Methods that failed randomisation at a layer: marked in tables, explained in captions once set."""
-        return self._bundle.failed
-
-    @failed.setter
-    def failed(self, failed: Collection[tuple[str, str]]) -> None:
-        self._bundle.failed = failed
-
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:
         """Show a figure, and collect it for the thesis under a name such as "03_auc"."""
-        self._bundle.context = self._context()
+        self._say_what_is_known()
         self._bundle.figure(figure, name, caption)
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
         """Collect a table for the thesis; caption and printed rows (`keep`) are usually those of the name."""
-        self._bundle.context = self._context()
+        self._say_what_is_known()
         self._bundle.table(frame, name, caption, keep=keep)
 
     def tables(self, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -189,10 +181,11 @@ class Stage:
         """Collect numbers that the text of a thesis quotes."""
         self._bundle.numbers(numbers)
 
-    def _context(self) -> dict[str, Any]:
-        """What every caption says of the data and the network."""
+    def _say_what_is_known(self) -> None:
+        """Hand on what every caption says of the data, the network and maps that failed randomisation."""
         train = self._values if self.name == "02_train" else self.run.params.get("02_train")
-        return context(self._described or self.run.data, train) | dict(self._about)
+        self._bundle.context = context(self._described or self.run.data, train) | dict(self._about)
+        self._bundle.failed = self.failed
 
     def say(self, *sentences: str) -> None:
         """Show sentences as Markdown."""
