@@ -74,17 +74,14 @@ def is_dicom(file: Path) -> bool:
     return suffix in (".dcm", ".dicom", ".ima")
 
 
-def resize(image: np.ndarray, size: int) -> np.ndarray:
-    """A square of `size` pixels a side, uint8 or uint16 (size, size, C): area average down, cubic up."""
-    if image.shape[:2] == (size, size):
-        return image
-    how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
-    return cv2.resize(image, (size, size), interpolation=how).reshape(size, size, image.shape[-1])
+def fit(image: np.ndarray, *, size: int, channels: int, levels: int = 255) -> np.ndarray:
+    """The image as uint8 (H, W, channels); in 16 bit the grey level `levels` becomes 255.
 
-
-def fit(image: np.ndarray, *, size: int, channels: int, levels: int) -> np.ndarray:
-    """The image as uint8 (H, W, channels) of `size` (0: its own); in 16 bit `levels` becomes 255."""
-    image = resize(image, size) if size else image
+    `size` makes it a square of so many pixels a side (area average down, cubic up), unless it is 0.
+    """
+    if size and image.shape[:2] != (size, size):
+        how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
+        image = cv2.resize(image, (size, size), interpolation=how).reshape(size, size, -1)
     if image.dtype == np.uint16:
         image = np.clip(np.rint(image * (255 / levels)), 0, 255).astype(np.uint8)
     if channels == 1 and image.shape[-1] == 3:

@@ -64,19 +64,17 @@ def read(file: Path, split: str, size: int, seed: int) -> ImageDataset:
     else:  # every split has the same classes, whichever is asked for
         names, task = numbered(arrays.values(), str(file)), ""
     dataset = ImageDataset(images, labels, names, task, None, file.stem, origin)
-    rows = (
-        np.flatnonzero(parts(dataset.labels, None, seed, absent) == split) if absent else range(len(images))
-    )
-    height, width = images.shape[1:3]
-    if not absent and size in (0, height, width) and (not size or height == width):
+    made = parts(dataset.labels, None, seed, absent) if absent else np.full(len(images), split)
+    rows, (height, width) = np.flatnonzero(made == split), images.shape[1:3]
+    sides = (size or height, size or width)
+    if not absent and sides == (height, width):
         return dataset
     if size > min(height, width):
         enlarged = f"{height}x{width} are enlarged to {size}x{size}; that adds pixels, not detail"
         warnings.warn(f"{file.stem}: images of {enlarged}", stacklevel=3)
     name = f"{file.stem}-{dataset.fingerprint}-{split}-{len(absent)}-{seed}-{size}"
-    shape = (len(rows), size or height, size or width, dataset.channels)
-    chosen = (decode.resize(images[row], size) if size else images[row] for row in rows)
-    images = decode.gather(name, chosen, shape)
+    chosen = (decode.fit(images[row], size=size, channels=dataset.channels) for row in rows)
+    images = decode.gather(name, chosen, (len(rows), *sides, dataset.channels))
     return replace(dataset, images=images, labels=dataset.labels[rows], split=split)
 
 
