@@ -123,15 +123,6 @@ def test_what_failed_was_cut_off_or_is_no_run_does_not_stop_the_report():
     assert sorted(pages) == ["01_augment.html", "02_train.html"]
 
 
-def test_a_comparison_says_what_is_of_all_its_runs():
-    make("one")
-    make("two")
-    notebook(compare("both", ["one", "two"]).path("notebooks", "05_analysis.ipynb"), "of one alone")
-    text = report.write(home() / "report").read_text()
-    assert text.index('id="both"') < text.index("side by side") < text.index('id="one"')
-    assert "of one alone" not in text
-
-
 def test_formulas_become_mathml_and_code_does_not():
     text = with_formulas("a $x^2$ `$y$` costs 3 \\$ and $$z$$\n```\n$q$\n```")
     assert text.count("<math") == 2 and "`$y$`" in text and "$q$" in text and 'display="block"' in text
@@ -146,45 +137,34 @@ def exported(run, stage, *names):
 
 
 def test_verify_names_what_is_missing_altered_or_mixed(capsys):
-    run = make("one")
-    for stage in STAGES:
-        exported(run, stage, f"{stage}_t")
-    assert verify(run) == []
-    assert main(["verify", "one"]) == 0 and main(["verify", str(run.folder)]) == 0
-    assert "all files are those that were made" in capsys.readouterr().out
-    run.path("drift.parquet").write_text("another")
-    run.path("model.json").unlink()
-    assert main(["verify", "one"]) == 1
-    told = capsys.readouterr().out
-    assert "drift.parquet was changed after 04_heatmaps wrote it" in told
-    assert "model.json is missing; notebook 02_train makes it" in told
     assert verify(Run("none")) == [f"{Run('none').path('run.json')} records no finished stage"]
-
-
-def test_verify_looks_at_what_the_thesis_takes_and_at_the_executed_notebooks():
     run = make("one")
     for stage in STAGES:
         exported(run, stage, f"{stage}_a", f"{stage}_b")
         made = checksum(run.path("notebooks", f"{stage}.ipynb"))
         run.path("stamps").mkdir(exist_ok=True)
         run.path("stamps", f"{stage}.ipynb").write_text(f"{made} key\n")
-    assert verify(run) == []
-    (run.figures / "03_test_a.csv").write_text("a\n2\n")
-    (run.figures / "03_test_b.tex").unlink()
-    (run.figures / "numbers.tex").write_text("other")
-    run.path("notebooks", "03_test.ipynb").unlink()
+    assert main(["verify", "one"]) == 0 and main(["verify", str(run.folder)]) == 0
+    assert "all files are those that were made" in capsys.readouterr().out
+    for path in (run.figures / "03_test_a.csv", run.figures / "numbers.tex", run.path("drift.parquet")):
+        path.write_text("other")
+    for path in (run.figures / "03_test_b.tex", run.path("model.json"), run.path("notebooks/03_test.ipynb")):
+        path.unlink()
     notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
     record = run.path("run.json").read_text()
     run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
     problems = [
         "the entry of 01_augment in run.json was altered",
+        "model.json is missing; notebook 02_train makes it",
         "runs/one/notebooks/03_test.ipynb is missing",
+        "drift.parquet was changed after 04_heatmaps wrote it",
         "runs/one/notebooks/04_heatmaps.ipynb was changed after it was made",
         "figures/one/03_test_a.csv was changed after it was made",
         "figures/one/03_test_b.tex is missing; notebook 03_test makes it",
         "figures/one/numbers.tex was changed after it was made",
     ]
     assert all(told.startswith(words) for told, words in zip(verify(run), problems, strict=True))
+    assert main(["verify", "one"]) == 1 and "model.json is missing" in capsys.readouterr().out
     shutil.rmtree(run.figures)
     assert "figures/one holds nothing of 03_test; run notebook 03_test again" in verify(run)
 
@@ -196,6 +176,10 @@ def test_a_comparison_is_a_run_of_its_own():
     exported(both, "05_analysis", "05_t")
     assert list(both.record["stages"]) == ["05_analysis"] and verify(both) == []
     assert overview().set_index("run").loc["both", "state"] == "comparison"
+    notebook(both.path("notebooks", "05_analysis.ipynb"), "of one alone")
+    text = report.write(home() / "report").read_text()
+    assert text.index('id="both"') < text.index("side by side") < text.index('id="one"')
+    assert "of one alone" not in text
     make("two", seed=2)
     assert any("made from another two/drift.parquet" in problem for problem in verify(both))
     with pytest.raises(ValueError, match="results='two' is a run with stages of its own"):

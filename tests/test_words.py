@@ -4,7 +4,6 @@ from unittest.mock import MagicMock
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from medrob import words
 from medrob.words import phrases
@@ -12,31 +11,27 @@ from medrob.words import phrases
 GRADCAM = dict(method="gradcam", layer="layer4.1")
 
 
-@pytest.mark.parametrize(
-    ("row", "options", "expected"),
-    [
+def test_a_number_has_its_interval_its_p_and_a_note():
+    for values, options, expected in (
         ((0.88, 0.74, 0.96, 0.008, "Holm"), {}, "+0.88 (+0.74 to +0.96, Holm p = .008)"),
         ((0.88, 0.74, 0.96, 0.0002, ""), {}, "+0.88 (+0.74 to +0.96, uncorrected p < .001)"),
         ((0.5, 0.4, 0.6, np.nan, ""), dict(form=".1f", note="2 images"), "0.5 (0.4 to 0.6, 2 images)"),
         ((-0.5, np.nan, np.nan, np.nan, ""), dict(form=".1f"), "-0.5"),
         ((np.nan, 0.0, 1.0, 0.01, ""), {}, "not defined"),
-    ],
-)
-def test_a_number_has_its_interval_its_p_and_a_note(row, options, expected):
-    row = dict(zip(("value", "low", "high", "p_adjusted", "correction"), row, strict=True), p=np.nan)
-    assert phrases.number(row, **options) == expected
-    other = {"gain": row["value"], "gain_low": row["low"], "gain_high": row["high"], **row, "value": 7}
-    assert phrases.number(other, "gain", **options) == expected
+    ):
+        value, low, high, p, correction = values
+        row = dict(value=value, low=low, high=high, p=np.nan, p_adjusted=p, correction=correction)
+        assert phrases.number(row, **options) == expected
+        gain = row | dict(gain=value, gain_low=low, gain_high=high, value=7)
+        assert phrases.number(gain, "gain", **options) == expected
 
 
-@pytest.mark.parametrize(
-    ("low", "high", "expected"),
-    [(0.1, 0.2, "above"), (-0.2, -0.1, "below"), (-0.1, 0.1, "neither"), (np.nan, 0.1, "not defined")],
-)
-def test_the_side_of_chance_is_that_of_the_whole_interval(low, high, expected):
-    for chance in (0, 1):
-        row = dict(value=chance, low=low + chance, high=high + chance, p=0.9)
-        assert phrases.side(row, "value", "above", "below", "neither", chance=chance) == expected
+def test_the_side_of_chance_is_that_of_the_whole_interval():
+    ends = {(0.1, 0.2): "above", (-0.2, -0.1): "below", (-0.1, 0.1): "neither", (np.nan, 0.1): "not defined"}
+    for (low, high), expected in ends.items():
+        for chance in (0, 1):
+            row = dict(value=chance, low=low + chance, high=high + chance, p=0.9)
+            assert phrases.side(row, "value", "above", "below", "neither", chance=chance) == expected
 
 
 def test_counts_names_and_lists():
@@ -56,9 +51,10 @@ def test_data_sets_network_predictions_and_temperature():
         part.name, part.__len__.return_value = "my_set", n
     said = words.data_sets(*sets)
     assert said == r"my\_set has 2,000 a and 3 b images of 28x28x1; the task is binary."
-    model = MagicMock(origin="random weights", **{"parameters.return_value": [], "normalise.mean": 0.5})
+    weights = [MagicMock(**{"numel.return_value": 1200})] * 2
+    model = MagicMock(origin="random weights", **{"parameters.return_value": weights, "normalise.mean": 0.5})
     said = words.network("resnet18", model)
-    assert "resnet18 has 0 parameters and random weights. Grey levels are normalised by mean 0.5 and" in said
+    assert "resnet18 has 2,400 parameters and random weights. Grey levels are normalised by mean 0.5" in said
     assert words.predictions(rows) == "There are 6 predictions: of 2 images under 3 conditions."
     assert "1.05" in words.temperature(1.051, used=False) and "not used" in words.temperature(1, used=False)
     assert "It is used" in words.temperature(1, used=True)
@@ -159,14 +155,12 @@ def moves(**drifts):
     return frame.assign(degenerate=frame["rmse"].isna())
 
 
-def test_what_is_explained():
+def test_what_is_explained_and_how_far_it_moves():
     said = words.chosen({"a_b": 3, "c": 2}, "random")
     assert said == r"5 images are explained (random): 3 of a\_b and 2 of c."
     assert words.explained(7, ["a", "a"], "Grad-CAM") == "Image 7: the maps explain a, by Grad-CAM."
     assert "explain a, b, a, by" in words.explained(7, ["a", "b", "a"], "Grad-CAM")
 
-
-def test_the_drift_in_words():
     said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert said == (
         "There are 10 comparisons of 5 images. The prediction is kept in 40.0% of them, and 20.0% are "
@@ -290,15 +284,12 @@ def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
     assert "fewer than 5 images, not judged under snow (4 images)" in moved
 
 
-def test_missing_a_small_lesion_every_time_may_be_chance():
+def test_chance_may_miss_a_small_lesion_and_is_paired_with_each_image():
     rows = places((0.4, 0.5), fog=(0, 0)).assign(test="pointing", chance=0.05, degenerate=0)
     rows.loc[1, ["above_low", "above_high"]] = -0.06, -0.04
     assert "not shown to differ from chance under fog (9 images)" in say(rows.assign(images=9))
     assert "less than chance under fog (90 images)" in say(rows.assign(images=90))
-
-
-def test_still_looks_is_judged_by_the_paired_difference():
-    """All of the interval lies above the mean of chance, but not image by image; and the other way round."""
+    # All of the interval lies above the mean of chance, but not image by image; and the other way round.
     rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))
     said = say(rows.assign(above_low=[0.3, -0.01, 0.01], above_high=0.5))
     assert "not shown to differ from chance under fog (9 of 12 images); more than chance under snow" in said
