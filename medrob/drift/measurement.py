@@ -110,8 +110,8 @@ def _columns(
             located = localise(raw, torch.from_numpy(masks).to(raw.device).repeat(len(at), 1, 1))
             measured |= {name: values.cpu().numpy() for name, values in located.items()}
         for name, values in measured.items():
-            rows = values.reshape(len(at), -1)
-            columns.setdefault(name, np.empty((len(maps), rows.shape[1]), rows.dtype))[at] = rows
+            empty = np.empty((len(maps), len(raw) // len(at)), values.dtype)
+            columns.setdefault(name, empty)[at] = values.reshape(len(at), -1)
     return prepared, columns
 
 

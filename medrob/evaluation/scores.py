@@ -128,10 +128,7 @@ def corruption_errors(
 
 
 def _error_rates(predictions: pd.DataFrame, w: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """1 - accuracy ("plain") and 1 - balanced accuracy ("balanced") of each corruption, (1 + resamples,).
-
-    They are means over the severities: a ratio of means is a ratio of sums.
-    """
+    """1 - accuracy ("plain") and 1 - balanced accuracy of each corruption, means over severities: (B,)."""
     rates = {kind: defaultdict[str, list](list) for kind in ("plain", "balanced")}
     for (name, _), group in predictions.groupby(["corruption", "severity"], sort=False):
         y = group["label"].to_numpy()

@@ -78,8 +78,7 @@ def another_image(n: int, seed: int) -> np.ndarray:
 def parts(model: nn.Module) -> dict[str, list[nn.Module]]:
     """The parts of a network that are randomised together, top down: ``{"fc": [...], "layer4": [...]}``.
 
-    Modules with parameters of their own, in the order in which the network defines them, from the last to the
-    first, grouped by the first words of their names: by as few words as make at least 5 parts, if any do.
+    Modules with parameters of their own, grouped by as few words of their names as make at least 5 parts.
     """
     modules = [(name.removeprefix("backbone.").split("."), m) for name, m in model.named_modules()]
     owners = [(words, m) for words, m in modules if next(m.parameters(recurse=False), None) is not None]
