@@ -56,9 +56,6 @@ def radiographs(size: int, count: int = 16) -> np.ndarray:
     return phantom.generate("test", size=size, seed=0, limit=count)[0]
 
 
-# catalogue
-
-
 def test_suites_are_the_published_ones():
     assert names() == ("gaussian_noise", "speckle_noise", "motion_blur", "contrast", "brightness")
     assert len(names("imagenet-c")) == 15 and len(names("imagenet-c-extra")) == 4
@@ -78,11 +75,8 @@ def test_all_is_every_corruption_without_a_data_set_of_its_own():
 
 
 def test_a_list_of_names_and_suites_is_a_suite():
-    assert names(["fog", "thesis", "contrast", "pneumoniamnist/pixelate"]) == (
-        *("fog", "gaussian_noise", "speckle_noise", "motion_blur", "contrast", "brightness"),
-        "pneumoniamnist/pixelate",
-    )
-    assert names("frost") == ("frost",)
+    listed = names(["fog", "thesis", "contrast", "pneumoniamnist/pixelate"])
+    assert listed == ("fog", *names("thesis"), "pneumoniamnist/pixelate") and names("frost") == ("frost",)
 
 
 def test_every_name_of_every_suite_is_described():
@@ -111,9 +105,6 @@ def test_importing_the_package_stays_light():
     assert done.stdout.split() == ["False", "False"] and done.stderr == ""
 
 
-# shape, dtype, purity
-
-
 @pytest.mark.parametrize("name", EVERYTHING)
 def test_shape_dtype_purity_and_change(name):
     for height, width, channels in ((28, 28, 1), (40, 33, 3)):
@@ -135,8 +126,7 @@ def test_shape_dtype_purity_and_change(name):
 def test_largest_size(name):
     images = np.full((1, 512, 380, 1), 90, np.uint8)
     images[:, 100:300, 100:200] = 200
-    changed = corrupt(images, name, 3)
-    assert changed.shape == images.shape and (changed != images).any()
+    assert (corrupt(images, name, 3) != images).any()
 
 
 @pytest.mark.parametrize(("level", "count"), [(0, 2), (255, 2), (0, 0)])
@@ -144,9 +134,6 @@ def test_flat_images_and_an_empty_batch_survive(level, count):
     images = np.full((count, 28, 28, 3), level, np.uint8)
     for name in EVERYTHING:
         assert corrupt(images, name, 5).shape == images.shape
-
-
-# determinism
 
 
 @settings(max_examples=90, deadline=None)
@@ -206,12 +193,8 @@ def test_seed_and_index_matter_where_chance_does(name):
 
 def test_neighbouring_images_and_seeds_are_uncorrelated():
     flat = np.full((40, 64, 64, 1), 128, np.uint8)
-    fields = [corrupt(flat, "gaussian_noise", 3, seed=seed).reshape(40, -1).astype(float) for seed in (0, 1)]
-    correlation = np.corrcoef(np.concatenate(fields)) - np.eye(80)
-    assert np.abs(correlation).max() < 6 / 64
-
-
-# severities
+    fields = [corrupt(flat, "gaussian_noise", 3, seed=seed).reshape(40, -1) for seed in (0, 1)]
+    assert np.abs(np.corrcoef(np.concatenate(fields)) - np.eye(80)).max() < 6 / 64
 
 
 @pytest.mark.parametrize("name", ["gaussian_noise", "impulse_noise", "shot_noise", "rician_noise", "bubble"])
@@ -271,8 +254,6 @@ def test_lengths_scale_where_no_table_was_published():
         assert fade == pytest.approx(np.exp(-((2 * np.pi * 6 / 224 * sigma) ** 2) / 2), abs=0.02)
 
 
-# bad input
-
 IMAGES = np.zeros((2, 28, 28, 1), np.uint8)
 
 
@@ -297,12 +278,6 @@ def test_a_wrong_severity(severity):
         corrupt(IMAGES, "contrast", severity)
 
 
-def test_numpy_integers_are_integers():
-    np.testing.assert_array_equal(
-        corrupt(IMAGES, "fog", np.int64(2), seed=np.uint8(3)), corrupt(IMAGES, "fog", 2, seed=3)
-    )
-
-
 def test_unknown_names_suggest_the_nearest():
     with pytest.raises(ValueError, match="did you mean 'gaussian_noise'"):
         corrupt(IMAGES, "gausian_noise", 1)
@@ -318,9 +293,6 @@ def test_colour_corruptions_refuse_grey_images():
     for name in ("saturate", "stain_shift", "bloodmnist/saturate"):
         with pytest.raises(ValueError, match="RGB"):
             corrupt(IMAGES, name, 1)
-
-
-# test sets as files
 
 
 @pytest.mark.parametrize("channels", [1, 3])

@@ -16,12 +16,8 @@ def level(name: str, severity: int) -> float:
     return describe(name).parameters["224"][severity - 1]
 
 
-def disc(size: int = 64, value: int = 120) -> np.ndarray:
-    y, x = np.mgrid[:size, :size] - (size - 1) / 2
-    return (value * (np.hypot(y, x) < size / 4)).astype(np.uint8)[None, ..., None]
-
-
-# magnetic resonance
+RADIUS = np.hypot(*np.mgrid[:64, :64] - 31.5)
+DISC = np.where(RADIUS < 16, 120, 0).astype(np.uint8)[None, ..., None]
 
 
 def test_rician_noise_of_the_background_is_rayleigh():
@@ -44,10 +40,9 @@ def test_the_bias_is_the_exponential_of_a_cubic():
 
 @pytest.mark.parametrize("name", ["ghosting", "kspace_motion"])
 def test_turning_phases_in_k_space_keeps_the_energy(name):
-    image = disc()
-    changed = corrupt(image, name, 5).astype(float)
-    assert (changed != image).mean() > 0.1
-    assert (changed**2).sum() == pytest.approx((image.astype(float) ** 2).sum(), rel=0.02)
+    changed = corrupt(DISC, name, 5).astype(float)
+    assert (changed != DISC).mean() > 0.1
+    assert (changed**2).sum() == pytest.approx((DISC.astype(float) ** 2).sum(), rel=0.02)
 
 
 def test_ghosts_lie_along_the_phase_encoding_direction():
@@ -73,36 +68,27 @@ def test_spikes_are_two_waves():
     assert (largest / power.sum((1, 2)) > 0.9).all()
 
 
-# computed tomography
-
-
 def test_projection_and_reconstruction_invert_each_other():
-    planes = disc(64)[..., 0]
-    (rays,) = ct._project(planes)
+    (rays,) = ct._project(DISC[..., 0])
     middle = rays[:, rays.shape[1] // 2]
     assert middle.mean() == pytest.approx(120 * 32, rel=0.02)  # through the middle of the disc
     np.testing.assert_allclose(middle, 120 * 32, rtol=0.13)  # pixels line up at 45 degrees
     again = ct._reconstruct(rays, 64, 64)
-    y, x = np.mgrid[:64, :64] - 31.5
-    radius = np.hypot(y, x)
-    assert again[radius < 12].mean() == pytest.approx(120, rel=0.03)
-    assert abs(again[(radius > 20) & (radius < 30)].mean()) < 4
+    assert again[RADIUS < 12].mean() == pytest.approx(120, rel=0.03)
+    assert abs(again[(RADIUS > 20) & (RADIUS < 30)].mean()) < 4
 
 
 def test_low_dose_noise_falls_with_the_root_of_the_photons():
-    image = disc()
     spread = []
     for photons in (4e6, 1e6):
-        noisy = ct.low_dose(np.repeat(image, 6, 0), photons, Draws(0, "low_dose", 0, 6)).astype(float)
-        spread.append((noisy - image)[:, 24:40, 24:40].std())
+        noisy = ct.low_dose(np.repeat(DISC, 6, 0), photons, Draws(0, "low_dose", 0, 6)).astype(float)
+        spread.append((noisy - DISC)[:, 24:40, 24:40].std())
     assert spread[1] == pytest.approx(2 * spread[0], rel=0.12)
 
 
 def test_beam_hardening_cups():
-    changed = corrupt(disc(), "beam_hardening", 5)[0, ..., 0].astype(float)
-    y, x = np.mgrid[:64, :64] - 31.5
-    radius = np.hypot(y, x)
-    assert changed[radius < 5].mean() < changed[(radius > 11) & (radius < 14)].mean() - 4
+    changed = corrupt(DISC, "beam_hardening", 5)[0, ..., 0].astype(float)
+    assert changed[RADIUS < 5].mean() < changed[(RADIUS > 11) & (RADIUS < 14)].mean() - 4
 
 
 def test_rings_depend_on_the_radius_alone():
@@ -123,9 +109,6 @@ def test_metal_is_white_and_the_band_between_is_dark():
         assert image[int(down) : int(down) + 2, int(right) : int(right) + 2].mean() < 95
 
 
-# ultrasound
-
-
 def test_full_speckle_is_rayleigh():
     """The logarithm of a Rayleigh amplitude has a standard deviation of 5.57 dB (Burckhardt 1978)."""
     speckled = corrupt(flat(150, 128), "ultrasound_speckle", 5).astype(float)
@@ -143,9 +126,6 @@ def test_shadow_and_depth_gain_lose_what_the_table_says():
     np.testing.assert_allclose(shadow[:, 0].min(1), 200, atol=2)
     deep = corrupt(flat(200), "depth_gain", 3)[0, :, 5, 0]
     np.testing.assert_allclose(deep, 200 - level("depth_gain", 3) * 255 / 60 * np.arange(64) / 63, atol=0.51)
-
-
-# radiography
 
 
 def test_exposure_moves_the_logit():
@@ -178,9 +158,6 @@ def test_scatter_lowers_contrast_and_spares_flat_images():
     assert np.ptp(fogged) / 120 == pytest.approx(1 / (1 + level("scatter_fog", 3)), rel=0.06)
 
 
-# microscopy
-
-
 def test_stains_are_scaled_and_shifted_in_optical_density():
     image = np.ascontiguousarray(pictures.immunohistochemistry()[None, 200:264, 200:264])
     draws = Draws(0, "stain_shift", 0, 1)
@@ -206,8 +183,7 @@ def test_vignetting_follows_the_fourth_power_of_the_cosine():
 
 def test_marks_by_hand():
     corner = corrupt(flat(200, 224, 1), "dermamnist/black_corner", 3)[0, ..., 0]
-    y, x = np.mgrid[:224, :224] - 112
-    radius = np.hypot(y, x)
+    radius = np.hypot(*np.mgrid[:224, :224] - 112)
     assert (corner[radius < 111] == 200).all() and (corner[radius > 113] == 0).all()
     spots = corrupt(flat(100, 224, 1), "bubble", 1)[0, ..., 0]
     assert spots.min() == 100 and spots.max() == round(100 + 155 * 130 / 255)  # the rim
@@ -221,15 +197,14 @@ def test_marks_by_hand():
 
 def test_words_are_spelt_the_same_at_every_severity(monkeypatch):
     """Longer words, and more of them, begin with those of a lower severity."""
-    white, words = np.full((1, 224, 224, 3), 255, np.uint8), {4: [], 5: []}
-    for severity, written in words.items():
-        for image in range(8):
-            texts = []
-            monkeypatch.setattr(instruments.cv2, "putText", lambda _, text, *__, to=texts: to.append(text))
-            corrupt(white, "dermamnist/characters", severity, start=image)
-            written.append(texts)
-    for few, many in zip(words[4], words[5], strict=True):
-        assert few and all(
-            long.startswith(short) and len(short) >= 3 for short, long in zip(few, many, strict=False)
-        )
-    assert max(map(len, words[4])) > 1
+    texts: list[str] = []
+    monkeypatch.setattr(instruments.cv2, "putText", lambda _, text, *__: texts.append(text))
+    longest = 0
+    for image in range(8):
+        for severity in (4, 5):
+            few, texts[:] = texts[:], []
+            corrupt(flat(255, 224, 1), "dermamnist/characters", severity, start=image)
+        pairs = list(zip(few, texts, strict=False))
+        assert pairs and all(long.startswith(short) and len(short) >= 3 for short, long in pairs)
+        longest = max(longest, len(few))
+    assert longest > 1

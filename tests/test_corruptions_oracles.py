@@ -47,10 +47,8 @@ def share_within(ours: np.ndarray, theirs: np.ndarray, levels: float = 1) -> flo
     return float((np.abs(ours.astype(float) - theirs) <= levels).mean())
 
 
-DETERMINISTIC = (
-    *("defocus_blur", "zoom_blur", "brightness", "contrast", "pixelate", "jpeg_compression"),
-    *("gaussian_blur", "saturate"),
-)
+BLURS = ("defocus_blur", "zoom_blur", "gaussian_blur")
+DETERMINISTIC = (*BLURS, "brightness", "contrast", "pixelate", "jpeg_compression", "saturate")
 
 
 @pytest.mark.parametrize(("size", "channels"), [(64, 1), (64, 3), (224, 3)])
@@ -65,8 +63,7 @@ def test_deterministic_corruptions_are_within_one_grey_level_of_imgaug(name, siz
 def test_we_round_where_imgaug_truncates():
     images = pictures(64)
     exact = (images[0] / 255.0 - (images[0] / 255.0).mean((0, 1))) * 0.2 + (images[0] / 255.0).mean((0, 1))
-    ours = published(images, "contrast", 3)[0]
-    np.testing.assert_array_equal(ours, np.rint(exact * 255).astype(np.uint8))
+    np.testing.assert_array_equal(published(images, "contrast", 3)[0], np.rint(exact * 255).astype(np.uint8))
     np.testing.assert_array_equal(imgaug(images[0], "contrast", 3), (exact * 255).astype(np.uint8))
 
 
@@ -93,18 +90,6 @@ def test_glass_blur_swaps_equal_the_sequential_loop(offset):
             for w in range(26 - offset, offset, -1):
                 loop[h, w] = loop[h + down[h, w], w + right[h, w]]
     np.testing.assert_array_equal(blur.shuffled(fields, offset), loop.ravel())
-
-
-def test_glass_blur_agrees_with_imgaug_on_average():
-    images = np.repeat(pictures(64, count=1), 24, axis=0)
-    for severity in (1, 3):
-        ours = published(images, "glass_blur", severity).astype(float)
-        theirs = np.stack([imgaug(images[0], "glass_blur", severity, seed) for seed in range(24)]).astype(
-            float
-        )
-        np.testing.assert_allclose(ours.mean(0), theirs.mean(0), atol=28)
-        assert abs(ours.mean() - theirs.mean()) < 1
-        assert ours.std(0).mean() == pytest.approx(theirs.std(0).mean(), rel=0.06)
 
 
 @pytest.mark.parametrize("size", [64, 224])
@@ -143,8 +128,7 @@ def test_noise_levels_are_those_of_the_table():
 def test_shot_noise_is_poisson():
     for severity, photons in enumerate((60, 25, 12, 5, 3), 1):
         for value in (40, 120):
-            flat = np.full((8, 64, 64, 1), value, np.uint8)
-            noisy = published(flat, "shot_noise", severity).astype(float)
+            noisy = published(np.full((8, 64, 64, 1), value, np.uint8), "shot_noise", severity).astype(float)
             counts = np.rint(noisy * photons / 255).ravel()
             rate = photons * value / 255
             kept = counts < photons  # white is the end of the scale
@@ -163,8 +147,8 @@ def test_impulse_noise_flips_half_to_black_and_half_to_white():
         assert set(np.unique(noisy)) == {0, 100, 255}
 
 
-@pytest.mark.parametrize("name", ["fog", "snow", "spatter"])
-def test_weather_has_the_mean_and_spread_of_imgaug(name):
+@pytest.mark.parametrize("name", ["fog", "snow", "spatter", "glass_blur"])
+def test_weather_and_glass_have_the_mean_and_spread_of_imgaug(name):
     images = np.repeat(pictures(64, count=1), 40, axis=0)
     for severity in (1, 3, 5):
         ours = published(images, name, severity).astype(float)

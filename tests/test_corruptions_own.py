@@ -43,32 +43,32 @@ def shifted(images, levels):
 """
 
 
+IMAGES = np.random.default_rng(0).integers(0, 200, (5, 28, 30, 1), dtype=np.uint8)
+
+
 @pytest.fixture(autouse=True)
 def mine(tmp_path, monkeypatch):
     """Three modules of a student's in a folder on the path; afterwards all is as before."""
-    for name, text in (("plain_ones", PLAIN), ("decorated_ones", DECORATED), ("helpers_of_mine", HELPERS)):
+    modules = {"plain_ones": PLAIN, "decorated_ones": DECORATED, "helpers_of_mine": HELPERS}
+    for name, text in modules.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.setattr(registry, "_REGISTERED", dict(registry._REGISTERED))
     yield tmp_path
-    for name in ("plain_ones", "decorated_ones", "helpers_of_mine"):
+    for name in modules:
         sys.modules.pop(name, None)
     _definitions.cache_clear()
 
 
-def images(count: int = 5, channels: int = 1) -> np.ndarray:
-    return np.random.default_rng(0).integers(0, 200, (count, 28, 30, channels), dtype=np.uint8)
-
-
 @pytest.mark.parametrize("name", ["plain_ones:salt", "decorated_ones:lift"])
 def test_a_slice_of_the_result_is_the_result_of_the_slice(name):
-    whole = corrupt(images(), name, 3, seed=4, start=7)
-    assert whole.dtype == np.uint8 and (whole != images()).any()
+    whole = corrupt(IMAGES, name, 3, seed=4, start=7)
+    assert whole.dtype == np.uint8 and (whole != IMAGES).any()
     for cut in (1, 3):
-        rest = corrupt(images()[cut:], name, 3, seed=4, start=7 + cut)
+        rest = corrupt(IMAGES[cut:], name, 3, seed=4, start=7 + cut)
         np.testing.assert_array_equal(rest, whole[cut:])
-    assert (corrupt(images(), name, 3, seed=5, start=7) != whole).any()
-    assert corrupt(images()[:0], name, 3).shape == (0, 28, 30, 1)
+    assert (corrupt(IMAGES, name, 3, seed=5, start=7) != whole).any()
+    assert corrupt(IMAGES[:0], name, 3).shape == (0, 28, 30, 1)
 
 
 def test_another_process_knows_it_by_its_dotted_name(mine):
@@ -79,15 +79,13 @@ def test_another_process_knows_it_by_its_dotted_name(mine):
         "    sys.stdout.buffer.write(corrupt(x, name, 2).tobytes())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, cwd=mine)
-    both = [corrupt(images(), name, 2).tobytes() for name in ("plain_ones:salt", "decorated_ones:lift")]
+    both = [corrupt(IMAGES, name, 2).tobytes() for name in ("plain_ones:salt", "decorated_ones:lift")]
     assert done.stdout == b"".join(both)
 
 
 def test_what_is_said_of_it_comes_from_the_decorator_or_claims_nothing():
-    assert names(["contrast", "plain_ones:salt", "decorated_ones:lift"], channels=1)[1:] == (
-        "plain_ones:salt",
-        "decorated_ones:lift",
-    )
+    wanted = ["contrast", "plain_ones:salt", "decorated_ones:lift"]
+    assert names(wanted, channels=1) == tuple(wanted)
     plain, decorated = describe("plain_ones:salt"), describe("decorated_ones:lift")
     assert (plain.group, plain.source, plain.modalities) == ("own", "own", ("any",))
     assert plain.summary == "White pixels, more at each severity."
@@ -95,15 +93,9 @@ def test_what_is_said_of_it_comes_from_the_decorator_or_claims_nothing():
     assert (decorated.name, decorated.source) == ("decorated_ones:lift", "Li 2020")
     assert decorated.parameters == {"224": (10, 20, 30, 40, 50)}
     assert "lift" not in names("all")  # which is the same in every process
-
-
-def test_a_decorated_one_has_no_source_unless_it_names_one():
-    @corruption("bare")
-    def bare(images, level, draws):
-        return images + np.uint8(level)
-
+    corruption("bare")(lambda images, level, draws: images + np.uint8(level))
     assert (describe("bare").source, describe("bare").summary) == ("own", "")
-    assert (corrupt(images(), "bare", 4) == images() + 4).all()
+    assert (corrupt(IMAGES, "bare", 4) == IMAGES + 4).all()
 
 
 @pytest.mark.parametrize(
@@ -117,12 +109,9 @@ def test_a_decorated_one_has_no_source_unless_it_names_one():
     ],
 )
 def test_a_wrong_module_or_function_is_refused(name, message):
-    with pytest.raises(ValueError, match=message):
-        names(["contrast", name])
-    with pytest.raises(ValueError, match=message):
-        names(name)
-    with pytest.raises(ValueError, match=message):
-        corrupt(images(), name, 1)
+    for call in (lambda: names(["contrast", name]), lambda: names(name), lambda: corrupt(IMAGES, name, 1)):
+        with pytest.raises(ValueError, match=message):
+            call()
 
 
 def test_a_module_that_fails_is_named(mine):
@@ -134,7 +123,7 @@ def test_a_module_that_fails_is_named(mine):
 @pytest.mark.parametrize("name", ["plain_ones:larger", "plain_ones:shares"])
 def test_another_shape_or_dtype_is_refused(name):
     with pytest.raises(ValueError, match=rf"{name}' made .*; it must return uint8 of the same shape"):
-        corrupt(images(), name, 1)
+        corrupt(IMAGES, name, 1)
 
 
 def test_names_are_given_once_and_tables_are_whole():
