@@ -1,4 +1,5 @@
 import imgaug
+import imgaug.augmenters as iaa
 import numpy as np
 import pytest
 
@@ -94,8 +95,6 @@ def test_augmix_is_the_formula_of_its_paper(monkeypatch):
 
 
 def test_an_imgaug_expression_is_what_imgaug_does():
-    import imgaug.augmenters as iaa
-
     images = pictures(3)
     flipped = policy("iaa.Sequential([iaa.Fliplr(1.0), iaa.Add(value=-7)])")(images, np.random.default_rng(0))
     assert (flipped == iaa.Add(-7).augment_images(images[:, :, ::-1])).all()
@@ -108,10 +107,12 @@ def test_an_imgaug_expression_is_what_imgaug_does():
     assert (equal == iaa.pillike.Equalize().augment_images(images)).all()
 
 
-def test_colours_cannot_be_changed_in_grey_images():
+def test_images_that_it_cannot_take_or_keep_are_refused():
     with pytest.raises(ValueError, match="cannot be made of grey images; leave out what changes colours"):
         policy("iaa.Grayscale(1.0)")(pictures(1), np.random.default_rng(0))
     policy("iaa.Grayscale(1.0)")(pictures(3), np.random.default_rng(0))
+    with pytest.raises(ValueError, match=r"makes images of \(26, 26, 1\) of \(28, 28, 1\); keep their size"):
+        policy("iaa.Crop(px=1, keep_size=False)")(pictures(), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(
@@ -129,11 +130,6 @@ def test_what_is_no_imgaug_expression(text):
         policy("mirror")
     with pytest.raises(ValueError, match="is no imgaug expression"):
         policy(text)
-
-
-def test_an_augmentation_that_changes_the_size_is_refused():
-    with pytest.raises(ValueError, match=r"makes images of \(26, 26, 1\) of \(28, 28, 1\); keep their size"):
-        policy("iaa.Crop(px=1, keep_size=False)")(pictures(), np.random.default_rng(0))
 
 
 @pytest.mark.parametrize(

@@ -97,6 +97,9 @@ def test_grey_data_leaves_out_colour_corruptions_and_says_so():
         warnings.simplefilter("error")
         assert names("medmnist-c:pathmnist", channels=3) == names("medmnist-c:pathmnist")
         assert names("thesis", channels=1) == names("thesis")
+    for name in ("saturate", "stain_shift", "bloodmnist/saturate"):
+        with pytest.raises(ValueError, match="RGB"):
+            corrupt(noise_images(1, 28, 28, 1), name, 1)
 
 
 def test_importing_the_package_stays_light():
@@ -169,13 +172,12 @@ def test_another_process_makes_the_same_images():
     code = (
         "import sys, numpy as np; from medrob.corruptions import corrupt, names\n"
         "x = np.random.default_rng(0).integers(0, 256, (3, 32, 28, 1), dtype=np.uint8)\n"
-        "parts = [corrupt(x, n, 4, seed=5, start=2) for n in names('imagenet-c') + names('mri')]\n"
-        "sys.stdout.buffer.write(np.concatenate(parts).tobytes())"
+        "for n in names('imagenet-c') + names('mri'):\n"
+        "    sys.stdout.buffer.write(corrupt(x, n, 4, seed=5, start=2).tobytes())"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True)
-    images = noise_images(3, 32, 28, 1)
-    parts = [corrupt(images, n, 4, seed=5, start=2) for n in names("imagenet-c") + names("mri")]
-    assert done.stdout == np.concatenate(parts).tobytes()
+    chosen, images = names("imagenet-c") + names("mri"), noise_images(3, 32, 28, 1)
+    assert done.stdout == b"".join(corrupt(images, n, 4, seed=5, start=2).tobytes() for n in chosen)
 
 
 FIXED = (
@@ -272,10 +274,10 @@ def test_wrong_images(images, error, message):
         corrupt(images, "contrast", 1)
 
 
-@pytest.mark.parametrize("severity", [0, 6, "3", 3.0])
-def test_a_wrong_severity(severity):
-    with pytest.raises((TypeError, ValueError), match=r"severity is .*must be an integer from 1 to 5"):
-        corrupt(IMAGES, "contrast", severity)
+def test_a_wrong_severity():
+    for severity in (0, 6, "3", 3.0):
+        with pytest.raises((TypeError, ValueError), match=r"severity is .*must be an integer from 1 to 5"):
+            corrupt(IMAGES, "contrast", severity)
 
 
 def test_unknown_names_suggest_the_nearest():
@@ -287,12 +289,6 @@ def test_unknown_names_suggest_the_nearest():
         names(["thesis", "motion_blurr"])
     with pytest.raises(ValueError, match=r"suite is \[\].*or a list of names"):
         names([])
-
-
-def test_colour_corruptions_refuse_grey_images():
-    for name in ("saturate", "stain_shift", "bloodmnist/saturate"):
-        with pytest.raises(ValueError, match="RGB"):
-            corrupt(IMAGES, name, 1)
 
 
 @pytest.mark.parametrize("channels", [1, 3])
