@@ -14,7 +14,6 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("run", help="its name, or its folder, such as data/runs/demo")
     command = commands.add_parser("report", help="write a folder of HTML that opens from disk")
     command.add_argument("--folder", type=Path, help="where to; default report/")
-    command.add_argument("--title", default="Study")
     command.add_argument("--study", type=Path, help="only the runs of this study; default all")
     command = commands.add_parser("execute", help="execute a notebook, as the Snakefile does")
     command.add_argument("notebook", type=Path)
@@ -51,7 +50,7 @@ def _tell(given: argparse.Namespace) -> int:
     elif given.command == "report":
         of = study.load(given.study) if given.study else None
         runs = [*of.runs, *of.compare] if of else None
-        print(report.write(given.folder or home() / "report", title=given.title, runs=runs))
+        print(report.write(given.folder or home() / "report", runs=runs))
     else:
         run = Run(Path(given.run).resolve() if Path(given.run).is_dir() else given.run)
         problems = report.verify(run)

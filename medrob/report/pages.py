@@ -23,7 +23,7 @@ SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
 CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
 
 
-def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = None) -> Path:
+def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
     """Write the report of all runs, or some, into a folder that is made anew; the path of its ``index.html``.
 
     Raises:
@@ -47,7 +47,7 @@ def write(folder: Path, *, title: str = "Study", runs: Iterable[str] | None = No
         pages = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
         pages.policies["json.dumps_kwargs"] = {"sort_keys": False}
         text = pages.get_template("index.html").render(
-            title=title, rows=table.to_dict("records"), columns=list(table), sections=sections
+            rows=table.to_dict("records"), columns=list(table), sections=sections
         )
         (part / "index.html").write_text(text, encoding="utf-8")
         (part / MARK).touch()

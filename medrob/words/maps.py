@@ -11,7 +11,6 @@ from medrob.words.phrases import corruption, count, grouped, listed, name, numbe
 
 NEAR = 0.99  # median rank correlation of two methods' maps above which they are hardly two; declared
 NOT_JUDGED = ("no map to judge", f"fewer than {FEWEST} images, not judged")
-AGAINST_CHANCE = ("more than chance", "less than chance", "not shown to differ from chance")
 
 
 def chosen(counts: Mapping[str, int], how: str) -> str:
@@ -151,10 +150,11 @@ def _judged(row: dict, stem: str, above: str, below: str, neither: str) -> str:
 
 def _against_chance(row: dict) -> str:
     """Against chance, by the paired difference."""
-    said = _judged(row, "above", *AGAINST_CHANCE)
+    unsure = "not shown to differ from chance"
     # Where no map hits, the bootstrap has no spread: could chance have missed every time, too?
-    missed = said == AGAINST_CHANCE[1] and row["test"] == "pointing" and row["value"] == 0
-    return AGAINST_CHANCE[2] if missed and (1 - row["chance"]) ** row["images"] >= 0.025 else said
+    missed = row["test"] == "pointing" and row["value"] == 0
+    lucky = missed and (1 - row["chance"]) ** row["images"] >= 0.025
+    return _judged(row, "above", "more than chance", unsure if lucky else "less than chance", unsure)
 
 
 def _counted(row: dict) -> str:
