@@ -1,4 +1,4 @@
-"""The analysis is tried on made-up tables whose truth is known."""
+"""Drift and drop, drift and failure: by hand, against other libraries, and where nothing can be said."""
 
 import itertools
 
@@ -7,162 +7,43 @@ import pandas as pd
 import pytest
 from scipy.stats import kstest, rankdata, spearmanr
 from sklearn.metrics import roc_auc_score
+from worlds import CORRUPTIONS, HEAD, KEYS, SEVERITIES, none, strong, world
 
 from medrob import analysis
 from medrob.analysis import Evidence
 from medrob.analysis.statistics import corruption_orders
 
-CORRUPTIONS = ("a", "b", "c", "d", "e")
-SEVERITIES = (1, 2, 3, 4, 5)
-IMAGES = 60
 
-
-def tables(
-    harm, move, *, noise=0.02, seed=0, corruptions=CORRUPTIONS, severities=SEVERITIES, layers=("deep",)
-):
-    """Predictions, drift and distances in which harm(c, s) lowers the scores and move(c, s) is the drift."""
-    rng = np.random.default_rng(seed)
-    label = np.arange(IMAGES) % 2
-    base = rng.normal(0, 0.15, IMAGES)
-    predictions, drift, distances = [], [], []
-    for c, s in [("clean", 0), *((c, s) for c in range(len(corruptions)) for s in severities)]:
-        name, hurt = ("clean", 0.0) if s == 0 else (corruptions[c], harm(c, s))
-        score = np.clip(
-            0.5 + (label - 0.5) * (0.8 - hurt) + base + rng.normal(0, 0.2 * hurt, IMAGES), 0.01, 0.99
-        )
-        known = {"image": np.arange(IMAGES), "corruption": name, "severity": s}
-        predictions.append(
-            pd.DataFrame(
-                {
-                    **known,
-                    "label": label,
-                    "predicted": (score > 0.5).astype(int),
-                    "p_no": 1 - score,
-                    "p_yes": score,
-                }
-            )
-        )
-        distances.append(pd.DataFrame({**known, "rmse": 10.0 * s + rng.normal(0, 1)}))
-        for layer in layers if s else ():
-            value = np.clip(move(c, s) + rng.normal(0, noise, IMAGES), 0, 1)
-            kept = predictions[-1]["predicted"] == predictions[0]["predicted"]
-            more = {
-                "label": label,
-                "method": "gradcam",
-                "layer": layer,
-                "preserved": kept,
-                "degenerate": False,
-            }
-            drift.append(pd.DataFrame({**known, **more, "rmse": value}))
-    return tuple(pd.concat(x, ignore_index=True) for x in (predictions, drift, distances))
-
-
-def found(predictions, drift, distances, **options):
-    evidence = Evidence(predictions, drift, distances, **{"resamples": 100, **options})
+def found(predictions, drift, distances, resamples=100):
+    evidence = Evidence(predictions, drift, distances, resamples)
     return analysis.association(evidence).set_index("kind", drop=False)
 
 
 def test_permutations_exchange_whole_corruptions():
     keys = pd.MultiIndex.from_product([["a", "b", "c"], [1, 2]], names=["corruption", "severity"])
     orders = corruption_orders(keys, 100)
-    assert len(orders) == 6
+    assert len(orders) == 6 == len({tuple(order) for order in orders})
     assert list(orders[0]) == [0, 1, 2, 3, 4, 5]
     for order in orders:
         assert [o % 2 for o in order] == [0, 1] * 3
         assert all(order[i + 1] == order[i] + 1 for i in (0, 2, 4))
-    assert len({tuple(order) for order in orders}) == 6
 
 
-def test_one_corruption_leaves_nothing_to_correlate():
-    kinds = found(*tables(lambda c, s: 0.1 * s, lambda c, s: 0.1 * s, corruptions=("a",)))
-    assert np.isnan(kinds.loc["within severity", "value"])
+def test_permutations_of_an_uneven_grid_begin_with_the_order_as_it_is():
+    grid = [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)]
+    orders = corruption_orders(pd.MultiIndex.from_tuples(grid, names=["corruption", "severity"]), 200)
+    assert orders[0].tolist() == [0, 1, 2, 3, 4]
+    severity = np.array([s for _, s in grid])
+    assert (severity[orders] == severity).all()
+    assert len({tuple(order) for order in orders}) == 12  # 3! x 2!
 
 
-def test_one_severity_is_enough():
-    kinds = found(*tables(lambda c, s: 0.15 * (c + 1), lambda c, s: 0.1 * c, severities=(3,)))
-    assert kinds.loc["within severity", "value"] > 0.6
+def test_one_corruption_leaves_nothing_to_correlate_but_one_severity_is_enough():
+    assert np.isnan(found(*world(strong, corruptions=("a",))).loc["within severity", "value"])
+    assert found(*world(strong, severities=(3,))).loc["within severity", "value"] > 0.6
 
 
-def test_a_method_with_only_degenerate_maps_is_nan_and_counted():
-    predictions, drift, distances = tables(
-        lambda c, s: 0.1 * s, lambda c, s: 0.1 * s, layers=("flat", "deep")
-    )
-    flat = drift["layer"] == "flat"
-    drift.loc[flat, "degenerate"], drift.loc[flat, "rmse"] = True, np.nan
-    mean = analysis.mean_drift(drift, ["method", "layer"]).set_index("layer")
-    assert np.isnan(mean.loc["flat", "value"])
-    assert mean.loc["flat", "degenerate"] == 1
-    assert analysis.headline(drift) == ("gradcam", "deep")
-    rows = analysis.association(Evidence(predictions, drift, distances, resamples=10))
-    assert rows[rows["layer"] == "flat"]["value"].isna().all()
-    assert rows[rows["layer"] == "deep"]["value"].notna().any()
-
-
-def auroc_within(frame, event, signal):
-    """scikit-learn's AUROC of each corruption and class predicted when clean, weighted by its pairs."""
-    found = []
-    for _, group in frame.groupby(["corruption", "clean"]):
-        happened = group[event].astype(bool)
-        pairs = happened.sum() * (~happened).sum()
-        if pairs:
-            found.append((roc_auc_score(happened, group[signal]), pairs))
-    values, pairs = zip(*found, strict=True)
-    return np.average(values, weights=pairs)
-
-
-def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
-    predictions, drift, distances = tables(lambda c, s: 0.3 * c, lambda c, s: 0.5)
-    rng = np.random.default_rng(0)
-    drift["rmse"] = drift["corruption"].map({c: 0.1 * i for i, c in enumerate(CORRUPTIONS)})
-    drift["rmse"] += 0.01 * rng.random(len(drift))
-    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=50))
-    row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
-    at = drift[drift["severity"] == 5]
-    assert roc_auc_score(~at["preserved"], at["rmse"]) > 0.7
-    assert row["low"] < 0.5 < row["high"]
-
-
-def test_failure_compares_on_the_pictures_that_have_a_drift():
-    predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.1 * s, noise=0.2)
-    lost = drift.index[~drift["preserved"] & (drift["severity"] == 5)][:3]
-    drift.loc[lost, ["rmse", "degenerate"]] = np.nan, True
-    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=50))
-    at = rows[(rows["severity"] == 5) & (rows["event"] == "flipped")].set_index("signal")
-    assert (at["cases"] == 297).all()  # what needs no map is of the same pictures
-    difference = at.loc["drift", "auroc"] - at.loc["low confidence", "auroc"]
-    assert at.loc["drift", "gain"] == pytest.approx(difference)
-    assert (at.loc["drift", ["lost", "lost_events"]] == 3).all()
-
-
-@pytest.mark.parametrize("sign", [1, -1])
-def test_drift_beside_low_confidence(sign):
-    predictions, drift, distances = tables(lambda c, s: 0.12 * s, lambda c, s: 0.5)
-    drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
-    evidence = Evidence(predictions, drift, distances, resamples=200)
-    beside = analysis.beside(evidence).set_index(["event", "signal"])
-    ends = sign * beside.loc[("flipped", "low confidence"), ["ahead_low", "ahead_high"]].astype(float)
-    assert (ends > 0).all()
-    failure = analysis.failure(evidence)
-    flips = failure[(failure["event"] == "flipped") & (failure["signal"] == "drift")]
-    row = flips[(flips["severity"] == 5) & (flips["layer"] == "deep")].iloc[0]
-    assert (sign * (row[["low", "high"]].astype(float) - 0.5) > 0).all() and row["p"] < 0.05
-
-
-def test_strata_hold_those_that_exist():
-    _, drift, _ = tables(lambda c, s: 0.12 * s, lambda c, s: 0.1 * s)
-    assert set(analysis.strata(drift)["stratum"]) == {"all", "preserved", "flipped"}
-    drift["preserved"] = True
-    assert set(analysis.strata(drift)["stratum"]) == {"all", "preserved"}
-
-
-def test_missing_columns_are_named():
-    predictions, drift, distances = tables(lambda c, s: 0.1, lambda c, s: 0.1)
-    for column in ("rmse", "degenerate"):
-        with pytest.raises(ValueError, match=f"drift lacks {column}"):
-            Evidence(predictions, drift.drop(columns=column), distances)
-
-
-# -- Worked by hand ------------------------------------------------------------------------------------
+# -- Between conditions, by hand -----------------------------------------------------------------------
 
 # Scores of two images without and two with the disease, for each AUC.
 SCORES = {
@@ -178,26 +59,19 @@ SMALL = {
 }  # fmt: skip
 
 
-def small_tables(grid=SMALL, images=(0, 1, 2, 3), method="gradcam"):
-    """Four pictures, whose AUC, mean drift and mean RMSE in each condition are those of the grid."""
-    grid = {("clean", 0): (1.0, np.nan, 0.0), **grid}
-    known = pd.DataFrame(
-        [(i, *c, *values) for c, values in grid.items() for i in images],
-        columns=["image", "corruption", "severity", "auc", "drift", "rmse"],
-    )
-    label = np.tile([0, 0, 1, 1], len(grid))
+def small_tables(images=(0, 1, 2, 3)):
+    """Four pictures, whose AUC, mean drift and mean RMSE in each condition are those of `SMALL`."""
+    grid = {("clean", 0): (1.0, np.nan, 0.0), **SMALL}
+    rows = [(i, *c, *values) for c, values in grid.items() for i in images]
+    known = pd.DataFrame(rows, columns=[*KEYS, "auc", "drift", "rmse"])
     score = np.concatenate([SCORES[q] for q, *_ in grid.values()])
     predicted = (score > 0.5).astype(int)
-    predictions = known[["image", "corruption", "severity"]].assign(
-        label=label, predicted=predicted, p_no=1 - score, p_yes=score
-    )
+    label = np.tile([0, 0, 1, 1], len(grid))
+    predictions = known[KEYS].assign(label=label, predicted=predicted, p_no=1 - score, p_yes=score)
     spread = np.tile([-0.04, 0.04, -0.01, 0.01], len(grid))  # of the images about the mean
     kept = predicted == np.tile(predicted[:4], len(grid))
-    drift = known[["image", "corruption", "severity"]].assign(
-        method=method, layer="deep", preserved=kept, degenerate=False, rmse=known["drift"] + spread
-    )
-    drift = drift[drift["severity"] > 0].reset_index(drop=True)
-    return predictions, drift, known[["image", "corruption", "severity", "rmse"]]
+    drift = known[KEYS].assign(**HEAD, preserved=kept, degenerate=False, rmse=known["drift"] + spread)
+    return predictions, drift[drift["severity"] > 0].reset_index(drop=True), known[[*KEYS, "rmse"]]
 
 
 def test_association_of_a_small_table_by_hand():
@@ -222,11 +96,6 @@ def test_numbers_of_images_and_order_of_rows_do_not_matter():
         np.testing.assert_allclose(first[column], moved[column])
 
 
-def test_bootstrap_is_seeded():
-    parts = tables(lambda c, s: 0.1 * (c + 1), lambda c, s: 0.03 * s * (c + 1))
-    pd.testing.assert_frame_equal(found(*parts), found(*parts))
-
-
 def test_conditions_without_a_usable_map_are_left_out_for_that_method():
     predictions, drift, distances = small_tables()
     other = drift.assign(method="layercam")
@@ -239,30 +108,17 @@ def test_conditions_without_a_usable_map_are_left_out_for_that_method():
     assert within.to_dict() == pytest.approx({"gradcam": 0.75, "layercam": 0.6})
 
 
-def test_permutations_of_an_uneven_grid_begin_with_the_order_as_it_is():
-    """Conditions as `conditions.grid` gives them: not sorted by severity."""
-    keys = pd.MultiIndex.from_tuples(
-        [("a", 1), ("a", 2), ("b", 1), ("b", 2), ("c", 1)], names=["corruption", "severity"]
-    )
-    orders = corruption_orders(keys, 200)
-    assert orders[0].tolist() == [0, 1, 2, 3, 4]
-    severity = keys.get_level_values("severity").to_numpy()
-    assert (severity[orders] == severity).all()
-    assert len({tuple(order) for order in orders}) == 12  # 3! x 2!
-
-
 def test_p_is_near_uniform_where_there_is_no_link():
     """150 layers whose drift has an effect of the corruption and of severity, none of the drop."""
     rng = np.random.default_rng(0)
-    harm = rng.random(5)
-    predictions, _, distances = tables(lambda c, s: 0.1 * s + 0.4 * harm[c], lambda c, s: 0.1)
+    predictions, _, distances = world(none, images=60)
     parts = []
     for layer in range(150):
         effect = rng.normal(size=5)
         for c, s in itertools.product(range(5), SEVERITIES):
-            parts.append((CORRUPTIONS[c], s, "gradcam", f"layer{layer}", effect[c] + s + 0.3 * rng.normal()))
-    drift = pd.DataFrame(parts, columns=["corruption", "severity", "method", "layer", "rmse"])
-    drift = drift.assign(image=0, degenerate=False)
+            parts.append((CORRUPTIONS[c], s, f"layer{layer}", effect[c] + s + 0.3 * rng.normal()))
+    drift = pd.DataFrame(parts, columns=["corruption", "severity", "layer", "rmse"])
+    drift = drift.assign(image=0, method="gradcam", degenerate=False)
     rows = analysis.association(Evidence(predictions, drift, distances, resamples=0))
     for kind in ("pooled", "within severity"):
         p = rows[rows["kind"] == kind]["p"]
@@ -271,85 +127,87 @@ def test_p_is_near_uniform_where_there_is_no_link():
     assert (rows[rows["kind"] == "partial"]["p"] < 0.05).mean() < 0.15
 
 
+# -- Failure -------------------------------------------------------------------------------------------
+
+
+def auroc_within(frame, event, signal):
+    """scikit-learn's AUROC of each corruption and class predicted when clean, weighted by its pairs."""
+    found = []
+    for _, group in frame.groupby(["corruption", "clean"]):
+        happened = group[event].astype(bool)
+        if pairs := happened.sum() * (~happened).sum():
+            found.append((roc_auc_score(happened, group[signal]), pairs))
+    values, pairs = zip(*found, strict=True)
+    return np.average(values, weights=pairs)
+
+
 def test_every_row_of_failure_is_the_auroc_of_scikit_learn():
-    predictions, drift, distances = tables(
-        lambda c, s: 0.15 * s, lambda c, s: 0.1 * s, noise=0.2, severities=(2, 5), layers=("one", "two")
-    )
+    predictions, drift, distances = world(strong, images=60, severities=(2, 5), layers=("one", "two"))
     drift["rmse"] = drift["rmse"].round(1)  # ties
     drift.loc[drift.index % 7 == 0, ["rmse", "degenerate"]] = np.nan, True
     rows = analysis.failure(Evidence(predictions, drift, distances, resamples=30))
     assert len(rows) == 2 * 2 * (2 + 4)
     clean = predictions[predictions["severity"] == 0]["predicted"].to_numpy()
-    cases = predictions.merge(distances, on=["image", "corruption", "severity"])
-    p = cases[["p_no", "p_yes"]].to_numpy()
-    cases = cases.assign(
-        **{
-            "low confidence": 1 - p.max(1),
-            "entropy": -(p * np.log(p)).sum(1),
-            "small margin": -np.abs(p[:, 0] - p[:, 1]),
-            "image rmse": cases["rmse"],
-            "flipped": cases["predicted"] != clean[cases["image"]],
-            "clean": clean[cases["image"]],
-            "wrong": cases["predicted"] != cases["label"],
-        }
-    ).drop(columns="rmse")
+    cases = predictions.merge(distances.rename(columns={"rmse": "image rmse"}), on=KEYS)
+    p = cases[["p_0", "p_1"]].to_numpy()
+    cases["low confidence"], cases["entropy"] = 1 - p.max(1), -(p * np.log(p)).sum(1)
+    cases["small margin"], cases["clean"] = -np.abs(p[:, 0] - p[:, 1]), clean[cases["image"]]
+    cases["flipped"] = cases["predicted"] != cases["clean"]
+    cases["wrong"] = cases["predicted"] != cases["label"]
     for layer in ("one", "two"):
-        moved = drift[drift["layer"] == layer][["image", "corruption", "severity", "rmse"]]
+        moved = drift[drift["layer"] == layer][[*KEYS, "rmse"]]
         cases = cases.merge(moved.rename(columns={"rmse": layer}), how="left")
     for row in rows.itertuples():
-        at = cases[cases["severity"] == row.severity].dropna(
-            subset=[row.layer or analysis.headline(drift)[1]]
-        )
+        every = cases[cases["severity"] == row.severity]
+        at = every.dropna(subset=[row.layer or analysis.headline(drift)[1]])
         signal = row.layer or row.signal
         assert row.auroc == pytest.approx(auroc_within(at, row.event, signal))
         assert (row.events, row.cases) == (at[row.event].sum(), len(at))
+        assert (row.lost_events, row.lost) == (every[row.event].sum() - row.events, len(every) - row.cases)
         assert row.across_classes == pytest.approx(auroc_within(at.assign(clean=0), row.event, signal))
         plain = auroc_within(at, row.event, "low confidence")
         assert row.gain == pytest.approx(row.auroc - plain, abs=1e-6)
         assert row.low <= row.auroc <= row.high and row.gain_low <= row.gain_high
 
 
-def test_failure_of_maps_that_are_all_degenerate_is_nan():
-    predictions, drift, distances = tables(lambda c, s: 0.15 * s, lambda c, s: 0.1 * s)
-    drift["degenerate"], drift["rmse"] = True, np.nan
-    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=10))
-    maps = rows[rows["signal"] == "drift"]
-    assert len(maps) == 10 and maps["auroc"].isna().all() and (maps["cases"] == 0).all()
-    assert rows["auroc"].isna().all()  # nor what is compared with it on the same pictures
-    added = analysis.added(Evidence(predictions, drift, distances, resamples=10))
-    assert added["gain"].isna().all() and (added["cases"] == 0).all()
-    links = found(predictions, drift, distances)
-    assert links["value"].isna().all() and (links["conditions"] == 0).all()
-    mean = analysis.mean_drift(drift)
-    assert len(mean) == 25 and mean["value"].isna().all() and (mean["degenerate"] == 1).all()
+def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
+    tables = world(lambda rng, c, s, harm, first: 0.1 * c + 0.01 * rng.random(len(harm)), images=60)
+    rows = analysis.failure(Evidence(*tables, resamples=50))
+    row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
+    at = tables[1][tables[1]["severity"] == 5]
+    assert roc_auc_score(~at["preserved"], at["rmse"]) > 0.7
+    assert row["low"] < 0.5 < row["high"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_drift_beside_low_confidence(sign):
+    predictions, drift, distances = world(none, images=60)
+    drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
+    evidence = Evidence(predictions, drift, distances, resamples=200)
+    beside = analysis.beside(evidence).set_index(["event", "signal"])
+    ends = sign * beside.loc[("flipped", "low confidence"), ["ahead_low", "ahead_high"]].astype(float)
+    assert (ends > 0).all()
+    flips = analysis.warnings_at(analysis.failure(evidence), 5)
+    row = flips[flips["signal"] == "drift"].iloc[0]
+    assert (sign * (row[["low", "high"]].astype(float) - 0.5) > 0).all() and row["p"] < 0.05
 
 
 def test_multi_label_predictions_have_no_wrong():
-    predictions, drift, distances = tables(lambda c, s: 0.15 * s, lambda c, s: 0.1 * s)
-    predictions["label_no"], predictions["label_yes"] = 1 - predictions["label"], predictions["label"]
-    predictions = predictions.drop(columns="label")
-    rows = analysis.failure(Evidence(predictions, drift, distances, resamples=10))
-    assert set(rows["event"]) == {"flipped"}
-    assert found(predictions, drift, distances)["value"].notna().all()
+    predictions, drift, distances = world(strong, images=60)
+    predictions["label_0"], predictions["label_1"] = 1 - predictions["label"], predictions["label"]
+    evidence = Evidence(predictions.drop(columns="label"), drift, distances, resamples=10)
+    assert set(analysis.failure(evidence)["event"]) == {"flipped"}
+    assert analysis.association(evidence)["value"].notna().all()
 
 
-def test_conditions_that_a_table_lacks_are_named():
-    predictions, drift, distances = small_tables()
-    with pytest.raises(ValueError, match="predictions holds image 0 0 times for clean, severity 0"):
-        analysis.failure(Evidence(predictions[predictions["severity"] > 0], drift, distances))
-    without = distances[(distances["corruption"] != "b") | (distances["severity"] != 2)]
-    with pytest.raises(ValueError, match="corruptions holds image 0 0 times for b, severity 2"):
-        analysis.failure(Evidence(predictions, drift, without))
-    with pytest.raises(ValueError, match="table corruptions lacks rmse; it has image"):
-        Evidence(predictions, drift, distances.drop(columns="rmse"))
-    with pytest.raises(ValueError, match="table predictions lacks predicted"):
-        Evidence(predictions.drop(columns="predicted"), drift, distances)
+# -- What is quoted, and what is refused ---------------------------------------------------------------
 
 
-def scores_table(drops):
+def scores_table():
     """Scores whose clean AUC is .9; other metrics and classes must not be read."""
     rows = [("clean", 0, "all", "auc", 0.9, 0.8, 0.95, 0.0, 0.0, 0.0)]
-    for (corruption, severity), drop in drops.items():
+    for (corruption, severity), (auc, *_) in SMALL.items():
+        drop = 1 - auc
         rows.append((corruption, severity, "all", "auc", 0.9 - drop, 0, 1, drop, drop - 0.1, drop + 0.1))
         rows.append((corruption, severity, "all", "accuracy", 0.1, 0, 1, 0.99, 0.9, 1))
         rows.append((corruption, severity, "no", "auc", 0.1, 0, 1, 0.99, 0.9, 1))
@@ -357,20 +215,40 @@ def scores_table(drops):
     return pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
 
 
-DROPS = {c: 1 - quality for c, (quality, *_) in SMALL.items()}
-
-
 def test_summary_quotes_the_tables():
-    predictions, drift, distances = small_tables()
-    evidence = Evidence(predictions, drift, distances, resamples=20, permutations=20)
-    rows = analysis.summary(evidence, scores_table(DROPS)).set_index("name")
-    warnings = analysis.failure(evidence)
+    evidence = Evidence(*small_tables(), resamples=20, permutations=20)
+    rows = analysis.summary(evidence, scores_table()).set_index("name")
     assert not rows.index.duplicated().any()
     assert rows.loc["clean auc", ["value", "low", "high"]].tolist() == [0.9, 0.8, 0.95]
     assert rows.loc["worst drop", "value"] == 0.75
     assert rows.loc["worst drop", "what"] == "largest AUC drop: c, severity 2"
     assert rows.loc["drift gradcam deep", "value"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)
     assert rows.loc["association gradcam deep", "value"] == pytest.approx(0.75)
-    quoted = warnings.query("severity == 2 and event == 'flipped' and signal == 'entropy'").iloc[0]
+    quoted = analysis.warnings_at(analysis.failure(evidence), 2).query("signal == 'entropy'").iloc[0]
     assert rows.loc["warning entropy", "value"] == quoted["auroc"]
     assert "severity 2" in rows.loc["warning drift gradcam deep", "what"]
+
+
+@pytest.mark.parametrize(
+    ("change", "text"),
+    [
+        (lambda p, m, d: (p, m.drop(columns="rmse"), d), "table drift lacks rmse"),
+        (lambda p, m, d: (p, m.drop(columns="degenerate"), d), "table drift lacks degenerate"),
+        (lambda p, m, d: (p, m[:0], d), "table drift has no rows"),
+        (lambda p, m, d: (p, m, d.drop(columns="rmse")), "table corruptions lacks rmse; it has image"),
+        (lambda p, m, d: (p.drop(columns="predicted"), m, d), "table predictions lacks predicted"),
+        (lambda p, m, d: (p.drop(columns=["p_0", "p_1"]), m, d), "predictions lacks p_<class>"),
+        (lambda p, m, d: (p.assign(p_0=p["p_0"].where(p["image"] > 0)), m, d), "p_0 .* holds nan .image 0"),
+        (lambda p, m, d: (p, m.assign(rmse=m["rmse"].where(m["image"] != 3)), d), "rmse of the table drift"),
+        (lambda p, m, d: (p, m, d.assign(rmse="far")), "rmse of the table corruptions holds .* not numbers"),
+        (lambda p, m, d: (p, m, d.assign(rmse=np.nan)), "rmse of the table corruptions holds nan"),
+        (lambda p, m, d: (p[p["severity"] > 0], m, d), "image 0 0 times for clean, severity 0; it needs"),
+        (lambda p, m, d: (p[p["image"] != 3], m, d), "predictions holds image 3 0 times for clean"),
+        (lambda p, m, d: (p, m, d[d["image"] != 3]), "corruptions holds image 3 0 times for a, severity 5"),
+        (lambda p, m, d: (p, m, pd.concat([d, d[:1]])), "corruptions holds image 0 2 times for clean"),
+        (lambda p, m, d: (p, pd.concat([m, m[:1]]), d), "two rows of the same image, condition, method and"),
+    ],
+)
+def test_what_a_table_lacks_or_holds_wrongly_is_named(change, text):
+    with pytest.raises(ValueError, match=text):
+        Evidence(*change(*world(none, images=20, severities=(5,))))

@@ -44,6 +44,7 @@ def test_mean_drift_of_groups_by_hand():
     assert strata["preserved"].to_dict() == pytest.approx({1: (0.2 + 0.4) / 2, 2: 0.2})
     assert strata.loc["flipped", 2] == pytest.approx((0.4 + 0.7) / 2)
     assert np.isnan(strata.loc["flipped", 1])  # the only flipped picture has a degenerate map
+    assert set(analysis.strata(drift.assign(preserved=True))["stratum"]) == {"all", "preserved"}
 
 
 def test_interval_of_a_mean_is_that_of_the_normal_law():
@@ -79,12 +80,9 @@ def test_headline_is_the_deepest_usable_layer(shares, expected):
 
 def of_methods(**rmse):
     """Drift of one layer, one value a method and comparison."""
-    rows = [
-        dict(method=m, layer="layer4.1", image=i, corruption="fog", severity=1, rmse=v)
-        for m, values in rmse.items()
-        for i, v in enumerate(values)
-    ]
-    return pd.DataFrame(rows)
+    rows = pd.DataFrame(rmse).melt(var_name="method", value_name="rmse", ignore_index=False)
+    rows = rows.reset_index(names="image")
+    return rows.assign(layer="layer4.1", corruption="fog", severity=1)
 
 
 def test_twins_are_named_once_with_the_first_of_them():
@@ -99,18 +97,17 @@ def test_twins_are_named_once_with_the_first_of_them():
 
 
 @pytest.mark.parametrize(
-    "other",
+    ("first", "other"),
     [
-        np.linspace(0, 1, 8) + 0.01,  # close, but not the same
-        np.where(np.arange(8) < 4, np.linspace(0, 1, 8), np.nan),  # the same where there is a map
+        (np.linspace(0, 1, 8), np.linspace(0, 1, 8) + 0.01),  # close, but not the same
+        (
+            np.linspace(0, 1, 8),
+            np.where(np.arange(8) < 4, np.linspace(0, 1, 8), np.nan),
+        ),  # where there is a map
+        (np.zeros(8), np.zeros(8)),  # never move: one value says nothing
     ],
 )
-def test_methods_that_are_close_are_no_twins(other):
-    moved = of_methods(gradcam=np.linspace(0, 1, 8), layercam=other)
+def test_methods_that_are_close_are_no_twins(first, other):
+    moved = of_methods(gradcam=first, layercam=other)
     assert analysis.twins(moved).empty
     pd.testing.assert_frame_equal(analysis.distinct(moved), moved)
-
-
-def test_maps_that_never_move_are_not_called_twins():
-    moved = of_methods(gradcam=np.zeros(8), layercam=np.zeros(8))
-    assert analysis.twins(moved).empty  # one value says nothing

@@ -5,14 +5,13 @@ import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
+from worlds import HEAD
 
 from medrob import analysis
 from medrob.analysis import Evidence
 from medrob.analysis.evidence import doubts
 from medrob.analysis.statistics import auroc_interval, detect, roc_within
 from medrob.analysis.warning import COVERAGES, logistic
-
-HEAD = dict(method="gradcam", layer="deep")
 
 
 def strata(seed=0, digits=8):
@@ -100,16 +99,11 @@ def test_of_two_classes_confidence_margin_and_entropy_order_alike_though_saved_a
 
 def four(drift=(0.1, 0.2, 0.3, 0.4), wrong=(0, 0, 1, 1)):
     """Four images under one corruption, of which some are wrong, with the drift given."""
-    known = pd.DataFrame({"image": range(4), "corruption": "fog", "severity": 1})
-    label, predicted = np.zeros(4, int), np.array(wrong)
+    known = pd.DataFrame({"image": range(4), "corruption": "fog", "severity": 1, "label": 0})
+    predicted = np.array(wrong)
     p = np.where(predicted, 0.3, 0.7) - np.arange(4) / 100
-    predictions = pd.concat(
-        [
-            known.assign(corruption="clean", severity=0, label=label, predicted=0, p_a=0.9, p_b=0.1),
-            known.assign(label=label, predicted=predicted, p_a=p, p_b=1 - p),
-        ],
-        ignore_index=True,
-    )
+    clean = known.assign(corruption="clean", severity=0, predicted=0, p_a=0.9, p_b=0.1)
+    predictions = pd.concat([clean, known.assign(predicted=predicted, p_a=p, p_b=1 - p)], ignore_index=True)
     moved = known.assign(**HEAD, preserved=predicted == 0, degenerate=np.isnan(drift), rmse=drift)
     return predictions, moved, known.assign(rmse=[1.0, 2.0, 3.0, 4.0])
 
