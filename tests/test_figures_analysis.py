@@ -16,6 +16,8 @@ from medrob import analysis, figures
 from medrob.analysis import QUESTIONS
 from medrob.thesis import CAPTIONS
 
+CLASSES = ["healthy", "ill"]
+
 
 @pytest.fixture(autouse=True)
 def _style():
@@ -103,8 +105,8 @@ def against(scores, mean, layers):
     return figures.drop_against_drift(pairs, analysis.lines_over_corruptions(pairs), layers=layers)
 
 
-def scatter(points, **options):
-    return figures.image_scatter(points, analysis.lines_over_images(points), **options)
+def scatter(points):
+    return figures.image_scatter(points, analysis.lines_over_images(points), classes=CLASSES)
 
 
 def summarised(scores, mean, tests, failure, failed=()):
@@ -234,7 +236,7 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
 
 
 def test_image_scatter_fits_the_line_of_least_squares(points):
-    figure = scatter(points, classes=["healthy", "ill"])
+    figure = scatter(points)
     panels = drawn(figure)
     assert len(panels) == 4
     assert legend_texts(figure) == ["gaussian noise", "motion blur", "contrast", "healthy", "ill"]
@@ -247,7 +249,7 @@ def test_image_scatter_fits_the_line_of_least_squares(points):
 
 def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
     wide = points.assign(drop=points["drop"] * points["severity"] ** 3)  # the severest spread the most
-    figure = scatter(wide, classes=["healthy", "ill"])
+    figure = scatter(wide)
     for ax, (_, group) in zip(drawn(figure), wide.groupby(["layer", "severity"]), strict=True):
         for column, (low, high) in {"rmse": ax.get_xlim(), "drop": ax.get_ylim()}.items():
             assert (group[column] < low).mean() <= 0.005 and (group[column] > high).mean() <= 0.005
@@ -255,7 +257,7 @@ def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
 
 
 def test_image_boxes_are_hatched_by_class_and_say_the_drop(points, scores):
-    figure = figures.image_boxes(points[points["layer"] == LAYERS[0]], scores, classes=["healthy", "ill"])
+    figure = figures.image_boxes(points[points["layer"] == LAYERS[0]], scores, classes=CLASSES)
     panels = drawn(figure)
     assert [ax.get_ylabel() for ax in panels] == ["severity 1", "severity 3"]
     assert [text.get_text() for text in panels[0].texts] == ["+0.030", "+0.060", "+0.090"]
@@ -269,14 +271,14 @@ def test_image_boxes_are_hatched_by_class_and_say_the_drop(points, scores):
 def test_labels_that_cannot_be_shown_are_drawn_as_one(points, scores, labels):
     rows = points.assign(label=points["image"] % 9 if labels == "many" else labels)
     assert len(drawn(scatter(rows))) == 4
-    figure = figures.image_boxes(rows[rows["layer"] == LAYERS[0]], scores)
+    figure = figures.image_boxes(rows[rows["layer"] == LAYERS[0]], scores, classes=CLASSES)
     assert not figure.legends
     assert "images of all classes together" in caption(figure, "05_boxes", method="x", layer="y")
 
 
 def test_images_without_a_usable_map_are_said_in_words(points, scores):
     lost = points.assign(rmse=np.nan)
-    for figure in (scatter(lost), figures.image_boxes(lost, scores)):
+    for figure in (scatter(lost), figures.image_boxes(lost, scores, classes=CLASSES)):
         assert figure.axes[0].texts[0].get_text() == "no picture has a usable map"
 
 
@@ -367,7 +369,8 @@ def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests
     warned = figures.warnings(failure, severity=5, failed=failed)
     assert legend_texts(warned)[0] == "Grad-CAM†"
     titles = [
-        ax.get_title() for ax in figures.drift_by_layer(mean[mean["severity"] == 5], failed=failed).axes
+        ax.get_title()
+        for ax in figures.drift_by_layer(mean[mean["severity"] == 5], note="", failed=failed).axes
     ]
     assert titles == ["Grad-CAM†", "LayerCAM"]
     assert figures.word("gradcam") == "Grad-CAM"  # nothing is remembered

@@ -1,12 +1,11 @@
 """What every figure is made of: the style, names in words, looks; lines, bars, legends and labels."""
 
-from __future__ import annotations
-
-import re
 import tomllib
+from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from textwrap import fill
+from typing import Any, Self
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -20,22 +19,14 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from seaborn.utils import relative_luminance
 
-Colour = str | tuple[float, float, float]
 Failed = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
 TEXTWIDTH = 418.0  # points of TeX, of which an inch has 72.27
 MARKERS = "osD^vPX<>*hpdH8"
-DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of signals that need no map
 FIRST = "What follows is said of the first run."
 DRIFT = "drift: RMSE of maps (0-1)"
 VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
+Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every panel of a figure
 WORDS: dict[str, str] = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
-
-
-class Look(NamedTuple):
-    """How one thing is drawn in every panel of a figure."""
-
-    colour: Colour
-    marker: str
 
 
 class Drawing(Figure):
@@ -43,7 +34,7 @@ class Drawing(Figure):
 
     facts: Mapping[str, object] = {}
 
-    def noted(self, **facts: object) -> Drawing:
+    def noted(self, **facts: object) -> Self:
         """The figure itself, with facts for the caption."""
         self.facts = {**self.facts, **facts}
         return self
@@ -110,12 +101,9 @@ def lines(
     ax: Axes, rows: pd.DataFrame, by: str, x: str, looks: Mapping[str, Look], *,
     columns: Sequence[str] = VALUE, order: Sequence[str] | None = None, label: Callable[[str], str] = word,
 ) -> None:  # fmt: skip
-    """A line for each group of rows, with its interval as a band.
+    """A line for each value of the column `by` (its `label` is in the legend), with its interval as a band.
 
-    Args:
-        by: the column that makes the lines; `label` makes the entry in the legend of its values.
-        columns: value, low and high.
-        order: all values of x, where they are names: no line then crosses one that a group lacks.
+    `order`: all values of x, where they are names: no line then crosses one that a group lacks.
     """
     for name, group in rows.groupby(by, sort=False):
         if order is not None:
@@ -136,9 +124,8 @@ def bars(
     value, low, high = (np.asarray(row[column], float) for column in columns)
     ends = np.stack([np.maximum(value - low, 0), np.maximum(high - value, 0)]).reshape(2, -1)
     xy = dict(x=place, y=value, yerr=ends) if upright else dict(x=value, y=place, xerr=ends)
-    ax.errorbar(
-        **xy, **{"color": look.colour, "marker": look.marker, "linestyle": "", "elinewidth": 0.8, **options}
-    )
+    plain = dict(color=look.colour, marker=look.marker, linestyle="", elinewidth=0.8)
+    ax.errorbar(**xy, **plain | options)
 
 
 def cells(ax: Axes, values: pd.DataFrame, fmt: str, names: list[str], **options: Any) -> None:
@@ -159,19 +146,17 @@ def key(looks: Mapping[str, Look]) -> list[Line2D]:
 
 
 def finish(
-    figure: Figure, *, below: str = "", beside: str = "", lettered: bool = False,
+    figure: Drawing, *, below: str = "", beside: str = "", lettered: bool = False,
     axes: Iterable[Axes] | None = None, handles: Sequence[Any] = (), most: int = 5,
-) -> None:  # fmt: skip
-    """What all panels share: labels of the x and y axes, (a), (b), ... before titles, a legend above.
+) -> Drawing:  # fmt: skip
+    """The figure with what its panels share: labels of the axes, (a), (b), ... before titles, a legend above.
 
-    Args:
-        axes: whose entries the legend has, after the handles; None: those of all panels, without handles.
-        most: columns of the legend; as many are drawn as fit, for matplotlib cuts off what does not.
+    The legend has the handles, else the entries of the axes (None: of all), in at most `most` columns.
     """
-    width, height = (72 * inches for inches in figure.get_size_inches())
+    width, height = 72 * figure.get_size_inches()
     if below:
         figure.supxlabel(_wrapped(below, width), fontsize="medium")
-    if beside:  # as high as the figure without the text below
+    if beside:
         taken = 1.5 * mpl.rcParams["font.size"] * len(figure.get_supxlabel().splitlines())
         figure.supylabel(_wrapped(beside, height - 2 * taken), fontsize="medium")
     for ax, name in zip(figure.axes if lettered else (), "abcdefghijklmnopqrstuvwxyz", strict=False):
@@ -182,27 +167,19 @@ def finish(
             found.setdefault(label, handle)
     if found:
         size = mpl.rcParams["legend.fontsize"]
-        widths = [_width(label, size) + 4.8 * size for label in found]
-        columns = range(min(len(found), most), 1, -1)
+        paths = (TextPath((0, 0), label, prop=FontProperties(size=size)) for label in found)
+        widths = [path.get_extents().width + 4.8 * size for path in paths]
+        columns = range(min(len(found), most), 1, -1)  # matplotlib cuts off what does not fit
         fits = (n for n in columns if sum(map(max, np.array_split(widths, n))) <= width)
         figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=next(fits, 1))
-
-
-def _width(text: str, size: float) -> float:
-    return TextPath((0, 0), text, prop=FontProperties(size=size)).get_extents().width
+    return figure
 
 
 def _wrapped(text: str, points: float) -> str:
-    """The text in lines of at most that length, but for longer words."""
-    room = 0.93 * points - 8  # on screen, where letters stand on whole dots, they take more room
-    rows: list[str] = []
-    for part in re.split(" (?!%)", text):
-        longer = f"{rows[-1]} {part}" if rows else part
-        if rows and _width(longer, mpl.rcParams["font.size"]) <= room:
-            rows[-1] = longer
-        else:
-            rows.append(part)
-    return "\n".join(rows)
+    """The text in lines of at most that length; a letter takes at most 0.44 of the font's size on average."""
+    letters = max(int((0.95 * points - 8) / 0.44 / mpl.rcParams["font.size"]), 1)
+    rows = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), letters, break_on_hyphens=False)
+    return rows.replace("\N{NO-BREAK SPACE}", " ")
 
 
 def level(ax: Axes, at: float = 0.0, *, upright: bool = False, dotted: bool = False, label: str = "") -> None:
@@ -222,6 +199,16 @@ def aside(i: int, count: int, width: float = 0.5) -> float:
     return width * (i - (count - 1) / 2) / count
 
 
+def pictures(height: float, names: Sequence[str], rows: Sequence[Sequence]) -> tuple[Drawing, np.ndarray]:
+    """Rows of pictures, each named at its left; `height`: of a row, in widths of a column."""
+    figure, axes = sized(height * len(rows) / len(rows[0]), len(rows), len(rows[0]))
+    for name, images, row in zip(names, rows, axes, strict=True):
+        row[0].set_ylabel(name)
+        for ax, image in zip(row, images, strict=True):
+            picture(ax, image)
+    return figure, axes
+
+
 def picture(ax: Axes, image: np.ndarray | None) -> None:
     """A uint8 (H, W, C) image, grey levels 0-255, without ticks and frame; None: only no ticks and frame."""
     ax.set(xticks=[], yticks=[])
@@ -239,7 +226,7 @@ def empty(ax: Axes, why: str) -> None:
 
 def nothing(why: str) -> Drawing:
     """A figure that says why there is nothing to draw."""
-    figure, axes = sized(0.2)
-    picture(axes[0][0], None)
-    empty(axes[0][0], why)
+    figure, [[ax]] = sized(0.2)
+    picture(ax, None)
+    empty(ax, why)
     return figure

@@ -1,7 +1,5 @@
 """Figures of the question: does what moves the map cost skill, and does it warn of failure?"""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np
@@ -11,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Failed, Look, finish, layer_labels, level, lines, looks, sized, word
+from medrob.figures.draw import Drawing, Failed, Look, finish, lines, looks, sized, word
 from medrob.figures.of_heatmaps import drift_by_layer
 
 __all__ = ["drift_by_class", "drop_against_drift", "failure_curves", "image_boxes", "image_scatter"]
@@ -19,6 +17,7 @@ __all__ += ["strata_bars", "warnings"]
 
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
 FLIPS = {"preserved": Look("C0", "o"), "flipped": Look("C3", "X")}
+DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of signals that need no map
 
 
 def drift_by_class(
@@ -26,9 +25,7 @@ def drift_by_class(
 ) -> Drawing:
     """Drift of one method from shallow to deep: a panel a corruption, a line a class, the AUC drop above.
 
-    Args:
-        mean: from `medrob.analysis.drift_by_class`. scores: from `medrob.evaluation.score`.
-        method, severity: of `mean`.
+    mean: from `medrob.analysis.drift_by_class`, of that method and severity.
     """
     drops = _drops(scores).xs(severity, level="severity")
     titles = {name: f"{word(name)}: {drop:+.3f}" for name, drop in drops.items()}
@@ -41,10 +38,7 @@ def drop_against_drift(
 ) -> Drawing:
     """AUC drop against mean drift: a row a layer, a column a severity, a point a corruption, bars: 95 %.
 
-    Args:
-        pairs: from `medrob.analysis.drop_and_drift`.
-        fits: from `medrob.analysis.lines_over_corruptions`: a line and its 95 % interval in each panel.
-        layers: to show, from the top down.
+    pairs, fits: from `medrob.analysis.drop_and_drift` and `lines_over_corruptions`.
     """
     pairs = pairs[pairs["layer"].isin(layers)]
     if pairs.dropna(subset=["value", "drop"]).empty:
@@ -53,7 +47,7 @@ def drop_against_drift(
     figure, panels = _layers_by_severity(pairs, fits, layers, height=0.2, above=0.12)
     # Limits by the points and their bars, not by the bands of the lines, which may be very wide.
     limits = {}
-    for axis, columns in (("xlim", ["value", "low", "high"]), ("ylim", ends)):
+    for axis, columns in (("xlim", [*draw.VALUE]), ("ylim", ends)):
         low, high = pairs[columns].min(axis=None), pairs[columns].max(axis=None)
         room = max(high - low, 1e-3) * 0.08
         limits[axis] = (low - room, high + room)
@@ -65,22 +59,16 @@ def drop_against_drift(
             draw.empty(ax, "no usable map,\nor no AUC")
         ax.set(**limits)
     below = f"{draw.DRIFT}, {word(pairs['method'].iloc[0], failed)}"
-    finish(figure, below=below, beside="AUC drop against clean", handles=draw.key(look))
-    return figure
+    return finish(figure, below=below, beside="AUC drop against clean", handles=draw.key(look))
 
 
 def image_scatter(
-    points: pd.DataFrame, fits: pd.DataFrame, *, classes: Sequence[str] = (), failed: Failed = ()
+    points: pd.DataFrame, fits: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()
 ) -> Drawing:
     """Loss of margin against drift, a point an image and corruption: a row a layer, a column a severity.
 
     Colour: the corruption; marker: the class. At most half a per cent of the points of a panel lie beyond
-    each of its edges.
-
-    Args:
-        points: from `medrob.analysis.moved_and_fell`, of one method.
-        fits: from `medrob.analysis.lines_over_images`: a line and its 95 % interval in each panel.
-        classes: the names of the labels.
+    each of its edges. points, fits: from `medrob.analysis.moved_and_fell` and `lines_over_images`.
     """
     points = points.dropna(subset=["rmse", "drop"])
     if points.empty:
@@ -111,46 +99,41 @@ def image_scatter(
 
 
 def image_boxes(
-    points: pd.DataFrame, scores: pd.DataFrame, *, classes: Sequence[str] = (), failed: Failed = ()
+    points: pd.DataFrame, scores: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()
 ) -> Drawing:
     """Drift of the images of each class under each corruption, a row a severity; above: the AUC drop.
 
     Boxes hold the middle half, whiskers reach at most 1.5 times its length; hatching: the class.
-
-    Args:
-        points: from `medrob.analysis.moved_and_fell`, of one method and layer.
-        scores: from `medrob.evaluation.score`. classes: the names of the labels.
+    points: from `medrob.analysis.moved_and_fell`, of one method and layer.
     """
     points = points.dropna(subset=["rmse"])
     if points.empty:
         return draw.nothing("no picture has a usable map").noted(classes="each class (the true label)")
     of, shown = _classes(points, classes)
-    names, drops = looks(points["corruption"]), _drops(scores)
-    severities = sorted(points["severity"].unique())
+    look, drops, severities = looks(points["corruption"]), _drops(scores), sorted(set(points["severity"]))
     figure, axes = sized(0.19 * len(severities) + 0.14, len(severities), sharex=True, sharey=True)
-    for severity, ax in zip(severities, axes[:, 0], strict=True):
+    for severity, ax in zip(severities, axes.flat, strict=True):
         sns.boxplot(
-            points[points["severity"] == severity], x="corruption", y="rmse", hue=of, order=list(names),
+            points[points["severity"] == severity], x="corruption", y="rmse", hue=of, order=list(look),
             hue_order=shown, ax=ax, fliersize=0.8, linewidth=0.6, legend=False, palette=["0.9"] * len(shown),
         )  # fmt: skip
         for container, hatch in zip(ax.containers, HATCHES, strict=False):
             for box in container.boxes:
                 box.set_hatch(hatch)
-        for place, (name, (colour, _)) in enumerate(names.items()):
+        above = dict(ha="center", va="bottom", transform=ax.get_xaxis_transform(), fontsize="x-small")
+        for place, (name, (colour, _)) in enumerate(look.items()):
             drop = drops.get((name, severity), np.nan)
-            above = dict(ha="center", va="bottom", transform=ax.get_xaxis_transform(), fontsize="x-small")
             ax.text(place, 1.0, f"{drop:+.3f}" if np.isfinite(drop) else "–", **above)
             ax.axvspan(place - 0.46, place + 0.46, color=colour, alpha=0.12, linewidth=0, zorder=0)
         ax.set(ylabel=f"severity {severity}", xlabel="")
-    turned = 30 if len(names) > 6 else 0
-    axes[-1][0].set_xticks(range(len(names)), [word(name) for name in names], rotation=turned)
+    axes[-1][0].set_xticks(range(len(look)), map(word, look), rotation=30 if len(look) > 6 else 0)
     beside = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
+    if len(shown) == 1:
+        return finish(figure, beside=beside, axes=()).noted(classes="all classes together")
     box = dict(facecolor="0.9", edgecolor="0.3")
-    boxes = [Patch(hatch=hatch, label=name, **box) for name, hatch in zip(shown, HATCHES, strict=False)]
-    several = len(shown) > 1
-    finish(figure, beside=beside, handles=boxes * several, axes=())
-    each = "each class (the true label, by hatching)"
-    return figure.noted(classes=each if several else "all classes together")
+    handles = [Patch(hatch=hatch, label=name, **box) for name, hatch in zip(shown, HATCHES, strict=False)]
+    finish(figure, beside=beside, handles=handles)
+    return figure.noted(classes="each class (the true label, by hatching)")
 
 
 def _drops(scores: pd.DataFrame) -> pd.Series:
@@ -164,29 +147,29 @@ def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, l
     known = sorted(set(points["label"]))
     if not 1 < len(known) <= len(HATCHES) or known[0] < 0:
         return pd.Series("all", points.index, name="of"), ["all"]
-    names = {k: classes[k] for k in known}
-    return points["label"].map(names).rename("of"), list(names.values())
+    return points["label"].map(dict(enumerate(classes))).rename("of"), [classes[k] for k in known]
 
 
 def _layers_by_severity(
     rows: pd.DataFrame, fits: pd.DataFrame, layers: Sequence[str], *, height: float, above: float
 ) -> tuple[Drawing, list[tuple[Axes, pd.DataFrame]]]:
-    """A figure with a row a layer and a column a severity; and its panels with their rows.
+    """A figure with a row a layer and a column a severity, and its panels with their rows.
 
-    Every panel has the line that fits it, with its interval, if there is one.
+    A panel has the line that fits it, if there is one, and its interval. All panels get the same limits, but
+    do not share them, which would be far slower.
     """
-    severities = sorted(rows["severity"].unique())
+    severities = sorted(set(rows["severity"]))
     figure, axes = sized(min(height, 1.1 / len(layers)) * len(layers) + above, len(layers), len(severities))
-    room, panels = len(layers) <= 9, []
-    for layer, label, row in zip(layers, layer_labels(layers), axes, strict=True):
+    wide, panels = len(layers) > 9, []
+    for layer, label, row in zip(layers, draw.layer_labels(layers), axes, strict=True):
         for severity, ax in zip(severities, row, strict=True):
             here, fit = (t[(t["layer"] == layer) & (t["severity"] == severity)] for t in (rows, fits))
             ax.plot(fit["drift"], fit["drop"], color="0.2", linewidth=0.9, zorder=1)
             ax.fill_between(fit["drift"], fit["low"], fit["high"], color="0.2", alpha=0.2, linewidth=0)
-            level(ax)
-            ax.label_outer()  # all have the same limits; axes that share theirs draw far slower
+            draw.level(ax)
+            ax.label_outer()
             panels.append((ax, here))
-        row[0].set_ylabel(f"layer {label}" if room else label, rotation=90 if room else 0)
+        row[0].set_ylabel(label if wide else f"layer {label}", rotation=0 if wide else 90)
     for severity, ax in zip(severities, axes[0], strict=True):
         ax.set_title(f"severity {severity}")
     return figure, panels
@@ -195,11 +178,9 @@ def _layers_by_severity(
 def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
     """Drift of prediction-preserved and of flipped images against severity, a panel a method.
 
-    Args:
-        strata: from `medrob.analysis.strata`. layer: of the maps.
+    strata: from `medrob.analysis.strata`.
     """
-    here = strata[strata["layer"] == layer]
-    rows = here[here["value"].notna()]
+    rows = strata[(strata["layer"] == layer) & strata["value"].notna()]
     methods = list(dict.fromkeys(rows["method"]))
     if not methods:
         return draw.nothing(f"every map of {layer} is degenerate").noted(lacking=" (every map is degenerate)")
@@ -207,16 +188,16 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     for ax, method in zip(axes.flat, methods, strict=False):
         for (kind, look), shift in zip(FLIPS.items(), (-0.08, 0.08), strict=True):
             group = rows[(rows["method"] == method) & (rows["stratum"] == kind)]
+            style = dict(linestyle="-", label=f"prediction {kind}", upright=True)
             if len(group):
-                name = f"prediction {kind}"
-                draw.bars(ax, group, group["severity"] + shift, look, upright=True, linestyle="-", label=name)
-        ax.set(title=word(method, failed), xticks=sorted(rows["severity"].unique()))
+                draw.bars(ax, group, group["severity"] + shift, look, **style)
+        ax.set(title=word(method, failed), xticks=sorted(set(rows["severity"])))
     lacking = ""
     for kind in set(FLIPS) - set(rows["stratum"]):
-        every = f"every map of a {kind} prediction is degenerate"
-        lacking = every if kind in set(here["stratum"]) else f"no prediction is {kind}"
-    finish(figure, below=f"severity ({'; '.join(filter(None, (layer, lacking)))})", beside=draw.DRIFT)
-    return figure.noted(lacking=lacking and f" ({lacking})")
+        lost = f"every map of a {kind} prediction is degenerate"
+        lacking = lost if kind in set(strata["stratum"]) else f"no prediction is {kind}"
+    below = f"severity ({layer}; {lacking})" if lacking else f"severity ({layer})"
+    return finish(figure, below=below, beside=draw.DRIFT).noted(lacking=lacking and f" ({lacking})")
 
 
 def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Drawing:
@@ -224,9 +205,7 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
 
     (b) is the comparison on the same pictures: other maps are degenerate for other pictures. Dashed in (a):
     what needs no map, on the pictures that have the map of `medrob.analysis.headline`.
-
-    Args:
-        failure: from `medrob.analysis.failure`. severity: of the corruptions.
+    failure: from `medrob.analysis.failure`.
     """
     rows = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")]
     maps = rows[rows["signal"] == "drift"]
@@ -235,53 +214,48 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
         return draw.nothing(f"severity {severity}: nothing to detect\n({why})")
     maps = maps.assign(name=[word(method, failed) for method in maps["method"]])
     layers = list(dict.fromkeys(maps["layer"]))
-    figure, axes = sized(0.46, 1, 2)
-    first, second = axes[0]
+    figure, [[first, second]] = sized(0.46, 1, 2)
     for ax, columns in ((first, ("auroc", "low", "high")), (second, ("gain", "gain_low", "gain_high"))):
         lines(ax, maps, "name", "layer", looks(maps["name"]), columns=columns, order=layers)
-        ax.set_xticks(range(len(layers)), layer_labels(layers))
+        ax.set_xticks(range(len(layers)), draw.layer_labels(layers))
         ax.set_xlabel(f"layer, shallow to deep (severity {severity})")
-    for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), draw.DASHES, strict=False):
+    for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), DASHES, strict=False):
         first.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=word(row.signal))
-    level(first, 0.5, label="chance")
-    level(second)
+    draw.level(first, 0.5, label="chance")
+    draw.level(second)
     top = maps.iloc[0]
     count, cases = int(top["events"] + top["lost_events"]), int(top["cases"] + top["lost"])
     first.set(ylabel="AUROC for: prediction flipped", title=f"{count} of {cases} predictions flipped")
     second.set(ylabel="gain over low confidence", title="on the same pictures")
-    finish(figure, lettered=True)
-    return figure
+    return finish(figure, lettered=True)
 
 
 def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Drawing:
     """(a) ROC curves of drift and of what needs no map, (b) risk against coverage; bands: 95 %.
 
-    Args:
-        roc: from `medrob.analysis.roc`. risk: the curves of `medrob.analysis.risk`.
+    roc, risk: from `medrob.analysis.roc`, and the curves of `medrob.analysis.risk`.
     """
-    figure, axes = sized(0.5, 1, 2)
-    first, second = axes[0]
-    _curves(second, risk, "coverage", "risk", "no usable map,\nor not one label an image")
+    figure, [[first, second]] = sized(0.5, 1, 2)
     why = "nothing to detect: no usable map,\nor within a class none or all flipped"
-    _curves(first, roc, "alarms", "found", why)
+    _curves(first, roc.rename(columns={"alarms": "x", "found": "y"}), why)
+    why = "no usable map,\nor not one label an image"
+    _curves(second, risk.rename(columns={"coverage": "x", "risk": "y"}), why)
     first.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
     first.set(title="prediction flipped", xlabel="share of false alarms", ylabel="share of events found")
     second.set(title="setting pictures aside", xlabel="coverage: share kept")
-    second.set_ylabel("risk: share wrong of the kept")
-    second.set_ylim(bottom=0)
-    finish(figure, lettered=True, most=3)
-    return figure
+    second.set(ylabel="risk: share wrong of the kept", ylim=(0, None))
+    return finish(figure, lettered=True, most=3)
 
 
-def _curves(ax: Axes, rows: pd.DataFrame, x: str, y: str, reason: str) -> None:
+def _curves(ax: Axes, rows: pd.DataFrame, reason: str) -> None:
     """Drift with a band, what needs no map grey and dashed, the best that is possible dotted."""
     if rows.empty:
         draw.empty(ax, reason)
-    dashes = iter(draw.DASHES)
+    dashes = iter(DASHES)
     for name, group in rows.groupby("signal", sort=False):
         if name == "drift":
-            ax.plot(group[x], group[y], color="C0", linewidth=1.5, label="drift", zorder=3)
-            ax.fill_between(group[x], group["low"], group["high"], color="C0", alpha=0.2, linewidth=0)
+            ax.plot(group["x"], group["y"], color="C0", linewidth=1.5, label="drift", zorder=3)
+            ax.fill_between(group["x"], group["low"], group["high"], color="C0", alpha=0.2, linewidth=0)
         else:
             dash = (0, (1, 3)) if name == "best possible" else next(dashes)
-            ax.plot(group[x], group[y], color="0.2", linewidth=0.9, linestyle=dash, label=word(str(name)))
+            ax.plot(group["x"], group["y"], color="0.2", linewidth=0.9, linestyle=dash, label=word(str(name)))

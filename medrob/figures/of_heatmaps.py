@@ -1,7 +1,5 @@
 """Figures of saliency: the maps themselves, how far they move, and whether they can be trusted."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping, Sequence
 from textwrap import fill
 
@@ -34,20 +32,14 @@ LIMITS = {  # what a drift is held against: name in the legend, look
 
 
 def overlay_grid(
-    images: np.ndarray,
-    maps: Mapping[tuple[str, str], np.ndarray],
-    rows: Sequence[str],
-    *,
+    images: np.ndarray, maps: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], *,
     mask: np.ndarray | None = None,
-) -> Drawing:
+) -> Drawing:  # fmt: skip
     """Heatmaps over the picture: a row a condition, a column a map, the picture itself at the left.
 
-    The columns are titled by their layer or, of several methods, by the last layer of each.
-
-    Args:
-        images: uint8 (R, H, W, C), one a row. rows: the text at the left of each.
-        maps: (method, layer) -> raw maps (R, h, w); each is shown from 0 to its own maximum.
-        mask: bool (H, W), outlined in every panel (the lesion, if it is known).
+    images: uint8 (R, H, W, C), one for each row and its text. mask: bool (H, W), outlined in every panel.
+    maps: (method, layer) -> raw maps (R, h, w), titled by their layer or, of several methods, by the method
+    (its last layer); each is shown from 0 to its own maximum.
     """
     several = len({method for method, _ in maps}) > 1
     titled = {word(method) if several else layer: stack for (method, layer), stack in maps.items()}
@@ -65,8 +57,7 @@ def overlay_grid(
                 shown = dict(cmap="inferno", vmin=0, vmax=heat.max(), interpolation="bilinear")
                 ax.imshow(heat, alpha=0.55, extent=box, **shown)
             else:
-                middle = dict(ha="center", va="center", transform=ax.transAxes)
-                ax.text(0.5, 0.5, "empty", fontsize="x-small", **middle)
+                draw.empty(ax, "empty")
         row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
     for ax, title in zip(axes[0], ["picture", *titled], strict=True):
         ax.set_title(title if len(titled) < 7 else fill(title, 11), fontsize="x-small")
@@ -88,22 +79,17 @@ def row_labels(
 
 
 def drift_by_layer(
-    mean: pd.DataFrame, *, panels: str = "method", by: str = "corruption",
-    titles: Mapping[str, str] | None = None, note: str = "", failed: Failed = (),
+    mean: pd.DataFrame, *, note: str, panels: str = "method", by: str = "corruption",
+    titles: Mapping[str, str] | None = None, failed: Failed = (),
 ) -> Drawing:  # fmt: skip
     """Drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
 
-    Markers are open where over a tenth of the maps are degenerate; below stands how many images count.
-
-    Args:
-        mean: from `medrob.analysis.mean_drift`, one row for each panel, line and layer.
-        panels, by: the columns that make the panels and the lines.
-        titles: panel -> title, where its name is not enough. note: said below, such as the severity.
+    Markers are open where over a tenth of the maps are degenerate; below stand the note and how many images
+    count. mean: from `medrob.analysis.mean_drift`, a row for each of the columns `panels`, `by` and layer.
     """
     rows = mean[mean["value"].notna()]
     if rows.empty:
-        why = "every map is degenerate" if len(mean) else "there are no maps"
-        return draw.nothing(f"{why} ({note})" if note else why)
+        return draw.nothing(f"every map is degenerate ({note})")
     shown, layers = (list(dict.fromkeys(mean[column])) for column in (panels, "layer"))
     look, few = looks(rows[by]), rows["degenerate"] > MOSTLY
     figure, axes = draw.grid(len(shown), 3, 0.38)
@@ -122,21 +108,16 @@ def drift_by_layer(
     least, most = rows["images"].min(), rows["images"].max()
     notes = [note, f"n = {most if least == most else f'{least} to {most}'} images a point"]
     notes += ["open: over 10 % of maps degenerate"] * bool(few.any())
-    below = f"layer, shallow to deep ({'; '.join(filter(None, notes))})"
-    finish(figure, below=below, beside=draw.DRIFT)
-    return figure
+    return finish(figure, below=f"layer, shallow to deep ({'; '.join(notes)})", beside=draw.DRIFT)
 
 
 def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
-    """(a) Similarity of maps while the network loses its weights from the head down; (b) when all are lost.
+    """(a) Similarity of a layer's maps while the network loses its weights from the head down; (b) at last.
 
-    Args:
-        trust: holds the rows of `medrob.trust.randomisation`.
-        layer: of panel (a). Dashed line: the map of another image.
+    Dashed line: the map of another image. trust: holds the rows of `medrob.trust.randomisation`.
     """
     rows = trust[trust["test"] == "randomisation"]
-    figure, axes = sized(0.42, 1, 2, width_ratios=[1, 1.15])
-    ax, beside = axes[0]
+    figure, [[ax, beside]] = sized(0.42, 1, 2, width_ratios=[1, 1.15])
     here = rows[(rows["layer"] == layer) & rows["value"].notna()]
     stages = list(dict.fromkeys(rows["stage"]))
     # Methods whose values are the same at every stage are one line: its first method -> all of them.
@@ -154,16 +135,14 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
     if here["chance"].notna().any():
         chance = here["chance"].mean()
         ax.axhline(chance, color="0.5", linestyle="--", linewidth=0.8)
-        ax.annotate(
-            "another image", (1, chance), xycoords=("axes fraction", "data"),
-            fontsize="x-small", color="0.3", va="bottom", ha="right",
-        )  # fmt: skip
+        there = dict(xycoords=("axes fraction", "data"), va="bottom", ha="right")
+        ax.annotate("another image", (1, chance), fontsize="x-small", color="0.3", **there)
     if here.empty:
         draw.empty(ax, f"no map at {layer} can be compared")
     draw.level(ax)
     ax.set(title=f"maps of {layer}", ylabel="rank correlation with the map\nof the trained network")
+    ax.set(xlabel="part of the network lost last")
     ax.set_xticks(range(len(stages)), stages, rotation=45)
-    ax.set_xlabel("part of the network lost last")
     lost = rows[rows["stage"].isin(stages[-1:])]
     methods, layers = (list(dict.fromkeys(lost[column])) for column in ("method", "layer"))
     values = lost.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
@@ -177,8 +156,7 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
     beside.set(title="all weights lost", xlabel="layer", facecolor="0.85")  # grey where no map is left
     beside.tick_params(length=0, labelsize="x-small")
     beside.tick_params(axis="x", rotation=45)
-    finish(figure, lettered=True, most=3)
-    return figure
+    return finish(figure, lettered=True, most=3)
 
 
 def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
@@ -186,24 +164,19 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
 
     Open circles: a random map of that resolution. trust: holds the rows of `medrob.trust.faithfulness`.
     """
-    rows = trust[trust["layer"].isin([layer, "input"])]
-    rows = rows[rows["test"].isin(["insertion", "deletion", "road"])]
-    tests = [test for test in TESTS if test in set(rows["test"])]
+    tests = ["insertion", "deletion", "road"]
+    rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(tests)]
     methods = list(dict.fromkeys(rows["method"]))
-    figure, axes = sized(0.12 + 0.04 * max(len(methods), 4), 1, max(len(tests), 1), sharey=True)
-    look = {"the method": Look("C0", "o"), "a random map": Look("0.4", "o")}
-    for ax, test in zip(axes[0], tests, strict=False):
+    figure, [axes] = sized(0.12 + 0.04 * max(len(methods), 4), 1, len(tests), sharey=True)
+    for ax, test in zip(axes, tests, strict=True):
         group = rows[rows["test"] == test]
         place = [methods.index(method) for method in group["method"]]
-        bars(ax, group, place, look["the method"])
-        ax.plot(group["chance"], place, color="0.4", marker="o", markerfacecolor="none", linestyle="")
+        bars(ax, group, place, Look("C0", "o"), label="the method")
+        hollow = dict(color="0.4", marker="o", markerfacecolor="none", linestyle="")
+        ax.plot(group["chance"], place, label="a random map", **hollow)
         ax.set_title(TESTS[test])
-    draw.named_ticks(axes[0][0], [word(m, failed) for m in methods])
-    handles = draw.key(look)
-    handles[1].set_markerfacecolor("none")
-    below = f"probability of the class explained: area; of ROAD: difference ({layer})"
-    finish(figure, below=below, handles=handles)
-    return figure
+    draw.named_ticks(axes[0], [word(m, failed) for m in methods])
+    return finish(figure, below=f"probability of the class explained: area; of ROAD: difference ({layer})")
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing:
@@ -211,24 +184,21 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
 
     Dashed: chance, at each severity for the images that count there, and a band from the least to the most
     of the corruptions. Below each severity: how many images count, from the least to the most.
-
-    Args:
-        trust: holds the rows of `medrob.trust.localisation`. method, layer: of the maps.
+    trust: holds the rows of `medrob.trust.localisation`.
     """
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
     names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
-    figure, axes = sized(0.42, 1, 3)
-    for ax, test in zip(axes[0], ("energy", "pointing", "iou"), strict=True):
+    figure, [axes] = sized(0.42, 1, 3)
+    small = dict(upright=True, markersize=3, elinewidth=0.7)
+    for ax, test in zip(axes, ("energy", "pointing", "iou"), strict=True):
         here = rows[rows["test"] == test]
         clean = here[here["corruption"] == "clean"]
-        for i, (name, (colour, marker)) in enumerate(names.items()):
+        for i, (name, look) in enumerate(names.items()):
             group = here[here["corruption"] == name].sort_values("severity")
             place = [*clean["severity"], *group["severity"] + aside(i, len(names), 0.6)]
-            both = pd.concat([clean, group])
-            thin = dict(color=colour, linewidth=0.7)
-            ax.plot(place, both["value"], marker=marker, markersize=3, label=word(name), **thin)
-            ax.vlines(place, both["low"], both["high"], **thin)
-        bars(ax, clean, clean["severity"], Look("0.1", "o"), upright=True, markersize=3, elinewidth=0.7)
+            line = dict(linestyle="-", linewidth=0.7, label=word(name))
+            bars(ax, pd.concat([clean, group]), place, look, **small, **line)
+        bars(ax, clean, clean["severity"], Look("0.1", "o"), **small)
         by_severity = here.groupby("severity")
         if here["value"].notna().any():
             chance = by_severity["chance"].agg(["mean", "min", "max"])
@@ -241,10 +211,9 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
         ticks = [f"{s}\n{low}" + f"–{high}" * (low < high) for s, low, high in count.itertuples()]
         ax.set_title(TESTS[test])
         ax.set_xticks(list(count.index), ticks, fontsize="x-small")
-    axes[0][0].set_ylabel("mean over the images with a lesion")
+    axes[0].set_ylabel("mean over the images with a lesion")
     below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}"
-    finish(figure, below=below, lettered=True, most=3)
-    return figure
+    return finish(figure, below=below, lettered=True, most=3)
 
 
 def drift_scale(
@@ -252,11 +221,9 @@ def drift_scale(
 ) -> Drawing:
     """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
 
-    Args:
-        trust: holds the rows of `medrob.trust.scale`, and those of the worst case, if it was run.
-        mean: from `medrob.analysis.mean_drift` by severity, method and layer.
-        layer: of the maps.
-        twins: from `medrob.analysis.twins`: methods that are one map are drawn once, under all their names.
+    Methods that are one map (`medrob.analysis.twins`) are drawn once, under all their names.
+    trust: holds the rows of `medrob.trust.scale`, and those of the worst case, if it was run.
+    mean: from `medrob.analysis.mean_drift` by severity, method and layer.
     """
     rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(LIMITS)]
     names = {method: [method] for method in rows[rows["test"] == "ceiling-image"]["method"]}
@@ -265,8 +232,7 @@ def drift_scale(
             names[row.same_as] += names.pop(row.method)
     methods = list(names)
     tallest = max(map(len, names.values()), default=1)
-    figure, axes = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
-    ax = axes[0][0]
+    figure, [[ax]] = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
     moved = mean[mean["layer"].isin([layer, "input"])].assign(test="corruption")
     for row in pd.concat([rows, moved]).query("method in @methods and value.notna()").to_dict("records"):
         y = methods.index(row["method"])
@@ -278,8 +244,6 @@ def drift_scale(
             bars(ax, row, y, Look("C0", "o"), markersize=3)
     draw.named_ticks(ax, [" =\n".join(word(m, failed) for m in same) for same in names.values()])
     inputs = "; methods of the input: there" if "input" in set(rows["layer"]) - {layer} else ""
-    ax.set(xlabel=f"RMSE of maps (0-1), {layer}{inputs}")
-    ax.set_xlim(left=-0.01)
+    ax.set(xlabel=f"RMSE of maps (0-1), {layer}{inputs}", xlim=(-0.01, None))
     shown = dict(look for test, look in LIMITS.items() if test in set(rows["test"]))
-    finish(figure, handles=draw.key({"corruption, severity 1-5": Look("C0", "o"), **shown}), most=3)
-    return figure
+    return finish(figure, handles=draw.key({"corruption, severity 1-5": Look("C0", "o"), **shown}), most=3)

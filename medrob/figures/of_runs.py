@@ -1,7 +1,5 @@
 """The figure on the first page, and those of several runs: how far they differ, what each answers."""
 
-from __future__ import annotations
-
 from collections.abc import Mapping
 
 import numpy as np
@@ -27,27 +25,23 @@ def summary(
 ) -> Drawing:  # fmt: skip
     """Does it still work, does it still look there, does a moving map warn of failure? Six panels.
 
-    Args:
-        scores: from `medrob.evaluation.score`. The other tables are from `medrob.analysis`:
-        pairs, fits: from `drop_and_drift` and `lines_over_corruptions`. tests: from `tests`.
-        failure: from `failure`. answers: from `answers`, to the tests declared for this method and layer.
-        method, layer: what the answer is about.
+    Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs and
+    fits are from `drop_and_drift` and `lines_over_corruptions`.
     """
     rows = from_clean(scores[scores["class"] == "all"], "auc")
     pairs, fits = (table[table["layer"] == layer] for table in (pairs, fits))
     look, name = looks(rows["corruption"]), word(method, failed)
-    figure, axes = sized(1.16, 3, 2)
-    (works, looks_there), (together, ranks), (warns, answer) = axes
+    figure, [[works, there], [together, ranks], [warns, answer]] = sized(1.16, 3, 2)
     lines(works, rows, "corruption", "severity", look)
     works.set(title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
     moved = pairs[pairs["value"].notna()]
     start = dict.fromkeys(draw.VALUE, 0.0)  # that of the clean picture
     clean = pd.DataFrame({"corruption": moved["corruption"].unique(), "severity": 0, **start})
-    lines(looks_there, pd.concat([clean, moved[[*clean]]]), "corruption", "severity", look)
-    looks_there.set(title="does it still look there?", ylabel=f"RMSE of maps\n{name}, {layer}")
-    looks_there.set_xlabel("severity (0 = clean)")
+    lines(there, pd.concat([clean, moved[[*clean]]]), "corruption", "severity", look)
+    there.set(title="does it still look there?", xlabel="severity (0 = clean)")
+    there.set_ylabel(f"RMSE of maps\n{name}, {layer}")
     if moved.empty:
-        empty(looks_there, "every map is degenerate")
+        empty(there, "every map is degenerate")
     _drop_and_drift(together, moved.dropna(subset=["drop"]), fits, look)
     _association(ranks, tests[(tests["method"] == method) & tests["kind"].isin(KINDS)], name)
     flipped = failure[failure["event"] == "flipped"]
@@ -55,8 +49,7 @@ def summary(
     # What needs no map is of the pictures that have the declared one.
     _warning(warns, pd.concat([flipped[drift], flipped[flipped["signal"].isin([*SIGNALS][1:])]]))
     _answer(answer, answers)
-    finish(figure, lettered=True, axes=[works])
-    return figure
+    return finish(figure, lettered=True, axes=[works])
 
 
 def _drop_and_drift(ax: Axes, pairs: pd.DataFrame, fits: pd.DataFrame, look: Mapping[str, Look]) -> None:
@@ -96,10 +89,8 @@ def _association(ax: Axes, rows: pd.DataFrame, name: str) -> None:
 def _warning(ax: Axes, rows: pd.DataFrame) -> None:
     """AUROC for a flipped prediction against severity: the drift of one layer, and the baselines."""
     names = {"drift": "drift of the map"}
-    lines(
-        ax, rows, "signal", "severity", SIGNALS, columns=("auroc", "low", "high"),
-        label=lambda name: names.get(name, word(name)),
-    )  # fmt: skip
+    columns = ("auroc", "low", "high")
+    lines(ax, rows, "signal", "severity", SIGNALS, columns=columns, label=lambda s: names.get(s, word(s)))
     level(ax, 0.5, dotted=True)
     ax.set(title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0, 1.02))
     ax.set_xticks(sorted(rows["severity"].unique()))
@@ -131,17 +122,17 @@ def runs_compared(compared: pd.DataFrame) -> Drawing:
     first, *others = look
     seeds = compared.groupby("run")["seeds"].first()
     names = {run: run + f" and {n - 1} other seed{'s' * (n > 2)}" * (n > 1) for run, n in seeds.items()}
-    figure, axes = sized(0.42, 1, 3, width_ratios=[1, 1, 1.1]) if others else sized(0.42, 1, 2)
-    every = compared[compared["severity"] == "all"]
+    figure, [axes] = sized(0.42, 1, 3, width_ratios=[1, 1, 1.1]) if others else sized(0.42, 1, 2)
     rows = compared[compared["severity"] != "all"]
     rows = rows.assign(place=rows["severity"].replace("clean", "0").astype(int))
-    for ax, measure, label in zip(axes[0], ("auc", "drift"), ("AUC", "RMSE of maps"), strict=False):
+    for ax, measure, label in zip(axes, ("auc", "drift"), ("AUC", "RMSE of maps"), strict=False):
         lines(ax, rows[rows["measure"] == measure], "run", "place", look, label=lambda run: names[run])
         ax.set(xlabel="severity (0 = clean)", ylabel=label, title="mean over corruptions")
         ax.locator_params(axis="x", integer=True)
-    axes[0][1].set_ylim(bottom=0)
+    axes[1].set_ylim(bottom=0)
+    facts = dict(compared=f"Run {first}", maps="its declared map", intervals="bands: 95 % intervals.")
     if others:
-        ax = axes[0][2]
+        ax, every = axes[2], compared[compared["severity"] == "all"]
         ax.set(title=f"less {first}", xlabel="difference, over all severities")
         level(ax, upright=True)
         draw.named_ticks(ax, list(MEASURES.values()))
@@ -149,20 +140,14 @@ def runs_compared(compared: pd.DataFrame) -> Drawing:
         for row in every[every["run"].isin(others) & every["difference"].notna()].to_dict("records"):
             place = list(MEASURES).index(row["measure"]) + draw.aside(others.index(row["run"]), len(others))
             bars(ax, row, place, look[row["run"]], columns=columns)
-    finish(figure, lettered=True, most=4)
-    if not others:
-        return figure.noted(
-            compared=f"Run {first}", maps="its declared map", intervals="bands: 95 % intervals."
-        )
-    return figure.noted(
-        compared=f"Runs side by side ({', '.join(look)})",
-        maps="each run's declared map",
-        intervals=f"(c) differences to the first run; bands and bars: 95 % intervals. {draw.FIRST}",
-    )
+        facts = dict(compared=f"Runs side by side ({', '.join(look)})", maps="each run's declared map")
+        bands = "bands and bars: 95 % intervals."
+        facts["intervals"] = f"(c) differences to the first run; {bands} {draw.FIRST}"
+    return finish(figure, lettered=True, most=4).noted(**facts)
 
 
 def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
-    """The declared tests of every run, a panel a test; bars: 95 %. asked: `medrob.analysis.answers_of_runs`.
+    """The declared tests of every run (`medrob.analysis.answers_of_runs`), a panel a test; bars: 95 %.
 
     Black: yes, or the other way round; grey: no; white: not shown. The dotted line is chance, the grey strip
     what is too near to it to matter.
@@ -182,32 +167,26 @@ def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
                 ax.text(chance, y, row["verdict"], ha="center", va="center", fontsize="x-small")
         ax.set(title=question.title, xlabel=question.axis, xlim=(-0.03, 1.03) if chance else (-1.06, 1.06))
     draw.named_ticks(axes[0][0], runs)
-    finish(figure, lettered=True)
-    where = asked.drop_duplicates("run")
-    maps = [f"{word(m, failed)} at {layer}" for m, layer in zip(where["method"], where["layer"], strict=True)]
-    each = [f"{run}: {name}" for run, name in zip(runs, maps, strict=True)]
-    compared = "; ".join(each) if len(set(maps)) > 1 else f"{', '.join(runs)}: {maps[0]}"
-    return figure.noted(compared=compared, first=draw.FIRST * (len(runs) > 1))
+    where = asked.drop_duplicates("run").itertuples()
+    maps = {row.run: f"{word(row.method, failed)} at {row.layer}" for row in where}
+    each = "; ".join(f"{run}: {name}" for run, name in maps.items())
+    compared = each if len(set(maps.values())) > 1 else f"{', '.join(runs)}: {maps[runs[0]]}"
+    return finish(figure, lettered=True).noted(compared=compared, first=draw.FIRST * (len(runs) > 1))
 
 
 def method_ranks(ranked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
-    """Mean drift of every method in every run, the steadiest first; bars: 95 %, numbers: the rank.
-
-    ranked: from `medrob.analysis.ranks`.
-    """
+    """Mean drift of every method in every run (`medrob.analysis.ranks`), the steadiest first; bars: 95 %."""
     runs = list(dict.fromkeys(ranked["run"]))
     several = len(runs) > 1
-    facts = dict(
-        where=f"{'the runs' if several else 'run'} {', '.join(runs)}", first=f" {draw.FIRST}" * several
-    )
+    facts = {"where": f"{'the runs' if several else 'run'} {', '.join(runs)}"}
+    facts["first"] = f" {draw.FIRST}" * several
     rows = ranked[ranked["rank"].notna()]
     if rows.empty:
         return draw.nothing("no method has usable maps in every run").noted(**facts)
     methods = rows.groupby("method", sort=False)
     order = list(methods["rank"].mean().sort_values(kind="stable").index)
     layers = methods["layer"].agg(lambda names: ", ".join(dict.fromkeys(names)))
-    figure, axes = sized(0.14 + 0.05 * max(len(order), 3))
-    ax = axes[0][0]
+    figure, [[ax]] = sized(0.14 + 0.05 * max(len(order), 3))
     beside = dict(xytext=(4, 0), textcoords="offset points", va="center", fontsize="x-small")
     for i, (run, look) in enumerate(looks(runs).items()):
         group = rows[rows["run"] == run]
@@ -219,5 +198,4 @@ def method_ranks(ranked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
     normalised = rows["metric"].iloc[0] == "normalised"
     kind = "normalised drift (1: the map of another picture)" if normalised else "RMSE of maps (0-1)"
     ax.set_xlabel(f"mean {kind}; the number is the rank")
-    finish(figure, axes=[ax] * several, most=4)
-    return figure.noted(**facts)
+    return finish(figure, axes=[ax] * several, most=4).noted(**facts)

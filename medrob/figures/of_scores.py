@@ -1,60 +1,57 @@
 """Figures of the pictures, of the training and of the scores: what there is, and what is lost."""
 
-from __future__ import annotations
-
-import textwrap
 from collections.abc import Mapping, Sequence
+from itertools import chain
+from textwrap import fill
 
 import numpy as np
 import pandas as pd
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, finish, grid, lines, looks, picture, sized, word
+from medrob.figures.draw import Drawing, finish, grid, lines, looks, sized, word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
 __all__ += ["montage", "performance", "reliability", "severity_curves"]
+
+SPLITS = {("train", "training"): "C0o-", ("val", "validation"): "C1s-"}
 
 
 def montage(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Drawing:
     """The first eight images of each class, a row a class.
 
-    Args:
-        images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones.
+    images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones.
     """
-    figure, axes = sized(len(class_names) / 8 * 1.08, len(class_names), 8)
-    for k, row in enumerate(axes):
+    rows = []
+    for k in range(len(class_names)):
         member = labels[:, k] == 1 if labels.ndim == 2 else labels == k
-        shown = [*images[np.flatnonzero(member)[:8]], *[None] * 8]
-        for ax, image in zip(row, shown, strict=False):
-            picture(ax, image)
-        row[0].set_ylabel(textwrap.fill(class_names[k], 12, break_long_words=False))
+        rows.append([*images[np.flatnonzero(member)[:8]], *[None] * 8][:8])
+    return draw.pictures(1.08, [fill(name, 12, break_long_words=False) for name in class_names], rows)[0]
+
+
+def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
+    """What each augmentation policy (its name -> uint8 (columns, H, W, C)) makes of one image (H, W, C)."""
+    figure, axes = draw.pictures(1.04, [*examples], [[original, *images] for images in examples.values()])
+    axes[0][0].set_title("original")
     return figure
 
 
 def corruption_grid(
-    conditions: Mapping[tuple[str, int], np.ndarray],
-    rmse: Mapping[tuple[str, int], float],
-    *,
-    title: str = "",
+    conditions: Mapping[tuple[str, int], np.ndarray], rmse: Mapping[tuple[str, int], float], *, title: str
 ) -> Drawing:
     """One image under every corruption (rows) and severity (columns), with the RMSE of the picture.
 
-    Args:
-        conditions: (corruption, severity) -> uint8 (H, W, C); ("clean", 0) stands first in each row.
-        rmse: (corruption, severity) -> RMSE against clean, grey levels.
+    conditions: (corruption, severity) -> uint8 (H, W, C); ("clean", 0) stands first in each row.
+    rmse: (corruption, severity) -> RMSE against clean, grey levels.
     """
     names = [name for name in dict.fromkeys(name for name, _ in conditions) if name != "clean"]
     severities = sorted({severity for _, severity in conditions})
-    figure, axes = sized(1.1 * len(names) / len(severities), len(names), len(severities))
-    for name, row in zip(names, axes, strict=True):
-        for severity, ax in zip(severities, row, strict=True):
-            condition = (name, severity) if severity else ("clean", 0)
-            picture(ax, conditions[condition])
-            if severity:
-                ax.set_xlabel(f"{rmse[condition]:.1f}", labelpad=1)
-        row[0].set_ylabel(word(name))
-    for severity, ax in zip(severities, axes[0], strict=True):
+    rows = [[(name, severity) if severity else ("clean", 0) for severity in severities] for name in names]
+    shown = [[conditions[condition] for condition in row] for row in rows]
+    figure, axes = draw.pictures(1.1, [word(name) for name in names], shown)
+    for (_, severity), ax in zip(rows[0], axes[0], strict=True):
         ax.set_title(f"severity {severity}" if severity else "clean")
+    for condition, ax in zip(chain(*rows), axes.flat, strict=True):
+        ax.set_xlabel(f"{rmse[condition]:.1f}" if condition[1] else "", labelpad=1)
     figure.suptitle(title, fontsize="medium")
     figure.supxlabel("below each picture: RMSE against clean, grey levels (0-255)", fontsize="small")
     return figure
@@ -67,24 +64,11 @@ def image_distance(distances: pd.DataFrame) -> Drawing:
     figure, axes = sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
         groups = rows.groupby(["corruption", "severity"], sort=False)[metric]
-        ends = {"low": groups.quantile(0.05), "high": groups.quantile(0.95)}
-        spread = pd.DataFrame({"value": groups.mean()} | ends).reset_index()
+        spread = groups.quantile([0.05, 0.95]).unstack().set_axis(["low", "high"], axis=1)
+        spread = spread.assign(value=groups.mean()).reset_index()
         lines(ax, spread, "corruption", "severity", looks(rows["corruption"]))
-        ax.set(xlabel="severity", ylabel=label, xticks=sorted(rows["severity"].unique()))
-    finish(figure, most=4)
-    return figure
-
-
-def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
-    """What each augmentation policy (its name -> uint8 (columns, H, W, C)) makes of one image (H, W, C)."""
-    columns = 1 + max(len(images) for images in examples.values())
-    figure, axes = sized(1.04 * len(examples) / columns, len(examples), columns)
-    for (name, images), row in zip(examples.items(), axes, strict=True):
-        for ax, image in zip(row, [original, *images], strict=True):
-            picture(ax, image)
-        row[0].set_ylabel(name)
-    axes[0][0].set_title("original")
-    return figure
+        ax.set(xlabel="severity", ylabel=label, xticks=sorted(set(rows["severity"])))
+    return finish(figure, most=4)
 
 
 def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
@@ -93,8 +77,7 @@ def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
     for ax in axes:
         ax.axvline(kept, color="0.4", linestyle=":", linewidth=1, label=f"kept: epoch {kept}", zorder=0)
     axes[0].set_ylim(bottom=0)
-    finish(figure, lettered=True)
-    return figure
+    return finish(figure, lettered=True)
 
 
 def performance(history: pd.DataFrame) -> Drawing:
@@ -105,23 +88,19 @@ def performance(history: pd.DataFrame) -> Drawing:
     figure, axes = _against_epoch(history, 0.36, panels)
     for ax, column in zip(axes, panels, strict=True):
         ax.set_ylim(0, 1.1 * history[column].max())
-    finish(figure, lettered=True)
-    return figure
+    return finish(figure, lettered=True)
 
 
-def _against_epoch(
-    history: pd.DataFrame, height: float, panels: Mapping[str, str]
-) -> tuple[Drawing, np.ndarray]:
-    """A panel for each column (-> its label), with a line for training and one for validation."""
-    figure, axes = sized(height, 1, len(panels))
-    for ax, (column, label) in zip(axes[0], panels.items(), strict=True):
-        splits = (("train", "training", "C0", "o"), ("val", "validation", "C1", "s"))
-        for split, name, colour, marker in splits:
+def _against_epoch(history: pd.DataFrame, height: float, panels: Mapping[str, str]) -> tuple:
+    """A figure and its panels: one for each column (-> its label), a line for training and for validation."""
+    figure, [axes] = sized(height, 1, len(panels))
+    for ax, (column, label) in zip(axes, panels.items(), strict=True):
+        for (split, name), look in SPLITS.items():
             rows = history[history["split"] == split]
-            ax.plot(rows["epoch"], rows[column], color=colour, marker=marker, label=name)
+            ax.plot(rows["epoch"], rows[column], look, label=name)
         ax.set(xlabel="epoch", ylabel=label)
         ax.locator_params(axis="x", integer=True)
-    return figure, axes[0]
+    return figure, axes
 
 
 def from_clean(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -135,8 +114,7 @@ def from_clean(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
 def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
     """A score against severity: a panel a class and one for all, a line a corruption, bands: 95 % intervals.
 
-    Args:
-        scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
+    scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
     """
     rows = from_clean(scores, metric)
     classes = list(dict.fromkeys(rows["class"]))
@@ -146,10 +124,7 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
         if metric == "auc":
             draw.level(ax, 0.5, dotted=True)
         ax.set(title="all classes" if name == "all" else name, xticks=range(int(rows["severity"].max()) + 1))
-    for row in axes:
-        row[0].set_ylabel(word(metric))
-    finish(figure, below="severity (0 = clean)")
-    return figure
+    return finish(figure, below="severity (0 = clean)", beside=word(metric))
 
 
 def drop_heatmap(scores: pd.DataFrame) -> Drawing:
@@ -161,8 +136,7 @@ def drop_heatmap(scores: pd.DataFrame) -> Drawing:
     wide = wide.loc[wide["drop"].mean(axis=1).sort_values(ascending=False).index]
     drop, low = wide["drop"], wide["drop_low"]
     limit = float(np.nanmax(np.abs(drop.to_numpy()), initial=0.05))
-    figure, axes = sized(0.1 + 0.075 * len(drop))
-    ax = axes[0][0]
+    figure, [[ax]] = sized(0.1 + 0.075 * len(drop))
     draw.cells(
         ax, drop, "+.3f", [word(name) for name in drop.index], cmap="vlag", vmin=-limit, vmax=limit,
         cbar_kws={"label": "AUC drop against clean"}, annot_kws={"fontsize": 8},
@@ -197,5 +171,4 @@ def reliability(bins: pd.DataFrame) -> Drawing:
     axes.flat[0].legend(loc="upper left")
     area = "area of the coloured markers: share of the images"
     below = f"confidence of the network (severity {severity}; {area})"
-    finish(figure, below=below, beside="share of right predictions", axes=())
-    return figure.noted(severity=severity)
+    return finish(figure, below=below, beside="share of right predictions", axes=()).noted(severity=severity)

@@ -1,7 +1,5 @@
 """The thesis folder of a run: figures, tables, captions and numbers, the same bytes every time."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import io
@@ -17,7 +15,7 @@ from matplotlib.figure import Figure
 from medrob.figures import TEXTWIDTH
 from medrob.files import atomic
 from medrob.thesis import captions
-from medrob.thesis.document import check_macros, documents, quoted
+from medrob.thesis.document import documents, quoted
 from medrob.thesis.latex import escape, file_name
 from medrob.thesis.latex_table import latex_table
 
@@ -29,14 +27,9 @@ METADATA = {
 
 
 class Bundle:
-    r"""Writes into the figures folder of a run, to which every notebook adds its part.
+    """What a notebook adds to the figures folder of a run; nothing is written before `document`.
 
-    Nothing is written before `document`, which puts the parts of all stages together: a notebook that fails
-    leaves the folder as it was.
-
-    Args:
-        folder: usually ``Run(...).figures``.
-        stage: who writes, such as "03_test". What it wrote before and does not write again is removed.
+    `stage`: who writes, such as "03_test". What it wrote before and does not write again is removed.
 
     Attributes:
         context: ends every caption: a mapping such as ``{"data": "phantom", "seed": 0}``.
@@ -57,12 +50,8 @@ class Bundle:
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:
         """Draw the figure as PDF and PNG (300 dots per inch); then show and close it.
 
-        Args:
-            name: of the files, such as "03_auc"; anything but letters, digits, ``-`` and ``+`` becomes ``_``.
-            caption: plain text; without one, that in ``texts.toml``, or the name in words.
-
-        Raises:
-            ValueError: another name gives the same file.
+        In the name of the files all but letters, digits, ``-`` and ``+`` becomes ``_``; a name that gives the
+        file of another is refused. Without a caption, it is that in ``texts.toml``, or the name in words.
         """
         file = self._file("figure", name)
         files = {}
@@ -82,9 +71,7 @@ class Bundle:
     ) -> None:
         """Write ``<name>.csv`` (all rows, all digits) and ``<name>.tex`` (rounded; see `latex_table`).
 
-        Args:
-            frame: a tidy table. name, caption: as in `figure`.
-            keep: the rows and columns to print; None: those in ``texts.toml``, or all.
+        `keep`: the rows and columns to print; None: those in ``texts.toml``, or all.
         """
         file = self._file("table", name)
         rows, text = captions.printed(file, frame if keep is None else keep, self.facts)
@@ -103,29 +90,18 @@ class Bundle:
 
         In ``numbers.tex``, ``clean auc`` becomes ``\medrobCleanAUC``, which prints 0.960, and
         ``\medrobCleanAUCCI``, which prints 0.960 (0.944 to 0.975).
-
-        Raises:
-            ValueError: two names give the same macro.
         """
         self._numbers |= {entry["name"]: entry for entry in quoted(numbers)}
         self._put("numbers", self.stage, {}, entries=list(self._numbers.values()))
-        check_macros([self._parts[f"numbers-{self.stage}"][0]])
 
     def document(self, stages: Collection[str], textwidth: float = TEXTWIDTH) -> Path:
-        """Write the parts of this stage, and put those of all stages together.
+        """Write the parts of this stage, and put those of all stages together: the path of ``thesis.tex``.
 
-        ``captions.tex``, ``numbers.tex`` and ``thesis.tex`` are made anew; what this stage wrote before and
-        has not made again is removed.
-
-        Args:
-            stages: whose parts count besides this stage's: those that the record of the run holds.
-            textwidth: of the document, in points.
-
-        Returns:
-            The path of ``thesis.tex``.
+        ``captions.tex``, ``numbers.tex`` and ``thesis.tex`` are made anew. stages: whose parts count besides
+        this stage's: those that the record of the run holds.
 
         Raises:
-            ValueError: two stages give the same macro, or a part is damaged.
+            ValueError: two names give the same macro, or a part is damaged; nothing was changed.
             OSError: the folder cannot be written; nothing was changed.
         """
         old = {file.stem: _read(file) for file in sorted(self.folder.glob("parts/*.json"))}

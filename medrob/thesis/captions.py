@@ -1,7 +1,5 @@
 """What is printed of each figure and table (``texts.toml``), and the facts that every caption ends with."""
 
-from __future__ import annotations
-
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,11 +14,7 @@ CAPTIONS: dict[str, str] = TEXTS["figures"]
 
 
 def context(about: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, str | int]:
-    """What a caption says of a run: its data, its network and the seeds.
-
-    Args:
-        about: what ``data.json`` of the run holds. train: the parameters of 02_train, None before it.
-    """
+    """What a caption says of a run, by its ``data.json`` and the parameters of 02_train (None before it)."""
     began, test = about["parameters"], about["splits"]["test"]
     name = str(began["dataset"]).replace("\\", "/").rsplit("/", 1)[-1]
     facts: dict[str, str | int] = {

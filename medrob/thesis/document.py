@@ -1,7 +1,5 @@
 """The thesis folder as LaTeX: captions, numbers that a text quotes, and a document of everything."""
 
-from __future__ import annotations
-
 import re
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -55,7 +53,19 @@ def documents(parts: Sequence[Part], run: str, textwidth: float) -> dict[str, st
     Raises:
         ValueError: two names give the same macro.
     """
-    check_macros(parts)
+    figures = [{**part, "macro": macro(part["file"], "medrobCaption")} for part in _ordered(parts, "figure")]
+    entries = [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
+    numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]
+    owners: dict[str, str] = {}
+    names = [(figure["macro"], figure["file"]) for figure in figures]
+    names += [(entry["macro"] + end, entry["name"]) for entry in numbers for end in entry["macros"]]
+    for name, owner in names:
+        if name in owners:
+            raise ValueError(
+                f"{owners[name]!r} and {owner!r} both give the macro {name}; rename one, or run the notebook "
+                "again that no longer writes it"
+            )
+        owners[name] = owner
     # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
     templates = Environment(
         loader=PackageLoader("medrob.thesis", ""), undefined=StrictUndefined, trim_blocks=True,
@@ -64,38 +74,14 @@ def documents(parts: Sequence[Part], run: str, textwidth: float) -> dict[str, st
     )  # fmt: skip
     templates.filters["latex"] = escape
     templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
-    entries = [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
-    numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]
-    figures = [{**part, "macro": _of_caption(part)} for part in _ordered(parts, "figure")]
     facts = {
         "run": run, "textwidth": textwidth, "first": FIRST, "figures": figures, "numbers": numbers,
         "tables": _ordered(parts, "table"), "p_words": P_WORDS, "undefined": UNDEFINED,
     }  # fmt: skip
-    names = ("captions.tex", "numbers.tex", "thesis.tex")
-    return {name: templates.get_template(f"{name}.jinja").render(facts) for name in names}
-
-
-def check_macros(parts: Sequence[Part]) -> None:
-    """Refuse two names that would make the same macro; the ValueError names both."""
-    names = [(_of_caption(part), part["file"]) for part in _ordered(parts, "figure")]
-    for part in _ordered(parts, "numbers"):
-        for entry in part["entries"]:
-            names += [(macro(entry["name"]) + end, entry["name"]) for end in entry["macros"]]
-    owners: dict[str, str] = {}
-    for name, owner in names:
-        if name in owners:
-            raise ValueError(
-                f"{owners[name]!r} and {owner!r} both give the macro {name}; rename one, or run the notebook "
-                "again that no longer writes it"
-            )
-        owners[name] = owner
+    files = ("captions.tex", "numbers.tex", "thesis.tex")
+    return {file: templates.get_template(f"{file}.jinja").render(facts) for file in files}
 
 
 def _ordered(parts: Sequence[Part], kind: str) -> list[Part]:
     """The parts of a kind by name, the summary first."""
     return sorted((p for p in parts if p["kind"] == kind), key=lambda p: (p["file"] != FIRST, p["file"]))
-
-
-def _of_caption(part: Part) -> str:
-    """The macro of a figure's caption: ``03_auc`` -> ``\\medrobCaptionZeroThreeAUC``."""
-    return macro(part["file"], "medrobCaption")

@@ -1,7 +1,5 @@
 """Numbers as plain Unicode text, and plain text as LaTeX: rounding, escapes, names of files and macros."""
 
-from __future__ import annotations
-
 import math
 import re
 import unicodedata

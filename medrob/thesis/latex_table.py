@@ -1,7 +1,5 @@
 """A tidy frame as a LaTeX table: words for names, intervals in one column, digits that count."""
 
-from __future__ import annotations
-
 from collections.abc import Hashable
 from typing import NamedTuple
 
@@ -47,7 +45,7 @@ def latex_table(
     caption = escape(f"{caption} {ending}".strip())
     size, alignment = _layout(columns)
     settings = rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}" + f"\n{size}".rstrip()
-    body = pd.DataFrame({_heading(n, c.numeric): list(map(escape, c.cells)) for n, c in columns.items()})
+    body = pd.DataFrame({_heading(name): list(map(escape, c.cells)) for name, c in columns.items()})
     changes = body.iloc[:, 0].ne(body.iloc[:, 0].shift()) & (body.index > 0)
     if 2 * (changes.sum() + 1) <= len(body):  # a small gap between groups of two rows or more
         body.iloc[:, 0] = np.where(changes, "\\addlinespace\n", "") + body.iloc[:, 0]
@@ -65,7 +63,7 @@ def latex_table(
 
 
 def readable(frame: pd.DataFrame, *, failed: Failed = ()) -> dict[str, Column]:
-    """The columns as they are read, by heading; an interval stands with its value."""
+    """The columns as they are read, by heading (of two lines where it names an interval)."""
     names = list(frame.columns)
     ends: dict[Hashable, tuple[Hashable, Hashable]] = {
         name: (f"{name}_low", f"{name}_high") for name in names if f"{name}_low" in names
@@ -83,7 +81,9 @@ def readable(frame: pd.DataFrame, *, failed: Failed = ()) -> dict[str, Column]:
             heading = f"{word(str(frame.columns.name))} {name}"
         else:
             heading = P_VALUES.get(str(name)) or word(str(name))
-        shown[heading + " (95 % interval)" * bool(pair)] = _column(frame[[name, *pair]], failed)
+        column = _column(frame[[name, *pair]], failed)
+        heading += " (95 % interval)" * bool(pair)
+        shown[heading.replace(" (", "\n(", 1) if column.numeric else heading] = column
     return shown
 
 
@@ -126,9 +126,7 @@ def _without_constants(columns: dict[str, Column]) -> tuple[dict[str, Column], s
 
 def _layout(columns: dict[str, Column]) -> tuple[str, str]:
     """The largest font in which the table fits the text, and the columns' alignment."""
-    widest = {
-        name: max(map(len, (*_lines(name, numeric), *cells))) for name, (cells, numeric) in columns.items()
-    }
+    widest = {name: max(map(len, (*name.split("\n"), *column.cells))) for name, column in columns.items()}
     broken = [name for name, column in columns.items() if not column.numeric and widest[name] > WIDE]
     fixed = sum(count for name, count in widest.items() if name not in broken)
     room = TEXTWIDTH - GAP * len(columns)
@@ -140,11 +138,6 @@ def _layout(columns: dict[str, Column]) -> tuple[str, str]:
     return size, "".join(kinds)
 
 
-def _lines(name: str, numeric: bool) -> list[str]:
-    """A heading, in two lines where it names an interval."""
-    return name.replace(" (", "\n(", 1).split("\n") if numeric else [name]
-
-
-def _heading(name: str, numeric: bool) -> str:
-    lines = r" \\ ".join(map(escape, _lines(name, numeric)))
+def _heading(name: str) -> str:
+    lines = r" \\ ".join(map(escape, name.split("\n")))
     return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{lines}\end{{tabular}}" if r"\\" in lines else lines
