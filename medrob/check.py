@@ -1,30 +1,15 @@
-"""The general refusals: an integer in a range, images that are uint8, columns that a table must have."""
+"""The general refusals: images that are not uint8, columns that a table lacks."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 
-def check_integer(argument: str, value: Any, low: int, high: int | None = None) -> int:
-    """The value as int, or an error that names the argument and its range."""
-    allowed = f"an integer from {low} to {high}" if high is not None else f"an integer, {low} or more"
-    if isinstance(value, bool | np.bool_) or not isinstance(value, int | np.integer):
-        raise TypeError(f"{argument} is {value!r} ({type(value).__name__}), but must be {allowed}")
-    if value < low or (high is not None and value > high):
-        raise ValueError(f"{argument} is {value}, but must be {allowed}")
-    return int(value)
-
-
 def check_images(images: np.ndarray, where: str = "") -> np.ndarray:
-    """The images as a contiguous array, if they are uint8 (N, H, W, C) with 1 or 3 channels.
-
-    Raises:
-        TypeError, ValueError: naming what came and what is allowed.
-    """
+    """The images as a contiguous array, if they are uint8 (N, H, W, C) with 1 or 3 channels."""
     where = where and f"{where}: "
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8:
         came = getattr(images, "dtype", type(images).__name__)

@@ -1,4 +1,4 @@
-"""What a record says of the computer: versions, commit, memory."""
+"""The computer: what a record says of it, its cores, and the progress bars on it."""
 
 from __future__ import annotations
 
@@ -7,9 +7,12 @@ import os
 import platform
 import subprocess
 import sys
+from collections.abc import Iterable
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from tqdm.auto import tqdm
 
 PACKAGES = ("medrob", "numpy", "pandas", "opencv-python", "imaug", "torch", "torchvision", "scikit-learn")
 
@@ -69,3 +72,12 @@ def _git_commit() -> str | None:
 def cores() -> int:
     """Processor cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def bar(items: Iterable[Any] | None = None, *, desc: str, unit: str, **options: Any) -> Any:
+    """A progress bar: a widget in JupyterLab, a line in a terminal, none where MEDROB_PROGRESS is "off".
+
+    Off is for notebooks that run without a reader, so that no bar stays in the executed notebook.
+    """
+    off = os.environ.get("MEDROB_PROGRESS") == "off"
+    return tqdm(items, desc=desc, unit=unit, disable=off, **options)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.lib import format as npy
 from numpy.typing import NDArray
 
-from medrob.check import check_images, check_integer
+from medrob.check import check_images
 from medrob.corruptions.draws import Draws, Images
 from medrob.corruptions.registry import describe
 from medrob.files import atomic
@@ -44,7 +44,9 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: i
     side = min(images.shape[1:3])
     if side < 16:
         raise ValueError(f"images have shape {images.shape}; sides must be 16 pixels or more")
-    corruption, level = describe(name), check_integer("severity", severity, 1, 5) - 1
+    corruption = describe(name)
+    if not isinstance(severity, int | np.integer) or severity not in SEVERITIES:
+        raise ValueError(f"severity is {severity!r}, but must be an integer from 1 to 5")
     if corruption.colour and images.shape[-1] == 1:
         raise ValueError(f"{name!r} needs RGB images; names(suite, channels=1) leaves it out for grey ones")
     tables, scale = corruption.parameters, next(scale for scale, limit in SCALES.items() if side <= limit)
@@ -55,7 +57,7 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: i
     def work(first: int) -> None:
         chunk = images[first : first + step]
         draws = Draws(seed, corruption.key, start + first, len(chunk), factor)
-        changed = corruption.function(chunk, tables[scale][level], draws)
+        changed = corruption.function(chunk, tables[scale][severity - 1], draws)
         if changed.dtype != np.uint8 or changed.shape != chunk.shape:
             came = f"{changed.dtype} {changed.shape} of uint8 {chunk.shape}"
             raise ValueError(f"corruption {name!r} made {came}; it must return uint8 of the same shape")

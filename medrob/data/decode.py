@@ -25,8 +25,7 @@ import pandas as pd
 from PIL import Image, TiffImagePlugin
 
 from medrob.files import atomic, home
-from medrob.machine import cores
-from medrob.progress import bar
+from medrob.machine import bar, cores
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side

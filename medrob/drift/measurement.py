@@ -12,7 +12,7 @@ from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.explainer import Explainer, Key, targets
 from medrob.drift.similarities import USUAL, PreparedMaps, compare
-from medrob.progress import bar
+from medrob.machine import bar
 from medrob.saliency import degenerate, same_decision, sort, task_of, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")

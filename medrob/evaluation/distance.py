@@ -11,8 +11,7 @@ import pandas as pd
 from medrob import corruptions
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
-from medrob.machine import cores
-from medrob.progress import bar
+from medrob.machine import bar, cores
 
 WINDOW = 7
 FAINT = 2.0  # grey levels (RMSE) that nobody sees in print

@@ -10,8 +10,8 @@ from torch import nn
 from medrob.check import check_images
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
+from medrob.machine import bar
 from medrob.models import activate, evaluating, memory_order, ordered, pick_device, place
-from medrob.progress import bar
 
 
 def predict(

@@ -8,7 +8,7 @@ import pandas as pd
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
 from medrob.evaluation.metrics import evaluate, interval, value_and_resamples
-from medrob.progress import bar
+from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
 DECILES = 10  # bins of the reliability diagram

@@ -15,8 +15,8 @@ from torch import nn
 from medrob.config import Recipe
 from medrob.data import ImageDataset
 from medrob.files import atomic
+from medrob.machine import bar
 from medrob.models import Classifier, load_arrays, pick_device, place
-from medrob.progress import bar
 from medrob.training.epoch import Epochs
 
 CHECKPOINT = "checkpoint.pt"

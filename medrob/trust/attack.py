@@ -14,8 +14,8 @@ from torch.overrides import TorchFunctionMode
 
 from medrob.drift import SIMILARITIES, Explainer, PreparedMaps
 from medrob.evaluation import compare_images, predict
+from medrob.machine import bar
 from medrob.models import as_input, evaluating, forward, named_layers, place, to_maps
-from medrob.progress import bar
 from medrob.saliency import ONE_PASS, formulas, normalise, same_decision, task_of
 from medrob.trust.means import Entry, means
 

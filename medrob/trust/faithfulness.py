@@ -8,8 +8,8 @@ from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
 from medrob.drift import Explainer, Key
+from medrob.machine import bar
 from medrob.models import activate, evaluating, place
-from medrob.progress import bar
 from medrob.saliency import Noise, degenerate, task_of, upsample
 from medrob.trust.means import Entry, means
 

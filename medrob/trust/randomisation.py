@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from medrob.drift import SSIM_WINDOW, Explainer, Key, PreparedMaps, compare
-from medrob.progress import bar
+from medrob.machine import bar
 from medrob.saliency import STOCHASTIC
 from medrob.trust.means import Entry, means
 
