@@ -221,7 +221,7 @@ def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classe
     """Refuse images that a network cannot take, and outputs that are no numbers of the classes."""
     if ":" in arch and any(p.is_meta for p in network.parameters()):  # only its form is looked at
         return
-    image = torch.zeros(shape)
+    image = torch.zeros(shape, device=next(network.parameters(), torch.empty(0)).device)
     outputs: dict[str, Any] = {}
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]):

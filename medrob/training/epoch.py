@@ -121,12 +121,10 @@ class Epochs:
         """Train one epoch."""
         rate, began = self.optimizer.param_groups[0]["lr"], time.perf_counter()
         order, logits = self._learn(epoch)
-        learned = self._scores(self.train, order % len(self.train), logits, rate, began)
+        rows = [self._row("train", self.train, order % len(self.train), logits, rate, began)]
         began = time.perf_counter()
-        judged = self._scores(self.val, np.arange(len(self.val)), self._judge(), rate, began)
-        return [
-            dict(epoch=epoch, split=split) | scores for split, scores in (("train", learned), ("val", judged))
-        ]
+        rows.append(self._row("val", self.val, np.arange(len(self.val)), self._judge(), rate, began))
+        return [{"epoch": epoch} | row for row in rows]
 
     def _batches(
         self, data: ImageDataset, parts: list[np.ndarray], policy: augment.Policy | None, seeds: list[Any]
@@ -198,14 +196,15 @@ class Epochs:
         images = self._batches(self.val, parts, None, [0] * len(parts))
         return torch.cat([self.model(x).float() for x in images])
 
-    def _scores(
-        self, data: ImageDataset, rows: np.ndarray, logits: Tensor, rate: float, began: float
+    def _row(
+        self, split: str, data: ImageDataset, rows: np.ndarray, logits: Tensor, rate: float, began: float
     ) -> dict[str, Any]:
         """What the history says of a pass over the images `rows`, which began at that time."""
         seconds = time.perf_counter() - began
         labels = data.labels[rows]
         scores = metrics(activate(logits, data.task).cpu().numpy(), labels, data.task)
         return dict(
+            split=split,
             loss=self.objective(logits, torch.from_numpy(labels).to(self.device)).item(),
             accuracy=scores["accuracy"],
             auc=scores["auc"],
