@@ -19,6 +19,7 @@ from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from seaborn.utils import relative_luminance
 
+Style = dict[str, Any]  # keywords for matplotlib
 Failed = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
 TEXTWIDTH = 418.0  # points of TeX, of which an inch has 72.27
 MARKERS = "osD^vPX<>*hpdH8"
@@ -43,8 +44,8 @@ class Drawing(Figure):
 def use_style(textwidth: float = TEXTWIDTH) -> None:
     """Set matplotlib up for a text so many TeX points wide, as LaTeX's ``\\the\\textwidth`` prints it."""
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
-    small = dict.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8)
-    normal = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9)
+    small = Style.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8)
+    normal = Style.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9)
     mpl.rcParams.update(normal | small | {
         "figure.figsize": (textwidth / 72.27, 0.5 * textwidth / 72.27),
         "figure.dpi": 90, "savefig.dpi": 300, "figure.constrained_layout.use": True,
@@ -111,7 +112,7 @@ def lines(
         place = group[x] if order is None else range(len(order))
         value, low, high = (group[column] for column in columns)
         colour, marker = looks[str(name)]
-        edge = dict(markeredgecolor="white", markeredgewidth=0.4)
+        edge = Style(markeredgecolor="white", markeredgewidth=0.4)
         ax.plot(place, value, color=colour, marker=marker, label=label(str(name)), **edge)
         ax.fill_between(place, low, high, color=colour, alpha=0.18, linewidth=0)
 
@@ -132,7 +133,7 @@ def cells(ax: Axes, values: pd.DataFrame, fmt: str, names: list[str], **options:
     """A coloured cell for each number, which stands in black or white, whichever is easier to read."""
     sns.heatmap(values, ax=ax, annot=True, fmt=fmt, yticklabels=names, linewidths=0.5, **options)
     known = values.notna().to_numpy().ravel()  # a cell without a number has no text
-    for text, paper in zip(ax.texts, ax.collections[0].get_facecolor()[known], strict=True):
+    for text, paper in zip(ax.texts, np.array(ax.collections[0].get_facecolor())[known], strict=True):
         text.set_color("black" if relative_luminance(paper) > 0.179 else "white")  # a contrast of 4.5 or more
     ax.set(xlabel="", ylabel="")
 
@@ -219,8 +220,8 @@ def picture(ax: Axes, image: np.ndarray | None) -> None:
 
 def empty(ax: Axes, why: str) -> None:
     """Say in a panel why it is empty."""
-    paper = dict(facecolor="white", edgecolor="none", pad=1.5)  # hides a line of zero behind the words
-    middle = dict(ha="center", va="center", transform=ax.transAxes)
+    paper = Style(facecolor="white", edgecolor="none", pad=1.5)  # hides a line of zero behind the words
+    middle = Style(ha="center", va="center", transform=ax.transAxes)
     ax.text(0.5, 0.5, why, **middle, fontsize="small", bbox=paper, zorder=5)
 
 

@@ -188,7 +188,7 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     for ax, method in zip(axes.flat, methods, strict=False):
         for (kind, look), shift in zip(FLIPS.items(), (-0.08, 0.08), strict=True):
             group = rows[(rows["method"] == method) & (rows["stratum"] == kind)]
-            style = dict(linestyle="-", label=f"prediction {kind}", upright=True)
+            style = draw.Style(linestyle="-", label=f"prediction {kind}", upright=True)
             if len(group):
                 draw.bars(ax, group, group["severity"] + shift, look, **style)
         ax.set(title=word(method, failed), xticks=sorted(set(rows["severity"])))

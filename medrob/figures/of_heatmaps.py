@@ -189,14 +189,14 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
     names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
     figure, [axes] = sized(0.42, 1, 3)
-    small = dict(upright=True, markersize=3, elinewidth=0.7)
+    small = draw.Style(upright=True, markersize=3, elinewidth=0.7)
     for ax, test in zip(axes, ("energy", "pointing", "iou"), strict=True):
         here = rows[rows["test"] == test]
         clean = here[here["corruption"] == "clean"]
         for i, (name, look) in enumerate(names.items()):
             group = here[here["corruption"] == name].sort_values("severity")
             place = [*clean["severity"], *group["severity"] + aside(i, len(names), 0.6)]
-            line = dict(linestyle="-", linewidth=0.7, label=word(name))
+            line = draw.Style(linestyle="-", linewidth=0.7, label=word(name))
             bars(ax, pd.concat([clean, group]), place, look, **small, **line)
         bars(ax, clean, clean["severity"], Look("0.1", "o"), **small)
         by_severity = here.groupby("severity")

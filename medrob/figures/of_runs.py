@@ -54,7 +54,7 @@ def summary(
 
 def _drop_and_drift(ax: Axes, pairs: pd.DataFrame, fits: pd.DataFrame, look: Mapping[str, Look]) -> None:
     """A point a condition; a grey line through those of each severity, as severity alone must fool nobody."""
-    digit = dict(ha="center", va="center", fontsize=4.5, color="white")
+    digit = draw.Style(ha="center", va="center", fontsize=4.5, color="white")
     for row in pairs.to_dict("records"):
         colour, marker = look[row["corruption"]]
         ax.plot(row["value"], row["drop"], color=colour, marker=marker, linestyle="", markersize=5.5)
