@@ -44,16 +44,10 @@ def style():
 
 
 def line(title="a line"):
-    figure, axes = sized(0.4)
-    axes[0][0].plot([1, 2, 3], [0.2, -0.1, 0.4], label="motion_blur")
-    axes[0][0].set(title=title, xlabel="severity", ylabel="AUC drop")
-    axes[0][0].legend()
-    return figure
-
-
-def image():
-    figure, axes = sized(0.4)
-    axes[0][0].imshow(np.eye(4))
+    figure, [[ax]] = sized(0.4)
+    ax.plot([1, 2, 3], [0.2, -0.1, 0.4], label="motion_blur")
+    ax.set(title=title, xlabel="severity", ylabel="AUC drop")
+    ax.legend()
     return figure
 
 
@@ -88,14 +82,15 @@ def write_all(folder):
     bundle = Bundle(folder, "03_test")
     bundle.context = {"data": NASTY, "seed": 0}
     bundle.figure(line(NASTY.rstrip("文")), "03_auc", f"AUC of {NASTY}")
-    bundle.figure(image(), "03_picture")
+    picture, [[ax]] = sized(0.4)
+    ax.imshow(np.eye(4))
+    bundle.figure(picture, "03_picture")
     bundle.table(frame().assign(**{"class": NASTY, NASTY: [NASTY, "x"]}), "03_other", NASTY)
     bundle.document([])
     bundle = Bundle(folder, "05_analysis")
     bundle.figure(line(), "summary", "The answer")
-    bundle.table(
-        pd.DataFrame({"n": range(60), "words": "many words that need a line, or two lines "}), "05_long"
-    )
+    long = pd.DataFrame({"n": range(60), "words": "many words that need a line, or two lines "})
+    bundle.table(long, "05_long")
     bundle.table(pd.DataFrame(columns=["corruption", "value"]), "05_none")
     wide = pd.DataFrame(np.full((3, 16), 0.5), columns=[f"a_column_of_a_long_name_{i}" for i in range(16)])
     bundle.table(wide, "05_wide", "Wide")
@@ -122,24 +117,17 @@ def test_the_same_bytes_in_another_process(tmp_path):
     assert not [name for name in first if name.endswith(".part")]
 
 
-def test_captions_end_with_the_context(tmp_path):
-    stage(tmp_path, "03", ["03_auc"])
-    text = (tmp_path / "captions.tex").read_text()
-    assert (
-        "\\newcommand{\\medrobCaptionZeroThreeAUC}{%\nCaption of 03\\_auc. Data: phantom; seed: 0.}\n" in text
-    )
-
-
-def test_captions_explain_the_dagger_once_a_method_has_failed(tmp_path):
+def test_captions_end_with_the_context_and_explain_the_dagger_once_a_method_has_failed(tmp_path):
     bundle = Bundle(tmp_path, "03")
-    bundle.context = {"seed": 0}
-    bundle.figure(line(), "before")
+    bundle.context = {"data": "phantom", "seed": 0}
+    bundle.figure(line(), "03_auc", "Caption of 03_auc")
     bundle.failed = [("gradcam", "layer4.0"), ("gradcam", "layer4.1")]
     bundle.figure(line(), "later")
     bundle.document([])
     text = (tmp_path / "captions.tex").read_text()
-    assert "Before. Seed: 0.}" in text
-    assert "Later. Seed: 0. † fails randomisation: Grad-CAM at layer4.0, layer4.1.}" in text
+    first = r"Caption of 03\_auc. Data: phantom; seed: 0.}"
+    assert rf"\newcommand{{\medrobCaptionZeroThreeAUC}}{{%{chr(10)}{first}" in text
+    assert "Later. Data: phantom; seed: 0. † fails randomisation: Grad-CAM at layer4.0, layer4.1.}" in text
 
 
 def test_stages_add_their_parts_in_any_order_and_the_summary_stands_first(tmp_path):
@@ -176,13 +164,12 @@ def test_stages_that_are_out_of_date_are_left_out(tmp_path):
     assert (folder / "05_former.pdf").exists()
 
 
-@pytest.mark.parametrize("name", ["01_a/b", "01_a b"])
-def test_two_names_for_one_file_are_refused(tmp_path, name):
+def test_two_names_for_one_file_are_refused(tmp_path):
     bundle = Bundle(tmp_path, "01")
     bundle.figure(line(), "01_a, b")
     bundle.figure(line(), "01_a, b")
     with pytest.raises(ValueError, match=r"figures '01_a, b' and .* would both be written to '01_a_b'"):
-        bundle.figure(line(), name)
+        bundle.figure(line(), "01_a/b")
 
 
 def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):
@@ -196,18 +183,10 @@ def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):
         return write(path, content)
 
     monkeypatch.setattr(Path, "write_bytes", full)
-    with pytest.raises(
-        OSError, match=r"^could not write \S+03_new\.png: No space left on device; nothing was changed"
-    ):
+    words = r"^could not write \S+03_new\.png: No space left on device; nothing was changed"
+    with pytest.raises(OSError, match=words):
         stage(tmp_path, "03", ["03_new", "03_auc"], {"n": 1})
     assert contents(tmp_path) == before
-
-
-def test_a_folder_that_cannot_be_written_is_named(tmp_path):
-    (tmp_path / "file").write_text("no folder")
-    with pytest.raises(OSError, match=r"could not write .*01_a\.pdf"):
-        stage(tmp_path / "file", "01", ["01_a"])
-    assert contents(tmp_path) == {"file": b"no folder"}
 
 
 @pytest.mark.parametrize("damage", ["{", "[]", '{"kind": "figure"}', None])
@@ -220,24 +199,15 @@ def test_a_damaged_part_is_named(tmp_path, damage):
         stage(tmp_path, "03", [])
 
 
-def test_the_style_of_the_reader_is_left_alone(tmp_path):
-    before = dict(matplotlib.rcParams)
-    stage(tmp_path, "03", ["03_auc"])
-    assert dict(matplotlib.rcParams) == before
-
-
 def test_numbers_add_up_in_a_stage_and_begin_anew_in_the_next_run(tmp_path):
     text = tmp_path / "numbers.tex"
     bundle = Bundle(tmp_path, "05")
-    bundle.numbers(numbers(a=1))
-    bundle.numbers(numbers(b=2))
-    bundle.numbers(numbers(a=3))
+    for more in ({"a": 1}, {"b": 2}, {"a": 3}):
+        bundle.numbers(numbers(**more))
     bundle.document([])
-    assert r"\newcommand{\medrobA}{3}" in text.read_text()
-    assert r"\newcommand{\medrobB}{2}" in text.read_text()
+    assert r"\newcommand{\medrobA}{3}" in text.read_text() and r"{\medrobB}{2}" in text.read_text()
     stage(tmp_path, "05", [], {"c": 4})
-    assert r"\medrobC}" in text.read_text()
-    assert r"\medrobA}" not in text.read_text()
+    assert r"\medrobC}" in text.read_text() and r"\medrobA}" not in text.read_text()
 
 
 def test_two_stages_cannot_give_the_same_macro(tmp_path):
@@ -250,10 +220,9 @@ def compiled(folder):
     """Compile twice, as references need; the log."""
     for _ in range(2):
         command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "thesis.tex"]
+        options = dict(cwd=folder, capture_output=True, text=True, errors="replace")
         whole = os.environ | {"max_print_line": "9999"}  # no line breaks within names
-        done = subprocess.run(
-            command, cwd=folder, capture_output=True, text=True, errors="replace", env=whole
-        )
+        done = subprocess.run(command, env=whole, **options)
         assert done.returncode == 0, done.stdout[-2000:]
     return (folder / "thesis.log").read_text(errors="replace")
 
