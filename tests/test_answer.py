@@ -6,7 +6,7 @@ import pytest
 from scipy.stats import false_discovery_control, kstest, spearmanr
 from worlds import HEAD, KEYS, WORLDS, none, strong, through_class, world
 
-from medrob import analysis
+from medrob import analysis, figures
 from medrob.analysis import AHEAD, SMALL, Evidence, Finding
 from medrob.analysis.statistics import centred_ranks, exchange_p, image_orders
 
@@ -221,6 +221,7 @@ def test_all_predictions_right_and_kept():
     assert analysis.added(run)["gain"].isna().any()
     assert (analysis.risk(run)[1]["wrong"] == 0).all()
     assert analysis.roc(run).empty
+    assert figures.failure_curves(analysis.roc(run), analysis.risk(run)[0])
 
 
 def test_one_class_only_and_maps_all_degenerate():
@@ -235,6 +236,7 @@ def test_one_class_only_and_maps_all_degenerate():
     assert set(analysis.answers(analysis.tests(flat))["verdict"]) == {"not defined"}
     curves, areas = analysis.risk(flat)
     assert curves.empty and areas.empty
+    assert figures.failure_curves(analysis.roc(flat), curves)
     mean = analysis.mean_drift(flat.drift)
     assert len(mean) == 25 and mean["value"].isna().all() and (mean["degenerate"] == 1).all()
 

@@ -19,6 +19,7 @@ COVERAGES = np.arange(1, 21) / 20
 BEST = "best possible"
 FOLDS = 5
 AHEAD = ends("ahead")
+EMPTY = pd.DataFrame(columns=["signal"])
 
 
 @cache
@@ -118,7 +119,7 @@ def roc(evidence: Evidence) -> pd.DataFrame:
 
     Empty where nothing can be found: no event, or nothing but events.
     """
-    at, w, frames = evidence.highest, evidence.weights[:, : 1 + CURVES], [pd.DataFrame()]
+    at, w, frames = evidence.highest, evidence.weights[:, : 1 + CURVES], [EMPTY]
     for name, signal in evidence.declared_signals.items():
         curves = statistics.roc_within(signal[at], evidence.events["flipped"][at], w, evidence.group, ALARMS)
         if not np.isnan(curves[0]).any():
@@ -148,7 +149,7 @@ def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
     signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
     use = np.isfinite(signals["drift"])
     if "wrong" not in evidence.events or not use.any():
-        return pd.DataFrame(), pd.DataFrame()
+        return EMPTY, EMPTY
     wrong = evidence.events["wrong"][evidence.highest][use]
     w = evidence.weights[np.nonzero(use)[1]]
     found = {name: signal[use] for name, signal in signals.items()} | {BEST: wrong.astype(float)}
