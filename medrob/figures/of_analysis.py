@@ -251,6 +251,7 @@ def _curves(ax: Axes, rows: pd.DataFrame, reason: str) -> None:
     """Drift with a band, what needs no map grey and dashed, the best that is possible dotted."""
     if rows.empty:
         draw.empty(ax, reason)
+        return
     dashes = iter(DASHES)
     for name, group in rows.groupby("signal", sort=False):
         if name == "drift":
