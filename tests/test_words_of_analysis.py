@@ -144,22 +144,19 @@ def set_aside(spared=(0.1, 0.05, 0.2), saved=(0.1, 0.05, 0.2), wrong=0.49, rmse=
     return rows.assign(low=0.2, high=0.3, wrong=wrong, **AT)
 
 
-@pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ({}, ("0.277 (0.200 to 0.300), better than chance.", "That is better than low confidence (0.410);",
-              "no map, image rmse does best (0.366).", "The best possible order leaves 0.145.")),
-        (dict(spared=(0, -1, 1)), ("not shown to be better than chance",)),
-        (dict(spared=(-1, -2, -0.5), saved=(0, -1, 1)), ("worse than chance", "not distinguishable from")),
-        (dict(rmse=0.5), ("low confidence (0.410).",)),
-        (dict(wrong=0), ("no prediction is wrong",)),
-        (dict(wrong=1.0), ("every prediction is wrong",)),
-    ],
-)  # fmt: skip
-def test_setting_images_aside(options, expected):
-    said = words.risk(set_aside(**options))
-    assert all(part in said for part in expected)
-    assert "49% of the predictions" in said or "changes nothing" in said
+def test_setting_images_aside():
+    for options, expected in (
+        ({}, "by their drift (gradcam at deep) leaves a mean risk of 0.277 (0.200 to 0.300), better than"),
+        ({}, "low confidence (0.410); of the signals that need no map, image rmse does best (0.366)."),
+        ({}, "49% of the predictions are wrong."),
+        (dict(spared=(0, -1, 1)), "not shown to be better than chance"),
+        (dict(spared=(-1, -2, -0.5)), "worse than chance"),
+        (dict(saved=(0, -1, 1)), "That is not distinguishable from low confidence"),
+        (dict(rmse=0.5), "low confidence (0.410).\nThe best possible order leaves 0.145."),
+        (dict(wrong=0), "changes nothing: no prediction is wrong"),
+        (dict(wrong=1.0), "changes nothing: every prediction is wrong"),
+    ):
+        assert expected in words.risk(set_aside(**options))
     assert "no map is usable" in words.risk(set_aside()[:0])
 
 
@@ -236,9 +233,8 @@ def compared(difference=(0.1, 0.05, 0.2), **columns):
     return frame
 
 
-@pytest.mark.parametrize(
-    ("table", "expected"),
-    [
+def test_runs_beside_the_first():
+    for table, expected in (
         (compared(), "the AUC under corruption is higher, +0.100 (+0.050 to +0.200); the AUC drop"),
         (compared((-0.1, -0.2, -0.05)), "drift is lower, -0.100 (-0.200 to -0.050)."),
         (compared((0.0, -0.1, 0.1)), "drift is not shown to differ, +0.000 ("),
@@ -246,11 +242,9 @@ def compared(difference=(0.1, 0.05, 0.2), **columns):
         (compared(layer="shallow"), ", but not like with like: gradcam at shallow beside gradcam at deep."),
         (compared(pairing="independent"), "They are on other images, so the intervals are those of"),
         (compared(left_out="snow 2"), "Of two, snow 2 is left out, as not every run has it."),
-    ],
-)
-def test_runs_beside_the_first(table, expected):
-    said = words.runs(table)
-    assert expected in said and "- two against one: " in said and "nan" not in said
+    ):
+        said = words.runs(table)
+        assert expected in said and "- two against one: " in said and "nan" not in said
     alone = compared()[:3]
     assert words.runs(alone) == "There is one run: there is nothing to compare it with."
     assert "one network, trained with 2 seeds" in words.runs(alone.assign(seeds=2))
