@@ -8,7 +8,7 @@ from sklearn import metrics as sk
 
 from medrob import evaluation
 from medrob.corruptions import CLEAN
-from medrob.evaluation import bootstrap_weights, interval, metrics, score
+from medrob.evaluation import interval, metrics, resampled, score
 
 # MedMNIST's names of the tasks.
 THEIRS = {
@@ -133,11 +133,11 @@ def test_absent_class_in_a_score_is_named():
 
 @given(st.integers(1, 40), st.integers(0, 20), st.integers(0, 5))
 def test_bootstrap_weights(n, resamples, seed):
-    w = bootstrap_weights(n, resamples, seed)
-    assert w.shape == (resamples, n) and (w.sum(1) == n).all()
+    w = resampled(n, resamples, seed)
+    assert w.shape == (1 + resamples, n) and (w[0] == 1).all() and (w.sum(1) == n).all()
     assert (w >= 0).all() and (w == w.round()).all()
-    assert (w == bootstrap_weights(n, resamples, seed)).all()
-    many = bootstrap_weights(50, 4000)
+    assert (w == resampled(n, resamples, seed)).all()
+    many = resampled(50, 4000)[1:]
     assert many.mean() == 1 and many.var() == pytest.approx(1 - 1 / 50, rel=0.02)  # multinomial
 
 
@@ -204,7 +204,7 @@ def test_bootstrap_is_the_naive_paired_one():
     clean = predictions[predictions["corruption"] == "clean"]
     worse = predictions[(predictions["corruption"] == "contrast") & (predictions["severity"] == 5)]
     values, drops = [], []
-    for w in bootstrap_weights(40, resamples).astype(int):
+    for w in resampled(40, resamples)[1:].astype(int):
         chosen = np.repeat(np.arange(40), w)
         a, b = (sk.roc_auc_score(t["label"].iloc[chosen], t["p_c1"].iloc[chosen]) for t in (clean, worse))
         values.append(b)

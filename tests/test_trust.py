@@ -72,7 +72,7 @@ def test_how_alike_methods_are_is_the_median_rank_correlation():
 def test_intervals_are_those_of_a_plain_bootstrap():
     values = np.random.default_rng(0).gamma(1, size=40)
     rows = means([Entry("gradcam", "layer1.0", "iou", values)] * 300, seed=3)
-    weights = evaluation.bootstrap_weights(40, 2000, 3).astype(int)
+    weights = evaluation.resampled(40, 2000, 3)[1:].astype(int)
     drawn = [np.repeat(values, w).mean() for w in weights]
     np.testing.assert_allclose(rows[["low", "high"]], [np.quantile(drawn, [0.025, 0.975])] * 300)
 

@@ -6,11 +6,11 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid, resampled
+from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid
 from medrob.analysis.statistics import image_orders
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation import class_names
+from medrob.evaluation import class_names, resampled
 
 SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")
 DOUBT = SIGNALS[0]  # the standard to beat

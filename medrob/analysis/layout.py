@@ -6,7 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import bootstrap_weights, interval
+from medrob.evaluation import interval
 
 CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
@@ -78,11 +78,6 @@ def rows_of(rows: pd.DataFrame, method: str, layer: str, name: str) -> pd.DataFr
             f"method={method!r}, layer={layer!r} is not in the table {name}; it has {there or 'none'}"
         )
     return found
-
-
-def resampled(n: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """Weights of n images, float32 (1 + resamples, n): as they are, then the bootstrap."""
-    return np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples, seed)])
 
 
 def ends(name: str) -> list[str]:

@@ -7,9 +7,9 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, EVERY, MAP, estimate, resampled
+from medrob.analysis.layout import CONDITION, EVERY, MAP, estimate
 from medrob.analysis.statistics import centred_ranks, corruption_orders, exchange_p, members
-from medrob.evaluation import auc, bootstrap_weights, interval
+from medrob.evaluation import auc, interval, resampled
 
 POOLED, WITHIN, PARTIAL = KINDS = ("pooled", "within severity", "partial")
 PER_IMAGE = "per image"
@@ -123,7 +123,7 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
     tested. NaN where fewer than three images, or constant drift or drop, leave nothing to correlate.
     """
     moved, fell, group = evidence.moved, evidence.margin_drop, evidence.group
-    w = bootstrap_weights(len(moved.images), evidence.resamples)
+    w = resampled(len(moved.images), evidence.resamples)[1:]
     groups = {EVERY: np.ones(len(moved.conditions), bool)}
     groups |= {name: evidence.corruptions == name for name in dict.fromkeys(evidence.corruptions)}
     known = np.isfinite(moved.values)

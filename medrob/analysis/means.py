@@ -8,7 +8,7 @@ from scipy.stats import t as student
 
 from medrob.analysis.layout import CONDITION, MAP, ends
 from medrob.check import require
-from medrob.evaluation import bootstrap_weights, interval
+from medrob.evaluation import interval, resampled
 
 RESAMPLES = 200  # of the bands over images
 STEPS = 40  # points of a line
@@ -33,7 +33,7 @@ def mean_drift(
     wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
     wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
     x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
-    w = bootstrap_weights(len(wide), 2000)
+    w = resampled(len(wide), 2000)[1:]
     with np.errstate(invalid="ignore"):
         samples = (w @ x) / (w @ known)
         value = x.sum(0) / known.sum(0)
@@ -125,7 +125,7 @@ def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndar
     """As `_least_squares`; the interval resamples images: weighted sums of each image add up."""
     images, place = np.unique(image, return_inverse=True)
     sums = np.stack([np.bincount(place, v) for v in (np.ones(len(x)), x, y, x * x, x * y)], 1)
-    weights = bootstrap_weights(len(images), RESAMPLES)
+    weights = resampled(len(images), RESAMPLES)[1:]
     n, sx, sy, sxx, sxy = (np.concatenate([np.ones((1, len(images))), weights]) @ sums).T
     slope = (sxy - sx * sy / n) / np.maximum(sxx - sx**2 / n, 1e-12)
     left, right = np.quantile(x, [0.005, 0.995])

@@ -8,10 +8,11 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, MAP, USABLE, cube, ends, estimate, resampled, twins
+from medrob.analysis.layout import CONDITION, MAP, USABLE, cube, ends, estimate, twins
 from medrob.analysis.links import condition_aucs, condition_means
 from medrob.analysis.questions import grid
 from medrob.corruptions import CLEAN
+from medrob.evaluation import resampled
 
 OVERALL, AT_CLEAN = "all", "clean"
 PAIRED, INDEPENDENT = "same images", "independent"

@@ -3,16 +3,16 @@
 from typing import TYPE_CHECKING, Any
 
 from medrob.evaluation.distance import compare_images
-from medrob.evaluation.metrics import auc, bootstrap_weights, fit_temperature, interval, metrics, rescaled
+from medrob.evaluation.metrics import auc, fit_temperature, interval, metrics, resampled, rescaled
 from medrob.evaluation.scores import ERROR_NAMES, class_names, corruption_errors, numbers, reliability, score
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions
 
 __all__ = [
-    "ERROR_NAMES", "auc", "bootstrap_weights", "class_names", "compare_images", "corruption_errors",
+    "ERROR_NAMES", "auc", "class_names", "compare_images", "corruption_errors",
     "fit_temperature", "interval", "metrics", "numbers", "predict", "predict_conditions", "reliability",
-    "rescaled", "score",
+    "resampled", "rescaled", "score",
 ]  # fmt: skip
 
 

@@ -17,16 +17,12 @@ BINS = 15  # of the calibration error (Guo et al. 2017)
 Values = tuple[np.ndarray, np.ndarray]  # over all classes (B,), and for each class (B, K)
 
 
-def bootstrap_weights(n: int, resamples: int, seed: int = 0) -> np.ndarray:
-    """How often each of n images stands in each resample: float32 (resamples, n), rows sum to n."""
+def resampled(n: int, resamples: int, seed: int = 0) -> np.ndarray:
+    """Weights of n images, float32 (1 + resamples, n): as they are, then the bootstrap; rows sum to n."""
     rng = np.random.default_rng(seed)
     rows = rng.integers(n, size=(resamples, n)) + n * np.arange(resamples)[:, None]
-    return np.bincount(rows.ravel(), minlength=n * resamples).reshape(resamples, n).astype(np.float32)
-
-
-def value_and_resamples(n: int, resamples: int) -> np.ndarray:
-    """float32 (1 + resamples, n): first every image once, for the value itself, then `bootstrap_weights`."""
-    return np.concatenate([np.ones((1, n), np.float32), bootstrap_weights(n, resamples)])
+    drawn = np.bincount(rows.ravel(), minlength=n * resamples).reshape(resamples, n)
+    return np.concatenate([np.ones((1, n), np.float32), drawn.astype(np.float32)])
 
 
 def interval(samples: np.ndarray) -> tuple[float, float]:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import evaluate, interval, value_and_resamples
+from medrob.evaluation.metrics import evaluate, interval, resampled
 from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
@@ -51,7 +51,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     """
     names = class_names(predictions)
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
-    w = value_and_resamples(len(groups[CLEAN]), resamples)
+    w = resampled(len(groups[CLEAN]), resamples)
     truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
     rows, clean = [], dict[tuple[str, str], np.ndarray]()
     for condition in bar(sorted(groups, key=lambda key: key != CLEAN), desc="scoring", unit="condition"):
@@ -106,7 +106,7 @@ def corruption_errors(
     figures of AlexNet for `dataset`, which give be and rbe for "mean" only. Columns: corruption (or "mean"),
     metric, value, low, high, left_out (why a value is NaN, or which corruptions a mean lacks, or "").
     """
-    w = value_and_resamples(predictions["image"].nunique(), resamples)
+    w = resampled(predictions["image"].nunique(), resamples)
     ours = _error_rates(predictions, w)
     balanced = ours["balanced"]
     names = [name for name in balanced if name != "clean"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import bootstrap_weights, interval
+from medrob.evaluation import interval, resampled
 
 COLUMNS = (
     "method", "layer", "test", "stage", "corruption", "severity", "images", "degenerate",
@@ -41,7 +41,7 @@ def means(entries: Sequence[Entry], *, seed: int) -> pd.DataFrame:
     values = np.stack([np.asarray(entry.values, float) for entry in entries], 1)  # (N, rows)
     chance = np.stack([np.broadcast_to(entry.chance, len(values)) for entry in entries], 1).astype(float)
     known = np.isfinite(values)
-    weights = bootstrap_weights(len(values), RESAMPLES, seed)
+    weights = resampled(len(values), RESAMPLES, seed)[1:]
     value, low, high = _intervals(weights, values)
     above, above_low, above_high = _intervals(weights, values - chance)
     frame = pd.DataFrame([entry._asdict() for entry in entries]).assign(
