@@ -22,7 +22,7 @@ from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
 from medrob.models.passes import evaluating
-from medrob.models.weights import TIMM, adopt, find, first_convolution, load_arrays, read
+from medrob.models.weights import TIMM, adopt, find, load_arrays, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
 
@@ -211,7 +211,7 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
             "you start or in one that PYTHONPATH names"
         ) from error
     if in_channels == 1:  # as if a grey image were repeated in three channels
-        stem = network.get_submodule(first_convolution(network))
+        stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
         stem.weight = nn.Parameter(stem.weight.detach().sum(1, keepdim=True))
         stem.in_channels = 1
     return DenseNet(network) if arch.startswith("densenet") else network

@@ -92,9 +92,7 @@ class DenseNet(nn.Sequential):
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
-    Attributes:
-        config: the arguments of `build` that make this network again.
-        origin: where the weights come from, in words.
+    `config` are the arguments of `build` that make it again; `origin` says where the weights come from.
     """
 
     def __init__(

@@ -126,9 +126,10 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
     for prefix in PREFIXES * len(PREFIXES):  # in any order
         if all(k.startswith(prefix) for k in arrays) and not any(k.startswith(prefix) for k in wanted):
             arrays = {k.removeprefix(prefix): v for k, v in arrays.items()}
-    layers = [name for name, module in backbone.named_modules() if isinstance(module, nn.Linear | nn.Conv2d)]
-    head, stem = layers[-1] if layers else "", first_convolution(backbone)
-    filters, said = f"{stem}.weight", []
+    layers = {name: m for name, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    head, said = next(reversed(layers), ""), []
+    stem = next((name for name, module in layers.items() if isinstance(module, nn.Conv2d)), "")
+    filters = f"{stem}.weight"
     if filters in arrays and arrays[filters].shape[1:2] == (3,) and wanted[filters].shape[1] == 1:
         arrays[filters] = arrays[filters].sum(1, keepdim=True)
         said.append(f"first filters ({stem}) summed over red, green, blue")
@@ -160,8 +161,3 @@ def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: boo
     named: Any = OrderedDict(arrays)
     named._metadata = getattr(network.state_dict(), "_metadata", None)
     network.load_state_dict(named, strict=strict)
-
-
-def first_convolution(backbone: nn.Module) -> str:
-    """The name of the first convolution; "" if there is none."""
-    return next((name for name, m in backbone.named_modules() if isinstance(m, nn.Conv2d)), "")

@@ -104,10 +104,11 @@ class Epochs:
     ) -> None:
         self.model, self.train, self.val, self.recipe, self.seed = model, train, val, recipe, seed
         self.device = next(model.parameters()).device
-        self.policy = augment.policy(recipe.augment)
+        policy = augment.policy(recipe.augment)
+        self.views, self.policy = policy.views, policy if policy.name != "none" else None
         self.objective = Objective(recipe, train).to(self.device)
         self.optimizer = make_optimizer(model.parameters(), recipe)
-        steps = len(starts(len(train) * self.policy.views, recipe.batch_size))
+        steps = len(starts(len(train) * self.views, recipe.batch_size))
         self.schedule = make_schedule(self.optimizer, recipe, steps)
         self.mixed = recipe.precision == "mixed" and self.device.type == "cuda"
         # GPUs that only imitate bfloat16 (before Ampere) are faster in float16.
@@ -156,7 +157,7 @@ class Epochs:
 
     def _learn(self, epoch: int) -> tuple[np.ndarray, Tensor]:
         """The order of the images (views x images + row), and their logits in training mode."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train) * self.policy.views)
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train) * self.views)
         # Dropout draws from torch's generator: seeded here, a resumed training draws the same.
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31)))
         begin = starts(len(order), self.recipe.batch_size)
@@ -165,8 +166,7 @@ class Epochs:
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.model.train()
         seeds = [[self.seed, epoch, 2, i] for i in begin]
-        policy = None if self.policy.name == "none" else self.policy
-        images = self._batches(self.train, np.split(order, begin[1:]), policy, seeds)
+        images = self._batches(self.train, np.split(order, begin[1:]), self.policy, seeds)
         for i, x in zip(begin, images, strict=True):
             with torch.autocast(self.device.type, self.half, enabled=self.mixed):
                 logits = self.model(x)
