@@ -131,7 +131,7 @@ def test_errors_are_judged_beside_the_reference_which_is_one():
         assert ce == f"- mCE is 1.000 ({interval}): {verdict} the reference (without snow)."
         assert excess == "- excess is 0.100 (0.050 to 0.200)."
     assert "relative to those of theirs." in words.error_title(errors, "theirs")
-    assert "rBE is not defined." in say_errors(ratios(rbe=(np.nan,) * 3))
+    assert say_errors(ratios(rbe=(np.nan,) * 3)) == "- rBE is not defined."
     assert "several labels" in say_errors(None)
 
 

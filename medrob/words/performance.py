@@ -107,7 +107,7 @@ def errors(errors: pd.DataFrame | None, reference: str, *, size: int, suite: str
     alike = (size, str(suite).split(":")[0]) == (224, "medmnist-c")  # as in Di Salvo et al. (2024)
     note = "unlike" if reference == "alexnet" and not alike else ""
     note = "no_reference" if set(mean["metric"]) == {"excess"} else note
-    bare = "no_intervals" if mean["low"].isna().all() else ""
+    bare = "no_intervals" if mean["value"].notna().any() and mean["low"].isna().all() else ""
     return text(lines, say("errors", bare, note, reference=reference, size=size, suite=suite))
 
 
