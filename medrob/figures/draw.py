@@ -46,7 +46,7 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
     sns.set_theme(context="paper", style="ticks", palette="colorblind")
     small = Style.fromkeys(("legend.fontsize", "xtick.labelsize", "ytick.labelsize"), 8)
     normal = Style.fromkeys(("font.size", "axes.titlesize", "axes.labelsize"), 9)
-    mpl.rcParams.update(normal | small | {
+    settings: Any = normal | small | {
         "figure.figsize": (textwidth / 72.27, 0.5 * textwidth / 72.27),
         "figure.dpi": 90, "savefig.dpi": 300, "figure.constrained_layout.use": True,
         "font.family": "STIXGeneral", "mathtext.fontset": "stix",
@@ -54,7 +54,8 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
         "lines.linewidth": 1.2, "lines.markersize": 4, "legend.frameon": False,
         "image.cmap": "gray", "image.interpolation": "nearest",
         "pdf.fonttype": 42, "svg.hashsalt": "medrob",
-    })  # fmt: skip
+    }  # fmt: skip
+    mpl.rcParams.update(settings)
 
 
 def word(name: str, failed: Failed = ()) -> str:

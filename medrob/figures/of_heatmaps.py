@@ -14,14 +14,7 @@ __all__ += ["row_labels"]
 
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
 SAME = 1e-4  # of rank correlations: rounding
-TESTS = {
-    "insertion": "insertion (higher: better)",
-    "deletion": "deletion (lower: better)",
-    "road": "ROAD (higher: better)",
-    "energy": "energy inside the lesion",
-    "pointing": "pointing game",
-    "iou": "intersection over union",
-}
+LESION = {"energy": "energy inside the lesion", "pointing": "pointing game", "iou": "intersection over union"}
 LIMITS = {  # what a drift is held against: name in the legend, look
     "floor": ("same picture again", Look("0.2", "|")),
     "max-sensitivity": ("worst of random noise", Look("C2", "v")),
@@ -174,7 +167,7 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
         bars(ax, group, place, Look("C0", "o"), label="the method")
         hollow = dict(color="0.4", marker="o", markerfacecolor="none", linestyle="")
         ax.plot(group["chance"], place, label="a random map", **hollow)
-        ax.set_title(TESTS[test])
+        ax.set_title(f"{word(test)} ({'lower' if test == 'deletion' else 'higher'}: better)")
     draw.named_ticks(axes[0], [word(m, failed) for m in methods])
     return finish(figure, below=f"probability of the class explained: area; of ROAD: difference ({layer})")
 
@@ -190,7 +183,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
     figure, [axes] = sized(0.42, 1, 3)
     small = draw.Style(upright=True, markersize=3, elinewidth=0.7)
-    for ax, test in zip(axes, ("energy", "pointing", "iou"), strict=True):
+    for ax, (test, title) in zip(axes, LESION.items(), strict=True):
         here = rows[rows["test"] == test]
         clean = here[here["corruption"] == "clean"]
         for i, (name, look) in enumerate(names.items()):
@@ -209,7 +202,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
             draw.empty(ax, "no map to compare")
         count = by_severity["images"].agg(["min", "max"])
         ticks = [f"{s}\n{low}" + f"–{high}" * (low < high) for s, low, high in count.itertuples()]
-        ax.set_title(TESTS[test])
+        ax.set_title(title)
         ax.set_xticks(list(count.index), ticks, fontsize="x-small")
     axes[0].set_ylabel("mean over the images with a lesion")
     below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}"

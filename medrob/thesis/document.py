@@ -24,8 +24,7 @@ def quoted(numbers: pd.DataFrame) -> list[dict[str, Any]]:
             p and correction ("Holm", "Benjamini-Hochberg", "none"; "" where nothing is tested).
 
     Returns:
-        For each row: name, what, and macros: "" (the value), Low, High, CI (all three; none of a value
-        without an interval) and PHolm, PBH or PRaw.
+        For each row: name, what, and macros: "" (the value), Low, High, CI (all three), PHolm, PBH or PRaw.
     """
     entries = []
     for row in numbers.to_dict("records"):
@@ -48,11 +47,7 @@ def quoted(numbers: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def documents(parts: Sequence[Part], run: str, textwidth: float) -> dict[str, str]:
-    """The text of ``captions.tex``, ``numbers.tex`` and ``thesis.tex``.
-
-    Raises:
-        ValueError: two names give the same macro.
-    """
+    """The text of ``captions.tex``, ``numbers.tex`` and ``thesis.tex``; a ValueError if two macros agree."""
     figures = [{**part, "macro": macro(part["file"], "medrobCaption")} for part in _ordered(parts, "figure")]
     entries = [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
     numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]

@@ -2,7 +2,9 @@
 
 import math
 import re
+import tomllib
 import unicodedata
+from pathlib import Path
 
 import pandas as pd
 
@@ -15,14 +17,8 @@ DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"
 MACRO_WORDS = {"+": "Plus", "%": "Percent", "ci": "CI"} | {str(i): word for i, word in enumerate(DIGITS)}
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SPECIAL |= {"\N{NO-BREAK SPACE}": "~", "\N{THIN SPACE}": r"\,"} | {c: f"\\{c}" for c in "&%$#_{}"}
-MATHS = (
-    "alpha beta gamma delta varepsilon zeta eta theta iota kappa lambda mu nu xi pi rho varsigma sigma tau "
-    "upsilon varphi chi psi omega Gamma Delta Theta Lambda Xi Pi Sigma Upsilon Phi Psi Omega "
-    "geq leq neq approx infty to leftarrow"
-)
-SIGNS = "αβγδεζηθικλμνξπρςστυφχψωΓΔΘΛΞΠΣΥΦΨΩ≥≤≠≈∞→←"
-SYMBOLS = {sign: rf"\ensuremath{{\{name}}}" for sign, name in zip(SIGNS, MATHS.split(), strict=True)}
-SYMBOLS |= {"−": r"\ensuremath{-}", P: r"\ensuremath{p}"}
+MATHS = tomllib.loads(Path(__file__).with_name("symbols.toml").read_text("utf-8"))
+SYMBOLS = {sign: rf"\ensuremath{{{text}}}" for sign, text in MATHS.items()}
 # What pdflatex prints with T1 fonts and no further package, beyond ASCII.
 PRINTED = ({chr(code) for code in range(0xA1, 0x180)} - set("ĦħĸĿŀŉŦŧſ")) | set("–—‘’‚“”„…•†‡€™‰")
 
@@ -57,11 +53,7 @@ def _ascii(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """A name that every file system and LaTeX take: letters, digits, ``_``, ``-`` and ``+``.
-
-    Raises:
-        ValueError: nothing is left of the name.
-    """
+    """A name that every file system and LaTeX take: letters, digits, ``_``, ``-`` and ``+``."""
     return re.sub(r"[^A-Za-z0-9_+-]+", "_", _ascii(name)).strip("_")
 
 

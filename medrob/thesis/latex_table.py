@@ -1,7 +1,7 @@
 """A tidy frame as a LaTeX table: words for names, intervals in one column, digits that count."""
 
+from collections import namedtuple
 from collections.abc import Hashable
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -18,13 +18,7 @@ P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_adjusted": f"{P} (corrected)"}
 NAMED = {"corruption", "method", "metric", "signal", "test", "measure", "same_as"}  # hold names of medrob
 # Shrinks what is wider than the text even in the smallest font, and leaves the rest alone.
 NARROW = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
-
-
-class Column(NamedTuple):
-    """The cells of a column in plain text, and whether they are numbers."""
-
-    cells: list[str]
-    numeric: bool
+Column = namedtuple("Column", "cells numeric")  # the cells in plain text; are they numbers?
 
 
 def latex_table(
