@@ -170,12 +170,11 @@ def load(folder: Path) -> Classifier:
             )
     try:
         model = build(**json.loads(description.read_text()))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError) as error:
-        raise ValueError(f"{description} is damaged ({error}); train again") from None
-    try:
         load_arrays(model, load_file(file))
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise ValueError(f"weights={str(file)!r} do not fit {model.config['arch']}: {error}") from None
+    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, SafetensorError, RuntimeError) as error:
+        raise ValueError(
+            f"{description} and {file.name} are damaged or do not fit each other ({error}); train again"
+        ) from None
     return model.eval()
 
 
