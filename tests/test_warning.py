@@ -1,16 +1,24 @@
 """How well a signal finds failures, against scikit-learn and by hand."""
 
+from itertools import combinations
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import average_precision_score, roc_auc_score
 from worlds import HEAD
 
 from medrob import analysis
 from medrob.analysis import Evidence
 from medrob.analysis.evidence import doubts
-from medrob.analysis.statistics import auroc_interval, detect, roc_within
+from medrob.analysis.statistics import (
+    auroc_interval,
+    detect,
+    precision_interval,
+    random_precision,
+    roc_within,
+)
 from medrob.analysis.warning import COVERAGES, logistic
 
 
@@ -35,14 +43,30 @@ def each(signal, happened, group):
 @pytest.mark.parametrize("digits", [8, 0])  # 0: ties
 def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
     signal, happened, weights, group = strata(digits=digits)
-    auroc = detect(signal, happened, weights, group)
+    auroc, precision = detect(signal, happened, weights, group)
     for b in range(3):
-        areas, pairs = [], []
+        areas, precisions, pairs, events = [], [], [], []
         for s, e, known in each(signal, happened, group):
             w = weights[known, b]
             areas.append(roc_auc_score(e, s, sample_weight=w))
+            precisions.append(average_precision_score(e, s, sample_weight=w))
             pairs.append(w[e].sum() * w[~e].sum())
+            events.append(w[e].sum())
         assert auroc[b] == pytest.approx(np.average(areas, weights=pairs), abs=1e-6)
+        assert precision[b] == pytest.approx(np.average(precisions, weights=events), abs=1e-6)
+
+
+@pytest.mark.parametrize(("n", "events"), [(2, 1), (5, 2), (6, 5), (6, 1)])
+def test_the_chance_of_precision_is_the_mean_over_all_orders(n, events):
+    orders = [np.isin(range(n), at) for at in combinations(range(n), events)]
+    found = [average_precision_score(order, np.arange(n)[::-1]) for order in orders]
+    one = np.zeros(n, int)
+    assert random_precision(np.arange(n)[None], orders[0][None], one) == pytest.approx(np.mean(found))
+
+
+def test_the_interval_of_precision_is_about_its_value():
+    samples = np.r_[0.5, np.linspace(0.6, 0.8, 101)]
+    assert precision_interval(samples) == pytest.approx((0.405, 0.595))
 
 
 def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
@@ -57,7 +81,7 @@ def test_the_area_below_the_curve_is_the_auroc():
     signal, happened, weights, group = strata()
     curves = roc_within(signal, happened, weights, group, np.linspace(0, 1, 20001))
     area = np.trapezoid(curves, np.linspace(0, 1, 20001), axis=1)
-    assert area == pytest.approx(detect(signal, happened, weights, group), abs=2e-3)
+    assert area == pytest.approx(detect(signal, happened, weights, group)[0], abs=2e-3)
     assert (curves[:, -1] == pytest.approx(1)) and (np.diff(curves, axis=1) >= -1e-9).all()
 
 

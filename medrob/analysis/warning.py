@@ -10,7 +10,7 @@ from scipy.special import expit
 from medrob.analysis import statistics
 from medrob.analysis.evidence import DOUBT, Evidence
 from medrob.analysis.layout import INPUT, MAP, ends, estimate
-from medrob.analysis.statistics import auroc_interval, compared, detect
+from medrob.analysis.statistics import auroc_interval, compared, detect, precision_interval, random_precision
 from medrob.evaluation import interval
 
 ALARMS = np.linspace(0, 1, 101)
@@ -32,7 +32,8 @@ def failure(evidence: Evidence) -> pd.DataFrame:
     the pictures with a usable map: that of its drift, or the declared one where no map is needed.
 
     auroc, low, high: intervals resample images; p is two-sided, from exchanging whole images of a class.
-    gain: auroc less that of low confidence on the same pictures. events, cases; lost: pictures without a map,
+    gain: auroc less that of low confidence on the same pictures. precision: average precision, and chance,
+    that of random orders. events, cases; lost: pictures without a map,
     and lost_events. compared: pictures of the strata in which some fail and others do not, on which all
     numbers rest, compared_events, and within: the corruptions of these. across_classes: AUROC within
     corruption and severity alone, which may tell classes apart; described, not tested. NaN where nothing can
@@ -52,17 +53,20 @@ def failure(evidence: Evidence) -> pd.DataFrame:
         for key, signal, p in zip(signals, chosen, tested, strict=True):
             use = np.isfinite(signal)
             if (same := use.tobytes()) not in plain:
-                plain[same] = detect(np.where(use, doubt, np.nan), event, w, group)
-            auroc, across = detect(signal, event, w, group), detect(signal, event, w[:, :1], 0 * group)
+                plain[same] = detect(np.where(use, doubt, np.nan), event, w, group)[0]
+            auroc, precision = detect(signal, event, w, group)
+            across = detect(signal, event, w[:, :1], 0 * group)[0, 0]
             pictures, failed = compared(use, event, group)
             n, k = int(pictures.sum()), int(failed.sum())
             numbers = auroc[0], *auroc_interval(auroc, k, n - k), p if np.isfinite(auroc[0]) else np.nan
             counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
             within = ", ".join(evidence.corruptions[at][pictures > 0])
-            found = *numbers, *estimate(auroc - plain[same]), *counts, n, k, within, float(across[0])
-            rows.append((int(severity), name, *key, *found))
-    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p", *ends("gain"), "events"]
-    columns += ["cases", "lost", "lost_events", "compared", "compared_events", "within", "across_classes"]
+            numbers += (*estimate(auroc - plain[same]), precision[0], *precision_interval(precision))
+            chance = random_precision(signal, event, group)
+            rows.append((int(severity), name, *key, *numbers, chance, *counts, n, k, within, float(across)))
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p", *ends("gain")]
+    columns += [*ends("precision"), "chance", "events", "cases", "lost", "lost_events"]
+    columns += ["compared", "compared_events", "within", "across_classes"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -98,7 +102,7 @@ def best_warning(failure: pd.DataFrame, severity: int) -> pd.Series:
 def beside(evidence: Evidence) -> pd.DataFrame:
     """The declared drift beside each signal that needs no map, on the same pictures, for each event.
 
-    auroc, low, high as in `failure`; ahead, ahead_low, ahead_high: AUROC of drift less this one, paired;
+    auroc, low, high, precision, chance as in `failure`; ahead: AUROC of drift less this one, paired;
     compared, events: pictures that the numbers rest on, and those of them in which it happened.
     """
     signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
@@ -107,11 +111,13 @@ def beside(evidence: Evidence) -> pd.DataFrame:
         happened = everywhere[evidence.highest]
         found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
         n, k = (int(x.sum()) for x in compared(np.isfinite(signals["drift"]), happened, group))
-        for name, auroc in found.items():
-            ahead = found["drift"] - auroc if name != "drift" else np.full(len(auroc), np.nan)
-            rows.append((event, name, auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead), n, k))
-    columns = ["event", "signal", "auroc", "low", "high", *AHEAD, "compared", "events"]
-    return pd.DataFrame(rows, columns=columns)
+        for name, (auroc, precision) in found.items():
+            ahead = found["drift"][0] - auroc if name != "drift" else np.full(len(auroc), np.nan)
+            numbers = auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead)
+            chance = random_precision(signals[name], happened, group)
+            rows.append((event, name, *numbers, precision[0], *precision_interval(precision), chance, n, k))
+    columns = ["event", "signal", "auroc", "low", "high", *AHEAD, *ends("precision"), "chance"]
+    return pd.DataFrame(rows, columns=[*columns, "compared", "events"])
 
 
 def roc(evidence: Evidence) -> pd.DataFrame:
@@ -189,7 +195,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
         without: dict[bytes, np.ndarray] = {}  # AUROC without drift, for each choice of pictures
 
         def auroc(x: np.ndarray, use: np.ndarray, happened: np.ndarray = happened) -> np.ndarray:
-            return detect(_foretold(x, happened, use, fold, group), happened, w, group)
+            return detect(_foretold(x, happened, use, fold, group), happened, w, group)[0]
 
         for key, values in zip(moved.maps, moved.values, strict=True):
             if key[1] not in (evidence.declared["layer"], INPUT):
