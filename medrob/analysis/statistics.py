@@ -132,8 +132,12 @@ def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group:
         hits, seen = steps(-s, event, w)
         rest, new = seen - hits, np.diff(hits, axis=0)
         right = new * (rest[-1] - (rest[1:] + rest[:-1]) / 2)
-        precise = new * np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)[1:]
-        sums += right.sum(0, dtype=float), hits[-1] * rest[-1], precise.sum(0, dtype=float), hits[-1]
+        end = 1 + np.unique(-s, return_inverse=True)[1]  # of the group of equal signals of each image
+        order = np.argsort(end, kind="stable")
+        events = order[event[order]]
+        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)[end[events]]
+        precise = (w[events] * precision).sum(0)
+        sums += right.sum(0, dtype=float), hits[-1] * rest[-1], precise, hits[-1]
     with np.errstate(invalid="ignore", divide="ignore"):
         return sums[::2] / sums[1::2]
 
