@@ -12,8 +12,6 @@ from numpy.typing import NDArray
 from medrob.corruptions.draws import Draws, Images, each, look_up
 from medrob.corruptions.registry import published
 
-Piece = tuple[NDArray[np.float32], int, int]  # part of a kernel; column and row of its first point
-
 
 @published(group="blur")
 def motion_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
@@ -21,8 +19,8 @@ def motion_blur(images: Images, parameters: tuple[float, float], draws: Draws) -
     return each(images, smear, motion_lines(*parameters, draws.uniform((), -45, 45), draws.factor))
 
 
-def smear(image: NDArray, line: list[Piece]) -> NDArray:
-    """The image blurred by a line of `motion_lines`. Borders are replicated."""
+def smear(image: NDArray, line: list[Any]) -> NDArray:
+    """The image blurred by a line of `motion_lines`: kernels, column and row of their first points."""
     if len(line) == 1:
         kernel, left, top = line[0]
         return cv2.filter2D(image, -1, kernel, anchor=(-left, -top), borderType=cv2.BORDER_REPLICATE)
@@ -38,7 +36,7 @@ def smear(image: NDArray, line: list[Piece]) -> NDArray:
     return cv2.convertScaleAbs(total, alpha=1 / 64)
 
 
-def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) -> Iterator[list[Piece]]:
+def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) -> Iterator[list[Any]]:
     """For each angle (degrees) the kernels along a line, weight exp(-s^2 / 2 sigma^2) at s from its start."""
     # The path is that of imagecorruptions (Michaelis 2019), in whole pixels; scaled ones take finer steps.
     steps = np.arange(int(2 * radius) + 1.0)
@@ -153,8 +151,6 @@ def shuffled(fields: Sequence[NDArray[np.uint16]], offset: int) -> NDArray[np.in
         taken = here.copy()
         taken.reshape(field.shape)[inner] += look_up(jumps, np.ascontiguousarray(field[inner]))
         ends = np.maximum(taken, here)  # a later neighbour was visited before and may have changed
-        for _ in range(2):
-            ends = ends.take(ends)  # follow it, twice as far each time
         last = taken.take(ends)
         longer = np.flatnonzero(last > ends)
         while longer.size:

@@ -8,6 +8,7 @@ stays black. Radiography: bright means dense, few photons.
 import string
 from functools import lru_cache
 from statistics import NormalDist
+from typing import Any
 
 import cv2
 import numpy as np
@@ -27,12 +28,8 @@ def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width))
     weights = draws.uniform((4, 4), -1, 1).astype(np.float32)  # of x^i y^j: third order, without constant
     weights[:, np.add.outer(range(4), range(4)) > 3] = weights[:, 0, 0] = 0
-    lines = np.zeros((len(images), 4, height), np.float32)  # (images, i, rows)
-    for j in range(4):
-        lines += weights[:, :, j, None] * y**j
-    field = np.zeros((len(images), height, width), np.float32)
-    for i in (3, 2, 1, 0):
-        field = field * x + lines[:, i, :, None]
+    lines: Any = sum(weights[:, :, j, None] * y**j for j in range(4))[..., None]  # (images, i, rows, 1)
+    field = ((lines[:, 3] * x + lines[:, 2]) * x + lines[:, 1]) * x + lines[:, 0]
     field -= field.mean(axis=(1, 2), keepdims=True)
     field *= strength / np.abs(field).max(axis=(1, 2), keepdims=True)
     return to_uint8(images * np.exp(field)[..., None])

@@ -132,12 +132,11 @@ def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Imag
     """Drops of water or splashes of mud on the lens."""
     loc, spread, sigma, threshold, strength, mud = parameters  # field of the liquid; strength = blur of mud
     height, width, channels = images.shape[1:]
-    field = draws.normal((height, width), mean=loc, sigma=spread)
     colour = [63.0, 42.0, 20.0] if mud else [175.0, 238.0, 238.0]
     if channels == 1:
         colour = [float(np.dot(colour, (0.2989, 0.5870, 0.1140)))]
     flat = images.reshape(-1, width * channels)
-    liquid = _softened(field, sigma * draws.factor)
+    liquid = _softened(draws.normal((height, width), mean=loc, sigma=spread), sigma * draws.factor)
     if mud:
         cover = _softened((liquid > threshold).astype(np.float32), strength * draws.factor)
         cover = (cover * (cover > 0.8)).reshape(-1, width)
