@@ -73,11 +73,9 @@ class Explainer:
         `targets`, int64 (N,), are the classes explained; None = the predicted ones.
         """
         layers = saliency.layers_for(self.model, self.methods, self.layers)
-        x, noise = self.input(images), Noise(self.settings.seed, index)
+        what = self.model, self.input(images), self.methods, layers, targets
         with evaluating(place(self.model, self.device)):
-            return attribute(
-                self.model, x, self.methods, layers, targets, settings=self.settings, noise=noise
-            )
+            return attribute(*what, settings=self.settings, noise=Noise(self.settings.seed, index))
 
     def explain(self, images: np.ndarray, targets: np.ndarray | int | None = None) -> dict[Key, np.ndarray]:
         """Raw maps of any number of images, see `medrob.saliency.explain`."""

@@ -130,8 +130,7 @@ def nll(j: Judged) -> Values:
     return j.w @ losses[j.hot] / j.total, j.w @ (losses * j.hot) / j.truths
 
 
-# In the order in which they are shown.
-METRICS: dict[str, Callable[[Judged], Values]] = {
+METRICS: dict[str, Callable[[Judged], Values]] = {  # in the order in which they are shown
     "auc": ranked, "accuracy": accuracy, "balanced_accuracy": balanced_accuracy, "f1": f1,
     "ece": ece, "brier": brier, "nll": nll,
 }  # fmt: skip

@@ -41,9 +41,7 @@ def worst_case(
     ask = partial(predict, explainer.model, batch_size=explainer.batch_size, device=explainer.device)
     # Probabilities minus one half: of the same sign as the logit where each label stands alone.
     before, entries = torch.from_numpy(ask(images) - 0.5), []
-    for method, layer in explainer.pairs:
-        if method not in ATTACKABLE:
-            continue
+    for method, layer in [pair for pair in explainer.pairs if pair[0] in ATTACKABLE]:
         single = replace(explainer, methods=[method], layers=[layer])
         for test in TRIES:
             pictures, drift = images.copy(), np.empty(len(images), np.float32)

@@ -154,10 +154,9 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
     makes (all images have the same map), or a method and layer has none.
     """
     limits = trust[trust["test"].isin(ENDS)].pivot(index=["method", "layer"], columns="test", values="value")
-    limits = limits.reindex(pd.MultiIndex.from_frame(drift[["method", "layer"]]))
-    floor, ceiling = limits["floor"].to_numpy(), limits["ceiling-image"].to_numpy()
-    span = np.where(ceiling - floor > ROUNDING, ceiling - floor, np.nan)
-    return pd.Series((drift["rmse"].to_numpy() - floor) / span, drift.index, name="normalised")
+    limits = limits.reindex(pd.MultiIndex.from_frame(drift[["method", "layer"]])).set_index(drift.index)
+    span = limits["ceiling-image"] - limits["floor"]
+    return ((drift["rmse"] - limits["floor"]) / span.where(span > ROUNDING)).rename("normalised")
 
 
 def between(maps: Mapping[Key, np.ndarray]) -> pd.DataFrame:
