@@ -27,12 +27,10 @@ def measure(
 ) -> pd.DataFrame:  # fmt: skip
     """Explain every chosen image clean and under every condition, and compare the maps.
 
-    Args:
-        images: indices of the images; None = all.
-        target: the class explained. "predicted" = that predicted for the clean image, at every severity;
-            "label" = the true one; "own" = that predicted for each picture, clean or corrupted: the map may
-            then change because the class did. Or a class's name, in every image.
-        seed: of the corruptions: that of the predictions, so that the pictures are the same.
+    `images` are indices, None = all; `seed` is that of the predictions, so that the pictures are the same.
+    `target` is the class explained: "predicted" = that predicted for the clean image, at every severity;
+    "label" = the true one; "own" = that predicted for each picture, clean or corrupted: the map may then
+    change because the class did. Or a class's name, in every image.
 
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
@@ -90,10 +88,7 @@ def _columns(
     maps: dict[Key, Tensor], masks: np.ndarray | None, clean: dict[str, PreparedMaps] | None = None,
     similarities: Sequence[str] = (),
 ) -> tuple[dict[str, PreparedMaps], Columns]:  # fmt: skip
-    """The maps of a batch by layer, prepared, and what is measured of them, compared with the clean ones.
-
-    All methods of a layer have maps of one size: they are stacked, and measured in one go.
-    """
+    """The maps of a batch, all of a layer stacked, and what is measured of them and of the clean ones."""
     prepared: dict[str, PreparedMaps] = {}
     columns: Columns = {}
     for layer in dict.fromkeys(layer for _, layer in maps):

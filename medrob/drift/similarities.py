@@ -60,9 +60,7 @@ def compare(a: Maps, b: Maps, similarities: Sequence[str] = USUAL) -> dict[str, 
     """Compare raw maps pair by pair, after ReLU and the normalisation of each map that the similarity needs.
 
     Both are floating point (N, h, w), of one shape; `PreparedMaps` where one side is compared many times.
-
-    Returns:
-        ``{similarity: float32 (N,)}``, NaN where either map is degenerate (`medrob.saliency.degenerate`).
+    Gives ``{similarity: float32 (N,)}``, NaN where either map is degenerate (`medrob.saliency.degenerate`).
     """
     a, b = (maps if isinstance(maps, PreparedMaps) else PreparedMaps(maps) for maps in (a, b))
     if a.positive.shape != b.positive.shape:
@@ -94,10 +92,7 @@ def _overlap(a: PreparedMaps, b: PreparedMaps, share: float) -> Tensor:
 
 
 def _ssim(a: PreparedMaps, b: PreparedMaps) -> Tensor:
-    """Its two factors are written as 1 minus a difference, which keeps more digits where maps are alike.
-
-    1 - (m - n)^2 / (m^2 + n^2 + c1) for means m and n, and 1 - var(a - b) / (var a + var b + c2).
-    """
+    """Factors 1 - (m - n)^2 / (m^2 + n^2 + c1) for means m, n, and 1 - var(a - b) / (var a + var b + c2)."""
     if min(a.values.shape[1:]) < SSIM_WINDOW:
         return torch.full_like(a.values[:, 0, 0], torch.nan)
     means = (a.windows[0] - b.windows[0]).square_()

@@ -45,10 +45,9 @@ def predict_conditions(
     model: nn.Module, dataset: ImageDataset, conditions: Iterable[Condition],
     *, seed: int = 0, batch_size: int = 256, device: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
-    """Predict the data set under every condition, a batch at a time: a row per condition and image.
+    """A row per condition and image: image, corruption, severity, label, predicted, ``p_<class>``...
 
-    Columns: image, corruption, severity, label (``label_<class>``, 0 or 1, if multi-label), predicted (the
-    most probable class), ``p_<class>``...
+    If multi-label, ``label_<class>``, 0 or 1, in place of label; predicted is the most probable class.
     """
     index, names, labels = np.arange(len(dataset)), dataset.class_names, dataset.labels
     single = labels.ndim == 1

@@ -150,10 +150,7 @@ def _gaps(sure: np.ndarray, correct: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
-    """The temperature T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017).
-
-    Above 1 the network was too confident on these validation images. A label of several is a pair of classes.
-    """
+    """The T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017); see `scale`."""
     hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
 
     def loss(log_t: float) -> float:

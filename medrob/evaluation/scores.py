@@ -70,10 +70,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
 
 
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
-    """How often the network is right when it is so sure: a row per condition and bin of confidence.
-
-    Columns: corruption, severity, confidence (mean of the bin), accuracy (share right), images.
-    """
+    """How often the network is right (accuracy) when it is so sure, per condition and bin of confidence."""
     p = predictions[[f"p_{name}" for name in class_names(predictions)]].to_numpy()
     if "label" in predictions:
         sure, right = p.max(1), (predictions["predicted"] == predictions["label"]).to_numpy(float)

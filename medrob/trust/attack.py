@@ -124,10 +124,7 @@ def _project(pictures: np.ndarray, images: np.ndarray) -> np.ndarray:
 
 
 class SmoothReLU(TorchFunctionMode):
-    """While the block runs, softplus stands in for every ReLU, whose second derivative is 0.
-
-    (Dombrowski et al. 2019; Ghorbani et al. 2019). Only the way up is found so; no map is judged by it.
-    """
+    """Softplus for every ReLU, whose second derivative is 0 (Dombrowski et al. 2019); it judges no map."""
 
     RELU = (F.relu, torch.relu, torch.relu_, Tensor.relu, Tensor.relu_)
 

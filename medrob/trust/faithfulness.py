@@ -105,10 +105,9 @@ def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
 
 
 def impute(images: Tensor, removed: Tensor) -> Tensor:
-    """Replace pixels (N, 1, H, W) of images (N, C, H, W): each is the weighted mean of its eight neighbours.
+    """Make pixels, bool (N, 1, H, W), the weighted mean of their eight neighbours (Rong et al. 2022).
 
-    Direct neighbours weigh 1/6, diagonal ones 1/12, less those beyond the border (Rong et al. 2022). The
-    equations are symmetric and positive definite; conjugate gradients solve those of all images at once.
+    The equations are symmetric and positive definite; conjugate gradients solve those of all images at once.
     """
     kept = (~removed).sum((2, 3), keepdim=True).clamp_min(1)
     level = torch.where(removed, 0, images).sum((2, 3), keepdim=True) / kept  # first guess: the mean
