@@ -1,10 +1,7 @@
 """Image corruptions: deterministic, batched, from 28 to 512 pixels and beyond, grey and RGB.
 
-    >>> import numpy as np
-    >>> from medrob import corruptions
-    >>> images = np.zeros((4, 28, 28, 1), np.uint8)
     >>> for name in corruptions.names("thesis"):
-    ...     corrupted = corruptions.corrupt(images, name, severity=3)
+    ...     corrupted = corruptions.corrupt(images, name, severity=3)  # uint8 (N, H, W, C)
 
 `suites` and `names` list what there is, `describe` explains one, `corruption` adds one.
 """

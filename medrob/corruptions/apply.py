@@ -104,8 +104,7 @@ def export(images: Images, labels: NDArray, folder: Path, names: Sequence[str], 
     """
     folder.mkdir(parents=True, exist_ok=True)
     needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)
-    free = shutil.disk_usage(folder).free
-    if needed > free:
+    if needed > (free := shutil.disk_usage(folder).free):
         raise OSError(f"{folder} has {free / 1e6:,.1f} MB free, but {needed / 1e6:,.1f} MB are needed")
     count, *sides, channels = images.shape
     shape = (5 * count, *sides, channels) if channels > 1 else (5 * count, *sides)

@@ -177,10 +177,8 @@ def zoom_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> 
 @lru_cache(maxsize=128)
 def zoom_maps(height: int, width: int, zoom: float) -> tuple[NDArray, NDArray]:
     """Fixed-point maps for cv2.remap that zoom into the middle, as scipy.ndimage.zoom of the crop does."""
-    axes = []
-    for length in (height, width):
-        crop = int(np.ceil(length / zoom))
-        step = (crop - 1) / max(round(crop * zoom) - 1, 1)
-        axes.append((length - crop) // 2 + np.arange(length) * step)
-    rows, columns = np.meshgrid(*axes, indexing="ij")
-    return cv2.convertMaps(columns.astype(np.float32), rows.astype(np.float32), cv2.CV_16SC2)
+    crops = [(side, int(np.ceil(side / zoom))) for side in (width, height)]
+    steps = [(crop - 1) / max(round(crop * zoom) - 1, 1) for _, crop in crops]
+    axes = ((n - c) // 2 + np.arange(n) * step for (n, c), step in zip(crops, steps, strict=True))
+    columns, rows = np.meshgrid(*(axis.astype(np.float32) for axis in axes))
+    return cv2.convertMaps(columns, rows, cv2.CV_16SC2)

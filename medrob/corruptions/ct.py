@@ -120,10 +120,9 @@ def _project(planes: NDArray[np.uint8]) -> Iterator[NDArray[np.float32]]:
     size = round(width / finer), round(height / finer)
     (views, cells), (_, coarse) = _detector(height, width), _detector(size[1], size[0])
     small = np.stack([cv2.resize(plane, size, interpolation=cv2.INTER_AREA) for plane in planes])
-    sums = small.reshape(count, -1).astype(np.float32) @ _system(size[1], size[0], views)
-    sums *= np.float32(finer / 256)  # sums of whole numbers: exact in any batch
+    sums = small.reshape(count, -1).astype(np.float32) @ _system(size[1], size[0], views)  # exact: integers
     stretch = np.array([[finer, 0, (cells - 1) / 2 - finer * (coarse - 1) / 2], [0, 1, 0]])
-    for rays in sums.reshape(count, views, coarse):
+    for rays in (sums * np.float32(finer / 256)).reshape(count, views, coarse):
         yield np.asarray(cv2.warpAffine(rays, stretch, (cells, views)))
 
 

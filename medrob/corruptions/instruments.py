@@ -28,7 +28,7 @@ def bias_field(images: Images, strength: float, draws: Draws) -> Images:
     y, x = (np.linspace(-1, 1, n, dtype=np.float32) for n in (height, width))
     weights = draws.uniform((4, 4), -1, 1).astype(np.float32)  # of x^i y^j: third order, without constant
     weights[:, np.add.outer(range(4), range(4)) > 3] = weights[:, 0, 0] = 0
-    lines: Any = sum(weights[:, :, j, None] * y**j for j in range(4))[..., None]  # (images, i, rows, 1)
+    lines: Any = sum(weights[:, :, j, None, None] * (y**j)[:, None] for j in range(4))  # (images, i, rows, 1)
     field = ((lines[:, 3] * x + lines[:, 2]) * x + lines[:, 1]) * x + lines[:, 0]
     field -= field.mean(axis=(1, 2), keepdims=True)
     field *= strength / np.abs(field).max(axis=(1, 2), keepdims=True)
