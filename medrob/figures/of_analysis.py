@@ -236,27 +236,22 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Drawing:
     roc, risk: from `medrob.analysis.roc`, and the curves of `medrob.analysis.risk`.
     """
     figure, [[first, second]] = sized(0.5, 1, 2)
-    why = "nothing to detect: no usable map,\nor within a class none or all flipped"
-    _curves(first, roc.rename(columns={"alarms": "x", "found": "y"}), why)
-    why = "no usable map,\nor not one label an image"
-    _curves(second, risk.rename(columns={"coverage": "x", "risk": "y"}), why)
+    none = "nothing to detect: no usable map,\nor within a class none or all flipped"
+    some = "no usable map,\nor not one label an image"
+    panels = ((first, roc, "alarms", "found", none), (second, risk, "coverage", "risk", some))
+    for ax, rows, x, y, why in panels:
+        if rows.empty:
+            draw.empty(ax, why)
+        dashes = iter(DASHES)
+        for name, group in rows.groupby("signal", sort=False):
+            if name == "drift":
+                ax.plot(group[x], group[y], color="C0", linewidth=1.5, label="drift", zorder=3)
+                ax.fill_between(group[x], group["low"], group["high"], color="C0", alpha=0.2, linewidth=0)
+            else:
+                dash = (0, (1, 3)) if name == "best possible" else next(dashes)
+                ax.plot(group[x], group[y], color="0.2", linewidth=0.9, linestyle=dash, label=word(str(name)))
     first.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
     first.set(title="prediction flipped", xlabel="share of false alarms", ylabel="share of events found")
     second.set(title="setting pictures aside", xlabel="coverage: share kept")
     second.set(ylabel="risk: share wrong of the kept", ylim=(0, None))
     return finish(figure, lettered=True, most=3)
-
-
-def _curves(ax: Axes, rows: pd.DataFrame, reason: str) -> None:
-    """Drift with a band, what needs no map grey and dashed, the best that is possible dotted."""
-    if rows.empty:
-        draw.empty(ax, reason)
-        return
-    dashes = iter(DASHES)
-    for name, group in rows.groupby("signal", sort=False):
-        if name == "drift":
-            ax.plot(group["x"], group["y"], color="C0", linewidth=1.5, label="drift", zorder=3)
-            ax.fill_between(group["x"], group["low"], group["high"], color="C0", alpha=0.2, linewidth=0)
-        else:
-            dash = (0, (1, 3)) if name == "best possible" else next(dashes)
-            ax.plot(group["x"], group["y"], color="0.2", linewidth=0.9, linestyle=dash, label=word(str(name)))

@@ -1,6 +1,5 @@
 """What a thesis takes over: figures with captions, LaTeX tables, numbers as macros, and one document."""
 
-from medrob.thesis.bundle import Bundle
-from medrob.thesis.captions import CAPTIONS, context
+from medrob.thesis.bundle import CAPTIONS, Bundle, context
 
 __all__ = ["CAPTIONS", "Bundle", "context"]

@@ -1,9 +1,13 @@
-"""The thesis folder of a run: figures, tables, captions and numbers, the same bytes every time."""
+"""The thesis folder of a run: figures, tables, captions and numbers, the same bytes every time.
+
+What is printed of each figure and table stands in ``texts.toml``.
+"""
 
 import contextlib
 import hashlib
 import io
 import json
+import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -12,18 +16,66 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.figures import TEXTWIDTH
+from medrob.figures import TEXTWIDTH, word
 from medrob.files import atomic
-from medrob.thesis import captions
 from medrob.thesis.document import documents, quoted
 from medrob.thesis.latex import escape, file_name
 from medrob.thesis.latex_table import latex_table
 
+TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
+CAPTIONS: dict[str, str] = TEXTS["figures"]
 # No dates and no versions in the files: the same figure gives the same bytes.
 METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
 }
+
+
+def context(about: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, str | int]:
+    """What a caption says of a run, by its ``data.json`` and the parameters of 02_train (None before it)."""
+    began, test = about["parameters"], about["splits"]["test"]
+    name = str(began["dataset"]).replace("\\", "/").rsplit("/", 1)[-1]
+    facts: dict[str, str | int] = {
+        "data": f"{name}, {test['shape'][0]} x {test['shape'][1]} pixels",
+        "test images": int(test["images"]),
+    }
+    if train:
+        width = f", width {train['width']}" if train["arch"].startswith("resnet") else ""  # others have none
+        facts["network"] = train["arch"] + width
+        facts["training augmentation"] = train["augment"]
+        facts["training seed"] = int(train["seed"])
+    return facts | {"seed of data and corruptions": int(began["seed"])}
+
+
+def _caption(file: str, caption: str, facts: Mapping[str, Any]) -> str:
+    """A caption as a sentence: as given, or that of `CAPTIONS`, or the words of the file's name."""
+    text = caption.strip() or CAPTIONS.get(file, "").format(**facts) or word(file.lstrip("0123456789_"))
+    return _sentence(text[:1].upper() + text[1:])
+
+
+def _printed(file: str, frame: pd.DataFrame, facts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
+    """The rows and columns of a table that are printed, and its caption."""
+    texts = TEXTS["tables"].get(file, {})
+    rows = frame.query(texts["rows"], local_dict=dict(facts)) if "rows" in texts else frame
+    rows = rows[texts["columns"].split()] if "columns" in texts else rows
+    rows = rows.replace({"stage": {"": "all"}}) if "stage" in rows else rows
+    return rows, texts.get("caption", "").format(**facts)
+
+
+def _ending(context: Mapping[str, Any], failed: Collection[tuple[str, str]]) -> str:
+    """The end of every caption: ``Data: phantom; seed: 0.``, and what a dagger means if there is one."""
+    facts = "; ".join(f"{word(key)}: {value}" for key, value in context.items())
+    layers: dict[str, list[str]] = {}
+    for method, layer in failed:
+        layers.setdefault(method, []).append(layer)
+    methods = "; ".join(f"{word(method)} at {', '.join(names)}" for method, names in layers.items())
+    dagger = f"† fails randomisation: {methods}." if methods else ""
+    return f"{_sentence(facts[:1].upper() + facts[1:])} {dagger}".strip()
+
+
+def _sentence(text: str) -> str:
+    """The text with a full stop, if it has no other end."""
+    return text if not text or text[-1] in ".?!" else f"{text}."
 
 
 class Bundle:
@@ -60,8 +112,8 @@ class Bundle:
             figure.savefig(stream, format=kind, metadata=metadata)
             files[f"{file}.{kind}"] = stream.getvalue()
             figure.set_layout_engine("none")  # the places stay as they are; to find them takes long
-        text = captions.full_caption(file, caption, self.facts | getattr(figure, "facts", {}))
-        ending = captions.ending(self.context, self.failed)
+        text = _caption(file, caption, self.facts | getattr(figure, "facts", {}))
+        ending = _ending(self.context, self.failed)
         self._put("figure", file, files, caption=escape(f"{text} {ending}".strip()))
         plt.show()
         plt.close(figure)
@@ -74,12 +126,12 @@ class Bundle:
         `keep`: the rows and columns to print; None: those in ``texts.toml``, or all.
         """
         file = self._file("table", name)
-        rows, text = captions.printed(file, frame if keep is None else keep, self.facts)
+        rows, text = _printed(file, frame if keep is None else keep, self.facts)
         latex = latex_table(
             rows,
-            captions.full_caption(file, caption or text, self.facts),
+            _caption(file, caption or text, self.facts),
             f"tab:{self.folder.name}:{file}",
-            ending=captions.ending(self.context, self.failed),
+            ending=_ending(self.context, self.failed),
             failed=self.failed,
         )
         csv = frame.to_csv(index=False, lineterminator="\n")

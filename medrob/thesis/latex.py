@@ -79,10 +79,10 @@ def decimals(size: float) -> int:
     return next((3 - i for i, limit in enumerate((1, 10, 100)) if size <= limit), 0)
 
 
-def number(value: float, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
-    """A number as plain text: 0.960, −0.031, ∞, 12 345; NaN is `undefined`."""
+def number(value: float, digits: int = 3) -> str:
+    """A number as plain text: 0.960, −0.031, ∞, 12 345; "not defined" for NaN."""
     if pd.isna(value):
-        return undefined
+        return UNDEFINED
     if math.isinf(value):
         return "−∞" if value < 0 else "∞"
     text = f"{abs(value):,.{digits}f}"
@@ -90,16 +90,13 @@ def number(value: float, digits: int = 3, *, undefined: str = UNDEFINED) -> str:
     return sign + text.replace(",", "\N{THIN SPACE}" if abs(value) >= 10_000 else "")
 
 
-def with_interval(
-    value: float, low: float, high: float, digits: int = 3, *, undefined: str = UNDEFINED
-) -> str:
+def with_interval(value: float, low: float, high: float, digits: int = 3) -> str:
     """``0.960 (0.944 to 0.975)``: the zero before the point is kept, as AUC may be 1 and a drop below 0."""
-    text = number(value, digits, undefined=undefined)
-    if text == undefined:
-        return text
-    if pd.isna(low) or pd.isna(high):
-        return f"{text} ({undefined if undefined != UNDEFINED else 'interval not defined'})"
-    return f"{text} ({number(low, digits)} to {number(high, digits)})"
+    if pd.isna(value):
+        return UNDEFINED
+    known = pd.notna(low) and pd.notna(high)
+    ends = f"{number(low, digits)} to {number(high, digits)}" if known else f"interval {UNDEFINED}"
+    return f"{number(value, digits)} ({ends})"
 
 
 def p_value(p: float) -> str:

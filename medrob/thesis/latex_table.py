@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.figures import TEXTWIDTH, Failed, word
-from medrob.thesis.latex import DASH, P, decimals, escape, number, p_value, with_interval
+from medrob.thesis.latex import DASH, UNDEFINED, P, decimals, escape, number, p_value, with_interval
 
 LONG = 40  # rows; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
@@ -99,9 +99,10 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
     typical = float(np.median(finite)) if len(finite) else 1.0
     places = decimals(typical if typical > 1 else min(float(finite.max(initial=0)), 1.0))
     if table.shape[1] > 1:
-        return Column([with_interval(v, low, high, places, undefined=DASH) for v, low, high in table], True)
-    places = 0 if (finite % 1 == 0).all() else places
-    return Column([number(value, places, undefined=DASH) for value in table[:, 0]], True)
+        texts = [with_interval(v, low, high, places).replace("interval ", "") for v, low, high in table]
+    else:
+        texts = [number(row[0], 0 if (finite % 1 == 0).all() else places) for row in table]
+    return Column([text.replace(UNDEFINED, DASH) for text in texts], True)
 
 
 def _without_constants(columns: dict[str, Column]) -> tuple[dict[str, Column], str]:
