@@ -7,7 +7,6 @@ import pandas as pd
 import pytest
 
 from medrob.thesis import Bundle, latex
-from medrob.thesis.document import quoted
 from medrob.thesis.latex_table import latex_table, readable
 
 NAN = float("nan")
@@ -191,7 +190,7 @@ def test_numbers_by_hand(tmp_path):
 
 def test_counts_have_no_digits_and_texts_stay_texts():
     values = {"images": 600, "worst": "contrast", "share": 0.25, "none": 0}
-    printed = [entry["macros"][""] for entry in quoted(numbers(**values))]
+    printed = [entry["macros"][""] for entry in latex.quoted(numbers(**values))]
     assert printed == ["600", "contrast", "0.250", "0"]
 
 
@@ -213,7 +212,7 @@ def test_the_macro_of_a_p_value_names_its_correction(tmp_path):
         ("five", 0.5, 0.4, 0.6, NAN, "", ""),
         ("six", "not shown", NAN, NAN, NAN, "", "the answer"),
     ]
-    found = {e["name"]: e["macros"] for e in quoted(pd.DataFrame(rows, columns=columns))}
+    found = {e["name"]: e["macros"] for e in latex.quoted(pd.DataFrame(rows, columns=columns))}
     ends = {name: [end for end in macros if end.startswith("P")] for name, macros in found.items()}
     assert list(ends.values()) == [["PHolm"], ["PBH"], ["PRaw"], ["PHolm"], [], []]
     assert found["four"]["PHolm"] == "not defined" and found["six"] == {"": "not shown"}

@@ -18,8 +18,7 @@ from matplotlib.figure import Figure
 
 from medrob.figures import TEXTWIDTH, word
 from medrob.files import atomic
-from medrob.thesis.document import documents, quoted
-from medrob.thesis.latex import escape, file_name
+from medrob.thesis.latex import documents, escape, file_name, quoted
 from medrob.thesis.latex_table import latex_table
 
 TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
@@ -138,7 +137,7 @@ class Bundle:
         self._put("table", file, {f"{file}.csv": csv.encode(), f"{file}.tex": latex.encode()})
 
     def numbers(self, numbers: pd.DataFrame) -> None:
-        r"""Keep numbers that a text quotes, besides those kept before: see `medrob.thesis.document.quoted`.
+        r"""Keep numbers that a text quotes, besides those kept before: see `medrob.thesis.latex.quoted`.
 
         In ``numbers.tex``, ``clean auc`` becomes ``\medrobCleanAUC``, which prints 0.960, and
         ``\medrobCleanAUCCI``, which prints 0.960 (0.944 to 0.975).
