@@ -31,6 +31,7 @@ class Evidence:
         layers: all of the declared method, shallow to deep.
         moved: the drift of every map that repeats no other one: one map is one piece of evidence.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
+        truth: all images and their labels, to tell data sets apart.
         group: the class predicted for each clean image, the stratum beside the condition.
         picture: RMSE of the image. margin_drop: see `_margins`. events: "flipped" and, where there is one
             label an image, "wrong". signals: the warnings that need no map. declared_signals: these and the
@@ -69,6 +70,7 @@ class Evidence:
         clean_first = pd.MultiIndex.from_tuples([CLEAN, *conditions])
         self.every = laid(self.predictions, columns, clean_first, all_images, "predictions")
         self.place = np.searchsorted(all_images, images)
+        self.truth = np.stack([all_images, *(self.every[label][0] for label in labels)]).tobytes()
         self.picture = laid(self.distances, ["rmse"], conditions, images, "corruptions")["rmse"].astype(float)
         here = {column: values[:, self.place] for column, values in self.every.items()}
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)

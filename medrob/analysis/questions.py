@@ -24,8 +24,6 @@ from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, SMALL, UNDEFINED, YE
 from medrob.analysis.warning import AHEAD, added, beside, failure, flip, warnings, warnings_at
 from medrob.corruptions import CLEAN
 
-TEST = [*MAP, "kind", "corruption", "value", "low", "high", "p", "across_classes"]
-
 
 @dataclass(frozen=True)
 class Question:
@@ -68,9 +66,10 @@ def tests(evidence: Evidence) -> pd.DataFrame:
     "pooled"), correction: "Holm" if declared, else "Benjamini-Hochberg" (1995, the false discovery rate).
     """
     parts = [question.tests(evidence) for question in QUESTIONS]
+    columns = [*MAP, "kind", "corruption", "value", "low", "high", "p", "across_classes"]
     usual = {"corruption": EVERY, "across_classes": np.nan}
     parts = [part.assign(**{c: v for c, v in usual.items() if c not in part}) for part in parts]
-    rows = pd.concat([part[TEST] for part in parts], ignore_index=True)
+    rows = pd.concat([part[columns] for part in parts], ignore_index=True)
     kinds = [question.kind(evidence.declared["severity"]) for question in QUESTIONS]
     mine = pd.MultiIndex.from_frame(rows[MAP]).isin([evidence.declared_map])
     declared = (mine & rows["kind"].isin(kinds) & (rows["corruption"] == EVERY)).to_numpy()

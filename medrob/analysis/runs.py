@@ -11,10 +11,9 @@ from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, MAP, USABLE, cube, ends, estimate, twins
 from medrob.analysis.links import condition_aucs, condition_means
 from medrob.analysis.questions import grid
-from medrob.corruptions import CLEAN
 from medrob.evaluation import resampled
 
-OVERALL, AT_CLEAN = "all", "clean"
+OVERALL = "all"
 PAIRED, INDEPENDENT = "same images", "independent"
 STAGES = ("01_augment", "02_train", "04_heatmaps")  # whose parameters change the numbers that are compared
 IDLE = ("run", "device", "batch_size", "export")  # but for these ("batch_size" of the training apart)
@@ -47,12 +46,12 @@ def compare_runs(
         each = "; ".join(f"{name} holds {grid(set().union(*parts))}" for name, parts in held.items())
         raise ValueError(f"the runs have no condition in common, so they cannot be compared: {each}")
     keys = pd.MultiIndex.from_tuples(sorted(common), names=CONDITION)
-    seen: dict[tuple, int] = {}  # data -> its number
+    seen: dict[tuple[str, bytes], int] = {}  # data -> its number
     rows: list[tuple] = []
     for g, (name, repeated) in enumerate(runs.items()):
         method, layer = repeated[0].declared_map
-        data = [_data(e, (fingerprints or {}).get(name, "")) for e in repeated]
-        numbers = [seen.setdefault(part, len(seen)) for part in data]
+        fingerprint = (fingerprints or {}).get(name, "")
+        numbers = [seen.setdefault((fingerprint, e.truth), len(seen)) for e in repeated]
         parts = [_samples(e, keys, method, layer, n) for e, n in zip(repeated, numbers, strict=True)]
         # The mean over the repetitions of a run, which are resampled with the images.
         shares = resampled(len(parts), repeated[0].resamples, _seed(0, g)).astype(float) / len(parts)
@@ -91,14 +90,6 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _data(evidence: Evidence, fingerprint: str) -> tuple:
-    """What tells the images and labels of a run from those of another."""
-    table = evidence.predictions
-    clean = table[table["corruption"] == CLEAN[0]].sort_values("image")
-    truth = clean[["image", *[c for c in clean if str(c).split("_")[0] == "label"]]].to_numpy()
-    return fingerprint, truth.shape, truth.tobytes()
-
-
 def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, data: int) -> Samples:
     """The measures of a run on resamples of its images, which are the same for the same data."""
     alone = evidence.only(method, layer)
@@ -109,7 +100,7 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, d
     clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
     drift = condition_means(alone.moved.values[0][order], w[:, alone.place])
     severities = keys.get_level_values("severity").to_numpy()
-    found = {("auc", AT_CLEAN): clean[:, 0]}
+    found = {("auc", "clean"): clean[:, 0]}
     for measure, values in {"auc": aucs, "drop": clean - aucs, "drift": drift}.items():
         levels = {(measure, str(s)): values[:, severities == s].mean(1) for s in np.unique(severities)}
         found |= levels | {(measure, OVERALL): np.mean(list(levels.values()), axis=0)}

@@ -192,20 +192,15 @@ def added(evidence: Evidence) -> pd.DataFrame:
     usual = np.stack(list(evidence.signals.values()))
     rows = []
     for event, happened in evidence.events.items():
-        without: dict[bytes, np.ndarray] = {}  # AUROC without drift, for each choice of pictures
-
-        def auroc(x: np.ndarray, use: np.ndarray, happened: np.ndarray = happened) -> np.ndarray:
-            return detect(_foretold(x, happened, use, fold, group), happened, w, group)[0]
-
         for key, values in zip(moved.maps, moved.values, strict=True):
             if key[1] not in (evidence.declared["layer"], INPUT):
                 continue
             use = np.isfinite(values)
-            if (same := use.tobytes()) not in without:
-                without[same] = auroc(usual, use)
-            found = auroc(np.concatenate([usual, values[None]]), use)
+            models = usual, np.concatenate([usual, values[None]])
+            foretold = (_foretold(x, happened, use, fold, group) for x in models)
+            without, found = (detect(odds, happened, w, group)[0] for odds in foretold)
             counts = int(happened[use].sum()), int(use.sum())
-            rows.append((event, *key, *estimate(found), *estimate(found - without[same]), *counts))
+            rows.append((event, *key, *estimate(found), *estimate(found - without), *counts))
     columns = ["event", *MAP, "auroc", "low", "high", *ends("gain"), "events", "cases"]
     return pd.DataFrame(rows, columns=columns)
 
