@@ -20,5 +20,5 @@ from medrob.analysis.statistics import (
     HOLM, LEVEL, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm,
 )
 from medrob.analysis.warning import (
-    AHEAD, BEST, FOLDS, added, beside, best_warning, failure, flip, risk, roc, warnings_at,
+    AHEAD, BEST, FOLDS, added, beside, failure, flip, risk, roc, warnings_at, warnings_of_maps,
 )

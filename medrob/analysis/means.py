@@ -7,7 +7,6 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medrob.analysis.layout import CONDITION, MAP, ends
-from medrob.check import require
 from medrob.evaluation import interval, resampled
 
 RESAMPLES = 200  # of the bands over images
@@ -68,7 +67,6 @@ def drift_by_class(
 
     The class is that of the label; "all" where an image has several.
     """
-    require(drift, ["label"], "drift")
     rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
     rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).astype(object).fillna("all"))
     return mean_drift(rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"))
@@ -76,7 +74,6 @@ def drift_by_class(
 
 def drop_and_drift(scores: pd.DataFrame, mean: pd.DataFrame, *, method: str) -> pd.DataFrame:
     """The AUC drop of each condition (of scores) beside the mean drift of one method: `mean` with drop."""
-    require(scores, ["class", *ends("drop")], "scores")
     auc = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
     return auc[[*CONDITION, *ends("drop")]].merge(mean[mean["method"] == method], on=CONDITION)
 
@@ -125,8 +122,7 @@ def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndar
     """As `_least_squares`; the interval resamples images: weighted sums of each image add up."""
     images, place = np.unique(image, return_inverse=True)
     sums = np.stack([np.bincount(place, v) for v in (np.ones(len(x)), x, y, x * x, x * y)], 1)
-    weights = resampled(len(images), RESAMPLES)[1:]
-    n, sx, sy, sxx, sxy = (np.concatenate([np.ones((1, len(images))), weights]) @ sums).T
+    n, sx, sy, sxx, sxy = (resampled(len(images), RESAMPLES).astype(float) @ sums).T
     slope = (sxy - sx * sy / n) / np.maximum(sxx - sx**2 / n, 1e-12)
     left, right = np.quantile(x, [0.005, 0.995])
     at = np.linspace(left, right, STEPS)

@@ -86,16 +86,10 @@ def warnings_at(failure: pd.DataFrame, severity: int, event: str = "flipped") ->
     return failure[(failure["severity"] == severity) & (failure["event"] == event)]
 
 
-def best_warning(failure: pd.DataFrame, severity: int) -> pd.Series:
-    """The row of `failure` whose drift warns best of a flip, of all maps: chosen after looking.
-
-    As the best of many is partly the luckiest, it has p_adjusted by Holm over all maps at this severity,
-    correction, and maps: their number, 0 where nothing failed or no map is usable.
-    """
+def warnings_of_maps(failure: pd.DataFrame, severity: int) -> pd.DataFrame:
+    """The rows of `failure` of all maps for a flip, with p_adjusted by Holm over all of them."""
     rows = warnings_at(failure, severity).query("signal == 'drift'")
-    known = int(rows["auroc"].notna().sum())
-    rows = rows.assign(p_adjusted=statistics.holm(rows["p"]), correction=statistics.HOLM, maps=known)
-    return rows.loc[rows["auroc"].idxmax()] if known else rows.iloc[0]
+    return rows.assign(p_adjusted=statistics.holm(rows["p"]), correction=statistics.HOLM)
 
 
 @cache

@@ -122,14 +122,12 @@ def beside(beside: pd.DataFrame) -> str:
 
 def best(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
     """Which map warns best, chosen after looking, beside the one that was declared?"""
-    top = analysis.best_warning(failure, severity)
-    if not top["maps"]:
+    rows = analysis.warnings_of_maps(failure, severity)
+    if rows["auroc"].isna().all():
         return say("best", "nothing", severity=severity)
-    rows = warnings_at(failure, severity, top["event"])
-    declared = rows_of(rows, method, layer, "failure").iloc[0]
-    rows = rows[rows["signal"] == "drift"]
-    corrected = rows.assign(p_adjusted=analysis.holm(rows["p"]), correction=analysis.HOLM).to_dict("records")
-    counts = Counter(judged(row, "auroc") for row in corrected)
+    top = rows.loc[rows["auroc"].idxmax()]
+    declared = rows_of(warnings_at(failure, severity), method, layer, "failure").iloc[0]
+    counts = Counter(judged(row, "auroc") for row in rows.to_dict("records"))
     verdicts = [say("best", v, n=counts[v]) for v in VERDICTS if counts[v]]
     holds = "holds" if judged(top, "auroc") == YES else "not_shown"
     keys = ("same",) if place(top) == place(declared) else ("best", "declared", holds)
