@@ -23,10 +23,7 @@ DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of signals that need no m
 def drift_by_class(
     mean: pd.DataFrame, scores: pd.DataFrame, *, method: str, severity: int, failed: Failed = ()
 ) -> Drawing:
-    """Drift of one method from shallow to deep: a panel a corruption, a line a class, the AUC drop above.
-
-    mean: from `medrob.analysis.drift_by_class`, of that method and severity.
-    """
+    """`medrob.analysis.drift_by_class` by layer: a panel a corruption, a line a class; above: the AUC drop."""
     drops = _drops(scores).xs(severity, level="severity")
     titles = {name: f"{word(name)}: {drop:+.3f}" for name, drop in drops.items()}
     note = f"{word(method, failed)}, severity {severity}; above: AUC drop"
@@ -153,11 +150,7 @@ def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, l
 def _layers_by_severity(
     rows: pd.DataFrame, fits: pd.DataFrame, layers: Sequence[str], *, height: float, above: float
 ) -> tuple[Drawing, list[tuple[Axes, pd.DataFrame]]]:
-    """A figure with a row a layer and a column a severity, and its panels with their rows.
-
-    A panel has the line that fits it, if there is one, and its interval. All panels get the same limits, but
-    do not share them, which would be far slower.
-    """
+    """A figure with a row a layer and a column a severity: panels with their fits, and their rows."""
     severities = sorted(set(rows["severity"]))
     figure, axes = sized(min(height, 1.1 / len(layers)) * len(layers) + above, len(layers), len(severities))
     wide, panels = len(layers) > 9, []
@@ -167,7 +160,7 @@ def _layers_by_severity(
             ax.plot(fit["drift"], fit["drop"], color="0.2", linewidth=0.9, zorder=1)
             ax.fill_between(fit["drift"], fit["low"], fit["high"], color="0.2", alpha=0.2, linewidth=0)
             draw.level(ax)
-            ax.label_outer()
+            ax.label_outer()  # all will have the same limits; to share them would be far slower
             panels.append((ax, here))
         row[0].set_ylabel(label if wide else f"layer {label}", rotation=0 if wide else 90)
     for severity, ax in zip(severities, axes[0], strict=True):
@@ -176,10 +169,7 @@ def _layers_by_severity(
 
 
 def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
-    """Drift of prediction-preserved and of flipped images against severity, a panel a method.
-
-    strata: from `medrob.analysis.strata`.
-    """
+    """Drift of preserved and of flipped images (`medrob.analysis.strata`) by severity, a panel a method."""
     rows = strata[(strata["layer"] == layer) & strata["value"].notna()]
     methods = list(dict.fromkeys(rows["method"]))
     if not methods:
@@ -231,10 +221,7 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
 
 
 def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Drawing:
-    """(a) ROC curves of drift and of what needs no map, (b) risk against coverage; bands: 95 %.
-
-    roc, risk: from `medrob.analysis.roc`, and the curves of `medrob.analysis.risk`.
-    """
+    """(a) `medrob.analysis.roc` of drift and of what needs no map, (b) the curves of `risk`; bands: 95 %."""
     figure, [[first, second]] = sized(0.5, 1, 2)
     none = "nothing to detect: no usable map,\nor within a class none or all flipped"
     some = "no usable map,\nor not one label an image"

@@ -114,10 +114,7 @@ def _answer(ax: Axes, answers: pd.DataFrame) -> None:
 
 
 def runs_compared(compared: pd.DataFrame) -> Drawing:
-    """(a) AUC and (b) drift against severity, a line a run; (c) differences to the first run; bands: 95 %.
-
-    One run alone has no (c). compared: from `medrob.analysis.compare_runs`.
-    """
+    """`medrob.analysis.compare_runs`: (a) AUC, (b) drift by severity, (c) if several: less the first; 95 %."""
     look = looks(compared["run"])
     first, *others = look
     seeds = compared.groupby("run")["seeds"].first()
