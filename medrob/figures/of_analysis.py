@@ -23,7 +23,7 @@ DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of signals that need no m
 def drift_by_class(
     mean: pd.DataFrame, scores: pd.DataFrame, *, method: str, severity: int, failed: Failed = ()
 ) -> Drawing:
-    """`medrob.analysis.drift_by_class` by layer: a panel a corruption, a line a class; above: the AUC drop."""
+    """`medrob.analysis.drift_by_class` by layer: a panel a corruption, a line a class; above: AUC drop."""
     drops = _drops(scores).xs(severity, level="severity")
     titles = {name: f"{word(name)}: {drop:+.3f}" for name, drop in drops.items()}
     note = f"{word(method, failed)}, severity {severity}; above: AUC drop"

@@ -114,7 +114,7 @@ def _answer(ax: Axes, answers: pd.DataFrame) -> None:
 
 
 def runs_compared(compared: pd.DataFrame) -> Drawing:
-    """`medrob.analysis.compare_runs`: (a) AUC, (b) drift by severity, (c) if several: less the first; 95 %."""
+    """`medrob.analysis.compare_runs`: (a) AUC, (b) drift by severity, (c) if several: less the first."""
     look = looks(compared["run"])
     first, *others = look
     seeds = compared.groupby("run")["seeds"].first()
