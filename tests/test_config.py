@@ -90,7 +90,7 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),
         # together
         ("02_train", {"warmup": 8.0}, "warmup=8.0: give less than epochs=8"),
-        ("02_train", {"arch": "resnet19"}, "arch='resnet19' is unknown; the networks are"),
+        ("02_train", {"arch": "resnet19"}, "arch='resnet19' is unknown; give one of"),
         ("02_train", {"weights": "absent.pth"}, "weights='absent.pth': no such file, nor a name such as"),
     ],
 )  # fmt: skip
