@@ -129,15 +129,16 @@ def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group:
     """
     sums = np.zeros((4, weights.shape[1]))
     for s, event, w in _strata(signal, happened, weights, group):
-        hits, seen = steps(-s, event, w)
-        rest, new = seen - hits, np.diff(hits, axis=0)
-        right = new * (rest[-1] - (rest[1:] + rest[:-1]) / 2)
-        end = 1 + np.unique(-s, return_inverse=True)[1]  # of the group of equal signals of each image
-        order = np.argsort(end, kind="stable")
-        events = order[event[order]]
-        precision = np.divide(hits, seen, out=np.zeros_like(hits), where=seen > 0)[end[events]]
-        precise = (w[events] * precision).sum(0)
-        sums += right.sum(0, dtype=float), hits[-1] * rest[-1], precise, hits[-1]
+        order = np.argsort(-s, kind="stable")  # in which precisions are summed
+        s, event, w = s[order], event[order], w[order]
+        ours, rest = w[event], w[~event]
+        hits, false, tied = (  # weights of the events, and of the rest, at or above the signal of each event
+            compare.outer(s[event], s[others]).astype(w.dtype) @ w[others]
+            for compare, others in ((np.less_equal, event), (np.less_equal, ~event), (np.equal, ~event))
+        )
+        pairs = ours.sum(0) * rest.sum(0)
+        precision = np.divide(hits, hits + false, out=np.zeros_like(hits), where=hits + false > 0)
+        sums += pairs - (ours * (false - tied / 2)).sum(0), pairs, (ours * precision).sum(0), ours.sum(0)
     with np.errstate(invalid="ignore", divide="ignore"):
         return sums[::2] / sums[1::2]
 

@@ -61,9 +61,10 @@ def failure(evidence: Evidence) -> pd.DataFrame:
             numbers = auroc[0], *auroc_interval(auroc, k, n - k), p if np.isfinite(auroc[0]) else np.nan
             counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
             within = ", ".join(evidence.corruptions[at][pictures > 0])
-            numbers += (*estimate(auroc - plain[same]), precision[0], *precision_interval(precision))
+            more = *estimate(auroc - plain[same]), precision[0], *precision_interval(precision)
             chance = random_precision(signal, event, group)
-            rows.append((int(severity), name, *key, *numbers, chance, *counts, n, k, within, float(across)))
+            known = *numbers, *more, chance, *counts, n, k, within, float(across)
+            rows.append((int(severity), name, *key, *known))
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p", *ends("gain")]
     columns += [*ends("precision"), "chance", "events", "cases", "lost", "lost_events"]
     columns += ["compared", "compared_events", "within", "across_classes"]
