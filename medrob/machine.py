@@ -18,10 +18,11 @@ PACKAGES = ("medrob", "numpy", "pandas", "opencv-python", "imaug", "torch", "tor
 
 
 def machine_facts() -> dict[str, Any]:
-    """Python, machine, commit and packages, as `Run.finish` records them."""
+    """Python, machine, threads of PyTorch, commit and packages, as `Run.keep` records them."""
     return {
         "python": platform.python_version(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
+        "threads": sys.modules["torch"].get_num_threads() if "torch" in sys.modules else None,
         "git": _git_commit(),
         "packages": {name: _version(name) for name in PACKAGES},
     }
