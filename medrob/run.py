@@ -176,9 +176,11 @@ class Run:
         """Record that a stage is finished, with the checksums of its files, and remove what was temporary."""
         files = {f: checksum(self.path(f)) for f in STAGES[stage] if self.path(f).exists()}
         whole = json.loads(json.dumps({**entry, "files": files}))  # as it will be read: lists for tuples
+        if whole["parameters"].get("export"):
+            whole["exports"] = {f"corrupted/{f.name}": checksum(f) for f in self.path("corrupted").iterdir()}
         whole["checksum"] = entry_checksum(whole)
         stages = self.record["stages"] | {stage: whole}
-        record = self.record | {"stages": {name: stages[name] for name in STAGES if name in stages}}
+        record = {"run": self.name, "stages": {name: stages[name] for name in STAGES if name in stages}}
         with atomic(self.path("run.json")) as file:
             file.write_text(json.dumps(record, indent=1) + "\n")
         if stage in TEMPORARY:

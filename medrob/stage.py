@@ -222,8 +222,9 @@ class Stage:
             **self._notes,
             **machine_facts(),
         }
+        entry["thesis"], stages = self._bundle.notes, self.results.record["stages"]
+        self._bundle.document(stages | {self.name: entry}, stages.get(self.name))
         whole = self.results.keep(self.name, entry)
-        self._bundle.document(self.results.record["stages"], self._values.get("textwidth", TEXTWIDTH))
         self._lock.release(force=True)
         return whole
 

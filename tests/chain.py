@@ -1,4 +1,4 @@
-"""Running the chain as users run it, for the tests of the notebooks and of the study."""
+"""Running the chain as users run it, and writing what a stage adds to the figures folder."""
 
 import os
 import subprocess
@@ -19,3 +19,16 @@ def run(home, *command):
     done = subprocess.run(command, cwd=ROOT, env=environment(home), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-6000:] + done.stderr[-6000:]
     return done.stdout + done.stderr
+
+
+RECORDS = {}  # folder -> {stage: its entry}
+
+
+def write(bundle, stages=None):
+    """Write a bundle as a stage does at its end, beside others; the path of ``thesis.tex``."""
+    entries = RECORDS.setdefault(bundle.folder, {})
+    entry = {"thesis": bundle.notes}
+    others = {name: e for name, e in entries.items() if stages is None or name in stages}
+    bundle.document(others | {bundle.stage: entry}, entries.get(bundle.stage))
+    entries[bundle.stage] = entry
+    return bundle.folder / "thesis.tex"

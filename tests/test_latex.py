@@ -5,6 +5,7 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from chain import write
 
 from medrob.thesis import Bundle, latex
 from medrob.thesis.latex_table import latex_table, readable
@@ -155,7 +156,7 @@ def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
     table = pd.DataFrame({"a_b": ["x_y & 5 %", "other"], "value": [0.123456, 0.5], "none": NAN})
     bundle = Bundle(tmp_path, "03")
     bundle.table(table, "t", keep=table.head(1)[["a_b", "value"]])
-    bundle.document([])
+    write(bundle)
     text = (tmp_path / "t.tex").read_text()
     assert r"x\_y \& 5~\% & 0.123 \\" in text
     assert "other" not in text
@@ -173,7 +174,7 @@ def test_numbers_by_hand(tmp_path):
     ]
     columns = ["name", "value", "low", "high", "p", "correction", "what"]
     bundle.numbers(pd.DataFrame(rows, columns=columns))
-    bundle.document([])
+    write(bundle)
     text = (tmp_path / "demo" / "numbers.tex").read_text()
     wanted = {
         "CleanAUC": "0.960", "CleanAUCLow": "0.944", "CleanAUCHigh": "0.975",
@@ -198,7 +199,7 @@ def test_names_of_one_macro_are_refused_and_nothing_is_written(tmp_path):
     bundle = Bundle(tmp_path / "run", "05")
     bundle.numbers(numbers(**{"x": 1.0, "x low": 1.0}).assign(low=0.5, high=1.5))
     with pytest.raises(ValueError, match=r"'x' and 'x low' both give the macro \\medrobXLow"):
-        bundle.document([])
+        write(bundle)
     assert not (tmp_path / "run").exists()
 
 
@@ -218,6 +219,6 @@ def test_the_macro_of_a_p_value_names_its_correction(tmp_path):
     assert found["four"]["PHolm"] == "not defined" and found["six"] == {"": "not shown"}
     bundle = Bundle(tmp_path, "05")
     bundle.numbers(pd.DataFrame(rows, columns=columns))
-    text = bundle.document([]).read_text()
+    text = write(bundle).read_text()
     assert r"\medrobOnePHolm{} (Holm)" in text and r"\medrobThreePRaw{} (uncorrected)" in text
     assert r"\newcommand{\medrobThreePRaw}" in (tmp_path / "numbers.tex").read_text()

@@ -125,20 +125,33 @@ def test_formulas_become_mathml_and_code_does_not():
 
 
 def exported(run, stage, *names):
+    """Let a finished stage write tables for the thesis."""
     bundle = thesis.Bundle(run.figures, stage)
     for name in names:
         bundle.table(pd.DataFrame({"a": [1]}), name)
-    bundle.document(STAGES)
+    bundle.numbers(pd.DataFrame([{"name": stage, "value": 0.5, "low": 0.4, "high": 0.6, "what": "a number"}]))
+    stages = run.record["stages"]
+    entry = stages[stage] | {"thesis": bundle.notes}
+    bundle.document(stages | {stage: entry})
+    run.keep(stage, entry)
 
 
-def test_verify_names_what_is_missing_altered_or_mixed(capsys):
-    assert verify(Run("none")) == [f"{Run('none').path('run.json')} records no finished stage"]
+@pytest.fixture
+def whole():
+    """A run of all stages with figures and stamps."""
     run = make("one")
     for stage in STAGES:
         exported(run, stage, f"{stage}_a", f"{stage}_b")
         made = checksum(run.path("notebooks", f"{stage}.ipynb"))
         run.path("stamps").mkdir(exist_ok=True)
         run.path("stamps", f"{stage}.ipynb").write_text(f"{made} key\n")
+    return run
+
+
+def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
+    run = whole
+    assert verify(Run("none")) == [f"{Run('none').path('run.json')} records no finished stage"]
+    (run.figures / "thesis.aux").write_text("of LaTeX")
     assert main(["verify", "one"]) == 0 and main(["verify", str(run.folder)]) == 0
     assert "all files are those that were made" in capsys.readouterr().out
     for path in (run.figures / "03_test_a.csv", run.figures / "numbers.tex", run.path("drift.parquet")):
@@ -146,22 +159,47 @@ def test_verify_names_what_is_missing_altered_or_mixed(capsys):
     for path in (run.figures / "03_test_b.tex", run.path("model.json"), run.path("notebooks/03_test.ipynb")):
         path.unlink()
     notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
+    (run.figures / "of_another.pdf").write_text("x")
+    run.path("corrupted").mkdir()
+    run.path("corrupted", "fog.npz").write_text("x")
     record = run.path("run.json").read_text()
     run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
     problems = [
         "the entry of 01_augment in run.json was altered",
         "model.json is missing; notebook 02_train makes it",
         "runs/one/notebooks/03_test.ipynb is missing",
-        "drift.parquet was changed after 04_heatmaps wrote it",
-        "runs/one/notebooks/04_heatmaps.ipynb was changed after it was made",
         "figures/one/03_test_a.csv was changed after it was made",
         "figures/one/03_test_b.tex is missing; notebook 03_test makes it",
+        "drift.parquet was changed after 04_heatmaps wrote it",
+        "runs/one/notebooks/04_heatmaps.ipynb was changed after it was made",
         "figures/one/numbers.tex was changed after it was made",
+        "runs/one/corrupted/fog.npz is not in the record of the run",
+        "figures/one/of_another.pdf is not in the record of the run",
     ]
     assert all(told.startswith(words) for told, words in zip(verify(run), problems, strict=True))
     assert main(["verify", "one"]) == 1 and "model.json is missing" in capsys.readouterr().out
-    shutil.rmtree(run.figures)
-    assert "figures/one holds nothing of 03_test; run notebook 03_test again" in verify(run)
+
+
+@pytest.mark.parametrize(("old", "new"), [('"checksum"', '"was"'), ('"0.500"', '"0.900"'), ("a number", "n")])
+def test_an_altered_record_is_noticed_wherever_it_is(whole, old, new):
+    record = whole.path("run.json").read_text()
+    assert old in record
+    whole.path("run.json").write_text(record.replace(old, new, 1))
+    assert any("in run.json was altered" in problem for problem in verify(whole))
+
+
+def test_figures_or_the_folder_of_another_run_in_place_are_noticed(whole):
+    other = make("two", seed=1)
+    for stage in STAGES:
+        exported(other, stage, f"{stage}_a", f"{stage}_c")
+    shutil.rmtree(whole.figures)
+    shutil.copytree(other.figures, whole.figures)
+    problems = verify(whole)
+    assert any("figures/one/03_test_b.csv is missing" in problem for problem in problems)
+    assert any("figures/one/03_test_c.csv is not in the record" in problem for problem in problems)
+    shutil.rmtree(whole.folder)
+    shutil.copytree(other.folder, whole.folder)
+    assert "is that of run 'two': the folder was replaced" in verify(whole)[0]
 
 
 def test_a_comparison_is_a_run_of_its_own():

@@ -1,7 +1,7 @@
 """All runs at a glance, and whether the files of a run are those that were made."""
 
-import json
-from collections.abc import Iterator, Mapping
+import hashlib
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +9,10 @@ import pandas as pd
 from medrob.data import load_run
 from medrob.files import checksum, home
 from medrob.run import STAGES, Run, entry_checksum
+from medrob.thesis import checksums, documents
 
+# What lies in a run folder beside the files that its record names: of Snakemake, of work that goes on.
+WORK = ("stamps/", "notebooks/", "shares/", "tensorboard/", "checkpoint.pt")
 PARTIAL = ".partial.ipynb"  # how a notebook is called until it is whole
 
 
@@ -53,45 +56,38 @@ def _state(run: Run) -> str:
 
 
 def verify(run: Run) -> list[str]:
-    """What is missing or altered in a run, in words: of its tables, executed notebooks and data, and of the
-    figures and tables for the thesis.
+    """What is missing, altered or foreign in a run, in words: of its record, tables, executed notebooks and
+    data, and of the figures and tables for the thesis.
     """
-    stages = run.record["stages"]
+    record, problems = run.record, []
+    stages = record["stages"]
     if not stages:
         return [f"{run.path('run.json')} records no finished stage"]
-    problems = []
+    if record.get("run") != run.name:
+        problems.append(
+            f"{run.path('run.json')} is that of run {record.get('run')!r}: the folder was replaced"
+        )
+    own, figures, texts = {"run.json"}, set(), documents(stages, run.name)
     for stage, entry in stages.items():
         if entry.get("checksum") != entry_checksum(entry):
             problems.append(f"the entry of {stage} in run.json was altered; {run.advice(stage)}")
         problems += run.problems(stage)
         stamp, notebook = run.path("stamps", f"{stage}.ipynb"), f"notebooks/{stage}.ipynb"
         made = {notebook: stamp.read_text().split(" ")[0]} if stamp.exists() else {}  # else executed by hand
-        problems += _altered(run.folder, made, run.advice(stage))
-    problems += _exported(run.figures, set(stages))
+        problems += _altered(run.folder, made | entry.get("exports", {}), run.advice(stage))
+        problems += _altered(run.figures, checksums(entry), f"notebook {stage} makes it")
+        own |= {*entry.get("files", {}), *entry.get("exports", {})}
+        figures |= set(checksums(entry))
+    made = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    problems += _altered(run.figures, made, "any notebook writes it anew")
+    problems += _foreign(run.folder, own, WORK)
+    problems += _foreign(run.figures, figures | set(texts), ("thesis.",))  # what LaTeX makes of thesis.tex
     for split in run.data["splits"] if "01_augment" in stages else ():
         try:
             load_run(run, split)
         except (ValueError, TypeError, OSError, KeyError) as error:
             problems.append(f"data: {error}")
     return problems
-
-
-def _exported(folder: Path, stages: set[str]) -> Iterator[str]:
-    """What is missing or altered of the figures and tables for the thesis."""
-    for part in sorted(folder.glob("parts/*.json")):
-        try:
-            note = json.loads(part.read_text(encoding="utf-8"))
-            files, stage = dict(note["files"]), note["stage"]
-        except (ValueError, KeyError, TypeError):
-            yield f"{part} is damaged; delete it and run its notebook again"
-            continue
-        stages = stages - {stage}
-        yield from _altered(folder, files, f"notebook {stage} makes it")
-    for stage in sorted(stages):
-        yield f"figures/{folder.name} holds nothing of {stage}; run notebook {stage} again"
-    sums = folder / "parts" / "document.sha256"
-    lines = sums.read_text().splitlines() if sums.exists() else []
-    yield from _altered(folder, dict(line.split()[::-1] for line in lines), "the last notebook writes it")
 
 
 def _altered(folder: Path, files: Mapping[str, str], advice: str) -> Iterator[str]:
@@ -101,3 +97,11 @@ def _altered(folder: Path, files: Mapping[str, str], advice: str) -> Iterator[st
             yield f"{where} is missing; {advice}"
         elif checksum(folder / name) != made:
             yield f"{where} was changed after it was made (its checksum differs); {advice}"
+
+
+def _foreign(folder: Path, known: Collection[str], work: tuple[str, ...]) -> Iterator[str]:
+    """Files of a folder that the record does not name, nor are of the work on it."""
+    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
+        name = file.relative_to(folder).as_posix()
+        if name not in known and not name.startswith((".", *work)):
+            yield f"{folder.parent.name}/{folder.name}/{name} is not in the record of the run; move it away"

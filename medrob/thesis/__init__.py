@@ -1,5 +1,5 @@
 """What a thesis takes over: figures with captions, LaTeX tables, numbers as macros, and one document."""
 
-from medrob.thesis.bundle import CAPTIONS, Bundle, context
+from medrob.thesis.bundle import CAPTIONS, Bundle, checksums, context, documents
 
-__all__ = ["CAPTIONS", "Bundle", "context"]
+__all__ = ["CAPTIONS", "Bundle", "checksums", "context", "documents"]

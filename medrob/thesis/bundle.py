@@ -6,7 +6,6 @@ What is printed of each figure and table stands in ``texts.toml``.
 import contextlib
 import hashlib
 import io
-import json
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -18,11 +17,13 @@ from matplotlib.figure import Figure
 
 from medrob.figures import TEXTWIDTH, word
 from medrob.files import atomic
-from medrob.thesis.latex import documents, escape, file_name, quoted
+from medrob.thesis.latex import documents as latex_documents
+from medrob.thesis.latex import escape, file_name, quoted
 from medrob.thesis.latex_table import latex_table
 
 TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
 CAPTIONS: dict[str, str] = TEXTS["figures"]
+Entry = Mapping[str, Any]  # what a record says of a stage
 # No dates and no versions in the files: the same figure gives the same bytes.
 METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
@@ -145,35 +146,29 @@ class Bundle:
         self._numbers |= {entry["name"]: entry for entry in quoted(numbers)}
         self._put("numbers", self.stage, {}, entries=list(self._numbers.values()))
 
-    def document(self, stages: Collection[str], textwidth: float = TEXTWIDTH) -> Path:
-        """Write the parts of this stage, and put those of all stages together: the path of ``thesis.tex``.
+    @property
+    def notes(self) -> dict[str, dict[str, Any]]:
+        """What the record keeps of every part: its kind, its files with their checksums, its caption."""
+        return {key: note for key, (note, _) in self._parts.items()}
 
-        ``captions.tex``, ``numbers.tex`` and ``thesis.tex`` are made anew. stages: whose parts count besides
-        this stage's: those that the record of the run holds.
+    def document(self, stages: Mapping[str, Entry], before: Entry | None = None) -> None:
+        """Write the parts of this stage, and the captions, numbers and ``thesis.tex`` of all stages.
+
+        Args:
+            stages: the entries of the run's record, with that of this stage (`notes` under "thesis").
+            before: the earlier entry of this stage; files of its parts that are not made again are removed.
 
         Raises:
-            ValueError: two names give the same macro, or a part is damaged; nothing was changed.
+            ValueError: two names give the same macro; nothing was changed.
             OSError: the folder cannot be written; nothing was changed.
         """
-        old = {file.stem: _read(file) for file in sorted(self.folder.glob("parts/*.json"))}
-        parts = {key: part for key, part in old.items() if part["stage"] in set(stages) - {self.stage}}
-        files: dict[str, bytes] = {}
-        for key, (part, content) in self._parts.items():
-            note = json.dumps(part, indent=1, sort_keys=True, ensure_ascii=False) + "\n"
-            files |= {**content, f"parts/{key}.json": note.encode()}
-            parts[key] = json.loads(note)
-        texts = documents([parts[key] for key in sorted(parts)], self.folder.name, textwidth)
-        files |= {name: text.encode() for name, text in texts.items()}
-        sums = "".join(f"{hashlib.sha256(files[name]).hexdigest()}  {name}\n" for name in texts)
-        files["parts/document.sha256"] = sums.encode()
+        files = {name: data for _, content in self._parts.values() for name, data in content.items()}
+        files |= {name: text.encode() for name, text in documents(stages, self.folder.name).items()}
         with contextlib.ExitStack() as stack:  # all files or none
             for name, data in files.items():
                 stack.enter_context(atomic(self.folder / name)).write_bytes(data)
-        for key, part in old.items():
-            if part["stage"] == self.stage:
-                for name in {*part["files"], f"parts/{key}.json"} - set(files):
-                    (self.folder / name).unlink(missing_ok=True)
-        return self.folder / "thesis.tex"
+        for name in set(checksums(before or {})) - set(files):
+            (self.folder / name).unlink(missing_ok=True)
 
     def _file(self, kind: str, name: str) -> str:
         """The file's name without its ending; refuses a name that another one has taken."""
@@ -190,12 +185,14 @@ class Bundle:
         self._parts[f"{kind}-{file}"] = part, files
 
 
-def _read(file: Path) -> dict[str, Any]:
-    """A part's note; a ValueError that names the file if it is damaged, or names files elsewhere."""
-    try:
-        part = json.loads(file.read_text(encoding="utf-8"))
-        if f"{part['kind']}-{part['file']}" != file.stem or any({*"/\\"} & {*name} for name in part["files"]):
-            raise ValueError("it names other files")
-        return part | {"stage": part["stage"]}
-    except (ValueError, KeyError, TypeError) as error:
-        raise ValueError(f"{file} is damaged ({error}); delete it and run its notebook again") from None
+def checksums(entry: Entry) -> dict[str, str]:
+    """The files of a stage in the figures folder, by its entry in the record, and their checksums."""
+    files = [item for note in entry.get("thesis", {}).values() for item in note["files"].items()]
+    return {name: made for name, made in files if Path(name).name == name}  # none elsewhere
+
+
+def documents(stages: Mapping[str, Entry], run: str) -> dict[str, str]:
+    """What ``captions.tex``, ``numbers.tex`` and ``thesis.tex`` say, by the entries of a record."""
+    notes = {key: note for entry in stages.values() for key, note in entry.get("thesis", {}).items()}
+    width = stages.get("05_analysis", {}).get("parameters", {}).get("textwidth", TEXTWIDTH)
+    return latex_documents([notes[key] for key in sorted(notes)], run, width)
