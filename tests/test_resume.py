@@ -1,5 +1,6 @@
 """A training that was cut off goes on as if it had not been, or says why it cannot."""
 
+import hashlib
 import pickle
 import signal
 import subprocess
@@ -143,9 +144,20 @@ def test_damaged_and_hostile_checkpoints(blobs, tmp_path):
     file, trap = tmp_path / "checkpoint.pt", tmp_path / "sprung"
     whole = file.read_bytes()
     torch.save({"arguments": Evil(trap)}, tmp_path / "evil.pt")
-    for content in (b"", whole[:1000], pickle.dumps(Evil(trap)), (tmp_path / "evil.pt").read_bytes()):
+    torch.save({"arguments": {}}, tmp_path / "poor.pt")
+    evil, poor = ((tmp_path / name).read_bytes() for name in ("evil.pt", "poor.pt"))
+    flipped = [
+        whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), len(whole) // 40)
+    ]
+    signed = [
+        hashlib.sha256(content).digest() + content for content in (pickle.dumps(Evil(trap)), evil, poor)
+    ]
+    for content in (b"", whole[:1000], evil, *flipped, *signed):
         file.write_bytes(content)
-        with pytest.raises(ValueError, match=r"(?s)checkpoint.pt is damaged .* delete it to train from"):
+        with pytest.raises(
+            ValueError, match=r"checkpoint.pt is damaged: .*; delete it to train from"
+        ) as error:
             fit(blobs, epochs=1, folder=tmp_path)
+        assert "weights_only" not in str(error.value)
         assert file.read_bytes() == content
     assert not trap.exists()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
@@ -83,8 +84,9 @@ def fit(
             progress.set_postfix(loss=f"{rows[0]['loss']:.3f}", val_auc=f"{rows[1]['auc']:.3f}")
             if folder is not None:
                 held = {name: part.state_dict() for name, part in one_epoch.parts.items()}
-                with atomic(folder / CHECKPOINT) as file:
-                    torch.save({**state, **held, "arguments": arguments}, file)
+                torch.save({**state, **held, "arguments": arguments}, content := io.BytesIO())
+                with atomic(folder / CHECKPOINT) as file:  # its checksum first
+                    file.write_bytes(hashlib.sha256(content.getvalue()).digest() + content.getvalue())
     load_arrays(model, state["best"])
     model.cpu().eval()
     return pd.DataFrame(state["history"])
@@ -117,11 +119,17 @@ def _resume(folder: Path | None, arguments: dict[str, Any], parts: Mapping[str, 
     fresh = dict(epoch=0, best_value=[-float("inf")], stale=0, best={}, history=[], finished=False)
     if folder is None or not (file := folder / CHECKPOINT).exists():
         return fresh
+    data = file.read_bytes()
+    problem = "" if hashlib.sha256(data[32:]).digest() == data[:32] else "its checksum differs"
     try:
-        state = torch.load(file, map_location="cpu", weights_only=True)
-        before = state.pop("arguments")
-    except Exception as error:  # torch.load raises many kinds on a damaged file
-        raise ValueError(f"{file} is damaged ({error}); delete it to train from the beginning") from None
+        state = {} if problem else torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
+        if not problem and not {*fresh, *parts, "arguments"} <= set(state):
+            problem = "it lacks what a checkpoint holds"
+    except Exception:  # torch.load raises many kinds on what is not tensors and numbers
+        problem = "it holds something else than tensors and numbers, and was not opened"
+    if problem:
+        raise ValueError(f"{file} is damaged: {problem}; delete it to train from the beginning")
+    before = state.pop("arguments")
     differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
     if differ:
         was = ", ".join(f"{name} was {before.get(name)!r}" for name in differ)
