@@ -1,7 +1,5 @@
 """Augmentation of the training images: policies made of imgaug augmenters and of the corruptions."""
 
-from __future__ import annotations
-
 import ast
 import copy
 import operator

@@ -1,7 +1,5 @@
 """The general refusals: images that are not uint8, columns that a table lacks."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 
 import numpy as np

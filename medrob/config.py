@@ -5,8 +5,6 @@ another room can list (suites, methods) is named by ``"module:function"``, and l
 differs from its default.
 """
 
-from __future__ import annotations
-
 import difflib
 import re
 from collections.abc import Iterable, Mapping

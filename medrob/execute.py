@@ -5,8 +5,6 @@ file. Stamps are what Snakemake orders. They are small, so it compares their con
 and a failed notebook costs no table: Snakemake gives back the stamps, and never touches the files themselves.
 """
 
-from __future__ import annotations
-
 import json
 import os
 import sys

@@ -1,7 +1,5 @@
 """Where runs lie, and files that appear whole or not at all."""
 
-from __future__ import annotations
-
 import contextlib
 import hashlib
 import os
@@ -14,6 +12,13 @@ PROJECT = Path(__file__).resolve().parents[1]
 def home() -> Path:
     """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, or the project's own folder."""
     return Path(os.environ.get("MEDROB_HOME") or PROJECT).absolute()
+
+
+def exists(path: Path) -> bool:
+    """Whether something lies there; a name that is too long for the system is no error, nothing is there."""
+    with contextlib.suppress(OSError, ValueError):
+        return path.exists()
+    return False
 
 
 @contextlib.contextmanager

@@ -1,7 +1,5 @@
 """The computer: what a record says of it, its cores, and the progress bars on it."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import platform

@@ -1,12 +1,10 @@
 """What the stages of a study follow from: Snakemake compares its hash with that of the last time."""
 
-from __future__ import annotations
-
 import ast
 import contextlib
-import csv
 import hashlib
 import json
+import warnings
 from collections.abc import Iterator
 from functools import cache
 from importlib.util import find_spec
@@ -15,8 +13,8 @@ from typing import Any
 
 import yaml
 
-from medrob import augment, corruptions, study
-from medrob.files import checksum, home
+from medrob import augment, corruptions, data, study
+from medrob.files import checksum, exists, home
 from medrob.run import STAGES, Run
 
 PACKAGE = Path(__file__).parent
@@ -49,17 +47,17 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     """What the files of a stage follow from besides its own parameters and the stages before it."""
     first = of.members(run)[0]
     began, train = of.parameters(first, "01_augment"), of.parameters(first, "02_train")
-    data = {name: began[name] for name in DATA} | {"files": contents(began["dataset"])}
+    images = {name: began[name] for name in DATA} | {"files": contents(began["dataset"])}
     names = corruptions.names(began["suite"])
     suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
     network = {"arch": source_of(train["arch"]), "weights": contents(train["weights"])}
     network |= {"augmentation": corruptions.fingerprint(augment.corruptions_of(train["augment"]))}
     test = {"temperature": of.parameters(first, "03_test")["temperature"]}
     values = {
-        "01_augment": data | suite,
-        "02_train": data | network,
-        "03_test": data | suite,
-        "04_heatmaps": data | suite | test,
+        "01_augment": images | suite,
+        "02_train": images | network,
+        "03_test": images | suite,
+        "04_heatmaps": images | suite | test,
         "05_analysis": {},
     }
     return values[stage] | {"notebook": _cells(notebooks / f"{stage}.ipynb"), "code": _code(CODE[stage])}
@@ -111,18 +109,18 @@ def _code(rooms: tuple[str, ...]) -> str:
 
 
 def contents(path_or_name: str) -> str:
-    """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies.
-
-    A folder counts with all that is in it, a table with the files that it names.
-    """
+    """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies."""
     if not path_or_name:
         return ""
-    path = next((p for p in (Path(path_or_name), home() / path_or_name) if p.exists()), None)
+    path = next((p for p in (Path(path_or_name), home() / path_or_name) if exists(p)), None)
     if path is None:
         return "absent" if "/" in path_or_name or Path(path_or_name).suffix else ""
-    inside = path.rglob("*") if path.is_dir() else [path, *_named(path)]
-    found = sorted(file for file in inside if file.is_file())
-    return _together(found, path if path.is_dir() else path.parent)
+    try:
+        with warnings.catch_warnings(action="ignore"):  # of what is left out, as the notebook says
+            files = data.files(path)
+    except (ValueError, OSError) as error:  # the notebook refuses it; another mistake is another content
+        return hashlib.sha256(str(error).encode()).hexdigest()[:16]
+    return _together(files, path if path.is_dir() else path.parent)
 
 
 def source_of(arch: str) -> str:
@@ -147,33 +145,7 @@ def source_of(arch: str) -> str:
 def _together(files: list[Path], base: Path) -> str:
     """A hash of files and their names below a folder."""
     digest = hashlib.sha256()
-    for file in files:
+    for file, content in zip(files, data.contents(files), strict=True):
         name = file.relative_to(base) if file.is_relative_to(base) else file
-        changed = file.stat()
-        digest.update(f"{name} {_hash(file, changed.st_size, changed.st_mtime_ns)}\n".encode())
+        digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()[:16]
-
-
-@cache
-def _hash(file: Path, size: int, changed: int) -> str:
-    with file.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
-
-
-def _named(table: Path) -> list[Path]:
-    """The files that a CSV or Parquet file names, in any of its columns, beside itself."""
-    if table.suffix.lower() == ".csv":
-        with table.open(newline="", encoding="utf-8", errors="replace") as stream:
-            cells = {cell.strip() for row in csv.reader(stream) for cell in row}
-    elif table.suffix.lower() == ".parquet":
-        import pandas as pd
-
-        try:
-            frame = pd.read_parquet(table)
-        except (ValueError, OSError):  # damaged: its own bytes count, and the notebook says what is wrong
-            return []
-        cells = {cell for name in frame for cell in frame[name] if isinstance(cell, str)}
-    else:
-        return []
-    named = sorted(cell for cell in cells if cell and "\0" not in cell and len(cell) < 1000)
-    return [path for path in (table.parent / cell for cell in named) if path.is_file()]

@@ -408,20 +408,26 @@ def test_files_replaced_under_the_same_path_count(load, home):
         before = after
 
 
-def test_a_folder_and_a_table_count_with_their_files(tmp_path):
-    (tmp_path / "a" / "x").mkdir(parents=True)
-    (tmp_path / "a" / "x" / "1.png").write_bytes(b"1")
+def test_a_data_set_counts_with_all_files_that_are_read(tmp_path):
+    for name in ("a/x/1.png", "elsewhere/2.png"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_bytes(b"1")
+    (tmp_path / "a" / "y").symlink_to(tmp_path / "elsewhere")  # a class folder that is a link
     table, parquet, damaged = (tmp_path / name for name in ("t.csv", "t.parquet", "d.parquet"))
-    table.write_text("file,label\na/x/1.png,0\nabsent.png,1\n")
-    pd.DataFrame({"file": ["a/x/1.png", "absent.png"], "label": [0, 1]}).to_parquet(parquet)
+    rows = pd.DataFrame({"file": ["a/x/1.png", "a/y/2.png"], "label": [0, 1]})
+    rows.to_csv(table, index=False)
+    rows.to_parquet(parquet)
     damaged.write_bytes(b"PAR1")
     paths = [str(tmp_path / "a"), str(table), str(parquet)]
-    before = [plan.contents(path) for path in paths]
-    (tmp_path / "a" / "x" / "1.png").write_bytes(b"22")
-    after = [plan.contents(path) for path in paths]
-    assert not set(before) & set(after)
-    (tmp_path / "a" / "x" / "1.png").rename(tmp_path / "a" / "x" / "2.png")
-    assert plan.contents(paths[0]) not in (before[0], after[0])
+    seen = [[plan.contents(path) for path in paths]]
+    for file in (tmp_path / "a/x/1.png", tmp_path / "elsewhere/2.png"):
+        times = file.stat()
+        file.write_bytes(b"2")  # of the same size, and then of the same time
+        os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+        seen.append([plan.contents(path) for path in paths])
+    (tmp_path / "a/x/1.png").rename(tmp_path / "a/x/2.png")
+    seen.append([plan.contents(paths[0]), "", ""])
+    assert all(len(set(values)) == len(values) for values in zip(*seen, strict=True))
     assert len(plan.contents(str(damaged))) == 16
     assert [plan.contents(name) for name in ("", "pneumoniamnist", "absent.npz")] == ["", "", "absent"]
 

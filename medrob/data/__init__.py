@@ -1,7 +1,5 @@
 """Data sets: the phantom, MedMNIST by name, one's own files, folders and tables."""
 
-from __future__ import annotations
-
 import re
 from pathlib import Path
 
@@ -9,10 +7,22 @@ import numpy as np
 
 from medrob.data import decode, listing, npz, phantom
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
-from medrob.files import home
+from medrob.data.decode import contents
+from medrob.files import exists, home
 from medrob.run import Run
 
-__all__ = ["OPTIONS", "SPLITS", "TASKS", "ImageDataset", "describe", "find", "load", "load_run"]
+__all__ = [
+    "OPTIONS",
+    "SPLITS",
+    "TASKS",
+    "ImageDataset",
+    "contents",
+    "describe",
+    "files",
+    "find",
+    "load",
+    "load_run",
+]
 
 FORMATS = (".npz", ".csv", ".parquet")
 OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable")  # of `load`, as notebook 01 gives them
@@ -60,6 +70,15 @@ def load(
     return subset(whole[(rows["split"] == split).to_numpy()], limit, seed)
 
 
+def files(path: Path) -> list[Path]:
+    """The files of a data set at a path: those that `load` would read, a table itself among them."""
+    if not path.is_dir() and path.suffix.lower() not in (".csv", ".parquet"):
+        return [path]
+    rows, _, _ = listing.of_folder(path) if path.is_dir() else listing.of_table(path)
+    named = [file for column in ("file", "mask") if column in rows for file in rows[column] if file]
+    return named if path.is_dir() else [path, *named]
+
+
 def load_run(run: Run, split: str) -> ImageDataset:
     """A split of the data that a run was begun with; a ValueError if they are no longer the same."""
     dataset = load(split=split, **run.data["parameters"])
@@ -80,13 +99,14 @@ def find(dataset: str) -> Path | None:
         return None
     if dataset in npz.MEDMNIST:
         return None
-    for path in (Path(dataset), home() / dataset) if dataset else ():
+    for path in filter(exists, (Path(dataset), home() / dataset) if dataset else ()):
         if path.is_dir() or (path.is_file() and path.suffix.lower() in FORMATS):
             return path
         if path.is_file():
             raise ValueError(f"dataset={dataset!r}: give an .npz, a .csv or .parquet table, or a folder")
     if "/" in dataset or Path(dataset).suffix:
-        raise FileNotFoundError(f"no file or folder {dataset!r}, neither in {Path.cwd()} nor in {home()}")
+        name = dataset if len(dataset) < 300 else f"{dataset[:40]}... ({len(dataset)} characters)"
+        raise FileNotFoundError(f"no file or folder {name!r}, neither in {Path.cwd()} nor in {home()}")
     raise ValueError(
         f"dataset={dataset!r} is unknown; give 'phantom', the path of an .npz file in MedMNIST layout, of a "
         f"folder of class folders or of a table (.csv, .parquet), or one of {', '.join(npz.MEDMNIST)}"

@@ -3,8 +3,6 @@
 A set is decoded once, on all cores, into memory-mapped files below ``data/cache``.
 """
 
-from __future__ import annotations
-
 import contextlib
 import functools
 import hashlib
@@ -24,7 +22,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, TiffImagePlugin
 
-from medrob.files import atomic, home
+from medrob.files import atomic, checksum, exists, home
 from medrob.machine import bar, cores
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
@@ -206,15 +204,44 @@ def gather(name: str, rows: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.
     return mapped(file)
 
 
+def contents(files: Sequence[Path | None]) -> list[str | None]:
+    """The SHA-256 of files; None where there is none.
+
+    A file is read once: its hash is kept in the cache, and holds as long as its inode, size, time of change
+    and time of the last change of its state, which no program can set, are the same.
+    """
+    store = cache() / "contents.json"
+    try:
+        known = json.loads(store.read_text())
+    except (OSError, ValueError):  # not there, or cut off
+        known = {}
+    found: list[str | None] = []
+    changed = False
+    for file in files:
+        if file is None or not exists(file):
+            found.append(None)
+            continue
+        state = file.stat()
+        now = [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
+        name = str(file.absolute())
+        if known.get(name, [])[:-1] != now:
+            known[name], changed = [*now, checksum(file)], True
+        found.append(known[name][-1])
+    with contextlib.suppress(OSError):  # without it, files are read again next time
+        if changed:
+            with atomic(store) as part:
+                part.write_text(json.dumps(known))
+    return found
+
+
 def decoded(
     rows: pd.DataFrame, source: Path, size: int, channels: int, skip_unreadable: bool
 ) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
     """A listing, its images uint8 (N, H, W, C) and masks bool (N, H, W): from the cache, or decoded now."""
     files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
     known = list(itertools.chain(files, *masks))
-    states = [file.stat() if file and file.exists() else None for file in known]
     made_of = [VERSION, source.absolute(), size, channels, skip_unreadable, list(map(str, known))]
-    made_of += [state and (state.st_size, state.st_mtime_ns) for state in states]
+    made_of += contents(known)
     base = f"{source.stem}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
     report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
     places = places[: 1 + len(masks)]

@@ -5,8 +5,6 @@ ones), split ("train", "val", "test", or "" where it is still to be made), and i
 patient) and mask (a `Path` or None). With it come the class names and the task, as in `ImageDataset`.
 """
 
-from __future__ import annotations
-
 import os
 import re
 import warnings

@@ -1,7 +1,5 @@
 """Arrays in MedMNIST's layout, {train,val,test}_{images,labels}; MedMNIST v2 (Yang et al. 2023) by name."""
 
-from __future__ import annotations
-
 import hashlib
 import shutil
 import warnings

@@ -1,7 +1,5 @@
 """Networks by name, and networks of one's own: built, written into the run folder and read from it."""
 
-from __future__ import annotations
-
 import difflib
 import json
 from collections.abc import Sequence

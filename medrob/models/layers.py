@@ -1,7 +1,5 @@
 """Layers worth explaining, of any network."""
 
-from __future__ import annotations
-
 import contextlib
 import copy
 import math

@@ -1,7 +1,5 @@
 """What every network is here: its first layer normalises, so clean and corrupted images are treated alike."""
 
-from __future__ import annotations
-
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from typing import Any

@@ -1,7 +1,5 @@
 """One pass through any network: in eval mode, its input made ready, its layers' outputs collected as maps."""
 
-from __future__ import annotations
-
 import contextlib
 from collections.abc import Iterator, Mapping
 from functools import partial

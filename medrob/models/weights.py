@@ -1,9 +1,8 @@
 """Weights from elsewhere: torchvision's and timm's by name, safetensors, or a state_dict without code."""
 
-from __future__ import annotations
-
 import difflib
 import json
+import pickle
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -15,7 +14,7 @@ import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from medrob.files import home
+from medrob.files import exists, home
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
 WRAPPED = ("state_dict", "model_state_dict", "model", "net")  # keys under which training scripts keep weights
@@ -36,7 +35,7 @@ class Weights:
 def find(weights: str, arch: str) -> Path | str:
     """The file of weights, here or in the project's folder, or their name without what stands before it."""
     for file in (Path(weights), home() / weights):
-        if file.is_file():
+        if exists(file) and file.is_file():
             return file
     known: list[str] = []
     if arch.startswith(TIMM):
@@ -71,6 +70,8 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             raise ValueError("no arrays by name")
         return Weights(dict(found), file.name)
     except Exception as error:  # torch.load raises many kinds on a damaged file
+        if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
+            error = ValueError("it was not opened")
         raise ValueError(
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code); save model.state_dict(), best with safetensors ({error})"

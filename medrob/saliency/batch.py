@@ -1,7 +1,5 @@
 """What is explained and how: a batch of images, the choices of the methods, and their random numbers."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 

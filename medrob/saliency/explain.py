@@ -1,7 +1,5 @@
 """The public functions: images in, maps out, and what is done to maps: normalisation, ranks, enlargement."""
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal

@@ -4,8 +4,6 @@ Shapes: A and g are (N, K, h, w), maps (N, h, w). A map is raw: before the ReLU,
 that runs several times in a forward pass, the last output is explained.
 """
 
-from __future__ import annotations
-
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 

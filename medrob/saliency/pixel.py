@@ -3,8 +3,6 @@
 Where a method needs a picture without content, that is black (0).
 """
 
-from __future__ import annotations
-
 import copy
 import warnings
 from collections.abc import Callable, Sequence

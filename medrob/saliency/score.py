@@ -3,8 +3,6 @@
 A job is one image with one channel: jobs of all images run together, in chunks. No gradient is used.
 """
 
-from __future__ import annotations
-
 import contextlib
 import itertools
 from collections import Counter

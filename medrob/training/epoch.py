@@ -1,7 +1,5 @@
 """One epoch: a pass over the training images, one over the validation images, and what they cost."""
 
-from __future__ import annotations
-
 import math
 import time
 from collections import deque

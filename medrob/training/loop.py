@@ -1,7 +1,5 @@
 """Training: early stopping on the validation split, a checkpoint after every epoch."""
 
-from __future__ import annotations
-
 import hashlib
 import io
 import warnings
