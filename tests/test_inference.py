@@ -1,12 +1,14 @@
 """Prediction: probabilities of images, and of a data set under conditions."""
 
+import functools
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from sklearn import metrics as sk
 
-from medrob import evaluation, models
+from medrob import drift, evaluation, models, saliency
 from medrob.corruptions import CLEAN
 from medrob.data import ImageDataset
 from medrob.evaluation import predict, predict_conditions, score
@@ -41,8 +43,31 @@ def test_predict_refuses_what_would_give_wrong_numbers(network, tiny):
         predict(network, np.zeros((2, 28, 28, 1)))
     with torch.no_grad():
         network.backbone.fc.weight[0, 0] = float("nan")
-    with pytest.raises(ValueError, match="NaN or infinite outputs; its weights are damaged"):
-        predict(network, tiny.images[:2])
+    everywhere = (
+        lambda: predict(network, tiny.images[:2]),
+        lambda: saliency.explain(network, tiny.images[:2], methods=["gradcam"]),
+        lambda: saliency.explain(network, tiny.images[:2], methods=["scorecam"]),
+        lambda: drift.measure(drift.Explainer(network, ["gradcam"]), tiny[:2], [("contrast", 3)]),
+    )
+    for call in everywhere:
+        with pytest.raises(ValueError, match="NaN or infinite outputs; its weights are damaged"):
+            call()
+
+
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (torch.nn.Softmax(1), "probabilities, on which softmax would be taken again; give the logits"),
+        (torch.nn.Linear(3, 1), "one logit; give two, one a class"),
+        (torch.nn.Flatten(0), r"\(6,\) for 2 images; give logits \(2, classes\) as one tensor"),
+    ],
+)
+def test_what_a_network_gives_is_judged_alike_everywhere(head, message):
+    own = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(16, 3), head)
+    images = np.arange(32, dtype=np.uint8).reshape(2, 4, 4, 1)
+    for call in (predict, functools.partial(saliency.explain, methods=["saliency"])):
+        with pytest.raises(ValueError, match=f"Sequential gives {message}"):
+            call(own, images)
 
 
 def test_predict_conditions(network, tiny):

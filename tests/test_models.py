@@ -181,8 +181,8 @@ def own(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("one_more", r"gives \(2, 4\) for 2 images; it must give logits \(2, 3\), one for each class"),
-        ("pair", r"gives tuple for 2 images; it must give logits \(2, 3\)"),
+        ("one_more", r"gives \(2, 4\) for 2 images; give logits \(2, 3\) as one tensor, one for each class"),
+        ("pair", r"gives tuple for 2 images; give logits \(2, 3\)"),
         ("fixed", r"does not take images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
     ],
 )

@@ -203,7 +203,7 @@ class Rounded(torch.autograd.Function):
 STOPS = {
     "detach": lambda logits: logits.detach(),
     "numpy": lambda logits: torch.from_numpy(logits.detach().numpy() + 1),
-    "argmax": lambda logits: nn.functional.one_hot(logits.argmax(1), 3).float(),
+    "argmax": lambda logits: nn.functional.one_hot(logits.argmax(1), 3) * 5.0,
     "rounded": Rounded.apply,
 }
 
@@ -264,7 +264,7 @@ Pair = namedtuple("Pair", ["logits", "aux"])
 @pytest.mark.parametrize("method", ["gradcam", "scorecam"])
 def test_networks_that_give_no_logits(head, came, method):
     with pytest.raises(
-        ValueError, match=rf"Net gives {came} for 3 images; saliency needs logits \(N, classes\)"
+        ValueError, match=rf"Net gives {came} for 3 images; give logits \(3, classes\) as one tensor"
     ):
         maps_of(Net(head=head), [method])
 
@@ -348,7 +348,7 @@ def test_maps_of_the_input_need_no_layers(tiny):
     explainer = drift.Explainer(Plain(), ["saliency"])
     assert len(drift.measure(explainer, tiny[:2], [("contrast", 3)])) == 2
     trust.scale(explainer, tiny.images[:2])
-    with pytest.raises(ValueError, match="a binary classifier needs two"):
+    with pytest.raises(ValueError, match="gives one logit; give two, one a class"):
         explain(nn.Sequential(nn.Flatten(), nn.Linear(784, 1)), tiny.images[:2], methods=["saliency"])
     with pytest.raises(ValueError, match="no layers"):
         explain(Plain(), tiny.images[:2], methods=["gradcam"])

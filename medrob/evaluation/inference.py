@@ -11,7 +11,7 @@ from medrob.check import check_images
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
 from medrob.machine import bar
-from medrob.models import activate, evaluating, memory_order, ordered, pick_device, place
+from medrob.models import activate, check_logits, evaluating, memory_order, ordered, pick_device, place
 
 
 def predict(
@@ -32,12 +32,11 @@ def predict(
         for i in range(0, len(images), batch_size):
             x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
             x = ordered(x.to(weights.dtype), memory_order(model, where))
-            p = activate(model(x).float(), config.get("task", "multiclass"))
+            check_logits(logits := model(x), type(model).__name__, len(x))
+            p = activate(logits.float(), config.get("task", "multiclass"))
             if i == 0:  # what is kept of each batch would lie between its images in memory, which then grows
                 probabilities = np.empty((len(images), p.shape[1]), np.float32)
             probabilities[i : i + batch_size] = p.cpu().numpy()
-    if not np.isfinite(probabilities).all():
-        raise ValueError("the network gives NaN or infinite outputs; its weights are damaged, train it again")
     return probabilities
 
 

@@ -6,5 +6,13 @@ from medrob.models.layers import NO_MAPS, cam_layers, layer_shapes, named_layers
 from medrob.models.network import RESNETS, Classifier, Normalise, ResNet, activate, pick_device, place
 
 from medrob.models.network import memory_order, ordered  # isort: skip
-from medrob.models.passes import as_input, channel_axis, evaluating, forward, map_output, to_maps
+from medrob.models.passes import (
+    as_input,
+    channel_axis,
+    check_logits,
+    evaluating,
+    forward,
+    map_output,
+    to_maps,
+)
 from medrob.models.weights import load_arrays

@@ -18,7 +18,7 @@ from medrob.config import Train
 from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
-from medrob.models.passes import evaluating
+from medrob.models.passes import check_logits, evaluating
 from medrob.models.weights import TIMM, adopt, find, load_arrays, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
@@ -223,9 +223,4 @@ def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classe
             logits = network(image)
     except Exception as error:  # whatever the network's own code raises
         raise ValueError(f"arch={arch!r} does not take images of shape {shape}: {error}") from error
-    found = tuple(logits.shape) if torch.is_tensor(logits) else type(logits).__name__
-    if found != (shape[0], classes):
-        raise ValueError(
-            f"arch={arch!r} gives {found} for {shape[0]} images; it must give logits {(shape[0], classes)}, "
-            "one for each class"
-        )
+    check_logits(logits, f"arch={arch!r}", shape[0], classes)

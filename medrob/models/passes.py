@@ -36,6 +36,28 @@ def as_input(model: nn.Module, x: Tensor) -> Tensor:
     return ordered(x, memory_order(model, x.device))
 
 
+def check_logits(given: object, name: str, images: int, classes: int | None = None) -> None:
+    """Refuse what a network gives for images unless it is finite logits (images, classes)."""
+    problem, advice = "", f"give logits ({images}, {classes or 'classes'}) as one tensor, one for each class"
+    if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != images:
+        problem = f"{_described(given)} for {images} images"
+    elif given.shape[1] == 1:
+        problem, advice = "one logit", "give two, one a class: torch.cat([-logit, logit], 1) / 2"
+    elif classes and given.shape[1] != classes:
+        problem = f"{tuple(given.shape)} for {images} images"
+    elif given.is_meta or not images:
+        return
+    elif not given.isfinite().all():
+        problem, advice = "NaN or infinite outputs", "its weights are damaged, train it again"
+    elif images > 1 and (given >= 0).all() and ((given.float().sum(1) - 1).abs() < 1e-4).all():
+        problem, advice = (
+            "probabilities, on which softmax would be taken again",
+            "give the logits before softmax",
+        )
+    if problem:
+        raise ValueError(f"{name} gives {problem}; {advice}")
+
+
 def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tuple[dict[str, Tensor], Tensor]:
     """What each layer gives, as it gives it, and the logits (N, classes), from one forward pass."""
     outputs: dict[str, Tensor] = {}
@@ -53,11 +75,7 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
         for name, module in layers.items():
             hooks.callback(module.register_forward_hook(partial(keep, name)).remove)
         logits = model(x)
-    if not isinstance(logits, Tensor) or logits.ndim != 2 or len(logits) != len(x):
-        raise ValueError(
-            f"{type(model).__name__} gives {_described(logits)} for {len(x)} images; saliency needs logits "
-            "(N, classes) as one tensor: let its forward return them alone, in eval mode"
-        )
+    check_logits(logits, type(model).__name__, len(x))
     missing = [layer for layer in layers if layer not in outputs]
     if missing:
         raise ValueError(f"layers={missing!r} do not run when the network does; leave them out")

@@ -98,11 +98,6 @@ def attribute(
             found, logits = Maps(), forward(model, x.clone(), {})[1]
     else:
         found, logits = cams(model, x, [method for method in methods if method in ONE_PASS], layers, targets)
-    if logits.shape[1] == 1:
-        raise ValueError(
-            f"{type(model).__name__} gives one logit; a binary classifier needs two here, one a class: "
-            "let its forward return torch.cat([-logit, logit], 1) / 2"
-        )
     noise = noise or Noise(settings.seed, range(len(x)))
     batch = Batch(model, x, classes(targets, logits), settings, noise)
     if SMOOTH in methods:
