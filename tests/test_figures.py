@@ -1,5 +1,7 @@
 """Figures drawn from small made-up tables: labels, every panel used, what is missing is said."""
 
+import io
+
 import matplotlib
 
 matplotlib.use("agg")
@@ -535,3 +537,12 @@ def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests
     marked = figures.drift_by_layer(mean[mean["severity"] == 5], note="", failed=failed)
     assert titles(marked) == ["Grad-CAM†", "LayerCAM"]
     assert figures.word("gradcam") == "Grad-CAM"  # nothing is remembered
+
+
+def test_names_of_classes_are_text_and_no_formula_and_fit():
+    figures.use_style()
+    names = (r"costs $\frac{ 5$", "w" * 230)
+    figure = figures.montage(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 0, 1]), names)
+    figure.savefig(io.BytesIO(), format="pdf")  # a formula that is none would raise
+    labels = [ax.get_ylabel() for ax in figure.axes if ax.get_ylabel()]
+    assert "$" in labels[0] and len(labels[1]) < 30

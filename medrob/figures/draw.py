@@ -14,7 +14,7 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties
+from matplotlib.font_manager import FontProperties, get_font_names
 from matplotlib.lines import Line2D
 from matplotlib.textpath import TextPath
 from seaborn.utils import relative_luminance
@@ -28,6 +28,10 @@ DRIFT = "drift: RMSE of maps (0-1)"
 VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
 Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every panel of a figure
 WORDS: dict[str, str] = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
+
+
+# Fonts for what STIX lacks; those that the system has are taken.
+CJK = {"Noto Sans CJK SC", "Noto Sans CJK JP", "Hiragino Sans GB", "Microsoft YaHei", "WenQuanYi Zen Hei"}
 
 
 class Drawing(Figure):
@@ -49,7 +53,8 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
     settings: Any = normal | small | {
         "figure.figsize": (textwidth / 72.27, 0.5 * textwidth / 72.27),
         "figure.dpi": 90, "savefig.dpi": 300, "figure.constrained_layout.use": True,
-        "font.family": "STIXGeneral", "mathtext.fontset": "stix",
+        "font.family": ["STIXGeneral", *sorted(CJK & set(get_font_names()))],
+        "mathtext.fontset": "stix", "text.parse_math": False,  # a dollar sign in the name of a class is one
         "axes.spines.top": False, "axes.spines.right": False, "axes.linewidth": 0.6,
         "lines.linewidth": 1.2, "lines.markersize": 4, "legend.frameon": False,
         "image.cmap": "gray", "image.interpolation": "nearest",
@@ -62,6 +67,11 @@ def word(name: str, failed: Failed = ()) -> str:
     """The label of a name: ``gaussian_noise`` -> ``gaussian noise``; a dagger marks a method that failed."""
     dagger = "†" * any(name == method for method, _ in failed)
     return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + dagger
+
+
+def short(name: str, most: int = 40) -> str:
+    """A name that fits into a figure: the middle of a long one is left out."""
+    return name if len(name) <= most else f"{name[: most - 10]}…{name[-8:]}"
 
 
 def layer_labels(layers: Sequence[str]) -> list[str]:
@@ -167,6 +177,7 @@ def finish(
     for ax in (() if handles else figure.axes) if axes is None else axes:
         for handle, label in zip(*ax.get_legend_handles_labels(), strict=True):
             found.setdefault(label, handle)
+    found = {short(label): handle for label, handle in found.items()}
     if found:
         size = mpl.rcParams["legend.fontsize"]
         paths = (TextPath((0, 0), label, prop=FontProperties(size=size)) for label in found)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, finish, grid, lines, looks, sized, word
+from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized, word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
 __all__ += ["montage", "performance", "reliability", "severity_curves"]
@@ -25,7 +25,9 @@ def montage(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
     for k in range(len(class_names)):
         member = labels[:, k] == 1 if labels.ndim == 2 else labels == k
         rows.append([*images[np.flatnonzero(member)[:8]], *[None] * 8][:8])
-    return draw.pictures(1.08, [fill(name, 12, break_long_words=False) for name in class_names], rows)[0]
+    return draw.pictures(
+        1.08, [fill(short(name, 22), 12, break_long_words=False) for name in class_names], rows
+    )[0]
 
 
 def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
@@ -52,7 +54,7 @@ def corruption_grid(
         ax.set_title(f"severity {severity}" if severity else "clean")
     for condition, ax in zip(chain(*rows), axes.flat, strict=True):
         ax.set_xlabel(f"{rmse[condition]:.1f}" if condition[1] else "", labelpad=1)
-    figure.suptitle(title, fontsize="medium")
+    figure.suptitle(short(title), fontsize="medium")
     figure.supxlabel("below each picture: RMSE against clean, grey levels (0-255)", fontsize="small")
     return figure
 
@@ -123,7 +125,10 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
         lines(ax, rows[rows["class"] == name], "corruption", "severity", looks(rows["corruption"]))
         if metric == "auc":
             draw.level(ax, 0.5, dotted=True)
-        ax.set(title="all classes" if name == "all" else name, xticks=range(int(rows["severity"].max()) + 1))
+        ax.set(
+            title="all classes" if name == "all" else short(name, 24),
+            xticks=range(int(rows["severity"].max()) + 1),
+        )
     return finish(figure, below="severity (0 = clean)", beside=word(metric))
 
 

@@ -6,6 +6,7 @@ What is printed of each figure and table stands in ``texts.toml``.
 import contextlib
 import hashlib
 import io
+import re
 import tomllib
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -102,8 +103,8 @@ class Bundle:
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:
         """Draw the figure as PDF and PNG (300 dots per inch); then show and close it.
 
-        In the name of the files all but letters, digits, ``-`` and ``+`` becomes ``_``; a name that gives the
-        file of another is refused. Without a caption, it is that in ``texts.toml``, or the name in words.
+        In the name of the files all but letters, digits, ``-`` and ``+`` becomes ``_``. Without a caption, it
+        is that in ``texts.toml``, or the name in words.
         """
         file = self._file("figure", name)
         files = {}
@@ -171,11 +172,11 @@ class Bundle:
             (self.folder / name).unlink(missing_ok=True)
 
     def _file(self, kind: str, name: str) -> str:
-        """The file's name without its ending; refuses a name that another one has taken."""
+        """The file's name without its ending; one like another ("a b", "A/b") gets a hash behind it."""
         file = file_name(name)
-        taken = self._names.setdefault(f"{kind}-{file}", name)
-        if taken != name:
-            raise ValueError(f"{kind}s {taken!r} and {name!r} would both be written to {file!r}; rename one")
+        alike = re.sub("[^a-z0-9]", "", file.lower())  # for LaTeX's macros, and where capitals do not count
+        if self._names.setdefault(f"{kind}-{alike}", name) != name:
+            file += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
         return file
 
     def _put(self, kind: str, file: str, files: Mapping[str, bytes], **facts: Any) -> None:

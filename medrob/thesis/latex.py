@@ -1,5 +1,6 @@
 """Numbers as plain text, plain text as LaTeX, macros that a text quotes, and a document of everything."""
 
+import hashlib
 import math
 import re
 import tomllib
@@ -61,8 +62,9 @@ def _ascii(name: str) -> str:
 
 
 def file_name(name: str) -> str:
-    """A name that every file system and LaTeX take: letters, digits, ``_``, ``-`` and ``+``."""
-    return re.sub(r"[^A-Za-z0-9_+-]+", "_", _ascii(name)).strip("_")
+    """A name that every file system and LaTeX take: up to 100 letters, digits, ``_``, ``-`` and ``+``."""
+    file = re.sub(r"[^A-Za-z0-9_+-]+", "_", _ascii(name)).strip("_")
+    return file if len(file) <= 100 else f"{file[:90]}-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
 
 
 def macro(name: str, prefix: str = "medrob") -> str:
