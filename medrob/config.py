@@ -97,6 +97,7 @@ Share = Annotated[str, _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many ther
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+RunName = Annotated[str, accepted("medrob.run:check_name")]
 Names = Annotated[list[str], AfterValidator(_different)]
 CAMS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 
@@ -110,7 +111,7 @@ class Parameters(BaseModel):
 class Augment(Parameters):
     """Notebook 01_augment."""
 
-    run: str = "demo"
+    run: RunName = "demo"
     "name of the run: its folder is data/runs/<run>"
     dataset: Annotated[str, accepted("medrob.data:find")] = "phantom"
     '"phantom", a MedMNIST name, or a path: an .npz, a folder of class folders, a table'
@@ -134,7 +135,7 @@ class Augment(Parameters):
 class Network(Parameters):
     """What notebook 02_train trains."""
 
-    run: str = "demo"
+    run: RunName = "demo"
     "name of the run: its folder is data/runs/<run>"
     arch: str = "resnet18"
     'one of medrob.models.architectures(), "timm:name", or your "package.module:function"'
@@ -183,7 +184,7 @@ class Recipe(Parameters):
     "stop after so many epochs without a better one; 0: never"
 
     @model_validator(mode="after")
-    def _rise_ends(self) -> Self:
+    def _go_together(self) -> Self:
         if self.warmup and self.warmup >= self.epochs:
             raise ValueError(f"warmup={self.warmup!r}: give less than epochs={self.epochs}")
         return self
@@ -228,7 +229,7 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
 class Test(Parameters):
     """Notebook 03_test."""
 
-    run: str = "demo"
+    run: RunName = "demo"
     "name of the run: its folder is data/runs/<run>"
     batch_size: Positive = 256
     "images a pass"
@@ -247,7 +248,7 @@ class Test(Parameters):
 class Heatmaps(Parameters):
     """Notebook 04_heatmaps."""
 
-    run: str = "demo"
+    run: RunName = "demo"
     "name of the run: its folder is data/runs/<run>"
     methods: Annotated[Names, listed("medrob.saliency:names")] = CAMS
     "of medrob.saliency.names()"
@@ -329,6 +330,15 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
             first.setdefault(str(problem["loc"][0]) if problem["loc"] else "", problem)
         for name, problem in first.items():
             yield name, _sentence(name, problem, model, other)
+        # What does not go together is looked for only where every value is right by itself, one at a time.
+        wrong = _together(str(first[""]["ctx"]["error"])) if "" in first else first
+        if rest := {name: value for name, value in other.items() if name not in wrong}:
+            yield from mistakes(model, rest) if len(rest) < len(other) else ()
+
+
+def _together(text: str) -> list[str]:
+    """The parameters that a sentence on what does not go together begins with, and speaks of."""
+    return re.findall(r"(\w+)=", text)[:1]
 
 
 def _sentence(

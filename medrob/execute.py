@@ -35,7 +35,7 @@ def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -
     stage, share = notebook.stem, str(parameters.get("share", "")).replace("/", "-of-")
     folder = run.path("notebooks")
     folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{stage}{share and '.'}{share}.partial.ipynb"
+    partial = folder / f"{f'{stage}.{share}' if share else stage}.partial.ipynb"
     source = notebook
     if share:
         source = folder / f"{stage}.{share}.ipynb"

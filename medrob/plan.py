@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 
-from medrob import augment, corruptions, data, study
+from medrob import augment, config, corruptions, data, study
 from medrob.files import checksum, exists, home
 from medrob.run import STAGES, Run
 
@@ -21,9 +21,12 @@ PACKAGE = Path(__file__).parent
 # The rooms of the package whose code a stage's files follow from. Corruptions count one by one.
 CODE = {
     "01_augment": ("data", "evaluation", "corruptions/apply", "corruptions/draws"),
-    "02_train": ("data", "models", "training", "augment"),
+    "02_train": ("data", "models", "training", "augment", "evaluation/metrics"),
     "03_test": ("data", "models", "evaluation", "corruptions/apply", "corruptions/draws"),
-    "04_heatmaps": ("data", "models", "evaluation", "corruptions/apply", "saliency", "drift", "trust"),
+    "04_heatmaps": (
+        *("data", "models", "evaluation/inference", "evaluation/distance", "evaluation/metrics"),
+        *("corruptions/apply", "saliency", "drift", "trust", "analysis/layout"),
+    ),
     "05_analysis": ("evaluation", "analysis", "words", "figures", "thesis"),
 }
 # What the images of a run follow from, of the parameters of 01_augment.
@@ -51,6 +54,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     names = corruptions.names(began["suite"])
     suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
     network = {"arch": source_of(train["arch"]), "weights": contents(train["weights"])}
+    network["recipe"] = config.RECIPES[train["recipe"]]
     network |= {"augmentation": corruptions.fingerprint(augment.corruptions_of(train["augment"]))}
     test = {"temperature": of.parameters(first, "03_test")["temperature"]}
     values = {

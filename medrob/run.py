@@ -44,6 +44,13 @@ NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 100  # characters of a run's name: every file system takes the file names built from it
 
 
+def check_name(name: str) -> None:
+    """Refuse what cannot be the name of a run: a path, too."""
+    Run(name)
+    if "/" in name:
+        raise ValueError(f"run={name!r}: give a name, not a path")
+
+
 class Run:
     """One run, by its name ("demo": the folder is data/runs/demo below `files.home`) or by its folder.
 

@@ -47,6 +47,9 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
     """
     known = config.STAGES[name].model_fields
     values = {parameter: namespace[parameter] for parameter in known if parameter in namespace}
+    absent = [parameter for parameter in known if parameter not in namespace]
+    if absent and "get_ipython" in namespace:  # a name mistyped in the cell itself leaves its parameter out
+        raise ValueError(f"{name}: the cell of parameters sets no {', '.join(absent)}; is a name mistyped?")
     return Stage(name, config.judge(name, injected() | values))
 
 
@@ -57,6 +60,7 @@ def injected() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for cell in cells:
         if cell.startswith("# Parameters\n"):
+            found = {}  # of a cell that was corrected and run again, the last counts
             for line in ast.parse(cell).body:
                 if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
                     with contextlib.suppress(ValueError):
@@ -199,15 +203,6 @@ class Stage:
         Returns:
             The entry: parameters, seconds, memory, checksums, notes, versions, git commit.
         """
-        if model is not None:
-            from medrob.models import save
-
-            save(model, self.results.folder)
-        for name, frame in tables.items():
-            self.results.save_table(name, frame)
-        if self._described:
-            with atomic(self.results.path("data.json")) as file:
-                file.write_text(json.dumps(self._described, indent=1) + "\n")
         if "device" in self._values and "torch" in sys.modules:
             from medrob.models import pick_device
 
@@ -223,7 +218,19 @@ class Stage:
             **machine_facts(),
         }
         entry["thesis"], stages = self._bundle.notes, self.results.record["stages"]
-        self._bundle.document(stages | {self.name: entry}, stages.get(self.name))
+        with contextlib.ExitStack() as files:  # all of them, or none
+            for name, frame in tables.items():
+                frame.to_parquet(
+                    files.enter_context(atomic(self.results.path(f"{name}.parquet"))), index=False
+                )
+            if self._described:
+                about = files.enter_context(atomic(self.results.path("data.json")))
+                about.write_text(json.dumps(self._described, indent=1) + "\n")
+            self._bundle.document(stages | {self.name: entry}, stages.get(self.name))
+            if model is not None:
+                from medrob.models import save
+
+                save(model, self.results.folder)
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
         return whole

@@ -89,6 +89,8 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"epoch": 3}, "unknown parameter 'epoch'; did you mean 'epochs'? Known: run, arch"),
         ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),
         # together
+        ("01_augment", {"run": "foo/bar"}, "run='foo/bar': give a name, not a path"),
+        ("01_augment", {"run": "a b"}, "run='a b' is not a run name: use letters"),
         ("02_train", {"warmup": 8.0}, "warmup=8.0: give less than epochs=8"),
         ("02_train", {"arch": "resnet19"}, "arch='resnet19' is unknown; give one of"),
         ("02_train", {"weights": "absent.pth"}, "weights='absent.pth': no such file, nor a name such as"),
@@ -128,6 +130,19 @@ def test_all_mistakes_are_told_at_once_a_line_each():
 def test_what_makes_sense_is_taken_as_it_is(stage, values):
     taken = config.judge(stage, values).model_dump()
     assert taken == {**config.STAGES[stage]().model_dump(), **values}
+
+
+def test_what_does_not_go_together_is_told_beside_other_mistakes():
+    with pytest.raises(ValueError) as caught:
+        config.judge("02_train", {"arch": "resnet99", "warmup": 9.0, "lr": -1.0, "epohcs": 3})
+    starts = (
+        "lr=-1.0: give more than 0",
+        "unknown parameter 'epohcs'",
+        "warmup=9.0: give",
+        "arch='resnet99' is",
+    )
+    lines = [line.strip().removeprefix("02_train: ") for line in str(caught.value).splitlines()]
+    assert len(lines) == 4 and all(line.startswith(s) for line, s in zip(lines, starts, strict=True)), lines
 
 
 def test_parameters_do_not_change_afterwards():

@@ -83,6 +83,21 @@ def test_a_stage_that_fails_before_its_end_changes_nothing(augmented, home):
     assert augmented.record["stages"]["01_augment"]["more"] == 1
 
 
+def test_tables_are_written_all_or_none(augmented, home):
+    before = state(home)
+    stage = begin("01_augment", TINY)
+    with pytest.raises(Exception, match="Expected bytes"):
+        stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}), other=pd.DataFrame({"a": [1, "x"]}))
+    assert state(home) == before
+
+
+def test_a_name_that_is_mistyped_in_the_cell_itself_is_noticed():
+    cell = config.Augment().model_dump()
+    size = cell.pop("size")
+    with pytest.raises(ValueError, match="the cell of parameters sets no size; is a name mistyped"):
+        begin("01_augment", {**cell, "sise": size, "get_ipython": None})
+
+
 def test_captions_say_what_is_known(augmented):
     stage = begin("01_augment", TINY)
     stage.load(*data.SPLITS)

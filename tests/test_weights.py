@@ -18,7 +18,7 @@ def test_weights_of_another_network(home, changes):
     models.save(small(), home / "mine")  # a path is also looked for in the project's folder
     assert "model.safetensors" in small(weights="mine/model.safetensors").origin
     with pytest.raises(
-        ValueError, match=r"model.safetensors' do not fit .* of another network, stem or width"
+        ValueError, match=r"model.safetensors' do not fit .* to another network, stem or width"
     ):
         small(weights="mine/model.safetensors", **changes)
 
@@ -94,7 +94,7 @@ def test_torchvisions_weights_by_name(monkeypatch):
     torch.testing.assert_close(grey.backbone.conv1.weight, theirs.conv1.weight.sum(1, keepdim=True))
     assert grey.config["mean"] == pytest.approx(0.449) and grey.config["std"] == pytest.approx(0.226)
     for changes, message in (
-        (dict(stem="small"), r"1 of 122 arrays differ.*conv1.weight \[64, 3, 7, 7\] instead"),
+        (dict(stem="small"), r"1 of 122 tensors are missing .*conv1.weight \[64, 3, 7, 7\] instead"),
         (dict(weights="IMAGENET21K"), "nor a name such as 'DEFAULT'; the names for resnet18: IMAGENET1K_V1"),
         (dict(arch="ownnets:tiny"), "the names for ownnets:tiny: there are none"),
     ):

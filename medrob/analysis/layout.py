@@ -61,8 +61,8 @@ def laid(
         if len(bad):
             image, corruption, severity = bad[0]
             raise ValueError(
-                f"the table {name} holds image {image} {times} times for {corruption}, severity {severity}; "
-                "it needs every image that drift holds once in each condition"
+                f"image {image} has {times} rows for {corruption}, severity {severity}, in the table {name}; "
+                "expected one, for every image that drift holds"
             )
     rows = table.iloc[known.get_indexer(wanted)]
     return {column: rows[column].to_numpy().reshape(len(conditions), -1) for column in columns}

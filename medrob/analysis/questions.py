@@ -22,7 +22,7 @@ from medrob.analysis.links import (
 from medrob.analysis.means import mean_drift
 from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
 from medrob.analysis.warning import AHEAD, added, beside, failure, flip, warnings, warnings_at
-from medrob.corruptions import CLEAN
+from medrob.corruptions import CLEAN, SEVERITIES
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,8 @@ def tests(evidence: Evidence) -> pd.DataFrame:
     across_classes, family ("declared" or "exploration"), p_adjusted (NaN where nothing is tested, as of
     "pooled"), correction: "Holm" if declared, else "Benjamini-Hochberg" (1995, the false discovery rate).
     """
-    parts = [question.tests(evidence) for question in QUESTIONS]
+    tables = dict.fromkeys(question.tests for question in QUESTIONS)  # several may ask of one table
+    parts = [table(evidence) for table in tables]
     columns = [*MAP, "kind", "corruption", "value", "low", "high", "p", "across_classes"]
     usual = {"corruption": EVERY, "across_classes": np.nan}
     parts = [part.assign(**{c: v for c, v in usual.items() if c not in part}) for part in parts]
@@ -94,8 +95,9 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
     beyond: of a yes or its opposite, the verdict on what goes beyond the RMSE of the picture; else "".
     """
     kinds, found = declared_kinds(tests), []
-    rows = tests[tests["family"] == "declared"].to_dict("records")
-    for question, row in zip(QUESTIONS, rows, strict=True):
+    rows = tests[tests["family"] == "declared"].set_index("kind", drop=False).to_dict("index")
+    for question in QUESTIONS:
+        row = next(rows[kind] for kind in map(question.kind, SEVERITIES) if kind in rows)
         finding, beyond = Finding.of(row), ""
         verdict = finding.verdict(chance=question.chance, small=question.small)
         if question.beyond and verdict in (YES, OPPOSITE):

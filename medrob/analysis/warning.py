@@ -176,7 +176,7 @@ def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
 def added(evidence: Evidence) -> pd.DataFrame:
     """Does drift add to confidence, entropy, margin and the picture's RMSE? For each method at a layer.
 
-    Two logistic models foretell an event (see `failure`) of images they have not seen, with and without
+    Two logistic models predict an event (see `failure`) of images they have not seen, with and without
     drift: five folds, all pictures of an image in the same one, each stratum with a level of its own. auroc:
     with drift, within the strata; gain: less that without; intervals resample images, with the models as they
     are. The maps are those of the declared layer, and of methods that explain the input. NaN where the
@@ -192,15 +192,15 @@ def added(evidence: Evidence) -> pd.DataFrame:
                 continue
             use = np.isfinite(values)
             models = usual, np.concatenate([usual, values[None]])
-            foretold = (_foretold(x, happened, use, fold, group) for x in models)
-            without, found = (detect(odds, happened, w, group)[0] for odds in foretold)
+            odds_of = (_log_odds(x, happened, use, fold, group) for x in models)
+            without, found = (detect(odds, happened, w, group)[0] for odds in odds_of)
             counts = int(happened[use].sum()), int(use.sum())
             rows.append((event, *key, *estimate(found), *estimate(found - without), *counts))
     columns = ["event", *MAP, "auroc", "low", "high", *ends("gain"), "events", "cases"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _foretold(
+def _log_odds(
     x: np.ndarray, happened: np.ndarray, use: np.ndarray, fold: np.ndarray, group: np.ndarray
 ) -> np.ndarray:
     """Log odds of the event beyond those of the stratum, by a logistic model of the images of other folds.

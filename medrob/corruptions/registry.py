@@ -119,7 +119,9 @@ def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None)
     if not suite:
         raise ValueError(f"suite is {suite!r}, but must be a string, one of suites(), or a list of names")
     parts = [suite] if isinstance(suite, str) else suite
-    chosen = {name: describe(name) for part in parts for name in SUITES.get(part, [part])}
+    ours = [n for n, c in _REGISTERED.items() if "/" not in n and c.function.__module__.startswith("medrob.")]
+    known = SUITES | {"all": [*SUITES["all"], *ours]}  # those of the list first, in its order
+    chosen = {name: describe(name) for part in parts for name in known.get(part, [part])}
     colour = [name for name, entry in chosen.items() if entry.colour and channels == 1]
     if colour:
         warnings.warn(f"left out for grey images, RGB only: {', '.join(colour)}", stacklevel=2)

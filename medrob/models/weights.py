@@ -142,10 +142,11 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
     if lost or extra or len(new) == len(wanted):
         given = {k: list(v.shape) for k, v in arrays.items()}
         shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
-        shown += [f"{k} too many" for k in extra[:3]]
+        shown += [f"{k} unexpected" for k in extra[:3]]
         raise ValueError(
-            f"weights={weights.name!r} do not fit {arch}: {len(lost)} of {len(wanted)} arrays differ, "
-            f"{len(extra)} are too many ({'; '.join(shown)}); they are of another network, stem or width"
+            f"weights={weights.name!r} do not fit {arch}: {len(lost)} of {len(wanted)} tensors are missing "
+            f"or have another shape, {len(extra)} are unexpected: {'; '.join(shown)}; they belong to another "
+            "network, stem or width"
         )
     load_arrays(backbone, {k: arrays[k] for k in wanted if k in arrays and k not in new}, strict=False)
     if new:
