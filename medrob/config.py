@@ -13,15 +13,8 @@ from pkgutil import resolve_name
 from types import UnionType
 from typing import Annotated, Any, Literal, Self, get_args, get_origin
 
-from pydantic import (
-    AfterValidator,
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
-    Field,
-    ValidationError,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 KINDS: dict[Any, str] = {
     **{int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"},
@@ -330,15 +323,10 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
             first.setdefault(str(problem["loc"][0]) if problem["loc"] else "", problem)
         for name, problem in first.items():
             yield name, _sentence(name, problem, model, other)
-        # What does not go together is looked for only where every value is right by itself, one at a time.
-        wrong = _together(str(first[""]["ctx"]["error"])) if "" in first else first
-        if rest := {name: value for name, value in other.items() if name not in wrong}:
-            yield from mistakes(model, rest) if len(rest) < len(other) else ()
-
-
-def _together(text: str) -> list[str]:
-    """The parameters that a sentence on what does not go together begins with, and speaks of."""
-    return re.findall(r"(\w+)=", text)[:1]
+        # What does not go together is looked for only among values that are right, and one after the other.
+        wrong = re.findall(r"(\w+)=", str(first[""]["ctx"]["error"]))[:1] if "" in first else first
+        rest = {name: value for name, value in other.items() if name not in wrong}
+        yield from mistakes(model, rest) if len(rest) < len(other) else ()
 
 
 def _sentence(

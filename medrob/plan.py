@@ -53,7 +53,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     images = {name: began[name] for name in DATA} | {"files": contents(began["dataset"])}
     names = corruptions.names(began["suite"])
     suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
-    network = {"arch": source_of(train["arch"]), "weights": contents(train["weights"])}
+    network: dict[str, Any] = {"arch": source_of(train["arch"]), "weights": contents(train["weights"])}
     network["recipe"] = config.RECIPES[train["recipe"]]
     network |= {"augmentation": corruptions.fingerprint(augment.corruptions_of(train["augment"]))}
     test = {"temperature": of.parameters(first, "03_test")["temperature"]}

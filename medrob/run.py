@@ -121,13 +121,6 @@ class Run:
         except (pa.ArrowInvalid, OSError) as error:
             raise ValueError(f"{path} is damaged ({error}); delete it and run its notebook again") from None
 
-    def save_table(self, name: str, frame: pd.DataFrame) -> Path:
-        """Write a table as ``<name>.parquet``, whole or not at all; the path."""
-        path = self.path(f"{name}.parquet")
-        with atomic(path) as file:
-            frame.to_parquet(file, index=False)
-        return path
-
     def need(self, file: str) -> Path:
         """The path of a file of this run, or a FileNotFoundError that names the notebook which makes it."""
         path = self.path(file)

@@ -1,11 +1,9 @@
-"""The study file: which runs exist, in which parameters they differ, and which are compared.
+"""The study file: which runs exist and are compared; all mistakes are told at once, each with its line.
 
-    runs: {demo: {02_train: {epochs: 20}}}       a run by name: stages and their parameters
-    defaults: {04_heatmaps: {images: 0}}         for all runs
-    grids: {seeds: {02_train: {seed: [0, 1]}}}   a run for every combination: seeds-seed0, seeds-seed1
-    compare: {both: [seeds-seed0, seeds-seed1]}  which runs stand side by side; without it, all
-
-All mistakes are told at once, each with the line that it stands on.
+runs: {demo: {02_train: {epochs: 20}}}       a run by name: stages and their parameters
+defaults: {04_heatmaps: {images: 0}}         for all runs
+grids: {seeds: {02_train: {seed: [0, 1]}}}   a run for every combination: seeds-seed0, seeds-seed1
+compare: {both: [seeds-seed0, seeds-seed1]}  which runs stand side by side; without it, all
 """
 
 from __future__ import annotations
@@ -25,7 +23,7 @@ from pydantic import BaseModel, ConfigDict
 
 from medrob import config, corruptions
 from medrob.files import PROJECT
-from medrob.run import STAGES, Run
+from medrob.run import STAGES, Run, check_name
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
 Keys = tuple[str, ...]  # the way to a place in the file: ("runs", "demo", "02_train")
@@ -325,12 +323,9 @@ class Reader:
     def name(self, path: Keys) -> None:
         """Note what is wrong with the name of a run, a grid or a comparison."""
         try:
-            Run(path[-1])
+            check_name(path[-1])
         except ValueError as error:
             self.mistakes.append((self.lines[path], str(error)))
-        else:
-            if "/" in path[-1]:
-                self.say(path, "give a name, not a path")
 
 
 def _finished(name: str) -> bool:

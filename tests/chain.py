@@ -32,3 +32,11 @@ def write(bundle, stages=None):
     bundle.document(others | {bundle.stage: entry}, entries.get(bundle.stage))
     entries[bundle.stage] = entry
     return bundle.folder / "thesis.tex"
+
+
+def save(run, name, frame):
+    """Write a table of a run; its path."""
+    path = run.path(f"{name}.parquet")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    frame.to_parquet(path, index=False)
+    return path

@@ -7,6 +7,7 @@ import shutil
 import nbformat
 import pandas as pd
 import pytest
+from chain import save
 
 from medrob import config, data, report, thesis
 from medrob.__main__ import main
@@ -32,7 +33,7 @@ def make(name="one", stages=STAGES, seed=0):
             run.path("data.json").write_text(json.dumps(about))
         if stage == "03_test":
             clean = dict(severity=[0], metric=["auc"], value=[0.9123], low=[0.9], high=[0.925])
-            run.save_table("scores", pd.DataFrame(clean | {"class": ["all"]}))
+            save(run, "scores", pd.DataFrame(clean | {"class": ["all"]}))
         keep(run, stage, seed, made_from)
         notebook(run.path("notebooks", f"{stage}.ipynb"), f"What {stage} says & thinks.")
     return run
@@ -47,7 +48,7 @@ def keep(run, stage, seed=0, made_from=None):
 def compare(name, runs):
     both = Run(name)
     for file in STAGES["05_analysis"]:
-        both.save_table(file.removesuffix(".parquet"), pd.DataFrame({"a": [1]}))
+        save(both, file.removesuffix(".parquet"), pd.DataFrame({"a": [1]}))
     files = {f"{run}/{f}": made for run in runs for f, made in Run(run).ready("05_analysis").items()}
     keep(both, "05_analysis", made_from=files)
     return both

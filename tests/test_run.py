@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import numpy as np
 import pandas as pd
 import pytest
+from chain import save
 from hypothesis import example, given
 from hypothesis import strategies as st
 
@@ -59,28 +60,6 @@ def test_home_without_the_variable_is_the_project(monkeypatch):
     assert (home() / "pyproject.toml").is_file()
 
 
-def test_tables_come_back_as_they_were():
-    run = Run("demo")
-    assert run.save_table("corruptions", FRAME) == run.path("corruptions.parquet")
-    pd.testing.assert_frame_equal(run.table("corruptions"), FRAME)
-
-
-def test_a_table_is_replaced_whole_or_not_at_all(monkeypatch):
-    run = Run("demo")
-    run.save_table("scores", FRAME)
-
-    def half(self, file, **options):
-        file.write_bytes(b"PAR1 half of it")
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr(pd.DataFrame, "to_parquet", half)
-    with pytest.raises(KeyboardInterrupt):
-        run.save_table("scores", FRAME.iloc[:1])
-    monkeypatch.undo()
-    pd.testing.assert_frame_equal(pd.read_parquet(run.path("scores.parquet")), FRAME)
-    assert [file.name for file in run.folder.iterdir()] == ["scores.parquet"]
-
-
 @pytest.mark.parametrize("stage", STAGES)
 def test_a_missing_file_names_notebook_and_command(stage):
     for file in STAGES[stage]:
@@ -95,7 +74,7 @@ def test_a_missing_file_names_notebook_and_command(stage):
 @pytest.mark.parametrize("keep", [0, 3, 200, -1])
 def test_damaged_table(keep):
     run = Run("demo")
-    path = run.save_table("scores", FRAME)
+    path = save(run, "scores", FRAME)
     path.write_bytes(path.read_bytes()[:keep])
     with pytest.raises(ValueError, match=r"scores.parquet is damaged .* run its notebook again"):
         run.table("scores")

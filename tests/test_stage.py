@@ -86,7 +86,7 @@ def test_a_stage_that_fails_before_its_end_changes_nothing(augmented, home):
 def test_tables_are_written_all_or_none(augmented, home):
     before = state(home)
     stage = begin("01_augment", TINY)
-    with pytest.raises(Exception, match="Expected bytes"):
+    with pytest.raises(Exception, match="Could not convert"):
         stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}), other=pd.DataFrame({"a": [1, "x"]}))
     assert state(home) == before
 

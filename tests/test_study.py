@@ -166,7 +166,7 @@ compare: {both: [one, five]}
         ("runs: {a: {01_augment: [size]}}", "run a, 01_augment: give parameters, such as {size: 28}"),
         ("grids: {g: {02_train: {seed: []}}}", "grid g, 02_train: seed=[]: give a list of values to try"),
         # names
-        ("runs: {a/b: {}}", "run a/b: give a name, not a path"),
+        ("runs: {a/b: {}}", "line 1: run='a/b': give a name, not a path"),
         (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
         ("runs: {a: {}, A: {}}", "run A: a and A would share a folder where capitals do not count"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "would be called 'g-seed0'; is a value given twice?"),

@@ -5,7 +5,6 @@
 
 `suites` and `names` list what there is, `describe` explains one, `corruption` adds one.
 """
-# ruff: noqa: F401
 
 from . import blur, ct, instruments, pixels, weather
 from .apply import CLEAN, SEVERITIES, Condition, apply_condition, corrupt, distances, examples, export, grid

@@ -11,19 +11,6 @@ from medrob.data.decode import contents
 from medrob.files import exists, home
 from medrob.run import Run
 
-__all__ = [
-    "OPTIONS",
-    "SPLITS",
-    "TASKS",
-    "ImageDataset",
-    "contents",
-    "describe",
-    "files",
-    "find",
-    "load",
-    "load_run",
-]
-
 FORMATS = (".npz", ".csv", ".parquet")
 OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable")  # of `load`, as notebook 01 gives them
 

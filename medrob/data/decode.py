@@ -205,10 +205,8 @@ def gather(name: str, rows: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.
 
 
 def contents(files: Sequence[Path | None]) -> list[str | None]:
-    """The SHA-256 of files; None where there is none.
-
-    A file is read once: its hash is kept in the cache, and holds as long as its inode, size, time of change
-    and time of the last change of its state, which no program can set, are the same.
+    """The SHA-256 of files; None where there is none. A file is read once: its hash is kept in the cache, and
+    holds while its inode, its size and both its times are the same, one of which no program can set.
     """
     store = cache() / "contents.json"
     try:

@@ -3,8 +3,3 @@
 from medrob.drift.explainer import Explainer, Key, example, one_image, select, targets
 from medrob.drift.measurement import LOCALISATION, localise, measure
 from medrob.drift.similarities import SIMILARITIES, SSIM_WINDOW, USUAL, PreparedMaps, compare
-
-__all__ = [
-    "LOCALISATION", "SIMILARITIES", "SSIM_WINDOW", "USUAL", "Explainer", "Key", "PreparedMaps", "compare",
-    "example", "localise", "measure", "one_image", "select", "targets",
-]  # fmt: skip

@@ -9,12 +9,6 @@ from medrob.evaluation.scores import ERROR_NAMES, class_names, corruption_errors
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions
 
-__all__ = [
-    "ERROR_NAMES", "auc", "class_names", "compare_images", "corruption_errors",
-    "fit_temperature", "interval", "metrics", "numbers", "predict", "predict_conditions", "reliability",
-    "resampled", "rescaled", "score",
-]  # fmt: skip
-
 
 def __getattr__(name: str) -> Any:
     """Import what predicts when it is first named: notebooks 01 and 05 start without PyTorch."""

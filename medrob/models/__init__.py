@@ -1,5 +1,4 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
-# ruff: noqa: F401
 
 from medrob.models.build import architectures, build, check_choice, for_data, load, save
 from medrob.models.layers import NO_MAPS, cam_layers, layer_shapes, named_layers

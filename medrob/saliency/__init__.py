@@ -21,9 +21,3 @@ from medrob.saliency.explain import (
     upsample,
 )
 from medrob.saliency.gradient import cams, formulas
-
-__all__ = [
-    "INPUT", "ONE_PASS", "STOCHASTIC", "Noise", "Settings", "attribute", "cams", "check_methods",
-    "degenerate", "device_of", "explain", "formulas", "layers_for", "layers_of", "names", "normalise",
-    "ranks", "same_decision", "sort", "task_of", "upsample",
-]  # fmt: skip

@@ -153,15 +153,11 @@ class Bundle:
         return {key: note for key, (note, _) in self._parts.items()}
 
     def document(self, stages: Mapping[str, Entry], before: Entry | None = None) -> None:
-        """Write the parts of this stage, and the captions, numbers and ``thesis.tex`` of all stages.
+        """Write the parts of this stage, and captions, numbers and ``thesis.tex`` of all stages, or nothing.
 
-        Args:
-            stages: the entries of the run's record, with that of this stage (`notes` under "thesis").
-            before: the earlier entry of this stage; files of its parts that are not made again are removed.
-
-        Raises:
-            ValueError: two names give the same macro; nothing was changed.
-            OSError: the folder cannot be written; nothing was changed.
+        `stages`: the entries of the run's record, with that of this stage (`notes` under "thesis"); `before`:
+        its earlier entry, whose files are removed if they are not made again. ValueError: two names give the
+        same macro.
         """
         files = {name: data for _, content in self._parts.values() for name, data in content.items()}
         files |= {name: text.encode() for name, text in documents(stages, self.folder.name).items()}

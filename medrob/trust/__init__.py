@@ -11,8 +11,3 @@ from medrob.trust.faithfulness import faithfulness
 from medrob.trust.localisation import localisation
 from medrob.trust.means import COLUMNS
 from medrob.trust.randomisation import between, cascade, normalised, randomisation, scale
-
-__all__ = [
-    "ATTACKABLE", "COLUMNS", "between", "cascade", "faithfulness", "localisation", "normalised",
-    "randomisation", "scale", "worst_case",
-]  # fmt: skip
