@@ -1,3 +1,5 @@
+import contextlib
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -222,3 +224,17 @@ def test_reliability_by_hand():
     assert found["confidence"].tolist() == pytest.approx([0.6, 0.7, 0.93])
     assert found["accuracy"].tolist() == [1, 1, 0.5] and found["images"].tolist() == [1, 1, 2]
     assert list(found) == ["corruption", "severity", "confidence", "accuracy", "images"]
+
+
+@pytest.mark.parametrize(("each", "judged"), [(1, False), (4, False), (5, True)])
+def test_of_too_few_images_of_a_class_there_is_no_interval(each, judged):
+    rng = np.random.default_rng(0)
+    label = np.repeat([0, 1, 2], each)
+    p = rng.dirichlet(np.ones(3), len(label))
+    clean = pd.DataFrame({"image": range(len(label)), "corruption": "clean", "severity": 0, "label": label})
+    clean = clean.assign(predicted=p.argmax(1), **{f"p_{k}": p[:, k] for k in range(3)})
+    expected = contextlib.nullcontext() if judged else pytest.warns(UserWarning, match="fewer than 5 images")
+    with expected:
+        rows = score(clean, "multiclass", resamples=50)
+    assert rows["value"].notna().all()
+    assert (rows["low"].notna() == judged).all() and (rows["drop_high"].notna() == judged).all()

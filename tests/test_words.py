@@ -118,7 +118,7 @@ def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
     assert "is 0.900.\nIt drops most under c 0 at severity 5, by 0.300." in said[0]
     assert "0.900 on clean images" in said[1] and "BE is 0.750." in said[2]
     for sentence in said:
-        assert "No intervals were asked for" in sentence and "nan" not in sentence
+        assert "There are no intervals" in sentence and "nan" not in sentence
         assert not any(claim in sentence for claim in ("lower", "under 0", "not shown", "better"))
 
 

@@ -1,5 +1,6 @@
 """What a table of predictions says: scores with intervals, reliability, errors under corruption."""
 
+import warnings
 from collections import defaultdict
 
 import numpy as np
@@ -24,6 +25,7 @@ ALEXNET = {
 RATIOS = {"ce": ("plain", False), "relative ce": ("plain", True)}
 RATIOS |= {"be": ("balanced", False), "rbe": ("balanced", True)}
 ERROR_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
+FEWEST = 5  # images of a class below which a bootstrap says nothing of it
 
 
 def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
@@ -47,12 +49,21 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
 
     A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
     label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
-    drop_low, drop_high: 95 % intervals, NaN without resamples.
+    drop_low, drop_high: 95 % intervals, NaN without resamples, or with fewer than `FEWEST` of the class
+    or of the rest: resamples of so few hardly differ, and their interval would be none.
     """
     names = class_names(predictions)
     groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
     w = resampled(len(groups[CLEAN]), resamples)
     truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
+    labels = groups[CLEAN][truth].to_numpy()
+    positive = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+    fewest = np.minimum(positive.sum(0), (~positive).sum(0))
+    few = {name for name, count in zip(names, fewest, strict=True) if 0 < count < FEWEST}
+    if few and resamples:
+        told = f"fewer than {FEWEST} images, or fewer of the rest: {', '.join(sorted(few))}"
+        warnings.warn(f"classes with {told}: their scores, and those of all, have no intervals", stacklevel=2)
+        few |= {"all"}
     rows, clean = [], dict[tuple[str, str], np.ndarray]()
     for condition in bar(sorted(groups, key=lambda key: key != CLEAN), desc="scoring", unit="condition"):
         group = groups[condition]
@@ -64,7 +75,8 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
         clean = clean or samples
         for key, value in samples.items():
             drop = clean[key] - value
-            ends = (value[0], *interval(value[1:]), drop[0], *interval(drop[1:]))
+            stop = 1 if key[0] in few else None  # of an interval nothing is taken
+            ends = (value[0], *interval(value[1:stop]), drop[0], *interval(drop[1:stop]))
             rows.append((*condition, *key, *ends))
     return pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", *ENDS, *DROP])
 
@@ -103,7 +115,8 @@ def corruption_errors(
     figures of AlexNet for `dataset`, which give be and rbe for "mean" only. Columns: corruption (or "mean"),
     metric, value, low, high, left_out (why a value is NaN, or which corruptions a mean lacks, or "").
     """
-    w = resampled(predictions["image"].nunique(), resamples)
+    few = predictions.drop_duplicates("image")["label"].value_counts().min() < FEWEST  # see `score`
+    w = resampled(predictions["image"].nunique(), 0 if few else resamples)
     ours = _error_rates(predictions, w)
     balanced = ours["balanced"]
     names = [name for name in balanced if name != "clean"]
