@@ -62,6 +62,12 @@ def _different(values: list[Any]) -> list[Any]:
     return values
 
 
+def _with_rmse(values: list[str]) -> list[str]:
+    if "rmse" not in values:
+        raise ValueError("'rmse' must be among them, by which drift is judged")
+    return values
+
+
 def _indices(value: int | list[int]) -> int | list[int]:
     indices = _different(value) if isinstance(value, list) else [value]
     if min(indices) < 0:
@@ -251,7 +257,7 @@ class Heatmaps(Parameters):
     "how many images of each class; 0: all; or a list of indices such as [3, 17]"
     select: Literal["random", "correct", "wrong", "all"] = "random"
     'which of them: "random", "correct" or "wrong" (as predicted when clean)'
-    similarities: Annotated[Names, listed("medrob.drift:SIMILARITIES")] = [
+    similarities: Annotated[Names, listed("medrob.drift:SIMILARITIES"), AfterValidator(_with_rmse)] = [
         "rmse",
         "ssim",
         "spearman",
@@ -285,7 +291,7 @@ class Analysis(Parameters):
     "the first one is analysed and written to; all are compared side by side at the end"
     results: str = ""
     'name of the folder that is written to; "": that of the first run'
-    textwidth: Positive = 418
+    textwidth: Annotated[int, BeforeValidator(_whole), Field(ge=100, le=2000)] = 418
     "width of the figures in points, as LaTeX prints it for \\the\\textwidth"
 
 
@@ -343,6 +349,7 @@ def _sentence(
         "greater_than_equal": "give at least {ge:g}",
         "greater_than": "give more than {gt:g}",
         "less_than": "give less than {lt:g}",
+        "less_than_equal": "give at most {le:g}",
         "literal_error": "give {expected}",
         "finite_number": "give a finite number",
     }

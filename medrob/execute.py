@@ -24,10 +24,9 @@ NAMES = ("run", "runs", "results", "share", "device")  # parameters that change 
 
 
 def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -> None:
-    """Execute a notebook into the folder of a run, and leave stamps; a share of a table leaves none.
+    """Execute a notebook into the folder of a run, and leave stamps with the key; a share leaves none.
 
-    While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``. The stamp
-    of the notebook keeps the key of what the stage follows from (`medrob.plan.key`).
+    While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
@@ -94,10 +93,9 @@ def made_otherwise(run: Run, stage: str, parameters: Mapping[str, Any]) -> list[
 
 
 def look(jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.BaseFileLock, now: Path) -> None:
-    """Say what does not stand of a study, and remove the stamps of files that are missing or were altered.
+    """Say what does not stand of a study, and remove its stamps, so that Snakemake makes the files again.
 
-    Snakemake then makes these files again. While another study is running in the folder, nothing is touched.
-    Jobs are names of runs, stages and their parameters; `now` is written: newer than all stamps.
+    While another study is running in the folder, nothing is touched. `now` is written: newer than all stamps.
     """
     try:
         now.parent.mkdir(parents=True, exist_ok=True)

@@ -26,9 +26,6 @@ def atomic(path: Path) -> Iterator[Path]:
     """Give a temporary name beside `path`; on success make it durable and rename it to `path`.
 
     An error inside leaves what stood at `path` untouched and removes the temporary file.
-
-    Raises:
-        OSError: the folder cannot be written; the message says so.
     """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
     try:

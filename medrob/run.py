@@ -137,12 +137,7 @@ class Run:
         return f"notebook {stage} makes it: {command}, or snakemake if the run belongs to a study"
 
     def ready(self, stage: str) -> dict[str, str]:
-        """What a stage is made from: the files that it reads and their checksums.
-
-        Raises:
-            FileNotFoundError: an earlier stage is not finished.
-            ValueError: the files of earlier stages were altered, or do not belong together.
-        """
+        """What a stage is made from: the files that it reads and their checksums; else an error."""
         finished = self.record["stages"]
         for earlier in list(STAGES)[: list(STAGES).index(stage)]:
             for file in STAGES[earlier]:

@@ -40,8 +40,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
     """Begin a stage, such as "02_train", with the parameters in ``globals()`` of its notebook.
 
     Raises:
-        ValueError: every wrong parameter with what is allowed, also unknown ones that papermill has injected;
-            files of earlier stages that were altered or do not belong together.
+        ValueError: wrong parameters, all at once; files of earlier stages that do not belong together.
         FileNotFoundError: an earlier stage is missing; the message says which notebook makes it.
         RuntimeError: another process is working on the same stage of the same run.
     """
@@ -252,12 +251,9 @@ def in_shares(
     folder: Path, share: str, key: Mapping[str, Any], items: Sequence[T],
     function: Callable[[list[T]], pd.DataFrame],
 ) -> pd.DataFrame:  # fmt: skip
-    """Compute the rows of items, or one share of them, or gather the shares that lie in a folder.
+    """Compute the rows of items, the slowest index of a table, or one share ("2/4", kept in a folder).
 
-    Args:
-        share: "2/4" = compute the second quarter and keep it in the folder; "" = the whole table, from its
-            shares if all are there and follow from the same `key`, else computed.
-        items: what the table goes through, as its slowest index.
+    Without a share, those that lie in the folder are gathered if all are there and follow from the same key.
     """
     import pandas as pd
     import pyarrow as pa

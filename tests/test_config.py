@@ -72,6 +72,9 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"lr": float("nan")}, "lr=nan: give a finite number"),
         ("02_train", {"clip": float("inf")}, "clip=inf: give a finite number"),
         ("02_train", {"label_smoothing": 1.0}, "label_smoothing=1.0: give less than 1"),
+        ("05_analysis", {"textwidth": 10}, "textwidth=10: give at least 100"),
+        ("05_analysis", {"textwidth": 20000}, "textwidth=20000: give at most 2000"),
+        ("04_heatmaps", {"similarities": ["ssim"]}, "'rmse' must be among them"),
         # choices
         ("01_augment", {"channels": 2}, "channels=2: give 0, 1 or 3"),
         ("02_train", {"recipe": "foo"}, "recipe='foo': give 'own' or 'medmnist'"),

@@ -162,6 +162,21 @@ class Two(nn.Module):
 def pair(in_channels, num_classes):
     return Two()
 
+def nothing(in_channels, num_classes):
+    right(in_channels, num_classes)
+
+class Aux(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc = nn.Linear(64, classes)
+
+    def forward(self, x):
+        logits = self.fc(x.flatten(1))
+        return (logits, logits) if self.training else logits
+
+def aux(in_channels, num_classes):
+    return Aux(num_classes)
+
 def fixed(in_channels, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
 
@@ -183,6 +198,8 @@ def own(tmp_path, monkeypatch):
     [
         ("one_more", r"gives \(2, 4\) for 2 images; give logits \(2, 3\) as one tensor, one for each class"),
         ("pair", r"gives tuple for 2 images; give logits \(2, 3\)"),
+        ("nothing", "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
+        ("aux", "in training gives tuple for 2 images; give logits"),
         ("fixed", r"does not take images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
     ],
 )

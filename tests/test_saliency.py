@@ -139,10 +139,11 @@ def formula(method, A, g):
             self.anchor = nn.Parameter(torch.zeros(1, dtype=torch.float64))
 
         def forward(self, x):
-            return (self.layer(x) * self.g).sum((1, 2, 3))[:, None]
+            logit = (self.layer(x) * self.g).sum((1, 2, 3))[:, None]
+            return torch.cat([logit, 0 * logit.detach() - 1], 1)
 
-    model = Given()
-    maps, _ = cams(model, torch.from_numpy(A), [method], {"layer": model.layer})
+    model, first = Given(), torch.zeros(len(A), dtype=torch.int64)
+    maps, _ = cams(model, torch.from_numpy(A), [method], {"layer": model.layer}, first)
     return maps[method, "layer"].numpy()
 
 
@@ -311,7 +312,17 @@ def test_the_layer_before_a_relu_in_place_by_hand():
     [
         (dict(methods=["gradcam", "gradcom"]), ValueError, "unknown 'gradcom'; did you mean 'gradcam'"),
         (dict(layers=["layer5.0"]), ValueError, "unknown 'layer5.0'; did you mean 'layer.*Known: .*layer4.1"),
-        (dict(layers=["relu", "fc"]), ValueError, r"layer 'fc' gives \(2, 3\)"),
+        (
+            dict(layers=["relu", "fc"]),
+            ValueError,
+            r"layers=\['fc'\] leave no map: they give one value for the",
+        ),
+        (dict(layers=["avgpool"]), ValueError, r"layers=\['avgpool'\] leave no map"),
+        (
+            dict(layers=["input"]),
+            ValueError,
+            r"layers=\['input'\] are no layers of the network, which its CAMs",
+        ),
         (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
         (dict(targets=-1), ValueError, r"targets hold \[-1\]"),
@@ -323,11 +334,6 @@ def test_the_layer_before_a_relu_in_place_by_hand():
 def test_bad_arguments_are_named(model, change, error, match):
     with pytest.raises(error, match=match):
         explain(model, pictures(2), **{"methods": ["gradcam"], **change})
-
-
-def test_a_layer_of_one_position_gives_degenerate_maps(model):
-    with pytest.warns(UserWarning, match="all maps .* are degenerate .* gradcam at avgpool"):
-        explain(model, pictures(2), methods=["gradcam"], layers=["avgpool"])
 
 
 def test_half_precision_is_refused(model):

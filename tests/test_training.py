@@ -222,6 +222,16 @@ def test_a_loss_that_explodes_is_refused(blobs, tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_outputs_on_validation_images_that_are_not_finite_are_refused(blobs, tmp_path, monkeypatch):
+    network, forward = build(), type(build()).forward
+    monkeypatch.setattr(
+        type(network), "forward", lambda self, x: forward(self, x) / (x.new_ones(()) * self.training)
+    )
+    with pytest.raises(ValueError, match="outputs on validation images are not finite: give a smaller lr"):
+        train(network, blobs(), blobs(32, split="val"), folder=tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
 @pytest.mark.parametrize("size", [16, 24])
 def test_a_last_image_alone_is_no_trouble(blobs, size):
     """Batch norm needs two values a channel; here the last maps are a single position."""

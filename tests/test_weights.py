@@ -186,3 +186,16 @@ def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
     model = resnet(arch="timm:resnet10t", weights="DEFAULT")
     assert "summed over red, green, blue" in model.origin and "head (fc) new" in model.origin
     assert model.config["mean"] == pytest.approx(np.mean(timm.get_pretrained_cfg("resnet10t").mean))
+
+
+def test_old_files_without_counters_are_taken_and_nan_is_named(tmp_path):
+    arrays = torchvision.models.resnet18(num_classes=2).state_dict()
+    torch.save({k: v for k, v in arrays.items() if "num_batches" not in k}, tmp_path / "old.pth")
+    model = build(
+        "resnet18", in_channels=3, num_classes=2, stem="torchvision", weights=str(tmp_path / "old.pth")
+    )
+    assert torch.equal(model.backbone.fc.weight, arrays["fc.weight"])
+    arrays["layer1.0.conv1.weight"][0] = float("nan")
+    torch.save(arrays, tmp_path / "nan.pth")
+    with pytest.raises(ValueError, match=r"'nan.pth': layer1.0.conv1.weight holds NaN or infinite values"):
+        build("resnet18", in_channels=3, num_classes=2, stem="torchvision", weights=str(tmp_path / "nan.pth"))

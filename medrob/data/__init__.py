@@ -39,6 +39,8 @@ def load(
         channels: 1 = image files become grey, 3 = RGB, 0 = as they are, and all alike.
         skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
     """
+    if split not in SPLITS:
+        raise ValueError(f"split={split!r}: give one of {', '.join(SPLITS)}")
     path = find(str(dataset))
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":

@@ -53,7 +53,8 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     or of the rest: resamples of so few hardly differ, and their interval would be none.
     """
     names = class_names(predictions)
-    groups = dict(iter(predictions.groupby(["corruption", "severity"], sort=False)))
+    ordered = predictions.sort_values("image", kind="stable")  # resamples are of the same images everywhere
+    groups = dict(iter(ordered.groupby(["corruption", "severity"], sort=False)))
     w = resampled(len(groups[CLEAN]), resamples)
     truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
     labels = groups[CLEAN][truth].to_numpy()

@@ -1,5 +1,6 @@
 """Networks by name, and networks of one's own: built, written into the run folder and read from it."""
 
+import copy
 import difflib
 import json
 from collections.abc import Sequence
@@ -23,6 +24,10 @@ from medrob.models.weights import TIMM, adopt, find, load_arrays, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
 
+YOUR_OWN = (
+    "; your own is 'package.module:function', takes in_channels= and num_classes=, and lies in the folder "
+    "where you start or in one that PYTHONPATH names"
+)
 # Mean and spread in shares of 255; for "auto" those that the weights were learnt with.
 NORMALISE: dict[str, tuple[Any, Any]] = {
     "half": (0.5, 0.5),
@@ -192,7 +197,10 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         if arch.startswith(TIMM):
             return timm_network(arch, size, in_chans=in_channels, num_classes=num_classes)
         if ":" in arch:
-            return resolve_name(arch)(in_channels=in_channels, num_classes=num_classes)
+            own = resolve_name(arch)(in_channels=in_channels, num_classes=num_classes)
+            if not isinstance(own, nn.Module):
+                raise TypeError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
+            return own
         options: dict[str, Any] = {}
         if arch in ("googlenet", "inception_v3"):  # one tensor of logits in training, too
             options = {"aux_logits": False, "init_weights": True}
@@ -201,11 +209,8 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
     except (ImportError, AttributeError, AssertionError, TypeError, ValueError) as error:
         pixels = f", {size} pixels" if size else ""
-        raise ValueError(
-            f"arch={arch!r} cannot be built ({in_channels} channels{pixels}): {error}; your own is "
-            "'package.module:function', takes in_channels= and num_classes=, and lies in the folder where "
-            "you start or in one that PYTHONPATH names"
-        ) from error
+        cause = f"({in_channels} channels{pixels}): {error}{YOUR_OWN if ':' in arch else ''}"
+        raise ValueError(f"arch={arch!r} cannot be built {cause}") from error
     if in_channels == 1:  # as if a grey image were repeated in three channels
         stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
         stem.weight = nn.Parameter(stem.weight.detach().sum(1, keepdim=True))
@@ -218,9 +223,10 @@ def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classe
     if ":" in arch and any(p.is_meta for p in network.parameters()):  # only its form is looked at
         return
     image = torch.zeros(shape, device=next(network.parameters(), torch.empty(0)).device)
-    try:
-        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(network):
-            logits = network(image)
-    except Exception as error:  # whatever the network's own code raises
-        raise ValueError(f"arch={arch!r} does not take images of shape {shape}: {error}") from error
-    check_logits(logits, f"arch={arch!r}", shape[0], classes)
+    for mode in ("", " in training") if ":" in arch else ("",):  # some give more when they are trained
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(network):
+                logits = copy.deepcopy(network).train()(image) if mode else network(image)
+        except Exception as error:  # whatever the network's own code raises
+            raise ValueError(f"arch={arch!r} does not take images of shape {shape}{mode}: {error}") from error
+        check_logits(logits, f"arch={arch!r}{mode}", shape[0], classes)

@@ -135,6 +135,11 @@ def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
         arrays[filters] = arrays[filters].sum(1, keepdim=True)
         said.append(f"first filters ({stem}) summed over red, green, blue")
     differ = [k for k, v in wanted.items() if k not in arrays or arrays[k].shape != v.shape]
+    differ = [k for k in differ if not k.endswith("num_batches_tracked")]  # which no old file has
+    if bad := [k for k, v in arrays.items() if v.is_floating_point() and not v.isfinite().all()]:
+        raise ValueError(
+            f"weights={weights.name!r}: {bad[0]} holds NaN or infinite values; take another file"
+        )
     new = [k for k in differ if k.rpartition(".")[0] == head]
     lost = [k for k in differ if k not in new]
     unused = [k for k in arrays if k not in wanted]

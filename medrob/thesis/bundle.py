@@ -6,6 +6,7 @@ What is printed of each figure and table stands in ``texts.toml``.
 import contextlib
 import hashlib
 import io
+import json
 import re
 import tomllib
 from collections.abc import Collection, Mapping
@@ -150,7 +151,7 @@ class Bundle:
     @property
     def notes(self) -> dict[str, dict[str, Any]]:
         """What the record keeps of every part: its kind, its files with their checksums, its caption."""
-        return {key: note for key, (note, _) in self._parts.items()}
+        return json.loads(json.dumps({key: note for key, (note, _) in self._parts.items()}, sort_keys=True))
 
     def document(self, stages: Mapping[str, Entry], before: Entry | None = None) -> None:
         """Write the parts of this stage, and captions, numbers and ``thesis.tex`` of all stages, or nothing.

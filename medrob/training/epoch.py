@@ -192,7 +192,10 @@ class Epochs:
         size = self.recipe.batch_size
         parts = np.split(np.arange(len(self.val)), range(size, len(self.val), size))
         images = self._batches(self.val, parts, None, [0] * len(parts))
-        return torch.cat([self.model(x).float() for x in images])
+        logits = torch.cat([self.model(x).float() for x in images])
+        if not logits.isfinite().all():
+            raise ValueError("the outputs on validation images are not finite: give a smaller lr")
+        return logits
 
     def _row(
         self, split: str, data: ImageDataset, rows: np.ndarray, logits: Tensor, rate: float, began: float
