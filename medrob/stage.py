@@ -232,7 +232,7 @@ class Stage:
                 save(model, self.results.folder)
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
-        return whole
+        return {name: value for name, value in whole.items() if name not in ("thesis", "exports")}
 
 
 def share_of(items: Sequence[T], share: str) -> list[T]:
