@@ -85,3 +85,11 @@ def test_severities(tiny):
     worked = [compare_images(tiny.images[:4], images)["rmse"].mean() for images in moved]
     assert found.loc["contrast", "grey"] == " ".join(f"{step:.1f}" for step in worked)
     assert "≤" in found.loc["saturate", "rgb"]  # takes colour away at 1 and 2, adds at 3 to 5
+
+
+def test_the_spread_over_images_by_hand():
+    rows = [{"image": i, "corruption": "fog", "severity": s, "rmse": i * s} for s in (0, 2) for i in range(5)]
+    table = pd.DataFrame(rows).assign(psnr=np.inf, ssim=1.0)
+    found = distance.spread(table).set_index("metric")
+    assert found.loc["rmse", ["value", "low", "high"]].tolist() == pytest.approx([4, 0.4, 7.6])
+    assert found["value"].isna().tolist() == [False, True, False] and (found["severity"] == 2).all()

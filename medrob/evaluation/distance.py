@@ -73,6 +73,16 @@ def distances(dataset: ImageDataset, conditions: Iterable[Condition], *, seed: i
     return pd.concat(frames, ignore_index=True)
 
 
+def spread(distances: pd.DataFrame) -> pd.DataFrame:
+    """Mean (value) and 5th and 95th percentile (low, high) over images, by corruption, severity, metric."""
+    keys = ["corruption", "severity", "metric"]
+    rows = distances[distances["severity"] > 0].replace(np.inf, np.nan)  # PSNR of an unchanged picture
+    long = rows.melt(["image", *keys[:2]], ["rmse", "psnr", "ssim"], "metric")
+    groups = long.groupby(keys, sort=False)["value"]
+    ends = groups.quantile([0.05, 0.95]).unstack().set_axis(["low", "high"], axis=1)
+    return ends.assign(value=groups.mean()).reset_index()
+
+
 def examples(
     dataset: ImageDataset, image: int, conditions: Iterable[Condition], *, seed: int = 0
 ) -> tuple[dict[Condition, np.ndarray], dict[Condition, float]]:

@@ -59,16 +59,13 @@ def corruption_grid(
     return figure
 
 
-def image_distance(distances: pd.DataFrame) -> Drawing:
+def image_distance(spread: pd.DataFrame) -> Drawing:
     """RMSE, PSNR and SSIM of the picture against severity, a line a corruption; bands: 5-95 % of images."""
     panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
-    rows = distances[distances["severity"] > 0].replace(np.inf, np.nan)  # PSNR of an unchanged picture
     figure, axes = sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
-        groups = rows.groupby(["corruption", "severity"], sort=False)[metric]
-        spread = groups.quantile([0.05, 0.95]).unstack().set_axis(["low", "high"], axis=1)
-        spread = spread.assign(value=groups.mean()).reset_index()
-        lines(ax, spread, "corruption", "severity", looks(rows["corruption"]))
+        rows = spread[spread["metric"] == metric]
+        lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
         ax.set(xlabel="severity", ylabel=label, xticks=sorted(set(rows["severity"])))
     return finish(figure, most=4)
 
