@@ -315,13 +315,13 @@ def test_the_layer_before_a_relu_in_place_by_hand():
         (
             dict(layers=["relu", "fc"]),
             ValueError,
-            r"layers=\['fc'\] leave no map: they give one value for the",
+            r"layer 'fc' gives \(2, 3\)",
         ),
         (dict(layers=["avgpool"]), ValueError, r"layers=\['avgpool'\] leave no map"),
         (
             dict(layers=["input"]),
             ValueError,
-            r"layers=\['input'\] are no layers of the network, which its CAMs",
+            r"layers=\['input'\] are no layers of the network",
         ),
         (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),

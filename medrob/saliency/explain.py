@@ -131,12 +131,12 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
     if unknown := [layer for layer in chosen if layer not in modules]:
         useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
         raise ValueError(f"layers: unknown {', '.join(map(repr, unknown))}{nearest(unknown, useful)}")
-    if whole := [layer for layer in chosen if isinstance(modules[layer], NO_MAPS)]:
+    if all(method in PIXEL for method in methods):
+        return {layer: modules[layer] for layer in chosen}
+    if whole := [layer for layer in chosen if getattr(modules[layer], "output_size", 0) in (1, (1, 1))]:
         raise ValueError(f"layers={whole!r} leave no map: they give one value for the whole; name one before")
-    if not chosen and not all(method in PIXEL for method in methods):
-        raise ValueError(
-            f"layers={list(layers)!r} are no layers of the network, which its CAMs need; name one"
-        )
+    if not chosen:
+        raise ValueError(f"layers={list(layers)!r} are no layers of the network; name one for the CAMs")
     return {layer: modules[layer] for layer in chosen}
 
 
