@@ -147,7 +147,8 @@ class Run:
                 raise FileNotFoundError(unfinished)
             for problem in self.problems(earlier):
                 raise ValueError(f"run {self.name!r}: {problem}")
-        return {file: self.written().get(file, "") for file in READS[stage]}
+        written = self.written()
+        return {file: written.get(file, "") for file in READS[stage]}
 
     def written(self) -> dict[str, str]:
         """The files that the finished stages wrote, and their checksums as recorded."""
