@@ -236,6 +236,8 @@ class Test(Parameters):
     "of the bootstrap; 0: no intervals"
     reference: str = "alexnet"
     """whose errors are the measure: "alexnet" (MedMNIST-C's figures) or the name of a run on the same data"""
+    positive: str = ""
+    'the class that an alarm is for, against all others; "": the second'
     temperature: bool = False
     "True: probabilities are first scaled on the validation images (Guo et al. 2017)"
     device: Device = "auto"

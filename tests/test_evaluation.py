@@ -238,3 +238,51 @@ def test_of_too_few_images_of_a_class_there_is_no_interval(each, judged):
         rows = score(clean, "multiclass", resamples=50)
     assert rows["value"].notna().all()
     assert (rows["low"].notna() == judged).all() and (rows["drop_high"].notna() == judged).all()
+
+
+def test_operating_points_by_hand():
+    # Validation: the threshold .6 finds both of class b and leaves two of three others alone (J = 2/3).
+    known = np.array([0.1, 0.2, 0.7, 0.6, 0.9])
+    known = np.stack([1 - known, known], 1)
+    at = evaluation.thresholds(known, np.array([0, 0, 0, 1, 1]), ("a", "b"))
+    assert at["b"] == pytest.approx(0.6)
+    p = {
+        CLEAN: [0.1, 0.5, 0.59, 0.3, 0.2, 0.9, 0.8, 0.7, 0.6, 0.61],
+        ("fog", 5): [0.9] * 5 + [0.7] * 4 + [0.5],
+    }
+    frames = [
+        pd.DataFrame({"image": range(10), "label": [0] * 5 + [1] * 5, "predicted": 0, "p_a": 1 - q, "p_b": q})
+        .assign(corruption=name, severity=severity)
+        for (name, severity), q in ((key, np.array(q)) for key, q in p.items())
+    ]  # fmt: skip
+    points = evaluation.operating_points(pd.concat(frames), {"b": at["b"]}, resamples=200)
+    points = points.set_index(["corruption", "metric"])
+    assert points["value"].tolist() == [1, 1, 0.8, 0]
+    assert points.loc[("fog", "sensitivity"), "drop"] == pytest.approx(0.2)
+    low, high = points.loc[("fog", "specificity"), ["low", "high"]]  # Wilson's interval of 0 of 5
+    assert low == pytest.approx(0, abs=1e-12) and high == pytest.approx(3.8416 / (5 + 3.8416), abs=1e-3)
+    few = evaluation.operating_points(pd.concat(frames).query("image < 9"), at, resamples=200)
+    assert few.query("metric == 'sensitivity' and `class` == 'b'")["low"].isna().all()  # of four images
+
+
+@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
+def test_operating_points_of_each_class_are_scikit_learns(task):
+    p, y = case(task)
+    names = ("c0", "c1", "c2", "c3")
+    at = evaluation.thresholds(p, y, names)
+    points = evaluation.operating_points(table(task), at, resamples=0).query("corruption == 'clean'")
+    q, truth = case(task, 60)
+    for k, name in enumerate(names):
+        has = truth[:, k] if truth.ndim == 2 else truth == k
+        alarm = q[:, k].astype(np.float32) >= np.float32(at[name])
+        values = points[points["class"] == name].set_index("metric")["value"]
+        assert values["sensitivity"] == pytest.approx(sk.recall_score(has, alarm))
+        assert values["specificity"] == pytest.approx(sk.recall_score(has, alarm, pos_label=0))
+
+
+def test_no_operating_point_without_skill_or_class():
+    even = np.full((6, 2), 0.5)
+    assert evaluation.thresholds(even, np.array([0, 0, 0, 1, 1, 1]), ("a", "b")) == {}
+    assert evaluation.thresholds(even, np.zeros(6, int), ("a", "b")) == {}
+    with pytest.raises(ValueError, match="positive='x' is not a class; give one of a, b"):
+        evaluation.alarm_class("x", ("a", "b"))

@@ -11,7 +11,7 @@ from medrob.figures import draw
 from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized, word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
-__all__ += ["montage", "performance", "reliability", "severity_curves"]
+__all__ += ["montage", "operating_points", "performance", "reliability", "severity_curves"]
 
 SPLITS = {("train", "training"): "C0o-", ("val", "validation"): "C1s-"}
 
@@ -127,6 +127,22 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
             xticks=range(int(rows["severity"].max()) + 1),
         )
     return finish(figure, below="severity (0 = clean)", beside=word(metric))
+
+
+def operating_points(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> Drawing:
+    """Sensitivity and specificity of a class against severity, a line a corruption, at a fixed threshold."""
+    points = points[points["class"] == positive]
+    if points.empty:
+        return draw.nothing(f"no operating point for {short(positive)}").noted(
+            positive=positive, threshold="-"
+        )
+    figure, axes = grid(2, 2, 0.46, above=0)
+    for ax, metric in zip(axes.flat, ("sensitivity", "specificity"), strict=True):
+        rows = from_clean(points, metric)
+        lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
+        ax.set(title=metric, ylim=(-0.03, 1.03), xticks=range(int(rows["severity"].max()) + 1))
+    finish(figure, below="severity (0 = clean)", beside=f"share of the images, {short(positive, 24)}")
+    return figure.noted(positive=positive, threshold=f"{thresholds[positive]:.2f}")
 
 
 def drop_heatmap(scores: pd.DataFrame) -> Drawing:

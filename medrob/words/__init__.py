@@ -10,4 +10,4 @@ from medrob.words.maps import chosen, drift, explained, faithfulness, headline, 
 from medrob.words.maps import randomisation, twins, worst_case
 from medrob.words.phrases import p_value
 from medrob.words.performance import calibration, data_sets, distances, error_title, errors, network
-from medrob.words.performance import predictions, scores, speed, temperature, training
+from medrob.words.performance import operating_point, predictions, scores, speed, temperature, training

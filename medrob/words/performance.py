@@ -1,5 +1,6 @@
 """What data, training, predictions and scores say. For notebooks 01 to 03."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -76,6 +77,19 @@ def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, 
     """The rows of a metric over all classes."""
     rows = scores[(scores["class"] == "all") & (scores["metric"] == metric)]
     return rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
+
+
+def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> str:
+    """What a fixed threshold finds on clean images, and where it fails most at the highest severity."""
+    points = points[points["class"] == positive]
+    if points.empty:
+        return say("operating_point", "undefined", positive=positive)
+    rows = points[points["severity"] == points["severity"].max()].set_index("metric", drop=False)
+    clean = points[points["severity"] == 0].set_index("metric").to_dict("index")
+    worst = [rows.loc[[metric]].nsmallest(1, "value").iloc[0] for metric in clean]
+    numbers = dict(zip(("missed", "alarms"), worst, strict=True)) | clean
+    numbers |= dict(positive=positive, threshold=thresholds[positive], severity=points["severity"].max())
+    return say("operating_point", "rule", "clean", "worst", **numbers)
 
 
 def calibration(scores: pd.DataFrame) -> str:
