@@ -141,7 +141,7 @@ def operating_points(points: pd.DataFrame, positive: str, thresholds: Mapping[st
         rows = from_clean(points, metric)
         lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
         ax.set(title=metric, ylim=(-0.03, 1.03), xticks=range(int(rows["severity"].max()) + 1))
-    finish(figure, below="severity (0 = clean)", beside=f"share of the images, {short(positive, 24)}")
+    finish(figure, below="severity (0 = clean)", beside=f"share of the images (alarm: {short(positive, 24)})")
     return figure.noted(positive=positive, threshold=f"{thresholds[positive]:.2f}")
 
 
