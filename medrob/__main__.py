@@ -40,12 +40,12 @@ def _execute(given: argparse.Namespace) -> int:
 
 def _tell(given: argparse.Namespace) -> int:
     from medrob import report, study
-    from medrob.files import home
+    from medrob.files import ALONE, home
     from medrob.run import Run
 
     if given.command == "runs":
         table = report.overview()
-        nothing = f"There are no runs in {home()}/data/runs; `make run` makes them."
+        nothing = f"There are no runs in {home()}/data/runs; `make run` makes them{ALONE}."
         print(table.to_string(index=False) if len(table) else nothing)
     elif given.command == "report":
         of = study.load(given.study) if given.study else None

@@ -7,11 +7,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
+CLONE = (PROJECT / "Snakefile").is_file()  # else the package was installed alone, into site-packages
+ALONE = "" if CLONE else " (notebooks, Makefile and Snakefile come with medrob's repository, not with pip)"
 
 
 def home() -> Path:
-    """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, or the project's own folder."""
-    return Path(os.environ.get("MEDROB_HOME") or PROJECT).absolute()
+    """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, the clone, else the working folder."""
+    return Path(os.environ.get("MEDROB_HOME") or (PROJECT if CLONE else "")).absolute()
 
 
 def exists(path: Path) -> bool:

@@ -8,10 +8,11 @@ import subprocess
 import sys
 from collections.abc import Iterable
 from importlib import metadata
-from pathlib import Path
 from typing import Any
 
 from tqdm.auto import tqdm
+
+from medrob.files import CLONE, PROJECT
 
 PACKAGES = ("medrob", "numpy", "pandas", "opencv-python", "imaug", "torch", "torchvision", "scikit-learn")
 
@@ -53,12 +54,11 @@ def _version(package: str) -> str | None:
 
 
 def _git_commit() -> str | None:
-    """The project's commit, with ``+changes`` when files differ from it; None outside git."""
-    project = Path(__file__).resolve().parents[1]
+    """The clone's commit, with ``+changes`` when files differ from it; None outside git."""
     command = ["git", "describe", "--always", "--abbrev=40", "--exclude=*", "--dirty=+changes"]
     try:
-        done = subprocess.run(command, cwd=project, capture_output=True, text=True, check=True)
-        return done.stdout.strip()
+        done = subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, check=True)
+        return done.stdout.strip() if CLONE else None  # else it is that of a project with an environment
     except (OSError, subprocess.CalledProcessError):
         return None
 

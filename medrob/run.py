@@ -15,7 +15,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrob.files import atomic, checksum, home
+from medrob.files import ALONE, atomic, checksum, home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -134,7 +134,7 @@ class Run:
     def advice(self, stage: str) -> str:
         """The command that makes a stage."""
         command = f"papermill notebooks/{stage}.ipynb out.ipynb -p run {self.name}"
-        return f"notebook {stage} makes it: {command}, or snakemake if the run belongs to a study"
+        return f"notebook {stage} makes it: {command}, or snakemake if the run belongs to a study{ALONE}"
 
     def ready(self, stage: str) -> dict[str, str]:
         """What a stage is made from: the files that it reads and their checksums; else an error."""

@@ -1,4 +1,9 @@
 import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
@@ -9,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from medrob import machine
-from medrob.files import atomic, home
+from medrob.files import PROJECT, atomic, home
 from medrob.run import READS, STAGES, TEMPORARY, Run
 
 FRAME = pd.DataFrame({"image": [0, 1], "corruption": ["clean", "contrast"], "rmse": [0.0, np.nan]})
@@ -58,6 +63,22 @@ def test_a_run_is_a_name_or_a_path(home, tmp_path):
 def test_home_without_the_variable_is_the_project(monkeypatch):
     monkeypatch.delenv("MEDROB_HOME")
     assert (home() / "pyproject.toml").is_file()
+
+
+@pytest.mark.parametrize("installed", [True, False])
+def test_an_installed_package_writes_where_we_are(tmp_path, installed):
+    (tmp_path / "medrob" / "data").mkdir(parents=True)  # beside a clone
+    code = "from medrob import data, files; print(data.__file__, files.home(), files.ALONE, sep=chr(10))"
+    path = ""
+    if installed:
+        path = str(tmp_path / "site-packages")
+        shutil.copytree(PROJECT / "medrob", f"{path}/medrob", ignore=shutil.ignore_patterns("__pycache__"))
+    env = {"PATH": os.environ["PATH"], "PYTHONPATH": path}
+    done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
+    module, folder, words = done.stdout.split("\n")[:3]
+    assert Path(module).parts[-3:] == ("medrob", "data", "__init__.py")
+    assert Path(folder) == (tmp_path if installed else Path(module).parents[2])
+    assert ("come with medrob's repository" in words) == installed
 
 
 @pytest.mark.parametrize("stage", STAGES)

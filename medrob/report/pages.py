@@ -13,7 +13,7 @@ from latex2mathml.converter import convert
 from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
-from medrob.files import home
+from medrob.files import ALONE, home
 from medrob.report.runs import PARTIAL, overview
 from medrob.run import NAME, STAGES, Run
 
@@ -33,7 +33,8 @@ def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
     table = table[table["run"].str.fullmatch(NAME)]
     table = table if runs is None else table[table["run"].isin(list(runs))]
     if table.empty:
-        raise FileNotFoundError(f"there are no runs in {home() / 'data' / 'runs'}; `make run` makes them")
+        nothing = f"there are no runs in {home() / 'data' / 'runs'}"
+        raise FileNotFoundError(f"{nothing}; `make run` makes them{ALONE}")
     folder = folder.resolve()
     ours = (MARK, ".html", ".png") if (folder / MARK).exists() else ()
     files = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
