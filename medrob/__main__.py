@@ -9,6 +9,9 @@ def main(arguments: list[str] | None = None) -> int:
     """Do what the arguments say; 0, or 1 if something is wrong with what was asked about."""
     parser = argparse.ArgumentParser(prog="python -m medrob", description="Ask about the runs of a study.")
     commands = parser.add_subparsers(dest="command", required=True)
+    told = "what is in a data set, and in a network for it, before any training"
+    command = commands.add_parser("check", help=told, add_help=False, prefix_chars="\0")
+    command.add_argument("options", nargs="*")  # parameters of the notebooks, which medrob.report judges
     commands.add_parser("runs", help="list the runs: state, data, network, training, AUC, minutes")
     command = commands.add_parser("verify", help="are the files of a run those that were made?")
     command.add_argument("run", help="its name, or its folder, such as data/runs/demo")
@@ -43,6 +46,8 @@ def _tell(given: argparse.Namespace) -> int:
     from medrob.files import ALONE, home
     from medrob.run import Run
 
+    if given.command == "check":
+        return report.check(given.options)
     if given.command == "runs":
         table = report.overview()
         nothing = f"There are no runs in {home()}/data/runs; `make run` makes them{ALONE}."

@@ -10,8 +10,9 @@ import pandas as pd
 from medrob.figures import draw
 from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized, word
 
-__all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
-__all__ += ["montage", "operating_points", "performance", "reliability", "severity_curves"]
+__all__ = ["augmentations", "contact_sheet", "corruption_grid", "drop_heatmap", "image_distance"]
+__all__ += ["learning_curves", "montage", "operating_points", "performance", "reliability"]
+__all__ += ["severity_curves"]
 
 SPLITS = {("train", "training"): "C0o-", ("val", "validation"): "C1s-"}
 
@@ -28,6 +29,24 @@ def montage(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) 
     return draw.pictures(
         1.08, [fill(short(name, 22), 12, break_long_words=False) for name in class_names], rows
     )[0]
+
+
+def contact_sheet(strips: Mapping[str, tuple[np.ndarray, np.ndarray | None]]) -> Drawing:
+    """Pictures side by side under a title: title -> uint8 (n, H, W, C), masks bool (n, H, W) to outline."""
+    images, _ = next(iter(strips.values()))
+    columns = min(3, len(strips))
+    wide = len(images) * images.shape[2] / images.shape[1]
+    rows = -(-len(strips) // columns)
+    figure, axes = sized((1 / columns / wide + 0.05) * rows, rows, columns)
+    for ax in axes.flat:
+        draw.picture(ax, None)
+    for ax, (title, (images, masks)) in zip(axes.flat, strips.items(), strict=False):
+        draw.picture(ax, np.concatenate(images, axis=1))
+        ax.images[0].set_interpolation("antialiased")
+        ax.set_title(short(title, 120 // columns), fontsize="small")
+        if masks is not None and masks.any():
+            ax.contour(np.concatenate(masks, axis=1), [0.5], colors="C1", linewidths=0.7)
+    return figure
 
 
 def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:

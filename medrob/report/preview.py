@@ -1,0 +1,191 @@
+"""One page on a data set, and on a network for it, before any training: ``python -m medrob check DATA``."""
+
+import argparse
+import contextlib
+import html
+import re
+import warnings
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import yaml
+from PIL import Image
+
+from medrob import config, data, figures, words
+from medrob.data import ImageDataset
+from medrob.files import atomic, home
+from medrob.words import say
+
+IMAGES = ("dataset", *data.OPTIONS)  # the parameters of notebook 01 that decide the images
+NETWORK = [name for name in (*config.Network.model_fields, "seed", "device") if name not in ("run", "recipe")]
+PARAMETERS: Any = {config.Augment: IMAGES, config.Train: NETWORK, config.Heatmaps: ["layers"]}
+SHEET = 24  # classes on a sheet of pictures
+ROWS = 40  # of a table; the middle of a longer one is left out
+PAGE = """<!doctype html><meta charset="utf-8"><title>medrob check</title>
+<pre style="white-space: pre-wrap">{text}</pre>{pictures}
+"""
+Values = Mapping[str, Any]
+
+
+def check(arguments: Sequence[str]) -> int:
+    """Print the page that the command line asks for; 0, or 1 if something is refused."""
+    about = "What is in a data set, before any training; and in a network, if options name one."
+    parser = argparse.ArgumentParser("python -m medrob check", description=about, allow_abbrev=False)
+    fields = {name: model.model_fields[name] for model, names in PARAMETERS.items() for name in names}
+    parser.add_argument("dataset", help=fields["dataset"].description)
+    for name, field in list(fields.items())[1:]:
+        told = str(field.description).replace("%", "%%")
+        parser.add_argument(f"--{name}", help=told, default=argparse.SUPPRESS, metavar="VALUE")
+    given, unknown = parser.parse_known_args(arguments)
+    values = {name: _value(text, fields[name].default) for name, text in vars(given).items()}
+    flags = [text.partition("=")[0] for text in unknown if text.startswith("--")] or unknown
+    names = [flag.removeprefix("--") for flag in flags]
+    wrong = [f"unknown parameter {name!r}{config.nearest([name], fields)}" for name in names]
+    if wrong:  # the data set may be taken for the value of an unknown one
+        del values["dataset"]
+    for model, known in PARAMETERS.items():
+        wrong += [told for _, told in config.mistakes(model, _of(values, known))]
+    text, refused = ("\n".join(dict.fromkeys(wrong)), wrong) if wrong else preview(values)
+    print(text.encode("utf-8", "replace").decode())  # the name of a file may be no text
+    return 1 if refused else 0
+
+
+def _value(text: str, default: Any) -> Any:
+    """A value as papermill reads it, in YAML; what is a text by default stays one unless it is a list."""
+    with contextlib.suppress(yaml.YAMLError):
+        return text if isinstance(default, str) and not text.startswith("[") else yaml.safe_load(text)
+    return text
+
+
+def _of(values: Values, names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in values.items() if name in names}
+
+
+def preview(values: Values) -> tuple[str, list[str]]:
+    """The page on the data set and the network of these parameters, and what was refused, in sentences.
+
+    It is also written to ``data/check/<name>/index.html``, with pictures beside it. Nothing is raised.
+    """
+    name = re.sub(r"[^\w.-]", "-", Path(values["dataset"]).absolute().stem)
+    folder, sets = home() / "data" / "check" / name, list[ImageDataset]()
+    parts, refused = dict[str, list[str]](), dict[str, None]()
+
+    def add(title: str, part: Callable[..., Iterator[str]], *given: Any) -> None:
+        try:
+            for line in part(*given):
+                parts.setdefault(title, []).append(line)
+        except (ValueError, TypeError, OSError) as error:
+            refused[str(error)] = None
+        except Exception as error:  # a page must come, whatever a user's files and networks raise
+            refused[f"{title}: {type(error).__name__}: {error}"] = None
+
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        add("Images", _images, sets, values)
+        add("Files", _files, data.find(values["dataset"]))
+        add("Pictures", _pictures, sets, folder)
+        if sets and values.keys() & {*NETWORK, "layers"} - {*IMAGES}:
+            add("Network", _network, sets, values)
+    add("Guessed or left out", map, "- {}".format, dict.fromkeys(str(warning.message) for warning in said))
+    add("Written", _written, folder)
+    body = (f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in parts.items())
+    text = "\n\n".join(["\n".join(refused) or say("check", "usable", name=name), *body])
+    pictures = "".join(f'<img src="{file.name}">' for file in sorted(folder.glob("*.png")))
+    with contextlib.suppress(OSError), atomic(folder / "index.html") as file:
+        file.write_text(PAGE.format(text=html.escape(text), pictures=pictures), "utf-8", "replace")
+    return text, list(refused)
+
+
+def _written(folder: Path) -> Iterator[str]:
+    yield say("check", "written", page=folder / "index.html", cache=home() / "data" / "cache")
+
+
+def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
+    """Load the splits into `sets`: images of each class, their sizes, grey levels, masks, repetitions."""
+    sets += [data.load(split=split, **_of(values, IMAGES)) for split in data.SPLITS]
+    train, total = sets[0], sum(map(len, sets))
+    height, width, channels = train.images.shape[1:]
+    shape = f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}"
+    yield say("check", "images", total=total, shape=shape, data=train)
+    counts = pd.DataFrame({d.split: d.counts for d in sets}).assign(all=lambda table: table.sum(axis=1))
+    yield counts.to_string(max_rows=ROWS)
+    low, middle, high = np.percentile(train.images[:: len(train) // 60 + 1], [1, 50, 99])
+    yield say("check", "levels", low=low, middle=middle, high=high)
+    if masks := [d.masks.any((1, 2)) for d in sets if d.masks is not None]:
+        yield say("check", "masks", masked=np.concatenate(masks).sum(), total=total)
+    about = data.describe(*sets)
+    yield say("check", "repeated", across=sum(split["duplicates"] for split in about.values()))
+
+
+def _files(path: Path | None) -> Iterator[str]:
+    """Which kinds of files there are, by their headers."""
+    if path is not None and path.suffix.lower() != ".npz":
+        with warnings.catch_warnings(action="ignore"):  # loading has told
+            kinds = pd.Series([_kind(file) for file in data.files(path) if file != path]).value_counts()
+        yield kinds.rename("files").to_string(max_rows=ROWS)
+
+
+def _kind(file: Path) -> str:
+    """Format, size, colours, bits: "JPEG, 512x384, RGB, 8 bit"; from the header, no picture is decoded."""
+    with contextlib.suppress(Exception), Image.open(file) as image:  # Pillow and pydicom raise many kinds
+        bits = 16 if ";16" in f"{image.mode} {image.tile}" else 8
+        mode = image.mode.partition(";")[0]
+        colours = f"{'grey' if mode in 'LI' else mode}, {bits} bit"
+        return f"{image.format}, {image.width}x{image.height}, {colours}"
+    with contextlib.suppress(Exception):
+        import pydicom
+
+        header = pydicom.dcmread(file, stop_before_pixels=True)
+        colours = f"{header.PhotometricInterpretation}, {header.BitsStored} bit"
+        return f"DICOM {header.get('Modality', '')}, {header.Columns}x{header.Rows}, {colours}"
+    return "of another kind"
+
+
+def _pictures(sets: list[ImageDataset], folder: Path) -> Iterator[str]:
+    """Draw three pictures of each class: the first, the middle and the last of the training split."""
+    strips = {}
+    for k, (name, count) in enumerate(sets[0].counts.items() if sets else ()):
+        several = sets[0].labels.ndim == 2
+        member = np.flatnonzero(sets[0].labels[:, k] if several else sets[0].labels == k)
+        if count:
+            few = sets[0][np.unique(member[[0, count // 2, -1]])]
+            strips[f"{name} ({count:,})"] = (few.images, few.masks)
+    figures.use_style()
+    for old in folder.glob("pictures-*.png"):
+        old.unlink()
+    for start in range(0, len(strips), SHEET):
+        sheet = figures.contact_sheet(dict(list(strips.items())[start : start + SHEET]))
+        path = folder / f"pictures-{start // SHEET + 1:02}.png"
+        with atomic(path) as file:
+            sheet.savefig(file, format="png")
+        yield str(path)
+
+
+def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
+    """What the network is, what it gives for ten test images, and its layers."""
+    import torch  # which images alone do not need
+
+    from medrob import evaluation, models, saliency
+
+    choice = config.Train(**_of(values, NETWORK))
+    model = models.for_data(sets[0], choice)
+    yield words.network(choice.arch, model).replace("\\", "")
+    few = data.subset(sets[-1], 10, choice.seed)
+    with models.evaluating(model), torch.inference_mode():
+        x = models.as_input(model, torch.tensor(few.images).permute(0, 3, 1, 2))
+        _, outputs = models.forward(model, x, {})
+    how = "sigmoid" if few.task == "multilabel" else "softmax"
+    yield say("check", "outputs", low=outputs.min().item(), high=outputs.max().item(), how=how)
+    p = evaluation.predict(model, few.images, device=choice.device)
+    names = np.array([f"{name} " for name in few.class_names], object)
+    hot = few.labels if few.labels.ndim == 2 else np.eye(few.num_classes, dtype=int)[few.labels]
+    told = {"label": hot @ names, "predicted": names[p.argmax(1)]}
+    table = pd.DataFrame(told | dict(zip(few.class_names, p.T.round(3), strict=True)))
+    yield table.to_string(index=False, max_cols=10)
+    layers, device = values.get("layers"), choice.device
+    maps = saliency.explain(model, few.images[:1], methods=["gradcam"], layers=layers, device=device)
+    shapes = [(layer, f"{found.shape[1]}x{found.shape[2]}") for (_, layer), found in maps.items()]
+    yield pd.DataFrame(shapes, columns=["layer", "its maps"]).to_string(index=False, max_rows=ROWS)

@@ -1,0 +1,80 @@
+"""What a newcomer runs first on a folder: ``python -m medrob check``."""
+
+import re
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from medrob import data, evaluation, models
+from medrob.__main__ import main
+from medrob.files import home
+
+
+def checked(capsys, *arguments):
+    """The exit code and what is printed."""
+    code = main(["check", *map(str, arguments)])
+    return code, capsys.readouterr().out
+
+
+def test_the_page_counts_what_loading_gives(tmp_path, capsys):
+    noise, folder = np.random.default_rng(0), tmp_path / "set"
+    for name, ending in (("<a & b>", "jpg"), ("c", "png"), ("d", "png")):
+        (folder / name).mkdir(parents=True)
+        for i in range(20):
+            cv2.imwrite(str(folder / name / f"{i}.{ending}"), noise.integers(0, 256, (24, 32), np.uint8))
+    code, text = checked(capsys, folder, "--seed", 3)
+    assert code == 0 and text.startswith("set can be used")
+    for name in ("<a & b>", "c", "d"):
+        splits = [data.load(str(folder), split, seed=3).counts[name] for split in data.SPLITS]
+        assert re.search(rf"{name} +" + " +".join(map(str, [*splits, 20])), text)
+    assert "60 images of 32x24 pixels, grey" in text
+    assert re.search("PNG, 32x24, grey, 8 bit +40", text) and re.search("JPEG, 32x24, grey, 8 bit +20", text)
+    page = home() / "data" / "check" / "set" / "index.html"
+    assert str(page) in text and "&lt;a &amp; b&gt;" in page.read_text() and "<a" not in page.read_text()
+    sheet = cv2.imread(str(page.with_name("pictures-01.png")))
+    assert sheet.std() > 20 and 'src="pictures-01.png"' in page.read_text()
+
+
+def test_a_sheet_holds_at_most_so_many_classes(tmp_path, capsys):
+    images, labels = np.zeros((300, 8, 8), np.uint8), np.arange(300) % 30
+    arrays = {f"{s}_{k}": v for s in data.SPLITS for k, v in {"images": images, "labels": labels}.items()}
+    np.savez(tmp_path / "many.npz", **arrays)
+    assert "pictures-02.png" in checked(capsys, tmp_path / "many.npz")[1]
+
+
+def test_a_network_is_tried_on_ten_images(capsys):
+    code, text = checked(capsys, "phantom", "--limit=30", "--width", 4, "--layers", "[layer2.1, layer4.1]")
+    test = data.subset(data.load("phantom", "test", limit=30), 10, 0)
+    model = models.build("resnet18", in_channels=1, num_classes=3, width=4, size=48, seed=0)
+    p = evaluation.predict(model, test.images)
+    rows = re.findall(r"^ *(\w+) +(\w+) +(\d\.\d+) +(\d\.\d+) +(\d\.\d+)$", text, re.M)
+    assert code == 0 and [row[0] for row in rows] == [test.class_names[k] for k in test.labels]
+    assert [row[1] for row in rows] == [test.class_names[k] for k in p.argmax(1)]
+    np.testing.assert_allclose(np.array([row[2:] for row in rows], float), p, atol=6e-4)
+    assert re.search(r"layer2.1 +24x24\n *layer4.1 +6x6", text)
+
+
+class Broken(torch.nn.Module):
+    def __init__(self, in_channels, num_classes):
+        super().__init__()
+        self.classes = num_classes
+
+    def forward(self, x):
+        return x.new_zeros(len(x), self.classes) if len(x) < 3 else 1 / 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        ("nowhere/at/all", "dataset='nowhere/at/all': no file or folder"),
+        ("--siez 64 phantom", "unknown parameter 'siez'; did you mean 'size'"),
+        ("phantom --size -1 --width x", "size=-1: give at least 0\nwidth='x': give a whole number"),
+        ("phantom --limit 9 --layers [layer9]", "layers: unknown 'layer9'"),
+        (f"phantom --limit 9 --arch {__name__}:Broken", "Network: ZeroDivisionError: "),
+    ],
+)
+def test_what_is_refused_is_the_first_sentence(arguments, said, capsys):
+    code, text = checked(capsys, *arguments.split())
+    assert code == 1 and text.startswith(said)
