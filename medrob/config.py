@@ -272,6 +272,8 @@ class Heatmaps(Parameters):
     "noisy copies or steps, for the methods that need several (integrated gradients: at least 50)"
     channels: Count = 0
     "how many channels of a layer the score CAMs weigh; 0: all"
+    changes: Annotated[Names, listed("medrob.drift:CHANGES")] = ["noise", "shift", "flip", "contrast"]
+    "small changes under which the map of a picture should be steady: of medrob.drift.CHANGES"
     checked: Count = 5
     "images of each class for the checks of trust; 0: all that were chosen"
     attack: bool = False

@@ -164,8 +164,10 @@ class Stage:
         self._about = self._about if about is None else about
         self._bundle.facts |= facts
 
-    def figure(self, figure: Figure, name: str, caption: str = "") -> None:
-        """Show a figure, and collect it for the thesis under a name such as "03_auc"."""
+    def figure(self, figure: Figure | None, name: str, caption: str = "") -> None:
+        """Show a figure, and collect it for the thesis under a name such as "03_auc"; None is no figure."""
+        if figure is None:
+            return
         self._say_what_is_known()
         self._bundle.figure(figure, name, caption)
 

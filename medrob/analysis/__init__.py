@@ -5,6 +5,7 @@
 
 # isort: off
 # fmt: off
+from medrob.analysis.alarm import MAP_SIGNAL, alarms
 from medrob.analysis.evidence import DOUBT, Evidence
 from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, twins
 from medrob.analysis.links import PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, moved_and_fell, per_image

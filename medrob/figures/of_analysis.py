@@ -12,8 +12,8 @@ from medrob.figures import draw
 from medrob.figures.draw import Drawing, Failed, Look, finish, lines, looks, sized, word
 from medrob.figures.of_heatmaps import drift_by_layer
 
-__all__ = ["drift_by_class", "drop_against_drift", "failure_curves", "image_boxes", "image_scatter"]
-__all__ += ["strata_bars", "warnings"]
+__all__ = ["alarms", "drift_by_class", "drop_against_drift", "failure_curves", "image_boxes"]
+__all__ += ["image_scatter", "strata_bars", "warnings"]
 
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
 FLIPS = {"preserved": Look("C0", "o"), "flipped": Look("C3", "X")}
@@ -242,3 +242,23 @@ def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Drawing:
     second.set(title="setting pictures aside", xlabel="coverage: share kept")
     second.set(ylabel="risk: share wrong of the kept", ylim=(0, None))
     return finish(figure, lettered=True, most=3)
+
+
+def alarms(found: pd.DataFrame) -> Drawing:
+    """How well each signal finds the errors of the network, a row a signal: AUROC and AUGRC.
+
+    found: from `medrob.analysis.alarms`; colours tell clean, corrupted and all pictures apart.
+    """
+    if found.empty or not found.query("pictures == 'all'")["errors"].any():
+        return draw.nothing("no alarm to judge: no errors, or several labels an image")
+    signals, groups = list(dict.fromkeys(found["signal"])), looks(found["pictures"])
+    figure, axes = sized(0.14 + 0.055 * len(signals), 1, 2, sharey=True)
+    for ax, metric in zip(axes[0], ("auroc", "augrc"), strict=True):
+        for i, (pictures, look) in enumerate(groups.items()):
+            rows = found[(found["metric"] == metric) & (found["pictures"] == pictures)]
+            place = [signals.index(name) + draw.aside(i, len(groups)) for name in rows["signal"]]
+            draw.bars(ax, rows, place, look, markersize=4, label=pictures)
+        ax.set_xlabel(f"{word(metric)} ({'higher' if metric == 'auroc' else 'lower'} is better)")
+    draw.level(axes[0][0], 0.5, upright=True, dotted=True)
+    draw.named_ticks(axes[0][0], [word(name) for name in signals])
+    return finish(figure, axes=axes[0][:1])

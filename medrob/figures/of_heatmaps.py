@@ -172,13 +172,15 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     return finish(figure, below=f"probability of the class explained: area; of ROAD: difference ({layer})")
 
 
-def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing:
+def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing | None:
     """Does the map still lie on the lesion? Against severity, a line a corruption; bars: 95 %.
 
     Dashed: chance, at each severity for the images that count there, and a band from the least to the most
     of the corruptions. Below each severity: how many images count, from the least to the most.
-    trust: holds the rows of `medrob.trust.localisation`.
+    trust: holds the rows of `medrob.trust.localisation`; None if it has none, as no lesion is known.
     """
+    if trust.empty:
+        return None
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
     names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
     figure, [axes] = sized(0.42, 1, 3)

@@ -4,7 +4,8 @@ A function takes the table that the function of the same name makes; of several 
 """
 # ruff: noqa: I001  several names a line
 
-from medrob.words.drift_and_loss import added, answer, answers, association, beside, best, failure, per_image
+from medrob.words.drift_and_loss import added, alarms, answer, answers, association, beside, best, failure
+from medrob.words.drift_and_loss import per_image
 from medrob.words.drift_and_loss import ranks, risk, runs, sensitivity
 from medrob.words.maps import chosen, drift, explained, faithfulness, headline, localisation, normalised
 from medrob.words.maps import randomisation, twins, worst_case

@@ -8,7 +8,19 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import NO, OPEN, OPPOSITE, UNDEFINED, WITHIN, YES, declared_kinds, rows_of, warnings_at
+from medrob.analysis import (
+    DOUBT,
+    MAP_SIGNAL,
+    NO,
+    OPEN,
+    OPPOSITE,
+    UNDEFINED,
+    WITHIN,
+    YES,
+    declared_kinds,
+    rows_of,
+    warnings_at,
+)
 from medrob.words.phrases import BETTER, Row, grouped, judged, name, number, p_value, place, say, side, text
 
 VERDICTS = (YES, OPPOSITE, NO, OPEN, UNDEFINED)
@@ -224,3 +236,18 @@ def ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
     agree = "one_run" if runs < 2 else agree if np.isfinite(w) else "few_methods"
     numbers = dict(runs=int(runs), methods=methods, w=w, least=least, p=p_value(analysis.Finding(0, 0, 0, p)))
     return say("ranks", "order", "failed" if failed else "", agree, order=said, failed=failed, **numbers)
+
+
+def alarms(found: pd.DataFrame) -> str:
+    """Does the unsteadiness of a map find errors better than what needs no map, and what does it cost?"""
+    if found.empty:
+        return say("alarms", "several")
+    rows = found[found["pictures"] == "all"].set_index(["metric", "signal"])
+    doubt, own = rows.loc[("auroc", DOUBT)], rows.loc[("auroc", MAP_SIGNAL)]
+    if not np.isfinite(own["value"]):
+        return say("alarms", "no_errors", cases=int(own["cases"]))
+    others = rows.loc["augrc"].drop(MAP_SIGNAL)
+    signals = grouped([(side(row, "ahead", *BETTER), name) for name, row in others.iterrows()], " ")
+    numbers = dict(verdict=side(doubt, "ahead", *BETTER), row=doubt, map=own["value"], doubt=doubt["value"])
+    numbers |= dict(errors=own["errors"], cases=int(own["cases"]), signals=signals, passes=own["passes"])
+    return say("alarms", "answer", "beside", "cost", **numbers)

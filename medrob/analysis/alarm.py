@@ -1,0 +1,116 @@
+"""Alarms that know only the picture at hand: which signal finds the errors of the network?
+
+All are judged alike, with the network's own errors as events (Jaeger et al. 2023; Traub et al. 2024).
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import rankdata
+
+from medrob.analysis.evidence import doubts
+from medrob.analysis.layout import CONDITION, ends, estimate
+from medrob.check import require
+from medrob.corruptions import CLEAN
+from medrob.evaluation import class_names, resampled
+
+MAP_SIGNAL = "unsteady map"
+ENSEMBLE = "ensemble of seeds"
+# What the signals of the table alarm are called; the others come from the predictions.
+SIGNALS = {"unsteady": MAP_SIGNAL, "variance": "variance under changes", "averaged": "mean under changes"}
+SIGNALS |= {"energy": "energy score", "distance": "feature distance"}
+DOUBTS = ("low confidence", "entropy", "small margin")
+LOWER_IS_BETTER = ("aurc", "excess aurc", "augrc")
+
+
+def alarms(
+    predictions: pd.DataFrame,
+    alarm: pd.DataFrame,
+    others: Sequence[pd.DataFrame] = (),
+    *,
+    resamples: int = 500,
+) -> pd.DataFrame:
+    """How well each signal finds the pictures that the network gets wrong: clean, corrupted and both.
+
+    predictions, alarm: the tables. others: predictions of runs that differ in their training seed alone, on
+    the same images; with the first they are an ensemble, whose signal is 1 - the mean probability of the
+    class that the first predicts (Lakshminarayanan et al. 2017).
+
+    Returns:
+        A row per pictures ("clean", "corrupted", "all"), signal and metric (of `curves`): value, low, high;
+        ahead, ahead_low, ahead_high: how much better the map's signal is than this one, paired on the same
+        resamples of whole images; errors and cases, counted; passes
+        that a map costs. Empty if an image has several labels.
+    """
+    if "label" not in predictions:
+        return pd.DataFrame(columns=["pictures", "signal", "metric"])
+    table = signals_of(predictions, alarm, others)
+    names = [name for name in table if name not in ("image", *CONDITION, "wrong")]
+    clean = table["corruption"] == CLEAN[0]
+    rows = []
+    for pictures, use in {"clean": clean, "corrupted": ~clean, "all": clean | ~clean}.items():
+        part = table[use].sort_values(["image", *CONDITION])
+        _, image = np.unique(part["image"], return_inverse=True)
+        w = resampled(image.max() + 1, resamples)[:, image]
+        wrong = part["wrong"].to_numpy()
+        found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
+        for name, values in found.items():
+            for metric, samples in values.items():
+                ahead = found[MAP_SIGNAL][metric] - samples
+                ahead = -ahead if metric in LOWER_IS_BETTER else ahead
+                numbers = (*estimate(samples), *estimate(ahead), int(wrong.sum()), len(wrong))
+                rows.append((pictures, name, metric, *numbers))
+    columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
+    return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
+
+
+def signals_of(
+    predictions: pd.DataFrame, alarm: pd.DataFrame, others: Sequence[pd.DataFrame] = ()
+) -> pd.DataFrame:
+    """The signals side by side, high where the network should be doubted, and whether it is wrong."""
+    keys = ["image", *CONDITION]
+    require(alarm, [*keys, *SIGNALS], "alarm")
+    columns = [f"p_{name}" for name in class_names(predictions)]
+    table = alarm[[*keys, *SIGNALS]].rename(columns=SIGNALS).merge(predictions, on=keys, validate="1:1")
+    p = table[columns].to_numpy(float)
+    doubt = dict(zip(DOUBTS, doubts(p, True), strict=True))
+    if others:
+        all_p = [table[keys].merge(other, on=keys)[columns].to_numpy(float) for other in others]
+        chosen = table["predicted"].to_numpy()
+        mean = np.mean([p, *all_p], axis=0)
+        doubt[ENSEMBLE] = 1 - mean[np.arange(len(mean)), chosen]
+    kept = table[[*keys, *SIGNALS.values()]].dropna(axis=1, how="all")
+    return kept.assign(**doubt, wrong=table["predicted"] != table["label"])
+
+
+def curves(signal: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:
+    """A signal (N,) as an alarm for wrong (N,), under whole weights of pictures (B, N): measures, (B,) each.
+
+    Pictures are kept in the order of a rising signal; the risk is the share of errors among those kept.
+    aurc: its mean over the coverages 1/n, ..., 1 (Geifman & El-Yaniv 2017); excess aurc: less that of the
+    best order possible (Geifman et al. 2019); augrc: the area under the share of all pictures that are kept
+    and wrong (Traub et al. 2024), which is (1 - auroc) a (1 - a) + (1 - a)^2 / 2 for the accuracy a; auroc:
+    the share of pairs of an error and none in which the error has the higher signal. Equal signals stand for
+    the mean over all their orders.
+    """
+    order = np.argsort(signal, kind="stable")
+    tied = rankdata(signal[order], method="dense") - 1
+    wrong, weights = wrong[order].astype(float), weights[:, order]
+    found: dict[str, list[float]] = {"auroc": [], "aurc": [], "excess aurc": [], "augrc": []}
+    for w in weights:
+        counts = np.bincount(tied, w)
+        errors = np.bincount(tied, w * wrong)
+        rate = np.divide(errors, counts, out=np.zeros_like(errors), where=counts > 0)
+        n, lost = int(counts.sum()), errors.sum()
+        kept = np.arange(1, n + 1)
+        aurc = float((np.cumsum(np.repeat(rate, counts.astype(int))) / kept).mean())
+        best = float((np.maximum(kept - (n - lost), 0) / kept).mean())
+        share = lost / n
+        pairs = lost * (n - lost)
+        right = np.cumsum(counts - errors) - (counts - errors) / 2  # right ones before each tie, half within
+        auroc = float(errors @ right / pairs) if pairs else np.nan
+        area = share**2 / 2 + ((1 - auroc) * share * (1 - share) if pairs else 0.0)
+        for name, value in zip(found, (auroc, aurc, aurc - best, area), strict=True):
+            found[name].append(value)
+    return {name: np.array(values) for name, values in found.items()}

@@ -1,0 +1,127 @@
+import itertools
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.metrics import roc_auc_score
+
+from medrob import analysis, models
+from medrob.analysis.alarm import DOUBTS, ENSEMBLE, SIGNALS, curves
+from medrob.corruptions import CLEAN
+from medrob.data import ImageDataset
+from medrob.drift import CHANGES, Explainer, steadiness
+from medrob.evaluation import predict
+
+
+def by_brute_force(signal, wrong):
+    """AURC and AUGRC, means over all orders that the signal allows; and AURC of the best order."""
+    found = []
+    for order in itertools.permutations(range(len(signal))):
+        if all(signal[i] <= signal[j] for i, j in itertools.pairwise(order)):
+            lost = np.r_[0, np.cumsum(wrong[list(order)])]
+            n = np.arange(1, len(signal) + 1)
+            found.append(((lost[1:] / n).mean(), np.trapezoid(lost / len(signal), dx=1 / len(signal))))
+    best = np.cumsum(np.sort(wrong)) / np.arange(1, len(wrong) + 1)
+    return *np.mean(found, axis=0), best.mean()
+
+
+@given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), min_size=1, max_size=6))
+def test_curves_are_the_mean_over_all_orders(pairs):
+    signal, wrong = np.array([s for s, _ in pairs], float), np.array([e for _, e in pairs])
+    found = {name: v[0] for name, v in curves(signal, wrong, np.ones((1, len(signal)))).items()}
+    aurc, augrc, best = by_brute_force(signal, wrong.astype(float))
+    assert found["aurc"] == pytest.approx(aurc, abs=1e-12)
+    assert found["augrc"] == pytest.approx(augrc, abs=1e-12)
+    assert found["excess aurc"] == pytest.approx(aurc - best, abs=1e-12)
+    if 0 < wrong.sum() < len(wrong):
+        assert found["auroc"] == pytest.approx(roc_auc_score(wrong, signal), abs=1e-12)
+
+
+def test_a_weight_of_two_is_the_picture_twice():
+    rng = np.random.default_rng(0)
+    signal, wrong, w = rng.integers(0, 6, 20).astype(float), rng.random(20) < 0.4, rng.integers(0, 3, 20)
+    weighted = curves(signal, wrong, w[None].astype(float))
+    repeated = curves(np.repeat(signal, w), np.repeat(wrong, w), np.ones((1, w.sum())))
+    for name, values in weighted.items():
+        assert values == pytest.approx(repeated[name])
+
+
+def world(images=120, seed=0, informed=3.0):
+    """Predictions and an alarm whose map knows of the errors what nothing else does, if informed."""
+    rng = np.random.default_rng(seed)
+    keys = pd.DataFrame(
+        [(i, *c) for c in (CLEAN, ("fog", 5)) for i in range(images)],
+        columns=["image", "corruption", "severity"],
+    )
+    p = rng.uniform(0.5, 1, len(keys))
+    wrong = rng.random(len(keys)) < 0.3
+    predicted = rng.integers(0, 2, len(keys))
+    sure = {"p_a": np.where(predicted == 0, p, 1 - p), "p_b": np.where(predicted == 1, p, 1 - p)}
+    predictions = keys.assign(label=np.where(wrong, 1 - predicted, predicted), predicted=predicted, **sure)
+    signals = {name: rng.random(len(keys)) for name in SIGNALS}
+    signals["unsteady"] = signals["unsteady"] + informed * wrong
+    return predictions, keys.assign(vanished=False, passes=5, **signals)
+
+
+def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
+    for informed, ahead in ((3.0, True), (0.0, False)):
+        predictions, alarm = world(informed=informed)
+        found = analysis.alarms(predictions, alarm, [predictions], resamples=200)
+        assert set(found["signal"]) == {*SIGNALS.values(), *DOUBTS, ENSEMBLE}
+        beside = found.query("metric == 'augrc' and pictures == 'all' and signal != 'unsteady map'")
+        assert (beside["ahead_low"] > 0).all() == ahead
+        own = found.query("metric == 'auroc' and signal == 'unsteady map'").set_index("pictures")
+        assert (own["value"] == 1).all() == ahead
+        assert own.loc["all", "errors"] == own.loc[["clean", "corrupted"], "errors"].sum()
+
+
+def test_ensemble_of_one_network_is_its_confidence():
+    predictions, alarm = world()
+    found = analysis.alarms(predictions, alarm, [predictions], resamples=0).set_index("signal")
+    assert found.loc[ENSEMBLE, "value"].to_numpy() == pytest.approx(
+        found.loc["low confidence", "value"].to_numpy()
+    )
+
+
+@pytest.fixture(scope="module")
+def network():
+    model = models.build("resnet18", width=8, in_channels=1, num_classes=3, seed=0)
+    images = np.random.default_rng(0).integers(0, 256, (9, 24, 24, 1), dtype=np.uint8)
+    data = ImageDataset(images, np.arange(9) % 3)
+    return Explainer(model, ["gradcam"], ["layer3.1"], batch_size=4), data
+
+
+def test_steadiness_by_hand(network):
+    explainer, data = network
+    chosen = np.array([2, 5, 7])
+    found = steadiness(explainer, data, [], images=chosen, changes=["flip"], training=data.images, seed=0)
+    p = predict(explainer.model, data.images[chosen])
+    flipped = predict(explainer.model, data.images[chosen][:, :, ::-1].copy())
+    assert found["averaged"].to_numpy() == pytest.approx(1 - ((p + flipped) / 2).max(1), abs=1e-6)
+    assert found["variance"].to_numpy() == pytest.approx(((p - flipped) ** 2 / 4).sum(1), abs=1e-6)
+    assert found["distance"].to_numpy() == pytest.approx(
+        0, abs=1e-3
+    )  # the pictures are among the training images
+    maps = explainer.explain(data.images[chosen], p.argmax(1))["gradcam", "layer3.1"]
+    moved = explainer.explain(data.images[chosen][:, :, ::-1].copy(), p.argmax(1))["gradcam", "layer3.1"]
+
+    def scaled(m):
+        m = np.maximum(m, 0)
+        return (m - m.min((1, 2), keepdims=True)) / np.ptp(m, (1, 2), keepdims=True)
+
+    rmse = np.sqrt(((scaled(maps) - scaled(moved[:, :, ::-1])) ** 2).mean((1, 2)))
+    assert found["unsteady"].to_numpy() == pytest.approx(rmse, abs=1e-5)
+
+
+def test_steadiness_does_not_depend_on_batches(network):
+    explainer, data = network
+    conditions = ["contrast"]
+    how = dict(images=np.arange(9), changes=list(CHANGES), training=data.images, seed=1)
+    one = steadiness(explainer, data, conditions, **how)
+    other = steadiness(
+        Explainer(explainer.model, ["gradcam"], ["layer3.1"], batch_size=9), data, conditions, **how
+    )
+    pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-5)
+    assert (one["unsteady"] > 0).all()
