@@ -276,8 +276,6 @@ class Heatmaps(Parameters):
     "small changes under which the map of a picture should be steady: of medrob.drift.CHANGES"
     checked: Count = 5
     "images of each class for the checks of trust; 0: all that were chosen"
-    attack: bool = False
-    "True: also look for the worst case, an attack on the map that keeps the prediction"
     seed: Count = 0
     "of the choice of images, the noise of methods and the checks"
     batch_size: Positive = 64

@@ -232,16 +232,6 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
     ]
 
 
-def test_the_worst_case():
-    values = {"attack": 0.34, "max-sensitivity": 0.05, "attack-picture": 1.7, "attack-kept": 1.0}
-    rows = pd.DataFrame(dict(test=list(values), value=list(values.values())))
-    rows = rows.assign(low=0.3, high=0.4, images=4, **GRADCAM)
-    said = words.worst_case(rows)
-    assert "gradcam at layer4.1, 4 images: an attack moves the map by RMSE 0.34 (0.30 to 0.40)" in said
-    assert "by 0.05; the image changes by 1.7 grey levels" in said and said.endswith("kept in 100%.")
-    assert words.worst_case(rows[:0]).startswith("No attack was made")
-
-
 def places(clean, **dirty):
     """Energy (low, value) for clean and at severity 5 of corruptions; chance .1; maps of 9 images of 12."""
     rows = [("clean", 0, *clean), *((name, 5, *limits) for name, limits in dirty.items())]

@@ -29,7 +29,7 @@ def thresholds(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, 
     highest. A class without images, that all images have, or that no threshold tells apart, has none.
     """
     hot = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
-    found = {}
+    found: dict[str, float] = {}
     for name, p, true in zip(names, probabilities.T, hot.T, strict=True):
         if true.any() and not true.all():
             false_alarms, sensitivity, at = roc_curve(true, p, drop_intermediate=False)

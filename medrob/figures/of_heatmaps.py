@@ -17,8 +17,6 @@ SAME = 1e-4  # of rank correlations: rounding
 LESION = {"energy": "energy inside the lesion", "pointing": "pointing game", "iou": "intersection over union"}
 LIMITS = {  # what a drift is held against: name in the legend, look
     "floor": ("same picture again", Look("0.2", "|")),
-    "max-sensitivity": ("worst of random noise", Look("C2", "v")),
-    "attack": ("attack", Look("C3", "X")),
     "ceiling-image": ("another picture", Look("0.35", "s")),
     "ceiling-weights": ("random network", Look("0.6", "D")),
 }

@@ -1,12 +1,11 @@
 """Can these maps be trusted? Each question gives rows of one table, with the columns `COLUMNS`.
 
 `randomisation`: do they change when the network does? `faithfulness`: does the network need what they mark?
-`localisation`: do they lie on the lesion? `scale`: how large can a drift be at all? `worst_case`: how far
-does a change too small to see move them? Most take an `Explainer`, images, the classes explained (None =
-those predicted) and the seed of every draw. `between`, a table of its own: do methods say the same?
+`localisation`: do they lie on the lesion? `scale`: how large can a drift be at all? Most take an `Explainer`,
+images, the classes explained (None = those predicted) and the seed of every draw. `between`, a table of its
+own: do methods say the same?
 """
 
-from medrob.trust.attack import ATTACKABLE, worst_case
 from medrob.trust.faithfulness import faithfulness
 from medrob.trust.localisation import localisation
 from medrob.trust.means import COLUMNS

@@ -8,7 +8,7 @@ from medrob.words.drift_and_loss import added, alarms, answer, answers, associat
 from medrob.words.drift_and_loss import per_image
 from medrob.words.drift_and_loss import ranks, risk, runs, sensitivity
 from medrob.words.maps import chosen, drift, explained, faithfulness, headline, localisation, normalised
-from medrob.words.maps import randomisation, twins, worst_case
+from medrob.words.maps import randomisation, twins
 from medrob.words.phrases import p_value, say
 from medrob.words.performance import calibration, data_sets, distances, error_title, errors, network
 from medrob.words.performance import operating_point, predictions, scores, speed, temperature, training

@@ -85,16 +85,6 @@ def randomisation(trust: pd.DataFrame, images: int) -> str:
     return text(say("randomisation", "images", images=images), lines)
 
 
-def worst_case(trust: pd.DataFrame) -> str:
-    """How far the map moves at worst, where the image hardly changes and the decision stays."""
-    tests = trust.pivot_table(index=MAP, columns="test", values="value")
-    lines = [
-        say("worst_case", "attack", row=row, other=tests.loc[(row["method"], row["layer"])])
-        for row in trust[trust["test"] == "attack"].to_dict("records")
-    ]
-    return text(say("worst_case", "title" if lines else "none"), lines)
-
-
 def faithfulness(trust: pd.DataFrame) -> str:
     """Which methods mark what the network needs better than a random map of the same resolution?"""
     lines = []
