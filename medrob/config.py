@@ -273,7 +273,7 @@ class Heatmaps(Parameters):
     channels: Count = 0
     "how many channels of a layer the score CAMs weigh; 0: all"
     changes: Annotated[Names, listed("medrob.drift:CHANGES")] = ["noise", "shift", "flip", "contrast"]
-    "small changes under which the map of a picture should be steady: of medrob.drift.CHANGES"
+    "under which a map should be steady: of drift.CHANGES"
     checked: Count = 5
     "images of each class for the checks of trust; 0: all that were chosen"
     seed: Count = 0
