@@ -30,7 +30,7 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
         splits = [data.load(str(folder), split, seed=3).counts[name] for split in data.SPLITS]
         assert re.search(rf"{name} +" + " +".join(map(str, [*splits, 20])), text)
     assert "60 images of 32x24 pixels, grey" in text
-    assert re.search("PNG, 32x24, grey, 8 bit +40", text) and re.search("JPEG, 32x24, grey, 8 bit +20", text)
+    assert re.search("PNG, grey, 8 bit +40\n", text) and re.search("JPEG, grey, 8 bit +20\n", text)
     page = home() / "data" / "check" / "set" / "index.html"
     assert str(page) in text and "&lt;a &amp; b&gt;" in page.read_text() and "<a" not in page.read_text()
     sheet = cv2.imread(str(page.with_name("pictures-01.png")))
@@ -49,7 +49,7 @@ def test_a_network_is_tried_on_ten_images(capsys):
     test = data.subset(data.load("phantom", "test", limit=30), 10, 0)
     model = models.build("resnet18", in_channels=1, num_classes=3, width=4, size=48, seed=0)
     p = evaluation.predict(model, test.images)
-    rows = re.findall(r"^ *(\w+) +(\w+) +(\d\.\d+) +(\d\.\d+) +(\d\.\d+)$", text, re.M)
+    rows = re.findall(r"^ *\d +(\w+) +(\w+) +(\d\.\d+) +(\d\.\d+) +(\d\.\d+)$", text, re.M)
     assert code == 0 and [row[0] for row in rows] == [test.class_names[k] for k in test.labels]
     assert [row[1] for row in rows] == [test.class_names[k] for k in p.argmax(1)]
     np.testing.assert_allclose(np.array([row[2:] for row in rows], float), p, atol=6e-4)

@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from itertools import chain
-from textwrap import fill
 
 import numpy as np
 import pandas as pd
@@ -10,42 +9,35 @@ import pandas as pd
 from medrob.figures import draw
 from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized, word
 
-__all__ = ["augmentations", "contact_sheet", "corruption_grid", "drop_heatmap", "image_distance"]
-__all__ += ["learning_curves", "montage", "operating_points", "performance", "reliability"]
-__all__ += ["severity_curves"]
+__all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
+__all__ += ["montage", "operating_points", "performance", "reliability", "severity_curves"]
 
 SPLITS = {("train", "training"): "C0o-", ("val", "validation"): "C1s-"}
 
 
-def montage(images: np.ndarray, labels: np.ndarray, class_names: Sequence[str]) -> Drawing:
-    """The first eight images of each class, a row a class.
+def montage(
+    images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], masks: np.ndarray | None = None,
+    *, each: int = 8, columns: int = 1,
+) -> Drawing:  # fmt: skip
+    """So many pictures of each class, from its first to its last; `columns` classes stand in a row.
 
-    images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones.
+    images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones. masks: bool (N, H, W), outlined.
     """
-    rows = []
-    for k in range(len(class_names)):
-        member = labels[:, k] == 1 if labels.ndim == 2 else labels == k
-        rows.append([*images[np.flatnonzero(member)[:8]], *[None] * 8][:8])
-    return draw.pictures(
-        1.08, [fill(short(name, 22), 12, break_long_words=False) for name in class_names], rows
-    )[0]
-
-
-def contact_sheet(strips: Mapping[str, tuple[np.ndarray, np.ndarray | None]]) -> Drawing:
-    """Pictures side by side under a title: title -> uint8 (n, H, W, C), masks bool (n, H, W) to outline."""
-    images, _ = next(iter(strips.values()))
-    columns = min(3, len(strips))
-    wide = len(images) * images.shape[2] / images.shape[1]
-    rows = -(-len(strips) // columns)
-    figure, axes = sized((1 / columns / wide + 0.05) * rows, rows, columns)
+    height, width = images.shape[1:3]
+    rows = -(-len(class_names) // columns)
+    figure, axes = sized((height / width / each / columns + 0.05) * rows, rows, columns)
     for ax in axes.flat:
         draw.picture(ax, None)
-    for ax, (title, (images, masks)) in zip(axes.flat, strips.items(), strict=False):
-        draw.picture(ax, np.concatenate(images, axis=1))
+    for k, (ax, name) in enumerate(zip(axes.flat, class_names, strict=False)):
+        member = np.flatnonzero(labels[:, k] if labels.ndim == 2 else labels == k)
+        few = member[np.unique(np.linspace(0, len(member) - 1, each).astype(int))] if len(member) else member
+        missing = np.full((each - len(few), *images.shape[1:]), 255, np.uint8)
+        draw.picture(ax, np.hstack([*images[few], *missing]))
         ax.images[0].set_interpolation("antialiased")
-        ax.set_title(short(title, 120 // columns), fontsize="small")
-        if masks is not None and masks.any():
-            ax.contour(np.concatenate(masks, axis=1), [0.5], colors="C1", linewidths=0.7)
+        ax.set_title(f"{short(name, 90 // columns)} ({len(member):,})")
+        if masks is not None and masks[few].any():
+            outlined = np.hstack([*masks[few], *np.zeros(missing.shape[:3], bool)])
+            ax.contour(outlined, [0.5], colors="C1", linewidths=0.7)
     return figure
 
 

@@ -121,43 +121,41 @@ def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
 
 
 def _files(path: Path | None) -> Iterator[str]:
-    """Which kinds of files there are, by their headers."""
-    if path is not None and path.suffix.lower() != ".npz":
-        with warnings.catch_warnings(action="ignore"):  # loading has told
-            kinds = pd.Series([_kind(file) for file in data.files(path) if file != path]).value_counts()
-        yield kinds.rename("files").to_string(max_rows=ROWS)
+    """Which kinds and sizes of files there are, by their headers: no picture is decoded."""
+    if path is None or path.suffix.lower() == ".npz":
+        return
+    with contextlib.suppress(ValueError, OSError), warnings.catch_warnings(action="ignore"):  # loading told
+        found = pd.DataFrame([_kind(file) for file in data.files(path) if file != path])
+        yield found[0].value_counts().rename_axis(None).to_string(max_rows=ROWS)
+        sizes = found.loc[found[1] > 0, [1, 2]].value_counts().reset_index()
+        names = [f"{wide}x{high}" for wide, high in sizes.sort_values([1, 2])[[1, 2]].to_numpy()]
+        most, count = "x".join(map(str, sizes.iloc[0, :2])), sizes.iloc[0, 2]
+        yield say("check", "sizes", sizes=len(sizes), first=names[0], last=names[-1], most=most, count=count)
 
 
-def _kind(file: Path) -> str:
-    """Format, size, colours, bits: "JPEG, 512x384, RGB, 8 bit"; from the header, no picture is decoded."""
+def _kind(file: Path) -> tuple[str, int, int]:
+    """The kind of a file, such as "JPEG, RGB, 8 bit", and its width and height, 0 if unknown."""
     with contextlib.suppress(Exception), Image.open(file) as image:  # Pillow and pydicom raise many kinds
-        bits = 16 if ";16" in f"{image.mode} {image.tile}" else 8
-        mode = image.mode.partition(";")[0]
-        colours = f"{'grey' if mode in 'LI' else mode}, {bits} bit"
-        return f"{image.format}, {image.width}x{image.height}, {colours}"
+        mode, bits = image.mode.partition(";")[0], 16 if ";16" in f"{image.mode} {image.tile}" else 8
+        return f"{image.format}, {'grey' if mode in 'LI' else mode}, {bits} bit", *image.size
     with contextlib.suppress(Exception):
         import pydicom
 
         header = pydicom.dcmread(file, stop_before_pixels=True)
-        colours = f"{header.PhotometricInterpretation}, {header.BitsStored} bit"
-        return f"DICOM {header.get('Modality', '')}, {header.Columns}x{header.Rows}, {colours}"
-    return "of another kind"
+        kind = f"DICOM {header.get('Modality', '')}, {header.PhotometricInterpretation}"
+        return f"{kind}, {header.BitsStored} bit", header.Columns, header.Rows
+    return "of another kind", 0, 0
 
 
 def _pictures(sets: list[ImageDataset], folder: Path) -> Iterator[str]:
-    """Draw three pictures of each class: the first, the middle and the last of the training split."""
-    strips = {}
-    for k, (name, count) in enumerate(sets[0].counts.items() if sets else ()):
-        several = sets[0].labels.ndim == 2
-        member = np.flatnonzero(sets[0].labels[:, k] if several else sets[0].labels == k)
-        if count:
-            few = sets[0][np.unique(member[[0, count // 2, -1]])]
-            strips[f"{name} ({count:,})"] = (few.images, few.masks)
+    """Draw three pictures of each class, on sheets of so many classes."""
     figures.use_style()
     for old in folder.glob("pictures-*.png"):
         old.unlink()
-    for start in range(0, len(strips), SHEET):
-        sheet = figures.contact_sheet(dict(list(strips.items())[start : start + SHEET]))
+    for start in range(0, sets[0].num_classes if sets else 0, SHEET):
+        train, names = sets[0], sets[0].class_names[start : start + SHEET]
+        labels = train.labels[:, start:] if train.labels.ndim == 2 else train.labels - start
+        sheet = figures.montage(train.images, labels, names, train.masks, each=3, columns=min(3, len(names)))
         path = folder / f"pictures-{start // SHEET + 1:02}.png"
         with atomic(path) as file:
             sheet.savefig(file, format="png")
@@ -179,12 +177,10 @@ def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         _, outputs = models.forward(model, x, {})
     how = "sigmoid" if few.task == "multilabel" else "softmax"
     yield say("check", "outputs", low=outputs.min().item(), high=outputs.max().item(), how=how)
-    p = evaluation.predict(model, few.images, device=choice.device)
-    names = np.array([f"{name} " for name in few.class_names], object)
-    hot = few.labels if few.labels.ndim == 2 else np.eye(few.num_classes, dtype=int)[few.labels]
-    told = {"label": hot @ names, "predicted": names[p.argmax(1)]}
-    table = pd.DataFrame(told | dict(zip(few.class_names, p.T.round(3), strict=True)))
-    yield table.to_string(index=False, max_cols=10)
+    table = evaluation.predict_conditions(model, few, [("clean", 0)], device=choice.device)
+    named = table.filter(["label", "predicted"]).map(dict(enumerate(few.class_names)).get)
+    table = table.drop(columns=["corruption", "severity"]).assign(**named).round(3)
+    yield table.to_string(index=False, max_cols=12)
     layers, device = values.get("layers"), choice.device
     maps = saliency.explain(model, few.images[:1], methods=["gradcam"], layers=layers, device=device)
     shapes = [(layer, f"{found.shape[1]}x{found.shape[2]}") for (_, layer), found in maps.items()]
