@@ -90,17 +90,14 @@ def preview(values: Values) -> tuple[str, list[str]]:
         if sets and values.keys() & {*NETWORK, "layers"} - {*IMAGES}:
             add("Network", _network, sets, values)
     add("Guessed or left out", map, "- {}".format, dict.fromkeys(str(warning.message) for warning in said))
-    add("Written", _written, folder)
+    where = dict(page=folder / "index.html", cache=home() / "data" / "cache")
+    parts["Written"] = [say("check", "page", "cache" if sets else "", **where)]
     body = (f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in parts.items())
     text = "\n\n".join(["\n".join(refused) or say("check", "usable", name=name), *body])
     pictures = "".join(f'<img src="{file.name}">' for file in sorted(folder.glob("*.png")))
     with contextlib.suppress(OSError), atomic(folder / "index.html") as file:
         file.write_text(PAGE.format(text=html.escape(text), pictures=pictures), "utf-8", "replace")
     return text, list(refused)
-
-
-def _written(folder: Path) -> Iterator[str]:
-    yield say("check", "written", page=folder / "index.html", cache=home() / "data" / "cache")
 
 
 def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
@@ -130,7 +127,8 @@ def _files(path: Path | None) -> Iterator[str]:
         sizes = found.loc[found[1] > 0, [1, 2]].value_counts().reset_index()
         names = [f"{wide}x{high}" for wide, high in sizes.sort_values([1, 2])[[1, 2]].to_numpy()]
         most, count = "x".join(map(str, sizes.iloc[0, :2])), sizes.iloc[0, 2]
-        yield say("check", "sizes", sizes=len(sizes), first=names[0], last=names[-1], most=most, count=count)
+        given = dict(sizes=len(sizes), first=names[0], last=names[-1], most=most, count=count)
+        yield say("check", "sizes" if len(sizes) > 1 else "size", **given)
 
 
 def _kind(file: Path) -> tuple[str, int, int]:
