@@ -122,7 +122,7 @@ class Augment(Parameters):
     '''which corruptions: one of medrob.corruptions.suites(), or a list of names; your own:
     "package.module:function"'''
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
-    "of image files: 1 makes all grey, 3 RGB; 0: as they are"
+    "of image files: 1 makes all grey, 3 RGB; 0: RGB if any shows colours, else grey"
     skip_unreadable: bool = False
     "True: leave out image files that cannot be read"
     seed: Count = 0

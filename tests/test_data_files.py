@@ -1,11 +1,13 @@
 """Folders and tables: what a user's own files become."""
 
 import os
+import zlib
 
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
+import tifffile
 
 from medrob import data
 from medrob.data import decode, load
@@ -311,10 +313,74 @@ def test_sixteen_bits_are_scaled_alike_in_a_set(folder):
     assert (test.images[0, ..., 0] == np.rint(stored / 4095 * 255)).all()
 
 
+def significant(file, image, bits=12):
+    """A PNG that says how many of its sixteen bits are significant."""
+    content = put(file, image).read_bytes()
+    chunk = b"sBIT" + bytes([bits])
+    chunk = (1).to_bytes(4, "big") + chunk + zlib.crc32(chunk).to_bytes(4, "big")
+    file.write_bytes(content[:33] + chunk + content[33:])  # behind the header
+
+
+@pytest.mark.parametrize(
+    "name, values, expected",
+    [
+        ("bright.png", (0, 4095), (0, 4095)),  # of one picture a pixel is 65535
+        ("a.png", (0, 255), (0, 255)),
+        ("a.png", (31_700, 36_000), (31_488, 36_096)),  # Hounsfield units + 32768
+        ("a.png", (0, 1500), (0, 1536)),
+        ("declared.png", (0, 1500), (0, 4095)),
+        ("declared.png", (0, 60_000), (0, 65_535)),  # scaled to sixteen bits, as the standard has it
+        ("a.pgm", (0, 1500), (0, 4095)),
+        ("a.tif", (0, 1500), (0, 4095)),
+    ],
+)
+def test_black_and_white_of_a_set(tmp_path, name, values, expected):
+    rng, kept = np.random.default_rng(0), {}
+    for k in range(60):
+        file = tmp_path / "mine" / "ab"[k % 2] / f"{k:02d}{name[-4:]}"
+        kept[k] = image = rng.integers(*values, (24, 24), endpoint=True).astype(np.uint16)
+        image[0, 0] = 65535 if name == "bright.png" and k == 3 else image[0, 0]
+        file.parent.mkdir(parents=True, exist_ok=True)
+        if name == "a.pgm":
+            file.write_bytes(b"P5 24 24 4095\n" + image.astype(">u2").tobytes())
+        elif name == "a.tif":
+            tifffile.imwrite(file, image, photometric="minisblack", extratags=[(281, "H", 1, 4095, True)])
+        else:
+            (significant if name == "declared.png" else put)(file, image)
+    with pytest.warns(UserWarning, match=f"stored values {expected[0]} to {expected[1]} become black"):
+        test = load(str(tmp_path / "mine"))
+    wanted = [np.clip((image - expected[0]) / np.ptp(expected) * 255, 0, 255) for image in kept.values()]
+    away = np.abs(test.images[:, None, ..., 0].astype(float) - wanted).max((2, 3)).min(1)
+    assert away.max() < 0.51 and len(away) == 12
+
+
+def test_grey_stored_as_colours_is_one_channel_unless_a_picture_is_coloured(folder):
+    top, rng = folder("train", "val", "test", count=3), np.random.default_rng(0)
+    grey = splits(top)
+    files = sorted(top.rglob("*.png"))
+    for file in files[1:]:  # the first stays as it is: sets are mixed
+        three = np.repeat(cv2.imread(str(file))[..., :1], 3, axis=-1)
+        put(file, np.clip(three + rng.integers(-1, 2, three.shape), 0, 255).astype(np.uint8))
+    with pytest.warns(
+        UserWarning, match="17 of 18 images are grey, though stored as RGB: read as one channel"
+    ):
+        found = splits(top)
+    assert all(np.abs(a.images.astype(int) - b.images).max() <= 1 for a, b in zip(grey, found, strict=True))
+    assert load(str(top), channels=3).channels == 3
+    put(files[0], np.repeat(cv2.imread(str(files[0]))[..., :1], 3, axis=-1))
+    assert load(str(top)).channels == 1
+    coloured = cv2.imread(str(files[5]))
+    coloured[4, 5] = 9, 9, 99
+    put(files[5], coloured)
+    with pytest.warns(UserWarning, match=f"17 of 18 .* others in colour, such as {files[5]}: all are .* RGB"):
+        assert [d.channels for d in splits(top)] == [3, 3, 3]
+    assert load(str(top), channels=1).channels == 1
+
+
 def test_decoded_once_and_again_when_a_file_changes(folder, monkeypatch, home):
     top = folder("train", "val", "test", count=3)
-    read, reads = decode.read, []
-    monkeypatch.setattr(decode, "read", lambda file: reads.append(file) or read(file))
+    read, reads = decode.stored, []
+    monkeypatch.setattr(decode, "stored", lambda file: reads.append(file) or read(file))
     first = splits(top)
     assert len(reads) == 19  # every file, and the first to see its kind
     assert [d.fingerprint for d in splits(top)] == [d.fingerprint for d in first] and len(reads) == 19
@@ -374,7 +440,7 @@ def test_unreadable_images_are_named_counted_and_skipped_on_demand(folder):
 def test_images_of_different_kinds(whole):
     other = whole / "val" / "ill" / "1.png"
     put(other, picture(5, colours=3))
-    refuse(whole, r"1.png is .* uint8 .height, width, channels.; give channels=1 .all grey. or 3 .all RGB")
+    refuse(whole, r"1.png is in colour, .*0.png is stored as grey; give channels=1 .all grey. or 3 .all RGB")
     assert [load(str(whole), channels=n).channels for n in (1, 3)] == [1, 3]
     put(other, picture(5, dtype=np.uint16))
     with pytest.raises(ValueError, match=r"1.png is .* uint16, the first .* uint8 .*; store all in 8 or all"):

@@ -1,5 +1,7 @@
 """One image file: JPEG, PNG, TIFF, DICOM."""
 
+from pathlib import Path
+
 import numpy as np
 import pydicom
 import pytest
@@ -20,11 +22,11 @@ def test_what_pillow_reads(tmp_path, name):
     ours = decode.read(file)
     assert ours.shape == theirs.shape
     assert np.abs(ours.astype(int) - theirs).max() <= (2 if name == "3.jpg" else 0)
-    grey, three = (decode.fit(ours, size=0, channels=n, levels=255) for n in (1, 3))
+    grey, three = (decode.fit(ours, size=0, channels=n, levels=(0, 255)) for n in (1, 3))
     luma = ours @ [0.299, 0.587, 0.114] if colours > 1 else ours[..., 0]
     assert grey.shape == (24, 24, 1) and np.abs(grey[..., 0] - luma).max() < 0.51
     assert (three == ours).all() and three.shape == (24, 24, 3)
-    small = decode.fit(ours, size=12, channels=3, levels=255)
+    small = decode.fit(ours, size=12, channels=3, levels=(0, 255))
     assert np.abs(small - three.reshape(12, 2, 12, 2, 3).mean((1, 3))).max() <= 0.5  # by area
 
 
@@ -64,8 +66,8 @@ def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path, height):
         decode.read(tmp_path / "a.png")
 
 
-def dicom(file, pixels, **changes):
-    """A DICOM file of these stored values."""
+def dicom(file, pixels, *, padding=None, **changes):
+    """A DICOM file of these stored values; `padding` is a value representation and a value."""
     meta = pydicom.dataset.FileMetaDataset()
     meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
     meta.MediaStorageSOPInstanceUID = pydicom.uid.generate_uid(entropy_srcs=[str(file)])
@@ -77,9 +79,24 @@ def dicom(file, pixels, **changes):
     d.BitsAllocated, d.BitsStored, d.HighBit, d.PixelRepresentation = 16, 12, 11, 0
     for key, value in changes.items():
         setattr(d, key, value)
-    d.PixelData = pixels.astype(np.uint16).tobytes()
+    if padding:
+        d.add_new("PixelPaddingValue", *padding)
+    d.PixelData = pixels.astype(np.uint16).tobytes()  # of signed values the same bits
     d.save_as(file, enforce_file_format=True)
     return file
+
+
+def items(**values):
+    """A sequence of one item."""
+    item = pydicom.Dataset()
+    for key, value in values.items():
+        setattr(item, key, value)
+    return [item]
+
+
+def lut(function, entries=4096, bits=16):
+    table = np.rint(function(np.arange(entries) / (entries - 1)) * (2**bits - 1))
+    return items(LUTDescriptor=[entries, 0, bits], LUTData=table.astype(np.uint16).tobytes())
 
 
 @pytest.mark.parametrize(
@@ -88,6 +105,10 @@ def dicom(file, pixels, **changes):
         dict(WindowCenter=40, WindowWidth=400, RescaleSlope=1, RescaleIntercept=-1024),
         dict(WindowCenter=[900, 40], WindowWidth=[1500, 80]),
         dict(WindowCenter=600.5, WindowWidth=300, VOILUTFunction="LINEAR_EXACT"),
+        dict(WindowCenter=2000, WindowWidth=600, VOILUTFunction="SIGMOID"),
+        dict(VOILUTSequence=lut(np.sqrt), WindowCenter=1000, WindowWidth=900),
+        dict(VOILUTSequence=lut(np.square, bits=12), RescaleSlope=1, RescaleIntercept=0),
+        dict(ModalityLUTSequence=lut(np.sqrt), WindowCenter=30000, WindowWidth=20000),
         dict(WindowCenter=1000, WindowWidth=900, PhotometricInterpretation="MONOCHROME1"),
     ],
 )
@@ -100,6 +121,50 @@ def test_dicom_goes_through_its_window(tmp_path, window):
     theirs = (theirs - theirs.min()) / np.ptp(theirs) * 255
     theirs = 255 - theirs if "PhotometricInterpretation" in window else theirs
     assert ours.dtype == np.uint8 and np.abs(ours - theirs).max() < 0.51
+    scale = {key: window[key] for key in ("RescaleSlope", "RescaleIntercept") if key in window}
+    voi = {key: window[key] for key in ("WindowCenter", "WindowWidth", "VOILUTFunction") if key in window}
+    if "ModalityLUTSequence" not in window and "VOILUTSequence" not in window:  # the same as an enhanced file
+        frame = items(FrameVOILUTSequence=items(**voi), PixelValueTransformationSequence=items(**scale))
+        groups = {"PerFrameFunctionalGroupsSequence": frame, "NumberOfFrames": 1}
+        groups["SharedFunctionalGroupsSequence"] = items(
+            FrameVOILUTSequence=items(WindowCenter=1, WindowWidth=2)
+        )
+        rest = {key: value for key, value in window.items() if key not in scale | voi}
+        assert (decode.read(dicom(file, stored, **rest, **groups))[..., 0] == ours).all()
+
+
+def test_pydicoms_own_files_are_read_as_pydicom_reads_them():
+    root = Path(pydicom.__file__).with_name("data") / "test_files"
+    for name in ("RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "expb", "padded"):
+        assert (decode.read(root / f"MR_small_{name}.dcm") == decode.read(root / "MR_small.dcm")).all(), name
+    colours = "SC_rgb_jpeg_gdcm SC_rgb_rle SC_ybr_full_422_uncompressed SC_rgb_jpeg_dcmtk GDCMJ2K_TextGBR"
+    for name in (*colours.split(), "examples_jpeg2k", "SC_rgb_jls_lossy_line", "SC_rgb_dcmtk_+eb+cy+np"):
+        file = root / f"{name}.dcm"
+        assert (decode.read(file) == pydicom.pixels.pixel_array(file)).all(), name  # YBR as RGB
+    palette = pydicom.dcmread(root / "examples_palette.dcm")
+    theirs = pydicom.pixels.apply_color_lut(palette.pixel_array, palette)
+    assert np.abs(decode.read(root / "examples_palette.dcm") - theirs / 257).max() <= 1
+    for name in ("JPEG2000", "JPGExtended", "JPEG-lossy", "image_dfl", "CT_small", "JPEGLSNearLossless_16"):
+        dataset, image = pydicom.dcmread(root / f"{name}.dcm"), decode.read(root / f"{name}.dcm")[..., 0]
+        twelve = dataset.file_meta.TransferSyntaxUID == pydicom.uid.JPEGExtended12Bit  # the same picture
+        pixels = pydicom.dcmread(root / "JPEG2000.dcm").pixel_array if twelve else dataset.pixel_array
+        assert np.corrcoef(image.ravel(), pixels.ravel())[0, 1] > (0.95 if twelve else 0.9999), name
+    for name, why in (
+        ("test-SR", "Comprehensive SR Storage"),
+        ("rtdose", "15 pictures"),
+        ("no_meta", "missing"),
+    ):
+        with pytest.raises(decode.UnreadableError, match=why):
+            decode.read(root / f"{name}.dcm")
+
+
+@pytest.mark.parametrize("vr, value, stored", [("SS", -2000, -2000), ("US", 63536, -2000), ("SS", -1, 65535)])
+def test_padding_is_found_whether_written_as_signed_or_unsigned(tmp_path, vr, value, stored):
+    pixels = np.tile(np.arange(100, 900, 100), (8, 1))
+    pixels[:, :2] = stored
+    kind = dict(BitsStored=16, HighBit=15, PixelRepresentation=int(stored < 0))
+    image = decode.read(dicom(tmp_path / "a.dcm", pixels, padding=(vr, value), **kind))
+    assert image[0, :, 0].tolist() == [0, 0, 0, 51, 102, 153, 204, 255]
 
 
 def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
@@ -111,8 +176,14 @@ def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
     for k in range(20):
         (tmp_path / "scans" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
         dicom(tmp_path / "scans" / "ab"[k % 2] / f"IM{k}", stored + k)
-    test = load(str(tmp_path / "scans"))  # without a window: from the darkest to the brightest
-    assert test.images.shape == (4, 8, 8, 1) and test.images.min() == 0 and test.images.max() == 255
+    for file, whole in ((named, 255), (uid, 255), (tmp_path / "scans" / "a" / "IM0", 255)):
+        image = decode.read(file)  # without a window: from the darkest to the brightest
+        assert image.min() == 0 and image.max() == whole
+    test = load(str(tmp_path / "scans"))  # and a set of them: as many bits as are stored
+    place = [
+        int(np.abs(np.rint((stored + k) / 4095 * 255) - test.images[0, ..., 0]).max()) for k in range(20)
+    ]
+    assert test.images.shape == (4, 8, 8, 1) and min(place) == 0
 
 
 def test_padding_is_black_in_both_senses_of_grey(tmp_path, monkeypatch):

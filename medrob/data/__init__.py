@@ -1,6 +1,7 @@
 """Data sets: the phantom, MedMNIST by name, one's own files, folders and tables."""
 
 import re
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -36,7 +37,7 @@ def load(
             size are resized, those that are no squares stretched (area average down, cubic up).
         seed: of the phantom, of splits that have to be made, and of the choice of images.
         limit: at most so many images, every class in proportion; 0 = all.
-        channels: 1 = image files become grey, 3 = RGB, 0 = as they are, and all alike.
+        channels: 1 = image files become grey, 3 = RGB, 0 = RGB if any of them shows colours, else grey.
         skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
     """
     if split not in SPLITS:
@@ -52,9 +53,13 @@ def load(
             return subset(npz.read(path, split, size, seed), limit, seed)
         rows, names, task = listing.of_table(path) if path.is_file() else listing.of_folder(path)
         # All splits are decoded at once, and lie one after the other.
-        rows, images, masks = decode.decoded(complete(rows, seed), path, size, channels, skip_unreadable)
+        rows, images, masks, notes = decode.decoded(
+            complete(rows, seed), path, size, channels, skip_unreadable
+        )
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
+    for note in notes:
+        warnings.warn(f"{path}: {note}", stacklevel=2)
     whole = ImageDataset(images, np.array(rows["label"].tolist()), names, task, masks, path.stem, split)
     return subset(whole[(rows["split"] == split).to_numpy()], limit, seed)
 

@@ -22,6 +22,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, TiffImagePlugin
 
+from medrob.data import dicom
 from medrob.files import atomic, checksum, exists, home
 from medrob.machine import bar, cores
 
@@ -30,9 +31,13 @@ FEWEST_PIXELS = 4  # pixels a side
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-DEPTHS = (10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
-VERSION = 3  # of the decoding: another number makes every set be decoded again
+DEPTHS = (8, 10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
+SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
+INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
+CHROMA, RARE = 4, 1e-4  # a grey JPEG's colours differ by a level or two; by more in at most so many pixels
+VERSION = 4  # of the decoding: another number makes every set be decoded again
 LARGE = 2**28  # bytes; larger arrays lie on the disk
+Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.load, mmap_mode="r", allow_pickle=False)
 
@@ -42,9 +47,19 @@ class UnreadableError(ValueError):
 
 
 def read(file: Path) -> np.ndarray:
-    """The image as it is stored: (H, W, C), grey or RGB, uint8 or uint16 (DICOM: through its window, uint8).
+    """The image as it is `stored`; DICOM without a window from its darkest to its brightest pixel, uint8."""
+    image = stored(file)
+    if image.dtype != np.float32:
+        return image
+    shown = image[np.isfinite(image)]
+    return fit(image, size=0, channels=1, levels=(shown.min(initial=np.inf), shown.max(initial=-np.inf)))
 
-    Raises an `UnreadableError` if it is damaged, of another kind of number, too small or too large.
+
+def stored(file: Path) -> np.ndarray:
+    """The image as it is stored: (H, W, C), grey or RGB, uint8 or uint16.
+
+    DICOM comes through its window, uint8; without one grey levels are float32, padding NaN. Raises an
+    `UnreadableError` if the image is damaged, of another kind of number, too small or too large.
     """
     try:
         if not file.stat().st_size:
@@ -53,7 +68,7 @@ def read(file: Path) -> np.ndarray:
         image = _dicom(file) if medical else _picture(file.read_bytes())
     except (OSError, cv2.error) as error:
         raise UnreadableError(f"cannot be read: {error}") from None
-    if image.dtype not in (np.uint8, np.uint16):
+    if image.dtype not in (np.uint8, np.uint16, *[np.float32] * medical):
         raise UnreadableError(f"pixels are {image.dtype}, not 8 or 16 bit whole numbers")
     if min(image.shape[:2]) < FEWEST_PIXELS:
         raise UnreadableError(f"{image.shape[1]}x{image.shape[0]} pixels are too few to show anything")
@@ -71,16 +86,18 @@ def is_dicom(file: Path) -> bool:
     return suffix in (".dcm", ".dicom", ".ima")
 
 
-def fit(image: np.ndarray, *, size: int, channels: int, levels: int = 255) -> np.ndarray:
-    """The image as uint8 (H, W, channels); in 16 bit the grey level `levels` becomes 255.
+def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255)) -> np.ndarray:
+    """The image as uint8 (H, W, channels); of more than 8 bits `levels` become 0 and 255.
 
     `size` makes it a square of so many pixels a side (area average down, cubic up), unless it is 0.
     """
+    black, white = levels
+    image = np.nan_to_num(image, nan=black) if image.dtype == np.float32 else image
     if size and image.shape[:2] != (size, size):
         how = cv2.INTER_AREA if size < min(image.shape[:2]) else cv2.INTER_CUBIC
         image = cv2.resize(image, (size, size), interpolation=how).reshape(size, size, -1)
-    if image.dtype == np.uint16:
-        image = np.clip(np.rint(image * (255 / levels)), 0, 255).astype(np.uint8)
+    if image.dtype != np.uint8:
+        image = np.clip(np.rint((image - black) * (255 / ((white - black) or 1))), 0, 255).astype(np.uint8)
     if channels == 1 and image.shape[-1] == 3:
         return cv2.cvtColor(image, cv2.COLOR_RGB2GRAY)[..., None]  # luma weights of ITU-R BT.601
     return np.broadcast_to(image, (*image.shape[:2], channels))
@@ -91,7 +108,7 @@ def read_mask(file: Path | None, shape: tuple[int, ...]) -> np.ndarray:
     if file is None:
         return np.zeros(shape, bool)
     try:
-        return cv2.resize(read(file).max(-1), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        return cv2.resize(stored(file).max(-1), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
     except UnreadableError as error:
         raise UnreadableError(f"its mask {file}: {error}") from None
 
@@ -129,51 +146,12 @@ def _check_size(width: int, height: int, pictures: int) -> None:
 
 
 def _dicom(file: Path) -> np.ndarray:
-    """Grey levels through the window that the file declares, uint8 (H, W) or (H, W, 3) with red first."""
-    import pydicom
-
     try:
-        dataset = pydicom.dcmread(file)
+        dataset = dicom.header(file, pixels=True)
         _check_size(dataset.Columns, dataset.Rows, int(dataset.get("NumberOfFrames") or 1))
-        kind = dataset.get("PhotometricInterpretation")
-        if kind == "PALETTE COLOR":
-            raise UnreadableError("a palette of colours; export it as RGB")
-        pixels = dataset.pixel_array
-        if pixels.ndim == 3:
-            return pixels
-        padding = np.zeros(pixels.shape, bool)  # where the file is filled up around its picture
-        if (value := dataset.get("PixelPaddingValue")) is not None:
-            low, high = sorted((value, dataset.get("PixelPaddingRangeLimit", value)))
-            padding = (pixels >= low) & (pixels <= high)
-        grey = _window(dataset, pixels, padding)
+        return dicom.grey_or_colour(dataset)
     except Exception as error:  # pydicom raises many kinds on files that are damaged or compressed
         raise UnreadableError(f"not usable as DICOM: {error}") from None
-    return np.where(padding, 0, 255 - grey) if kind == "MONOCHROME1" else grey
-
-
-def _window(dataset: Any, pixels: np.ndarray, padding: np.ndarray) -> np.ndarray:
-    """Grey levels 0-255 (H, W) of stored values: rescaled, then through the first linear window.
-
-    DICOM PS3.3 C.11.2.1.2 (LINEAR, LINEAR_EXACT, SIGMOID), as pydicom applies it. Without a window the
-    file's own darkest and brightest pixel, padding apart, become 0 and 255.
-    """
-    from pydicom import Dataset
-    from pydicom.pixels import apply_modality_lut, apply_voi_lut, apply_windowing
-
-    values = np.asarray(apply_modality_lut(pixels, dataset), float)
-    centre, width = (np.ravel(dataset.get(key))[0] for key in ("WindowCenter", "WindowWidth"))
-    if centre is not None and width is not None and width > 1:
-        view = Dataset()  # pydicom spreads a window over the range of the stored values: here that is 8 bit
-        view.PhotometricInterpretation, view.BitsStored, view.PixelRepresentation = "MONOCHROME2", 8, 0
-        view.WindowCenter, view.WindowWidth = float(centre), float(width)
-        if dataset.get("VOILUTFunction") in ("LINEAR_EXACT", "SIGMOID"):
-            view.VOILUTFunction = dataset.VOILUTFunction
-        with np.errstate(over="ignore"):  # far outside a narrow sigmoid window the exponential is infinite
-            return np.rint(apply_windowing(values, view)).astype(np.uint8)
-    values = np.asarray(apply_voi_lut(values, dataset), float) if "VOILUTSequence" in dataset else values
-    shown = values[~padding] if not padding.all() else np.zeros(1)
-    share = (values - shown.min()) / (np.ptp(shown) or 1)
-    return np.rint(255 * np.clip(np.where(padding, 0, share), 0, 1)).astype(np.uint8)
 
 
 def cache() -> Path:
@@ -234,8 +212,11 @@ def contents(files: Sequence[Path | None]) -> list[str | None]:
 
 def decoded(
     rows: pd.DataFrame, source: Path, size: int, channels: int, skip_unreadable: bool
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
-    """A listing, its images uint8 (N, H, W, C) and masks bool (N, H, W): from the cache, or decoded now."""
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, list[str]]:
+    """A listing, its images uint8 (N, H, W, C), masks bool (N, H, W): from the cache, or decoded now.
+
+    Last come notes: what was found and chosen, in sentences.
+    """
     files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
     known = list(itertools.chain(files, *masks))
     made_of = [VERSION, source.absolute(), size, channels, skip_unreadable, list(map(str, known))]
@@ -244,59 +225,147 @@ def decoded(
     report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
     places = places[: 1 + len(masks)]
     try:
-        unreadable, arrays = json.loads(report.read_text()), list(map(mapped, places))
+        (unreadable, notes), arrays = json.loads(report.read_text()), list(map(mapped, places))
     except (OSError, ValueError):  # not there, or cut off
-        unreadable = _decode(files, masks, places, size, channels, skip_unreadable)
+        unreadable, notes = _decode(files, masks, places, size, channels, skip_unreadable)
         with atomic(report) as part:
-            part.write_text(json.dumps(unreadable))
+            part.write_text(json.dumps([unreadable, notes]))
         arrays = list(map(mapped, places))
     if unreadable:
         warnings.warn(f"{source}: {_told(files, unreadable)} are left out", stacklevel=2)
         rows = rows.drop(index=[row for row, _ in unreadable]).reset_index(drop=True)
     images, *spots = (array[: len(rows)] for array in arrays)
-    return rows, images, spots[0] if spots else None
+    return rows, images, spots[0] if spots else None, notes
 
 
 def _decode(
     files: list[Path], masks: list[list[Any]], places: list[Path], size: int, channels: int, skip: bool
-) -> list[tuple[int, str]]:
-    """Write images and masks. The rows that are unreadable and why: rows after them have moved up."""
-    first = _readable(files)
-    sides, colours, levels = (size, size) if size else first.shape[:2], channels or first.shape[-1], 255
-    if first.dtype == np.uint16:  # white is the highest of as many bits as the brightest pixel needs
-        brightest = max(_each(lambda file: int(_readable([file]).max()), files, "looking for white"))
-        levels = next(2**bits - 1 for bits in DEPTHS if brightest < 2**bits)
+) -> tuple[list[tuple[int, str]], list[str]]:
+    """Write images and masks. The rows that are unreadable and why (rows after them have moved up); notes."""
+    first, medical, notes = _readable(files), all(map(is_dicom, files)), list[str]()
+    sides, colours = (size, size) if size else first.shape[:2], channels or first.shape[-1]
+    levels = _levels(files, first, notes)
 
-    def work(row: int) -> str:
+    def work(row: int) -> tuple[str, str]:
         try:
-            image = read(files[row])
+            image = stored(files[row])
             for array, given in zip(spots, masks, strict=True):
                 array[row] = read_mask(given[row], sides)
         except UnreadableError as error:
-            return str(error)
+            return "unreadable", str(error)
         for alike, advice in (
             (size or image.shape[:2] == first.shape[:2], "give size=, the side in pixels"),
-            (channels or image.shape[-1] == first.shape[-1], "give channels=1 (all grey) or 3 (all RGB)"),
-            (image.dtype == first.dtype, "store all in 8 or all in 16 bit"),
+            (medical or image.dtype == first.dtype, "store all in 8 or all in 16 bit"),
         ):
             if not alike:
                 kinds = f"is {image.shape} {image.dtype}, the first {first.shape} {first.dtype}"
                 raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
-        images[row] = fit(image, size=size, channels=colours, levels=levels)
-        return ""
+        pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
+        images[row] = fit(pixels, size=0, channels=colours)
+        return "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey", ""
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
         spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
-        reasons = _each(work, range(len(files)), "decoding")
+        kinds, reasons = zip(*_each(work, range(len(files)), "decoding"), strict=True)
         unreadable = [(row, why) for row, why in enumerate(reasons) if why]
         if unreadable and not (skip and len(unreadable) < len(files)):
             advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
             raise ValueError(f"{_told(files, unreadable)} {advice}")
+        grey = not channels and _all_grey(files, kinds, notes)
         for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
             for array in (images, *spots) if place < row else ():
                 array[place] = array[row]
-    return unreadable
+    if grey and colours == 3:
+        three = mapped(places[0])
+        with written(places[0], (*three.shape[:-1], 1), np.uint8) as images:
+            for row, image in enumerate(three):
+                images[row] = fit(image, size=0, channels=1)
+    return unreadable, notes
+
+
+def _all_grey(files: list[Path], kinds: Sequence[str], notes: list[str]) -> bool:
+    """Whether no image shows colours, of files "grey", "RGB" (but grey) or "coloured"; adds what to say."""
+    first = {kind: files[row] for row, kind in reversed([*enumerate(kinds)])}
+    told = f"{kinds.count('RGB')} of {len(files)} images are grey, though stored as RGB"
+    if "coloured" in first and "grey" in first:
+        told = f"{first['coloured']} is in colour, {first['grey']} is stored as grey"
+        raise ValueError(f"{told}; give channels=1 (all grey) or 3 (all RGB)")
+    if "coloured" in first and "RGB" in first:
+        told += f", and the others in colour, such as {first['coloured']}"
+        notes.append(f"{told}: all are read as RGB (channels=1 reads all as grey)")
+    elif "RGB" in first:
+        notes.append(f"{told}: read as one channel (channels=3 keeps three)")
+    return "coloured" not in first
+
+
+def _coloured(pixels: np.ndarray) -> bool:
+    """Whether an image uint8 (H, W, C) shows colours, more than a JPEG gives to grey."""
+    away = np.abs(np.diff(pixels.astype(np.int16), axis=-1)).max(-1, initial=0)
+    return np.count_nonzero(away > CHROMA) > RARE * away.size
+
+
+def _levels(files: list[Path], first: np.ndarray, notes: list[str]) -> Levels:
+    """Which stored values become black and white in a set of more than 8 bits; adds what to say.
+
+    One range for all images: what their files declare, if they agree and an eighth of it is used, else the
+    depth of which half is used, else where nearly all pixels lie, rounded outwards. No one picture moves it.
+    """
+    windows = [1 if first.dtype == np.uint8 else 0] * len(files)
+    if all(map(is_dicom, files)):
+        windows = _each(_windows, files, "looking for windows")
+    if several := sum(count > 1 for count in windows):
+        notes.append(f"{several} of {len(files)} DICOM files have several windows: the first is used")
+    deep = sorted({file for file, count in zip(files, windows, strict=True) if not count})
+    sample = deep[:: math.ceil(len(deep) / SAMPLED) or 1]
+    looked = [*filter(None, _each(_sample, sample, "looking for black and white"))] if deep else []
+    if not looked:
+        return 0, 255
+    low, high = np.percentile(np.concatenate([pixels for pixels, _ in looked]), INSIDE)
+    step = 2.0 ** math.floor(math.log2((high - low or 16) / 16))
+    levels, why = (math.floor(low / step) * step, math.ceil(high / step) * step), "found"
+    declared = {ends for _, ends in looked}
+    known = [((0, 2**bits - 1), 1 / 2, "found") for bits in reversed(DEPTHS)]
+    known += [(ends, 1 / 8, "declared") for ends in declared if ends and len(declared) == 1]
+    for ends, share, origin in known:
+        if ends[0] <= low and high <= ends[1] and high - low > share * (ends[1] - ends[0]):
+            levels, why = ends, origin
+    told = f"{len(deep)} images have more than 8 bits{'' if first.dtype == np.uint16 else ' and no window'}"
+    nearly = f"{why}; {np.ptp(INSIDE):g} % of their pixels lie in {low:g} to {high:g}"
+    notes.append(f"{told}: stored values {levels[0]:g} to {levels[1]:g} become black to white ({nearly})")
+    return levels
+
+
+def _windows(file: Path) -> int:
+    with contextlib.suppress(Exception):  # decoding says why
+        return dicom.windows(dicom.header(file))
+    return 1
+
+
+def _sample(file: Path) -> tuple[np.ndarray, Levels | None] | None:
+    """Some stored values of an image, and what its file declares to be black and white."""
+    try:
+        image = stored(file)
+    except UnreadableError:  # decoding says why
+        return None
+    step = math.ceil(math.sqrt(image.size / PIXELS))
+    pixels = image[::step, ::step].ravel()
+    return pixels[np.isfinite(pixels)], _declared(file)
+
+
+def _declared(file: Path) -> Levels | None:
+    """Black and white, where a format says more than how large a number may be."""
+    if is_dicom(file):
+        return dicom.levels(dicom.header(file))
+    content, white = file.read_bytes(), 0.0
+    if content.startswith(b"\x89PNG") and (place := content.find(b"sBIT", 0, content.find(b"IDAT"))) > 0:
+        white = 2 ** content[place + 4] - 1
+    with Image.open(io.BytesIO(content)) as header:
+        if isinstance(header, TiffImagePlugin.TiffImageFile):  # SMaxSampleValue, MaxSampleValue
+            white = float(np.max(header.tag_v2.get(341) or header.tag_v2.get(281) or 0))
+        elif header.format == "PPM":
+            white = header.tile[0].args[1]  # type: ignore[index, assignment]
+    return (0, white) if 255 < white < 65535 else None
 
 
 def _each(function: Callable[[Any], Any], items: Sequence[Any], desc: str) -> list[Any]:
@@ -309,7 +378,7 @@ def _readable(files: Iterable[Path]) -> np.ndarray:
     """The first image that can be read."""
     for file in files:
         with contextlib.suppress(UnreadableError):
-            return read(file)
+            return stored(file)
     return np.zeros((1, 1, 1), np.uint8)
 
 

@@ -1,0 +1,108 @@
+"""DICOM files to grey levels or colours, by pydicom's own functions."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+Dataset = Any  # pydicom's, which is imported only where there are such files
+GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
+
+
+def header(file: Path, *, pixels: bool = False) -> Dataset:
+    """A file's dataset; window and rescaling of an enhanced one lie where classic files have them.
+
+    Windows of no width are left out. Eight bits without a window get one that is as wide as they are.
+    """
+    import pydicom
+
+    dataset = pydicom.dcmread(file, stop_before_pixels=not pixels)
+    if "Rows" not in dataset:
+        kind = dataset.file_meta.get("MediaStorageSOPClassUID")
+        raise ValueError(f"it holds no picture ({getattr(kind, 'name', 'damaged')})")
+    for group in (group for name in GROUPS for group in dataset.get(name) or ()):
+        for part in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+            dataset.update((group.get(part) or [{}])[0])
+    linear = (dataset.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR"
+    width = np.ravel(dataset.get("WindowWidth"))[0] or 0
+    if width <= 0 or width < linear:
+        dataset.pop("WindowCenter", None)
+        if dataset.BitsStored <= 8 and (ends := levels(dataset)):
+            dataset.WindowCenter, dataset.WindowWidth = sum(ends) / 2, ends[1] - ends[0]
+            dataset.VOILUTFunction = "LINEAR_EXACT"
+    return dataset
+
+
+def windows(dataset: Dataset) -> int:
+    """How many windows or VOI LUTs a dataset has; 0: only a set can say what its black and white are."""
+    if dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2"):
+        return len(dataset.get("VOILUTSequence") or np.ravel(dataset.get("WindowCenter", [])))
+    return int(dataset.PhotometricInterpretation == "PALETTE COLOR" or dataset.BitsAllocated <= 8)
+
+
+def levels(dataset: Dataset) -> tuple[float, float] | None:
+    """The lowest and highest value, rescaled, of as many bits as are stored; None if all 16 are in use.
+
+    Sixteen bits say how large a number may be, and not how bright white is.
+    """
+    from pydicom.pixels import apply_modality_lut
+
+    bits, lowest = dataset.BitsStored, -dataset.PixelRepresentation * 2 ** (dataset.BitsStored - 1)
+    if "ModalityLUTSequence" in dataset:
+        return 0, 2 ** dataset.ModalityLUTSequence[0].LUTDescriptor[2] - 1
+    ends = apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), dataset)
+    return None if bits == dataset.BitsAllocated > 8 else (float(min(ends)), float(max(ends)))
+
+
+def grey_or_colour(dataset: Dataset) -> np.ndarray:
+    """Colours (H, W, 3) as stored, red first, or grey (H, W): uint8 through the first window or VOI LUT.
+
+    Padding is black, MONOCHROME1 turned over. Without a window grey levels are float32, in the unit of the
+    file, and padding is NaN.
+    """
+    from pydicom.pixels import apply_color_lut, apply_modality_lut, apply_voi_lut
+
+    stored = _stored(dataset)
+    if dataset.PhotometricInterpretation == "PALETTE COLOR":
+        stored = apply_color_lut(stored, dataset)
+        return stored if stored.dtype == np.uint8 else (stored >> 8).astype(np.uint8)
+    if stored.ndim == 3:
+        return stored
+    values, tables = np.asarray(apply_modality_lut(stored, dataset), float), dataset.get("VOILUTSequence")
+    low, high = levels(dataset) or (0, 2 ** int(max(np.percentile(values, 99.9), 1)).bit_length() - 1)
+    if shown := windows(dataset) > 0:
+        for name in {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"} & {*dataset.dir()}:
+            delattr(dataset, name)  # pydicom spreads a window over the range of the stored values:
+        dataset.BitsStored, dataset.PixelRepresentation = 8, 0  # now that is 0 to 255
+        with np.errstate(over="ignore"):  # far outside a narrow sigmoid window the exponential is infinite
+            values = apply_voi_lut(np.rint(values).astype(int) if tables else values, dataset).astype(float)
+        low, high = 0, 2 ** tables[0].LUTDescriptor[2] - 1 if tables else 255
+    if dataset.PhotometricInterpretation == "MONOCHROME1":
+        values = low + high - values
+    values[_padding(dataset, stored)] = 0 if shown else np.nan
+    return np.rint(values * (255 / high)).astype(np.uint8) if shown else values.astype(np.float32)
+
+
+def _stored(dataset: Dataset) -> np.ndarray:
+    from pydicom.pixels.utils import pixel_dtype
+    from pydicom.uid import JPEGExtended12Bit
+
+    if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or dataset.BitsStored == 8:
+        return dataset.pixel_array
+    import gdcm  # pydicom leaves 12 bits to a plugin under the GPL, though GDCM reads them
+
+    reader = gdcm.ImageReader()
+    reader.SetFileName(str(dataset.filename))
+    if not reader.Read():
+        raise ValueError("GDCM finds no JPEG in it")
+    content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
+    return np.frombuffer(content, pixel_dtype(dataset)).reshape(dataset.Rows, dataset.Columns)
+
+
+def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
+    """Where the file is filled up around its picture, bool (H, W)."""
+    if (value := dataset.get("PixelPaddingValue")) is None:
+        return np.zeros(stored.shape, bool)
+    # Written as signed or as unsigned: the type of the pixels says which.
+    ends = np.array([value, dataset.get("PixelPaddingRangeLimit", value)]).astype(stored.dtype)
+    return (stored >= ends.min()) & (stored <= ends.max())
