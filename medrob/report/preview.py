@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import hashlib
 import html
 import re
 import warnings
@@ -114,7 +115,9 @@ def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     if masks := [d.masks.any((1, 2)) for d in sets if d.masks is not None]:
         yield say("check", "masks", masked=np.concatenate(masks).sum(), total=total)
     about = data.describe(*sets)
-    yield say("check", "repeated", across=sum(split["duplicates"] for split in about.values()))
+    digests = [hashlib.sha256(image.data).digest() for d in sets for image in d.images]
+    across = sum(split["duplicates"] for split in about.values())
+    yield say("check", "repeated", copies=len(digests) - len(set(digests)), across=across)
 
 
 def _files(path: Path | None) -> Iterator[str]:
