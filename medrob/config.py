@@ -136,7 +136,7 @@ class Network(Parameters):
 
     run: RunName = "demo"
     "name of the run: its folder is data/runs/<run>"
-    arch: str = "resnet18"
+    arch: str = "resnet14"
     'one of medrob.models.architectures(), "timm:name", or your "package.module:function"'
     stem: Literal["small", "torchvision", "auto"] = "small"
     'of the ResNets: "small" (3x3, stride 1), "torchvision" (7x7, stride 2, pooling) or "auto"'

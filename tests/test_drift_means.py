@@ -61,21 +61,19 @@ def test_interval_of_a_mean_is_that_of_the_normal_law():
 
 
 @pytest.mark.parametrize(
-    ("shares", "expected"),
+    ("sizes", "expected"),
     [
-        ({"l1": 0.0, "l2": 0.1, "l3": 0.2}, "l2"),
-        ({"l1": 0.0, "l2": 0.0, "l3": 0.0}, "l3"),
-        ({"l1": 0.9, "l2": 0.5, "l3": 1.0}, "l2"),
+        ({"l1": 28, "l2": 14, "l3": 7, "l4": 4}, "l3"),  # 28 px
+        ({"l1": 56, "l2": 28, "l3": 14, "l4": 7}, "l4"),  # 224 px
+        ({"l1": 6, "l2": 6, "l3": 3}, "l2"),
     ],
 )
-def test_headline_is_the_deepest_usable_layer(shares, expected):
-    rows = itertools.product(("layercam", "gradcam"), shares, range(10))
-    drift = pd.DataFrame(
-        [(method, layer, i < 10 * shares[layer]) for method, layer, i in rows],
-        columns=["method", "layer", "degenerate"],
-    )
+def test_headline_is_the_deepest_layer_of_fine_maps(sizes, expected):
+    rows = itertools.product(("layercam", "gradcam"), sizes.items(), range(10))
+    drift = pd.DataFrame([(m, *layer) for m, layer, _ in rows], columns=["method", "layer", "size"])
     assert analysis.headline(drift) == ("gradcam", expected)
     assert analysis.headline(drift[drift["method"] != "gradcam"]) == ("layercam", expected)
+    assert analysis.headline(drift.drop(columns="size"))[1] == [*sizes][-1]
 
 
 def of_methods(**rmse):

@@ -87,7 +87,7 @@ def test_locating_is_the_comparison_of_explained_pictures(network, masked):
 def located(energy, preserved, **columns):
     """A table of drift, an image a row; clean, energy is .5 and what the others are stays."""
     frame = pd.DataFrame(
-        dict(image=range(len(energy)), corruption="contrast", severity=1, method="a", layer="b")
+        dict(image=range(len(energy)), corruption="contrast", severity=1, method="a", layer="b", size=4)
     )
     frame = frame.assign(energy=energy, preserved=preserved, pointing=1.0, iou=0.5, energy_clean=0.5)
     return frame.assign(**(dict(pointing_clean=1.0, iou_clean=0.5) | columns))
@@ -100,7 +100,9 @@ def test_rows_of_localisation_worked_by_hand():
     table = located([0.4, 0.2, np.nan, np.nan], [True, False, False, True], **missing)
     rows = trust.localisation(table, masks)
     proper(rows)
-    clean = rows[rows["severity"] == 0]
+    best = rows[rows["stage"] == "attainable"]  # a map of 4 x 4 positions can be the mask itself
+    assert best["value"].tolist() == [1, 1, 1] and best["images"].tolist() == [3, 3, 3]
+    clean = rows[(rows["severity"] == 0) & (rows["stage"] == "")]
     assert clean["value"].tolist() == [0.5, 1, 0.5] and (clean["corruption"] == "clean").all()
     assert clean["images"].tolist() == [3] * 3 and clean["stage"].tolist() == [""] * 3
     rows = rows[(rows["stage"] == "") & (rows["severity"] == 1)]
@@ -109,6 +111,18 @@ def test_rows_of_localisation_worked_by_hand():
     assert (rows["degenerate"] == 1).all()  # the fourth; the third has no mask
     np.testing.assert_allclose(rows["value"], [0.3, 0.5, 0.2])
     np.testing.assert_allclose(rows["chance"], [0.25, 0.25, expected_iou(4, 16)])
+
+
+def test_a_coarse_map_can_attain_less():
+    masks = np.zeros((1, 8, 8), bool)
+    masks[0, 2:4, 2:4] = True  # one of 4 x 4 positions, enlarged to four with a slope around it
+    energy = [
+        trust.localisation(located([0.5], True, size=size), masks).query("stage == 'attainable'")["value"]
+        for size in (8, 4, 2)
+    ]
+    assert energy[0].tolist() == [1, 1, 1]
+    assert energy[1].iloc[0] == pytest.approx((2 * 0.75) ** 2 / 4)  # weights .25, .75, .75, .25 along a side
+    assert energy[1].iloc[1] == 1 and energy[2].iloc[0] < energy[1].iloc[0]
 
 
 def test_localisation_under_a_corruption_is_compared_with_the_same_images_clean():

@@ -173,13 +173,15 @@ def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
 def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing | None:
     """Does the map still lie on the lesion? Against severity, a line a corruption; bars: 95 %.
 
-    Dashed: chance, at each severity for the images that count there, and a band from the least to the most
-    of the corruptions. Below each severity: how many images count, from the least to the most.
+    Dotted: the best that so few positions allow. Dashed: chance, at each severity for the images that count
+    there, and a band from the least to the most of the corruptions. Below each severity: how many images
+    count, from the least to the most.
     trust: holds the rows of `medrob.trust.localisation`; None if it has none, as no lesion is known.
     """
     if trust.empty:
         return None
-    rows = trust[(trust["method"] == method) & (trust["layer"] == layer) & (trust["stage"] == "")]
+    rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
+    best, rows = rows[rows["stage"] == "attainable"], rows[rows["stage"] == ""]
     names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
     figure, [axes] = sized(0.42, 1, 3)
     small = draw.Style(upright=True, markersize=3, elinewidth=0.7)
@@ -197,6 +199,8 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
             chance = by_severity["chance"].agg(["mean", "min", "max"])
             ax.plot(chance.index, chance["mean"], color="0.3", linestyle="--", linewidth=0.8, label="chance")
             ax.fill_between(chance.index, chance["min"], chance["max"], color="0.3", alpha=0.2, linewidth=0)
+            for value in best.loc[best["test"] == test, "value"]:
+                draw.level(ax, value, dotted=True, label="attainable")
             ax.set_ylim(bottom=0)
         else:
             draw.empty(ax, "no map to compare")

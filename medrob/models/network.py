@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
+    "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
     "resnet34": (BasicBlock, (3, 4, 6, 3)),
     "resnet50": (Bottleneck, (3, 4, 6, 3)),
@@ -71,8 +72,8 @@ class ResNet(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W) float in, logits (N, num_classes) out."""
         x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for i in range(4):
-            x = getattr(self, f"layer{i + 1}")(x)
+        for name, stage in self.named_children():
+            x = stage(x) if name.startswith("layer") else x
         return self.fc(self.avgpool(x).flatten(1))
 
 

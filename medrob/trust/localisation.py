@@ -4,9 +4,11 @@ from functools import lru_cache
 
 import numpy as np
 import pandas as pd
+import torch
+import torch.nn.functional as F
 from scipy.stats import hypergeom
 
-from medrob.drift import LOCALISATION
+from medrob.drift import LOCALISATION, localise
 from medrob.trust.means import Entry, means
 
 GROUP = ["corruption", "severity", "method", "layer"]
@@ -26,7 +28,8 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
     Masks are bool (N, H, W) of the data set; None = not known: no rows. Images whose mask is empty are left
     out; images + degenerate is the number of the others. Stage "" holds all of them; "preserved" and
     "flipped", for each condition but clean, those whose prediction is and is not kept. Stage "change": the
-    value minus that of the same image when clean, where both have a map (chance is 0).
+    value minus that of the same image when clean, where both have a map (chance is 0). Stage "attainable":
+    what the best map of as few positions would get, in each the share that the lesion covers of it.
     """
     if masks is None:
         return means([], seed=seed)
@@ -55,5 +58,18 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
                 found = np.where(there, found, np.nan)
                 entries.append(Entry(method, layer, test, found, random, stage, corruption, severity))
                 members.append(there.sum())
+    layers = drift.drop_duplicates(["method", "layer"]).rename(columns={"size": "positions"})
+    best = {size: _attainable(masks[images], int(size)) for size in layers["positions"].unique()}
+    for row in layers.itertuples():
+        for test, values in best[row.positions].items():
+            entries.append(Entry(row.method, row.layer, test, values, chance[test], "attainable"))
+            members.append(len(images))
     rows = means(entries, seed=seed)
     return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))
+
+
+def _attainable(masks: np.ndarray, size: int) -> dict[str, np.ndarray]:
+    """What maps of size x size positions get that hold the share of each position which the mask covers."""
+    known = torch.from_numpy(masks)
+    best = F.adaptive_avg_pool2d(known[:, None].float(), size)[:, 0]
+    return {test: values.numpy() for test, values in localise(best, known).items()}

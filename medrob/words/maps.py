@@ -40,8 +40,7 @@ def headline(drift: pd.DataFrame, *, severity: int) -> str:
     rows = rows_of(drift, *analysis.headline(drift), "drift")
     flat, there = rows["degenerate"].astype(bool), rows["severity"] == severity
     numbers = dict(lost=flat.sum(), total=len(rows), lost_there=(flat & there).sum(), total_there=there.sum())
-    limit = "at most" if flat.mean() <= 0.1 else "no layer has at most"
-    return say("headline", "map", map=rows.iloc[0], severity=severity, limit=limit, **numbers)
+    return say("headline", "map", map=rows.iloc[0], severity=severity, **numbers)
 
 
 def twins(drift: pd.DataFrame, alike: pd.DataFrame | None = None) -> str:
@@ -108,12 +107,16 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     rows, lines = rows_of(trust, method, layer, "trust"), []
     clean, severity = rows["corruption"] == "clean", rows["severity"].max()
     worst = rows[(rows["severity"] == severity) & ~clean]
-    clean = rows[clean & rows["test"].isin(["energy", "pointing"]) & rows["value"].notna()]
+    best = rows[rows["stage"] == "attainable"].set_index("test")["value"]
+    clean = rows[
+        clean & (rows["stage"] == "") & rows["test"].isin(["energy", "pointing"]) & rows["value"].notna()
+    ]
     for row in clean.to_dict("records"):
         points = {end: f"{100 * row[end]:+.1f}" for end in ("above", "above_low", "above_high")}
         points |= dict(said=_against_chance(row), counted=_counted(row))
         more = say("localisation", "more", row=row, **points)
         lines.append(say("localisation", row["test"], row=row, more=more))
+    lines += [say("localisation", "attainable", **best)] if len(best) else []
     for test, part in worst[worst["stage"] == "change"].groupby("test", sort=False):
         pairs = []
         for row in part.to_dict("records"):
