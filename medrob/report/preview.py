@@ -137,14 +137,16 @@ def _files(path: Path | None) -> Iterator[str]:
 def _kind(file: Path) -> tuple[str, int, int]:
     """The kind of a file, such as "JPEG, RGB, 8 bit", and its width and height, 0 if unknown."""
     with contextlib.suppress(Exception), Image.open(file) as image:  # Pillow and pydicom raise many kinds
-        mode, bits = image.mode.partition(";")[0], 16 if ";16" in f"{image.mode} {image.tile}" else 8
-        return f"{image.format}, {'grey' if mode in 'LI' else mode}, {bits} bit", *image.size
+        mode, deep = image.mode.partition(";")[0], ";16" in f"{image.mode} {image.tile}"
+        bits = 16 if deep else 1 if mode == "1" else 8
+        return f"{image.format}, {'grey' if mode in '1LI' else mode}, {bits} bit", *image.size
     with contextlib.suppress(Exception):
         import pydicom
 
         header = pydicom.dcmread(file, stop_before_pixels=True)
-        kind = f"DICOM {header.get('Modality', '')}, {header.PhotometricInterpretation}"
-        return f"{kind}, {header.BitsStored} bit", header.Columns, header.Rows
+        kind = f"DICOM {header.get('Modality', '')}".strip()
+        colours = f"{header.PhotometricInterpretation}, {header.BitsStored} bit"
+        return f"{kind}, {colours}", header.Columns, header.Rows
     return "of another kind", 0, 0
 
 
