@@ -45,7 +45,8 @@ def test_a_sheet_holds_at_most_so_many_classes(tmp_path, capsys):
 
 
 def test_a_network_is_tried_on_ten_images(capsys):
-    code, text = checked(capsys, "phantom", "--limit=30", "--width", 4, "--layers", "[layer2.1, layer4.1]")
+    network = ("--arch", "resnet18", "--width", 4, "--layers", "[layer2.1, layer4.1]")
+    code, text = checked(capsys, "phantom", "--limit=30", *network)
     test = data.subset(data.load("phantom", "test", limit=30), 10, 0)
     model = models.build("resnet18", in_channels=1, num_classes=3, width=4, size=48, seed=0)
     p = evaluation.predict(model, test.images)
