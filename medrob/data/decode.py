@@ -272,31 +272,31 @@ def _decode(
         if unreadable and not (skip and len(unreadable) < len(files)):
             advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
             raise ValueError(f"{_told(files, unreadable)} {advice}")
-        grey = not channels and _all_grey(files, kinds, notes)
         for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
             for array in (images, *spots) if place < row else ():
                 array[place] = array[row]
-    if grey and colours == 3:
+    wanted = channels or _channels(files, kinds, notes)
+    if wanted > colours:  # the first image was grey
+        return _decode(files, masks, places, size, wanted, skip)[0], notes
+    if wanted < colours:
         three = mapped(places[0])
-        with written(places[0], (*three.shape[:-1], 1), np.uint8) as images:
+        with written(places[0], (*three.shape[:-1], wanted), np.uint8) as images:
             for row, image in enumerate(three):
-                images[row] = fit(image, size=0, channels=1)
+                images[row] = fit(image, size=0, channels=wanted)
     return unreadable, notes
 
 
-def _all_grey(files: list[Path], kinds: Sequence[str], notes: list[str]) -> bool:
-    """Whether no image shows colours, of files "grey", "RGB" (but grey) or "coloured"; adds what to say."""
-    first = {kind: files[row] for row, kind in reversed([*enumerate(kinds)])}
-    told = f"{kinds.count('RGB')} of {len(files)} images are grey, though stored as RGB"
-    if "coloured" in first and "grey" in first:
-        told = f"{first['coloured']} is in colour, {first['grey']} is stored as grey"
-        raise ValueError(f"{told}; give channels=1 (all grey) or 3 (all RGB)")
-    if "coloured" in first and "RGB" in first:
-        told += f", and the others in colour, such as {first['coloured']}"
-        notes.append(f"{told}: all are read as RGB (channels=1 reads all as grey)")
-    elif "RGB" in first:
-        notes.append(f"{told}: read as one channel (channels=3 keeps three)")
-    return "coloured" not in first
+def _channels(files: list[Path], kinds: Sequence[str], notes: list[str]) -> int:
+    """3 if any of files "grey", "RGB" (but grey) or "coloured" is in colour, else 1; adds what to say."""
+    grey, three, coloured = (kinds.count(kind) for kind in ("grey", "RGB", "coloured"))
+    told = f"{grey + three} of {len(files)} images are grey, {three} of them stored as RGB"
+    if coloured and grey + three:
+        example = files[kinds.index("coloured")]
+        told += f", and {coloured} in colour, such as {example}: all are read as RGB (channels=1: as grey)"
+        notes.append(told)
+    elif three:
+        notes.append(f"{told}: all are read as one channel (channels=3: as RGB)")
+    return 3 if coloured else 1
 
 
 def _coloured(pixels: np.ndarray) -> bool:

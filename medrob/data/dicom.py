@@ -15,11 +15,16 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
     Windows of no width are left out. Eight bits without a window get one that is as wide as they are.
     """
     import pydicom
+    from pydicom import uid
 
-    dataset = pydicom.dcmread(file, stop_before_pixels=not pixels)
+    dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
     if "Rows" not in dataset:
         kind = dataset.file_meta.get("MediaStorageSOPClassUID")
         raise ValueError(f"it holds no picture ({getattr(kind, 'name', 'damaged')})")
+    if "TransferSyntaxUID" not in dataset.file_meta:  # some archives leave the header out
+        implicit = dataset.original_encoding[0]
+        syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntax
     for group in (group for name in GROUPS for group in dataset.get(name) or ()):
         for part in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
             dataset.update((group.get(part) or [{}])[0])
