@@ -6,8 +6,9 @@ differs from its default.
 """
 
 import difflib
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from pkgutil import resolve_name
 from types import UnionType
@@ -18,7 +19,8 @@ from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 KINDS: dict[Any, str] = {
     **{int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"},
-    **{list[str]: "a list of texts", list[int]: "a list of whole numbers", Path: "a path"},
+    **{list[str]: "a list of texts", list[int]: "a list of whole numbers", list[Any]: "a list"},
+    Path: "a path",
 }
 
 
@@ -80,6 +82,32 @@ def _whole(value: Any) -> Any:
     if isinstance(value, bool | float):
         raise ValueError("give a whole number")
     return value
+
+
+# Mean and spread in shares of 255.
+NORMALISE: dict[str, tuple[Any, Any]] = {
+    "half": (0.5, 0.5),
+    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
+}
+
+
+def scale(normalise: str | Sequence[Any]) -> tuple[Any, Any]:
+    """Mean and spread, in shares of 255, that `normalise` of notebook 02 means; of "auto" None twice."""
+    if isinstance(normalise, str) and normalise in ("auto", *NORMALISE):
+        return NORMALISE.get(normalise, (None, None))
+    if not isinstance(normalise, str) and len(normalise) == 2:
+        low, high = normalise
+        means, spreads = (value if isinstance(value, list | tuple) else [value] for value in normalise)
+        numbers = [*means, *spreads]
+        if all(isinstance(n, int | float) and math.isfinite(n) for n in numbers):
+            if all(0 <= n <= 1 for n in means) and all(0 < n <= 1 for n in spreads):
+                return low, high
+            if len(numbers) == 2 and low <= 0 < high:
+                return -low / (high - low), 1 / (high - low)
+    raise ValueError(
+        f"normalise={normalise!r}: give 'auto', 'half', 'imagenet', [mean, std] in shares of 255 such as "
+        "[0.48, 0.23], or what black and white become, such as [-1024, 1024]"
+    )
 
 
 def _pattern(pattern: str, advice: str) -> AfterValidator:
@@ -144,8 +172,9 @@ class Network(Parameters):
     "of the ResNets: channels of the first stage; 64: as published; 16 learns in minutes"
     weights: str = ""
     """"": random; "DEFAULT" or another name of torchvision's; a .safetensors or a state_dict"""
-    normalise: Literal["auto", "half", "imagenet"] = "auto"
-    'grey levels: "auto" (as for the weights, if known), "half" (by 0.5) or "imagenet"'
+    normalise: Annotated[str | list[Any], accepted("medrob.config:scale")] = "auto"
+    """grey levels: "auto" (as for the weights, if known), "half" (by 0.5), "imagenet", [mean, std] in shares
+    of 255 (numbers, or a list each, one a channel), or what black and white become, such as [-1024, 1024]"""
     recipe: Literal["own", "medmnist"] = "own"
     '"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides'
 
@@ -153,8 +182,8 @@ class Network(Parameters):
 class Recipe(Parameters):
     """The settings of a training; `RECIPES` has the published ones."""
 
-    epochs: Positive = 8
-    "at most so many passes over the training images"
+    epochs: Count = 8
+    "at most so many passes over the training images; 0: none, the network is judged as it comes"
     batch_size: Annotated[int, Field(ge=2)] = 32  # batch norm needs two
     "images a step"
     optimizer: Literal["adamw", "adam", "sgd"] = "adamw"
@@ -184,7 +213,7 @@ class Recipe(Parameters):
 
     @model_validator(mode="after")
     def _go_together(self) -> Self:
-        if self.warmup and self.warmup >= self.epochs:
+        if self.warmup and self.epochs and self.warmup >= self.epochs:
             raise ValueError(f"warmup={self.warmup!r}: give less than epochs={self.epochs}")
         return self
 
@@ -214,6 +243,9 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
+        if not (self.epochs or self.weights or ":" in self.arch.removeprefix("timm:")):
+            advice = "give its weights=, or as arch your own function that loads them"
+            raise ValueError(f"epochs=0 takes a network that has been trained; {advice}")
         fields = type(self).model_fields
         if any(getattr(self, name) != fields[name].default for name in ("arch", "stem", "weights")):
             resolve_name("medrob.models:check_choice")(self)

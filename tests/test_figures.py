@@ -177,6 +177,10 @@ def test_training_figures_mark_the_kept_epoch():
     drawn(figure)
     assert "kept: epoch 2" in legend_texts(figure)
     drawn(figures.performance(history))
+    check = history[history["split"] == "val"].head(1).assign(epoch=0)
+    figure = figures.learning_curves(check, 0)
+    drawn(figure)
+    assert legend_texts(figure) == ["validation", "not trained here"]
 
 
 def test_labels_of_layers_leave_out_what_all_share():

@@ -31,9 +31,13 @@ def test_predict_gives_the_mode_back(network, tiny):
         network.train(mode)
         predict(network, tiny.images[:4])
         assert network.training == mode
-        with pytest.raises(RuntimeError, match="to have 1 channels"):
-            predict(network, np.zeros((2, 28, 28, 3), np.uint8))
-        assert network.training == mode
+        rgb = np.zeros((2, 28, 28, 3), np.uint8)
+        for call in (predict, functools.partial(saliency.explain, methods=["gradcam"])):
+            with pytest.raises(
+                ValueError, match=r"takes images of 1 channel .*, and these have 3; `channels`"
+            ):
+                call(network, rgb)
+            assert network.training == mode
     assert all(torch.equal(before[k], v) for k, v in network.state_dict().items())  # batch norm untouched
     assert all(p.grad is None for p in network.parameters())
 
@@ -58,7 +62,7 @@ def test_predict_refuses_what_would_give_wrong_numbers(network, tiny):
     ("head", "message"),
     [
         (torch.nn.Softmax(1), "probabilities, on which softmax would be taken again; give the logits"),
-        (torch.nn.Linear(3, 1), "one logit; give two, one a class"),
+        (torch.nn.Linear(3, 1), "one logit; give two, one a class, as medrob.models.wrap"),
         (torch.nn.Flatten(0), r"\(6,\) for 2 images; give logits \(2, classes\) as one tensor"),
     ],
 )

@@ -132,7 +132,9 @@ def test_a_saved_network_predicts_the_same(arch, tmp_path, monkeypatch):
     with torch.inference_mode():
         assert torch.equal(again(images), model(images)) and model(images).std() > 0
     file = str(tmp_path / "model.safetensors")
-    with pytest.raises(ValueError, match=rf"model.safetensors' do not fit {arch}"):
+    with pytest.raises(
+        ValueError, match=r"model.safetensors' take grey images, and these are RGB; `channels=1`"
+    ):
         build(arch, in_channels=3, num_classes=3, size=32, weights=file)
     assert "head" in build(arch, in_channels=1, num_classes=5, size=32, weights=file).origin
 
@@ -180,6 +182,9 @@ def aux(in_channels, num_classes):
 def fixed(in_channels, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
 
+def grey(in_channels, num_classes):
+    return tiny(1, num_classes)
+
 def tiny(in_channels, num_classes):
     return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
                          nn.Linear(4, num_classes))
@@ -197,9 +202,9 @@ def own(tmp_path, monkeypatch):
     ("name", "message"),
     [
         ("one_more", r"gives \(2, 4\) for 2 images; give logits \(2, 3\) as one tensor, one for each class"),
-        ("pair", r"gives tuple for 2 images; give logits \(2, 3\)"),
+        ("pair", r"gives \(2, 1, 8, 8\) for 2 images; give logits \(2, 3\)"),
         ("nothing", "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
-        ("aux", "in training gives tuple for 2 images; give logits"),
+        ("grey", r"does not take images of shape \(2, 3, 8, 8\)|take grey images, and these are RGB"),
         ("fixed", r"does not take images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
     ],
 )
@@ -207,8 +212,8 @@ def test_outputs_of_a_network_of_ones_own_are_looked_at(own, name, message):
     first, second = (build("ownnets:right", **SHAPES, size=8, seed=1) for _ in "12")
     assert first.training and first(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
     assert torch.equal(first.backbone[2].weight, second.backbone[2].weight)
-    with pytest.raises(ValueError, match=rf"arch='ownnets:{name}' {message}"):
-        build(f"ownnets:{name}", **SHAPES, size=8)
+    with pytest.raises(ValueError, match=rf"ownnets:{name}'? ({message})"):
+        build(f"ownnets:{name}", **SHAPES | {"in_channels": 3 if name == "grey" else 1}, size=8)
 
 
 def test_a_function_of_your_own_builds_the_network(own, tmp_path):

@@ -247,3 +247,16 @@ def test_batches(images, size):
     assert begin[0] == 0 and sizes.sum() == images
     assert (sizes[:-1] == size).all() and sizes[-1] <= size + 1
     assert images == 1 or sizes.min() > 1
+
+
+def test_a_network_that_is_not_trained_stays_as_it_is(blobs, tmp_path):
+    model, _ = fit(blobs)
+    model.train()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    history = train(model, blobs(), blobs(32, split="val"), folder=tmp_path, epochs=0)
+    assert all(torch.equal(before[name], value) for name, value in model.state_dict().items())
+    assert not model.training and not [*tmp_path.iterdir()]
+    row = history.iloc[0]
+    assert (len(history), row["epoch"], row["split"], training.kept_epoch(history, "auc")) == (1, 0, "val", 0)
+    val = blobs(32, split="val")
+    assert row["accuracy"] == (evaluation.predict(model, val.images).argmax(1) == val.labels).mean()

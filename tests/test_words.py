@@ -77,6 +77,15 @@ def test_the_kept_epoch_and_what_training_cost():
         assert expected in said and "0.400 in the last epoch" in said and "0.400 at its lowest" in said
     said = words.speed(history)
     assert "took 16 s, with 50 training images per second" in said and "40 MB, on the GPU 0 MB" in said
+    for auc, doubt in ((0.9, False), (0.55, True)):  # a network that came trained
+        check = history[history["split"] == "val"].tail(1).assign(epoch=0, auc=auc)
+        said = words.training(check, 0, ["a_b", "c"])
+        assert (
+            "it is judged as it came" in said
+            and f"the classes: a\\_b and c. On the validation images its AUC is {auc:.3f}" in said
+        )
+        assert ("hardly better than guessing" in said) == doubt
+    assert words.speed(check) == "Nothing was trained here; the check on the validation images took 4 s."
 
 
 def scored(clean=(0.9, 0.85, 0.95)):

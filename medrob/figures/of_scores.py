@@ -82,10 +82,11 @@ def image_distance(spread: pd.DataFrame) -> Drawing:
 
 
 def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
-    """Loss and AUC against the epoch, training and validation; a line marks the epoch that was kept."""
+    """Loss and AUC against the epoch, training and validation; a line marks the epoch kept (0: none)."""
     figure, axes = _against_epoch(history, 0.42, {"loss": "loss (nats)", "auc": "AUC"})
     for ax in axes:
-        ax.axvline(kept, color="0.4", linestyle=":", linewidth=1, label=f"kept: epoch {kept}", zorder=0)
+        label = f"kept: epoch {kept}" if kept else "not trained here"
+        ax.axvline(kept, color="0.4", linestyle=":", linewidth=1, label=label, zorder=0)
     axes[0].set_ylim(bottom=0)
     return finish(figure, lettered=True)
 
@@ -106,10 +107,12 @@ def _against_epoch(history: pd.DataFrame, height: float, panels: Mapping[str, st
     figure, [axes] = sized(height, 1, len(panels))
     for ax, (column, label) in zip(axes, panels.items(), strict=True):
         for (split, name), look in SPLITS.items():
-            rows = history[history["split"] == split]
-            ax.plot(rows["epoch"], rows[column], look, label=name)
+            if len(rows := history[history["split"] == split]):
+                ax.plot(rows["epoch"], rows[column], look, label=name)
         ax.set(xlabel="epoch", ylabel=label)
         ax.locator_params(axis="x", integer=True)
+        if history["epoch"].nunique() == 1:  # one point: no fractions of an epoch
+            ax.set_xticks(history["epoch"].unique())
     return figure, axes
 
 

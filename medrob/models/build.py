@@ -1,6 +1,5 @@
 """Networks by name, and networks of one's own: built, written into the run folder and read from it."""
 
-import copy
 import difflib
 import json
 from collections.abc import Sequence
@@ -15,12 +14,12 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from medrob.config import Train
+from medrob.config import Train, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
-from medrob.models.passes import check_logits, evaluating
-from medrob.models.weights import TIMM, adopt, find, load_arrays, read
+from medrob.models.own import carried, check_outputs
+from medrob.models.weights import TIMM, Weights, adopt, find, input_channels, load_arrays, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
 
@@ -28,11 +27,6 @@ YOUR_OWN = (
     "; your own is 'package.module:function', takes in_channels= and num_classes=, and lies in the folder "
     "where you start or in one that PYTHONPATH names"
 )
-# Mean and spread in shares of 255; for "auto" those that the weights were learnt with.
-NORMALISE: dict[str, tuple[Any, Any]] = {
-    "half": (0.5, 0.5),
-    "imagenet": ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225]),
-}
 
 
 def architectures() -> tuple[str, ...]:
@@ -51,7 +45,8 @@ def build(
     size: int | None = None,
     task: str = "multiclass",
     weights: str = "",
-    normalise: str = "auto",
+    normalise: str | Sequence[Any] = "auto",
+    repeated: int = 0,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
     seed: int | None = None,
@@ -65,12 +60,15 @@ def build(
         stem, width: of our ResNets alone. "auto" = small, or torchvision's for weights by name; 0 = 64.
         size: side of the images in pixels, to be refused now if the network cannot take them. Networks of one
             size (ViT, MaxViT, some of timm's) are built for it, else for their usual size.
+        repeated: into so many channels grey images are repeated; 0 = 3 where it learnt of RGB images.
         mean, std: what normalises instead of `normalise`, in shares of 255, a number or one for each channel.
         seed: of the random weights; None = PyTorch's present state.
 
     Raises:
         ValueError: what cannot be built, images it cannot take, weights that do not fit, other outputs.
     """
+    if stem not in ("auto", "small", "torchvision"):
+        raise ValueError(f"stem={stem!r}: give 'auto', 'small' or 'torchvision'")
     if ":" not in arch and arch not in architectures():
         near = "; like it: ".join(["", *difflib.get_close_matches(arch, architectures(), 1)])
         raise ValueError(
@@ -85,39 +83,83 @@ def build(
         form = {"size": size or 224}
     elif arch.startswith(TIMM) and (settings := timm_settings(arch)).fixed_input_size:
         form = {"size": size or settings.input_size[-1]}
+    elif ":" in arch and not arch.startswith(TIMM) and size:
+        form = {"size": size}
     found = read(weights, arch, form.get("size")) if weights else None
-    given = mean is not None or normalise != "auto"
-    if mean is None:
-        learnt = (found.mean, found.std) if found else (None, None)
-        mean, std = NORMALISE.get(normalise, learnt)
-    mean, std = (_by_channel(values, in_channels) for values in (mean, std))
-    scale = {} if (mean, std) == (0.5, 0.5) else {"mean": mean, "std": std}
-    config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task, **scale)
+    config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        backbone = _backbone(arch, in_channels, num_classes, form)
-        if size and arch not in RESNETS:
-            _check_outputs(backbone, arch, (2, in_channels, size, size), num_classes)
-    origin = "random weights"
+        backbone = _backbone(arch, repeated or in_channels, num_classes, form)
+        taken = input_channels(backbone, found)
+        if found and taken == 3 and in_channels == 1 and not repeated:
+            backbone = _backbone(arch, 3, num_classes, form)
+        given = (mean, std) if mean is not None else scale(normalise)
+        model = _classifier(backbone, config, taken, given, found)
+        said = check_outputs(model, size) if size and arch not in RESNETS else []
+    origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
-        origin = adopt(backbone, found, ", ".join([arch, *(f"{k} {v}" for k, v in form.items())]))
-        if found.mean is None and not given:
-            unknown = "it is not known how its images were normalised"
-            origin += f"; {unknown}: here mean 0.5, spread 0.5 (normalise=)"
-    return Classifier(backbone, config, Normalise(mean, std), origin)
+        origin, model.new = adopt(backbone, found, ", ".join([arch, *(f"{k} {v}" for k, v in form.items())]))
+    model.origin = "; ".join(filter(None, [origin, *said, model.origin]))
+    return model
+
+
+def wrap(
+    network: nn.Module,
+    *,
+    in_channels: int,
+    num_classes: int,
+    normalise: str | Sequence[Any] = "auto",
+    task: str = "multiclass",
+) -> Classifier:
+    """A network in hand as one that takes grey levels 0-255 and gives logits; see `Classifier.explained`."""
+    arch = f"wrapped:{type(network).__name__}"  # in no module: it can be saved, but is loaded by its own code
+    config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, task=task)
+    return _classifier(network, config, input_channels(network, None), scale(normalise), None)
+
+
+def _classifier(
+    backbone: nn.Module, config: dict[str, Any], taken: int, given: tuple[Any, Any], found: Weights | None
+) -> Classifier:
+    """A network behind what normalises its images: as given, else as its weights were learnt, else by half.
+
+    `taken` are the channels of the images that it learnt of; 0 = not known.
+    """
+    channels, arch = config["in_channels"], config["arch"]
+    if channels == 3 and taken == 1:
+        whose = f"weights={found.name!r}" if found else f"the weights of {arch}"
+        raise ValueError(
+            f"{whose} take grey images, and these are RGB; `channels=1` of notebook 01 makes them grey"
+        )
+    if channels == 1 and taken == 3:
+        config, channels = config | {"repeated": 3}, 3
+    mean, std, source = *given, ""
+    if mean is None:
+        mean, std, source = (found.mean, found.std, found.source) if found else carried(backbone)
+        source = source and f"grey levels are normalised as {source} says"
+        if mean is None and (found or ":" in arch.removeprefix(TIMM)):
+            source = "it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
+    mean, std = (_by_channel(values, channels) for values in (mean, std))
+    scaled = {} if (mean, std) == (0.5, 0.5) else {"mean": mean, "std": std}
+    return Classifier(backbone, config | scaled, Normalise(mean, std), source)
 
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
     """The network that the parameters of notebook 02 choose, for the channels and classes of data."""
     names = ("arch", "stem", "width", "weights", "normalise", "seed")
-    return build(
+    model = build(
         in_channels=data.channels,
         num_classes=data.num_classes,
         size=data.images.shape[1],
         task=data.task,
         **{name: getattr(choice, name) for name in names},
     )
+    if model.new and not choice.epochs:
+        raise ValueError(
+            f"epochs=0, but {model.new} would not be as trained ({model.origin}); give the weights of a "
+            "network of these classes, or train with epochs=1 or more"
+        )
+    return model
 
 
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
@@ -181,11 +223,14 @@ def load(folder: Path) -> Classifier:
     return model.eval()
 
 
-def _by_channel(values: Any, in_channels: int) -> Any:
+def _by_channel(values: Any, channels: int) -> Any:
     """What normalises: a number, or a list of one for each channel; of grey images their mean."""
-    if isinstance(values, Sequence):
-        return sum(values) / len(values) if in_channels == 1 else list(values)
-    return 0.5 if values is None else values
+    if not isinstance(values, Sequence):
+        return 0.5 if values is None else values
+    if channels not in (1, len(values)):
+        raise ValueError(f"normalise: {len(values)} numbers for {channels} channels; give one for each")
+
+    return sum(values) / len(values) if channels == 1 else list(values)
 
 
 def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any]) -> nn.Module:
@@ -216,17 +261,3 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         stem.weight = nn.Parameter(stem.weight.detach().sum(1, keepdim=True))
         stem.in_channels = 1
     return DenseNet(network) if arch.startswith("densenet") else network
-
-
-def _check_outputs(network: nn.Module, arch: str, shape: tuple[int, ...], classes: int) -> None:
-    """Refuse images that a network cannot take, and outputs that are no numbers of the classes."""
-    if ":" in arch and any(p.is_meta for p in network.parameters()):  # only its form is looked at
-        return
-    image = torch.zeros(shape, device=next(network.parameters(), torch.empty(0)).device)
-    for mode in ("", " in training") if ":" in arch else ("",):  # some give more when they are trained
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(network):
-                logits = copy.deepcopy(network).train()(image) if mode else network(image)
-        except Exception as error:  # whatever the network's own code raises
-            raise ValueError(f"arch={arch!r} does not take images of shape {shape}{mode}: {error}") from error
-        check_logits(logits, f"arch={arch!r}{mode}", shape[0], classes)

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
@@ -88,10 +89,32 @@ class DenseNet(nn.Sequential):
         )
 
 
+class LastActivation(TorchFunctionMode):
+    """Notes what softmax, its logarithm or the sigmoid takes and gives, however it is called."""
+
+    name, before, after = "", None, None
+
+    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """Call the function; keep the arguments of the last one that makes probabilities."""
+        after = func(*args, **(kwargs or {}))
+        name = getattr(func, "__name__", "").removeprefix("special_").replace("expit", "sigmoid")
+        if name in ("softmax", "log_softmax", "sigmoid"):
+            self.name, self.before, self.after = name, args[0] if args else kwargs["input"], after
+        return after
+
+    def undone(self, output: Tensor) -> Tensor | None:
+        """What the last activation took, in the shape of the network's output, if that is what it gave."""
+        if self.after is None or self.after.numel() != output.numel():
+            return None
+        same = output is self.after or (not output.is_meta and output.data_ptr() == self.after.data_ptr())
+        return self.before.reshape(output.shape) if same else None
+
+
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
-    `config` are the arguments of `build` that make it again; `origin` says where the weights come from.
+    `config` are the arguments of `build` that make it again; `origin` says where the weights come from, and
+    `new` which tensors of the head are not from there.
     """
 
     def __init__(
@@ -99,11 +122,61 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.normalise, self.backbone = normalise, backbone
-        self.config, self.origin = config, origin
+        self.config, self.origin, self.new = config, origin, ""
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), uint8 or float with grey levels 0-255, to logits (N, num_classes)."""
-        return self.backbone(self.normalise(ordered(x, memory_order(self, x.device))))
+        return self.explained(x)[0]
+
+    @property
+    def own(self) -> bool:
+        """Whether it is of unknown make: the user's function, or a module that was wrapped."""
+        return ":" in self.config.get("arch", "").removeprefix("timm:")
+
+    def explained(self, x: Tensor) -> tuple[Tensor, list[str]]:
+        """The logits of images, and what was made of them and of the network's outputs to get these.
+
+        Of a network of one's own: grey images are repeated where it takes three channels; of several outputs
+        one is taken; a last softmax or sigmoid is undone; one logit z becomes two, -z/2 and z/2, since their
+        softmax is the sigmoid of z, and both have a gradient.
+        """
+        given, classes = self.config.get("in_channels", x.shape[1]), self.config["num_classes"]
+        if x.ndim == 4 and x.shape[1] != given:
+            raise ValueError(
+                f"the network takes images of {given} channel{'s'[: given > 1]} (1 = grey, 3 = RGB), and "
+                f"these have {x.shape[1]}; `channels` of notebook 01 makes images grey or RGB"
+            )
+        said = []
+        if (taken := self.config.get("repeated", given)) != given:
+            x = x.expand(-1, taken, -1, -1)
+            said.append(f"grey images are repeated in its {taken} channels")
+        x = self.normalise(ordered(x, memory_order(self, x.device)))
+        if not self.own:
+            return self.backbone(x), said
+        with LastActivation() as last:
+            output = self.backbone(x)
+        logits, chosen = one_tensor(output)
+        said += [chosen] if chosen else []
+        if isinstance(logits, Tensor) and (before := last.undone(logits)) is not None:
+            logits = before
+            ours = "sigmoid" if self.config.get("task") == "multilabel" else "softmax"
+            unlike = last.name not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
+            followed = f", and {ours} is taken of them instead" if unlike else ""
+            said.append(f"what its last {last.name} takes are the logits{followed}")
+        if isinstance(logits, Tensor) and classes == 2 and logits.shape in ((len(x),), (len(x), 1)):
+            logits = logits.reshape(-1, 1) * logits.new_tensor([-0.5, 0.5])
+            said.append("its one logit z becomes two, -z/2 and z/2")
+        return logits, said
+
+
+def one_tensor(output: Any) -> tuple[Any, str]:
+    """The logits among what a network gives: those of that name, else the first; and which, in words."""
+    if isinstance(output, Mapping):
+        name = "logits" if "logits" in output else next(iter(output), "")
+        return output.get(name), f"of its outputs ({', '.join(map(str, output))}) {name!r} is taken"
+    if isinstance(output, tuple | list) and output:
+        return output[0], f"of its {len(output)} outputs the first is taken"
+    return getattr(output, "logits", output), ""
 
 
 def activate(logits: Tensor, task: str) -> Tensor:

@@ -1,6 +1,7 @@
 """One pass through any network: in eval mode, its input made ready, its layers' outputs collected as maps."""
 
 import contextlib
+import warnings
 from collections.abc import Iterator, Mapping
 from functools import partial
 from math import isqrt
@@ -15,6 +16,9 @@ CHANNELS_LAST = {
     *("SwinTransformerBlock", "SwinTransformerV2Block", "ShiftedWindowAttention"),
     *("PatchMerging", "PatchMergingV2", "LayerNorm", "Linear"),
 }
+
+
+ENOUGH = 4  # images for which logits hardly lie between 0 and 1 by chance
 
 
 @contextlib.contextmanager
@@ -39,20 +43,27 @@ def as_input(model: nn.Module, x: Tensor) -> Tensor:
 def check_logits(given: object, name: str, images: int, classes: int | None = None) -> None:
     """Refuse what a network gives for images unless it is finite logits (images, classes)."""
     problem, advice = "", f"give logits ({images}, {classes or 'classes'}) as one tensor, one for each class"
+    numbers = given.float() if isinstance(given, Tensor) else torch.empty(0)
     if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != images:
         problem = f"{_described(given)} for {images} images"
     elif given.shape[1] == 1:
-        problem, advice = "one logit", "give two, one a class: torch.cat([-logit, logit], 1) / 2"
+        problem, advice = "one logit", "give two, one a class, as medrob.models.wrap makes of it"
     elif classes and given.shape[1] != classes:
         problem = f"{tuple(given.shape)} for {images} images"
     elif given.is_meta or not images:
         return
     elif not given.isfinite().all():
         problem, advice = "NaN or infinite outputs", "its weights are damaged, train it again"
-    elif images > 1 and (given >= 0).all() and ((given.float().sum(1) - 1).abs() < 1e-4).all():
+    elif images > 1 and (numbers >= 0).all() and ((numbers.sum(1) - 1).abs() < 1e-4).all():
         problem, advice = (
             "probabilities, on which softmax would be taken again",
-            "give the logits before softmax",
+            "give the logits before softmax, as medrob.models.wrap takes them",
+        )
+    elif images >= ENOUGH and ((numbers >= 0) & (numbers <= 1)).all() and numbers.std(0).any():
+        warnings.warn(
+            f"all that {name} gives for {images} images lies between 0 and 1; if these are probabilities, "
+            "give the logits before the sigmoid, as medrob.models.wrap takes them",
+            stacklevel=3,
         )
     if problem:
         raise ValueError(f"{name} gives {problem}; {advice}")

@@ -1,25 +1,53 @@
-"""Weights from elsewhere: torchvision's and timm's by name, safetensors, or a state_dict without code."""
+"""Weights from elsewhere: torchvision's and timm's by name, or arrays in a file, of which no code is run."""
 
+import argparse
 import difflib
 import json
 import pickle
-from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+import re
+import zipfile
+from collections import Counter, OrderedDict
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from medrob.files import exists, home
+from medrob.files import checksum, exists, home
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
-WRAPPED = ("state_dict", "model_state_dict", "model", "net")  # keys under which training scripts keep weights
-PREFIXES = ("module.", "model.", "backbone.")  # what they put before every name
-AUXILIARY = ("aux", "AuxLogits")  # second heads of torchvision's networks, which are used in training only
+# Second heads of torchvision's networks, used in training only; what a training keeps beside its network.
+AUXILIARY = ("aux", "AuxLogits", "criterion", "loss", "metric", "train_", "val_", "n_averaged")
+# Names that differ: MedMNIST's ResNets; torchvision's published DenseNets; submodules that were compiled.
+OTHER_NAMES = (
+    (r"\bshortcut\b", "downsample"),
+    (r"\blinear\.(?=\w+$)", "fc."),
+    (r"(denselayer\d+\.[a-z]+)\.(\d)", r"\1\2"),
+    (r"\b_orig_mod\.", ""),
+)
+# What training scripts keep beside the arrays, and what only builds a number, a path or a table of settings.
+HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, np.ndarray, type(Path())]
+HARMLESS += [type(np.dtype(kind)) for kind in "fdilqI?"]
+for function in (np._core.multiarray.scalar, np._core.multiarray._reconstruct):  # as NumPy 2 and 1 write it
+    HARMLESS += [function, (function, f"numpy.core.multiarray.{function.__name__}")]
+# Files of programs, by what their archive holds or by their ending, and files of scale beside weights.
+PROGRAMS = {
+    "constants.pkl": "a TorchScript program",
+    **dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export"),
+    **{".onnx": "an ONNX program", ".h5": "a Keras model", ".keras": "a Keras model"},
+}
+SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
+# Where the mean and the spread of the images may stand beside weights: file, part of it, names.
+BESIDE = (
+    ("model.json", "", "mean", "std"),  # our own
+    ("preprocessor_config.json", "", "image_mean", "image_std"),  # Hugging Face
+    ("config.json", "pretrained_cfg", "mean", "std"),  # timm
+)
 
 
 @dataclass(frozen=True)
@@ -30,6 +58,8 @@ class Weights:
     name: str
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
+    source: str = ""  # who says so
+    checksum: str = ""  # SHA-256 of the file
 
 
 def find(weights: str, arch: str) -> Path | str:
@@ -56,26 +86,67 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     file = find(weights, arch)
     if isinstance(file, str):
         return _download(file, arch, size)
+    if problem := _other_kind(file):
+        raise ValueError(f"weights={weights!r} are {problem}, whose layers cannot be looked into; {SAVE}")
     try:
         if file.suffix == ".safetensors":
-            description = file.with_name("model.json")  # beside weights of our own
-            scale = {"mean": None, "std": None}
-            if description.is_file():
-                scale = {"mean": 0.5, "std": 0.5} | json.loads(description.read_text())
-            return Weights(load_file(file), file.name, scale["mean"], scale["std"])
-        found = torch.load(file, map_location="cpu", weights_only=True)
-        for key in WRAPPED:
-            found = found[key] if isinstance(found.get(key), Mapping) else found
-        if not found or not all(torch.is_tensor(array) for array in found.values()):
+            return Weights(load_file(file), file.name, *_scale_beside(file, arch), checksum(file))
+        with torch.serialization.safe_globals(HARMLESS):
+            arrays = dict(_flat(torch.load(file, map_location="cpu", weights_only=True)))
+        if not arrays:
             raise ValueError("no arrays by name")
-        return Weights(dict(found), file.name)
+        return Weights(arrays, file.name, *_scale_beside(file, arch), checksum(file))
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
-            error = ValueError("it was not opened")
+            objects = ", ".join(_objects(file)) or "objects"
+            error = ValueError(f"it holds {objects} and was not opened")
         raise ValueError(
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
-            f"which could run any code); save model.state_dict(), best with safetensors ({error})"
+            f"which could run any code): {error}; {SAVE}"
         ) from None
+
+
+def _flat(content: Any, start: str = "") -> Iterator[tuple[str, Tensor]]:
+    """The arrays in nested mappings, by the whole way to them: ``state_dict.model.conv1.weight``."""
+    for key, value in content.items() if isinstance(content, Mapping) else ():
+        if torch.is_tensor(value):
+            yield f"{start}{key}", value
+        yield from _flat(value, f"{start}{key}.")
+
+
+def _other_kind(file: Path) -> str:
+    """What a file is that holds a program instead of arrays by name; "" = none that is known."""
+    if zipfile.is_zipfile(file):
+        with zipfile.ZipFile(file) as archive:
+            names = {Path(name).name for name in archive.namelist()}
+        return next((kind for mark, kind in PROGRAMS.items() if mark in names), "")
+    return PROGRAMS.get(file.suffix, "")
+
+
+def _objects(file: Path) -> list[str]:
+    """The classes of objects that a pickle would make, as far as they can be told without opening it."""
+    try:
+        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))[:4]
+    except Exception:  # an old or a damaged file
+        return []
+
+
+def _scale_beside(file: Path, arch: str) -> tuple[Any, Any, str]:
+    """Mean and spread that the weights of a file were learnt with, by what lies beside it or by its name."""
+    for name, part, mean, std in BESIDE:
+        if (description := file.with_name(name)).is_file():
+            found = json.loads(description.read_text())
+            if name == "model.json":
+                found = {"mean": 0.5, "std": 0.5} | found
+            found = found.get(part, {}) if part else found
+            if mean in found:
+                scale = (found[mean], found[std]) if found.get("do_normalize", True) else (0.0, 1.0)
+                return *scale, description.name
+    if arch in torchvision.models.list_models(module=torchvision.models):
+        for member in torchvision.models.get_model_weights(arch):  # downloaded by hand
+            if file.name == Path(member.url).name:
+                return member.transforms().mean, member.transforms().std, "torchvision"
+    return None, None, ""
 
 
 def timm_settings(arch: str) -> Any:
@@ -114,53 +185,131 @@ def _download(name: str, arch: str, size: int | None) -> Weights:
             f"weights={name!r} of {arch} could not be downloaded ({error}); download {what} on a computer "
             f"with a connection and {place}"
         ) from None
-    return Weights(network.state_dict(), f"{arch} {name}", scale.mean, scale.std)
+    source = "timm" if arch.startswith(TIMM) else "torchvision"
+    return Weights(network.state_dict(), f"{arch} {name}", scale.mean, scale.std, source)
 
 
-def adopt(backbone: nn.Module, weights: Weights, arch: str) -> str:
-    """Give a network weights; a head of other classes stays new, RGB filters are summed for grey images.
+def fit(network: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
+    """Which array of a file belongs to which of a network's, by name, with any prefix.
 
     Returns:
-        What was taken and what is new, in a sentence.
+        ``{name in the network: name in the file}`` under the one prefix that fits most names, of several the
+        first; and ``{name: name in the file}`` of what else stands under that prefix, first without it.
     """
-    wanted, arrays = backbone.state_dict(), dict(weights.arrays)
-    for prefix in PREFIXES * len(PREFIXES):  # in any order
-        if all(k.startswith(prefix) for k in arrays) and not any(k.startswith(prefix) for k in wanted):
-            arrays = {k.removeprefix(prefix): v for k, v in arrays.items()}
-    layers = {name: m for name, m in backbone.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
-    head, said = next(reversed(layers), ""), []
+    wanted = list(network.state_dict())
+    top = f"{wanted[0].split('.')[0]}."
+    shared = top if all(name.startswith(top) for name in wanted) else ""
+    best: dict[str, str] = {}
+    rest = {name: name for name in arrays}
+    for before, other_names in ((before, other) for before in {"": 0, shared: 1} for other in (False, True)):
+        known = {name.removeprefix(before): name for name in wanted}
+        names = {_in_torchvision(name) if other_names else name: name for name in arrays}
+        starts = Counter(start for name in names for start, end in _cuts(name) if end in known)
+        start = max(starts, key=starts.__getitem__, default="")
+        below = {name.removeprefix(start): old for name, old in names.items() if name.startswith(start)}
+        if starts[start] > len(best):
+            best = {known[name]: old for name, old in below.items() if name in known}
+            rest = {name: old for name, old in below.items() if name not in known}
+    return best, rest
+
+
+def _in_torchvision(name: str) -> str:
+    """A name as torchvision has it today."""
+    for pattern, usual in OTHER_NAMES:
+        name = re.sub(pattern, usual, name)
+    return name
+
+
+def _cuts(name: str) -> Iterator[tuple[str, str]]:
+    """A name cut at each of its dots: ``("", "a.b"), ("a.", "b")``."""
+    for cut in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
+        yield name[:cut], name[cut:]
+
+
+def input_channels(network: nn.Module, weights: Weights | None) -> int:
+    """The channels of the images that a network's weights, or else the network, take; 0 = not told."""
+    stem = _stem_and_head(network)[0]
+    if not weights:
+        return network.get_submodule(stem).in_channels if stem else 0
+    name = fit(network, weights.arrays)[0].get(f"{stem}.weight", "")
+    return weights.arrays[name].shape[1] if name else 0
+
+
+def _stem_and_head(network: nn.Module) -> tuple[str, str]:
+    """The names of the first convolution and of the last layer with weights, which is the head."""
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     stem = next((name for name, module in layers.items() if isinstance(module, nn.Conv2d)), "")
-    filters = f"{stem}.weight"
-    if filters in arrays and arrays[filters].shape[1:2] == (3,) and wanted[filters].shape[1] == 1:
-        arrays[filters] = arrays[filters].sum(1, keepdim=True)
-        said.append(f"first filters ({stem}) summed over red, green, blue")
-    differ = [k for k, v in wanted.items() if k not in arrays or arrays[k].shape != v.shape]
-    differ = [k for k in differ if not k.endswith("num_batches_tracked")]  # which no old file has
-    if bad := [k for k, v in arrays.items() if v.is_floating_point() and not v.isfinite().all()]:
+    return stem, next(reversed(layers), "")
+
+
+def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
+    """Give a network weights; a head whose shape fits is taken whatever its name, else it stays new.
+
+    Returns:
+        What was taken, what was left out and what is new, in a sentence; and the tensors of the head that are
+        not those of the file ("" = none).
+    """
+    wanted, arrays = network.state_dict(), weights.arrays
+    names, rest = fit(network, arrays)
+    if bad := [k for k in (*names.values(), *rest.values()) if not torch.isfinite(arrays[k]).all()]:
         raise ValueError(
             f"weights={weights.name!r}: {bad[0]} holds NaN or infinite values; take another file"
         )
-    new = [k for k in differ if k.rpartition(".")[0] == head]
-    lost = [k for k in differ if k not in new]
-    unused = [k for k in arrays if k not in wanted]
-    extra = [k for k in unused if not k.startswith(AUXILIARY) and k.split(".")[0] != head.split(".")[0]]
-    if lost or extra or len(new) == len(wanted):
-        given = {k: list(v.shape) for k, v in arrays.items()}
-        shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
-        shown += [f"{k} unexpected" for k in extra[:3]]
-        raise ValueError(
-            f"weights={weights.name!r} do not fit {arch}: {len(lost)} of {len(wanted)} tensors are missing "
-            f"or have another shape, {len(extra)} are unexpected: {'; '.join(shown)}; they belong to another "
-            "network, stem or width"
-        )
-    load_arrays(backbone, {k: arrays[k] for k in wanted if k in arrays and k not in new}, strict=False)
+    head = _stem_and_head(network)[1]
+    lost = [k for k, v in wanted.items() if k not in names or arrays[names[k]].shape != v.shape]
+    lost = [k for k in lost if not k.endswith("num_batches_tracked")]  # which no old file has
+    new = [k for k in lost if k.rpartition(".")[0] == head]
+    extra = [k for k in rest if not k.startswith(AUXILIARY) and not k.endswith("num_batches_tracked")]
+    said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
+    if new and new == lost and one_layer:
+        moved = {k: rest[o] for k in new for o in extra if _alike(k, wanted[k], o, arrays[rest[o]])}
+        if len(moved) == len(new) == len(extra):
+            names |= moved
+            said += [f"{ours} is {theirs} of the file" for ours, theirs in moved.items()]
+            new, lost, extra = [], [], []
+    of_head = all(k.split(".")[0] == head.split(".")[0] for k in extra)
+    if len(lost) > len(new) or (extra and not of_head and not (new and one_layer)) or len(new) == len(wanted):
+        raise ValueError(_misfit(weights, arch, wanted, names, [k for k in lost if k not in new], extra))
+    taken = {k: v for k, v in names.items() if k not in new}
+    load_arrays(network, {k: arrays[v] for k, v in taken.items()}, strict=False)
     if new:
-        before, now = (len(held.get(f"{head}.weight", ())) for held in (arrays, wanted))
-        said.append(f"head ({head}) new: {now} outputs instead of {before or 'no'} outputs")
-    if unused:
-        said.append(f"left out: {', '.join(unused[:4])}{', ...' if len(unused) > 4 else ''}")
-    taken = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {weights.name}"
-    return "; ".join([taken, *said])
+        before = [len(arrays[names[k]]) for k in new if k in names] or [len(arrays[rest[k]]) for k in extra]
+        outputs = f"{len(wanted[new[0]])} outputs instead of {before[0] if before else 'no'} outputs"
+        said.append(f"head ({head}) new: {outputs} ({', '.join(new)})")
+    if left := [k for k in arrays if k not in taken.values() and k not in names.values()]:
+        said.append(f"left out: {_grouped(left)}")
+    file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
+    start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
+    return "; ".join([start, *said]), ", ".join(new or extra)
+
+
+def _alike(ours: str, wanted: Tensor, theirs: str, array: Tensor) -> bool:
+    return ours.rpartition(".")[2] == theirs.rpartition(".")[2] and wanted.shape == array.shape
+
+
+def _grouped(names: Sequence[str]) -> str:
+    """Names, and of parts of a file with many, the name of the part and how many there are."""
+    parts = Counter(name.split(".")[0] for name in names)
+    groups = {name: f"{name} ({n} arrays)" for name, n in parts.items() if n > 6}
+    return ", ".join(dict.fromkeys(groups.get(name.split(".")[0], name) for name in names))
+
+
+def _misfit(
+    weights: Weights, arch: str, wanted: Mapping[str, Tensor], names: Mapping[str, str],
+    lost: Sequence[str], extra: Sequence[str],
+) -> str:  # fmt: skip
+    """Why weights are not those of a network: the first names and shapes that differ."""
+    given = {k: list(weights.arrays[v].shape) for k, v in names.items()}
+    shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
+    shown += [f"{k} unexpected" for k in extra[:3]]
+    advice = "they belong to another network, stem or width"
+    if lost and all("pos" in k for k in lost):
+        advice = "its positions are those of images of another size: give notebook 01 the size= it learnt"
+    return (
+        f"weights={weights.name!r} do not fit {arch}, whatever stands before the names: {len(lost)} of "
+        f"{len(wanted)} tensors are missing or have another shape, {len(extra)} are unexpected: "
+        f"{'; '.join(shown)}; {advice}"
+    )
 
 
 def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: bool = True) -> None:

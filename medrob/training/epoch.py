@@ -33,7 +33,7 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimi
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
     """The learning rate by step, `steps` an epoch: the schedule, times a linear rise while it warms up."""
-    total, warm = recipe.epochs * steps, round(recipe.warmup * steps)
+    total, warm = max(1, recipe.epochs) * steps, round(recipe.warmup * steps)
     # The schedule "step" takes a tenth of the rate after these shares of the epochs, after one at least.
     drops = [max(round(share * recipe.epochs), i) * steps for i, share in ((1, 0.5), (2, 0.75))]
 
@@ -121,9 +121,12 @@ class Epochs:
         rate, began = self.optimizer.param_groups[0]["lr"], time.perf_counter()
         order, logits = self._learn(epoch)
         rows = [self._row("train", self.train, order % len(self.train), logits, rate, began)]
+        return [{"epoch": epoch} | row for row in (*rows, self.check(rate))]
+
+    def check(self, rate: float = 0.0) -> dict[str, Any]:
+        """The row of the validation images, by the network as it is."""
         began = time.perf_counter()
-        rows.append(self._row("val", self.val, np.arange(len(self.val)), self._judge(), rate, began))
-        return [{"epoch": epoch} | row for row in rows]
+        return self._row("val", self.val, np.arange(len(self.val)), self._judge(), rate, began)
 
     def _batches(
         self, data: ImageDataset, parts: list[np.ndarray], policy: augment.Policy | None, seeds: list[Any]
@@ -194,7 +197,8 @@ class Epochs:
         images = self._batches(self.val, parts, None, [0] * len(parts))
         logits = torch.cat([self.model(x).float() for x in images])
         if not logits.isfinite().all():
-            raise ValueError("the outputs on validation images are not finite: give a smaller lr")
+            advice = "give a smaller lr" if self.recipe.epochs else "its weights are damaged"
+            raise ValueError(f"the outputs on validation images are not finite: {advice}")
         return logits
 
     def _row(

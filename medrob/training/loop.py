@@ -36,10 +36,11 @@ def fit(
 
     A training that was cut off with the same arguments goes on from ``checkpoint.pt`` in `folder`, exactly as
     an uninterrupted one: every epoch draws its order and its augmentation from (seed, epoch). Delete the file
-    once the results are kept.
+    once the results are kept. With ``epochs=0`` the network stays as it is.
 
     Returns:
-        The history: a row per epoch and split (``train``: in training mode, augmented; ``val``: eval mode)
+        The history: a row per epoch and split (``train``: in training mode, augmented; ``val``: eval mode; of
+        a network that is not trained, one row of ``val``, epoch 0)
         with epoch, split, loss (nats), accuracy, auc, lr (at the epoch's start), seconds, images_per_second,
         and memory_mb and gpu_memory_mb (10^6 bytes): the largest so far of the process, and of its GPU (0
         without).
@@ -47,7 +48,7 @@ def fit(
     Raises:
         ValueError: a class without images, a loss that is not finite, a damaged checkpoint.
     """
-    for data in (train, val):
+    for data in (train, val) if recipe.epochs else ():
         constant = [name for name, count in data.counts.items() if count in (0, len(data))]
         if constant:
             raise ValueError(
@@ -62,6 +63,10 @@ def fit(
     }
     place(model, pick_device(device))
     one_epoch = Epochs(model, train, val, recipe, seed)
+    if not recipe.epochs:
+        history = pd.DataFrame([{"epoch": 0} | one_epoch.check()])
+        model.cpu().eval()
+        return history
     state = _resume(folder, arguments, one_epoch.parts)
     if log := tensorboard and folder is not None:
         from torch.utils.tensorboard import SummaryWriter

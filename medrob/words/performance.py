@@ -1,13 +1,15 @@
 """What data, training, predictions and scores say. For notebooks 01 to 03."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medrob.evaluation import ERROR_NAMES
-from medrob.words.phrases import listed, number, say, side, text
+from medrob.words.phrases import listed, name, number, say, side, text
+
+GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
 
 
 def data_sets(*sets: Any) -> str:
@@ -31,19 +33,23 @@ def network(arch: str, model: Any) -> str:
     return say("network", "size", arch=arch, model=model, size=sum(w.numel() for w in model.parameters()))
 
 
-def training(history: pd.DataFrame, best: int) -> str:
-    """How good the kept epoch, `best`, is, and whether longer training might help."""
+def training(history: pd.DataFrame, best: int, classes: Iterable[str] = ()) -> str:
+    """How good the kept epoch, `best`, is, and whether longer training might help; 0: it was not trained."""
     checked = history[history["split"] == "val"].set_index("epoch")
+    if not best:
+        doubt = "guessing" if checked["auc"].iloc[0] < GUESSING else ""
+        return say("training", "as_it_came", doubt, kept=checked.iloc[0], classes=listed(map(name, classes)))
     last, loss, kept = checked.index[-1], checked["loss"], checked.loc[best]
     numbers = dict(best=best, last=last, kept=kept, end=loss.iloc[-1], least=loss.min())
     return say("training", "kept", "ended" if best == last else "went_on", "loss", **numbers)
 
 
 def speed(history: pd.DataFrame) -> str:
-    """What the training cost."""
+    """What the training cost, or the check of a network that was not trained."""
+    what = "cost" if "train" in set(history["split"]) else "checked"
     images = history.loc[history["split"] == "train", "images_per_second"].median()
     memory = history[["memory_mb", "gpu_memory_mb"]].max()
-    return say("speed", "cost", seconds=history["seconds"].sum(), images=images, memory=memory)
+    return say("speed", what, seconds=history["seconds"].sum(), images=images, memory=memory)
 
 
 def predictions(predictions: pd.DataFrame) -> str:
