@@ -87,7 +87,15 @@ def test_locating_is_the_comparison_of_explained_pictures(network, masked):
 def located(energy, preserved, **columns):
     """A table of drift, an image a row; clean, energy is .5 and what the others are stays."""
     frame = pd.DataFrame(
-        dict(image=range(len(energy)), corruption="contrast", severity=1, method="a", layer="b", size=4)
+        dict(
+            image=range(len(energy)),
+            corruption="contrast",
+            severity=1,
+            method="a",
+            layer="b",
+            size=4,
+            label=0,
+        )
     )
     frame = frame.assign(energy=energy, preserved=preserved, pointing=1.0, iou=0.5, energy_clean=0.5)
     return frame.assign(**(dict(pointing_clean=1.0, iou_clean=0.5) | columns))
@@ -146,3 +154,13 @@ def test_localisation_tells_preserved_from_flipped():
     assert list(energy.index) == ["", "preserved", "flipped", "change"]
     np.testing.assert_allclose(energy["value"], [0.3, 0.4, 0.2, -0.2])
     assert energy["images"].tolist() == [2, 1, 1, 2] and energy["degenerate"].tolist() == [1, 0, 1, 1]
+
+
+def test_localisation_of_each_class_when_clean():
+    masks = np.zeros((4, 4, 4), bool)
+    masks[:, :2, :2] = True
+    table = located([0.4] * 4, True, label=[0, 0, 1, 1], pointing_clean=[1.0, 0.0, 1.0, np.nan])
+    rows = trust.localisation(table, masks, classes=("change", "b")).query("test == 'pointing'")
+    rows = rows[rows["severity"] == 0].set_index("stage")
+    assert rows["value"].to_dict() == {"": 2 / 3, "class change": 0.5, "class b": 1.0, "attainable": 1.0}
+    assert rows["images"].to_dict() == {"": 3, "class change": 2, "class b": 1, "attainable": 4}

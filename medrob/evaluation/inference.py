@@ -42,21 +42,24 @@ def predict(
 
 def predict_conditions(
     model: nn.Module, dataset: ImageDataset, conditions: Iterable[Condition],
-    *, seed: int = 0, batch_size: int = 256, device: str | None = None,
+    *, images: np.ndarray | None = None, seed: int = 0, batch_size: int = 256, device: str | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """A row per condition and image: image, corruption, severity, label, predicted, ``p_<class>``...
 
     If multi-label, ``label_<class>``, 0 or 1, in place of label; predicted is the most probable class.
+    `images` are indices, None = all.
     """
-    index, names, labels = np.arange(len(dataset)), dataset.class_names, dataset.labels
+    index = np.arange(len(dataset)) if images is None else images
+    names, labels = dataset.class_names, dataset.labels[index]
     single = labels.ndim == 1
     truth = {"label": labels} if single else {f"label_{n}": labels[:, k] for k, n in enumerate(names)}
     frames = []
     for condition in bar(list(conditions), desc="predicting", unit="condition"):
-        p = np.empty((len(dataset), dataset.num_classes), np.float32)
-        for rows in np.split(index, range(batch_size, len(dataset), batch_size)):
-            images = apply_condition(dataset.images[rows], condition, seed=seed, index=rows)
-            p[rows] = predict(model, images, batch_size=batch_size, device=device)
+        parts = []
+        for rows in np.split(index, range(batch_size, len(index), batch_size)):
+            changed = apply_condition(dataset.images[rows], condition, seed=seed, index=rows)
+            parts.append(predict(model, changed, batch_size=batch_size, device=device))
+        p = np.concatenate(parts)
         key = {"image": index, "corruption": condition[0], "severity": condition[1]}
         columns = {f"p_{name}": p[:, k] for k, name in enumerate(names)}
         frames.append(pd.DataFrame(key | truth | {"predicted": p.argmax(1)} | columns))

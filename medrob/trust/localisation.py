@@ -1,5 +1,6 @@
 """Do the maps lie on the lesion, and do they still when the picture degrades?"""
 
+from collections.abc import Sequence
 from functools import lru_cache
 
 import numpy as np
@@ -21,15 +22,18 @@ def expected_iou(area: int, pixels: int) -> float:
     return float((hypergeom(pixels, area, area).pmf(shared) * shared / (2 * area - shared)).sum())
 
 
-def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0) -> pd.DataFrame:
+def localisation(
+    drift: pd.DataFrame, masks: np.ndarray | None, *, classes: Sequence[str] = (), seed: int = 0
+) -> pd.DataFrame:
     """Mean energy, pointing and IoU of a table of `medrob.drift.measure`, beside chance.
 
     Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`.
     Masks are bool (N, H, W) of the data set; None = not known: no rows. Images whose mask is empty are left
     out; images + degenerate is the number of the others. Stage "" holds all of them; "preserved" and
-    "flipped", for each condition but clean, those whose prediction is and is not kept. Stage "change": the
-    value minus that of the same image when clean, where both have a map (chance is 0). Stage "attainable":
-    what the best map of as few positions would get, in each the share that the lesion covers of it.
+    "flipped", for each condition but clean, those whose prediction is and is not kept; "class <name>", when
+    clean, those of each of `classes`. Stage "change": the value minus that of the same image when clean,
+    where both have a map (chance is 0). Stage "attainable": what the best map of as few positions would get,
+    in each the share that the lesion covers of it.
     """
     if masks is None:
         return means([], seed=seed)
@@ -42,6 +46,7 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
     share = area[images] / pixels
     overlap = np.array([expected_iou(int(a), pixels) for a in area[images]])
     chance = {"energy": share, "pointing": share, "iou": overlap}
+    label = drift.drop_duplicates("image").set_index("image")["label"].reindex(images).to_numpy()
     preserved = table.pivot(index="image", columns=GROUP, values="preserved").reindex(images)
     entries, members = [], []
     for test in LOCALISATION:
@@ -50,7 +55,11 @@ def localisation(drift: pd.DataFrame, masks: np.ndarray | None, *, seed: int = 0
             corruption, severity, method, layer = group
             values, kept = wide[group].to_numpy(), preserved[group].to_numpy(bool)
             parts = [("", np.ones(len(images), bool), values, chance[test])]
-            if severity:
+            if not severity:
+                parts += [
+                    (f"class {name}", label == k, values, chance[test]) for k, name in enumerate(classes)
+                ]
+            else:
                 change = values - wide["clean", 0, method, layer].to_numpy()
                 parts += [("preserved", kept, values, chance[test]), ("flipped", ~kept, values, chance[test])]
                 parts.append(("change", parts[0][1], change, 0.0))

@@ -117,6 +117,13 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
         more = say("localisation", "more", row=row, **points)
         lines.append(say("localisation", row["test"], row=row, more=more))
     lines += [say("localisation", "attainable", **best)] if len(best) else []
+    of_class = rows["stage"].str.startswith("class ") & (rows["test"] == "pointing")
+    others = rows[of_class & (rows["images"] > 0)]
+    found = [
+        say("localisation", "of_class", row=row, name=row["stage"].removeprefix("class "))
+        for row in others.to_dict("records")
+    ]
+    lines += [say("localisation", "classes", found=listed(found))] if len(found) > 1 else []
     for test, part in worst[worst["stage"] == "change"].groupby("test", sort=False):
         pairs = []
         for row in part.to_dict("records"):
