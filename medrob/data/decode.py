@@ -243,8 +243,9 @@ def _decode(
 ) -> tuple[list[tuple[int, str]], list[str]]:
     """Write images and masks. The rows that are unreadable and why (rows after them have moved up); notes."""
     first, medical, notes = _readable(files), all(map(is_dicom, files)), list[str]()
-    sides, colours = (size, size) if size else first.shape[:2], channels or first.shape[-1]
-    levels = _levels(files, first, notes)
+    sides, levels = (size, size) if size else first.shape[:2], _levels(files, first, notes)
+    shown = fit(first, size=size, channels=first.shape[-1], levels=levels)
+    colours = channels or (3 if _coloured(shown) else 1)
 
     def work(row: int) -> tuple[str, str]:
         try:
@@ -275,27 +276,22 @@ def _decode(
         for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
             for array in (images, *spots) if place < row else ():
                 array[place] = array[row]
-    wanted = channels or _channels(files, kinds, notes)
-    if wanted > colours:  # the first image was grey
-        return _decode(files, masks, places, size, wanted, skip)[0], notes
-    if wanted < colours:
-        three = mapped(places[0])
-        with written(places[0], (*three.shape[:-1], wanted), np.uint8) as images:
-            for row, image in enumerate(three):
-                images[row] = fit(image, size=0, channels=wanted)
+    if not channels and _channels(files, kinds, notes) > colours:  # the first image is grey, others are not
+        return _decode(files, masks, places, size, 3, skip)[0], notes
     return unreadable, notes
 
 
 def _channels(files: list[Path], kinds: Sequence[str], notes: list[str]) -> int:
     """3 if any of files "grey", "RGB" (but grey) or "coloured" is in colour, else 1; adds what to say."""
     grey, three, coloured = (kinds.count(kind) for kind in ("grey", "RGB", "coloured"))
-    told = f"{grey + three} of {len(files)} images are grey, {three} of them stored as RGB"
-    if coloured and grey + three:
-        example = files[kinds.index("coloured")]
-        told += f", and {coloured} in colour, such as {example}: all are read as RGB (channels=1: as grey)"
-        notes.append(told)
-    elif three:
-        notes.append(f"{told}: all are read as one channel (channels=3: as RGB)")
+    way = "one channel (channels=3: as RGB)"
+    if coloured:
+        way = (
+            f"RGB, as {coloured} show colours, such as {files[kinds.index('coloured')]} (channels=1: as grey)"
+        )
+    if three or (coloured and grey):
+        told = f"{grey + three} of {len(files)} images are grey, {three} of them stored as RGB"
+        notes.append(f"{told}: all are read as {way}")
     return 3 if coloured else 1
 
 
@@ -330,9 +326,12 @@ def _levels(files: list[Path], first: np.ndarray, notes: list[str]) -> Levels:
     for ends, share, origin in known:
         if ends[0] <= low and high <= ends[1] and high - low > share * (ends[1] - ends[0]):
             levels, why = ends, origin
-    told = f"{len(deep)} images have more than 8 bits{'' if first.dtype == np.uint16 else ' and no window'}"
+    lack = "" if first.dtype == np.uint16 else " and no window"
     nearly = f"{why}; {np.ptp(INSIDE):g} % of their pixels lie in {low:g} to {high:g}"
-    notes.append(f"{told}: stored values {levels[0]:g} to {levels[1]:g} become black to white ({nearly})")
+    notes.append(
+        f"{len(deep)} of {len(files)} images have more than 8 bits{lack}: stored values {levels[0]:g} to "
+        f"{levels[1]:g} become black to white ({nearly})"
+    )
     return levels
 
 
@@ -360,11 +359,9 @@ def _declared(file: Path) -> Levels | None:
     content, white = file.read_bytes(), 0.0
     if content.startswith(b"\x89PNG") and (place := content.find(b"sBIT", 0, content.find(b"IDAT"))) > 0:
         white = 2 ** content[place + 4] - 1
-    with Image.open(io.BytesIO(content)) as header:
+    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as header:
         if isinstance(header, TiffImagePlugin.TiffImageFile):  # SMaxSampleValue, MaxSampleValue
             white = float(np.max(header.tag_v2.get(341) or header.tag_v2.get(281) or 0))
-        elif header.format == "PPM":
-            white = header.tile[0].args[1]  # type: ignore[index, assignment]
     return (0, white) if 255 < white < 65535 else None
 
 

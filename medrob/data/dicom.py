@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 
 Dataset = Any  # pydicom's, which is imported only where there are such files
-GROUPS = ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence")
 
 
 def header(file: Path, *, pixels: bool = False) -> Dataset:
@@ -22,12 +21,12 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
         kind = dataset.file_meta.get("MediaStorageSOPClassUID")
         raise ValueError(f"it holds no picture ({getattr(kind, 'name', 'damaged')})")
     if "TransferSyntaxUID" not in dataset.file_meta:  # some archives leave the header out
-        implicit = dataset.original_encoding[0]
-        syntax = uid.ImplicitVRLittleEndian if implicit else uid.ExplicitVRLittleEndian
-        dataset.file_meta.TransferSyntaxUID = syntax
-    for group in (group for name in GROUPS for group in dataset.get(name) or ()):
-        for part in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
-            dataset.update((group.get(part) or [{}])[0])
+        syntaxes = uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian
+        dataset.file_meta.TransferSyntaxUID = syntaxes[bool(dataset.original_encoding[0])]
+    for name in ("SharedFunctionalGroupsSequence", "PerFrameFunctionalGroupsSequence"):
+        for group in dataset.get(name) or ():
+            for part in ("PixelValueTransformationSequence", "FrameVOILUTSequence"):
+                dataset.update((group.get(part) or [{}])[0])
     linear = (dataset.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR"
     width = np.ravel(dataset.get("WindowWidth"))[0] or 0
     if width <= 0 or width < linear:
@@ -46,9 +45,9 @@ def windows(dataset: Dataset) -> int:
 
 
 def levels(dataset: Dataset) -> tuple[float, float] | None:
-    """The lowest and highest value, rescaled, of as many bits as are stored; None if all 16 are in use.
+    """The lowest and highest value, rescaled, of as many bits as are stored; None if all bits are in use.
 
-    Sixteen bits say how large a number may be, and not how bright white is.
+    Then they say how large a number may be, and not how bright white is.
     """
     from pydicom.pixels import apply_modality_lut
 
