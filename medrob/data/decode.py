@@ -34,8 +34,8 @@ AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 DEPTHS = (8, 10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
-CHROMA, RARE = 4, 1e-4  # a grey JPEG's colours differ by a level or two; by more in at most so many pixels
-VERSION = 4  # of the decoding: another number makes every set be decoded again
+CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
+VERSION = 5  # of the decoding: another number makes every set be decoded again
 LARGE = 2**28  # bytes; larger arrays lie on the disk
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
