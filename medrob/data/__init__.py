@@ -51,7 +51,7 @@ def load(
     try:
         if path.suffix.lower() == ".npz":
             return subset(npz.read(path, split, size, seed), limit, seed)
-        rows, names, task = listing.of_table(path) if path.is_file() else listing.of_folder(path)
+        rows, names, task = listed(path)
         # All splits are decoded at once, and lie one after the other.
         rows, images, masks, notes = decode.decoded(
             complete(rows, seed), path, size, channels, skip_unreadable
@@ -64,11 +64,16 @@ def load(
     return subset(whole[(rows["split"] == split).to_numpy()], limit, seed)
 
 
+def listed(path: Path) -> listing.Listing:
+    """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
+    return listing.of_table(path) if path.is_file() else listing.of_folder(path)
+
+
 def files(path: Path) -> list[Path]:
     """The files of a data set at a path: those that `load` would read, a table itself among them."""
     if not path.is_dir() and path.suffix.lower() not in (".csv", ".parquet"):
         return [path]
-    rows, _, _ = listing.of_folder(path) if path.is_dir() else listing.of_table(path)
+    rows, _, _ = listed(path)
     named = [file for column in ("file", "mask") if column in rows for file in rows[column] if file]
     return named if path.is_dir() else [path, *named]
 

@@ -121,17 +121,21 @@ def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
 
 
 def _files(path: Path | None) -> Iterator[str]:
-    """Which kinds and sizes of files there are, by their headers: no picture is decoded."""
+    """Which kinds and sizes of files there are, by their headers; which splits and groups are given."""
     if path is None or path.suffix.lower() == ".npz":
         return
     with contextlib.suppress(ValueError, OSError), warnings.catch_warnings(action="ignore"):  # loading told
-        found = pd.DataFrame([_kind(file) for file in data.files(path) if file != path])
+        rows, _, _ = data.listed(path)
+        found = pd.DataFrame([_kind(file) for file in rows["file"]])
         yield found[0].value_counts().rename_axis(None).to_string(max_rows=ROWS)
-        sizes = found.loc[found[1] > 0, [1, 2]].value_counts().reset_index()
-        names = [f"{wide}x{high}" for wide, high in sizes.sort_values([1, 2])[[1, 2]].to_numpy()]
-        most, count = "x".join(map(str, sizes.iloc[0, :2])), sizes.iloc[0, 2]
-        given = dict(sizes=len(sizes), first=names[0], last=names[-1], most=most, count=count)
-        yield say("check", "sizes" if len(sizes) > 1 else "size", **given)
+        sizes = found.loc[found[1] > 0, [1, 2]].value_counts(sort=False)  # by width, then height
+        names = [f"{wide}x{high}" for wide, high in sizes.index]
+        most = dict(most=names[sizes.argmax()], count=sizes.max(), first=names[0], last=names[-1])
+        yield say("check", "sizes" if len(sizes) > 1 else "size", sizes=len(sizes), **most)
+        made = ", ".join(split for split in data.SPLITS if split not in set(rows["split"]))
+        yield say("check", "made" if made else "given", splits=made)
+        groups = rows["group"].nunique() if "group" in rows else 0
+        yield say("check", "groups" if groups else "no_groups", groups=groups)
 
 
 def _kind(file: Path) -> tuple[str, int, int]:
