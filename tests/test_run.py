@@ -69,9 +69,8 @@ def test_home_without_the_variable_is_the_project(monkeypatch):
 def test_an_installed_package_writes_where_we_are(tmp_path, installed):
     (tmp_path / "medrob" / "data").mkdir(parents=True)  # beside a clone
     code = "from medrob import data, files; print(data.__file__, files.home(), files.ALONE, sep=chr(10))"
-    path = ""
+    path = str(tmp_path / "site-packages")
     if installed:
-        path = str(tmp_path / "site-packages")
         shutil.copytree(PROJECT / "medrob", f"{path}/medrob", ignore=shutil.ignore_patterns("__pycache__"))
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)

@@ -29,7 +29,7 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
                 dataset.update((group.get(part) or [{}])[0])
     linear = (dataset.get("VOILUTFunction") or "LINEAR").upper() == "LINEAR"
     width = np.ravel(dataset.get("WindowWidth"))[0] or 0
-    if width <= 0 or width < linear:
+    if width <= 0 or width < linear or dataset.get("WindowCenter") is None:
         dataset.pop("WindowCenter", None)
         if dataset.BitsStored <= 8 and (ends := levels(dataset)):
             dataset.WindowCenter, dataset.WindowWidth = sum(ends) / 2, ends[1] - ends[0]
@@ -52,8 +52,6 @@ def levels(dataset: Dataset) -> tuple[float, float] | None:
     from pydicom.pixels import apply_modality_lut
 
     bits, lowest = dataset.BitsStored, -dataset.PixelRepresentation * 2 ** (dataset.BitsStored - 1)
-    if "ModalityLUTSequence" in dataset:
-        return 0, 2 ** dataset.ModalityLUTSequence[0].LUTDescriptor[2] - 1
     ends = apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), dataset)
     return None if bits == dataset.BitsAllocated > 8 else (float(min(ends)), float(max(ends)))
 
@@ -83,12 +81,14 @@ def grey_or_colour(dataset: Dataset) -> np.ndarray:
         low, high = 0, 2 ** tables[0].LUTDescriptor[2] - 1 if tables else 255
     if dataset.PhotometricInterpretation == "MONOCHROME1":
         values = low + high - values
-    values[_padding(dataset, stored)] = 0 if shown else np.nan
+    if (value := dataset.get("PixelPaddingValue")) is not None:
+        # Written as signed or as unsigned: the type of the pixels says which.
+        ends = np.array([value, dataset.get("PixelPaddingRangeLimit", value)]).astype(stored.dtype)
+        values[(stored >= ends.min()) & (stored <= ends.max())] = 0 if shown else np.nan
     return np.rint(values * (255 / high)).astype(np.uint8) if shown else values.astype(np.float32)
 
 
 def _stored(dataset: Dataset) -> np.ndarray:
-    from pydicom.pixels.utils import pixel_dtype
     from pydicom.uid import JPEGExtended12Bit
 
     if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or dataset.BitsStored == 8:
@@ -100,13 +100,4 @@ def _stored(dataset: Dataset) -> np.ndarray:
     if not reader.Read():
         raise ValueError("GDCM finds no JPEG in it")
     content = reader.GetImage().GetBuffer().encode("utf-8", "surrogateescape")
-    return np.frombuffer(content, pixel_dtype(dataset)).reshape(dataset.Rows, dataset.Columns)
-
-
-def _padding(dataset: Dataset, stored: np.ndarray) -> np.ndarray:
-    """Where the file is filled up around its picture, bool (H, W)."""
-    if (value := dataset.get("PixelPaddingValue")) is None:
-        return np.zeros(stored.shape, bool)
-    # Written as signed or as unsigned: the type of the pixels says which.
-    ends = np.array([value, dataset.get("PixelPaddingRangeLimit", value)]).astype(stored.dtype)
-    return (stored >= ends.min()) & (stored <= ends.max())
+    return np.frombuffer(content, np.uint16).reshape(dataset.Rows, dataset.Columns)
