@@ -344,7 +344,7 @@ def test_black_and_white_of_a_set(tmp_path, name, values, expected):
         image[0, 0] = 65535 if name == "bright.png" and k == 3 else image[0, 0]
         file = put(tmp_path / "mine" / "ab"[k % 2] / f"{k}{name[-4:]}", image)
         write.get(name, put)(file, image)
-    with pytest.warns(UserWarning, match=f"stored values {expected[0]} to {expected[1]} become black"):
+    with pytest.warns(UserWarning, match=f": values {expected[0]} to {expected[1]} become black"):
         test = load(str(tmp_path / "mine"))
     wanted = [np.clip((image - expected[0]) / np.ptp(expected) * 255, 0, 255) for image in kept.values()]
     away = np.abs(test.images[:, None, ..., 0].astype(float) - wanted).max((2, 3)).min(1)

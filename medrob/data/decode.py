@@ -52,7 +52,7 @@ def read(file: Path) -> np.ndarray:
     if image.dtype != np.float32:
         return image
     shown = image[np.isfinite(image)]
-    return fit(image, size=0, channels=1, levels=(shown.min(initial=np.inf), shown.max(initial=-np.inf)))
+    return fit(image, size=0, channels=1, levels=(shown.min(), shown.max()) if shown.size else (0, 1))
 
 
 def stored(file: Path) -> np.ndarray:
@@ -329,7 +329,7 @@ def _levels(files: list[Path], first: np.ndarray, notes: list[str]) -> Levels:
     lack = "" if first.dtype == np.uint16 else " and no window"
     nearly = f"{why}; {np.ptp(INSIDE):g} % of their pixels lie in {low:g} to {high:g}"
     notes.append(
-        f"{len(deep)} of {len(files)} images have more than 8 bits{lack}: stored values {levels[0]:g} to "
+        f"{len(deep)} of {len(files)} images have more than 8 bits{lack}: values {levels[0]:g} to "
         f"{levels[1]:g} become black to white ({nearly})"
     )
     return levels
@@ -349,7 +349,8 @@ def _sample(file: Path) -> tuple[np.ndarray, Levels | None] | None:
         return None
     step = math.ceil(math.sqrt(image.size / PIXELS))
     pixels = image[::step, ::step].ravel()
-    return pixels[np.isfinite(pixels)], _declared(file)
+    pixels = pixels[np.isfinite(pixels)]
+    return (pixels, _declared(file)) if pixels.size else None
 
 
 def _declared(file: Path) -> Levels | None:
