@@ -1,5 +1,6 @@
 """Weights by name, from files and from timm's networks; nothing is downloaded, nothing executed."""
 
+import argparse
 import hashlib
 import pickle
 import re
@@ -8,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 import torchvision
+from safetensors.torch import save_file
 from small_training import Evil, pictures, small
 
-from medrob import evaluation, models
+from medrob import config, evaluation, models
 from medrob.models import build, cam_layers
+from medrob.models.weights import Weights, adopt
 
 IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
 
@@ -53,7 +56,7 @@ def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path, wrapper
     models.save(ours, tmp_path)
     again = models.load(tmp_path)
     with torch.inference_mode():  # a grey image is repeated, each channel normalised by its own numbers
-        torch.testing.assert_close(ours(images), theirs(scaled), rtol=1e-5, atol=1e-6)
+        torch.testing.assert_close(ours(images), theirs(scaled), rtol=1e-4, atol=1e-5)
         assert torch.equal(again(images), ours(images))
     assert (again.normalise.mean, again.normalise.std) == IMAGENET
 
@@ -152,7 +155,7 @@ def test_bad_weight_files(tmp_path):
         with pytest.raises(ValueError, match="are damaged, or no state_dict, or hold more than arrays"):
             small(weights=str(file))
     torch.save(torchvision.models.resnet34().state_dict(), file)
-    with pytest.raises(ValueError, match="do not fit resnet18, stem small, width 4, whatever"):
+    with pytest.raises(ValueError, match="do not fit resnet18, stem torchvision, width 4, whatever"):
         small(weights=str(file))
     assert not trap.exists()
 
@@ -216,3 +219,117 @@ def test_old_files_without_counters_are_taken_and_nan_is_named(tmp_path):
     torch.save(arrays, tmp_path / "nan.pth")
     with pytest.raises(ValueError, match=r"'nan.pth': layer1.0.conv1.weight holds NaN or infinite values"):
         build("resnet18", in_channels=3, num_classes=2, stem="torchvision", weights=str(tmp_path / "nan.pth"))
+
+
+# As people save them
+
+PLAIN = torchvision.models.resnet18(num_classes=2).state_dict()
+TAKEN = dict(in_channels=3, num_classes=2, stem="auto", width=0)
+
+
+def prefixed(*prefixes, arrays=PLAIN):
+    return {"".join(prefixes) + name: value for name, value in arrays.items()}
+
+
+def renamed(*pairs):
+    arrays = PLAIN
+    for old, new in pairs:
+        arrays = {name.replace(old, new): value for name, value in arrays.items()}
+    return arrays
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        (prefixed("module.", "_orig_mod."), ""),
+        ({name.replace("layer1.", "layer1._orig_mod."): value for name, value in PLAIN.items()}, ""),
+        ({"state_dict": prefixed("encoder.")}, ""),
+        ({"n_averaged": torch.tensor(3)} | prefixed("module."), "left out: n_averaged"),
+        (
+            {"state_dict": prefixed("model.") | {"loss.weight": torch.ones(2)}},
+            "left out: state_dict.loss.weight",
+        ),
+        (PLAIN | {"criterion.weight": torch.ones(2)}, "left out: criterion.weight"),
+        ({"a": {"net": PLAIN}, "args": argparse.Namespace(lr=1), "best": np.float64(0.5)}, ""),
+        (
+            {"optimizer": {"state": {i: {"m": v} for i, v in enumerate(PLAIN.values())}}, "model": PLAIN},
+            "optimizer (122",
+        ),
+        ({"model": PLAIN, "ema": renamed()}, "left out: ema (122 arrays)"),
+        ({"net": renamed(("downsample", "shortcut"), ("fc.", "linear."))}, ""),
+        (renamed(("fc.", "fc.1.")), "fc.weight is fc.1.weight of the file; fc.bias is fc.1.bias of the file"),
+        (renamed(("fc.", "head.")), "fc.weight is head.weight of the file; fc.bias is head.bias of the file"),
+        ({k: v.half() if v.is_floating_point() else v for k, v in PLAIN.items()}, ""),
+    ],
+)
+def test_every_array_is_taken_whatever_stands_before_its_name(tmp_path, content, said):
+    torch.save(content, tmp_path / "w.pth")
+    model = build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth"))
+    assert model.origin.startswith("122 of 122 arrays from w.pth (SHA-256 ") and said in model.origin
+    assert ("left out" in model.origin) == ("left out" in said or "optimizer" in said) and not model.new
+    for ours, theirs in zip(model.backbone.state_dict().values(), PLAIN.values(), strict=True):
+        torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # of half precision
+
+
+def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
+    save_file(prefixed("model."), tmp_path / "w.safetensors")
+    (tmp_path / "preprocessor_config.json").write_text(
+        '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1]}'
+    )
+    model = build("resnet18", **TAKEN, weights=str(tmp_path / "w.safetensors"))
+    assert torch.equal(model.backbone.fc.weight, PLAIN["fc.weight"])
+    assert model.normalise.mean == [0.1, 0.2, 0.3] and "as preprocessor_config.json says" in model.origin
+    inside = torch.nn.ModuleDict({"net": torchvision.models.resnet18(num_classes=2)})
+    assert adopt(inside, Weights(PLAIN, "w"), "mine") == ("122 of 122 arrays from w", "")
+
+
+@pytest.mark.parametrize(
+    ("head", "classes", "said"),
+    [
+        (torch.nn.Linear(512, 7), 2, "2 outputs instead of 7 outputs (fc.weight, fc.bias)"),
+        (
+            torch.nn.Sequential(torch.nn.Linear(512, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)),
+            2,
+            "other layers",
+        ),
+        (torch.nn.Identity(), 2, "2 outputs instead of no outputs"),
+    ],
+)
+def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs, head, classes, said):
+    theirs = torchvision.models.resnet18()
+    theirs.fc = head
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    choice = dict(arch="resnet18", stem="auto", width=0, weights=str(tmp_path / "w.pth"))
+    model = models.for_data(blobs(), config.Train(**choice))
+    assert said in model.origin and model.new == "fc.weight, fc.bias"
+    with pytest.raises(ValueError, match=r"epochs=0, but fc.weight, fc.bias would not be as trained"):
+        models.for_data(blobs(), config.Train(**choice, epochs=0))
+
+
+def test_programs_are_refused_with_what_to_save(tmp_path):
+    network = torch.nn.Sequential(torch.nn.Linear(2, 2))
+    image = (torch.zeros(1, 2),)
+    torch.jit.trace(network, image).save(tmp_path / "script.pt")
+    torch.export.save(torch.export.export(network, image), tmp_path / "program.pt2")
+    (tmp_path / "w.onnx").write_bytes(b"onnx")
+    torch.save(network, tmp_path / "whole.pt")
+    for name, kind in {
+        "script.pt": "are a TorchScript program", "program.pt2": "are a program of torch.export",
+        "w.onnx": "are an ONNX program", "whole.pt": "it holds torch.nn.modules.container.Sequential",
+    }.items():  # fmt: skip
+        with pytest.raises(
+            ValueError, match=rf"{kind}.*; in the program that made them: torch.save\(model.state"
+        ):
+            small(weights=str(tmp_path / name))
+
+
+def test_positions_of_another_size_are_told_from_another_network(tmp_path):
+    def vit(size):
+        return build("timm:test_vit", in_channels=3, num_classes=2, size=size, weights=weights)
+
+    weights = ""
+    torch.save(vit(64).backbone.state_dict(), tmp_path / "w.pth")
+    weights = str(tmp_path / "w.pth")
+    assert vit(64).new == ""
+    with pytest.raises(ValueError, match=r"pos_embed .*: give notebook 01 the size= it learnt"):
+        vit(96)

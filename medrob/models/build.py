@@ -57,7 +57,7 @@ def build(
         arch: one of `architectures()`; ``"timm:name"``, one of timm's; or ``"package.module:function"``:
             your own function, which takes ``in_channels`` and ``num_classes`` and gives a module of
             normalised images.
-        stem, width: of our ResNets alone. "auto" = small, or torchvision's for weights by name; 0 = 64.
+        stem, width: of our ResNets alone. "auto" and 0 = as in the weights; without any, small and 64.
         size: side of the images in pixels, to be refused now if the network cannot take them. Networks of one
             size (ViT, MaxViT, some of timm's) are built for it, else for their usual size.
         repeated: into so many channels grey images are repeated; 0 = 3 where it learnt of RGB images.
@@ -76,16 +76,15 @@ def build(
             f"('timm:resnet10t') or your own ('package.module:function'){near}"
         )
     form: dict[str, Any] = {}  # what else decides the network
-    if arch in RESNETS:
-        usual = "torchvision" if weights and isinstance(find(weights, arch), str) else "small"
-        form = {"stem": usual if stem == "auto" else stem, "width": width or 64}
-    elif arch.startswith(("vit_", "maxvit_")):
+    if arch.startswith(("vit_", "maxvit_")):
         form = {"size": size or 224}
     elif arch.startswith(TIMM) and (settings := timm_settings(arch)).fixed_input_size:
         form = {"size": size or settings.input_size[-1]}
     elif ":" in arch and not arch.startswith(TIMM) and size:
         form = {"size": size}
     found = read(weights, arch, form.get("size")) if weights else None
+    if arch in RESNETS:
+        form = _form(stem, width, found)
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -102,6 +101,13 @@ def build(
         origin, model.new = adopt(backbone, found, ", ".join([arch, *(f"{k} {v}" for k, v in form.items())]))
     model.origin = "; ".join(filter(None, [origin, *said, model.origin]))
     return model
+
+
+def _form(stem: str, width: int, found: Weights | None) -> dict[str, Any]:
+    """Stem and width of one of our ResNets: as asked for, else those of the weights, whose first filters tell."""
+    filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
+    usual = "torchvision" if filters[2:] == (7, 7) else "small"
+    return {"stem": usual if stem == "auto" else stem, "width": width or (filters[0] if filters else 64)}
 
 
 def wrap(

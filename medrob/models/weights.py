@@ -273,9 +273,9 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     taken = {k: v for k, v in names.items() if k not in new}
     load_arrays(network, {k: arrays[v] for k, v in taken.items()}, strict=False)
     if new:
-        before = [len(arrays[names[k]]) for k in new if k in names] or [len(arrays[rest[k]]) for k in extra]
-        outputs = f"{len(wanted[new[0]])} outputs instead of {before[0] if before else 'no'} outputs"
-        said.append(f"head ({head}) new: {outputs} ({', '.join(new)})")
+        theirs = [names[k] for k in new if k in names] or [rest[k] for k in extra if one_layer]
+        before = f"{len(arrays[theirs[0]])} outputs" if theirs else "other layers" if extra else "no outputs"
+        said.append(f"head ({head}) new: {len(wanted[new[0]])} outputs instead of {before} ({', '.join(new)})")
     if left := [k for k in arrays if k not in taken.values() and k not in names.values()]:
         said.append(f"left out: {_grouped(left)}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
@@ -302,7 +302,7 @@ def _misfit(
     given = {k: list(weights.arrays[v].shape) for k, v in names.items()}
     shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
     shown += [f"{k} unexpected" for k in extra[:3]]
-    advice = "they belong to another network, stem or width"
+    advice = "they belong to another network, stem or width (of ResNets, 'auto' and 0 take those of a file)"
     if lost and all("pos" in k for k in lost):
         advice = "its positions are those of images of another size: give notebook 01 the size= it learnt"
     return (

@@ -1,0 +1,160 @@
+"""Networks of users as they come: outputs of any form become logits, images are scaled as they were learnt."""
+
+import json
+import sys
+import types
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from medrob import evaluation, models, saliency
+from medrob.models import wrap
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 1), np.uint8)
+X = torch.from_numpy(IMAGES).permute(0, 3, 1, 2)
+
+
+class Net(nn.Module):
+    """A small network; what is done with its logits, in `ending`, is the user's."""
+
+    def __init__(self, ending=lambda x: x, classes=2, channels=1):
+        super().__init__()
+        torch.manual_seed(0)
+        self.conv = nn.Conv2d(channels, 8, 3, padding=1)
+        self.fc, self.ending = nn.Linear(8, classes), ending
+        nn.init.normal_(self.fc.weight, std=4)  # some are surer than float32 can tell from 1
+
+    def logits(self, x):
+        return self.fc((40 * self.conv(x)).relu().mean((2, 3)))
+
+    def forward(self, x):
+        return self.ending(self.logits(x))
+
+
+class Output(dict):
+    """As Hugging Face gives them: a mapping with names as attributes."""
+
+
+ENDINGS = {
+    "softmax": nn.Softmax(1),
+    "log softmax": lambda x: F.log_softmax(x, dim=1),
+    "function": lambda x: torch.softmax(x, -1),
+    "method": lambda x: x.softmax(dim=1),
+    "sigmoid": nn.Sigmoid(),
+    "tuple": lambda x: (x, torch.ones(3)),
+    "list": lambda x: [x],
+    "mapping": lambda x: Output(loss=torch.ones(1), logits=x, hidden_states=(x,)),
+    "both": lambda x: {"out": x.softmax(1)},
+}
+
+
+@pytest.mark.parametrize("ending", ENDINGS)
+def test_outputs_of_every_form_give_the_probabilities_and_maps_of_their_logits(ending):
+    task = "multilabel" if ending == "sigmoid" else "multiclass"
+    options = dict(in_channels=1, num_classes=2, task=task)
+    plain, theirs = wrap(Net().eval(), **options), wrap(Net(ENDINGS[ending]).eval(), **options)
+    assert torch.equal(theirs(X), plain(X))
+    assert np.array_equal(evaluation.predict(theirs, IMAGES), evaluation.predict(plain, IMAGES))
+    maps = [saliency.explain(m, IMAGES, methods=["gradcam"], layers=["conv"]) for m in (plain, theirs)]
+    assert np.array_equal(maps[0]["gradcam", "conv"], maps[1]["gradcam", "conv"])
+    _, said = theirs.explained(X)
+    assert len(said) == (2 if ending == "both" else 1), said
+
+
+@pytest.mark.parametrize(
+    "ending", [lambda x: x, nn.Sigmoid(), lambda x: x[:, 0], lambda x: x.sigmoid().squeeze(1)]
+)
+def test_one_logit_becomes_two_classes(ending):
+    model = wrap(Net(ending, classes=1).eval(), in_channels=1, num_classes=2)
+    with torch.no_grad():
+        p = model.backbone.logits(model.normalise(X)).sigmoid()[:, 0]
+    np.testing.assert_allclose(evaluation.predict(model, IMAGES)[:, 1], p, atol=1e-6)
+    for target in (0, 1):  # both classes have a gradient, of opposite sign
+        maps = saliency.explain(model, IMAGES, methods=["gradcam"], layers=["conv"], targets=target)
+        assert maps["gradcam", "conv"].std() > 0
+    assert "one logit z becomes two" in model.explained(X)[1][-1]
+
+
+def test_a_softmax_within_the_network_is_left_alone():
+    model = wrap(Net(lambda x: 3 * x.softmax(1)).eval(), in_channels=1, num_classes=2)
+    assert model.explained(X)[1] == [] and model(X).sum(1).tolist() == pytest.approx(3, abs=1e-5)
+    with pytest.warns(UserWarning, match="for 6 images lies between 0 and 1; if these are probabilities"):
+        evaluation.predict(wrap(Net(lambda x: 0.5 * x.softmax(1)), in_channels=1, num_classes=2), IMAGES)
+
+
+@pytest.fixture
+def mine(monkeypatch):
+    """A module of the user's, in which functions that build networks can be put."""
+    module = types.ModuleType("mine")
+    monkeypatch.setitem(sys.modules, "mine", module)
+    return module
+
+
+def build(**options):
+    return models.build("mine:net", **dict(in_channels=1, num_classes=2, size=16) | options)
+
+
+def test_a_network_with_its_weights_inside_is_saved_and_comes_back(mine, tmp_path):
+    mine.net = lambda in_channels, num_classes: Net(nn.Softmax(1), num_classes)
+    model = build().eval()
+    assert model.origin == (
+        "the weights that its own code gives; what its last softmax takes are the logits; it is not known "
+        "how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
+    )
+    models.save(model, tmp_path)
+    assert torch.equal(models.load(tmp_path)(X), model(X))
+
+
+def test_grey_images_are_repeated_for_a_network_of_rgb_and_not_the_reverse(mine):
+    mine.net = lambda in_channels, num_classes: Net(channels=3)
+    model = build(normalise=[[0.1, 0.2, 0.3], [0.5, 0.6, 0.7]])
+    mean, std = (torch.tensor(v).view(3, 1, 1) for v in ([0.1, 0.2, 0.3], [0.5, 0.6, 0.7]))
+    torch.testing.assert_close(model(X), model.backbone((X / 255 - mean) / std), rtol=1e-3, atol=1e-4)
+    assert "grey images are repeated in its 3 channels" in model.origin
+    mine.net = lambda in_channels, num_classes: Net()
+    with pytest.raises(ValueError, match="the weights of mine:net take grey images, and these are RGB"):
+        build(in_channels=3)
+
+
+@pytest.mark.parametrize(
+    ("normalise", "black", "white"),
+    [([-1024, 1024], -1024, 1024), ([-1, 1], -1, 1), ([0, 1], 0, 1), ([0, 255], 0, 255), ([0.4, 0.2], -2, 3)],
+)
+def test_what_black_and_white_become(mine, normalise, black, white):
+    mine.net = lambda in_channels, num_classes: Net()
+    scaled = build(normalise=normalise).normalise(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).flatten()
+    assert scaled.tolist() == pytest.approx([black, white], abs=1e-3)
+
+
+def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, monkeypatch):
+    timm, transformers = pytest.importorskip("timm"), pytest.importorskip("transformers")
+    mine.net = lambda in_channels, num_classes: timm.create_model("test_resnet", num_classes=num_classes)
+    assert build().normalise.mean == list(timm.get_pretrained_cfg("test_resnet").mean)
+    assert "are normalised as timm says" in build().origin
+    form = dict(hidden_sizes=[4, 4], depths=[1, 1], embedding_size=4, layer_type="basic", num_labels=2)
+    config = transformers.ResNetConfig(**form)
+    transformers.ResNetForImageClassification(config).save_pretrained(tmp_path)
+    theirs = dict(
+        image_processor_type="ViTImageProcessor", image_mean=[0.1, 0.2, 0.3], image_std=[0.5, 0.6, 0.7]
+    )
+    (tmp_path / "preprocessor_config.json").write_text(json.dumps(theirs))
+    pretrained = transformers.AutoModelForImageClassification.from_pretrained
+    mine.net = lambda in_channels, num_classes: pretrained(tmp_path)
+    model = build().eval()
+    assert model.normalise.mean == [0.1, 0.2, 0.3] and "as Hugging Face says" in model.origin
+    assert "'logits' is taken" in model.origin and evaluation.predict(model, IMAGES).shape == (6, 2)
+    monkeypatch.setattr(Net, "__module__", "torchxrayvision.models")
+    mine.net = lambda in_channels, num_classes: Net()
+    assert build().normalise.std == 1 / 2048 and "as torchxrayvision says" in build().origin
+    assert build(normalise="half").normalise.std == 0.5
+
+
+@pytest.mark.parametrize(
+    ("option", "value"), [("normalise", "foo"), ("normalise", [1, 2, 3]), ("stem", "big")]
+)
+def test_options_that_do_not_exist_are_refused_in_python_too(option, value):
+    with pytest.raises(ValueError, match=rf"{option}=.*: give 'auto'"):
+        models.build("resnet18", in_channels=1, num_classes=2, width=4, **{option: value})
