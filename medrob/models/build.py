@@ -104,7 +104,7 @@ def build(
 
 
 def _form(stem: str, width: int, found: Weights | None) -> dict[str, Any]:
-    """Stem and width of one of our ResNets: as asked for, else those of the weights, whose first filters tell."""
+    """Stem and width of one of our ResNets: as asked for, else as the first filters of the weights tell."""
     filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
     usual = "torchvision" if filters[2:] == (7, 7) else "small"
     return {"stem": usual if stem == "auto" else stem, "width": width or (filters[0] if filters else 64)}

@@ -2,12 +2,13 @@
 
 import argparse
 import difflib
+import itertools
 import json
 import pickle
 import re
 import zipfile
 from collections import Counter, OrderedDict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,24 +31,18 @@ OTHER_NAMES = (
     (r"(denselayer\d+\.[a-z]+)\.(\d)", r"\1\2"),
     (r"\b_orig_mod\.", ""),
 )
-# What training scripts keep beside the arrays, and what only builds a number, a path or a table of settings.
-HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, np.ndarray, type(Path())]
-HARMLESS += [type(np.dtype(kind)) for kind in "fdilqI?"]
-for function in (np._core.multiarray.scalar, np._core.multiarray._reconstruct):  # as NumPy 2 and 1 write it
-    HARMLESS += [function, (function, f"numpy.core.multiarray.{function.__name__}")]
-# Files of programs, by what their archive holds or by their ending, and files of scale beside weights.
+# What training scripts keep beside the arrays, and what only makes a number, a path or a table of settings.
+HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, type(Path()), np._core.multiarray.scalar]
+HARMLESS += [(np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtypes.Float64DType]
+# Files of programs, by what their archive holds or by their ending.
 PROGRAMS = {
     "constants.pkl": "a TorchScript program",
     **dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export"),
     **{".onnx": "an ONNX program", ".h5": "a Keras model", ".keras": "a Keras model"},
 }
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
-# Where the mean and the spread of the images may stand beside weights: file, part of it, names.
-BESIDE = (
-    ("model.json", "", "mean", "std"),  # our own
-    ("preprocessor_config.json", "", "image_mean", "image_std"),  # Hugging Face
-    ("config.json", "pretrained_cfg", "mean", "std"),  # timm
-)
+# Where the mean and the spread of the images may stand beside weights: ours, Hugging Face's, timm's.
+BESIDE = {"model.json": "", "preprocessor_config.json": "image_", "config.json": ""}
 
 
 @dataclass(frozen=True)
@@ -133,15 +128,17 @@ def _objects(file: Path) -> list[str]:
 
 def _scale_beside(file: Path, arch: str) -> tuple[Any, Any, str]:
     """Mean and spread that the weights of a file were learnt with, by what lies beside it or by its name."""
-    for name, part, mean, std in BESIDE:
+    for name, start in BESIDE.items():
         if (description := file.with_name(name)).is_file():
             found = json.loads(description.read_text())
-            if name == "model.json":
-                found = {"mean": 0.5, "std": 0.5} | found
-            found = found.get(part, {}) if part else found
-            if mean in found:
-                scale = (found[mean], found[std]) if found.get("do_normalize", True) else (0.0, 1.0)
-                return *scale, description.name
+            found = (
+                {"mean": 0.5, "std": 0.5} | found
+                if name == "model.json"
+                else found.get("pretrained_cfg", found)
+            )
+            if f"{start}mean" in found:
+                scale = (found[f"{start}mean"], found[f"{start}std"])
+                return *(scale if found.get("do_normalize", True) else (0.0, 1.0)), name
     if arch in torchvision.models.list_models(module=torchvision.models):
         for member in torchvision.models.get_model_weights(arch):  # downloaded by hand
             if file.name == Path(member.url).name:
@@ -201,9 +198,11 @@ def fit(network: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[dict[str, str
     shared = top if all(name.startswith(top) for name in wanted) else ""
     best: dict[str, str] = {}
     rest = {name: name for name in arrays}
-    for before, other_names in ((before, other) for before in {"": 0, shared: 1} for other in (False, True)):
+    for before, other_names in itertools.product(dict.fromkeys(["", shared]), (False, True)):
         known = {name.removeprefix(before): name for name in wanted}
-        names = {_in_torchvision(name) if other_names else name: name for name in arrays}
+        names = {name: name for name in arrays}
+        for pattern, usual in OTHER_NAMES if other_names else ():
+            names = {re.sub(pattern, usual, name): old for name, old in names.items()}
         starts = Counter(start for name in names for start, end in _cuts(name) if end in known)
         start = max(starts, key=starts.__getitem__, default="")
         below = {name.removeprefix(start): old for name, old in names.items() if name.startswith(start)}
@@ -211,13 +210,6 @@ def fit(network: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[dict[str, str
             best = {known[name]: old for name, old in below.items() if name in known}
             rest = {name: old for name, old in below.items() if name not in known}
     return best, rest
-
-
-def _in_torchvision(name: str) -> str:
-    """A name as torchvision has it today."""
-    for pattern, usual in OTHER_NAMES:
-        name = re.sub(pattern, usual, name)
-    return name
 
 
 def _cuts(name: str) -> Iterator[tuple[str, str]]:
@@ -262,8 +254,9 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     extra = [k for k in rest if not k.startswith(AUXILIARY) and not k.endswith("num_batches_tracked")]
     said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
     if new and new == lost and one_layer:
-        moved = {k: rest[o] for k in new for o in extra if _alike(k, wanted[k], o, arrays[rest[o]])}
-        if len(moved) == len(new) == len(extra):
+        of_file = {(name.rpartition(".")[2], arrays[rest[name]].shape): rest[name] for name in extra}
+        moved = {k: of_file.get((k.rpartition(".")[2], wanted[k].shape)) for k in new}
+        if None not in moved.values() and len(moved) == len(new) == len(extra):
             names |= moved
             said += [f"{ours} is {theirs} of the file" for ours, theirs in moved.items()]
             new, lost, extra = [], [], []
@@ -275,22 +268,20 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     if new:
         theirs = [names[k] for k in new if k in names] or [rest[k] for k in extra if one_layer]
         before = f"{len(arrays[theirs[0]])} outputs" if theirs else "other layers" if extra else "no outputs"
-        said.append(f"head ({head}) new: {len(wanted[new[0]])} outputs instead of {before} ({', '.join(new)})")
+        said.append(
+            f"head ({head}) new: {len(wanted[new[0]])} outputs instead of {before} ({', '.join(new)})"
+        )
     if left := [k for k in arrays if k not in taken.values() and k not in names.values()]:
-        said.append(f"left out: {_grouped(left)}")
+        said.append(f"left out: {_grouped(left, {name.split('.')[0] for name in taken.values()})}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     return "; ".join([start, *said]), ", ".join(new or extra)
 
 
-def _alike(ours: str, wanted: Tensor, theirs: str, array: Tensor) -> bool:
-    return ours.rpartition(".")[2] == theirs.rpartition(".")[2] and wanted.shape == array.shape
-
-
-def _grouped(names: Sequence[str]) -> str:
-    """Names, and of parts of a file with many, the name of the part and how many there are."""
+def _grouped(names: Sequence[str], used: Collection[str]) -> str:
+    """Names; of parts of a file of which none is used, if they have many, the part and how many there are."""
     parts = Counter(name.split(".")[0] for name in names)
-    groups = {name: f"{name} ({n} arrays)" for name, n in parts.items() if n > 6}
+    groups = {part: f"{part} ({n} arrays)" for part, n in parts.items() if n > 6 and part not in used}
     return ", ".join(dict.fromkeys(groups.get(name.split(".")[0], name) for name in names))
 
 
