@@ -195,6 +195,7 @@ def test_no_patient_is_in_two_splits(frame, tmp_path, name):
     for d in found:
         assert abs(d.counts["ill"] - d.counts["well"]) <= 6
         assert [d.class_names[y] for y in d.labels] == [known[i.tobytes()][1] for i in d.images]
+        assert d[::2].groups.tolist() == [f"P{known[i.tobytes()][0]}" for i in d.images[::2]]
 
 
 @pytest.mark.parametrize(

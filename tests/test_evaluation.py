@@ -215,6 +215,21 @@ def test_bootstrap_is_the_naive_paired_one():
         np.testing.assert_allclose(row[columns].tolist(), np.quantile(drawn, [0.025, 0.975]), atol=1e-5)
 
 
+def test_groups_are_drawn_whole_so_that_repeated_images_add_nothing():
+    """Four copies of each image, of one group, have the scores and the intervals of one."""
+    one = table("multiclass")
+    four = pd.concat([one.assign(group=one["image"], image=4 * one["image"] + k) for k in range(4)])
+    at = evaluation.thresholds(*case("multiclass", 60), ("c0", "c1", "c2", "c3"))
+    for judge in (
+        lambda t: score(t, "multiclass", resamples=50),
+        lambda t: evaluation.corruption_errors(t.sort_values("image", kind="stable"), resamples=50),
+        lambda t: evaluation.operating_points(t, at, resamples=50),
+    ):
+        found, expected = (judge(t).select_dtypes("number") for t in (four, one))
+        wilson = expected.get("value", pd.Series(0)).isin([0, 1])  # which counts images
+        pd.testing.assert_frame_equal(found[~wilson], expected[~wilson], rtol=1e-6)
+
+
 def test_reliability_by_hand():
     predictions = pd.DataFrame(dict(image=range(4), p_a=[0.95, 0.91, 0.4, 0.3], p_b=[0.05, 0.09, 0.6, 0.7]))
     predictions = predictions.assign(

@@ -60,7 +60,9 @@ def load(
         raise ValueError(f"{path}: {error}") from None
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    whole = ImageDataset(images, np.array(rows["label"].tolist()), names, task, masks, path.stem, split)
+    groups = rows["group"].to_numpy() if "group" in rows else None
+    labels = np.array(rows["label"].tolist())
+    whole = ImageDataset(images, labels, names, task, masks, path.stem, split, groups)
     return subset(whole[(rows["split"] == split).to_numpy()], limit, seed)
 
 

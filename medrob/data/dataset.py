@@ -26,8 +26,9 @@ class ImageDataset:
     """Images with labels, checked.
 
     Images are uint8 (N, H, W, C), C = 1 (grey) or 3 (RGB); labels int64 (N,) class indices, or (N, L) zeros
-    and ones if the task is "multilabel"; masks bool (N, H, W), where the lesion is, or None. Class names and
-    task are by default "0", "1", ..., and what the labels look like. Other arrays are refused.
+    and ones if the task is "multilabel"; masks bool (N, H, W), where the lesion is, or None; groups (N,), as
+    the patient is one, whose images are no independent cases, or None. Class names and task are by default
+    "0", "1", ..., and what the labels look like. Other arrays are refused.
     """
 
     images: np.ndarray
@@ -37,6 +38,7 @@ class ImageDataset:
     masks: np.ndarray | None = field(default=None, repr=False)
     name: str = "images"
     split: str = "test"
+    groups: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         where = f"{self.name}, split {self.split!r}"
@@ -71,8 +73,9 @@ class ImageDataset:
             rows = np.atleast_1d(np.arange(len(self))[rows])
             if len(rows) and (np.diff(rows) == 1).all():
                 rows = slice(int(rows[0]), int(rows[-1]) + 1)
-        masks = None if self.masks is None else self.masks[rows]
-        return replace(self, images=self.images[rows], labels=self.labels[rows], masks=masks)
+        known = {"masks": self.masks, "groups": self.groups}
+        parts = {name: values[rows] for name, values in known.items() if values is not None}
+        return replace(self, images=self.images[rows], labels=self.labels[rows], **parts)
 
     @property
     def num_classes(self) -> int:

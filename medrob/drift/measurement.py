@@ -73,6 +73,7 @@ def measure(
     # Each column has or gets the axes conditions x (method, layer) x images; an axis of 1 is repeated.
     table = {
         "image": rows,
+        **({} if dataset.groups is None else {"group": dataset.groups[rows]}),
         "label": labels[rows],
         "corruption": np.array([name for name, _ in corruptions], object)[:, None, None],
         "severity": np.array([severity for _, severity in corruptions])[:, None, None],

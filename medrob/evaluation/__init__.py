@@ -3,7 +3,17 @@
 from typing import TYPE_CHECKING, Any
 
 from medrob.evaluation.distance import compare_images
-from medrob.evaluation.metrics import auc, fit_temperature, interval, metrics, resampled, rescaled, scale
+from medrob.evaluation.metrics import (
+    auc,
+    drawn,
+    fit_temperature,
+    interval,
+    metrics,
+    resampled,
+    rescaled,
+    scale,
+    units,
+)
 from medrob.evaluation.operating import alarm_class, operating_points, thresholds
 from medrob.evaluation.scores import ERROR_NAMES, class_names, corruption_errors, numbers, reliability, score
 

@@ -46,7 +46,8 @@ def predict_conditions(
 ) -> pd.DataFrame:  # fmt: skip
     """A row per condition and image: image, corruption, severity, label, predicted, ``p_<class>``...
 
-    If multi-label, ``label_<class>``, 0 or 1, in place of label; predicted is the most probable class.
+    If multi-label, ``label_<class>``, 0 or 1, in place of label; predicted is the most probable class; group
+    where the data set has groups.
     `images` are indices, None = all.
     """
     index = np.arange(len(dataset)) if images is None else images
@@ -62,5 +63,6 @@ def predict_conditions(
         p = np.concatenate(parts)
         key = {"image": index, "corruption": condition[0], "severity": condition[1]}
         columns = {f"p_{name}": p[:, k] for k, name in enumerate(names)}
+        key |= {} if dataset.groups is None else {"group": dataset.groups[index]}
         frames.append(pd.DataFrame(key | truth | {"predicted": p.argmax(1)} | columns))
     return pd.concat(frames, ignore_index=True)

@@ -25,6 +25,22 @@ def resampled(n: int, resamples: int, seed: int = 0) -> np.ndarray:
     return np.concatenate([np.ones((1, n), np.float32), drawn.astype(np.float32)])
 
 
+def drawn(images: pd.DataFrame, resamples: int, seed: int = 0) -> np.ndarray:
+    """`resampled` for the rows of a table, one an image; whole groups (column group), where it has them.
+
+    Images of one patient are no independent cases, so they are drawn together (Field & Welsh 2007).
+    """
+    unit = units(images)
+    return resampled(int(unit.max(initial=-1)) + 1, resamples, seed)[:, unit]
+
+
+def units(images: pd.DataFrame) -> np.ndarray:
+    """What each row, an image, belongs to, int (N,): its group, or without the column group itself."""
+    if "group" not in images:
+        return np.arange(len(images))
+    return np.unique(images["group"], return_inverse=True)[1]
+
+
 def interval(samples: np.ndarray) -> tuple[float, float]:
     """The central 95 % of samples (percentile bootstrap, Efron 1979); NaN if none is finite."""
     kept = samples[np.isfinite(samples)]

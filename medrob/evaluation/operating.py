@@ -8,7 +8,7 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import interval, resampled
+from medrob.evaluation.metrics import drawn, interval
 from medrob.evaluation.scores import DROP, ENDS, FEWEST, class_names
 
 RATES = {"sensitivity": True, "specificity": False}  # of the images that have the class, or have it not
@@ -44,13 +44,14 @@ def operating_points(
     """Sensitivity and specificity of each class against the rest, at fixed thresholds, under every condition.
 
     Columns as of `medrob.evaluation.score`: metric is "sensitivity" (share of the images of the class that
-    are found) or "specificity" (share of the others that are left alone). Intervals resample images, the same
-    ones for clean and corrupted; where all images are right, or all wrong, a score has Wilson's interval.
+    are found) or "specificity" (share of the others that are left alone). Intervals resample images, or
+    their groups, the same ones for clean and corrupted; where all images are right, or all wrong, a score has
+    Wilson's interval.
     """
     rows, clean = [], dict[tuple[str, str], np.ndarray]()
     ordered = predictions.sort_values("image", kind="stable")
     groups = dict(iter(ordered.groupby(["corruption", "severity"], sort=False)))
-    w = resampled(len(groups[CLEAN]), resamples)
+    w = drawn(groups[CLEAN], resamples)
     for condition in sorted(groups, key=lambda key: key != CLEAN):
         group = groups[condition]
         for k, name in enumerate(class_names(predictions)):

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import evaluate, interval, resampled
+from medrob.evaluation.metrics import drawn, evaluate, interval, units
 from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
@@ -43,23 +43,24 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
 def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.DataFrame:
     """Scores of every condition, and their drop against clean, with bootstrap intervals.
 
-    Images are resampled, the same ones for clean and corrupted (a paired bootstrap), so the interval of a
-    drop is far narrower than that of a score. ECE in bins is biased upwards on few images, and its resamples
-    even more: compare it between conditions of the same images (Roelofs et al. 2022).
+    Images, or their groups, are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
+    interval of a drop is far narrower than that of a score. ECE in bins is biased upwards on few images, and
+    its resamples even more: compare it between conditions of the same images (Roelofs et al. 2022).
 
     A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
     label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
-    drop_low, drop_high: 95 % intervals, NaN without resamples, or with fewer than `FEWEST` of the class
-    or of the rest: resamples of so few hardly differ, and their interval would be none.
+    drop_low, drop_high: 95 % intervals, NaN without resamples, or with fewer than `FEWEST` of the class or of
+    the rest (or groups with some): resamples of so few hardly differ, and their interval would be none.
     """
     names = class_names(predictions)
     ordered = predictions.sort_values("image", kind="stable")  # resamples are of the same images everywhere
     groups = dict(iter(ordered.groupby(["corruption", "severity"], sort=False)))
-    w = resampled(len(groups[CLEAN]), resamples)
+    w = drawn(groups[CLEAN], resamples)
     truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
     labels = groups[CLEAN][truth].to_numpy()
     positive = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
-    fewest = np.minimum(positive.sum(0), (~positive).sum(0))
+    unit = units(groups[CLEAN])
+    fewest = np.array([min(len(np.unique(unit[k == has])) for has in (True, False)) for k in positive.T])
     few = {name for name, count in zip(names, fewest, strict=True) if 0 < count < FEWEST}
     if few and resamples:
         told = f"fewer than {FEWEST} images, or fewer of the rest: {', '.join(sorted(few))}"
@@ -116,8 +117,9 @@ def corruption_errors(
     figures of AlexNet for `dataset`, which give be and rbe for "mean" only. Columns: corruption (or "mean"),
     metric, value, low, high, left_out (why a value is NaN, or which corruptions a mean lacks, or "").
     """
-    few = predictions.drop_duplicates("image")["label"].value_counts().min() < FEWEST  # see `score`
-    w = resampled(predictions["image"].nunique(), 0 if few else resamples)
+    images = predictions.drop_duplicates("image")
+    few = images["label"].value_counts().min() < FEWEST  # see `score`
+    w = drawn(images, 0 if few else resamples)
     ours = _error_rates(predictions, w)
     balanced = ours["balanced"]
     names = [name for name in balanced if name != "clean"]

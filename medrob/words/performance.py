@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.evaluation import ERROR_NAMES
-from medrob.words.phrases import listed, name, number, say, side, text
+from medrob.words.phrases import counted, listed, name, number, say, side, text
 
 GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
 
@@ -55,8 +55,9 @@ def speed(history: pd.DataFrame) -> str:
 def predictions(predictions: pd.DataFrame) -> str:
     """How many predictions there are."""
     conditions = len(predictions[["corruption", "severity"]].drop_duplicates())
-    images = predictions["image"].nunique()
-    return say("predictions", "number", total=len(predictions), images=images, conditions=conditions)
+    images = predictions.drop_duplicates("image")
+    numbers = dict(total=len(predictions), images=counted(images), conditions=conditions)
+    return say("predictions", "number", **numbers)
 
 
 def temperature(fitted: float, *, used: bool) -> str:

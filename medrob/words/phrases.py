@@ -58,6 +58,12 @@ def count(number: float, noun: str) -> str:
     return f"{number:,.0f} {noun}{'' if number == 1 else 's'}"
 
 
+def counted(images: pd.DataFrame) -> str:
+    """``240 images``, or, where groups such as patients are known, ``240 images of 60 groups``."""
+    groups = f" of {count(images['group'].nunique(), 'group')}" if "group" in images else ""
+    return count(len(images), "image") + groups
+
+
 def place(row: Row) -> str:
     """``gradcam at layer4.1``: which map."""
     return f"{name(row['method'])} at {name(row['layer'])}"
