@@ -368,9 +368,14 @@ def test_grey_stored_as_colours_is_one_channel_unless_a_picture_is_coloured(fold
     coloured = cv2.imread(str(files[5]))
     coloured[4, 5] = 9, 9, 99
     put(files[5], coloured)
-    with pytest.warns(UserWarning, match=f"17 of 18 .* as RGB, as 1 show colours, such as {files[5]}"):
+    told = f"17 of 18 .* as RGB; 1 show colours, such as {files[5]}: all are read as one channel"
+    with pytest.warns(UserWarning, match=told):
+        assert [d.channels for d in splits(top)] == [1, 1, 1]
+    assert load(str(top), channels=3).channels == 3
+    for file in files[:10]:
+        put(file, coloured)
+    with pytest.warns(UserWarning, match="8 of 18 .* as RGB; 10 show colours, .* all are read as RGB"):
         assert [d.channels for d in splits(top)] == [3, 3, 3]
-    assert load(str(top), channels=1).channels == 1
 
 
 def test_decoded_once_and_again_when_a_file_changes(folder, monkeypatch, home):
@@ -436,8 +441,8 @@ def test_unreadable_images_are_named_counted_and_skipped_on_demand(folder):
 def test_images_of_different_kinds(whole):
     other = whole / "val" / "ill" / "1.png"
     put(other, picture(5, colours=3))
-    with pytest.warns(UserWarning, match=f"11 of 12 images .* as 1 show colours, such as {other}"):
-        assert [load(str(whole), channels=n).channels for n in (0, 1, 3)] == [3, 1, 3]
+    with pytest.warns(UserWarning, match=f"11 of 12 images .*; 1 show colours, such as {other}"):
+        assert [load(str(whole), channels=n).channels for n in (0, 1, 3)] == [1, 1, 3]
     put(other, picture(5, dtype=np.uint16))
     with pytest.raises(ValueError, match=r"1.png is .* uint16, the first .* uint8 .*; store all in 8 or all"):
         load(str(whole))

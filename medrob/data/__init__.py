@@ -37,7 +37,7 @@ def load(
             size are resized, those that are no squares stretched (area average down, cubic up).
         seed: of the phantom, of splits that have to be made, and of the choice of images.
         limit: at most so many images, every class in proportion; 0 = all.
-        channels: 1 = image files become grey, 3 = RGB, 0 = RGB if any of them shows colours, else grey.
+        channels: 1 = image files become grey, 3 = RGB, 0 = RGB if most of them show colours, else grey.
         skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
     """
     if split not in SPLITS:

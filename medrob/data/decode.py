@@ -276,23 +276,24 @@ def _decode(
         for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
             for array in (images, *spots) if place < row else ():
                 array[place] = array[row]
-    if not channels and _channels(files, kinds, notes) > colours:  # the first image is grey, others are not
-        return _decode(files, masks, places, size, 3, skip)[0], notes
+    if not channels and (most := _channels(files, kinds, notes)) != colours:  # the first image is unlike most
+        return _decode(files, masks, places, size, most, skip)[0], notes
     return unreadable, notes
 
 
 def _channels(files: list[Path], kinds: Sequence[str], notes: list[str]) -> int:
-    """3 if any of files "grey", "RGB" (but grey) or "coloured" is in colour, else 1; adds what to say."""
+    """3 if most of files "grey", "RGB" (but grey) or "coloured" are in colour, else 1; adds what to say.
+
+    A few tinted or annotated pictures do not make a set of grey ones coloured.
+    """
     grey, three, coloured = (kinds.count(kind) for kind in ("grey", "RGB", "coloured"))
-    way = "one channel (channels=3: as RGB)"
-    if coloured:
-        way = (
-            f"RGB, as {coloured} show colours, such as {files[kinds.index('coloured')]} (channels=1: as grey)"
-        )
+    most = 3 if coloured > grey + three else 1
     if three or (coloured and grey):
         told = f"{grey + three} of {len(files)} images are grey, {three} of them stored as RGB"
-        notes.append(f"{told}: all are read as {way}")
-    return 3 if coloured else 1
+        way = "one channel (channels=3: as RGB)" if most == 1 else "RGB (channels=1: as grey)"
+        also = f"; {coloured} show colours, such as {files[kinds.index('coloured')]}" if coloured else ""
+        notes.append(f"{told}{also}: all are read as {way}")
+    return most
 
 
 def _coloured(pixels: np.ndarray) -> bool:
