@@ -554,3 +554,10 @@ def test_names_of_classes_are_text_and_no_formula_and_fit():
     figure = figures.montage(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 0, 1]), names)
     figure.savefig(io.BytesIO(), format="pdf")  # a formula that is none would raise
     assert "$" in titles(figure)[0] and len(titles(figure)[1]) < 100
+
+
+def test_names_of_classes_stand_in_legends_as_they_are(points, scores):
+    names = ["_hidden", "benign/a_b"]
+    scattered = figures.image_scatter(points, analysis.lines_over_images(points), classes=names)
+    boxes = figures.image_boxes(points[points["layer"] == LAYERS[0]], scores, classes=names)
+    assert legend_texts(boxes) == names and set(names) <= set(legend_texts(scattered))

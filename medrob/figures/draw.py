@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from textwrap import fill
 from typing import Any, Self
+from warnings import filterwarnings
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -14,8 +15,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, get_font_names
+from matplotlib.font_manager import FontProperties, findfont, get_font, get_font_names
 from matplotlib.lines import Line2D
+from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from seaborn.utils import relative_luminance
 
@@ -61,6 +63,14 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
         "pdf.fonttype": 42, "svg.hashsalt": "medrob",
     }  # fmt: skip
     mpl.rcParams.update(settings)
+    filterwarnings("ignore", "Glyph .* missing from font")  # one for each letter, figure and format
+
+
+def boxes(figure: Figure) -> set[str]:
+    """The letters of a figure that none of its fonts has: boxes stand in their place."""
+    fonts = [get_font(findfont(family)) for family in mpl.rcParams["font.family"]]
+    letters = set("".join(text.get_text() for text in figure.findobj(Text)))
+    return {c for c in letters if c.isprintable() and not any(font.get_char_index(ord(c)) for font in fonts)}
 
 
 def word(name: str, failed: Failed = ()) -> str:
@@ -149,10 +159,10 @@ def cells(ax: Axes, values: pd.DataFrame, fmt: str, names: list[str], **options:
     ax.set(xlabel="", ylabel="")
 
 
-def key(looks: Mapping[str, Look]) -> list[Line2D]:
+def key(looks: Mapping[str, Look], label: Callable[[str], str] = word) -> list[Line2D]:
     """Entries of a legend: a marker and a name each."""
     return [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=word(name))
+        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label(name))
         for name, look in looks.items()
     ]
 

@@ -89,7 +89,7 @@ def image_scatter(
         ax.patch.set_visible(False)
         ax.set(xlim=(0, right * 1.05 or 1), ylim=(low - room, high + room))
     handles = draw.key({name: Look(colour, "o") for name, (colour, _) in look.items()})
-    handles += draw.key({name: Look("0.3", marker) for name, (_, marker) in shapes.items()}) * several
+    handles += draw.key({name: Look("0.3", marker) for name, (_, marker) in shapes.items()}, str) * several
     below = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}"
     finish(figure, below=below, beside="drop of the clean class's logit margin", handles=handles)
     return figure.noted(markers="Grey markers: the class, that is, the true label. " * several)

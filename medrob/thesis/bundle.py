@@ -9,6 +9,7 @@ import io
 import json
 import re
 import tomllib
+import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.figures import TEXTWIDTH, word
+from medrob.figures import TEXTWIDTH, boxes, word
 from medrob.files import atomic
 from medrob.thesis.latex import documents as latex_documents
 from medrob.thesis.latex import escape, file_name, quoted
@@ -100,6 +101,7 @@ class Bundle:
         self._names: dict[str, str] = {}  # key of a part -> the name it was given
         self._parts: dict[str, tuple[dict[str, Any], Mapping[str, bytes]]] = {}  # its note, its files
         self._numbers: dict[str, dict[str, Any]] = {}
+        self._boxes: set[str] = set()  # letters that no font here has, as far as it was said
 
     def figure(self, figure: Figure, name: str, caption: str = "") -> None:
         """Draw the figure as PDF and PNG (300 dots per inch); then show and close it.
@@ -108,6 +110,11 @@ class Bundle:
         is that in ``texts.toml``, or the name in words.
         """
         file = self._file("figure", name)
+        if lacking := boxes(figure) - self._boxes:
+            advice = "for Chinese or Japanese, install Noto Sans CJK"
+            letters = "".join(sorted(lacking))
+            warnings.warn(f"no font here has {letters}: figures show boxes instead; {advice}", stacklevel=3)
+            self._boxes |= lacking
         files = {}
         for kind, metadata in METADATA.items():
             stream = io.BytesIO()
