@@ -7,6 +7,7 @@
 import filelock
 
 from medrob import execute, files, plan, study
+from medrob.run import READS
 
 OPTIONS = study.options(config)
 STUDY = study.load(OPTIONS.study)
@@ -25,12 +26,12 @@ def stamps(stage, *names, run="{run}"):
     return [str(RUNS / run / "stamps" / name) for name in names or execute.stamped(stage)]
 
 
-def after(stage, *earlier):
-    """Earlier stamps. If the stage stands, they only have to be there; if not, `NOW` has it run again."""
+def after(stage, *read):
+    """Stamps of files that a stage reads. If it stands, their time does not count; if not, it runs after `NOW`."""
     # Snakemake's trigger for parameters takes those of a failed job for the last ones, and does not look
     # behind a job that runs anyway.
     stands = lambda run: plan.stands(STUDY, stage, run, OPTIONS.notebooks)
-    found = lambda run: expand(list(earlier), run=run)
+    found = lambda run: stamps(stage, *read, run=run) if read else []
     return lambda wildcards: ancient(found(wildcards.run)) if stands(wildcards.run) else [*found(wildcards.run), NOW]
 
 
@@ -89,7 +90,7 @@ rule augment:
 
 
 rule train:
-    input: after("02_train", *stamps("01_augment", "data.json")), notebook=notebook("02_train")
+    input: after("02_train", *READS["02_train"]), notebook=notebook("02_train")
     output: update(stamps("02_train"))
     params: **job("02_train")
     threads: THREADS
@@ -99,8 +100,7 @@ rule train:
 
 rule test:
     input:
-        after("03_test", *stamps("01_augment")),
-        stamps("02_train", "model.safetensors", "model.json"),
+        after("03_test", *READS["03_test"]),
         reference,
         shares("predictions"),
         notebook=notebook("03_test"),
@@ -113,8 +113,7 @@ rule test:
 
 rule heatmaps:
     input:
-        after("04_heatmaps", *stamps("01_augment"), *stamps("03_test", "predictions.parquet")),
-        stamps("02_train", "model.safetensors", "model.json"),
+        after("04_heatmaps", *READS["04_heatmaps"]),
         shares("drift"),
         notebook=notebook("04_heatmaps"),
     output: update(stamps("04_heatmaps"))

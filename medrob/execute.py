@@ -5,6 +5,7 @@ file. Stamps are what Snakemake orders. They are small, so it compares their con
 and a failed notebook costs no table: Snakemake gives back the stamps, and never touches the files themselves.
 """
 
+import hashlib
 import json
 import os
 import sys
@@ -16,7 +17,7 @@ from typing import Any
 
 import filelock
 
-from medrob.files import atomic, checksum
+from medrob.files import atomic, checksum, differing
 from medrob.run import STAGES, Run
 
 QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel says little that the notebook does not hold
@@ -68,18 +69,38 @@ def stamped(stage: str) -> list[str]:
     return [Path(file).name for file in files(stage)]
 
 
-def untrue_stamps(run: Run, stage: str) -> list[Path]:
-    """The stamps of files that are missing or were altered; all, if the stage was made from other files."""
+def made_beside(run: Run, stage: str) -> dict[Path, str]:
+    """The checksums of what a finished stage made beside its tables: its executed notebook, exported images
+    and its part of the thesis; of the last stage also the documents about all of them.
+    """
+    from medrob import thesis
+
+    stages, stamp = run.record["stages"], run.path("stamps", f"{stage}.ipynb")
+    texts = thesis.documents(stages, run.name) if stage == list(stages)[-1] else {}
+    figures = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
+    figures |= thesis.checksums(stages[stage])
+    # Nobody knows what a notebook was that was executed by hand: it has no stamp.
+    made = {run.path("notebooks", stamp.name): stamp.read_text()[:64]} if stamp.exists() else {}
+    made |= {run.path(name): recorded for name, recorded in stages[stage].get("exports", {}).items()}
+    return made | {run.figures / name: recorded for name, recorded in figures.items()}
+
+
+def untrue_stamps(run: Run, stage: str) -> tuple[list[Path], list[str]]:
+    """The stamps of a stage that are not true, and why: all, or if its tables stand that of the notebook."""
+    stamps = [stamp for name in stamped(stage) if (stamp := run.path("stamps", name)).exists()]
+    if not stamps:
+        return [], []
     try:
-        wrong = any("was made from another" in problem for problem in run.problems(stage))
-    except ValueError:  # a damaged record
-        wrong = True
-
-    def true(file: Path, stamp: Path) -> bool:
-        return not wrong and file.exists() and stamp.read_text().split(" ")[0] == checksum(file)
-
-    pairs = [(run.path(file), run.path("stamps", Path(file).name)) for file in files(stage)]
-    return [stamp for file, stamp in pairs if stamp.exists() and not true(file, stamp)]
+        entry = run.record["stages"].get(stage, {}) if run.record["run"] == run.name else {}
+        wrong = list(run.problems(stage)) if entry else ["run.json does not record it"]
+        made = entry.get("files", {})
+        by_hand = (s.name for s in stamps if not s.read_text().startswith(made.get(s.name, "")))
+        wrong += [f"{name} was made by hand" for name in by_hand]
+        if beside := [] if wrong else list(differing(made_beside(run, stage))):
+            return [run.path("stamps", f"{stage}.ipynb")], beside
+    except ValueError as error:  # a damaged record
+        wrong = [str(error)]
+    return stamps * bool(wrong), wrong
 
 
 def made_otherwise(run: Run, stage: str, parameters: Mapping[str, Any]) -> list[str]:
@@ -105,11 +126,12 @@ def look(jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.Base
     now.write_text(str(time.time_ns()))
     for name, stage, parameters in jobs:
         run = Run(name)
-        for stamp in untrue_stamps(run, stage):
-            print(f"{name}, {stage}: {stamp.name} is missing or was altered", file=sys.stderr)
-            stamp.unlink()
+        stamps, wrong = untrue_stamps(run, stage)
+        for stamp in stamps:
+            stamp.unlink(missing_ok=True)
         if differences := made_otherwise(run, stage, parameters):
-            print(f"{name}, {stage}: made with {', '.join(differences)}", file=sys.stderr)
+            wrong.append(f"made with {', '.join(differences)}")
+        print(*(f"{name}, {stage}: {text}\n" for text in wrong), sep="", end="", file=sys.stderr)
     lock.release()
 
 

@@ -3,7 +3,7 @@
 import contextlib
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 PROJECT = Path(__file__).resolve().parents[1]
@@ -52,3 +52,12 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file; 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def differing(files: Mapping[Path, str]) -> Iterator[str]:
+    """Which files are missing or do not have their checksums any more, in words."""
+    for file, made in files.items():
+        if not file.exists():
+            yield f"{os.path.relpath(file, home())} is missing"
+        elif checksum(file) != made:
+            yield f"{os.path.relpath(file, home())} was changed after it was made (its checksum differs)"

@@ -5,7 +5,7 @@ import contextlib
 import hashlib
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,7 +15,7 @@ import yaml
 
 from medrob import augment, config, corruptions, data, study
 from medrob.files import checksum, exists, home
-from medrob.run import STAGES, Run
+from medrob.run import READS, STAGES, Run
 
 PACKAGE = Path(__file__).parent
 # The rooms of the package whose code a stage's files follow from. Corruptions count one by one.
@@ -49,22 +49,27 @@ def given(of: study.Study, stage: str, run: str, scatteritem: str = "") -> str:
 def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str, Any]:
     """What the files of a stage follow from besides its own parameters and the stages before it."""
     first = of.members(run)[0]
-    began, train = of.parameters(first, "01_augment"), of.parameters(first, "02_train")
+    began = of.parameters(first, "01_augment")
     images = {name: began[name] for name in DATA} | {"files": contents(began["dataset"])}
     names = corruptions.names(began["suite"])
     suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
-    network: dict[str, Any] = {"arch": source_of(train["arch"]), "weights": contents(train["weights"])}
-    network["recipe"] = config.RECIPES[train["recipe"]]
-    network |= {"augmentation": corruptions.fingerprint(augment.corruptions_of(train["augment"]))}
     test = {"temperature": of.parameters(first, "03_test")["temperature"]}
+    network = {"network": key(of, "02_train", first, notebooks)} if "model.json" in READS[stage] else {}
     values = {
         "01_augment": images | suite,
-        "02_train": images | network,
-        "03_test": images | suite,
-        "04_heatmaps": images | suite | test,
+        "02_train": images | training(of.parameters(first, "02_train")),
+        "03_test": images | suite | network,
+        "04_heatmaps": images | suite | network | test,
         "05_analysis": {},
     }
     return values[stage] | {"notebook": _cells(notebooks / f"{stage}.ipynb"), "code": _code(CODE[stage])}
+
+
+def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """What a training follows from besides its parameters and its data."""
+    network: dict[str, Any] = {"arch": source_of(parameters["arch"]), "code": _code(CODE["02_train"])}
+    network |= {"weights": contents(parameters["weights"]), "recipe": config.RECIPES[parameters["recipe"]]}
+    return network | {"augment": corruptions.fingerprint(augment.corruptions_of(parameters["augment"]))}
 
 
 def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
@@ -75,9 +80,11 @@ def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
 
 
 def stands(of: study.Study, stage: str, run: str, notebooks: Path) -> bool:
-    """Whether a stage was executed with the same key, so that by itself it need not run again."""
+    """Whether a stage was executed with the same key, and what it reads is there: it need not run again."""
     stamp = Run(run).path("stamps", f"{stage}.ipynb")
-    return stamp.exists() and key(of, stage, run, notebooks) in stamp.read_text().split()
+    read = READS[stage] if run in of.runs else ()
+    whole = all(stamp.with_name(file).exists() for file in (stamp.name, *read))
+    return whole and key(of, stage, run, notebooks) in stamp.read_text().split()
 
 
 def jobs(of: study.Study) -> Iterator[tuple[str, str, dict[str, Any]]]:

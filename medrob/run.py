@@ -10,12 +10,16 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from medrob.files import ALONE, atomic, checksum, home
+import yaml
+
+from medrob import config
+from medrob.files import ALONE, atomic, checksum, differing, home
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -103,12 +107,7 @@ class Run:
     @property
     def data(self) -> dict[str, Any]:
         """What 01_augment noted of the data: how to load them, and what each split held (``data.json``)."""
-        try:
-            return json.loads(self.need("data.json").read_text())
-        except ValueError as error:
-            raise ValueError(
-                f"{self.path('data.json')} is damaged ({error}); {self.advice('01_augment')}"
-            ) from None
+        return json.loads(self.need("data.json").read_text())
 
     def table(self, name: str) -> pd.DataFrame:
         """Read a table, such as ``"scores"``; errors say which notebook makes it."""
@@ -132,9 +131,14 @@ class Run:
         return path
 
     def advice(self, stage: str) -> str:
-        """The command that makes a stage."""
-        command = f"papermill notebooks/{stage}.ipynb out.ipynb -p run {self.name}"
-        return f"notebook {stage} makes it: {command}, or snakemake if the run belongs to a study{ALONE}"
+        """The command that makes a stage, with the parameters of the last time."""
+        if self.path("stamps").exists():
+            return "make it with `snakemake --cores all`, and the --config of its study if it had one"
+        made = config.STAGES[stage].model_construct(**self.params.get(stage, {}))
+        given = {"runs": [self.name]} if stage == "05_analysis" else {"run": self.name}
+        given |= made.model_dump(exclude_defaults=True)
+        values = yaml.safe_dump(given, default_flow_style=True, width=float("inf"), sort_keys=False).strip()
+        return f"make it with `papermill notebooks/{stage}.ipynb out.ipynb -y {shlex.quote(values)}`{ALONE}"
 
     def ready(self, stage: str) -> dict[str, str]:
         """What a stage is made from: the files that it reads and their checksums; else an error."""
@@ -146,7 +150,7 @@ class Run:
                 unfinished = f"run {self.name!r}: {earlier} is not finished; {self.advice(earlier)}"
                 raise FileNotFoundError(unfinished)
             for problem in self.problems(earlier):
-                raise ValueError(f"run {self.name!r}: {problem}")
+                raise ValueError(f"run {self.name!r}: {problem}; {self.advice(earlier)}")
         written = self.written()
         return {file: written.get(file, "") for file in READS[stage]}
 
@@ -155,18 +159,16 @@ class Run:
         return {f: s for entry in self.record["stages"].values() for f, s in entry.get("files", {}).items()}
 
     def problems(self, stage: str) -> Iterator[str]:
-        """What is wrong with a finished stage, in words, each with what to do."""
-        entry = self.record["stages"].get(stage, {})
-        for file, recorded in entry.get("files", {}).items():
-            if not self.path(file).exists():
-                yield f"{file} is missing; {self.advice(stage)}"
-            elif checksum(self.path(file)) != recorded:
-                yield f"{file} was changed after {stage} wrote it (checksum differs); {self.advice(stage)}"
+        """What is wrong with a finished stage, in words."""
+        entry = self.record["stages"][stage]
+        if entry.get("checksum") != entry_checksum(entry):
+            yield f"the entry of {stage} in run.json was altered"
+        yield from differing({self.path(file): made for file, made in entry.get("files", {}).items()})
         for file, used in entry.get("made_from", {}).items():
             run, _, name = file.rpartition("/")
             now = (Run(run) if run else self).written().get(name)
             if used and now != used:
-                yield f"{stage} was made from another {file}; {self.advice(stage)}"
+                yield f"{stage} was made from another {file}"
 
     def keep(self, stage: str, entry: Mapping[str, Any]) -> dict[str, Any]:
         """Record that a stage is finished, with the checksums of its files, and remove what was temporary."""
@@ -179,6 +181,8 @@ class Run:
         record = {"run": self.name, "stages": {name: stages[name] for name in STAGES if name in stages}}
         with atomic(self.path("run.json")) as file:
             file.write_text(json.dumps(record, indent=1) + "\n")
+        for failed in self.path("notebooks").glob(f"{stage}.*.ipynb"):  # executions that came to no end
+            failed.unlink()
         if stage in TEMPORARY:
             path = self.path(TEMPORARY[stage])
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ast
 import contextlib
+import hashlib
 import json
 import re
 import sys
@@ -18,7 +19,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import filelock
 
-from medrob import config
+from medrob import config, plan
 from medrob import data as datasets
 from medrob.figures import TEXTWIDTH, use_style
 from medrob.files import atomic
@@ -159,6 +160,27 @@ class Stage:
         folder, share = self.run.path("shares", name), self._values.get("share", "")
         return in_shares(folder, share, key, conditions, lambda part: function(*arguments, part, **options))
 
+    def trained(self, fit: Callable[..., pd.DataFrame], model: Any, *data: Any, **how: Any) -> pd.DataFrame:
+        """The history of ``fit(model, ...)``, which trains in place, unless the same training ended before.
+
+        Then its network and history are taken, and the record goes on to say how long it took, and where.
+        """
+        values = self._values | {"run": ""}
+        follows = json.dumps([values, self._made_from, plan.training(values)], sort_keys=True)
+        key = hashlib.sha256(follows.encode()).hexdigest()[:16]
+        before = self.results.record["stages"].get(self.name, {})
+        if before.get("training") != key or any(self.results.problems(self.name)):
+            self.note(training=key)
+            return fit(model, *data, **how)
+        from medrob.models import load, load_arrays
+
+        anew = ("parameters", "finished", "thesis", "files", "checksum")
+        self.note(**{name: fact for name, fact in before.items() if name not in anew})
+        load_arrays(model.eval(), load(self.results.folder).state_dict())
+        advice = f"delete {self.results.path('model.safetensors')} to train again"
+        self.say(f"This network is trained already, with the same parameters, data and code; {advice}.")
+        return self.read("history")
+
     def describe(self, *, about: Mapping[str, Any] | None = None, **facts: Any) -> None:
         """Note `about`, said at the end of every caption, and facts by which tables select (``method=``)."""
         self._about = self._about if about is None else about
@@ -207,7 +229,7 @@ class Stage:
         if "device" in self._values and "torch" in sys.modules:
             from medrob.models import pick_device
 
-            self.note(device=str(pick_device(self._values["device"])))
+            self._notes.setdefault("device", str(pick_device(self._values["device"])))
         entry = {
             "parameters": self._values,
             "made_from": self._made_from,
@@ -215,8 +237,8 @@ class Stage:
             "peak_memory_mb": round(peak_memory_mb()),
             "peak_gpu_memory_mb": round(peak_gpu_memory_mb()) or None,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-            **self._notes,
             **machine_facts(),
+            **self._notes,
         }
         entry["thesis"], stages = self._bundle.notes, self.results.record["stages"]
         with contextlib.ExitStack() as files:  # all of them, or none

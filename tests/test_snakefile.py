@@ -3,7 +3,6 @@
 import contextlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -134,13 +133,29 @@ def test_a_deleted_or_altered_table_is_made_again_and_what_follows(finished):
     scores = finished.file("a", "scores.parquet")
     scores.write_bytes(scores.read_bytes() + b"x")
     finished.file("a", "trust.parquet").unlink()
-    assert "a, 03_test: scores.parquet is missing or was altered" in finished.run("-n")[1]
+    assert "a, 03_test: data/runs/a/scores.parquet was changed after it was made" in finished.run("-n")[1]
     assert finished.planned() == stages("03", "04", "05")
     ended, text = finished.run()
     assert ended, text
     for file, table in finished.tables("a").items():
         pd.testing.assert_frame_equal(table, tables[file])
     assert finished.planned() == set()
+
+
+def test_figures_and_notebooks_that_are_lost_cost_their_own_stage(finished):
+    finished.study("runs: {a: {}}")
+    figures, before = finished.folder / "figures" / "a", finished.tables("a")
+    finished.file("a", "notebooks/02_train.ipynb").unlink()
+    (figures / "02_train_t.csv").unlink()
+    assert finished.planned() == stages("02")
+    (figures / "03_test_t.tex").write_bytes((figures / "02_train_t.tex").read_bytes())
+    (figures / "thesis.tex").write_text("of another run")
+    assert finished.planned() == stages("02", "03", "05")
+    ended, text = finished.run()
+    assert ended, text
+    assert all((figures / f"{name}_t.csv").exists() for name in STAGES) and finished.planned() == set()
+    for file, table in finished.tables("a").items():
+        pd.testing.assert_frame_equal(table, before[file])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -197,12 +212,11 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_tables(finished, tm
 
 
 def test_references_and_comparisons_are_ordered(finished):
-    shutil.copytree(finished.file("a", ""), finished.file("z", ""))
-    finished.study("{runs: {b: {03_test: {reference: z}}, z: {}}, compare: {both: [b, z]}}")
+    finished.study("{runs: {b: {03_test: {reference: a}}, a: {}}, compare: {both: [b, a]}}")
     jobs = stages("01", "02", "03", "04", "05", run="b") | {"both 05_analysis"}
     assert finished.planned() == jobs
-    finished.study("{runs: {b: {03_test: {reference: z}}, z: {02_train: {epochs: 2}}}, compare: {}}")
-    assert stages("02", "03", "04", "05", run="z") <= finished.planned()
+    finished.study("{runs: {b: {03_test: {reference: a}}, a: {02_train: {epochs: 2}}}, compare: {}}")
+    assert stages("02", "03", "04", "05", run="a") <= finished.planned()
 
 
 def test_a_malformed_study_stops_before_anything_starts(tmp_path):

@@ -5,8 +5,9 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import pandas as pd
 import pytest
+from small_training import build, same
 
-from medrob import config, data
+from medrob import config, data, plan
 from medrob.run import STAGES, Run
 from medrob.stage import begin
 
@@ -129,6 +130,35 @@ def test_another_process_on_the_same_stage_is_refused(augmented, home):
     assert entry["made_from"] == {"data.json": augmented.written()["data.json"]}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr  # what has ended holds nobody up
+
+
+def test_a_training_that_stands_is_not_repeated(augmented, monkeypatch):
+    fitted, history = [], pd.DataFrame({"epoch": [1], "loss": [0.5]})
+
+    def trains(**parameters):
+        """Whether the stage trains anew; whatever it does, it ends with the network that was fitted last."""
+        stage, model, before = (
+            begin("02_train", {"run": "demo", **parameters}),
+            build(seed=len(fitted)),
+            len(fitted),
+        )
+        stage.keep(model=model, history=stage.trained(lambda model: fitted.append(model) or history, model))
+        assert same(model, fitted[-1]) and not list(augmented.problems("02_train"))
+        return len(fitted) > before
+
+    assert trains() and not trains()
+    first = augmented.record["stages"]["02_train"]
+    assert not trains(), "again and again"
+    assert augmented.record["stages"]["02_train"]["seconds"] == first["seconds"]  # of the training
+    assert trains(epochs=3) and not trains(epochs=3) and trains()
+    for file in STAGES["02_train"]:
+        augmented.path(file).unlink()
+        assert trains()
+    record = augmented.path("run.json")
+    record.write_text(record.read_text().replace('"epochs": 8', '"epochs": 9'))
+    assert trains() and not trains()
+    monkeypatch.setitem(plan.CODE, "02_train", ("machine",))
+    assert trains()
 
 
 def test_a_folder_that_cannot_be_written_says_what_to_do(home, monkeypatch):

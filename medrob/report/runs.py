@@ -1,18 +1,19 @@
 """All runs at a glance, and whether the files of a run are those that were made."""
 
-import hashlib
-from collections.abc import Collection, Iterator, Mapping
+import os
+from collections.abc import Collection, Iterator
 from pathlib import Path
 
 import pandas as pd
 
+from medrob import execute
 from medrob.data import load_run
-from medrob.files import checksum, home
-from medrob.run import STAGES, Run, entry_checksum
-from medrob.thesis import checksums, documents
+from medrob.files import differing, home
+from medrob.run import STAGES, Run
 
 # What lies in a run folder beside the files that its record names: of Snakemake, of work that goes on.
 WORK = ("stamps/", "notebooks/", "shares/", "tensorboard/", "checkpoint.pt")
+WRITTEN = ("thesis.", "captions.tex", "numbers.tex")  # in the figures folder; also what LaTeX makes of them
 PARTIAL = ".partial.ipynb"  # how a notebook is called until it is whole
 
 
@@ -44,8 +45,7 @@ def _row(name: str) -> dict[str, str]:
 
 def _state(run: Run) -> str:
     for stage in STAGES:
-        partial = run.path("notebooks", f"{stage}{PARTIAL}")
-        if partial.exists():
+        for partial in run.path("notebooks").glob(f"{stage}*{PARTIAL}"):  # of a share, too
             failed = '"output_type": "error"' in partial.read_text(encoding="utf-8", errors="replace")
             return f"{'failed' if failed else 'running or cut off'} in {stage}"
     if missing := [file for file in run.written() if not run.path(file).exists()]:
@@ -56,52 +56,35 @@ def _state(run: Run) -> str:
 
 
 def verify(run: Run) -> list[str]:
-    """What is missing, altered or foreign in a run, in words: of its record, tables, executed notebooks and
-    data, and of the figures and tables for the thesis.
+    """What is missing, altered or foreign in a run, in words, then how to make it again: of its record,
+    tables, executed notebooks and data, and of the figures and tables for the thesis.
     """
-    record, problems = run.record, []
+    record, problems, advice = run.record, [], {}
     stages = record["stages"]
     if not stages:
-        return [f"{run.path('run.json')} records no finished stage"]
+        return [f"{run.path('run.json')} records no finished stage; {run.advice('01_augment')}"]
     if record.get("run") != run.name:
-        problems.append(
-            f"{run.path('run.json')} is that of run {record.get('run')!r}: the folder was replaced"
-        )
-    own, figures, texts = {"run.json"}, set(), documents(stages, run.name)
+        was, advice = record.get("run"), {run.advice("01_augment"): None}
+        problems.append(f"{run.path('run.json')} is that of run {was!r}: the folder was replaced")
+    known = {run.path("run.json")}
     for stage, entry in stages.items():
-        if entry.get("checksum") != entry_checksum(entry):
-            problems.append(f"the entry of {stage} in run.json was altered; {run.advice(stage)}")
-        problems += run.problems(stage)
-        stamp, notebook = run.path("stamps", f"{stage}.ipynb"), f"notebooks/{stage}.ipynb"
-        made = {notebook: stamp.read_text().split(" ")[0]} if stamp.exists() else {}  # else executed by hand
-        problems += _altered(run.folder, made | entry.get("exports", {}), run.advice(stage))
-        problems += _altered(run.figures, checksums(entry), f"notebook {stage} makes it")
-        own |= {*entry.get("files", {}), *entry.get("exports", {})}
-        figures |= set(checksums(entry))
-    made = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
-    problems += _altered(run.figures, made, "any notebook writes it anew")
-    problems += _foreign(run.folder, own, WORK)
-    problems += _foreign(run.figures, figures | set(texts), ("thesis.",))  # what LaTeX makes of thesis.tex
-    for split in run.data["splits"] if "01_augment" in stages else ():
+        beside = execute.made_beside(run, stage)
+        problems += (wrong := [*run.problems(stage), *differing(beside)])
+        known |= {*map(run.path, entry.get("files", {})), *beside}
+        advice |= {run.advice(stage): None} if wrong else {}
+    foreign = [*_foreign(run.folder, known, WORK), *_foreign(run.figures, known, WRITTEN)]
+    began = "01_augment" in stages and not any(run.problems("01_augment"))
+    for split in run.data["splits"] if began else ():
         try:
             load_run(run, split)
         except (ValueError, TypeError, OSError, KeyError) as error:
             problems.append(f"data: {error}")
-    return problems
+    return [*problems, *foreign, *advice]
 
 
-def _altered(folder: Path, files: Mapping[str, str], advice: str) -> Iterator[str]:
-    for name, made in files.items():
-        where = f"{folder.parent.name}/{folder.name}/{name}"
-        if not (folder / name).exists():
-            yield f"{where} is missing; {advice}"
-        elif checksum(folder / name) != made:
-            yield f"{where} was changed after it was made (its checksum differs); {advice}"
-
-
-def _foreign(folder: Path, known: Collection[str], work: tuple[str, ...]) -> Iterator[str]:
+def _foreign(folder: Path, known: Collection[Path], work: tuple[str, ...]) -> Iterator[str]:
     """Files of a folder that the record does not name, nor are of the work on it."""
-    for file in sorted(file for file in folder.rglob("*") if file.is_file()):
-        name = file.relative_to(folder).as_posix()
-        if name not in known and not name.startswith((".", *work)):
-            yield f"{folder.parent.name}/{folder.name}/{name} is not in the record of the run; move it away"
+    for file in sorted(file for file in folder.rglob("*") if file.is_file() and file not in known):
+        if not file.relative_to(folder).as_posix().startswith((".", *work)):
+            where = os.path.relpath(file, home())
+            yield f"{where} is not in the record of the run; delete it or move it away"
