@@ -80,7 +80,7 @@ def preview(values: Values) -> tuple[str, list[str]]:
                 parts.setdefault(title, []).append(line)
         except (ValueError, TypeError, OSError) as error:
             refused[str(error)] = None
-        except Exception as error:  # a page must come, whatever a user's files and networks raise
+        except (Exception, SystemExit) as error:  # a page must come, whatever code of a user's does
             refused[f"{title}: {type(error).__name__}: {error}"] = None
 
     with warnings.catch_warnings(record=True) as said:
