@@ -80,7 +80,8 @@ def test_one_logit_becomes_two_classes(ending):
 
 def test_a_softmax_within_the_network_is_left_alone():
     model = wrap(Net(lambda x: 3 * x.softmax(1)).eval(), in_channels=1, num_classes=2)
-    assert model.explained(X)[1] == [] and torch.allclose(model(X).sum(1), torch.tensor(3.0))
+    said = ["what its softmax gives is changed afterwards and taken for logits"]
+    assert model.explained(X)[1] == said and torch.allclose(model(X).sum(1), torch.tensor(3.0))
     with pytest.warns(UserWarning, match="for 6 images lies between 0 and 1; if these are probabilities"):
         evaluation.predict(
             wrap(Net(lambda x: 0.5 * (0.01 * x).softmax(1)), in_channels=1, num_classes=2), IMAGES
@@ -108,6 +109,14 @@ def test_a_network_with_its_weights_inside_is_saved_and_comes_back(mine, tmp_pat
     )
     models.save(model, tmp_path)
     assert torch.equal(models.load(tmp_path)(X), model(X))
+
+
+def test_probabilities_that_are_changed_afterwards_are_refused(mine):
+    mine.net = lambda in_channels, num_classes: Net(lambda x: x.sigmoid().clamp(0.2, 0.6))
+    with pytest.raises(
+        ValueError, match="mine:net' gives probabilities: what its sigmoid gives is changed after"
+    ):
+        build()
 
 
 def test_grey_images_are_repeated_for_a_network_of_rgb_and_not_the_reverse(mine):

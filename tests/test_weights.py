@@ -48,7 +48,8 @@ def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path, wrapper
     digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:16]
     assert ours.origin == (
         f"120 of 122 arrays from w.pth (SHA-256 {digest}...); "
-        "head (fc) new: 3 outputs instead of 1000 outputs (fc.weight, fc.bias)"
+        "head (fc) new: 3 outputs instead of 1000 outputs (fc.weight, fc.bias); "
+        "grey images are repeated in its 3 channels"
     )
     theirs.fc = ours.backbone.fc
     images = pictures(2, 1, 64, 64)

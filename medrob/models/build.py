@@ -137,17 +137,18 @@ def _classifier(
         raise ValueError(
             f"{whose} take grey images, and these are RGB; `channels=1` of notebook 01 makes them grey"
         )
-    if channels == 1 and taken == 3:
-        config, channels = config | {"repeated": 3}, 3
-    mean, std, source = *given, ""
+    said, (mean, std) = "", given
     if mean is None:
         mean, std, source = (found.mean, found.std, found.source) if found else carried(backbone)
-        source = source and f"grey levels are normalised as {source} says"
+        said = source and f"grey levels are normalised as {source} says"
         if mean is None and (found or ":" in arch.removeprefix(TIMM)):
-            source = "it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
+            said = "it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
+    if channels == 1 and taken == 3:
+        config, channels = config | {"repeated": 3}, 3
+        said = f"grey images are repeated in its 3 channels{said and f'; {said}'}"
     mean, std = (_by_channel(values, channels) for values in (mean, std))
     scaled = {} if (mean, std) == (0.5, 0.5) else {"mean": mean, "std": std}
-    return Classifier(backbone, config | scaled, Normalise(mean, std), source)
+    return Classifier(backbone, config | scaled, Normalise(mean, std), said)
 
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:

@@ -110,6 +110,9 @@ class LastActivation(TorchFunctionMode):
         return self.before.reshape(output.shape) if same else None
 
 
+CHANGED = "changed afterwards and taken for logits"
+
+
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
@@ -146,24 +149,26 @@ class Classifier(nn.Module):
                 f"the network takes images of {given} channel{'s'[: given > 1]} (1 = grey, 3 = RGB), and "
                 f"these have {x.shape[1]}; `channels` of notebook 01 makes images grey or RGB"
             )
-        said = []
         if (taken := self.config.get("repeated", given)) != given:
             x = x.expand(-1, taken, -1, -1)
-            said.append(f"grey images are repeated in its {taken} channels")
         x = self.normalise(ordered(x, memory_order(self, x.device)))
         if not self.own:
-            return self.backbone(x), said
+            return self.backbone(x), []
         with LastActivation() as last:
             output = self.backbone(x)
         logits, chosen = one_tensor(output)
-        said += [chosen] if chosen else []
-        if isinstance(logits, Tensor) and (before := last.undone(logits)) is not None:
+        said = [chosen] if chosen else []
+        if not isinstance(logits, Tensor):
+            return logits, said
+        if (before := last.undone(logits)) is not None:
             logits = before
             ours = "sigmoid" if self.config.get("task") == "multilabel" else "softmax"
             unlike = last.name not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
             followed = f", and {ours} is taken of them instead" if unlike else ""
             said.append(f"what its last {last.name} takes are the logits{followed}")
-        if isinstance(logits, Tensor) and classes == 2 and logits.shape in ((len(x),), (len(x), 1)):
+        elif last.after is not None and last.after.shape == logits.shape:
+            said.append(f"what its {last.name} gives is {CHANGED}")
+        if classes == 2 and logits.shape in ((len(x),), (len(x), 1)):
             logits = logits.reshape(-1, 1) * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")
         return logits, said

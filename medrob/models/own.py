@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from medrob.config import scale
-from medrob.models.network import Classifier
+from medrob.models.network import CHANGED, Classifier
 from medrob.models.passes import check_logits, evaluating
 
 # Networks whose images are normalised alike whatever their weights, by the package that they come from.
@@ -59,4 +59,9 @@ def check_outputs(model: Classifier, size: int) -> list[str]:
             raise ValueError(f"arch={arch!r} does not take images of shape {shape}{mode}: {error}") from error
         check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
         said += [f"{text}{mode}" for text in made if text not in said]
+        if CHANGED in "".join(made) and ((logits >= 0) & (logits <= 1)).all():
+            raise ValueError(
+                f"arch={arch!r} gives probabilities: {made[-1]}; let it give the logits before "
+                "(TorchXRayVision's do with op_threshs = None)"
+            )
     return said
