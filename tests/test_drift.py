@@ -14,8 +14,8 @@ LAYERS = ["layer1.0", "layer3.1"]
 ASK = dict(methods=METHODS, layers=LAYERS)
 CONDITIONS = [("clean", 0), ("contrast", 5), ("gaussian_noise", 1), ("gaussian_noise", 5)]
 COLUMNS = ["image", "label", "corruption", "severity", "method", "layer", "size"]
-COLUMNS += ["target", "preserved", "degenerate"]
-PLACES = [*LOCALISATION, *(f"{test}_clean" for test in LOCALISATION), "area"]
+COLUMNS += ["target", *(LOGITS := ["logit_clean", "logit"]), "preserved", "degenerate"]
+PLACES = [*LOCALISATION, "amount", *(f"{test}_clean" for test in LOCALISATION), "amount_clean", "area"]
 KEY = ["image", "corruption", "severity", "method", "layer"]
 
 
@@ -50,7 +50,7 @@ def predictions(model, dataset):
 
 
 def test_a_row_for_each_image_condition_method_and_layer(moved, dataset):
-    assert list(moved.columns) == [*COLUMNS, *USUAL, *PLACES]
+    assert set(moved.columns) == {*COLUMNS, *USUAL, *PLACES}
     assert len(moved) == 12 * 3 * 2 * 2 and not moved.duplicated(KEY).any()
     expected = pd.MultiIndex.from_product([range(12), CONDITIONS[1:], METHODS, LAYERS])
     rows = {(r.image, (r.corruption, r.severity), r.method, r.layer) for r in moved.itertuples()}
@@ -73,6 +73,25 @@ def test_it_is_the_comparison_of_explained_pictures(moved, model, dataset):
         here = rows[(rows["method"] == key[0]) & (rows["layer"] == key[1])]
         for metric, value in compare(a[key], b[key]).items():
             np.testing.assert_allclose(here[metric], value, atol=1e-4)
+
+
+def test_amount_and_logit_are_those_of_the_maps_and_of_the_network(moved, model, dataset):
+    changed = corruptions.apply_condition(dataset.images, ("contrast", 5), seed=0, index=np.arange(12))
+    rows = moved[(moved["corruption"] == "contrast") & (moved["method"] == "gradcam")]
+    rows = rows[rows["layer"] == "layer3.1"]
+    targets = rows["target"].to_numpy()
+    for images, end in ((dataset.images, "_clean"), (changed, "")):
+        maps = saliency.explain(model, images, **ASK, targets=targets)["gradcam", "layer3.1"]
+        assert rows[f"amount{end}"].tolist() == pytest.approx(np.maximum(maps, 0).sum((1, 2)), rel=1e-4)
+        with torch.no_grad():
+            logits = model.eval()(torch.tensor(images).permute(0, 3, 1, 2).float()).numpy()
+        assert rows[f"logit{end}"].tolist() == pytest.approx(logits[np.arange(12), targets], abs=1e-4)
+
+
+def test_groups_of_the_images_stand_beside_them(explainer, dataset):
+    groups = np.array([f"P{i // 3}" for i in range(12)])
+    found = measure(explainer, replace(dataset, groups=groups), CONDITIONS[:2], images=np.array([1, 7]))
+    assert (found["group"] == found["image"].map({1: "P0", 7: "P2"})).all()
 
 
 def test_the_class_explained_is_the_clean_prediction_at_every_severity(moved, predictions):
@@ -123,7 +142,10 @@ def test_batch_size_does_not_matter(moved, explainer, dataset, batch_size):
 
 def assert_same(a, b):
     assert list(a) == list(b)
-    pd.testing.assert_frame_equal(a[COLUMNS], b[COLUMNS])
+    exact = [name for name in COLUMNS if name not in LOGITS]
+    pd.testing.assert_frame_equal(a[exact], b[exact])
+    for name in LOGITS:
+        np.testing.assert_allclose(a[name], b[name], atol=1e-5)
     for name in USUAL:  # iou10 jumps where two positions are equal but for rounding
         np.testing.assert_allclose(a[name], b[name], atol=0.1 if name == "iou10" else 2e-3)
 
@@ -173,7 +195,7 @@ def test_maps_of_the_input_have_no_layer_to_be_chosen(model, dataset):
 def test_any_similarity_can_be_asked_for_at_all_layers(model, dataset):
     gradcam = Explainer(model, ["gradcam"], "all")
     rows = measure(gradcam, dataset[:2], [("contrast", 3)], images=[1], similarities=list(SIMILARITIES))
-    assert list(rows.columns) == [*COLUMNS, *SIMILARITIES, *PLACES]
+    assert set(rows.columns) == {*COLUMNS, *SIMILARITIES, *PLACES}
     assert rows["layer"].tolist() == [*models.cam_layers(model)]
 
 

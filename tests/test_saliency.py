@@ -10,7 +10,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 
 from medrob import models
-from medrob.saliency import ONE_PASS, cams, degenerate, explain, names, normalise, ranks, upsample
+from medrob.saliency import ONE_PASS, cams, degenerate, explain, identity, names, normalise, ranks, upsample
 
 ALL = ONE_PASS
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
@@ -145,6 +145,15 @@ def formula(method, A, g):
     model, first = Given(), torch.zeros(len(A), dtype=torch.int64)
     maps, _ = cams(model, torch.from_numpy(A), [method], {"layer": model.layer}, first)
     return maps[method, "layer"].numpy()
+
+
+def test_the_sum_of_gradcam_is_the_logit_less_its_bias_where_the_network_ends_so_and_nowhere_else(model):
+    images, targets = pictures(3), np.array([0, 1, 2])
+    same = identity(model, images, "layer4.1", targets)
+    assert same["sum"] == pytest.approx(same["logit"] - same["bias"], rel=1e-3, abs=1e-4)
+    assert np.ptp(same["bias"]) > 0 and same["sum"].all()
+    assert identity(model, images, "layer3.1", targets) is None
+    assert identity(nn.Sequential(model, nn.Softplus()), images, "0.backbone.layer4.1") is None
 
 
 def test_xgradcam_of_a_channel_without_activation_is_finite():

@@ -35,9 +35,10 @@ def measure(
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (shorter side of the map), target (class explained in the
-        clean image), preserved (`same_decision`), degenerate (either map), and the similarities. Where lesion
-        masks are known, also energy, pointing and iou (`localise`) of the corrupted map, the same with
-        ``_clean`` of the clean map, and area (share of the image); NaN for images without a lesion.
+        clean image), preserved (`same_decision`), degenerate (either map), the similarities, logit (of the
+        target) and amount (sum of the raw map after the ReLU); group where the data set has them. Where
+        lesion masks are known, also energy, pointing and iou (`localise`), NaN for images without a lesion,
+        and area (share of the image). Of the corrupted image and map; with ``_clean`` of the clean ones.
     """
     rows = np.arange(len(dataset)) if images is None else np.asarray(images)
     known, task = targets(target, dataset, rows), task_of(explainer.model, dataset.task)
@@ -57,12 +58,14 @@ def measure(
             changed = corrupted(pictures, condition, seed=seed, index=index)
             maps, after = explainer.maps(changed, index, None if target == "own" else classes)
             kept = same_decision(before, after, classes, task).cpu().numpy()[None]
-            moved.append({"preserved": kept} | _columns(maps, masks, clean, similarities)[1])
+            columns_of = {"preserved": kept, "logit": _logits(after, classes)}
+            moved.append(columns_of | _columns(maps, masks, clean, similarities)[1])
             progress.update(len(batch))
         area = {} if masks is None else {"area": masks.mean((1, 2)).astype(np.float32)}
         columns = {
             "size": columns.pop("size"),
             "target": classes.cpu().numpy()[None],
+            "logit_clean": _logits(before, classes),
             **{name: np.stack([parts[name] for parts in moved]) for name in moved[0]},
             **{f"{name}_clean": values for name, values in columns.items()},
             **area,
@@ -105,10 +108,16 @@ def _columns(
         if masks is not None:
             located = localise(raw, torch.from_numpy(masks).to(raw.device).repeat(len(at), 1, 1))
             measured |= {name: values.cpu().numpy() for name, values in located.items()}
+        measured["amount"] = torch.nan_to_num(prepared[layer].positive).sum((1, 2)).cpu().numpy()
         for name, values in measured.items():
             empty = np.empty((len(maps), len(raw) // len(at)), values.dtype)
             columns.setdefault(name, empty)[at] = values.reshape(len(at), -1)
     return prepared, columns
+
+
+def _logits(logits: Tensor, classes: Tensor) -> np.ndarray:
+    """The logit of each image's class, (1, images)."""
+    return logits.detach().float().gather(1, classes[:, None]).T.cpu().numpy()
 
 
 def localise(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:

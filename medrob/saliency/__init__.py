@@ -10,6 +10,7 @@ from medrob.saliency.explain import (
     degenerate,
     device_of,
     explain,
+    identity,
     layers_for,
     layers_of,
     names,

@@ -1,5 +1,6 @@
 """The public functions: images in, maps out, and what is done to maps: normalisation, ranks, enlargement."""
 
+import contextlib
 import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal
@@ -14,7 +15,15 @@ from medrob.check import check_images
 from medrob.config import nearest
 from medrob.models import NO_MAPS, as_input, cam_layers, evaluating, forward, named_layers, pick_device, place
 from medrob.saliency.batch import Batch, Layers, Maps, Noise, Settings
-from medrob.saliency.gradient import ONE_PASS, SMOOTH, cams, classes, smooth_gradcam_plus_plus
+from medrob.saliency.gradient import (
+    ONE_PASS,
+    SMOOTH,
+    cams,
+    classes,
+    differentiate,
+    formulas,
+    smooth_gradcam_plus_plus,
+)  # fmt: skip
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
 from medrob.saliency.score import SCORE_CAMS, score_cams
 
@@ -72,6 +81,37 @@ def explain(
             stacklevel=2,
         )
     return {key: maps.numpy() for key, maps in whole.items()}
+
+
+def identity(
+    model: nn.Module, images: np.ndarray, layer: str, targets: np.ndarray | None = None
+) -> dict[str, np.ndarray] | None:
+    """Sum of the raw Grad-CAM of each image at a layer, its logit and bias, where sum = logit - bias; (N,).
+
+    So it is, exactly, where the mean of the layer's maps is all that a last linear layer sees: there the
+    gradient is the weight over the number of positions, everywhere. None for a network of another form.
+    Images and targets are as of `explain`.
+    """
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    x = torch.tensor(check_images(images), device=device_of(model)).permute(0, 3, 1, 2)
+    chosen = None if targets is None else torch.from_numpy(np.asarray(targets, np.int64)).to(x.device)
+    seen: list[tuple[Tensor, Tensor]] = []
+    with contextlib.ExitStack() as hooks, evaluating(model):
+        for module in linear:
+            handle = module.register_forward_hook(lambda _, x, y: seen.append((x[0].detach(), y.detach())))
+            hooks.callback(handle.remove)
+        try:
+            pairs, logits = differentiate(model, x, layers_for(model, ["gradcam"], [layer]), chosen)
+        except ValueError:  # no such layer, or a step that stops the gradient
+            return None
+    (A, g), at = pairs[layer], classes(chosen, logits)
+    given = zip((A.mean((2, 3)), logits), seen[-1], strict=True) if seen else ()
+    if not seen or not all(a.shape == b.shape and torch.allclose(a, b, 1e-4, 1e-5) for a, b in given):
+        return None
+    bias = torch.zeros_like(logits[0]) if linear[0].bias is None else linear[0].bias.detach()
+    values = {"sum": formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2)), "bias": bias[at]}
+    values["logit"] = logits.gather(1, at[:, None])[:, 0]
+    return {name: value.float().cpu().numpy() for name, value in values.items()}
 
 
 def attribute(

@@ -43,6 +43,12 @@ def headline(drift: pd.DataFrame, *, severity: int) -> str:
     return say("headline", "map", map=rows.iloc[0], severity=severity, **numbers)
 
 
+def identity(same: Mapping[str, np.ndarray] | None, layer: str) -> str:
+    """Is the sum of the raw Grad-CAM the logit (`medrob.saliency.identity`), shown on the first image?"""
+    numbers = {} if same is None else {name: values[0] for name, values in same.items()}
+    return say("identity", "other" if same is None else "same", layer=layer, **numbers)
+
+
 def twins(drift: pd.DataFrame, alike: pd.DataFrame | None = None) -> str:
     """Which methods give the same map, and, if `alike` (`medrob.trust.between`) is given, nearly the same."""
     same, lines = analysis.twins(drift), []
