@@ -42,8 +42,7 @@ def check(arguments: Sequence[str]) -> int:
         parser.add_argument(f"--{name}", help=told, default=argparse.SUPPRESS, metavar="VALUE")
     given, unknown = parser.parse_known_args(arguments)
     values = {name: _value(text, fields[name].default) for name, text in vars(given).items()}
-    flags = [text.partition("=")[0] for text in unknown if text.startswith("--")] or unknown
-    names = [flag.removeprefix("--") for flag in flags]
+    names = [text[2:].partition("=")[0] for text in unknown if text.startswith("--")] or unknown
     wrong = [f"unknown parameter {name!r}{config.nearest([name], fields)}" for name in names]
     if wrong:  # the data set may be taken for the value of an unknown one
         del values["dataset"]
