@@ -153,6 +153,10 @@ class Augment(Parameters):
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if any shows colours, else grey"
     skip_unreadable: bool = False
     "True: leave out image files that cannot be read"
+    group: str = ""
+    'the column of a table whose images stay in one split, such as "lesion_id"; "": as columns are called'
+    uncertain: Literal["", "zeros", "ones", "drop"] = ""
+    'what -1 in a table of labels becomes: "zeros", "ones", "drop" (no image); blanks become 0'
     seed: Count = 0
     "of the phantom, the noise, splits that are made and the choice of images"
     export: bool = False

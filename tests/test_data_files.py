@@ -250,7 +250,7 @@ def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"path;label\na.png;x\n", "there is one column, 'path;label': separate the columns by commas"),
+        (b"path;label;label\na.png;x;y\n", "column 'label' is there twice"),
         ("path,label\na.png,Grün\n".encode("latin-1"), "no table in UTF-8 that can be read"),
         (b"", "no table in UTF-8 that can be read"),
         (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
@@ -271,6 +271,10 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(label=[1.0, np.nan] * 30), r"column 'label' is empty in 30 of 60 rows, first in row 2"),
         (dict(label=[1.5, 2.0] * 30), r"'label' is no whole number in 30 of 60 rows, first in row 1: 1.5"),
         (dict(path="../secret.png"), r"'path' leads out of .* in 60 of 60 rows, .*'../secret.png'"),
+        (
+            dict(path=[f"images\\{k}.tif" for k in range(60)]),
+            "names no file in 60 .* and not .+ between fold",
+        ),
         (dict(path="images/none.png"), r"'path' names no file in 60 of 60 rows, .*'images/none.png'; paths"),
         (dict(path=None), "column 'path' is empty in 60"),
         (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
@@ -278,7 +282,10 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(file="a"), r"columns path, file may all be the path"),
         (dict(mask="images/none.png"), "column 'mask' names no file"),
         (dict(label=..., patient=...), "there are no labels: give a column 'label'"),
-        (dict(label=..., patient=..., age=40), "'age' is neither 0 nor 1 in 60 .*: 40; without a column"),
+        (dict(label=..., patient=..., age=40), "there are no labels: give a column 'label'"),
+        (dict(label=..., mass=[0, 1, 2] * 20), "'mass' is neither 0 nor 1 in 20 .*: 2; without a column"),
+        (dict(label=..., mass=[0, 1, -1] * 20), "labels are blank or -1 .'mass': 0 blank, 20 of -1.; say"),
+        (dict(path=["images/0.png"] * 60), "'file' has two labels for one image in 60"),
         (
             dict(label=..., grade=["mild", "none"] * 30),
             "'grade' is no whole number in 60 .*: 'mild'; give whole",
@@ -301,6 +308,55 @@ def test_a_class_of_few_is_in_every_split(frame, tmp_path, seed):
     hernia = np.isin(np.arange(60), [3, 20, 41, 58]).astype(int)
     many = table(tmp_path, frame[["path"]].assign(mass=[0, 1] * 30, hernia=hernia), "many.csv")
     assert all(d.counts["hernia"] >= 1 for d in splits(many, seed=seed))
+
+
+@pytest.mark.parametrize(
+    ("column", "kept"), [("Patient ID", True), ("lesion_id", True), ("patient-id ", True), ("doctor", False)]
+)
+def test_columns_of_groups(frame, tmp_path, column, kept):
+    file = table(tmp_path, frame.rename(columns={"patient": column}).assign(age=40, fold=1))
+    with pytest.warns(UserWarning, match=f"{column}' keep their" if kept else "give group='doctor'"):
+        one = splits(file)
+    asked = splits(file, group=column.strip() if kept is False else "")
+    known = {picture(k).tobytes(): k // 3 for k in range(60)}
+    for found in (asked, one) if kept else (asked,):
+        owners = [{known[image.tobytes()] for image in d.images} for d in found]
+        assert sum(map(len, owners)) == 20
+    with pytest.raises(ValueError, match="group='eye' is no column; there are path"):
+        load(file, group="eye")
+
+
+def test_labels_in_a_text_and_uncertain_ones(frame, tmp_path):
+    rows = frame[["path"]].assign(split=["train", "valid", "test"] * 20)
+    texts = rows.assign(label=["Mass|Edema", "No Finding", "edema", "Mass", "Edema", "Edema"] * 10)
+    with pytest.warns(UserWarning, match="several labels, separated by '|'"):
+        train, val, _ = splits(table(tmp_path, texts, "texts.csv"))
+    assert (train.task, train.class_names) == ("multilabel", ("Edema", "Mass"))
+    assert train.labels[:2].tolist() == [[1, 1], [0, 1]] and val.labels[:2].tolist() == [[0, 0], [1, 0]]
+    unsure = rows.assign(Sex="F", edema=[1, 0, 1, -1, 0, 0] * 10, mass=[None, 1, 1, 0, 1, -1] * 10)
+    file = table(tmp_path, unsure, "unsure.csv")
+    for way, labels in {
+        "zeros": [[1, 0], [0, 0]],
+        "ones": [[1, 0], [1, 0]],
+        "drop": [[1, 0], [1, 0]],
+    }.items():
+        with pytest.warns(UserWarning, match="labels of -1 "):
+            train, _, test = splits(file, uncertain=way)
+        assert train.labels[:2].tolist() == labels and len(test) == (10 if way == "drop" else 20)
+
+
+@pytest.mark.parametrize("name", ["{}/{}_mask.png", "{}/{}.mask_1.png", "{}/masks/{}.png", "masks/{}/{}.png"])
+def test_masks_beside_images_are_masks(folder, name):
+    top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
+    plain = load(str(top), "train")
+    spot[2:5, 3:7] = 255
+    for file in sorted(top.rglob("*.png")):
+        put(top / name.format(file.parent.name, file.stem), spot)
+        put(top / name.format(file.parent.name, file.stem).replace("masks/", "seg/"), spot)
+    (top / "ill" / "scan.nii.gz").write_text("a volume")
+    with pytest.warns(UserWarning, match="1 files are of kinds .*1 .nii.gz"):
+        train = load(str(top), "train")
+    assert (train.images == plain.images).all() and (train.masks == (spot > 0)).all()
 
 
 # All files of a set, and the cache
@@ -372,8 +428,8 @@ def test_grey_stored_as_colours_is_one_channel_unless_a_picture_is_coloured(fold
     with pytest.warns(UserWarning, match=told):
         assert [d.channels for d in splits(top)] == [1, 1, 1]
     assert load(str(top), channels=3).channels == 3
-    for file in files[:10]:
-        put(file, coloured)
+    for k, file in enumerate(files[:10]):
+        put(file, np.roll(coloured, k, 0))
     with pytest.warns(UserWarning, match="8 of 18 .* as RGB; 10 show colours, .* all are read as RGB"):
         assert [d.channels for d in splits(top)] == [3, 3, 3]
 

@@ -5,6 +5,7 @@ import warnings
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 
 from medrob.data import decode, listing, npz, phantom
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
@@ -13,7 +14,8 @@ from medrob.files import exists, home
 from medrob.run import Run
 
 FORMATS = (".npz", ".csv", ".parquet")
-OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable")  # of `load`, as notebook 01 gives them
+# Of `load`, as notebook 01 gives them.
+OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable", "group", "uncertain")
 
 
 def load(
@@ -25,6 +27,8 @@ def load(
     limit: int = 0,
     channels: int = 0,
     skip_unreadable: bool = False,
+    group: str = "",
+    uncertain: str = "",
 ) -> ImageDataset:
     """Load one split ("train", "val", "test") of a data set.
 
@@ -39,10 +43,15 @@ def load(
         limit: at most so many images, every class in proportion; 0 = all.
         channels: 1 = image files become grey, 3 = RGB, 0 = RGB if most of them show colours, else grey.
         skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
+        group: the column of a table whose images stay in one split, such as "lesion_id"; "": patients and
+            the like, where they are known by their names.
+        uncertain: what labels of -1 in a table become: "zeros", "ones" or "drop" (their images are left out).
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: give one of {', '.join(SPLITS)}")
     path = find(str(dataset))
+    if (group or uncertain) and (path is None or path.suffix.lower() not in (".csv", ".parquet")):
+        raise ValueError(f"group={group!r}, uncertain={uncertain!r} are for tables; {dataset} is none")
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":
         images, labels, lesions = phantom.generate(split, size, seed, limit, float(strength or 0))
@@ -51,11 +60,12 @@ def load(
     try:
         if path.suffix.lower() == ".npz":
             return subset(npz.read(path, split, size, seed), limit, seed)
-        rows, names, task = listed(path)
+        rows, names, task = listed(path, group, uncertain)
         # All splits are decoded at once, and lie one after the other.
         rows, images, masks, notes = decode.decoded(
             complete(rows, seed), path, size, channels, skip_unreadable
         )
+        _one_label(rows)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in notes:
@@ -66,17 +76,29 @@ def load(
     return subset(whole[(rows["split"] == split).to_numpy()], limit, seed)
 
 
-def listed(path: Path) -> listing.Listing:
+def _one_label(rows: pd.DataFrame) -> None:
+    """Refuse files of one content that have different labels."""
+    content = pd.Series(contents(rows["file"].tolist()))
+    two = rows["label"].map(str).groupby(content).transform("nunique") > 1
+    if two.any():
+        same = [", ".join(map(str, files[:5])) for _, files in rows["file"][two].groupby(content)]
+        raise ValueError(
+            f"{len(same)} pictures have different labels; keep one of each: {'; '.join(same[:5])}"
+        )
+
+
+def listed(path: Path, group: str = "", uncertain: str = "zeros") -> listing.Listing:
     """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
-    return listing.of_table(path) if path.is_file() else listing.of_folder(path)
+    return listing.of_table(path, group, uncertain) if path.is_file() else listing.of_folder(path)
 
 
 def files(path: Path) -> list[Path]:
     """The files of a data set at a path: those that `load` would read, a table itself among them."""
     if not path.is_dir() and path.suffix.lower() not in (".csv", ".parquet"):
         return [path]
-    rows, _, _ = listed(path)
-    named = [file for column in ("file", "mask") if column in rows for file in rows[column] if file]
+    with warnings.catch_warnings(action="ignore"):  # loading tells
+        rows, _, _ = listed(path)
+    named = [*rows["file"], *(mask for masks in rows.get("mask", ()) for mask in masks)]
     return named if path.is_dir() else [path, *named]
 
 

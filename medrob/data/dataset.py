@@ -241,7 +241,8 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
             warnings.warn(f"{name}: {told}", stacklevel=2)
     digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
     every = pd.concat(
-        pd.DataFrame({"picture": found, "split": d.split}) for d, found in zip(datasets, digests, strict=True)
+        pd.DataFrame({"picture": found, "split": d.split, "label": list(map(str, d.labels))})
+        for d, found in zip(datasets, digests, strict=True)
     )
     shared = every[every.groupby("picture")["split"].transform("nunique") > 1]
     if len(shared):
@@ -249,6 +250,14 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
         places = ", ".join(f"{split} {place}" for place, split in first[:3].items())
         told = f"{shared['picture'].nunique()} pictures are in more than one split, such as {places}"
         warnings.warn(f"{name}: {told}: scores on them say little", stacklevel=2)
+    again = every.duplicated(["picture", "split"])
+    several = every.groupby("picture")["label"].transform("nunique") > 1
+    for rows, told in ((again, "more than once in a split"), (several, "there with different labels")):
+        if rows.any():
+            row, many = every[rows].iloc[-1], every["picture"][rows].nunique()
+            warnings.warn(
+                f"{name}: {many} pictures are {told}, such as {row['split']} {row.name}", stacklevel=2
+            )
     facts = {
         d.split: dict(fingerprint=d.fingerprint, images=len(d), shape=list(d.images.shape[1:]), task=d.task)
         for d in datasets

@@ -103,14 +103,23 @@ def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255
     return np.broadcast_to(image, (*image.shape[:2], channels))
 
 
-def read_mask(file: Path | None, shape: tuple[int, ...]) -> np.ndarray:
-    """A mask, bool (H, W): True where the picture is above zero; without a file nowhere."""
-    if file is None:
-        return np.zeros(shape, bool)
-    try:
-        return cv2.resize(stored(file).max(-1), shape[::-1], interpolation=cv2.INTER_NEAREST) > 0
-    except UnreadableError as error:
-        raise UnreadableError(f"its mask {file}: {error}") from None
+def read_mask(
+    files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...], resized: list[Path]
+) -> np.ndarray:
+    """Masks united, bool (H, W) of `sides`: True where one is above zero. `shape` is that of the picture;
+    masks of another one join `resized`, if their sides have the same ratio, else they are refused.
+    """
+    united = np.zeros(sides, bool)
+    for file in files:
+        try:
+            mask = stored(file).max(-1)
+        except UnreadableError as error:
+            raise UnreadableError(f"its mask {file}: {error}") from None
+        if abs(mask.shape[0] * shape[1] - mask.shape[1] * shape[0]) > max(*mask.shape, *shape):
+            raise UnreadableError(f"its mask {file}: {mask.shape} pixels are of another form than {shape}")
+        resized += [file] * (mask.shape != shape)
+        united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > 0
+    return united
 
 
 def _picture(content: bytes) -> np.ndarray:
@@ -123,14 +132,18 @@ def _picture(content: bytes) -> np.ndarray:
     try:  # the header, before gigabytes are spent
         with Image.open(io.BytesIO(content)) as header:
             size = header.size
+            pages = header.n_frames if header.format in ("GIF", "TIFF") else 1
             if isinstance(header, TiffImagePlugin.TiffImageFile):
-                pages, inverted = header.n_frames, header.tag_v2.get(262) == 0  # 0 is white
+                inverted = header.tag_v2.get(262) == 0  # 0 is white
     except Image.DecompressionBombError as error:
         raise UnreadableError(f"{error}; cut it into tiles or make it smaller") from None
     except Exception:  # a kind that only OpenCV knows
         pass
     _check_size(*size, pages)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), AS_IT_IS)
+    if image is None and content.startswith(b"GIF8"):  # some builds of OpenCV read none
+        with Image.open(io.BytesIO(content)) as picture:
+            image = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
     if image is None:
         raise UnreadableError("no image that OpenCV can decode")
     # OpenCV turns white as 0 round in 8 bit alone.
@@ -218,8 +231,8 @@ def decoded(
     Last come notes: what was found and chosen, in sentences.
     """
     files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
-    known = list(itertools.chain(files, *masks))
-    made_of = [VERSION, source.absolute(), size, channels, skip_unreadable, list(map(str, known))]
+    known = list(itertools.chain(files, *itertools.chain(*masks)))
+    made_of = [VERSION, source.absolute(), size, channels, skip_unreadable, list(map(str, known + masks))]
     made_of += contents(known)
     base = f"{source.stem}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
     report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
@@ -245,13 +258,13 @@ def _decode(
     first, medical, notes = _readable(files), all(map(is_dicom, files)), list[str]()
     sides, levels = (size, size) if size else first.shape[:2], _levels(files, first, notes)
     shown = fit(first, size=size, channels=first.shape[-1], levels=levels)
-    colours = channels or (3 if _coloured(shown) else 1)
+    colours, resized = channels or (3 if _coloured(shown) else 1), list[Path]()
 
     def work(row: int) -> tuple[str, str]:
         try:
             image = stored(files[row])
             for array, given in zip(spots, masks, strict=True):
-                array[row] = read_mask(given[row], sides)
+                array[row] = read_mask(given[row], image.shape[:2], sides, resized)
         except UnreadableError as error:
             return "unreadable", str(error)
         for alike, advice in (
@@ -269,6 +282,9 @@ def _decode(
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
         spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
         kinds, reasons = zip(*_each(work, range(len(files)), "decoding"), strict=True)
+        if resized:
+            told = f"{len(resized)} masks are of another size than their image, such as {min(resized)}"
+            notes.append(f"{told}: they are resized (nearest pixel)")
         unreadable = [(row, why) for row, why in enumerate(reasons) if why]
         if unreadable and not (skip and len(unreadable) < len(files)):
             advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"

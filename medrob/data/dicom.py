@@ -37,6 +37,17 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
     return dataset
 
 
+def patient(file: Path) -> str | None:
+    """Whom a file shows, by its PatientID, else its study."""
+    import pydicom
+
+    try:
+        known = pydicom.dcmread(file, force=True, specific_tags=["PatientID", "StudyInstanceUID"])
+    except Exception:  # decoding says why
+        return None
+    return str(known.get("PatientID") or known.get("StudyInstanceUID") or "") or None
+
+
 def windows(dataset: Dataset) -> int:
     """How many windows or VOI LUTs a dataset has; 0: only a set can say what its black and white are."""
     if dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2"):
