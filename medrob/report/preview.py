@@ -85,7 +85,7 @@ def preview(values: Values) -> tuple[str, list[str]]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         add("Images", _images, sets, values)
-        add("Files", _files, data.find(values["dataset"]))
+        add("Files", _files, data.find(values["dataset"]), _of(values, ["group", "uncertain"]))
         add("Pictures", _pictures, sets, folder)
         if sets and values.keys() & {*NETWORK, "layers"} - {*IMAGES}:
             add("Network", _network, sets, values)
@@ -119,12 +119,12 @@ def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     yield say("check", "repeated", copies=len(digests) - len(set(digests)), across=across)
 
 
-def _files(path: Path | None) -> Iterator[str]:
+def _files(path: Path | None, options: Values) -> Iterator[str]:
     """Which kinds and sizes of files there are, by their headers; which splits and groups are given."""
     if path is None or path.suffix.lower() == ".npz":
         return
     with contextlib.suppress(ValueError, OSError), warnings.catch_warnings(action="ignore"):  # loading told
-        rows, _, _ = data.listed(path)
+        rows, _, _ = data.listed(path, **options)
         found = pd.DataFrame([_kind(file) for file in rows["file"]])
         yield found[0].value_counts().rename_axis(None).to_string(max_rows=ROWS)
         sizes = found.loc[found[1] > 0, [1, 2]].value_counts(sort=False)  # by width, then height
