@@ -253,6 +253,21 @@ def test_files_that_are_not_npz(tmp_path):
         file.write_text("a,b\n1,2\n")
 
 
+def test_a_header_that_asks_for_less_than_there_is(npz):
+    file = Path(npz())
+    with zipfile.ZipFile(file) as archive:
+        members = {name: archive.read(name) for name in archive.namelist()}
+    images = members["test_images.npy"]
+    members["test_images.npy"] = images.replace(b"10, 10", b"10, 08").replace(b"08", b"8 ")
+    for content in (members["test_images.npy"], b"raw bytes"):
+        with zipfile.ZipFile(file, "w") as archive:
+            for name, other in (members | {"test_images.npy": content}).items():
+                archive.writestr(name, other)
+        with pytest.raises(ValueError, match=r"own.npz: .*damaged or truncated"):
+            load(str(file))
+    assert members["test_images.npy"] != images
+
+
 # MedMNIST by name
 
 

@@ -277,6 +277,8 @@ def test_tables_that_are_none(tmp_path, content, match):
         ),
         (dict(path="images/none.png"), r"'path' names no file in 60 of 60 rows, .*'images/none.png'; paths"),
         (dict(path=None), "column 'path' is empty in 60"),
+        (dict(path="x" * 5000), r"'path' names no file in 60 of 60 rows, .*x... \(5002 characters\)"),
+        (dict(label=[1e30, 1.0] * 30), "'label' is no whole number in 30 of 60 rows"),
         (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
         (dict(split=["train", "test", "val"] * 20), "'patient' is in more than one split in 60 .*: 'P0'; "),
         (dict(file="a"), r"columns path, file may all be the path"),
@@ -461,6 +463,14 @@ def test_a_cache_that_is_not_whole_is_made_again(whole, lost):
     assert load(str(whole)).fingerprint == first
     file.unlink()
     assert load(str(whole)).fingerprint == first
+
+
+@pytest.mark.parametrize("content", ["null", "[]", "3", '[[999, "x"]]', "[1, 2]", "[" * 10_000])
+def test_a_cache_whose_notes_were_changed_is_made_again(whole, content):
+    first = load(str(whole)).fingerprint
+    for file in decode.cache().glob("*.json"):
+        file.write_text(content)
+        assert load(str(whole)).fingerprint == first
 
 
 def test_a_full_disk_leaves_nothing(whole, monkeypatch):

@@ -187,3 +187,17 @@ def test_padding_is_black_in_both_senses_of_grey(tmp_path, monkeypatch):
     monkeypatch.setattr(decode, "MOST_PIXELS", 50)
     with pytest.raises(decode.UnreadableError, match="8x8 pixels are more than 50"):
         decode.read(file)
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (dict(WindowCenter="nan", WindowWidth="9"), "its window or its rescaling is NaN"),
+        (dict(RescaleSlope="nan", RescaleIntercept="0"), "its window or its rescaling is NaN"),
+        (dict(Rows=10), "bytes of pixels, and its size needs .*: damaged"),
+    ],
+)
+def test_a_damaged_header_of_dicom(tmp_path, changes, match):
+    dicom(tmp_path / "a.dcm", np.ones((16, 16), np.uint16), **changes)
+    with pytest.raises(decode.UnreadableError, match=match):
+        decode.read(tmp_path / "a.dcm")

@@ -200,10 +200,7 @@ def contents(files: Sequence[Path | None]) -> list[str | None]:
     holds while its inode, its size and both its times are the same, one of which no program can set.
     """
     store = cache() / "contents.json"
-    try:
-        known = json.loads(store.read_text())
-    except (OSError, ValueError):  # not there, or cut off
-        known = {}
+    known = _recall(store) or {}
     found: list[str | None] = []
     changed = False
     for file in files:
@@ -218,9 +215,24 @@ def contents(files: Sequence[Path | None]) -> list[str | None]:
         found.append(known[name][-1])
     with contextlib.suppress(OSError):  # without it, files are read again next time
         if changed:
-            with atomic(store) as part:
-                part.write_text(json.dumps(known))
+            _keep(store, known)
     return found
+
+
+def _keep(file: Path, content: Any) -> None:
+    """Write a file of the cache: JSON, and its checksum before it."""
+    text = json.dumps(content)
+    with atomic(file) as part:
+        part.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
+
+
+def _recall(file: Path) -> Any:
+    """What `_keep` wrote; None if it is not there, or no longer what it was."""
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        digest, _, text = file.read_text().partition("\n")
+        if digest == hashlib.sha256(text.encode()).hexdigest():
+            return json.loads(text)
+    return None
 
 
 def decoded(
@@ -237,13 +249,14 @@ def decoded(
     base = f"{source.stem}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
     report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
     places = places[: 1 + len(masks)]
-    try:
-        (unreadable, notes), arrays = json.loads(report.read_text()), list(map(mapped, places))
-    except (OSError, ValueError):  # not there, or cut off
-        unreadable, notes = _decode(files, masks, places, size, channels, skip_unreadable)
-        with atomic(report) as part:
-            part.write_text(json.dumps([unreadable, notes]))
+    kept, arrays = _recall(report), []
+    with contextlib.suppress(OSError, ValueError):  # not there, or cut off
         arrays = list(map(mapped, places))
+    if kept is None or not arrays:
+        kept = _decode(files, masks, places, size, channels, skip_unreadable)
+        _keep(report, kept)
+        arrays = list(map(mapped, places))
+    unreadable, notes = kept
     if unreadable:
         warnings.warn(f"{source}: {_told(files, unreadable)} are left out", stacklevel=2)
         rows = rows.drop(index=[row for row, _ in unreadable]).reset_index(drop=True)

@@ -82,6 +82,9 @@ def grey_or_colour(dataset: Dataset) -> np.ndarray:
     if stored.ndim == 3:
         return stored
     values, tables = np.asarray(apply_modality_lut(stored, dataset), float), dataset.get("VOILUTSequence")
+    window = [np.ravel(dataset.get(name))[0] or 0 for name in ("WindowCenter", "WindowWidth")]
+    if not (np.isfinite(np.array(window, float)).all() and np.isfinite(values).all()):
+        raise ValueError("its window or its rescaling is NaN or infinite")
     low, high = levels(dataset) or (0, 2 ** int(max(np.percentile(values, 99.9), 1)).bit_length() - 1)
     if shown := windows(dataset) > 0:
         for name in {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"} & {*dataset.dir()}:
@@ -100,8 +103,13 @@ def grey_or_colour(dataset: Dataset) -> np.ndarray:
 
 
 def _stored(dataset: Dataset) -> np.ndarray:
+    from pydicom.pixels.utils import get_expected_length
     from pydicom.uid import JPEGExtended12Bit
 
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed and dataset.Rows:
+        held, needed = dataset.PixelData, get_expected_length(dataset)
+        if len(held) >= needed + needed // dataset.Rows and any(held[needed:]):  # zeros may fill it up
+            raise ValueError(f"it holds {len(held)} bytes of pixels, and its size needs {needed}: damaged")
     if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or dataset.BitsStored == 8:
         return dataset.pixel_array
     import gdcm  # pydicom leaves 12 bits to a plugin under the GPL, though GDCM reads them

@@ -17,6 +17,7 @@ import pandas as pd
 from medrob.data.dataset import MOST_CLASSES, SPLITS
 from medrob.data.decode import is_dicom
 from medrob.data.dicom import patient
+from medrob.files import exists
 
 Listing = tuple[pd.DataFrame, tuple[str, ...], str]
 
@@ -401,11 +402,12 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
     """A listing with a column of labels: one an image, or several with a separator."""
     ordinal = _plain(values.name).endswith("grade")
     numbers = pd.to_numeric(values, errors="coerce") if values.dtype != bool else values.astype(object)
+    exact = (numbers % 1 == 0) & (numbers.abs() < 2**53)  # a float holds no larger one exactly
     if ordinal or pd.api.types.is_float_dtype(values):
         advice = "give whole numbers, or names in a column 'label' if the classes have no order"
-        _refuse(values, numbers % 1 != 0, "is no whole number", advice)
+        _refuse(values, ~exact, "is no whole number", advice)
         values = numbers.astype(int)
-    elif values.dtype != bool and (numbers % 1 == 0).all():  # "0" and "1.0" as text
+    elif values.dtype != bool and exact.all():  # "0" and "1.0" as text
         values = numbers.astype(int)
     else:
         values = values.astype(str).str.strip()
@@ -462,7 +464,9 @@ def _frame(file: Path) -> pd.DataFrame:
 def _refuse(values: pd.Series, bad: pd.Series, what: str, advice: str) -> None:
     """Refuse a table if values of a column are bad: in how many rows, and the first."""
     if bad.any():
-        first = f"first in row {bad.idxmax() + 1}: {values[bad].iloc[[0]].item()!r}"
+        value = repr(values[bad].iloc[[0]].item())
+        value = value if len(value) < 300 else f"{value[:40]}... ({len(value)} characters)"
+        first = f"first in row {bad.idxmax() + 1}: {value}"
         raise ValueError(
             f"column {values.name!r} {what} in {bad.sum()} of {len(bad)} rows, {first}; {advice}"
         )
@@ -494,7 +498,7 @@ def _resolved(values: pd.Series, folder: Path) -> tuple[pd.Series, pd.Series, pd
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links inside the folder may lead out of it
     found = values.astype(str).map(lambda name: Path(os.path.normpath(folder / name)))
     outside = ~found.map(lambda path: path.is_relative_to(folder))
-    lost = ~found.map(Path.is_file) & ~outside
+    lost = ~found.map(lambda path: exists(path) and path.is_file()) & ~outside
     places: dict[str, list[tuple[str, ...]]] = {}
     for path in _walk(folder)[0] if lost.any() else ():
         for name in {path.name, path.stem} if _mask_of(path) is None else ():
