@@ -161,6 +161,36 @@ def test_bad_weight_files(tmp_path):
     assert not trap.exists()
 
 
+def test_weights_that_were_altered_or_are_of_another_kind(tmp_path):
+    arrays, file = small().backbone.state_dict(), tmp_path / "w.pt"
+    torch.save(arrays, file)
+    content, key = bytearray(file.read_bytes()), "layer1.0.conv1.weight"
+    content[content.find(arrays[key].numpy().tobytes())] ^= 1
+    file.write_bytes(content)
+    with pytest.raises(ValueError, match=r"w.pt' are damaged, .*: the checksum of .* differs"):
+        small(weights=str(file))
+    weight, counter = arrays[key], "bn1.num_batches_tracked"
+    for changes, match in (
+        ({key: weight.to_sparse()}, f"{key} is sparse, quantised, complex or"),
+        ({key: weight.to("meta")}, f"{key} is sparse, quantised, complex or"),
+        ({key: weight.to(torch.complex64)}, f"{key} is sparse, quantised, complex or"),
+        ({key: weight.int()}, f"{key} holds torch.int32, not torch.float32"),
+        ({"bn1.running_var": -arrays["bn1.running_var"]}, "holds negative variances"),
+        ({counter: torch.zeros(9)}, "1 of 122 tensors are missing or have another shape"),
+    ):
+        torch.save({**arrays, **changes}, file)
+        with pytest.raises(ValueError, match=match):
+            small(weights=str(file))
+
+
+@pytest.mark.parametrize("text", ['{"mean": "a"}', '{"mean": NaN}', '{"std": 0}', '{"mean": []}'])
+def test_what_normalises_must_be_numbers(tmp_path, text):
+    models.save(small(), tmp_path)
+    (tmp_path / "model.json").write_text(text)
+    with pytest.raises(ValueError, match=r"give finite numbers|give a spread above zero"):
+        small(weights=str(tmp_path / "model.safetensors"))
+
+
 # timm's networks
 
 

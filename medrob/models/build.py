@@ -8,6 +8,7 @@ from pathlib import Path
 from pkgutil import resolve_name
 from typing import Any
 
+import numpy as np
 import torch
 import torchvision
 from safetensors import SafetensorError
@@ -147,6 +148,8 @@ def _classifier(
         config, channels = config | {"repeated": 3}, 3
         said = f"grey images are repeated in its 3 channels{said and f'; {said}'}"
     mean, std = (_by_channel(values, channels) for values in (mean, std))
+    if np.min(std) <= 0:
+        raise ValueError(f"std={std}: give a spread above zero")
     scaled = {} if (mean, std) == (0.5, 0.5) else {"mean": mean, "std": std}
     return Classifier(backbone, config | scaled, Normalise(mean, std), said)
 
@@ -232,6 +235,12 @@ def load(folder: Path) -> Classifier:
 
 def _by_channel(values: Any, channels: int) -> Any:
     """What normalises: a number, or a list of one for each channel; of grey images their mean."""
+    try:
+        fits = values is None or (np.size(values) and np.isfinite(np.ravel(values).astype(float)).all())
+    except (TypeError, ValueError, OverflowError):
+        fits = False
+    if not fits:
+        raise ValueError(f"mean, std: {values!r}; give finite numbers, one or one for each channel")
     if not isinstance(values, Sequence):
         return 0.5 if values is None else values
     if channels not in (1, len(values)):

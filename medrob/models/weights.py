@@ -86,10 +86,16 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     try:
         if file.suffix == ".safetensors":
             return Weights(load_file(file), file.name, *_scale_beside(file, arch), checksum(file))
+        if zipfile.is_zipfile(file):  # PyTorch does not compare the checksums
+            with zipfile.ZipFile(file) as archive:
+                if altered := archive.testzip():
+                    raise ValueError(f"the checksum of {altered} differs")
         with torch.serialization.safe_globals(HARMLESS):
             arrays = dict(_flat(torch.load(file, map_location="cpu", weights_only=True)))
         if not arrays:
             raise ValueError("no arrays by name")
+        if odd := [name for name, array in arrays.items() if not _is_plain(array)]:
+            raise ValueError(f"{odd[0]} is sparse, quantised, complex or without values")
         return Weights(arrays, file.name, *_scale_beside(file, arch), checksum(file))
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
@@ -107,6 +113,12 @@ def _flat(content: Any, start: str = "") -> Iterator[tuple[str, Tensor]]:
         if torch.is_tensor(value):
             yield f"{start}{key}", value
         yield from _flat(value, f"{start}{key}.")
+
+
+def _is_plain(array: Tensor) -> bool:
+    """Whether a tensor is dense, of real numbers, and holds them."""
+    dense = array.layout is torch.strided and not array.is_nested
+    return dense and not (array.is_quantized or array.is_meta or array.is_complex())
 
 
 def _other_kind(file: Path) -> str:
@@ -249,7 +261,15 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
         )
     head = _stem_and_head(network)[1]
     lost = [k for k, v in wanted.items() if k not in names or arrays[names[k]].shape != v.shape]
-    lost = [k for k in lost if not k.endswith("num_batches_tracked")]  # which no old file has
+    lost = [k for k in lost if k in names or not k.endswith("num_batches_tracked")]  # in no old file
+    for ours, theirs in names.items():
+        given, kind, odd = arrays[theirs], wanted[ours].dtype, ""
+        if given.is_floating_point() != kind.is_floating_point:
+            odd = f"{given.dtype}, not {kind}"
+        elif ours.endswith("running_var") and (given < 0).any():
+            odd = "negative variances"
+        if odd and not ours.endswith("num_batches_tracked"):
+            raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
     new = [k for k in lost if k.rpartition(".")[0] == head]
     extra = [k for k in rest if not k.startswith(AUXILIARY) and not k.endswith("num_batches_tracked")]
     said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
