@@ -22,7 +22,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict
 
 from medrob import config, corruptions
-from medrob.files import PROJECT
+from medrob.files import PROJECT, exists
 from medrob.run import STAGES, Run, check_name
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
@@ -77,7 +77,7 @@ def load(file: Path) -> Study:
         ValueError: every mistake with its line: unknown keys and parameters, wrong types, names that stand
             twice or cannot be folders, settings that no notebook would take.
     """
-    if not file.exists():
+    if not (exists(file) and file.is_file()):
         raise FileNotFoundError(f"there is no study {file}; write one, such as 'runs: {{demo: {{}}}}'")
     reader = Reader()
     tree = read_yaml(file, reader)
@@ -123,16 +123,16 @@ def read_yaml(file: Path, reader: Reader) -> Any:
         for event in yaml.parse(text, yaml.SafeLoader):
             depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
             if depth > DEEPEST:
-                raise ValueError(f"{file} is not a study: it is nested too deeply")
+                raise yaml.YAMLError("it is nested too deeply")
             if isinstance(event, yaml.AliasEvent):  # a few bytes of them can fill the memory
-                where = f"{file}, line {event.start_mark.line + 1}: '*{event.anchor}'"
-                raise ValueError(
+                where = f"line {event.start_mark.line + 1}: '*{event.anchor}'"
+                raise yaml.YAMLError(
                     f"{where} is a YAML alias, which a study does not take; "
                     "write what runs have in common under 'defaults:', or make them a grid"
                 )
         node = yaml.compose(text, yaml.SafeLoader)
         return _plain(node, (), reader) if node else None
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, ValueError, OverflowError, OSError) as error:  # of '\UFFFFFFFF', too
         raise ValueError(f"{file} is not a study: {error}") from None
 
 
@@ -145,8 +145,9 @@ def _plain(node: yaml.Node, path: Keys, reader: Reader) -> Any:
             return float(node.value)
         try:
             return yaml.SafeLoader("").construct_object(node)
-        except ValueError as error:  # such as a date with a month 13
-            raise yaml.constructor.ConstructorError(None, None, str(error), node.start_mark) from None
+        except (ValueError, LookupError, AttributeError) as error:  # a date with a month 13, !!int ""
+            text = str(error) if type(error) is ValueError else f"{node.value!r} does not fit {node.tag}"
+            raise yaml.constructor.ConstructorError(None, None, text, node.start_mark) from None
     found: dict[str, Any] = {}
     for key, value in node.value:
         if not isinstance(key, yaml.ScalarNode):

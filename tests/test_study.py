@@ -158,6 +158,9 @@ compare: {both: [one, five]}
         ("runs: {a: {b", "is not a study: while parsing"),
         ("runs: {a: {02_train: {seed: 2020-13-01}}}", "is not a study: month must be in 1..12"),
         ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
+        ("runs: {a: {02_train: {seed: !!int ''}}}", "is not a study: '' does not fit tag:yaml.org,2002:int"),
+        ("runs: {a: {02_train: {seed: !!bool x}}}", "is not a study: 'x' does not fit tag:yaml.org,2002:bool"),
+        ('runs: {"\\UFFFFFFFF": {}}', "is not a study: "),
         ("runs: {[a]: {}}", "is not a study: a key must be a word"),
         (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
         ("runs: " + "[" * 10_000, "is not a study: it is nested too deeply"),
@@ -196,6 +199,9 @@ def test_what_cannot_work_is_refused(load, text, message):
 def test_a_study_that_is_not_there(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"there is no study .*absent\.yaml; write one"):
         study.load(tmp_path / "absent.yaml")
+    for file in (tmp_path, tmp_path / ("x" * 5000)):
+        with pytest.raises(FileNotFoundError, match="there is no study"):
+            study.load(file)
 
 
 def test_a_mistake_in_the_default_of_many_runs_is_told_once(mistakes):
