@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # else every kernel compiles PyTorch anew, which takes longer than its work
 
-.PHONY: help env run report test test-slurm bench lint notebooks lock clean
+.PHONY: help env run report test test-slurm bench replicate lint notebooks lock clean
 
 help:  ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ bench: env  ## compare the speed with other libraries, single thread; time the a
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_saliency.py
 	OMP_WAIT_POLICY=passive python tests/benchmarks/bench_training.py
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_analysis.py
+
+replicate: env  ## published results beside ours, on real data: make replicate SETS="a.npz cells/table.csv" SEEDS=3
+	python tests/benchmarks/replicate.py $(SETS) --seeds $(or $(SEEDS),1)
 
 lint: env  ## check style and types
 	ruff format --check .
