@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 from functools import partial
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -12,6 +13,7 @@ from torch import Tensor, nn
 
 from medrob.models.network import Classifier
 from medrob.models.passes import as_input, evaluating, forward, to_maps
+from medrob.models.probe import KNOWN, NO_TENSOR, TRIED, Found, probe
 
 # Blocks worth explaining, by the name of their class: which part of each, "" = its output. After ViT's last
 # block only the class token reaches the logits, so the norm before the attention is taken. A dense block
@@ -31,10 +33,12 @@ AFTER_BLOCKS = {
 # Networks whose stages end before a LayerNorm, which takes the last block's place: it ignores the scale at
 # each position, so that sum_k g_k A_k before it is 0 (Euler's theorem): a map of HiResCAM would be rounding.
 NORMED = ("ConvNeXt", "SwinTransformer")
-# Sides in pixels, to find the resolutions inside a network without such blocks.
-TRIED = (224, 128, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 512)
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
+# Of a network that is not torchvision's: their blocks, or its stages if these are FEW enough; at most MOST.
+FEW, MOST = 6, 8
+# The layers found, by the modules of the network: a probe costs some passes.
+FOUND: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], tuple[str, ...]]] = WeakKeyDictionary()
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -47,21 +51,81 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers worth explaining, shallow to deep: ``{"layer1.0": module, ...}``.
 
     The blocks of `BLOCKS`, and what comes after the last one; where there are none (AlexNet, VGG, a network
-    of your own), the last map (N, K, h, w) of each resolution. If nothing is found: a ValueError.
+    of your own), the last map (N, K, h, w) of each resolution. What is not torchvision's must give maps of
+    the picture (see `probe`); if not all of these do, others that do. If nothing is found: a ValueError.
     """
-    # Attention and LayerNorm of timm give maps and tokens that no rule here tells apart.
-    kinds = {type(module) for module in model.modules()}
-    timms = [kind.__name__ for kind in kinds if kind.__module__.startswith("timm.")]
-    unclear = any(part in name for name in timms for part in ("Attention", "Attn", "LayerNorm"))
-    found = {} if unclear else _blocks(model) or _by_resolution(model)
-    if not found:
-        names = (n for n, m in named_layers(model).items() if "." not in n and not isinstance(m, NO_MAPS))
+    modules = named_layers(model)
+    key = tuple(map(id, modules.values()))  # its layers are sought again only if others have come
+    known, names = FOUND.get(model, ((), ()))
+    if known != key:
+        found = _blocks(model)
+        sure = found and {_maker(module) for module in found.values()} <= {"torchvision", "medrob", "torch"}
+        names = tuple(found if sure else _probed(model, found or _by_resolution(model)))
+        FOUND[model] = key, names
+    if not names:
+        outer = (n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS))
         raise ValueError(
             f"{type(model).__name__} has no layers that are known to give maps; name layers of your own, "
-            f"layers=[...] of {', '.join(names)}, or take methods that explain the input, such as "
+            f"layers=[...] of {', '.join(outer)}, or take methods that explain the input, such as "
             "methods=['saliency', 'occlusion']"
         )
-    return found
+    return {name: modules[name] for name in names}
+
+
+def check_layers(model: nn.Module, layers: dict[str, nn.Module]) -> None:
+    """Refuse layers whose maps are none of the picture, as a `probe` finds."""
+    found = probe(model, layers).items()
+    if problems := [f"{name!r}: {f.reason}" for name, f in found if f.shape and f.reason not in ("", *KNOWN)]:
+        raise ValueError(f"layers give no map of the picture: {'; '.join(problems)}; name others, or 'all'")
+
+
+def _maker(module: nn.Module) -> str:
+    return type(module).__module__.partition(".")[0]
+
+
+def _probed(model: nn.Module, likely: dict[str, nn.Module]) -> list[str]:
+    """The likely layers, if all give maps and no tokens or channels-last maps lie deeper; else others."""
+    modules = named_layers(model)
+    found = probe(model, modules)
+    if not found:  # it has no values, or takes no side
+        return [*likely] if any(p.is_meta for p in model.parameters()) else []
+    order = [*found]
+    good = [n for n in order if not found[n].reason and not isinstance(modules[n], (*NO_MAPS, nn.Identity))]
+    if likely and {*likely} <= {*good}:
+        deeper = order[1 + max(map(order.index, likely)) :]
+        if not any(found[name].last for name in good if name in deeper):
+            return [*likely]
+    leaves = [n for n in order if not any(modules[n].children()) and not isinstance(modules[n], nn.Identity)]
+    names = [name for block in _parts(modules, found) for name in _instead(block, order, leaves, good)]
+    names = names or [*{found[name].shape: name for name in good}.values()]
+    # What comes behind the last of them, such as a norm or a convolution, and is not around it.
+    deepest = max(map(order.index, names), default=-1)
+    behind = [n for n in good if order.index(n) > deepest and not order[deepest].startswith(f"{n}.")]
+    names = sorted({*names, *behind[-1:]}, key=order.index)
+    return [names[int(i)] for i in np.unique(np.linspace(0, len(names) - 1, MOST).round())] if names else []
+
+
+def _parts(modules: dict[str, nn.Module], found: dict[str, Found]) -> list[str]:
+    """Blocks: the parts of lists that give maps; stages are replaced by the blocks in them."""
+    lists = {name for name, module in modules.items() if isinstance(module, nn.Sequential | nn.ModuleList)}
+    ran = [n for n, f in found.items() if f.shape or f.reason == NO_TENSOR]  # such as a tuple with a map
+    parts = [n for n in ran if n.rpartition(".")[0] in lists and any(modules[n].children())]
+    around = {n: [p for p in parts if n.startswith(f"{p}.")] for n in parts}
+    chosen: list[str] = []
+    for depth in range(max((len(p) for p in around.values()), default=-1) + 1):
+        ended = [n for n in chosen if not any(n in around[p] for p in parts)]
+        chosen = ended + [n for n in parts if len(around[n]) == depth]
+        if len(chosen) >= FEW:
+            break
+    return chosen
+
+
+def _instead(block: str, order: list[str], leaves: list[str], good: list[str]) -> list[str]:
+    """A block, or the norm that its output goes through next, or the last map in it; [] if none is good."""
+    at = order.index(block)
+    after = [name for name in leaves if order.index(name) > at][:1]
+    inside = [name for name in good if name.startswith(f"{block}.")][-1:]
+    return [name for name in (block, *after, *inside) if name in good][:1]
 
 
 def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:

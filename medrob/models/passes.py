@@ -17,7 +17,7 @@ CHANNELS_LAST = {
     *("PatchMerging", "PatchMergingV2", "LayerNorm", "Linear"),
 }
 
-
+PREFIXES = (0, 1, 2, 4, 5)  # tokens before those of the picture: class, distillation, four registers
 ENOUGH = 4  # images for which logits hardly lie between 0 and 1 by chance
 
 
@@ -113,7 +113,7 @@ def map_output(layer: str, output: object, module: nn.Module) -> Tensor:
 def to_maps(module: nn.Module, output: Tensor) -> Tensor:
     """A layer's output, or the gradient of it, as maps (N, K, h, w): a view.
 
-    Tokens (N, T, K) must fill a square, with or without one class token before them, which has no place.
+    Tokens (N, T, K) must fill a square behind class, distillation and register tokens, which have no place.
     """
     if output.ndim not in (3, 4):
         raise ValueError("give (N, K, h, w), (N, h, w, K) or tokens (N, T, K)")
@@ -121,14 +121,19 @@ def to_maps(module: nn.Module, output: Tensor) -> Tensor:
     if maps.ndim == 4:
         return maps
     tokens = maps.shape[2]
-    for places in (tokens, tokens - 1):
-        if places > 0 and isqrt(places) ** 2 == places:
+    for places in (tokens - prefix for prefix in PREFIXES if prefix < tokens):
+        if isqrt(places) ** 2 == places:
             return maps[:, :, tokens - places :].unflatten(2, (isqrt(places), isqrt(places)))
-    raise ValueError(f"its {tokens} tokens fill no square, with or without a class token")
+    raise ValueError(f"its {tokens} tokens fill no square, with or without a class token or registers")
 
 
 def channel_axis(module: nn.Module, output: Tensor) -> int:
-    """Which axis of a layer's output holds the channels: 1 of (N, K, h, w), else the last."""
+    """Which axis of a layer's output holds the channels: 1 of (N, K, h, w), else the last.
+
+    The two sides that are equal are those of the picture; where this does not tell, the module's class does.
+    """
+    if output.ndim == 4 and (output.shape[1] == output.shape[2]) != (output.shape[2] == output.shape[3]):
+        return 1 if output.shape[2] == output.shape[3] else 3
     while isinstance(module, nn.Sequential) and len(module):
         module = module[-1]
     kinds = {kind.__name__ for kind in type(module).__mro__}

@@ -13,7 +13,17 @@ from torch import Tensor, nn
 
 from medrob.check import check_images
 from medrob.config import nearest
-from medrob.models import NO_MAPS, as_input, cam_layers, evaluating, forward, named_layers, pick_device, place
+from medrob.models import (
+    NO_MAPS,
+    as_input,
+    cam_layers,
+    check_layers,
+    evaluating,
+    forward,
+    named_layers,
+    pick_device,
+    place,
+)
 from medrob.saliency.batch import Batch, Layers, Maps, Noise, Settings
 from medrob.saliency.gradient import (
     ONE_PASS,
@@ -177,7 +187,9 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
         raise ValueError(f"layers={whole!r} leave no map: they give one value for the whole; name one before")
     if not chosen:
         raise ValueError(f"layers={list(layers)!r} are no layers of the network; name one for the CAMs")
-    return {layer: modules[layer] for layer in chosen}
+    named = {layer: modules[layer] for layer in chosen}
+    check_layers(model, named)
+    return named
 
 
 def device_of(model: nn.Module, device: str | None = None) -> torch.device:
