@@ -92,7 +92,9 @@ class DenseNet(nn.Sequential):
 class LastActivation(TorchFunctionMode):
     """Notes what softmax, its logarithm or the sigmoid takes and gives, however it is called."""
 
-    name, before, after = "", None, None
+    name = ""
+    before: Any = None
+    after: Any = None
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function; keep the arguments of the last one that makes probabilities."""
@@ -178,9 +180,10 @@ def one_tensor(output: Any) -> tuple[Any, str]:
     """The logits among what a network gives: those of that name, else the first; and which, in words."""
     if isinstance(output, Mapping):
         name = "logits" if "logits" in output else next(iter(output), "")
-        return output.get(name), f"of its outputs ({', '.join(map(str, output))}) {name!r} is taken"
+        others = ", ".join(str(key) for key in output if key != name)
+        return output.get(name), others and f"of its outputs {name!r} is taken, not {others}"
     if isinstance(output, tuple | list) and output:
-        return output[0], f"of its {len(output)} outputs the first is taken"
+        return output[0], f"of its {len(output)} outputs the first is taken" if len(output) > 1 else ""
     return getattr(output, "logits", output), ""
 
 

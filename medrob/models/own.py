@@ -31,9 +31,8 @@ def carried(network: nn.Module) -> tuple[Any, Any, str]:
                 from transformers import AutoImageProcessor
 
                 found = AutoImageProcessor.from_pretrained(name)
-                normalised = found.do_normalize
-                mean_std = (found.image_mean, found.image_std) if normalised else (0.0, 1.0)
-                return *mean_std, "Hugging Face"
+                scaled = (found.image_mean, found.image_std) if found.do_normalize else (0.0, 1.0)
+                return *scaled, "Hugging Face"
     return None, None, ""
 
 
@@ -47,9 +46,9 @@ def check_outputs(model: Classifier, size: int) -> list[str]:
     if own and any(p.is_meta for p in model.parameters()):  # only its form is looked at
         return []
     shape = (2, model.config["in_channels"], size, size)
-    device = next(model.parameters(), torch.empty(0)).device
-    images = torch.randint(256, shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
-    images = images.to(device, torch.float32)
+    like = next(model.parameters(), torch.empty(0))
+    noise = torch.randint(256, shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    images = noise.to(like.device, torch.float32)
     said: list[str] = []
     for mode in ("", " in training") if own else ("",):  # some give more when they are trained
         try:

@@ -32,8 +32,9 @@ OTHER_NAMES = (
     (r"\b_orig_mod\.", ""),
 )
 # What training scripts keep beside the arrays, and what only makes a number, a path or a table of settings.
-HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, type(Path()), np._core.multiarray.scalar]
-HARMLESS += [(np._core.multiarray.scalar, "numpy.core.multiarray.scalar"), np.dtypes.Float64DType]
+SCALAR: Any = np.float64(0).__reduce__()[0]  # NumPy 1 had it elsewhere
+HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, np.dtypes.Float64DType, type(Path())]
+HARMLESS += [SCALAR, (SCALAR, "numpy.core.multiarray.scalar")]
 # Files of programs, by what their archive holds or by their ending.
 PROGRAMS = {
     "constants.pkl": "a TorchScript program",
@@ -234,7 +235,8 @@ def input_channels(network: nn.Module, weights: Weights | None) -> int:
     """The channels of the images that a network's weights, or else the network, take; 0 = not told."""
     stem = _stem_and_head(network)[0]
     if not weights:
-        return network.get_submodule(stem).in_channels if stem else 0
+        layer: Any = network.get_submodule(stem) if stem else None
+        return layer.in_channels if layer else 0
     name = fit(network, weights.arrays)[0].get(f"{stem}.weight", "")
     return weights.arrays[name].shape[1] if name else 0
 
@@ -275,10 +277,11 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
     if new and new == lost and one_layer:
         of_file = {(name.rpartition(".")[2], arrays[rest[name]].shape): rest[name] for name in extra}
-        moved = {k: of_file.get((k.rpartition(".")[2], wanted[k].shape)) for k in new}
-        if None not in moved.values() and len(moved) == len(new) == len(extra):
+        ours = {(k.rpartition(".")[2], wanted[k].shape): k for k in new}
+        moved = {k: of_file[tail] for tail, k in ours.items() if tail in of_file}
+        if len(moved) == len(new) == len(extra):
             names |= moved
-            said += [f"{ours} is {theirs} of the file" for ours, theirs in moved.items()]
+            said += [f"{name} is {theirs} of the file" for name, theirs in moved.items()]
             new, lost, extra = [], [], []
     of_head = all(k.split(".")[0] == head.split(".")[0] for k in extra)
     if len(lost) > len(new) or (extra and not of_head and not (new and one_layer)) or len(new) == len(wanted):
