@@ -347,7 +347,9 @@ def test_labels_in_a_text_and_uncertain_ones(frame, tmp_path):
         assert train.labels[:2].tolist() == labels and len(test) == (10 if way == "drop" else 20)
 
 
-@pytest.mark.parametrize("name", ["{}/{}_mask.png", "{}/{}.mask_1.png", "{}/masks/{}.png", "masks/{}/{}.png"])
+@pytest.mark.parametrize(
+    "name", ["{}/{}_mask.png", "{}/{}.mask_1.png", "{}/{}_1stHO.png", "{}/masks/{}.png", "masks/{}/{}.png"]
+)
 def test_masks_beside_images_are_masks(folder, name):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     plain = load(str(top), "train")

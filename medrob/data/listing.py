@@ -47,7 +47,9 @@ GROUPS = """
 IN_NAMES = re.compile(r"((?:patient|person|subject|case|pat|sub)[-_ ]?\d+)", re.I)
 SINGLE = re.compile(r"age|sex|gender|fold|year|date|width|height|view|site|x|y")  # these never name a patient
 # How masks are called beside "x.png" (as "x_mask_1.png"), the folders of masks, and those of their pictures.
-MASK = re.compile(r"(.+?)[ _.-]+(?:mask|seg|segmentation|label|gt)s?(?:[ _.-]?\(?\d+\)?)?", re.I)
+MASK = re.compile(
+    r"(.+?)[ _.-]+(?:mask|seg|segmentation|label|gt|manual|\d(?:st|nd)HO)s?(?:[ _.-]?\(?\d+\)?)?", re.I
+)
 MASK_FOLDERS = re.compile(r"masks?|seg(mentation)?s?|ground_?truth|gt", re.I)
 IMAGE_FOLDERS = re.compile("images?|imgs?", re.I)
 QUIET = (

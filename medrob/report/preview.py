@@ -127,7 +127,7 @@ def _files(path: Path | None, options: Values) -> Iterator[str]:
         rows, _, _ = data.listed(path, **options)
         found = pd.DataFrame([_kind(file) for file in rows["file"]])
         yield found[0].value_counts().rename_axis(None).to_string(max_rows=ROWS)
-        sizes = found.loc[found[1] > 0, [1, 2]].value_counts(sort=False)  # by width, then height
+        sizes = found.loc[found[1] > 0, [1, 2]].value_counts().sort_index()  # by width, then height
         names = [f"{wide}x{high}" for wide, high in sizes.index]
         most = dict(most=names[sizes.argmax()], count=sizes.max(), first=names[0], last=names[-1])
         yield say("check", "sizes" if len(sizes) > 1 else "size", sizes=len(sizes), **most)
