@@ -154,7 +154,7 @@ class Augment(Parameters):
     skip_unreadable: bool = False
     "True: leave out image files that cannot be read"
     group: str = ""
-    'the column of a table whose images stay in one split, such as "lesion_id"; "": as columns are called'
+    'column of a table whose images stay in one split; "": as columns are called'
     uncertain: Literal["", "zeros", "ones", "drop"] = ""
     'what -1 in a table of labels becomes: "zeros", "ones", "drop" (no image); blanks become 0'
     seed: Count = 0

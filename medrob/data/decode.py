@@ -132,7 +132,7 @@ def _picture(content: bytes) -> np.ndarray:
     try:  # the header, before gigabytes are spent
         with Image.open(io.BytesIO(content)) as header:
             size = header.size
-            pages = header.n_frames if header.format in ("GIF", "TIFF") else 1
+            pages = getattr(header, "n_frames", 1) if header.format in ("GIF", "TIFF") else 1
             if isinstance(header, TiffImagePlugin.TiffImageFile):
                 inverted = header.tag_v2.get(262) == 0  # 0 is white
     except Image.DecompressionBombError as error:
