@@ -182,7 +182,8 @@ def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         x = models.as_input(model, torch.tensor(few.images).permute(0, 3, 1, 2))
         _, outputs = models.forward(model, x, {})
     how = "sigmoid" if few.task == "multilabel" else "softmax"
-    yield say("check", "outputs", low=outputs.min().item(), high=outputs.max().item(), how=how)
+    given = dict(tried=len(few), low=outputs.min().item(), high=outputs.max().item())
+    yield say("check", "outputs", how=how, **given)
     table = evaluation.predict_conditions(model, few, [("clean", 0)], device=choice.device)
     named = table.filter(["label", "predicted"]).map(dict(enumerate(few.class_names)).get)
     table = table.drop(columns=["corruption", "severity"]).assign(**named).round(3)
