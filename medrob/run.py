@@ -181,8 +181,12 @@ class Run:
         record = {"run": self.name, "stages": {name: stages[name] for name in STAGES if name in stages}}
         with atomic(self.path("run.json")) as file:
             file.write_text(json.dumps(record, indent=1) + "\n")
-        for failed in self.path("notebooks").glob(f"{stage}.*.ipynb"):  # executions that came to no end
-            failed.unlink()
+        parts = [part for folder in (self.folder, self.figures) for part in folder.glob(".*.part")]
+        for left in (
+            *parts,
+            *self.path("notebooks").glob(f"{stage}.*.ipynb"),
+        ):  # by what was killed or failed
+            left.unlink()
         if stage in TEMPORARY:
             path = self.path(TEMPORARY[stage])
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)

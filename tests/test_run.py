@@ -187,8 +187,16 @@ def test_what_a_stage_needed_meanwhile_goes_with_its_end():
         if stage in TEMPORARY:
             path = run.path(TEMPORARY[stage])
             path.mkdir(parents=True) if stage != "02_train" else path.write_text("x")
+        killed = (
+            ".scores.parquet.123.part",
+            f"notebooks/{stage}.partial.ipynb",
+            f"notebooks/{stage}.1-of-2.ipynb",
+        )
+        for name in killed:
+            run.path(name).parent.mkdir(parents=True, exist_ok=True)
+            run.path(name).touch()
         finish(run, stage)
-    assert not any(run.path(name).exists() for name in TEMPORARY.values())
+        assert not any(run.path(name).exists() for name in (*killed, TEMPORARY.get(stage, "none")))
 
 
 @pytest.mark.parametrize("text", ["{", "", "[]", "null", "{}", '{"stages": []}', "\xff"])
