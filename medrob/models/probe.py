@@ -62,7 +62,8 @@ def _judged(
     def watch(name: str, module: nn.Module, inputs: object, output: object) -> Tensor | None:
         found.pop(name, None)  # of several calls, the last counts
         found[name] = _seen(module, output, side)
-        return None if found[name].output is None else found[name].output.clone()
+        kept = found[name].output
+        return None if kept is None else kept.clone()
 
     handles = [m.register_forward_hook(partial(watch, name)) for name, m in modules.items()]
     try:
@@ -78,7 +79,7 @@ def _judged(
     # Weights that differ: the sum of logits after a softmax, or of a centred head, would have no gradient.
     weights = torch.linspace(1, 2, logits[0].numel(), device=logits.device, dtype=logits.dtype)
     explained = (logits.flatten(1) * weights).sum()
-    outputs = [f.output for f in kept.values()]
+    outputs = [f.output for f in kept.values() if f.output is not None]
     for (name, f), g in zip(
         kept.items(), torch.autograd.grad(explained, outputs, allow_unused=True), strict=True
     ):
