@@ -60,7 +60,8 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     if known != key:
         found = _blocks(model)
         sure = found and {_maker(module) for module in found.values()} <= {"torchvision", "medrob", "torch"}
-        names = tuple(found if sure else _probed(model, found or _by_resolution(model)))
+        likely = found or _by_resolution(model)
+        names = tuple(likely if sure or (likely and _plain(model)) else _probed(model, likely))
         FOUND[model] = key, names
     if not names:
         outer = (n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS))
@@ -73,10 +74,24 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
 
 
 def check_layers(model: nn.Module, layers: dict[str, nn.Module]) -> None:
-    """Refuse layers whose maps are none of the picture, as a `probe` finds."""
-    found = probe(model, layers).items()
+    """Refuse layers that a `probe` finds to give no map of the picture; those of `cam_layers` are known."""
+    known: dict[str, nn.Module] = {}
+    with contextlib.suppress(ValueError):
+        known = cam_layers(model)
+    asked = {name: module for name, module in layers.items() if name not in known}
+    found = probe(model, asked).items() if asked and not _plain(model) else ()
     if problems := [f"{name!r}: {f.reason}" for name, f in found if f.shape and f.reason not in ("", *KNOWN)]:
         raise ValueError(f"layers give no map of the picture: {'; '.join(problems)}; name others, or 'all'")
+
+
+def _plain(model: nn.Module) -> bool:
+    """Whether it has neither attention nor LayerNorm, so that (N, K, h, w) are maps.
+
+    A probe of its random weights could miss that: behind many gates over the whole picture (squeeze and
+    excitation), all of a map changes about as much.
+    """
+    kinds = {type(module).__name__ for module in model.modules()}
+    return not any(part in kind for kind in kinds for part in ("Attention", "Attn", "LayerNorm"))
 
 
 def _maker(module: nn.Module) -> str:
@@ -91,7 +106,7 @@ def _probed(model: nn.Module, likely: dict[str, nn.Module]) -> list[str]:
         return [*likely] if any(p.is_meta for p in model.parameters()) else []
     order = [*found]
     good = [n for n in order if not found[n].reason and not isinstance(modules[n], (*NO_MAPS, nn.Identity))]
-    if likely and {*likely} <= {*good}:
+    if likely and all(name in found and not found[name].reason for name in likely):
         deeper = order[1 + max(map(order.index, likely)) :]
         if not any(found[name].last for name in good if name in deeper):
             return [*likely]
