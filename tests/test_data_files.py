@@ -261,6 +261,8 @@ def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
 def test_tables_that_are_none(tmp_path, content, match):
     (tmp_path / "own.csv").write_bytes(content)
     refuse(tmp_path / "own.csv", f"own.csv: .*{match}")
+    pd.DataFrame({"path": ["a.png"], "x": [["a"]]}).to_parquet(tmp_path / "own.parquet")
+    refuse(tmp_path / "own.parquet", "own.parquet: .*column 'x' holds lists or tables")
     (tmp_path / "own.parquet").write_bytes(b"no table")
     refuse(tmp_path / "own.parquet", "own.parquet: this is no table")
 
@@ -473,6 +475,10 @@ def test_a_cache_whose_notes_were_changed_is_made_again(whole, content):
     for file in decode.cache().glob("*.json"):
         file.write_text(content)
         assert load(str(whole)).fingerprint == first
+    file = next(decode.cache().glob("mine-*.images.npy"))
+    file.write_bytes(file.read_bytes().replace(b"(", b"[", 1))  # an array whose header is damaged
+    os.mkfifo(whole / "train" / "ill" / "pipe")
+    assert load(str(whole)).fingerprint == first
 
 
 def test_a_full_disk_leaves_nothing(whole, monkeypatch):

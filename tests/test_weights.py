@@ -169,6 +169,9 @@ def test_weights_that_were_altered_or_are_of_another_kind(tmp_path):
     file.write_bytes(content)
     with pytest.raises(ValueError, match=r"w.pt' are damaged, .*: the checksum of .* differs"):
         small(weights=str(file))
+    file.write_bytes(content.replace(b"PK\x01\x02", b"PK\x01\x00"))  # no archive that zipfile reads
+    with pytest.raises(ValueError, match=r"w.pt' are damaged"):
+        small(weights=str(file))
     weight, counter = arrays[key], "bn1.num_batches_tracked"
     for changes, match in (
         ({key: weight.to_sparse()}, f"{key} is sparse, quantised, complex or"),

@@ -80,7 +80,7 @@ def stored(file: Path) -> np.ndarray:
 def is_dicom(file: Path) -> bool:
     """Whether a file is named as DICOM, or without an ending (or "1.2.840.10008.5") and bears its mark."""
     suffix = file.suffix.lower()
-    if suffix[1:].isdigit() or not suffix:
+    if (suffix[1:].isdigit() or not suffix) and file.is_file():  # opening a pipe would wait for ever
         with contextlib.suppress(OSError), file.open("rb") as stream:
             return stream.read(132)[128:] == b"DICM"
     return suffix in (".dcm", ".dicom", ".ima")
@@ -250,7 +250,7 @@ def decoded(
     report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
     places = places[: 1 + len(masks)]
     kept, arrays = _recall(report), []
-    with contextlib.suppress(OSError, ValueError):  # not there, or cut off
+    with contextlib.suppress(Exception):  # not there, or damaged: NumPy raises many kinds
         arrays = list(map(mapped, places))
     if kept is None or not arrays:
         kept = _decode(files, masks, places, size, channels, skip_unreadable)

@@ -206,9 +206,9 @@ def _walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
     return sorted(files), sorted(folders), others
 
 
-def _split(name: str) -> str | None:
+def _split(name: object) -> str | None:
     """The split that a name such as "Training_Set" stands for, if any."""
-    known = NAMES.fullmatch(name.strip().lower())
+    known = NAMES.fullmatch(str(name).strip().lower())
     return SPLITS[known.lastindex - 1] if known and known.lastindex else None
 
 
@@ -446,7 +446,11 @@ def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
 def _frame(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".parquet":
-            return pd.read_parquet(file).reset_index(drop=True)
+            frame = pd.read_parquet(file).reset_index(drop=True)
+            for name, values in frame.items():
+                if values.map(lambda value: isinstance(value, (list, dict, np.ndarray))).any():
+                    raise ValueError(f"column {name!r} holds lists or tables: give a text or a number a row")
+            return frame
         given = dict(skipinitialspace=True, keep_default_na=False, na_values=MISSING)
         with file.open(encoding="utf-8-sig") as stream:
             first = stream.readline()

@@ -1,6 +1,7 @@
 """Weights from elsewhere: torchvision's and timm's by name, or arrays in a file, of which no code is run."""
 
 import argparse
+import contextlib
 import difflib
 import itertools
 import json
@@ -124,11 +125,10 @@ def _is_plain(array: Tensor) -> bool:
 
 def _other_kind(file: Path) -> str:
     """What a file is that holds a program instead of arrays by name; "" = none that is known."""
-    if zipfile.is_zipfile(file):
-        with zipfile.ZipFile(file) as archive:
-            names = {Path(name).name for name in archive.namelist()}
-        return next((kind for mark, kind in PROGRAMS.items() if mark in names), "")
-    return PROGRAMS.get(file.suffix, "")
+    names = {file.suffix}
+    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(file) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    return next((kind for mark, kind in PROGRAMS.items() if mark in names), "")
 
 
 def _objects(file: Path) -> list[str]:
