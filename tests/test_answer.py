@@ -3,12 +3,12 @@
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import false_discovery_control, kstest, spearmanr
-from worlds import HEAD, KEYS, WORLDS, none, strong, through_class, world
+from scipy.stats import false_discovery_control, kstest, rankdata, spearmanr
+from worlds import HEAD, KEYS, STILL, TRUTH, WORLDS, none, simulated, strong, through_class, world
 
 from medrob import analysis
-from medrob.analysis import AHEAD, SMALL, Evidence, Finding
-from medrob.analysis.statistics import centred_ranks, exchange_p, image_orders
+from medrob.analysis import AHEAD, Evidence, Finding
+from medrob.analysis.statistics import centred_ranks, exchanged, image_orders, two_sided
 
 
 def evidence(tables, resamples=100, permutations=300):
@@ -29,58 +29,69 @@ def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_doe
     assert pooled["strong"] > 0.7 and pooled["severity"] > 0.5 and abs(pooled["none"]) < 0.4
     asked = analysis.answers_of_runs(runs)
     assert asked["run"].tolist() == ["strong"] * 3 + ["severity"] * 3 + ["none"] * 3
-    assert asked.loc[asked["verdict"] == "yes", "run"].tolist() == ["strong"] * 3
+    assert set(asked["verdict"]) == {"undecided"}  # in "strong" the logit tells all that drift does
+    plain = asked[asked["run"] == "strong"]["plain"]
+    assert (plain[:2] > 0.6).all() and (asked[asked["run"] != "strong"]["plain"].abs().dropna() < 0.4).all()
 
 
-def test_a_yes_may_be_no_more_than_the_rmse_of_the_picture(runs):
-    open_ = analysis.tests(runs["strong"]).copy()
-    partial = open_["kind"].isin(["partial", "per image, partial"])
-    open_.loc[partial, ["value", "low", "high", "p", "p_adjusted"]] = [0.05, -0.2, 0.3, 0.5, 0.5]
-    found = analysis.answers(open_)
-    assert found["verdict"].tolist() == ["yes"] * 3
-    assert found["beyond"].tolist() == ["not shown", "not shown", ""]
+# -- Worlds with the right answer: 30 tables each here, 400 in tests/benchmarks/bench_coverage.py -------
 
 
-@pytest.mark.parametrize("name", WORLDS)
-def test_what_drift_adds(runs, name):
-    added = analysis.added(runs[name])
-    assert set(added["event"]) == {"flipped", "wrong"}
-    assert (added["gain_low"] > 0).any() == (name == "strong")
+@pytest.mark.parametrize("kind", TRUTH)
+def test_the_answer_in_a_world_of_which_it_is_known(kind):
+    """A test of 5 % finds something in more than 5 of 30 tables in 3 of a thousand worlds like these."""
+    found = pd.Series(0, [question.name for question in analysis.QUESTIONS])
+    for seed in range(30):
+        run = Evidence(*simulated(kind, seed, images=80 + 40 * (kind in ("patients", "extra"))), 100, 200)
+        asked = analysis.answers(analysis.tests(run))
+        found += asked.set_index("name")["verdict"].isin(["yes", "the other way round"])
+    assert (found[list(TRUTH[kind])] >= 20).all(), found
+    assert (found.drop(list(TRUTH[kind])) <= 5).all(), found
 
 
 def test_what_the_class_alone_decides_is_no_answer():
     """A corruption drives the predictions into class 0, and maps of class 1 move more: nothing else."""
-    run = evidence(world(through_class, pull=1.0, seed=1))
+    run = evidence(world(through_class, pull=1.0, seed=2))
     tests = analysis.tests(run)
-    assert set(analysis.answers(tests)["verdict"]) <= {"no", "not shown"}
-    for kind, chance in (("per image", 0), ("flipped, severity 5", 0.5)):
-        row = kinds(tests).loc[kind]
-        assert row["low"] < chance < row["high"] and row["p"] > 0.05, kind
-        assert row["across_classes"] > chance + 0.1  # the figure that would have fooled
-    assert not (analysis.added(run)["gain_low"] > 0).any()
+    assert set(analysis.answers(tests)["verdict"]) == {"undecided"}
+    row = kinds(tests).loc["per image"]
+    assert row["low"] < 0 < row["high"] and row["p"] > 0.05
+    assert row["across_classes"] > 0.1  # the figure that would have fooled
+    assert not (analysis.added(run)["low"] > 0).any()
 
 
-def test_a_link_beyond_the_class_is_still_found():
-    tables = world(
-        lambda rng, c, s, harm, first: 0.1 * harm + through_class(rng, c, s, harm, first), pull=0.5
-    )
-    verdicts = analysis.answers(analysis.tests(evidence(tables)))["verdict"].tolist()
-    assert verdicts.count("yes") >= 2 and verdicts[1] != "not shown"
-
-
-def test_degenerate_maps_counted_either_way_change_the_answer_or_do_not():
+def test_a_degenerate_map_is_the_largest_drift_and_no_missing_value():
     predictions, drift, distances = world(strong, images=60)
     few = dict(resamples=60, permutations=200)
     assert analysis.sensitivity(evidence((predictions, drift, distances), **few)).empty
     lost = (drift["severity"] == 5) & ~drift["preserved"] & (np.arange(len(drift)) % 3 > 0)
     gone = drift.assign(degenerate=lost, rmse=drift["rmse"].mask(lost))
     run = evidence((predictions, gone, distances), **few)
+    row = analysis.failures_at(analysis.failure(run), 5).query("signal == 'drift'").iloc[0]
+    assert row["cases"] == 300 and row["vanished"] == lost.sum() == row["vanished_events"]
+    flat = analysis.failures_at(analysis.failure(run), 5).query("signal == 'vanished'").iloc[0]
+    assert 0.7 < flat["auroc"] < row["auroc"]
     found = analysis.sensitivity(run)
-    warned = found[found["kind"] == "flipped, severity 5"].set_index("counted_as")["verdict"]
-    assert warned["the largest drift"] == "yes" and warned["the smallest drift"] == "the other way round"
+    assert set(found["counted_as"]) == {"counted as no drift", "left out"}
     quoted = analysis.declared(run).set_index("name")["value"]
-    assert quoted["declared lost"] == lost.sum() == quoted["declared lost flips"]
-    assert quoted["declared layer"] == "deep" and quoted["declared per image verdict"] == "yes"
+    assert quoted["declared vanished"] == lost.sum() == quoted["declared vanished flips"]
+    never = drift.assign(degenerate=True, rmse=np.nan)
+    none = analysis.failure(evidence((predictions, never, distances), **few)).query("signal == 'drift'")
+    assert none["auroc"].isna().all()  # a layer without any map has none to speak of
+
+
+def test_images_of_a_group_count_once():
+    """Four copies of each image, of one group, give the intervals of one; their p is of groups, too."""
+    tables = world(strong, images=40, severities=(4, 5))
+    copies = [[t.assign(group=t["image"], image=4 * t["image"] + k) for k in range(4)] for t in tables]
+    four = list(map(pd.concat, copies))
+    one, many = (evidence(t, 60, 100) for t in (tables, four))
+    for table, columns in ((analysis.failure, ["auroc", "gain_low", "gain_high"]), (analysis.beside, AHEAD)):
+        found, expected = (table(run)[columns].to_numpy(float) for run in (many, one))
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+    np.testing.assert_allclose(*(analysis.mean_drift(t[1])["low"] for t in (four, tables)), rtol=1e-5)
+    assert (analysis.added(many)["cases"] == 4 * analysis.added(one)["cases"]).all()
+    assert len(np.unique(many.unit)) == 40 and many.orders is None
 
 
 def test_the_declared_tests_of_one_map_are_those_of_the_whole_run():
@@ -104,7 +115,8 @@ def test_drift_beside_what_needs_no_map():
     same = ["auroc", "low", "high"]
     pd.testing.assert_frame_equal(found[same], at.loc[found.index, same])
     gain = at.loc[("flipped", "drift"), ["gain", "gain_low", "gain_high"]].astype(float)
-    assert found.loc[("flipped", "low confidence"), AHEAD].tolist() == pytest.approx(gain.tolist())
+    assert found.loc[("flipped", "clean class"), AHEAD].tolist() == pytest.approx(gain.tolist())
+    assert set(found["league"]) == {analysis.WITH, analysis.WITHOUT}
     none = analysis.beside(evidence((predictions.assign(predicted=0), drift, distances), **few))
     assert none.loc[none["event"] == "flipped", "auroc"].isna().all()
 
@@ -120,7 +132,7 @@ def test_holm_by_hand():
 def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(runs):
     tests = analysis.tests(runs["strong"])
     mine = tests[tests["family"] == "declared"]
-    assert set(mine["kind"]) == {"within severity", "per image", "flipped, severity 5"}
+    assert set(mine["kind"]) == {"partial", "per image, partial", "added, drift"}
     assert set(mine["corruption"]) == {"all"}
     assert mine["p_adjusted"].to_numpy() == pytest.approx(analysis.holm(mine["p"]))
     rest = tests[(tests["family"] == "exploration") & tests["p"].notna() & (tests["kind"] != "pooled")]
@@ -132,15 +144,18 @@ def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(
     ("value", "low", "high", "p", "verdict"),
     [
         (0.5, 0.3, 0.7, 0.01, "yes"),
-        (0.5, 0.3, 0.7, 0.06, "not shown"),
-        (0.5, -0.1, 0.9, 0.01, "not shown"),
+        (0.5, 0.3, 0.7, 0.06, "undecided"),
+        (0.5, -0.1, 0.9, 0.01, "undecided"),
+        (0.5, np.nan, np.nan, 0.01, "yes"),
+        (-0.5, np.nan, np.nan, 0.01, "the other way round"),
+        (0.5, np.nan, np.nan, 0.2, "undecided"),
         (-0.5, -0.7, -0.3, 0.01, "the other way round"),
-        (0.02, -0.05, 0.09, 0.6, "no"),
+        (0.02, -0.05, 0.09, 0.6, "undecided"),
         (np.nan, np.nan, np.nan, np.nan, "not defined"),
     ],
 )
 def test_verdicts(value, low, high, p, verdict):
-    assert Finding(value, low, high, p).verdict(chance=0, small=SMALL["correlation"]) == verdict
+    assert Finding(value, low, high, p).verdict() == verdict
 
 
 def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_where_there_is():
@@ -150,9 +165,9 @@ def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_wher
     for _ in range(200):  # conditions of an image depend on each other
         a, b = (rng.normal(size=(5, 40)) + 2 * rng.normal(size=40) for _ in range(2))
         a = a - a.mean(1, keepdims=True)
-        p.append(exchange_p(a[None], b, orders)[0])
+        p.append(two_sided(exchanged(a, b, orders)))
     assert kstest(p, "uniform").pvalue > 0.01
-    assert exchange_p(a[None], a, orders) == pytest.approx(1 / 301)
+    assert two_sided(exchanged(a, a, orders)) == pytest.approx(1 / 301)
 
 
 def test_the_exchange_holds_its_level_where_class_decides_drift_and_failure():
@@ -160,9 +175,9 @@ def test_the_exchange_holds_its_level_where_class_decides_drift_and_failure():
     for seed in range(60):
         rng = np.random.default_rng(seed)
         group = (rng.random(60) < 0.4).astype(int)
-        a = centred_ranks((group + rng.normal(size=(1, 4, 60))), group)
+        a = centred_ranks(group + rng.normal(size=(4, 60)), group)
         b = (rng.random((4, 60)) < np.where(group, 0.8, 0.2)).astype(float)
-        p.append(exchange_p(a, b, image_orders(group, 200))[0])
+        p.append(two_sided(exchanged(a, b, image_orders(group, 200))))
     assert kstest(p, "uniform").pvalue > 0.01
 
 
@@ -176,7 +191,7 @@ def test_margin_drop_by_hand():
         (0, "fog", 2, 0, 0.5, 0.1, 0.4),
     ]
     predictions = pd.DataFrame(rows, columns=[*KEYS, "predicted", "p_a", "p_b", "p_c"]).assign(label=0)
-    drift = predictions[predictions["severity"] > 0].assign(**HEAD, degenerate=False, rmse=0.1)
+    drift = predictions[predictions["severity"] > 0].assign(**HEAD, **STILL, degenerate=False, rmse=0.1)
     found = analysis.moved_and_fell(Evidence(predictions, drift, drift))
     clean = np.log(0.7 / 0.2)
     assert found["drop"].tolist() == pytest.approx([clean - np.log(0.3 / 0.6), clean - np.log(0.5 / 0.4)])
@@ -186,19 +201,23 @@ def test_margin_drop_by_hand():
     assert found["drop"].tolist() == pytest.approx([odds[0] - odds[1], odds[0] - odds[2]])
 
 
-def test_per_image_is_the_mean_of_spearmans_correlations_and_partial_takes_the_picture_out():
+def test_per_image_is_the_mean_of_spearmans_correlations_and_partial_takes_the_logit_out():
     predictions, drift, distances = world(strong, images=40)
     run = evidence((predictions, drift, distances), 50, 50)
     rows = kinds(analysis.per_image(run))
     both = analysis.moved_and_fell(run).merge(distances.rename(columns={"rmse": "away"}), on=KEYS)
     both = both.merge(predictions[predictions["severity"] == 0][["image", "predicted"]], on="image")
+    both = both.merge(drift.drop(columns=["rmse", "label"]), on=KEYS)
+    both["fall"] = both["logit_clean"] - both["logit"]
+    both["lost"] = (both["amount_clean"] - both["amount"]) / (both["amount_clean"] + both["amount"])
     plain, partial, sizes = [], [], []
     for _, group in both.groupby(["corruption", "severity", "predicted"]):
         sizes.append(len(group))
-        x, y, z = (group[c] for c in ("rmse", "drop", "away"))
-        xy, xz, yz = spearmanr(x, y)[0], spearmanr(x, z)[0], spearmanr(y, z)[0]
-        plain.append(xy)
-        partial.append((xy - xz * yz) / np.sqrt((1 - xz**2) * (1 - yz**2)))
+        x, y, *held = (rankdata(group[c]) for c in ("rmse", "drop", "away", "logit", "fall", "lost"))
+        plain.append(spearmanr(x, y)[0])
+        held = np.stack([np.ones(len(group)), *held], 1)
+        left = [v - held @ np.linalg.lstsq(held, v)[0] for v in (x, y)]
+        partial.append(np.corrcoef(left)[0, 1])
     assert rows.loc["per image", "value"] == pytest.approx(np.average(plain, weights=sizes))
     assert rows.loc["per image, partial", "value"] == pytest.approx(np.average(partial, weights=sizes))
     parts = [spearmanr(g["rmse"], g["drop"])[0] for _, g in both.groupby(["corruption", "severity"])]
@@ -216,11 +235,8 @@ def test_all_predictions_right_and_kept():
     run = evidence((predictions, drift.assign(preserved=True), distances), 10, 10)
     failure = analysis.failure(run)
     assert failure.loc[failure["event"] == "flipped", "auroc"].isna().all()
-    assert analysis.warnings_of_maps(failure, 5)["p_adjusted"].isna().all()
     assert "not defined" in set(analysis.answers(analysis.tests(run))["verdict"])
-    assert analysis.added(run)["gain"].isna().any()
-    assert (analysis.risk(run)[1]["wrong"] == 0).all()
-    assert analysis.roc(run).empty and "signal" in analysis.roc(run)  # figures group by it
+    assert analysis.added(run)["value"].isna().any()
 
 
 def test_one_class_only_and_maps_all_degenerate():
@@ -231,10 +247,8 @@ def test_one_class_only_and_maps_all_degenerate():
     links, failure, added = analysis.association(flat), analysis.failure(flat), analysis.added(flat)
     assert links["value"].isna().all() and (links["conditions"] == 0).all()
     assert failure["auroc"].isna().all() and (failure["cases"] == 0).all()
-    assert added["gain"].isna().all() and (added["cases"] == 0).all()
+    assert added["value"].isna().all() and (added["cases"] == 0).all()
     assert set(analysis.answers(analysis.tests(flat))["verdict"]) == {"not defined"}
-    curves, areas = analysis.risk(flat)
-    assert curves.empty and areas.empty and "signal" in curves
     mean = analysis.mean_drift(flat.drift)
     assert len(mean) == 25 and mean["value"].isna().all() and (mean["degenerate"] == 1).all()
 

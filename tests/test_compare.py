@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import friedmanchisquare, rankdata
+from worlds import STILL
 
 from medrob import analysis
 from medrob.analysis import Evidence
@@ -26,7 +27,7 @@ def run(hurt=0.5, move=0.1, seed=0, conditions=CONDITIONS, method="gradcam", lab
         predictions.append(known.assign(predicted=(p > 0.5).astype(int), p_a=1 - p, p_b=p))
         if s:
             at = known.assign(method=method, layer="deep", degenerate=False, preserved=True)
-            drift.append(at.assign(rmse=move * s + rng.normal(0, 0.01, 40)))
+            drift.append(at.assign(**STILL, rmse=move * s + rng.normal(0, 0.01, 40)))
     predictions, drift = (pd.concat(parts, ignore_index=True) for parts in (predictions, drift))
     return Evidence(predictions, drift, predictions.assign(rmse=1.0), resamples=100)
 

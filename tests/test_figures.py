@@ -260,11 +260,11 @@ def test_drift_by_layer_tells_how_many_images_count_and_where_maps_are_missing()
 @pytest.fixture(scope="module")
 def failure():
     signals = [("drift", "gradcam", layer) for layer in LAYERS]
-    signals += [(s, "", "") for s in ("low confidence", "entropy", "image rmse")]
-    numbers = (0.7, 0.6, 0.8, 0.1, 0.0, 0.2, 10, 55, 2, 5)
+    signals += [(s, "", "") for s in ("low confidence", "entropy", "image rmse", "clean class")]
+    numbers = (0.7, 0.6, 0.8, 0.1, 0.0, 0.2, 12, 60)
     rows = [(s, "flipped", *signal, *numbers) for s in range(1, 6) for signal in signals]
     columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high"]
-    columns += ["gain", "gain_low", "gain_high", "events", "cases", "lost_events", "lost"]
+    columns += ["gain", "gain_low", "gain_high", "events", "cases"]
     return pd.DataFrame(rows, columns=columns)
 
 
@@ -284,14 +284,14 @@ def tests_of():
     keys = [["gradcam"], LAYERS, ("pooled", "within severity", "partial")]
     association = pd.MultiIndex.from_product(keys, names=["method", "layer", "kind"]).to_frame(index=False)
     association = association.assign(value=0.5, low=0.1, high=0.8)
-    kinds = {"within severity": 0.6, "per image": 0.2, "flipped, severity 5": 0.7}
+    kinds = {"partial": 0.6, "per image, partial": 0.2, "added, drift": 0.17}
     rows = [("gradcam", "layer4.0", k, v, v - 0.1, v + 0.1, 0.01, 0.03) for k, v in kinds.items()]
     columns = ["method", "layer", "kind", "value", "low", "high", "p", "p_adjusted"]
-    more = association[(association["kind"] != "within severity") | (association["layer"] != "layer4.0")]
-    beyond = pd.DataFrame([("gradcam", "layer4.0", analysis.PER_IMAGE_PARTIAL, 0.2, 0.1, 0.3)])
-    beyond = beyond.set_axis(columns[:6], axis=1)
+    more = association[(association["kind"] != "partial") | (association["layer"] != "layer4.0")]
+    plain = pd.DataFrame([("gradcam", "layer4.0", analysis.PER_IMAGE, 0.2, 0.1, 0.3)])
+    plain = plain.set_axis(columns[:6], axis=1)
     declared = pd.DataFrame(rows, columns=columns).assign(family="declared", correction="Holm")
-    tests = pd.concat([more, beyond, declared], ignore_index=True)
+    tests = pd.concat([more, plain, declared], ignore_index=True)
     return tests.assign(corruption="all", across_classes=np.nan)
 
 
@@ -386,16 +386,17 @@ def test_strata_without_a_flip_say_so():
     assert words_in(figures.strata_bars(lost, layer="layer4.1")) == ["every map of layer4.1 is degenerate"]
 
 
-def test_warnings_and_summary_use_every_panel(scores, mean, tests_of, failure):
-    figure = figures.warnings(failure, severity=5)
-    assert titles(figure) == ["(a) 12 of 60 predictions flipped", "(b) on the same pictures"]
+def test_failures_and_summary_use_every_panel(scores, mean, tests_of, failure):
+    figure = figures.failures(failure, severity=5, event="flipped")
+    assert titles(figure) == ["(a) 12 of 60 flipped", "(b) on the same pictures: all"]
+    assert legend_texts(figure)[1:] == ["clean class", "low confidence", "image RMSE", "chance"]
     figure = summarised(scores, mean, tests_of, failure)
     panels = drawn(figure)
     assert len(panels) == 6
     assert [text.get_text() for text in panels[-1].texts] == [
         "between conditions: yes, Holm p = .030",
         "image by image: yes, Holm p = .030",
-        "warning of a flip: yes, Holm p = .030",
+        "wrong predictions: yes, Holm p = .030",
     ]
     no_text_on_text(figure)
     renderer = figure.canvas.get_renderer()
@@ -423,7 +424,7 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     assert [text.get_text()[:11] for text in figure.axes[3].texts] == ["not defined"]
     assert "image by image: not defined" in texts
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
-    assert "nothing to detect" in words_in(figures.warnings(none, severity=5))[0]
+    assert "nothing to detect" in words_in(figures.failures(none, severity=5, event="flipped"))[0]
 
 
 def test_image_scatter_fits_the_line_of_least_squares(points):
@@ -472,22 +473,21 @@ def test_images_without_a_usable_map_are_said_in_words(points, scores):
         assert words_in(figure) == ["no picture has a usable map"]
 
 
-def test_failure_curves_and_their_absence():
-    x = np.linspace(0, 1, 5)
-    curve = pd.DataFrame({"x": x, "y": x, "low": x - 0.1, "high": x + 0.1})
-    parts = [curve.assign(signal=s, event="flipped") for s in ("drift", "entropy")]
-    roc = pd.concat(parts).rename(columns={"x": "alarms", "y": "found"})
-    parts.append(curve.assign(signal="best possible"))
-    risk = pd.concat(parts).rename(columns={"x": "coverage", "y": "risk"})
-    figure = figures.failure_curves(roc, risk)
-    assert titles(figure) == ["(a) prediction flipped", "(b) setting pictures aside"]
-    assert legend_texts(figure) == ["drift", "entropy", "best possible"]
-    words = words_in(figures.failure_curves(roc.iloc[:0], risk.iloc[:0]))
-    assert "none or all flipped" in words[0] and "not one label an image" in words[1]
+def test_signals_of_each_event_and_what_has_to_be_known():
+    leagues = {"entropy": analysis.WITHOUT, "clean class": analysis.WITH, "drift": analysis.WITH}
+    rows = [(event, *row, 0.7, 0.6, 0.8) for event in ("flipped", "wrong") for row in leagues.items()]
+    table = pd.DataFrame(rows, columns=["event", "signal", "league", "auroc", "low", "high"])
+    figure = figures.signals(table)
+    assert titles(figure) == ["(a) prediction flipped", "(b) prediction wrong"]
+    assert legend_texts(figure) == [analysis.WITHOUT, analysis.WITH]
+    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(leagues)
+    assert "nothing to detect" in words_in(figures.signals(table.assign(auroc=np.nan)))[0]
 
 
 def test_the_answers_of_runs():
-    verdicts = dict(zip([question.name for question in QUESTIONS], ("yes", "no", "not defined"), strict=True))
+    verdicts = dict(
+        zip([question.name for question in QUESTIONS], ("yes", "undecided", "not defined"), strict=True)
+    )
     rows = pd.DataFrame([(run, *v) for run in ("plain", "robust") for v in verdicts.items()])
     rows = rows.set_axis(["run", "name", "verdict"], axis=1).assign(method="gradcam", layer="layer4.1")
     known = rows["verdict"] != "not defined"
@@ -495,7 +495,7 @@ def test_the_answers_of_runs():
     figure = figures.answers_compared(rows.assign(**numbers))
     points = [[line for line in ax.lines if line.get_marker() == "o"] for ax in figure.axes]
     faces = [[line.get_markerfacecolor() for line in lines] for lines in points]
-    assert faces == [["0.1"] * 2, ["0.65"] * 2, []]
+    assert faces == [["0.1"] * 2, ["white"] * 2, []]
     assert words_in(figure) == ["not defined"] * 2
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["plain", "robust"]
     assert "(plain, robust: Grad-CAM at layer4.1)" in caption(figure, "05_answers")
@@ -541,7 +541,7 @@ def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests
     failed = [("gradcam", "layer4.0")]
     figure = summarised(scores, mean, tests_of, failure, failed)
     assert [ax.get_ylabel() for ax in figure.axes][1] == "RMSE of maps\nGrad-CAM†, layer4.0"
-    warned = figures.warnings(failure, severity=5, failed=failed)
+    warned = figures.failures(failure, severity=5, event="flipped", failed=failed)
     assert legend_texts(warned)[0] == "Grad-CAM†"
     marked = figures.drift_by_layer(mean[mean["severity"] == 5], note="", failed=failed)
     assert titles(marked) == ["Grad-CAM†", "LayerCAM"]

@@ -1,25 +1,22 @@
 """How well a signal finds failures, against scikit-learn and by hand."""
 
-from itertools import combinations
+from itertools import combinations, product
 
 import numpy as np
-import pandas as pd
 import pytest
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import average_precision_score, roc_auc_score
-from worlds import HEAD
 
-from medrob import analysis
-from medrob.analysis import Evidence
 from medrob.analysis.evidence import doubts
 from medrob.analysis.statistics import (
     auroc_interval,
     detect,
+    flipped,
     precision_interval,
     random_precision,
-    roc_within,
+    two_sided,
 )
-from medrob.analysis.warning import COVERAGES, logistic
+from medrob.analysis.warning import logistic
 
 
 def strata(seed=0, digits=8):
@@ -77,14 +74,6 @@ def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     assert auroc_interval(spread, 4, 40) == pytest.approx((0.61, 0.99))
 
 
-def test_the_area_below_the_curve_is_the_auroc():
-    signal, happened, weights, group = strata()
-    curves = roc_within(signal, happened, weights, group, np.linspace(0, 1, 20001))
-    area = np.trapezoid(curves, np.linspace(0, 1, 20001), axis=1)
-    assert area == pytest.approx(detect(signal, happened, weights, group)[0], abs=2e-3)
-    assert (curves[:, -1] == pytest.approx(1)) and (np.diff(curves, axis=1) >= -1e-9).all()
-
-
 def test_nothing_to_detect_is_nan():
     signal, happened, weights, group = strata()
     alone = np.broadcast_to(group == 0, happened.shape)  # all images of one class: nothing within a class
@@ -103,7 +92,10 @@ def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies
     wide = np.concatenate([x, 1000.0 * np.eye(6)[stratum]], 1)[kept]
     model = LogisticRegression(C=1, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
     expected = model.fit(wide, y[kept]).coef_[0, :3]
-    assert logistic(x, y, stratum) == pytest.approx(expected, abs=1e-4)
+    found = logistic(x, y, stratum)
+    assert found.slopes == pytest.approx(expected, abs=1e-4)
+    assert found.q[kept] == pytest.approx(model.predict_proba(wide)[:, 1], abs=1e-3)
+    assert (found.q[~kept] == 1).all()
     assert logistic(x, stratum > 2, stratum) is None
 
 
@@ -118,35 +110,9 @@ def test_of_two_classes_confidence_margin_and_entropy_order_alike_though_saved_a
     assert entropy == pytest.approx(-(p * np.log(p)).sum(1))
 
 
-# Setting pictures aside
-
-
-def four(drift=(0.1, 0.2, 0.3, 0.4), wrong=(0, 0, 1, 1)):
-    """Four images under one corruption, of which some are wrong, with the drift given."""
-    known = pd.DataFrame({"image": range(4), "corruption": "fog", "severity": 1, "label": 0})
-    predicted = np.array(wrong)
-    p = np.where(predicted, 0.3, 0.7) - np.arange(4) / 100
-    clean = known.assign(corruption="clean", severity=0, predicted=0, p_a=0.9, p_b=0.1)
-    predictions = pd.concat([clean, known.assign(predicted=predicted, p_a=p, p_b=1 - p)], ignore_index=True)
-    moved = known.assign(**HEAD, preserved=predicted == 0, degenerate=np.isnan(drift), rmse=drift)
-    return predictions, moved, known.assign(rmse=[1.0, 2.0, 3.0, 4.0])
-
-
-def test_risk_and_its_area_by_hand():
-    curve, areas = analysis.risk(Evidence(*four(), resamples=20))
-    drift = curve[curve["signal"] == "drift"].set_index("coverage")["risk"]
-    assert list(drift.index) == pytest.approx(list(COVERAGES))
-    assert drift.loc[[0.25, 0.5, 0.75, 1.0]].tolist() == pytest.approx([0, 0, 1 / 3, 1 / 2])
-    areas = areas.set_index("signal")
-    assert areas.loc["drift", "area"] == pytest.approx((0 + 0 + 1 / 3 + 1 / 2) / 4)
-    assert areas.loc["best possible", "area"] == areas.loc["drift", "area"]
-    assert areas.loc["drift", "wrong"] == 0.5 and areas.loc["drift", "cases"] == 4
-    worst = analysis.risk(Evidence(*four(drift=(0.4, 0.3, 0.2, 0.1)), resamples=20))[1].set_index("signal")
-    assert worst.loc["drift", "area"] == pytest.approx((1 + 1 + 2 / 3 + 1 / 2) / 4)
-    flat = analysis.risk(Evidence(*four(drift=(0.2, 0.2, 0.2, 0.2)), resamples=20))[1].set_index("signal")
-    assert flat.loc["drift", "area"] == pytest.approx(0.5)  # ties come evenly
-
-
-def test_pictures_without_a_map_are_left_out_for_every_signal():
-    _, areas = analysis.risk(Evidence(*four(drift=(0.1, 0.2, 0.3, np.nan)), resamples=20))
-    assert (areas["cases"] == 3).all() and areas["wrong"].tolist() == pytest.approx([1 / 3] * len(areas))
+def test_units_change_their_sign_together():
+    """Of three units with the scores 3, -1 and 1, two of the eight signs give a sum of 5 or -5, two 3."""
+    signs = np.array(list(product((1, -1), repeat=3)))
+    sums = flipped(np.array([1.0, 2.0, -1.0, 1.0]), np.array([0, 0, 1, 2]), signs)
+    assert sorted(np.abs(sums)) == [1, 1, 3, 3, 3, 3, 5, 5] and sums[0] == 3
+    assert two_sided(sums) == 6 / 8

@@ -5,6 +5,8 @@ import pandas as pd
 
 CORRUPTIONS, SEVERITIES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5)
 KEYS = ["image", "corruption", "severity"]
+# What a drift made by hand says of logits and energy, where these are not asked about.
+STILL = dict(logit=0.0, logit_clean=0.0, amount=1.0, amount_clean=1.0)
 HEAD = dict(method="gradcam", layer="deep")
 
 
@@ -21,21 +23,25 @@ def world(
     """
     rng = np.random.default_rng(seed)
     label, skill = np.arange(images) % 2, rng.normal(1.5, 0.7, images)
-    predictions, drift, distances = [], [], []
+    predictions, drift, distances, first, clean = [], [], [], None, None
     for c, s in [(0, 0), *((c, s) for c in range(len(corruptions)) for s in severities)]:
         harm = s * (1 + c) * rng.gamma(4, 0.03, images)
         logits = rng.normal(0, 0.1, (images, 2))
         logits[np.arange(images), label] += skill - harm
         logits[:, 0] += pull * s * (1 + c) * 0.12
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
+        first = first if s else p.argmax(1)
+        z = logits[np.arange(images), first]
+        energy = np.maximum(z + 1, 0)  # at the last block the energy is the logit, less its bias
+        clean = clean if s else energy
         known = pd.DataFrame(
             {"image": np.arange(images), "corruption": "clean", "severity": s, "label": label}
         )
         known["corruption"] = corruptions[c] if s else "clean"
         predictions.append(known.assign(predicted=p.argmax(1), p_0=p[:, 0], p_1=p[:, 1]))
         distances.append(known[KEYS].assign(rmse=8.0 * s + rng.normal(0, 1, images)))
-        first = predictions[0]["predicted"].to_numpy()
         known = known.assign(preserved=p.argmax(1) == first, degenerate=False)
+        known = known.assign(logit=z, logit_clean=clean - 1, amount=energy, amount_clean=clean)
         for method, layer in [(m, k) for m in methods for k in layers] if s else []:
             moved = np.clip(drift_of(rng, c, s, harm, first), 0, 1)
             drift.append(known.assign(method=method, layer=layer, rmse=moved))
@@ -63,3 +69,60 @@ def through_class(rng, c, s, harm, first):
 
 
 WORLDS = {"strong": strong, "severity": severity, "none": none}
+
+
+# Worlds with the right answer: what the declared tests may find in each, besides nothing.
+TRUTH: dict[str, set[str]] = {
+    "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
+    "extra": {"per image", "beyond scores"},
+}  # fmt: skip
+
+
+def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3, 5)):
+    """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
+
+    "severity", "class", "identity": drift follows from that alone, the last from the logit. "patients": 4
+    images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where the logit is
+    low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows the latter.
+    """
+    rng = np.random.default_rng(seed)
+    patient = np.arange(images) // (4 if kind == "patients" else 1)
+    hidden, alike, moves = (rng.normal(size=patient.max() + 1)[patient] for _ in range(3))
+    label = (rng.random(patient.max() + 1) < 0.5)[patient].astype(int)
+    toughness = 0.5 + rng.random(len(corruptions))
+    grid = [("clean", 0), *((c, s) for c in corruptions for s in severities)]
+    shape = len(grid), images
+    level = np.array([s for _, s in grid])[:, None]
+    which = np.array([corruptions.index(c) if s else 0 for c, s in grid])[:, None]
+    seen = np.where(rng.random(images) < 0.8 - 0.25 * (kind == "extra") * hidden, label, 1 - label)
+    skill = rng.normal(1.5, 0.7, images)
+    strength = (0.1 if kind == "extra" else 0.3) * toughness
+    harm = level * strength[which] * np.exp(0.4 * alike + 0.4 * rng.normal(size=shape))
+    rise = rng.normal(0, 0.3, shape) + (0.3 * hidden * (level > 0) if kind == "extra" else 0)
+    rival = rise + (kind == "class") * 0.3 * level * (seen == 1)
+    own = skill - harm + rng.normal(0, 0.3, shape)
+    first = np.where(own[0] > rival[0], seen, 1 - seen)
+    z = np.where(np.arange(2)[:, None, None] == seen, own, rival)
+    p = np.exp(z) / np.exp(z).sum(0)
+    logit = np.where(first == 1, z[1], z[0])
+    effect = rng.normal(0, 0.05, len(corruptions))[which]
+    moved = 0.3 + effect + rng.normal(0, 0.05, shape)
+    moved = moved + {
+        "severity": 0.05 * level, "class": 0.1 * (first == 1), "patients": 0.05 * moves,
+        "identity": 0.2 / (1 + np.exp(logit)), "extra": 0.08 * hidden,
+    }.get(kind, 0)  # fmt: skip
+    energy = np.maximum(logit + 1, 0)
+    gone = (energy == 0) & (kind == "vanished")
+    table = pd.DataFrame([(i, *c) for c in grid for i in range(images)], columns=KEYS)
+    table = table.assign(group=np.tile(patient, len(grid))) if kind == "patients" else table
+
+    def with_columns(**columns):
+        return table.assign(**{k: np.broadcast_to(v, shape).ravel() for k, v in columns.items()})
+
+    predictions = with_columns(label=label, predicted=p.argmax(0), p_0=p[0], p_1=p[1])
+    drift = with_columns(
+        rmse=np.where(gone, np.nan, moved), degenerate=gone, preserved=p.argmax(0) == first, logit=logit,
+        logit_clean=logit[0], amount=energy, amount_clean=energy[0],
+    ).assign(**HEAD)  # fmt: skip
+    distances = with_columns(rmse=8.0 * level + rng.normal(0, 1, shape))
+    return predictions, drift[drift["severity"] > 0].reset_index(drop=True), distances

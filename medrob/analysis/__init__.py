@@ -6,7 +6,7 @@
 # isort: off
 # fmt: off
 from medrob.analysis.alarm import MAP_SIGNAL, alarms
-from medrob.analysis.evidence import DOUBT, Evidence
+from medrob.analysis.evidence import DOUBT, DRIFT, SIGNALS, WITH, WITHOUT, Evidence
 from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, twins
 from medrob.analysis.links import PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, moved_and_fell, per_image
 from medrob.analysis.means import (
@@ -18,8 +18,6 @@ from medrob.analysis.questions import (
 )
 from medrob.analysis.runs import INDEPENDENT, OVERALL, agreement, compare_runs, ranks, repetitions
 from medrob.analysis.statistics import (
-    HOLM, LEVEL, NO, OPEN, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm,
+    HOLM, LEVEL, OPEN, OPPOSITE, UNDEFINED, YES, Finding, holm,
 )
-from medrob.analysis.warning import (
-    AHEAD, BEST, FOLDS, added, beside, failure, flip, risk, roc, warnings_at, warnings_of_maps,
-)
+from medrob.analysis.warning import AHEAD, BEYOND, FOLDS, WRONG, added, beside, failure, failures_at

@@ -13,7 +13,7 @@ from medrob.analysis.evidence import doubts
 from medrob.analysis.layout import CONDITION, ends, estimate
 from medrob.check import require
 from medrob.corruptions import CLEAN
-from medrob.evaluation import class_names, resampled
+from medrob.evaluation import class_names, drawn
 
 MAP_SIGNAL = "unsteady map"
 ENSEMBLE = "ensemble of seeds"
@@ -40,19 +40,19 @@ def alarms(
     Returns:
         A row per pictures ("clean", "corrupted", "all"), signal and metric (of `curves`): value, low, high;
         ahead, ahead_low, ahead_high: how much better the map's signal is than this one, paired on the same
-        resamples of whole images; errors and cases, counted; passes
+        resamples of whole images, or their groups; errors and cases, counted; passes
         that a map costs. Empty if an image has several labels.
     """
     if "label" not in predictions:
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
     table = signals_of(predictions, alarm, others)
-    names = [name for name in table if name not in ("image", *CONDITION, "wrong")]
+    names = [name for name in table if name not in ("image", *CONDITION, "wrong", "group")]
     clean = table["corruption"] == CLEAN[0]
     rows = []
     for pictures, use in {"clean": clean, "corrupted": ~clean, "all": clean | ~clean}.items():
         part = table[use].sort_values(["image", *CONDITION])
         _, image = np.unique(part["image"], return_inverse=True)
-        w = resampled(image.max() + 1, resamples)[:, image]
+        w = drawn(part.drop_duplicates("image"), resamples)[:, image]
         wrong = part["wrong"].to_numpy()
         found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
         for name, values in found.items():
@@ -81,7 +81,7 @@ def signals_of(
         mean = np.mean([p, *all_p], axis=0)
         doubt[ENSEMBLE] = 1 - mean[np.arange(len(mean)), chosen]
     kept = table[[*keys, *SIGNALS.values()]].dropna(axis=1, how="all")
-    return kept.assign(**doubt, wrong=table["predicted"] != table["label"])
+    return kept.assign(**doubt, **table.filter(["group"]), wrong=table["predicted"] != table["label"])
 
 
 def curves(signal: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -1,19 +1,37 @@
 """What every question is asked of: the tables of a run, laid out once as arrays."""
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid
-from medrob.analysis.statistics import image_orders
+from medrob.analysis.layout import CONDITION, MAP, Cube, cubes, distinct, headline, laid
+from medrob.analysis.statistics import exchanged, flipped, image_orders
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation import class_names, resampled
+from medrob.evaluation import class_names, drawn, resampled, units
 
-SIGNALS = ("low confidence", "entropy", "small margin", "image rmse")
-DOUBT = SIGNALS[0]  # the standard to beat
+WITHOUT, WITH = "without the clean picture", "with the clean picture"
+DOUBT, CLEAN_CLASS, DRIFT = "low confidence", "clean class", "drift"
+LARGEST = 1.0  # the RMSE of two min-max maps can be no larger
+Key = tuple[str, str]  # method, layer
+
+
+@dataclass(frozen=True)
+class Signal:
+    """What may tell of a failure: of (evidence, map) -> (conditions, images), high where one is to be feared.
+
+    league: what has to be known for it. What a signal adds is measured against all others of its league; who
+    has the clean picture has the corrupted one, too. of_map: it is of a map, so that each map has its own.
+    """
+
+    league: str
+    of: Callable[["Evidence", Key], np.ndarray]
+    of_map: bool = False
+
+
 TINY = float(np.finfo(np.float32).tiny)  # a probability of 0 is one that float32 cannot hold
 
 
@@ -25,17 +43,23 @@ class Evidence:
     conditions, ...). A ValueError names a column, a condition or an image that a table lacks.
 
     Attributes:
-        resamples: of the images, for intervals; of AUROCs at most 500, of ROC curves 200.
-        permutations: exchanges of images or corruptions, for p. orders: those of images.
+        resamples: of the images, for intervals; of AUROCs at most 500.
+        permutations: exchanges of images or corruptions, for p.
+        counted_as: the drift of a degenerate map. It is no missing value: such maps come where predictions
+            fail, and without them another question is answered. It is the largest that there is, as for
+            nothing left of the map no place is right; NaN leaves it out. A map that is never usable has none.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
         layers: all of the declared method, shallow to deep.
-        moved: the drift of every map that repeats no other one: one map is one piece of evidence.
+        moved: the drift of every map that repeats no other one: one map is one piece of evidence. vanished: 1
+            where it is degenerate. amount: its energy, the sum of the raw map after the ReLU; lost: that of
+            the clean one less it, over the sum of both, 1 where all is gone, 0 where there was nothing.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
         truth: all images and their labels, to tell data sets apart.
         group: the class predicted for each clean image, the stratum beside the condition.
-        picture: RMSE of the image. margin_drop: see `_margins`. events: "flipped" and, where there is one
-            label an image, "wrong". signals: the warnings that need no map. declared_signals: these and the
-            declared "drift", where that map is not degenerate. All (conditions, images).
+        unit: what each image is drawn and exchanged with: its patient or group, or itself.
+        picture: RMSE of the image. own: probability of the class predicted when clean, clean first. logit: of
+            the class explained, and how much of it is lost against clean. margin_drop: see `_margins`.
+            events: "flipped" and, where there is one label an image, "wrong". All (conditions, images).
         weights: how often each image stands in each resample, the first as is: (images, 1 + resamples).
     """
 
@@ -44,9 +68,12 @@ class Evidence:
     distances: pd.DataFrame
     resamples: int = 2000
     permutations: int = 2000
+    counted_as: float = LARGEST
 
     def __post_init__(self) -> None:
-        require(self.drift, ["image", *CONDITION, *MAP, "rmse", "degenerate"], "drift")
+        numbers = ["logit", "logit_clean", "amount", "amount_clean"]
+        require(self.drift, ["image", *CONDITION, *MAP, "rmse", "degenerate", *numbers], "drift")
+        require_numbers(self.drift, numbers, "drift")
         require_numbers(self.drift[~self.drift["degenerate"].astype(bool)], ["rmse"], "drift")
         if not len(self.drift):
             raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
@@ -59,38 +86,98 @@ class Evidence:
         )
         self.declared_map = method, layer
         self.layers = list(dict.fromkeys(self.drift.loc[self.drift["method"] == method, "layer"]))
-        self.moved = cube(distinct(self.drift))
+        self._lay_out(distinct(self.drift))
         conditions, images = self.moved.conditions, self.moved.images
         self.corruptions, self.severities = (conditions.get_level_values(c).to_numpy() for c in CONDITION)
         self.highest = self.severities == self.declared["severity"]
         self.single = "label" in self.predictions  # an image has one label, not several
         labels = ["label"] if self.single else [f"label_{name}" for name in self.classes]
         columns = ["predicted", *labels, *(f"p_{name}" for name in self.classes)]
+        columns += ["group"] * ("group" in self.predictions)
         all_images = np.union1d(self.predictions["image"], images)
         clean_first = pd.MultiIndex.from_tuples([CLEAN, *conditions])
         self.every = laid(self.predictions, columns, clean_first, all_images, "predictions")
         self.place = np.searchsorted(all_images, images)
         self.truth = np.stack([all_images, *(self.every[label][0] for label in labels)]).tobytes()
-        self.picture = laid(self.distances, ["rmse"], conditions, images, "corruptions")["rmse"].astype(float)
+        away = laid(self.distances, ["rmse"], conditions, images, "corruptions")["rmse"]
+        self.picture: np.ndarray = away.astype(float)
         here = {column: values[:, self.place] for column, values in self.every.items()}
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
         self.group, predicted = here["predicted"][0], here["predicted"][1:]
+        known = {"group": here["group"][0]} if "group" in here else {}
+        self.unit = units(pd.DataFrame(known, index=images))
+        self.own: np.ndarray = p[:, np.arange(len(images)), self.group]
         margin = _margins(p, self.group, self.single)
         self.margin_drop = margin[0] - margin[1:]
         self.events = {"flipped": predicted != self.group}
         if self.single:
             self.events["wrong"] = predicted != here["label"][1:]
-        self.signals = dict(zip(SIGNALS, (*doubts(p[1:], self.single), self.picture), strict=True))
-        moved = self.moved.of(*self.declared_map)
-        others = {name: np.where(np.isfinite(moved), v, np.nan) for name, v in self.signals.items()}
-        self.declared_signals = {"drift": moved, **others}
-        self.weights = np.ascontiguousarray(resampled(len(images), min(self.resamples, 500)).T)
-        self.orders = image_orders(self.group, self.permutations)
+        self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
+        self.weights = np.ascontiguousarray(self.drawn(min(self.resamples, 500)).T)
+        self.orders = None if known else image_orders(self.group, self.permutations)
+        signs = np.random.default_rng(0).integers(0, 2, (self.permutations, self.unit.max() + 1))
+        self.signs = np.concatenate([np.ones_like(signs[:1]), 2 * signs - 1])
+
+    def _lay_out(self, drift: pd.DataFrame) -> None:
+        columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"]
+        moved, flat, self.amount, clean, logit, logit_clean = cubes(drift, columns)
+        self.logit, self.logit_lost = logit.values[0], (logit_clean.values - logit.values)[0]
+        never = (flat.values == 1).all((1, 2), keepdims=True)
+        filled = np.where((flat.values == 1) & ~never, self.counted_as, moved.values)
+        self.moved = replace(moved, values=filled)
+        self.vanished, before, after = flat, clean.values, self.amount.values
+        both = before + after
+        lost = np.divide(before - after, both, out=np.zeros_like(both), where=both != 0)
+        self.lost: Cube = replace(moved, values=lost)
+
+    def signals(self, method: str, layer: str) -> dict[str, np.ndarray]:
+        """All of `SIGNALS`, on the same pictures: those whose drift is known."""
+        known = np.isfinite(self.moved.of(method, layer))
+        found = {name: signal.of(self, (method, layer)) for name, signal in SIGNALS.items()}
+        return {name: np.where(known, values, np.nan) for name, values in found.items()}
+
+    def drawn(self, resamples: int, seed: int = 0) -> np.ndarray:
+        """Weights (1 + resamples, images): whole units are drawn."""
+        return resampled(int(self.unit.max()) + 1, resamples, seed)[:, self.unit]
+
+    def drawn_of_all(self, resamples: int, seed: int = 0) -> np.ndarray:
+        """As `drawn`, of all images that are predicted."""
+        known = {name: self.every[name][0] for name in ("predicted", "group") if name in self.every}
+        return drawn(pd.DataFrame(known), resamples, seed)
+
+    def exchanged(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
+        """Sums (B,) of a b, (conditions, images), the first as is, then as chance would have it.
+
+        Both have a mean of 0 in each stratum. Whole images change places within their class, or, where images
+        belong together, units their sign.
+        """
+        if self.orders is not None:
+            return exchanged(a, b, self.orders)
+        return flipped((a * b).sum(0), self.unit, self.signs)
+
+    def _rows(self, method: str, layer: str) -> pd.Series:
+        return (self.drift["method"] == method) & (self.drift["layer"] == layer)
 
     def only(self, method: str, layer: str) -> Self:
         """The evidence of one map, which has the same answers about it and takes far less time."""
-        rows = (self.drift["method"] == method) & (self.drift["layer"] == layer)
-        return replace(self, drift=self.drift[rows])
+        return replace(self, drift=self.drift[self._rows(method, layer)])
+
+
+# To add a signal, enter it here.
+SIGNALS = {
+    DOUBT: Signal(WITHOUT, lambda e, _: e.doubts[0]),
+    "entropy": Signal(WITHOUT, lambda e, _: e.doubts[1]),
+    "small margin": Signal(WITHOUT, lambda e, _: e.doubts[2]),
+    "image rmse": Signal(WITH, lambda e, _: e.picture),
+    CLEAN_CLASS: Signal(WITH, lambda e, _: 1 - e.own[1:]),  # its probability, on the corrupted picture
+    "clean logit": Signal(WITH, lambda e, _: -e.logit),
+    "logit lost": Signal(WITH, lambda e, _: e.logit_lost),
+    "clean confidence": Signal(WITH, lambda e, _: np.broadcast_to(1 - e.own[0], e.picture.shape)),
+    "energy": Signal(WITH, lambda e, key: -e.amount.of(*key), True),
+    "energy lost": Signal(WITH, lambda e, key: e.lost.of(*key), True),
+    "vanished": Signal(WITH, lambda e, key: e.vanished.of(*key), True),
+    DRIFT: Signal(WITH, lambda e, key: e.moved.of(*key), True),
+}
 
 
 def _margins(p: np.ndarray, chosen: np.ndarray, single: bool) -> np.ndarray:

@@ -35,21 +35,32 @@ class Cube:
 
 
 def cube(drift: pd.DataFrame, column: str = "rmse") -> Cube:
-    """Lay out one column of the drift; a ValueError if an image has two values of a condition and map."""
+    """Lay out one column of the drift, see `cubes`."""
+    return cubes(drift, [column])[0]
+
+
+def cubes(drift: pd.DataFrame, columns: Sequence[str]) -> list[Cube]:
+    """Lay out columns of the drift; a ValueError if an image has two values of a condition and map."""
     places, keys = [], []
-    for columns in (MAP, CONDITION):
-        places.append(drift.groupby(columns, sort=False, observed=True).ngroup().to_numpy())
-        keys.append(list(drift[columns].drop_duplicates().itertuples(index=False, name=None)))
+    for by in (MAP, CONDITION):
+        place = drift.groupby(by, sort=False, observed=True).ngroup().to_numpy()
+        first = np.unique(place, return_index=True)[1]
+        places.append(place)
+        keys.append(list(drift[by].iloc[first].itertuples(index=False, name=None)))
     images, image = np.unique(drift["image"].to_numpy(), return_inverse=True)
-    values = np.full((len(keys[0]), len(keys[1]), len(images)), np.nan)
-    at = np.ravel_multi_index((*places, image), values.shape)
+    shape = len(keys[0]), len(keys[1]), len(images)
+    at = np.ravel_multi_index((*places, image), shape)
     if len(np.unique(at)) < len(at):
         raise ValueError(
             "the table drift holds two rows of the same image, condition, method and layer; "
             "drop the repeated ones"
         )
-    values.ravel()[at] = drift[column].to_numpy(float)
-    return Cube(values, keys[0], pd.MultiIndex.from_tuples(keys[1], names=CONDITION), images)
+    conditions, found = pd.MultiIndex.from_tuples(keys[1], names=CONDITION), []
+    for column in columns:
+        values = np.full(shape, np.nan)
+        values.ravel()[at] = drift[column].to_numpy(float)
+        found.append(Cube(values, keys[0], conditions, images))
+    return found
 
 
 def laid(

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medrob.analysis.layout import CONDITION, MAP, ends
-from medrob.evaluation import interval, resampled
+from medrob.evaluation import drawn, interval, resampled
 
 RESAMPLES = 200  # of the bands over images
 STEPS = 40  # points of a line
@@ -25,14 +25,15 @@ def mean_drift(
     """Mean of a column of the drift over the images whose maps are not degenerate, in each group of `by`.
 
     Within a group, an image's values are averaged first. Returns these columns, stratum ("all"), value, low,
-    high (2,000 resamples of the images; at least two images), images (that count), degenerate (share).
+    high (2,000 resamples of the images, or their groups; at least two images), images (that count),
+    degenerate (share).
     """
     by = list(by)
     flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
     wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
     wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
     x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
-    w = resampled(len(wide), 2000)[1:]
+    w = drawn(drift.drop_duplicates("image").sort_values("image"), 2000)[1:]
     with np.errstate(invalid="ignore"):
         samples = (w @ x) / (w @ known)
         value = x.sum(0) / known.sum(0)
@@ -90,9 +91,10 @@ def lines_over_corruptions(pairs: pd.DataFrame) -> pd.DataFrame:
 def lines_over_images(points: pd.DataFrame) -> pd.DataFrame:
     """As `lines_over_corruptions`, over images and corruptions (of `moved_and_fell`).
 
-    A line leaves out the outermost half per cent of the points; its interval resamples whole images.
+    A line leaves out the outermost half per cent of the points; its interval resamples images, or groups.
     """
-    return _lines(points.dropna(subset=["rmse", "drop"]), "rmse", "image", _clustered)
+    unit = "group" if "group" in points else "image"
+    return _lines(points.dropna(subset=["rmse", "drop"]), "rmse", unit, _clustered)
 
 
 def _lines(rows: pd.DataFrame, x: str, unit: str, fit: Callable[..., tuple[np.ndarray, ...]]) -> pd.DataFrame:

@@ -20,40 +20,41 @@ from medrob.analysis.links import (
     per_image,
 )
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, SMALL, UNDEFINED, YES, Finding, holm
-from medrob.analysis.warning import AHEAD, added, beside, failure, flip, warnings, warnings_at
-from medrob.corruptions import CLEAN, SEVERITIES
+from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, UNDEFINED, YES, Finding, holm
+from medrob.analysis.warning import AHEAD, BEYOND, added, beside, failure, failures_at
+from medrob.corruptions import CLEAN
 
 
 @dataclass(frozen=True)
 class Question:
     """A question that is declared beforehand, of one map; its p is corrected with those of the others.
 
+    Each is asked beyond what needs no looking at the place of the map: severity, class, energy, the scores.
+
     Attributes:
-        name: in numbers. title, axis: of its panel in a figure.
+        name: in numbers. title, axis: of its panel in a figure. reach: the ends of that axis.
         tests: gives a table of all maps: method, layer, kind, value, low, high, p, and what else it has.
-        kind: of the declared row at a severity. beyond: that which holds the RMSE fixed, "" = none.
-        chance: the value where there is nothing. small: how far from it is too little to matter.
+        kind: of the declared row. plain: that without holding fixed what is known anyway, "" = none.
     """
 
     name: str
     title: str
     text: str
     tests: Callable[[Evidence], pd.DataFrame]
-    kind: Callable[[int], str]
-    beyond: str = ""
-    chance: float = 0.0
-    small: float = SMALL["correlation"]
+    kind: str
+    plain: str = ""
     axis: str = "rank correlation"
+    reach: float = 1.0
 
 
-COSTS = "Does the map move more under the corruption that costs more AUC?"
-LOSES = "Does the map move more in the image, of one class, that loses more margin?"
-FLIPS = "Does the map move more, within a class, where the prediction flips?"
+COSTS = "Does the map move more under the corruption that costs more AUC than the logit tells?"
+LOSES = "Does the map move more in the image, of one class, that loses more margin than the logit tells?"
+TELLS = "Does the place of the map tell of wrong predictions what the scores do not?"
+GAIN = "gain in AUROC"
 QUESTIONS = (
-    Question("between conditions", "between conditions", COSTS, association, lambda _: WITHIN, PARTIAL),
-    Question("per image", "image by image", LOSES, per_image, lambda _: PER_IMAGE, PER_IMAGE_PARTIAL),
-    Question("warning", "warning of a flip", FLIPS, warnings, flip, "", 0.5, SMALL["auroc"], "AUROC"),
+    Question("between conditions", "between conditions", COSTS, association, PARTIAL, WITHIN),
+    Question("per image", "image by image", LOSES, per_image, PER_IMAGE_PARTIAL, PER_IMAGE),
+    Question("beyond scores", "wrong predictions", TELLS, added, BEYOND, "", GAIN, 0.2),
 )
 
 
@@ -61,7 +62,7 @@ QUESTIONS = (
 def tests(evidence: Evidence) -> pd.DataFrame:
     """The tests of all questions and maps, p corrected for their number.
 
-    method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or an AUROC), low, high, p,
+    method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or a gain), low, high, p,
     across_classes, family ("declared" or "exploration"), p_adjusted (NaN where nothing is tested, as of
     "pooled"), correction: "Holm" if declared, else "Benjamini-Hochberg" (1995, the false discovery rate).
     """
@@ -71,7 +72,7 @@ def tests(evidence: Evidence) -> pd.DataFrame:
     usual = {"corruption": EVERY, "across_classes": np.nan}
     parts = [part.assign(**{c: v for c, v in usual.items() if c not in part}) for part in parts]
     rows = pd.concat([part[columns] for part in parts], ignore_index=True)
-    kinds = [question.kind(evidence.declared["severity"]) for question in QUESTIONS]
+    kinds = [question.kind for question in QUESTIONS]
     mine = pd.MultiIndex.from_frame(rows[MAP]).isin([evidence.declared_map])
     declared = (mine & rows["kind"].isin(kinds) & (rows["corruption"] == EVERY)).to_numpy()
     tested = (rows["p"].notna() & (rows["kind"] != POOLED)).to_numpy()
@@ -90,38 +91,32 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
-    """The tests declared beforehand, of `tests`, each with its verdict.
-
-    beyond: of a yes or its opposite, the verdict on what goes beyond the RMSE of the picture; else "".
-    """
+    """The tests declared beforehand, of `tests`, each with its verdict; plain: value of `Question.plain`."""
     kinds, found = declared_kinds(tests), []
     rows = tests[tests["family"] == "declared"].set_index("kind", drop=False).to_dict("index")
     for question in QUESTIONS:
-        row = next(rows[kind] for kind in map(question.kind, SEVERITIES) if kind in rows)
-        finding, beyond = Finding.of(row), ""
-        verdict = finding.verdict(chance=question.chance, small=question.small)
-        if question.beyond and verdict in (YES, OPPOSITE):
-            beyond = Finding.of(kinds.loc[question.beyond]).verdict(chance=0, small=question.small)
+        row = rows[question.kind]
+        finding = Finding.of(row)
+        plain = kinds["value"].get(question.plain, np.nan)
         numbers = (finding.value, finding.low, finding.high, finding.p, row["correction"])
-        about = (row["kind"], question.name, question.text)
-        found.append((*about, *numbers, verdict, row["across_classes"], beyond))
+        known = (finding.verdict(), row["across_classes"], plain)
+        found.append((row["kind"], question.name, question.text, *numbers, *known))
     columns = ["kind", "name", "question", "value", "low", "high", "p_adjusted", "correction", "verdict"]
-    return pd.DataFrame(found, columns=[*columns, "across_classes", "beyond"])
+    return pd.DataFrame(found, columns=[*columns, "across_classes", "plain"])
 
 
 def sensitivity(evidence: Evidence) -> pd.DataFrame:
-    """The `answers` once more, with every degenerate map counted_as "the largest drift", or the smallest.
+    """The `answers` once more, with degenerate maps counted as no drift, the other extreme, or left out.
 
-    Left out, as everywhere else, they make the answer one about the pictures that have a map. These are the
-    two extremes of what they could have been. Empty if no map is degenerate, or all are.
+    Left out, they make the answer one about the pictures that have a map. Empty if no map is degenerate, or
+    all are.
     """
     alone = evidence.only(*evidence.declared_map)
-    values, parts = alone.drift["rmse"], [pd.DataFrame(columns=["kind", "verdict", "counted_as"])]
-    if values.isna().any() and values.notna().any():
-        for which, value in (("largest", values.max()), ("smallest", values.min())):
-            drift = alone.drift.assign(degenerate=False, rmse=values.fillna(value))
-            filled = replace(alone, drift=drift, resamples=min(alone.resamples, 500))
-            parts.append(answers(tests(filled)).assign(counted_as=f"the {which} drift"))
+    flat, parts = alone.vanished.values, [pd.DataFrame(columns=["kind", "verdict", "counted_as"])]
+    if flat.any() and not flat.all():
+        for which, value in (("counted as no drift", 0.0), ("left out", np.nan)):
+            again = replace(alone, counted_as=value, resamples=min(alone.resamples, 500))
+            parts.append(answers(tests(again)).assign(counted_as=which))
     return pd.concat(parts[1:] or parts, ignore_index=True)
 
 
@@ -149,24 +144,27 @@ def grid(conditions: Iterable[tuple[str, int]]) -> str:
 # -- The numbers that a text quotes, each under a name --------------------------------------------------
 
 COLUMNS = ["name", "value", "low", "high", "p", "correction", "what"]
+SAME = "not distinguishable"
 UNTESTED = (np.nan, "")  # p and correction
 PLAIN = (np.nan, np.nan, *UNTESTED)  # nor an interval
-ALONE = "rank correlation of AUC drop and drift within severity, the interval over images alone"
+ALONE = "rank correlation of AUC drop and drift within severity"
 OVER_IMAGES = "rank correlation of margin drop and drift over images, within condition and class"
-LESS_RMSE = "the same, less what the RMSE of the picture explains"
+LESS = "the same, less what the picture's RMSE, the logit and the energy of the map explain"
 QUOTED = {  # kinds of tests: the names of their numbers, and what they are
     WITHIN: ("association", ALONE),
-    PARTIAL: ("partial association", LESS_RMSE),
+    PARTIAL: ("partial association", LESS),
     PER_IMAGE: ("per image", OVER_IMAGES),
-    PER_IMAGE_PARTIAL: ("partial per image", LESS_RMSE),
+    PER_IMAGE_PARTIAL: ("partial per image", LESS),
+    BEYOND: ("added drift", "AUROC for a wrong prediction that drift adds to all other signals"),
+    "added, map": ("added map", "AUROC for a wrong prediction that the map adds to what needs none"),
 }
-COUNTED = {  # columns of `failure`, which are added up: the name of the number, and what it is
-    ("events", "lost_events"): ("flips", "flipped predictions"),
-    ("cases", "lost"): ("pictures", "pictures"),
-    ("lost",): ("lost", "pictures without a usable map"),
-    ("lost_events",): ("lost flips", "flipped predictions without a usable map"),
-    ("compared",): ("compared", "pictures that the warning rests on, in strata with and without flips"),
-    ("compared_events",): ("compared flips", "flipped predictions among them"),
+COUNTED = {  # columns of `failure`: the name of the number, and what it is
+    "events": ("flips", "flipped predictions"),
+    "cases": ("pictures", "pictures"),
+    "vanished": ("vanished", "pictures whose map is degenerate, counted as the largest drift"),
+    "vanished_events": ("vanished flips", "flipped predictions whose map is degenerate"),
+    "compared": ("compared", "pictures that the AUROC rests on, in strata with and without flips"),
+    "compared_events": ("compared flips", "flipped predictions among them"),
 }
 
 
@@ -194,16 +192,14 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     for row in tested[tested["kind"].isin(QUOTED)].itertuples():
         (name, what), found = QUOTED[row.kind], (row.value, row.low, row.high, row.p_adjusted, row.correction)
         rows.append((f"{name} {row.method} {row.layer}", *found, f"{what}, {row.method} at {row.layer}"))
-    corrections = tested[tested["kind"] == flip(severity)].set_index(MAP)[["p_adjusted", "correction"]]
-    warned = warnings_at(failure(evidence), severity)
-    for row in warned[warned["layer"].isin([*layers, ""])].itertuples():
+    for row in failures_at(failure(evidence), severity).itertuples():
+        if row.layer not in (*layers, ""):
+            continue
         label = " ".join(filter(None, (row.signal, row.method, row.layer)))
-        what = f"AUROC of {label} for a flipped prediction, severity {severity}, within a class"
-        what += "" if row.method else ", on the pictures that have the declared map"
-        p = corrections.loc[(row.method, row.layer)] if row.method else (row.p, "none")
-        rows.append((f"warning {label}", row.auroc, row.low, row.high, *p, what))
+        what = f"AUROC of {label} for a flipped prediction, severity {severity}, within a class, all pictures"
+        rows.append((f"flipped {label}", row.auroc, row.low, row.high, *UNTESTED, what))
         if row.method:
-            what = f"AUROC of {label} less that of low confidence on the same pictures, severity {severity}"
+            what = f"AUROC of {label} less that of the clean class's probability, severity {severity}"
             rows.append((f"gain {label}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:5], float))
 
@@ -219,17 +215,13 @@ def declared(evidence: Evidence) -> pd.DataFrame:
         if np.isfinite(row.across_classes):
             what = f"{text} The same without holding the class fixed; not tested"
             rows.append((f"{name} across classes", row.across_classes, *PLAIN, what))
-    warned = rows_of(warnings_at(failure(evidence), severity), method, layer, "failure").iloc[0]
-    for columns, (name, what) in COUNTED.items():
-        rows.append((name, int(warned[[*columns]].sum()), *PLAIN, f"{what} at severity {severity}"))
+    counts = rows_of(failures_at(failure(evidence), severity), method, layer, "failure").iloc[0]
+    for column, (name, what) in COUNTED.items():
+        rows.append((name, int(counts[column]), *PLAIN, f"{what} at severity {severity}"))
     for row in beside(evidence).query("event == 'flipped' and signal != 'drift'").to_dict("records"):
         ahead, name = Finding.of(row, AHEAD), f"ahead of {row['signal']}"
-        what = f"AUROC of drift less that of {row['signal']}, on the same pictures"
+        what = f"AUROC of drift for a flip less that of {row['signal']}, on the same pictures"
         rows.append((name, ahead.value, ahead.low, ahead.high, *UNTESTED, what))
-        verdict = ahead.verdict(chance=0, small=0, tested=False)
-        word = {YES: "better", OPPOSITE: "worse", UNDEFINED: UNDEFINED}.get(verdict, "not distinguishable")
-        rows.append((f"{name} verdict", word, *PLAIN, f"drift beside {row['signal']} as a warning of a flip"))
-    for row in rows_of(added(evidence), method, layer, "added").itertuples():
-        what = f"AUROC that drift adds to what is known without a map, for: prediction {row.event}"
-        rows.append((f"added {row.event}", row.gain, row.gain_low, row.gain_high, *UNTESTED, what))
+        word = {YES: "better", OPPOSITE: "worse", UNDEFINED: UNDEFINED}.get(ahead.verdict(tested=False), SAME)
+        rows.append((f"{name} verdict", word, *PLAIN, f"drift beside {row['signal']} for a flip"))
     return pd.DataFrame([(f"declared {name}", *rest) for name, *rest in rows], columns=COLUMNS)

@@ -94,11 +94,11 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, d
     """The measures of a run on resamples of its images, which are the same for the same data."""
     alone = evidence.only(method, layer)
     seed = _seed(0, 1, data) if data else 0
-    w = resampled(alone.every["predicted"].shape[1], evidence.resamples, seed)
+    w = alone.drawn_of_all(evidence.resamples, seed)
     order = alone.moved.conditions.get_indexer(keys)
     aucs = condition_aucs(alone, w)
     clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
-    drift = condition_means(alone.moved.values[0][order], w[:, alone.place])
+    drift = condition_means(cube(alone.drift).values[0][order], w[:, alone.place])
     severities = keys.get_level_values("severity").to_numpy()
     found = {("auc", "clean"): clean[:, 0]}
     for measure, values in {"auc": aucs, "drop": clean - aucs, "drift": drift}.items():
@@ -126,7 +126,7 @@ def ranks(
         for i, (method, _) in enumerate(moved.maps):  # the deepest usable map, or the last
             if method not in places or flat[i] <= USABLE or flat[places[method]] > USABLE:
                 places[method] = i
-        w = resampled(len(moved.images), evidence.resamples)
+        w = evidence.drawn(evidence.resamples)
         means = samples[name] = {m: condition_means(moved.values[i], w).mean(1) for m, i in places.items()}
         same = twins(evidence.drift).set_index(MAP)["same_as"].to_dict()
         for method, i in places.items():

@@ -21,11 +21,9 @@ from scipy.stats import binomtest, rankdata
 from medrob.evaluation import interval
 
 LEVEL = 0.05
-# What is too little to matter, fixed beforehand: a small correlation is .1, a small difference of means .2
-# standard deviations (Cohen 1988), which is an AUROC of .556 (Rice & Harris 2005).
-SMALL = {"correlation": 0.1, "auroc": 0.056, "gain": 0.01}
 HOLM, FDR = "Holm", "Benjamini-Hochberg"
-YES, OPPOSITE, NO, OPEN, UNDEFINED = "yes", "the other way round", "no", "not shown", "not defined"
+# There is no "no": a proof that there is too little to matter would have to draw corruptions as well.
+YES, OPPOSITE, OPEN, UNDEFINED = "yes", "the other way round", "undecided", "not defined"
 
 
 @dataclass(frozen=True)
@@ -46,19 +44,20 @@ class Finding:
         value, low, high = (float(row[name]) for name in names)
         return cls(value, low, high, float(p), row["correction"] if corrected else "")
 
-    def verdict(self, *, chance: float, small: float, tested: bool = True) -> str:
+    def verdict(self, *, chance: float = 0, tested: bool = True) -> str:
         """Is the value above chance?
 
-        "no": the whole interval lies within `small` of chance, too little to matter. "yes" or "the other way
-        round": it does not, lies wholly on that side, and, if tested, p is below .05. Else "not shown".
+        "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if
+        tested, p is below .05. Without interval the test alone decides. Else "undecided".
         """
-        if not np.isfinite([self.value, self.low, self.high]).all():
+        ends = np.array([self.low, self.high])
+        alone = tested and np.isfinite(self.p) and np.isnan(ends).all()
+        low, high = (self.value, self.value) if alone else ends
+        if not np.isfinite([self.value, low, high]).all():
             return UNDEFINED
-        if self.low > chance - small and self.high < chance + small:
-            return NO
         if tested and not self.p < LEVEL:
             return OPEN
-        return YES if self.low > chance else OPPOSITE if self.high < chance else OPEN
+        return YES if low > chance else OPPOSITE if high < chance else OPEN
 
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
@@ -108,16 +107,29 @@ def corruption_orders(conditions: pd.MultiIndex, count: int) -> np.ndarray:
     return orders
 
 
-def exchange_p(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
-    """Two-sided p (maps,) of the sum of a b, when whole images of b, all their conditions, change places.
+def exchanged(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
+    """Sums (orders,) of a b, when whole images of b, all their conditions, change places.
 
-    a (maps, conditions, images) has a mean of 0 over the images of a class, b (conditions, images) any. The
-    sum itself is compared, no ratio, so that the test is exact also where a is 0 for want of a map.
+    a (conditions, images) has a mean of 0 over the images of a class, b (conditions, images) any. The sum
+    itself is compared, no ratio, so that the test is exact also where a is 0 for want of a map.
     """
-    parts = [part @ row[orders].T for part, row in zip(a.swapaxes(0, 1), b, strict=True)]
-    size = np.abs(np.stack(parts, 1).sum(1))
-    near = 1e-9 * size.max(-1, keepdims=True)  # rounding
-    return (size >= size[:, :1] - near).mean(-1)
+    product = a.T @ b
+    return product[np.arange(len(product)), orders].sum(1)
+
+
+def flipped(scores: np.ndarray, unit: np.ndarray, signs: np.ndarray) -> np.ndarray:
+    """Sums (1 + draws,) of scores (images,), which are 0 on average if nothing is there, with other signs.
+
+    All that a unit holds changes its sign together, whatever the units' sizes, and however their spread
+    differs (the wild cluster bootstrap of a score: Cameron et al. 2008; Kline & Santos 2012).
+    """
+    return signs @ np.bincount(unit, scores, signs.shape[1])
+
+
+def two_sided(sums: np.ndarray) -> float:
+    """How often a sum is as far from 0 as the first of them, which counts, too."""
+    size = np.abs(sums)
+    return float((size >= size[0] - 1e-9 * size.max()).mean())  # rounding
 
 
 def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
@@ -164,25 +176,6 @@ def precision_interval(samples: np.ndarray) -> tuple[float, float]:
     return max(low - middle + samples[0], 0.0), min(high - middle + samples[0], 1.0)
 
 
-def roc_within(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray, alarms: np.ndarray
-) -> np.ndarray:
-    """Share of the events found at given shares of false alarms, (B, alarms): the area below is `detect`.
-
-    The mean over the curves of the strata, by their pairs (Fawcett 2006).
-    """
-    total, pairs = np.zeros((weights.shape[1], len(alarms))), np.zeros(weights.shape[1])
-    for s, event, w in _strata(signal, happened, weights, group):
-        hits, seen = steps(-s, event, w)
-        false = seen - hits
-        count = hits[-1] * false[-1]
-        for b in np.flatnonzero(count > 0):
-            total[b] += np.interp(alarms, false[:, b] / false[-1, b], hits[:, b] / hits[-1, b]) * count[b]
-        pairs += count
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return total / pairs[:, None]
-
-
 def _strata(
     signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray
 ) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
@@ -191,14 +184,6 @@ def _strata(
         known = at[np.isfinite(values[at])]
         if 0 < event[known].sum() < len(known):
             yield values[known], event[known], weights[known]
-
-
-def steps(signal: np.ndarray, event: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Sums of weights (n, B) of events, and of all, of the images of lowest signal, at each end of a tie."""
-    order = np.argsort(signal, kind="stable")
-    s, event, w = signal[order], event[order], w[order]
-    ends = np.r_[0, np.flatnonzero(np.r_[s[1:] > s[:-1], True]) + 1]
-    return np.pad(np.cumsum([w * event[:, None], w], axis=1), ((0, 0), (1, 0), (0, 0)))[:, ends]
 
 
 def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,25 +1,31 @@
-"""Image by image: does a moved map warn of a failure, beside what needs no map, and what does it add?"""
+"""Image by image: does a moved map tell of a failure, beside what is known anyway, and what does it add?"""
 
 import itertools
 from functools import cache
+from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from medrob.analysis import statistics
-from medrob.analysis.evidence import DOUBT, Evidence
-from medrob.analysis.layout import INPUT, MAP, ends, estimate
-from medrob.analysis.statistics import auroc_interval, compared, detect, precision_interval, random_precision
-from medrob.evaluation import interval
+from medrob.analysis.evidence import CLEAN_CLASS, DRIFT, SIGNALS, Evidence
+from medrob.analysis.layout import EVERY, INPUT, MAP, ends, estimate
+from medrob.analysis.statistics import (
+    auroc_interval,
+    compared,
+    detect,
+    flipped,
+    precision_interval,
+    random_precision,
+    two_sided,
+)
 
-ALARMS = np.linspace(0, 1, 101)
-CURVES = 200  # resamples of a ROC curve
-COVERAGES = np.arange(1, 21) / 20
-BEST = "best possible"
 FOLDS = 5
 AHEAD = ends("ahead")
-EMPTY = pd.DataFrame(columns=["signal"])
+WRONG = "wrong"
+BEYOND = "added, drift"
+# What is added to what, in `added`: the place, to all else; and all that the map gives, to what needs none.
+ADDED = {DRIFT: [DRIFT], "map": [name for name, signal in SIGNALS.items() if signal.of_map]}
 
 
 @cache
@@ -27,177 +33,126 @@ def failure(evidence: Evidence) -> pd.DataFrame:
     """Per image: does a moved map go with a failure? AUROC within strata (`medrob.analysis.statistics`).
 
     event: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only where
-    there is one label an image). signal: "drift" of each method and layer, and what needs no map: low
-    confidence, entropy and small margin (of the corrupted image's prediction), RMSE of the image. A row is of
-    the pictures with a usable map: that of its drift, or the declared one where no map is needed.
+    there is one label an image). signal: "drift" of each method and layer, and all others of `SIGNALS`, those
+    of maps of the declared one. Every row is of all pictures: a degenerate map counts as the largest drift.
 
-    auroc, low, high: intervals resample images; p is two-sided, from exchanging whole images of a class.
-    gain: auroc less that of low confidence on the same pictures. precision: average precision, and chance,
-    that of random orders. events, cases; lost: pictures without a map,
-    and lost_events. compared: pictures of the strata in which some fail and others do not, on which all
-    numbers rest, compared_events, and within: the corruptions of these. across_classes: AUROC within
-    corruption and severity alone, which may tell classes apart; described, not tested. NaN where nothing can
-    be compared.
+    auroc, low, high: intervals resample units. gain: auroc less that of the clean class's probability on the
+    corrupted picture, which is known wherever drift is. precision: average precision, and chance, that of
+    random orders. events, cases; vanished: pictures with a degenerate map, and vanished_events. compared:
+    pictures of the strata in which some fail and others do not, on which all numbers rest, compared_events,
+    and within: the corruptions of these. across_classes: AUROC within corruption and severity alone, which
+    may tell classes apart. Described, not tested; NaN where nothing can be compared.
     """
     w, group, moved, rows = evidence.weights, evidence.group, evidence.moved, []
-    signals = {("drift", *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
-    signals |= {(name, "", ""): v for name, v in evidence.declared_signals.items() if name != "drift"}
+    signals = {(DRIFT, *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
+    flat = {(DRIFT, *key): values for key, values in zip(moved.maps, evidence.vanished.values, strict=True)}
+    others = evidence.signals(*evidence.declared_map)
+    signals |= {(name, "", ""): values for name, values in others.items() if name != DRIFT}
+    rival = SIGNALS[CLEAN_CLASS].of(evidence, evidence.declared_map)
     for severity, (name, everywhere) in itertools.product(
         np.unique(evidence.severities), evidence.events.items()
     ):
         at = evidence.severities == severity
-        event, doubt = everywhere[at], evidence.signals[DOUBT][at]
-        chosen = np.stack([values[at] for values in signals.values()])
-        tested = statistics.exchange_p(statistics.centred_ranks(chosen, group), event * 1.0, evidence.orders)
-        plain: dict[bytes, np.ndarray] = {}  # how low confidence does, for each choice of pictures
-        for key, signal, p in zip(signals, chosen, tested, strict=True):
+        event, plain = everywhere[at], detect(rival[at], everywhere[at], w, group)[0]
+        for key, values in signals.items():
+            signal = values[at]
             use = np.isfinite(signal)
-            if (same := use.tobytes()) not in plain:
-                plain[same] = detect(np.where(use, doubt, np.nan), event, w, group)[0]
             auroc, precision = detect(signal, event, w, group)
             across = detect(signal, event, w[:, :1], 0 * group)[0, 0]
             pictures, failed = compared(use, event, group)
             n, k = int(pictures.sum()), int(failed.sum())
-            numbers = auroc[0], *auroc_interval(auroc, k, n - k), p if np.isfinite(auroc[0]) else np.nan
-            counts = [int(x.sum()) for x in (event[use], use, ~use, event[~use])]
+            gone = flat.get(key, flat[(DRIFT, *evidence.declared_map)])[at] == 1
+            counts = [int(x.sum()) for x in (event[use], use, gone, event[gone])]
             within = ", ".join(evidence.corruptions[at][pictures > 0])
-            more = *estimate(auroc - plain[same]), precision[0], *precision_interval(precision)
-            chance = random_precision(signal, event, group)
-            known = *numbers, *more, chance, *counts, n, k, within, float(across)
-            rows.append((int(severity), name, *key, *known))
-    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", "p", *ends("gain")]
-    columns += [*ends("precision"), "chance", "events", "cases", "lost", "lost_events"]
+            numbers = auroc[0], *auroc_interval(auroc, k, n - k), *estimate(auroc - plain)
+            more = precision[0], *precision_interval(precision), random_precision(signal, event, group)
+            rows.append((int(severity), name, *key, *numbers, *more, *counts, n, k, within, float(across)))
+    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", *ends("gain")]
+    columns += [*ends("precision"), "chance", "events", "cases", "vanished", "vanished_events"]
     columns += ["compared", "compared_events", "within", "across_classes"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def flip(severity: int) -> str:
-    """The kind of the test that drift warns of a flip at a severity."""
-    return f"flipped, severity {severity}"
-
-
-def warnings(evidence: Evidence) -> pd.DataFrame:
-    """The rows of `failure` for drift, as tests: value is the AUROC, kind names event and severity."""
-    rows = failure(evidence).query("signal == 'drift'").rename(columns={"auroc": "value"})
-    return rows.assign(kind=rows["event"] + ", severity " + rows["severity"].astype(str))
-
-
-def warnings_at(failure: pd.DataFrame, severity: int, event: str = "flipped") -> pd.DataFrame:
+def failures_at(failure: pd.DataFrame, severity: int, event: str = "flipped") -> pd.DataFrame:
     """The rows of `failure` at a severity for an event."""
     return failure[(failure["severity"] == severity) & (failure["event"] == event)]
 
 
-def warnings_of_maps(failure: pd.DataFrame, severity: int) -> pd.DataFrame:
-    """The rows of `failure` of all maps for a flip, with p_adjusted by Holm over all of them."""
-    rows = warnings_at(failure, severity).query("signal == 'drift'")
-    return rows.assign(p_adjusted=statistics.holm(rows["p"]), correction=statistics.HOLM)
-
-
 @cache
 def beside(evidence: Evidence) -> pd.DataFrame:
-    """The declared drift beside each signal that needs no map, on the same pictures, for each event.
+    """The declared drift beside each other signal of its league, on the same pictures, for each event.
 
-    auroc, low, high, precision, chance as in `failure`; ahead: AUROC of drift less this one, paired;
-    compared, events: pictures that the numbers rest on, and those of them in which it happened.
+    league: what has to be known (`SIGNALS`). auroc, low, high, precision, chance as in `failure`; ahead:
+    AUROC of drift less this one, paired; compared, events: pictures that the numbers rest on, and those of
+    them in which it happened.
     """
-    signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
+    known = evidence.signals(*evidence.declared_map)
+    signals = {name: values[evidence.highest] for name, values in known.items()}
     group, rows = evidence.group, []
     for event, everywhere in evidence.events.items():
         happened = everywhere[evidence.highest]
         found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
-        n, k = (int(x.sum()) for x in compared(np.isfinite(signals["drift"]), happened, group))
+        n, k = (int(x.sum()) for x in compared(np.isfinite(signals[DRIFT]), happened, group))
         for name, (auroc, precision) in found.items():
-            ahead = found["drift"][0] - auroc if name != "drift" else np.full(len(auroc), np.nan)
+            ahead = found[DRIFT][0] - auroc if name != DRIFT else np.full(len(auroc), np.nan)
             numbers = auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead)
+            more = precision[0], *precision_interval(precision)
             chance = random_precision(signals[name], happened, group)
-            rows.append((event, name, *numbers, precision[0], *precision_interval(precision), chance, n, k))
-    columns = ["event", "signal", "auroc", "low", "high", *AHEAD, *ends("precision"), "chance"]
+            rows.append((event, name, SIGNALS[name].league, *numbers, *more, chance, n, k))
+    columns = ["event", "signal", "league", "auroc", "low", "high", *AHEAD, *ends("precision"), "chance"]
     return pd.DataFrame(rows, columns=[*columns, "compared", "events"])
-
-
-def roc(evidence: Evidence) -> pd.DataFrame:
-    """ROC curves of `declared_signals` for a flip, within strata: share found against share of false alarms.
-
-    Empty where nothing can be found: no event, or nothing but events.
-    """
-    at, w, frames = evidence.highest, evidence.weights[:, : 1 + CURVES], [EMPTY]
-    for name, signal in evidence.declared_signals.items():
-        curves = statistics.roc_within(signal[at], evidence.events["flipped"][at], w, evidence.group, ALARMS)
-        if not np.isnan(curves[0]).any():
-            frames.append(_curve(name, "alarms", ALARMS, "found", curves))
-    return pd.concat(frames[1:] or frames, ignore_index=True)
-
-
-def _curve(signal: str, x: str, at: np.ndarray, y: str, samples: np.ndarray) -> pd.DataFrame:
-    """The curve of a signal, y against x, with its interval, from samples (1 + resamples, points)."""
-    low, high = np.array([interval(column) for column in samples[1:].T]).T
-    return pd.DataFrame({"signal": signal, x: at, y: samples[0], "low": low, "high": high})
-
-
-def risk(evidence: Evidence) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Risk against coverage (El-Yaniv & Wiener 2010), and the area below, of the declared drift and the rest.
-
-    All corruptions of a severity and all classes are taken together, as somebody would meet them: unlike
-    the AUROC of `failure`, this is helped by whatever tells corruptions or classes apart. All curves are of
-    the same pictures, those with a usable map; of equal signals, pictures are kept in proportion.
-
-    Returns:
-        The curves: signal, coverage (share kept), risk (share of the kept that is wrong), low, high. The
-        areas: area (mean risk over keeping 1, 2, ... all pictures: Geifman & El-Yaniv 2017), saved (that of
-        low confidence less it, paired), wrong (share of all: the area of a signal that knows nothing), spared
-        (that less area, paired), cases. Both empty where no label is known or no map usable.
-    """
-    signals = {name: signal[evidence.highest] for name, signal in evidence.declared_signals.items()}
-    use = np.isfinite(signals["drift"])
-    if "wrong" not in evidence.events or not use.any():
-        return EMPTY, EMPTY
-    wrong = evidence.events["wrong"][evidence.highest][use]
-    w = evidence.weights[np.nonzero(use)[1]]
-    found = {name: signal[use] for name, signal in signals.items()} | {BEST: wrong.astype(float)}
-    shares = np.r_[COVERAGES, np.arange(1, len(wrong) + 1) / len(wrong)]
-    curves, areas = [], {}
-    for name, signal in found.items():
-        lost, kept = statistics.steps(signal, wrong, w.astype(float))
-        risks = np.full((w.shape[1], len(shares)), np.nan)
-        for b in np.flatnonzero(kept[-1] > 0):
-            risks[b] = np.interp(shares * kept[-1, b], kept[:, b], lost[:, b]) / (shares * kept[-1, b])
-        areas[name] = risks[:, len(COVERAGES) :].mean(1)
-        curves.append(_curve(name, "coverage", COVERAGES, "risk", risks[:, : len(COVERAGES)]))
-    known_nothing = wrong @ w / np.maximum(w.sum(0), 1)
-    rows = []
-    for name, area in areas.items():
-        gains = (*estimate(areas[DOUBT] - area), wrong.mean(), *estimate(known_nothing - area))
-        rows.append((name, *estimate(area), *gains, len(wrong), *evidence.declared.values()))
-    columns = ["signal", "area", "low", "high", *ends("saved"), "wrong", *ends("spared"), "cases", *MAP]
-    return pd.concat(curves, ignore_index=True), pd.DataFrame(rows, columns=[*columns, "severity"])
 
 
 @cache
 def added(evidence: Evidence) -> pd.DataFrame:
-    """Does drift add to confidence, entropy, margin and the picture's RMSE? For each method at a layer.
+    """Does the map tell of a wrong prediction what is not known anyway? For each method at a layer.
 
-    Two logistic models predict an event (see `failure`) of images they have not seen, with and without
-    drift: five folds, all pictures of an image in the same one, each stratum with a level of its own. auroc:
-    with drift, within the strata; gain: less that without; intervals resample images, with the models as they
-    are. The maps are those of the declared layer, and of methods that explain the input. NaN where the
-    events, or the rest, are on so few images that a fold has none of them.
+    adds: "drift" = the place, beside all other signals, among them the energy of the map and whether it
+    vanished; "map" = all that the map gives, beside the signals that need none. Whether a prediction has
+    flipped is not asked: with the clean prediction it is known.
+
+    Two logistic models predict the event of images they have not seen, with and without what is added: five
+    folds, all pictures of a unit in the same one, each stratum with a level of its own. auroc: with it,
+    within the strata; gain (value, low, high): less that without; intervals resample units, with the models
+    as they are. p of drift: the score test of its slope in the larger model, units changing their sign
+    (`flipped`). The maps are those of the declared layer, and of methods that explain the input. NaN where
+    the events, or the rest, are on so few images that a fold has none of them, or no label is known.
     """
-    w, group, moved = evidence.weights, evidence.group, evidence.moved
-    fold = np.random.default_rng(0).permutation(len(w)) % FOLDS
-    usual = np.stack(list(evidence.signals.values()))
-    rows = []
-    for event, happened in evidence.events.items():
-        for key, values in zip(moved.maps, moved.values, strict=True):
-            if key[1] not in (evidence.declared["layer"], INPUT):
-                continue
-            use = np.isfinite(values)
-            models = usual, np.concatenate([usual, values[None]])
-            odds_of = (_log_odds(x, happened, use, fold, group) for x in models)
-            without, found = (detect(odds, happened, w, group)[0] for odds in odds_of)
+    w, group, happened, rows = evidence.weights, evidence.group, evidence.events.get(WRONG), []
+    order = np.random.default_rng(0).permutation(evidence.unit.max() + 1)
+    fold = (order % FOLDS)[evidence.unit]
+    for key, (adds, names) in itertools.product(evidence.moved.maps, ADDED.items()):
+        if key[1] not in (evidence.declared["layer"], INPUT):
+            continue
+        numbers: tuple = (*(np.nan,) * 7, 0, 0)
+        if happened is not None:
+            signals = evidence.signals(*key)
+            without = np.stack([values for name, values in signals.items() if name not in names])
+            more = np.concatenate([without, np.stack([signals[name] for name in names])])
+            use = np.isfinite(signals[DRIFT])
+            odds = [_log_odds(x, happened, use, fold, group) for x in (more, without)]
+            found, plain = (detect(part, happened, w, group)[0] for part in odds)
+            p = _score_p(without, signals[DRIFT], happened, evidence) if adds == DRIFT else np.nan
             counts = int(happened[use].sum()), int(use.sum())
-            rows.append((event, *key, *estimate(found), *estimate(found - without), *counts))
-    columns = ["event", *MAP, "auroc", "low", "high", *ends("gain"), "events", "cases"]
-    return pd.DataFrame(rows, columns=columns)
+            numbers = (*estimate(found - plain), p, *estimate(found), *counts)
+        rows.append((WRONG, adds, *key, *numbers))
+    columns = ["event", "adds", *MAP, "value", "low", "high", "p", *ends("auroc"), "events", "cases"]
+    return pd.DataFrame(rows, columns=columns).assign(corruption=EVERY, kind=lambda t: "added, " + t["adds"])
+
+
+def _strata(use: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """The number of the stratum of each picture in use."""
+    kinds, kind = np.unique(group, return_inverse=True)
+    return (np.arange(len(use))[:, None] * len(kinds) + kind)[use]
+
+
+def _scaled(x: np.ndarray, use: np.ndarray, stratum: np.ndarray) -> np.ndarray:
+    """Signals (S, conditions, images) of the pictures in use, less the mean of the stratum: (pictures, S)."""
+    x = x[:, use].T.astype(float)
+    count = np.maximum(np.bincount(stratum), 1)
+    x = x - np.stack([np.bincount(stratum, v, len(count)) / count for v in x.T], 1)[stratum]
+    spread = x.std(0) if len(x) else 0
+    return x / np.where(spread > 1e-12, spread, 1)
 
 
 def _log_odds(
@@ -207,26 +162,50 @@ def _log_odds(
 
     NaN outside `use`, and everywhere if no stratum of the other folds holds events and the rest.
     """
-    found = np.full(use.shape, np.nan)
-    kinds, kind = np.unique(group, return_inverse=True)
-    stratum = (np.arange(len(use))[:, None] * len(kinds) + kind)[use]
-    x, y, fold = x[:, use].T.astype(float), happened[use], np.broadcast_to(fold, use.shape)[use]
-    count = np.maximum(np.bincount(stratum, minlength=len(use) * len(kinds)), 1)
-    x = x - np.stack([np.bincount(stratum, v, len(count)) / count for v in x.T], 1)[stratum]
-    spread = x.std(0) if len(x) else 0
-    x = x / np.where(spread > 1e-12, spread, 1)
+    found, stratum = np.full(use.shape, np.nan), _strata(use, group)
+    x, y, fold = _scaled(x, use, stratum), happened[use], np.broadcast_to(fold, use.shape)[use]
     odds = np.empty(len(y))
     for k in np.unique(fold):
-        slopes = logistic(x[fold != k], y[fold != k], stratum[fold != k])
-        if slopes is None:
+        fit = logistic(x[fold != k], y[fold != k], stratum[fold != k])
+        if fit is None:
             return found
-        odds[fold == k] = x[fold == k] @ slopes
+        odds[fold == k] = x[fold == k] @ fit.slopes
     found[use] = odds
     return found
 
 
-def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray | None:
-    """Slopes of a logistic model in which every stratum has a level of its own; None where none holds both.
+def _score_p(x: np.ndarray, extra: np.ndarray, happened: np.ndarray, evidence: Evidence) -> float:
+    """p of a signal (conditions, images) in a logistic model that has the others (S, conditions, images).
+
+    The score of each picture is what the others leave of the signal, times what they leave of the event; both
+    by the weights of the model, so that it does not matter how well the others' slopes are known.
+    """
+    use = np.isfinite(extra)
+    stratum = _strata(use, evidence.group)
+    every = _scaled(np.concatenate([x, extra[None]]), use, stratum)
+    fit = logistic(every[:, :-1], happened[use], stratum)
+    if fit is None:
+        return np.nan
+    v = fit.q * (1 - fit.q)
+    total = np.maximum(np.bincount(stratum, v), 1e-12)
+    means = np.stack([np.bincount(stratum, v * column) / total for column in every.T], 1)
+    held = (every - means[stratum]) * np.sqrt(v)[:, None]
+    slopes = np.linalg.lstsq(held[:, :-1], held[:, -1])[0]
+    left = (every - means[stratum]) @ np.r_[-slopes, 1]
+    image = np.broadcast_to(np.arange(use.shape[1]), use.shape)[use]
+    scores = np.bincount(image, left * (happened[use] - fit.q), use.shape[1])
+    return two_sided(flipped(scores, evidence.unit, evidence.signs))
+
+
+class Fit(NamedTuple):
+    """Slopes of a logistic model, and the probabilities q of its events."""
+
+    slopes: np.ndarray
+    q: np.ndarray
+
+
+def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> Fit | None:
+    """A logistic model in which every stratum has a level of its own; None where none holds both.
 
     Newton's method for the log likelihood less half the sum of the squared slopes. The levels, which are not
     penalised, are eliminated from each step, so that their number costs nothing.
@@ -235,6 +214,7 @@ def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray | 
     keep = ((events > 0) & (events < total))[stratum]
     if not keep.any():
         return None
+    known = y.astype(float)  # where all or none of a stratum are events, that is their probability
     x, y = x[keep], y[keep]
     _, s = np.unique(stratum[keep], return_inverse=True)
     size, share = np.bincount(s), np.bincount(s, y) / np.bincount(s)
@@ -262,4 +242,5 @@ def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> np.ndarray | 
         if now - then < 1e-8 * max(now, 1):
             break
         now = then
-    return slopes
+    known[keep] = expit(level[s] + x @ slopes)
+    return Fit(slopes, known)

@@ -1,4 +1,4 @@
-"""Figures of the question: does what moves the map cost skill, and does it warn of failure?"""
+"""Figures of the question: does what moves the map cost skill, and does it tell of failure?"""
 
 from collections.abc import Sequence
 
@@ -12,12 +12,13 @@ from medrob.figures import draw
 from medrob.figures.draw import Drawing, Failed, Look, finish, lines, looks, sized, word
 from medrob.figures.of_heatmaps import drift_by_layer
 
-__all__ = ["alarms", "drift_by_class", "drop_against_drift", "failure_curves", "image_boxes"]
-__all__ += ["image_scatter", "strata_bars", "warnings"]
+__all__ = ["alarms", "drift_by_class", "drop_against_drift", "failures", "image_boxes"]
+__all__ += ["image_scatter", "signals", "strata_bars"]
 
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
 FLIPS = {"preserved": Look("C0", "o"), "flipped": Look("C3", "X")}
-DASHES = ("--", "-.", ":", (0, (6, 2, 1, 2, 1, 2)))  # of signals that need no map
+# Of signals that need no map.
+DASHES = {"clean class": "--", "low confidence": "-.", "image rmse": ":"}
 
 
 def drift_by_class(
@@ -190,17 +191,16 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     return finish(figure, below=below, beside=draw.DRIFT).noted(lacking=lacking and f" ({lacking})")
 
 
-def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Drawing:
-    """How well drift warns of a flip, a line a method: AUROC by layer, and less that of low confidence.
+def failures(failure: pd.DataFrame, *, severity: int, event: str, failed: Failed = ()) -> Drawing:
+    """How drift goes with an event, a line a method: AUROC by layer, and less that of the clean class.
 
-    (b) is the comparison on the same pictures: other maps are degenerate for other pictures. Dashed in (a):
-    what needs no map, on the pictures that have the map of `medrob.analysis.headline`.
+    All on the same pictures, which are all pictures. Dashed in (a): what needs no map.
     failure: from `medrob.analysis.failure`.
     """
-    rows = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")]
+    rows = failure[(failure["severity"] == severity) & (failure["event"] == event)]
     maps = rows[rows["signal"] == "drift"]
     if not maps["auroc"].notna().any():
-        why = "no usable map, or within a class no prediction or every one flipped"
+        why = f"no usable map, or within a class no prediction or every one {event}"
         return draw.nothing(f"severity {severity}: nothing to detect\n({why})")
     maps = maps.assign(name=[word(method, failed) for method in maps["method"]])
     layers = list(dict.fromkeys(maps["layer"]))
@@ -209,39 +209,37 @@ def warnings(failure: pd.DataFrame, *, severity: int, failed: Failed = ()) -> Dr
         lines(ax, maps, "name", "layer", looks(maps["name"]), columns=columns, order=layers)
         ax.set_xticks(range(len(layers)), draw.layer_labels(layers))
         ax.set_xlabel(f"layer, shallow to deep (severity {severity})")
-    for row, dashes in zip(rows[rows["signal"] != "drift"].itertuples(), DASHES, strict=False):
-        first.axhline(row.auroc, color="0.25", linestyle=dashes, linewidth=1, label=word(row.signal))
+    for name, dashes in DASHES.items():
+        for level in rows.loc[rows["signal"] == name, "auroc"]:
+            first.axhline(level, color="0.25", linestyle=dashes, linewidth=1, label=word(name))
     draw.level(first, 0.5, label="chance")
     draw.level(second)
     top = maps.iloc[0]
-    count, cases = int(top["events"] + top["lost_events"]), int(top["cases"] + top["lost"])
-    first.set(ylabel="AUROC for: prediction flipped", title=f"{count} of {cases} predictions flipped")
-    second.set(ylabel="gain over low confidence", title="on the same pictures")
+    first.set(ylabel=f"AUROC for: prediction {event}", title=f"{top['events']} of {top['cases']} {event}")
+    second.set(ylabel="gain over the clean class", title="on the same pictures: all")
     return finish(figure, lettered=True)
 
 
-def failure_curves(roc: pd.DataFrame, risk: pd.DataFrame) -> Drawing:
-    """(a) `medrob.analysis.roc` of drift and of what needs no map, (b) the curves of `risk`; bands: 95 %."""
-    figure, [[first, second]] = sized(0.5, 1, 2)
-    none = "nothing to detect: no usable map,\nor within a class none or all flipped"
-    some = "no usable map,\nor not one label an image"
-    panels = ((first, roc, "alarms", "found", none), (second, risk, "coverage", "risk", some))
-    for ax, rows, x, y, why in panels:
-        if rows.empty:
-            draw.empty(ax, why)
-        dashes = iter(DASHES)
-        for name, group in rows.groupby("signal", sort=False):
-            if name == "drift":
-                ax.plot(group[x], group[y], color="C0", linewidth=1.5, label="drift", zorder=3)
-                ax.fill_between(group[x], group["low"], group["high"], color="C0", alpha=0.2, linewidth=0)
-            else:
-                dash = (0, (1, 3)) if name == "best possible" else next(dashes)
-                ax.plot(group[x], group[y], color="0.2", linewidth=0.9, linestyle=dash, label=word(str(name)))
-    first.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
-    first.set(title="prediction flipped", xlabel="share of false alarms", ylabel="share of events found")
-    second.set(title="setting pictures aside", xlabel="coverage: share kept")
-    second.set(ylabel="risk: share wrong of the kept", ylim=(0, None))
-    return finish(figure, lettered=True, most=3)
+def signals(beside: pd.DataFrame) -> Drawing:
+    """AUROC of each signal, a row a signal, for each event (`medrob.analysis.beside`), within strata.
+
+    Colours tell what has to be known for it.
+    """
+    if beside["auroc"].isna().all():
+        return draw.nothing("nothing to detect: no usable map, or within a class none or all fail")
+    names, look = list(dict.fromkeys(beside["signal"])), looks(beside["league"])
+    events = beside.groupby("event", sort=False)
+    figure, axes = sized(0.14 + 0.05 * len(names), 1, len(events), sharey=True)
+    for ax, (event, rows) in zip(axes[0], events, strict=True):
+        for league, part in rows.groupby("league", sort=False):
+            columns = ("auroc", "low", "high")
+            draw.bars(
+                ax, part, part["signal"].map(names.index), look[str(league)], columns=columns, label=league
+            )
+        draw.level(ax, 0.5, upright=True, dotted=True)
+        ax.set(title=f"prediction {event}", xlabel="AUROC within class", xlim=(-0.03, 1.03))
+    draw.named_ticks(axes[0][0], [word(name) for name in names])
+    return finish(figure, lettered=True, axes=axes[0][:1])
 
 
 def alarms(found: pd.DataFrame) -> Drawing:

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 
-from medrob.analysis import NO, OPPOSITE, QUESTIONS, YES, Finding
+from medrob.analysis import OPPOSITE, QUESTIONS, YES, Finding
 from medrob.figures import draw
 from medrob.figures.draw import Drawing, Failed, Look, bars, empty, finish, level, lines, looks, sized, word
 from medrob.figures.of_scores import from_clean
@@ -15,7 +15,7 @@ from medrob.words import p_value
 __all__ = ["answers_compared", "method_ranks", "runs_compared", "summary"]
 
 KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
-SIGNALS = {"drift": Look("0.1", "o"), "low confidence": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
+SIGNALS = {"drift": Look("0.1", "o"), "clean class": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 
 
@@ -23,7 +23,7 @@ def summary(
     scores: pd.DataFrame, pairs: pd.DataFrame, fits: pd.DataFrame, tests: pd.DataFrame,
     failure: pd.DataFrame, answers: pd.DataFrame, *, method: str, layer: str, failed: Failed = (),
 ) -> Drawing:  # fmt: skip
-    """Does it still work, does it still look there, does a moving map warn of failure? Six panels.
+    """Does it still work, does it still look there, does a moving map tell of failure? Six panels.
 
     Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs and
     fits are from `drop_and_drift` and `lines_over_corruptions`.
@@ -46,7 +46,6 @@ def summary(
     _association(ranks, tests[(tests["method"] == method) & tests["kind"].isin(KINDS)], name)
     flipped = failure[failure["event"] == "flipped"]
     drift = (flipped["signal"] == "drift") & (flipped["method"] == method) & (flipped["layer"] == layer)
-    # What needs no map is of the pictures that have the declared one.
     _warning(warns, pd.concat([flipped[drift], flipped[flipped["signal"].isin([*SIGNALS][1:])]]))
     _answer(answer, answers)
     return finish(figure, lettered=True, axes=[works])
@@ -92,7 +91,7 @@ def _warning(ax: Axes, rows: pd.DataFrame) -> None:
     columns = ("auroc", "low", "high")
     lines(ax, rows, "signal", "severity", SIGNALS, columns=columns, label=lambda s: names.get(s, word(s)))
     level(ax, 0.5, dotted=True)
-    ax.set(title="does drift warn of a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0, 1.02))
+    ax.set(title="does drift go with a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0, 1.02))
     ax.set_xticks(sorted(rows["severity"].unique()))
     if rows.loc[rows["signal"] == "drift", "auroc"].notna().any():
         ax.legend(loc="best", fontsize="x-small")
@@ -101,16 +100,15 @@ def _warning(ax: Axes, rows: pd.DataFrame) -> None:
 
 
 def _answer(ax: Axes, answers: pd.DataFrame) -> None:
-    """The tests declared beforehand, each from chance (drawn at 0) to perfect (at 1), with its verdict."""
+    """The tests declared beforehand, each with its verdict; a gain is drawn five times as large."""
     for y, (question, row) in enumerate(zip(QUESTIONS, answers.to_dict("records"), strict=True)):
-        shown = {c: (row[c] - question.chance) / (1 - question.chance) for c in draw.VALUE}
         if np.isfinite(row["value"]):
-            bars(ax, shown, y, Look("0.1", "o"), elinewidth=1)
+            bars(ax, {c: row[c] / question.reach for c in draw.VALUE}, y, Look("0.1", "o"), elinewidth=1)
         verdict = ", ".join(filter(None, (row["verdict"], p_value(Finding.of(row)))))
         ax.text(-1, y - 0.2, f"{question.title}: {verdict}", fontsize="x-small", va="bottom")
         ax.vlines(0, y - 0.12, y + 0.42, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
     ax.set(xlim=(-1.05, 1.05), ylim=(len(answers) - 0.5, -0.8), yticks=[])
-    ax.set(title="the answer, declared beforehand", xlabel="correlation; 2 AUROC - 1 for the warning")
+    ax.set(title="the tests declared beforehand", xlabel="correlation; 5 x gain in AUROC")
 
 
 def runs_compared(compared: pd.DataFrame) -> Drawing:
@@ -146,23 +144,22 @@ def runs_compared(compared: pd.DataFrame) -> Drawing:
 def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
     """The declared tests of every run (`medrob.analysis.answers_of_runs`), a panel a test; bars: 95 %.
 
-    Black: yes, or the other way round; grey: no; white: not shown. The dotted line is chance, the grey strip
-    what is too near to it to matter.
+    Black: yes, or the other way round; white: undecided. The dotted line is chance.
     """
     runs = list(dict.fromkeys(asked["run"]))
-    faces = {YES: "0.1", OPPOSITE: "0.1", NO: "0.65"}
+    faces = {YES: "0.1", OPPOSITE: "0.1"}
     figure, axes = sized(0.2 + 0.045 * len(runs), 1, len(QUESTIONS), sharey=True)
     for ax, question in zip(axes[0], QUESTIONS, strict=True):
-        chance, small = question.chance, question.small
-        ax.axvspan(chance - small, chance + small, color="0.9", linewidth=0)
-        level(ax, chance, upright=True, dotted=True)
+        level(ax, upright=True, dotted=True)
         for row in asked[asked["name"] == question.name].to_dict("records"):
             y, face = runs.index(row["run"]), faces.get(row["verdict"], "white")
             if np.isfinite(row["value"]):
                 bars(ax, row, y, Look("0.1", "o"), markerfacecolor=face)
             else:
-                ax.text(chance, y, row["verdict"], ha="center", va="center", fontsize="x-small")
-        ax.set(title=question.title, xlabel=question.axis, xlim=(-0.03, 1.03) if chance else (-1.06, 1.06))
+                ax.text(0, y, row["verdict"], ha="center", va="center", fontsize="x-small")
+        ax.set(
+            title=question.title, xlabel=question.axis, xlim=(-1.06 * question.reach, 1.06 * question.reach)
+        )
     draw.named_ticks(axes[0][0], runs)
     where = asked.drop_duplicates("run").itertuples()
     maps = {row.run: f"{word(row.method, failed)} at {row.layer}" for row in where}

@@ -1,7 +1,6 @@
 """What drift says of loss: the declared tests, drift as a warning, runs side by side. For notebook 05."""
 
 import math
-from collections import Counter
 from itertools import pairwise
 
 import numpy as np
@@ -10,97 +9,106 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import (
     DOUBT,
+    DRIFT,
     MAP_SIGNAL,
-    NO,
     OPEN,
     OPPOSITE,
     UNDEFINED,
     WITHIN,
     YES,
     declared_kinds,
+    failures_at,
     rows_of,
-    warnings_at,
 )
+from medrob.corruptions import CLEAN
 from medrob.words.phrases import BETTER, Row, grouped, judged, name, number, p_value, place, say, side, text
 
-VERDICTS = (YES, OPPOSITE, NO, OPEN, UNDEFINED)
+VERDICTS = (YES, OPPOSITE, OPEN, UNDEFINED)
+
+
+def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
+    """Does it still work, still look there, and does the map tell more than the scores? Then the tests."""
+    kinds = declared_kinds(tests)
+    at = {key: kinds[key].iloc[0] for key in ("method", "layer")}
+    lines = [
+        _works(scores),
+        _looks(rows_of(drift, **at, name="drift")),
+        _tells(rows_of(added, **at, name="added"), kinds),
+    ]
+    asked = []
+    for row in analysis.answers(tests).to_dict("records"):
+        said = row["verdict"].capitalize()
+        value = number(row, form="+.3f" if row["name"] == "beyond scores" else "+.2f")
+        value = "there is too little to go by" if row["verdict"] == UNDEFINED else value
+        plain = say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
+        asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain))
+    return text(lines, say("answer", "tests", map=kinds.iloc[0]), asked)
+
+
+def _works(scores: pd.DataFrame) -> str:
+    rows = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
+    clean = rows[rows["corruption"] == CLEAN[0]].iloc[0]
+    worst = rows[(rows["corruption"] != CLEAN[0]) & rows["drop"].notna()].nlargest(1, "drop")
+    if worst.empty or not np.isfinite(clean["value"]):
+        return say("answer", "no_auc")
+    return say("answer", "works", clean=clean, worst=worst.iloc[0])
+
+
+def _looks(drift: pd.DataFrame) -> str:
+    worst = drift[drift["severity"] == drift["severity"].max()]
+    metric = "normalised" if "normalised" in drift else "rmse"
+    row = analysis.mean_drift(worst, ["severity"], metric=metric).iloc[0]
+    key = metric if np.isfinite(row["value"]) else "no_map"
+    return say("answer", key, row=row, lost=row["degenerate"])
+
+
+def _tells(added: pd.DataFrame, kinds: pd.DataFrame) -> str:
+    place = kinds.loc[analysis.BEYOND]
+    return say("answer", f"tells {judged(place)}", row=place, map=added.set_index("adds").loc["map"])
 
 
 def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
     kinds = declared_kinds(tests)
+    pooled = kinds.loc["pooled"].drop(["p", "p_adjusted"])  # described, not tested
     plain, partial = kinds.loc[WITHIN], kinds.loc["partial"]
-    if judged(plain, "correlation") == UNDEFINED:
+    if judged(plain) == UNDEFINED:
         return say("association", "nothing")
-    link = _link(plain, partial, "the corruption that moves the map more costs", "AUC")
-    said = say("association", "within", "intervals", "link", plain=plain, partial=partial, link=link)
-    return f"{_over_severities(kinds)}\n{said}"
+    link = _link(partial, "the corruption that moves the map more costs", "AUC")
+    return say(
+        "association", "pooled", "within", "link", pooled=pooled, plain=plain, partial=partial, link=link
+    )
 
 
 def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
     kinds = declared_kinds(tests)
     plain, partial = kinds.loc[analysis.PER_IMAGE], kinds.loc[analysis.PER_IMAGE_PARTIAL]
-    if judged(plain, "correlation") == UNDEFINED:
+    if judged(plain) == UNDEFINED:
         return say("per_image", "nothing")
-    link = _link(plain, partial, "the image whose map moves more loses", "margin")
+    link = _link(partial, "the image whose map moves more loses", "margin")
     across = "across" if np.isfinite(plain["across_classes"]) else ""
     return say("per_image", "within", across, "link", plain=plain, partial=partial, link=link)
 
 
-def _link(plain: Row, partial: Row, claim: str, loss: str) -> str:
-    """What a correlation shows, and whether it goes beyond what the RMSE of the image explains."""
-    verdict = judged(plain, "correlation")
-    goes = "goes" if judged(partial, "correlation") == verdict else "is not shown to go"
-    key = verdict if verdict in (NO, OPEN) else YES
-    return say("link", key, claim=claim, loss=loss, more="more" if verdict == YES else "less", goes=goes)
-
-
-def _over_severities(kinds: pd.DataFrame) -> str:
-    """The correlation pooled over severities, and what of it is the work of severity, which moves both."""
-    pooled, within = kinds.loc["pooled"].drop(["p", "p_adjusted"]), kinds.loc[WITHIN]  # described, not tested
-    part = "part" if judged(within, "correlation") == YES else "confounded"
-    key = part if pooled["low"] > 0 and pooled["low"] > within["high"] else "unknown"
-    return say("severity", key, pooled=pooled)
+def _link(partial: Row, claim: str, loss: str) -> str:
+    """What a correlation shows beyond what the logit explains."""
+    verdict = judged(partial)
+    return say("link", verdict, claim=claim, loss=loss, more="less" if verdict == OPPOSITE else "more")
 
 
 def failure(failure: pd.DataFrame, tests: pd.DataFrame) -> str:
-    """Does drift warn of a flipped prediction?"""
-    kinds, severity = declared_kinds(tests), failure["severity"].max()
-    test, rows = kinds.loc[analysis.flip(severity)], warnings_at(failure, severity, "flipped")
-    row = rows_of(rows, test["method"], test["layer"], "failure").iloc[0]
-    verdict, across = judged(test, "auroc"), row["across_classes"]
-    lost = "lost" if row["lost"] else ""
-    basis = "basis" if verdict != UNDEFINED and row["compared"] < row["cases"] else ""
-    numbers = dict(flips=row["events"] + row["lost_events"], cases=row["cases"] + row["lost"], row=row)
-    numbers["across"] = f", across classes {across:.2f}" if np.isfinite(across) else ""
-    return say("failure", "flips", lost, basis, verdict, severity=severity, test=test, **numbers)
-
-
-def answer(tests: pd.DataFrame) -> str:
-    """The answer as declared: the tests of one map, corrected by Holm's method."""
-    found, kinds, lines = analysis.answers(tests), declared_kinds(tests), []
-    for row, question in zip(found.to_dict("records"), analysis.QUESTIONS, strict=True):
-        said = row["verdict"].capitalize() + (", or too little to matter" if row["verdict"] == NO else "")
-        value = number(row, form=".2f" if question.chance else "+.2f")
-        value = "there is too little to go by" if row["verdict"] == UNDEFINED else value
-        pooled = f" {_over_severities(kinds)}" if row["kind"] == WITHIN else ""
-        beyond = ""
-        if row["beyond"]:
-            beyond = say("answer", "beyond", row=row, partial=kinds.loc[question.beyond])
-        pooled = pooled if "but that is the work of severity" in pooled else ""
-        lines.append(say("answer", "question", row=row, said=said, value=value, pooled=pooled, beyond=beyond))
-    counts, total = Counter(found["verdict"]), len(found)
-    rest = ", ".join(f"{verdict} in {n}" for verdict, n in counts.most_common() if verdict != YES)
-    beyond = found.loc[(found["verdict"] == YES) & (found["beyond"] != ""), "beyond"]
-    lost = (beyond != YES).sum()
-    held = say("answer", "held", lost=lost, asked=len(beyond)) if lost else ""
-    key = "some" if rest else "all"
-    if not counts[YES]:
-        key = "no" if counts[NO] + counts[OPPOSITE] == total else "not_shown"
-    key = "unknown" if counts[UNDEFINED] == total else key
-    numbers = dict(map=kinds.iloc[0], yes=counts[YES], total=total, rest=rest, held=held)
-    return text(lines, say("answer", key, **numbers))
+    """How does drift go with a flipped prediction, beside what flips by itself?"""
+    declared, severity = declared_kinds(tests).iloc[0], failure["severity"].max()
+    rows = failures_at(failure, severity)
+    row = rows_of(rows, declared["method"], declared["layer"], "failure").iloc[0]
+    known, across = np.isfinite(row["auroc"]), row["across_classes"]
+    gone = "vanished" if row["vanished"] else ""
+    basis = "basis" if known and row["compared"] < row["cases"] else ""
+    across = f", across classes {across:.2f}" if np.isfinite(across) else ""
+    rival = row["auroc"] - row["gain"]
+    keys = ("flips", gone, basis, "auroc" if known else "not defined")
+    return say("failure", *keys, severity=severity, row=row, rival=rival, across=across)
 
 
 def sensitivity(extremes: pd.DataFrame, tests: pd.DataFrame, drift: pd.DataFrame) -> str:
@@ -117,9 +125,9 @@ def sensitivity(extremes: pd.DataFrame, tests: pd.DataFrame, drift: pd.DataFrame
 
 
 def beside(beside: pd.DataFrame) -> str:
-    """Which signals that need no map are worse warnings than drift, and which are better?"""
-    drift, lines = beside[beside["signal"] == "drift"].set_index("event")["auroc"], []
-    for event, rows in beside[beside["signal"] != "drift"].groupby("event", sort=False):
+    """Which other signals of its league tell less of a failure than drift, and which more?"""
+    drift, lines = beside[beside["signal"] == DRIFT].set_index("event")["auroc"], []
+    for event, rows in beside[beside["signal"] != DRIFT].groupby("event", sort=False):
         pairs = []
         # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
         for _, alike in rows.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False):
@@ -132,47 +140,15 @@ def beside(beside: pd.DataFrame) -> str:
     return text(say("beside", "title"), lines)
 
 
-def best(failure: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
-    """Which map warns best, chosen after looking, beside the one that was declared?"""
-    rows = analysis.warnings_of_maps(failure, severity)
-    if rows["auroc"].isna().all():
-        return say("best", "nothing", severity=severity)
-    top = rows.loc[rows["auroc"].idxmax()]
-    declared = rows_of(warnings_at(failure, severity), method, layer, "failure").iloc[0]
-    counts = Counter(judged(row, "auroc") for row in rows.to_dict("records"))
-    verdicts = [say("best", v, n=counts[v]) for v in VERDICTS if counts[v]]
-    holds = "holds" if judged(top, "auroc") == YES else "not_shown"
-    keys = ("same",) if place(top) == place(declared) else ("best", "declared", holds)
-    aurocs = {
-        key: say("best", "auroc", row=row) + (say("best", "lost", row=row) if row["lost_events"] else "")
-        for key, row in (("top_auroc", top), ("declared_auroc", declared))
-    }
-    numbers = dict(total=len(rows), verdicts=", ".join(verdicts), top=top, declared=declared)
-    return say("best", "maps", *keys, **numbers, **aurocs)
-
-
-def added(added: pd.DataFrame, *, method: str, layer: str) -> str:
-    """Does drift add to confidence, entropy, margin and the RMSE of the image?"""
-    rows = rows_of(added, method, layer, "added").to_dict("records")
-    return text([say("added", judged(r, "gain", tested=False), row=r, folds=analysis.FOLDS) for r in rows])
-
-
-def risk(areas: pd.DataFrame) -> str:
-    """Would it help to set the corrupted images with the most drift aside? By intervals, not corrected."""
-    if areas.empty:
-        return say("risk", "nothing")
-    rows = areas.set_index("signal")
-    drift, area = rows.loc["drift"], rows["area"]
-    if drift["wrong"] in (0, 1):
-        return say("risk", "all_wrong" if drift["wrong"] else "none_wrong")
-    helps = side(drift, "spared", "better than", "worse than", "not shown to be better than")
-    doubt, ideal = area[analysis.DOUBT], area[analysis.BEST]
-    others, rival = area.drop(["drift", analysis.DOUBT, analysis.BEST]).dropna(), ""
-    if others.min() < doubt:
-        rival = say("risk", "rival", signal=others.idxmin(), area=others.min())
-    numbers = dict(drift=drift, helps=helps, doubt=doubt, rival=rival, ideal=ideal)
-    numbers["better"] = side(drift, "saved", *BETTER)
-    return say("risk", "wrong", "aside", "beside", "ideal", **numbers)
+def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) -> str:
+    """Does the map tell of wrong predictions what all other signals of its league do not?"""
+    declared, lines = declared_kinds(tests).loc[analysis.BEYOND], []
+    for row in rows_of(added, method, layer, "added").to_dict("records"):
+        if row["adds"] == DRIFT:
+            row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
+        key = judged(row, tested=row["adds"] == DRIFT)
+        lines.append(say("added", row["adds"], key, row=row, folds=analysis.FOLDS).replace("\n", " "))
+    return text(lines)
 
 
 def runs(compared: pd.DataFrame) -> str:

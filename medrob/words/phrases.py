@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from medrob.analysis import OPPOSITE, SMALL, UNDEFINED, YES, Finding
+from medrob.analysis import OPPOSITE, UNDEFINED, YES, Finding
 
 Row: TypeAlias = Mapping | pd.Series
 SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
@@ -107,13 +107,12 @@ def p_value(found: Finding) -> str:
     return f"{found.correction or 'uncorrected'} {p}"
 
 
-def judged(row: Row, scale: str, *, tested: bool = True) -> str:
-    """The verdict on a "correlation", "auroc" or "gain", in a column of that name or in value."""
-    found = finding(row, scale if scale in row else "value")
-    return found.verdict(chance=0.5 if scale == "auroc" else 0, small=SMALL[scale], tested=tested)
+def judged(row: Row, *, tested: bool = True) -> str:
+    """The verdict on a value: is it above 0?"""
+    return finding(row).verdict(tested=tested)
 
 
 def side(row: Row, stem: str, above: str, below: str, neither: str, *, chance: float = 0) -> str:
     """What is said where the whole interval is above chance, below, or neither: judged without a test."""
-    verdict = finding(row, stem).verdict(chance=chance, small=0, tested=False)
+    verdict = finding(row, stem).verdict(chance=chance, tested=False)
     return {YES: above, OPPOSITE: below, UNDEFINED: UNDEFINED}.get(verdict, neither)

@@ -21,7 +21,7 @@ from medrob.machine import peak_memory_mb
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 LAYERS = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1))
-QUESTIONS = ("association", "per_image", "failure", "added", "tests", "roc", "risk", "beside", "sensitivity")
+QUESTIONS = ("association", "per_image", "failure", "added", "tests", "beside", "sensitivity")
 
 
 def timed(name, function, *args, **options):
@@ -56,15 +56,15 @@ def main():
     by_class = analysis.drift_by_class(drift, evidence.classes, **at)
     answers = analysis.answers(tests)
     bundle = thesis.Bundle(Path(tempfile.mkdtemp()), "05_analysis")
-    bundle.facts = evidence.declared | {"runs": "run"}
+    bundle.facts = evidence.declared | {"runs": "run", "event": "wrong"}
     figures.use_style()
     summarised = (scores, pairs, fits, tests, failure, answers)
     drawings = {
         "05_drift_by_class": (figures.drift_by_class, (by_class, scores), at),
         "05_drop_against_drift": (figures.drop_against_drift, (pairs, fits), dict(layers=LAYERS)),
         "05_images": (figures.image_scatter, (points, over_images), dict(classes=evidence.classes)),
-        "05_warnings": (figures.warnings, (failure,), dict(severity=severity)),
-        "05_failure": (figures.failure_curves, (found["roc"], found["risk"][0]), {}),
+        "05_warnings": (figures.failures, (failure,), dict(severity=severity, event="wrong")),
+        "05_signals": (figures.signals, (found["beside"],), {}),
         "05_strata": (figures.strata_bars, (strata,), dict(layer=layer)),
         "05_runs": (figures.runs_compared, (compared,), {}),
         "05_ranks": (figures.method_ranks, (ranked,), {}),
@@ -72,7 +72,7 @@ def main():
     }
     for name, (draw, tables, options) in drawings.items():
         timed(name, bundle.figure, draw(*tables, **options), name)
-    print(words.answer(tests))
+    print(words.answer(tests, scores, drift, found["added"]))
     wall, work = time.perf_counter() - began, time.process_time() - worked
     print(f"tables to figures: {wall:.1f} s, {work:.1f} s of work, peak {peak_memory_mb():.0f} MB")
 
