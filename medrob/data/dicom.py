@@ -106,9 +106,9 @@ def _stored(dataset: Dataset) -> np.ndarray:
     from pydicom.pixels.utils import get_expected_length
     from pydicom.uid import JPEGExtended12Bit
 
-    if not dataset.file_meta.TransferSyntaxUID.is_compressed and dataset.Rows:
+    if not dataset.file_meta.TransferSyntaxUID.is_compressed:
         held, needed = dataset.PixelData, get_expected_length(dataset)
-        if len(held) >= needed + needed // dataset.Rows and any(held[needed:]):  # zeros may fill it up
+        if any(held[needed + 1 :]):  # zeros, or any one byte, may fill it up
             raise ValueError(f"it holds {len(held)} bytes of pixels, and its size needs {needed}: damaged")
     if dataset.file_meta.TransferSyntaxUID != JPEGExtended12Bit or dataset.BitsStored == 8:
         return dataset.pixel_array

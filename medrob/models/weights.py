@@ -265,13 +265,13 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     lost = [k for k, v in wanted.items() if k not in names or arrays[names[k]].shape != v.shape]
     lost = [k for k in lost if k in names or not k.endswith("num_batches_tracked")]  # in no old file
     for ours, theirs in names.items():
-        given, kind, odd = arrays[theirs], wanted[ours].dtype, ""
+        given, kind, fault = arrays[theirs], wanted[ours].dtype, ""
         if given.is_floating_point() != kind.is_floating_point:
-            odd = f"{given.dtype}, not {kind}"
+            fault = f"{given.dtype}, not {kind}"
         elif ours.endswith("running_var") and (given < 0).any():
-            odd = "negative variances"
-        if odd and not ours.endswith("num_batches_tracked"):
-            raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
+            fault = "negative variances"
+        if fault and not ours.endswith("num_batches_tracked"):
+            raise ValueError(f"weights={weights.name!r}: {theirs} holds {fault}; take another file")
     new = [k for k in lost if k.rpartition(".")[0] == head]
     extra = [k for k in rest if not k.startswith(AUXILIARY) and not k.endswith("num_batches_tracked")]
     said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
