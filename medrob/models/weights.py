@@ -264,14 +264,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     head = _stem_and_head(network)[1]
     lost = [k for k, v in wanted.items() if k not in names or arrays[names[k]].shape != v.shape]
     lost = [k for k in lost if k in names or not k.endswith("num_batches_tracked")]  # in no old file
-    for ours, theirs in names.items():
-        given, kind, fault = arrays[theirs], wanted[ours].dtype, ""
-        if given.is_floating_point() != kind.is_floating_point:
-            fault = f"{given.dtype}, not {kind}"
-        elif ours.endswith("running_var") and (given < 0).any():
-            fault = "negative variances"
-        if fault and not ours.endswith("num_batches_tracked"):
-            raise ValueError(f"weights={weights.name!r}: {theirs} holds {fault}; take another file")
+    _check_kinds(weights, names, wanted)
     new = [k for k in lost if k.rpartition(".")[0] == head]
     extra = [k for k in rest if not k.startswith(AUXILIARY) and not k.endswith("num_batches_tracked")]
     said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
@@ -299,6 +292,18 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     return "; ".join([start, *said]), ", ".join(new or extra)
+
+
+def _check_kinds(weights: Weights, names: Mapping[str, str], wanted: Mapping[str, Tensor]) -> None:
+    """Refuse whole numbers for fractions, which PyTorch would take, and variances below zero."""
+    for ours, theirs in names.items():
+        given, kind, fault = weights.arrays[theirs], wanted[ours].dtype, ""
+        if given.is_floating_point() != kind.is_floating_point:
+            fault = f"{given.dtype}, not {kind}"
+        elif ours.endswith("running_var") and (given < 0).any():
+            fault = "negative variances"
+        if fault and not ours.endswith("num_batches_tracked"):
+            raise ValueError(f"weights={weights.name!r}: {theirs} holds {fault}; take another file")
 
 
 def _grouped(names: Sequence[str], used: Collection[str]) -> str:
