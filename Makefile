@@ -39,6 +39,7 @@ bench: env  ## compare the speed with other libraries, single thread; time the a
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_saliency.py
 	OMP_WAIT_POLICY=passive python tests/benchmarks/bench_training.py
 	OMP_NUM_THREADS=1 python tests/benchmarks/bench_analysis.py
+	OMP_NUM_THREADS=1 python tests/benchmarks/bench_coverage.py 100
 
 replicate: env  ## published results beside ours, on real data: make replicate SETS="a.npz cells/table.csv" SEEDS=3
 	python tests/benchmarks/replicate.py $(SETS) --seeds $(or $(SEEDS),1)

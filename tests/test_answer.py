@@ -7,7 +7,7 @@ from scipy.stats import false_discovery_control, kstest, rankdata, spearmanr
 from worlds import HEAD, KEYS, STILL, TRUTH, WORLDS, none, simulated, strong, through_class, world
 
 from medrob import analysis
-from medrob.analysis import AHEAD, Evidence, Finding
+from medrob.analysis import AHEAD, Evidence, Finding, statistics
 from medrob.analysis.statistics import centred_ranks, exchanged, image_orders, two_sided
 
 
@@ -168,6 +168,13 @@ def test_exchanged_images_give_uniform_p_where_there_is_no_link_and_small_p_wher
         p.append(two_sided(exchanged(a, b, orders)))
     assert kstest(p, "uniform").pvalue > 0.01
     assert two_sided(exchanged(a, a, orders)) == pytest.approx(1 / 301)
+
+
+def test_sums_of_exchanged_images_are_those_of_the_whole_images_one_after_another(monkeypatch):
+    monkeypatch.setattr(statistics, "TOGETHER", 7)
+    a, b = np.random.default_rng(0).normal(size=(2, 3, 40))
+    orders = image_orders(np.arange(40) % 2, 20)
+    assert exchanged(a, b, orders) == pytest.approx([(a * b[:, order]).sum() for order in orders])
 
 
 def test_the_exchange_holds_its_level_where_class_decides_drift_and_failure():

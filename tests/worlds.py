@@ -78,18 +78,20 @@ TRUTH: dict[str, set[str]] = {
 }  # fmt: skip
 
 
-def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3, 5)):
+def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3, 5), same=None):
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
     "severity", "class", "identity": drift follows from that alone, the last from the logit. "patients": 4
     images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where the logit is
     low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows the latter.
+    same: a seed that gives all tables the same corruptions; None = each table draws its own.
     """
     rng = np.random.default_rng(seed)
+    of_corruptions = rng if same is None else np.random.default_rng(same)
     patient = np.arange(images) // (4 if kind == "patients" else 1)
     hidden, alike, moves = (rng.normal(size=patient.max() + 1)[patient] for _ in range(3))
     label = (rng.random(patient.max() + 1) < 0.5)[patient].astype(int)
-    toughness = 0.5 + rng.random(len(corruptions))
+    toughness = 0.5 + of_corruptions.random(len(corruptions))
     grid = [("clean", 0), *((c, s) for c in corruptions for s in severities)]
     shape = len(grid), images
     level = np.array([s for _, s in grid])[:, None]
@@ -105,7 +107,7 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     z = np.where(np.arange(2)[:, None, None] == seen, own, rival)
     p = np.exp(z) / np.exp(z).sum(0)
     logit = np.where(first == 1, z[1], z[0])
-    effect = rng.normal(0, 0.05, len(corruptions))[which]
+    effect = of_corruptions.normal(0, 0.05, len(corruptions))[which]
     moved = 0.3 + effect + rng.normal(0, 0.05, shape)
     moved = moved + {
         "severity": 0.05 * level, "class": 0.1 * (first == 1), "patients": 0.05 * moves,

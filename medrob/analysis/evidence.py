@@ -115,8 +115,9 @@ class Evidence:
         self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
         self.weights = np.ascontiguousarray(self.drawn(min(self.resamples, 500)).T)
         self.orders = None if known else image_orders(self.group, self.permutations)
-        signs = np.random.default_rng(0).integers(0, 2, (self.permutations, self.unit.max() + 1))
-        self.signs = np.concatenate([np.ones_like(signs[:1]), 2 * signs - 1])
+        count = self.unit.max() + 1
+        signs = 2 * np.random.default_rng(0).integers(0, 2, (self.permutations, count)) - 1
+        self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
 
     def _lay_out(self, drift: pd.DataFrame) -> None:
         columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"]

@@ -21,6 +21,7 @@ from scipy.stats import binomtest, rankdata
 from medrob.evaluation import interval
 
 LEVEL = 0.05
+TOGETHER = 1024  # images exchanged at once: bounds the memory
 HOLM, FDR = "Holm", "Benjamini-Hochberg"
 # There is no "no": a proof that there is too little to matter would have to draw corruptions as well.
 YES, OPPOSITE, OPEN, UNDEFINED = "yes", "the other way round", "undecided", "not defined"
@@ -113,8 +114,11 @@ def exchanged(a: np.ndarray, b: np.ndarray, orders: np.ndarray) -> np.ndarray:
     a (conditions, images) has a mean of 0 over the images of a class, b (conditions, images) any. The sum
     itself is compared, no ratio, so that the test is exact also where a is 0 for want of a map.
     """
-    product = a.T @ b
-    return product[np.arange(len(product)), orders].sum(1)
+    total, n = np.zeros(len(orders)), a.shape[1]
+    for rows in np.split(np.arange(n), range(TOGETHER, n, TOGETHER)):
+        product = a[:, rows].T @ b  # of each image with the one that takes its place
+        total += product[np.arange(len(rows)), orders[:, rows]].sum(1)
+    return total
 
 
 def flipped(scores: np.ndarray, unit: np.ndarray, signs: np.ndarray) -> np.ndarray:
