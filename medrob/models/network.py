@@ -1,7 +1,9 @@
 """What every network is here: its first layer normalises, so clean and corrupted images are treated alike."""
 
+import tomllib
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -10,6 +12,8 @@ from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
+# What is known of the classes of others, and of files of weights.
+KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("known.toml").read_text("utf-8"))
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
     "resnet18": (BasicBlock, (2, 2, 2, 2)),

@@ -9,13 +9,7 @@ from math import isqrt
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import memory_order, ordered
-
-# Classes of torchvision and timm that give (N, h, w, K); LayerNorm2d takes and gives (N, K, h, w).
-CHANNELS_LAST = {
-    *("SwinTransformerBlock", "SwinTransformerV2Block", "ShiftedWindowAttention"),
-    *("PatchMerging", "PatchMergingV2", "LayerNorm", "Linear"),
-}
+from medrob.models.network import KNOWN, memory_order, ordered
 
 PREFIXES = (0, 1, 2, 4, 5)  # tokens before those of the picture: class, distillation, four registers
 ENOUGH = 4  # images for which logits hardly lie between 0 and 1 by chance
@@ -137,7 +131,7 @@ def channel_axis(module: nn.Module, output: Tensor) -> int:
     while isinstance(module, nn.Sequential) and len(module):
         module = module[-1]
     kinds = {kind.__name__ for kind in type(module).__mro__}
-    last = bool(kinds & CHANNELS_LAST) and "LayerNorm2d" not in kinds
+    last = not kinds.isdisjoint(KNOWN["classes"]["channels_last"]) and "LayerNorm2d" not in kinds
     return 1 if output.ndim == 4 and not last else output.ndim - 1
 
 

@@ -11,6 +11,7 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -21,30 +22,14 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from medrob.files import checksum, exists, home
+from medrob.models.network import KNOWN
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
-# Second heads of torchvision's networks, used in training only; what a training keeps beside its network.
-AUXILIARY = ("aux", "AuxLogits", "criterion", "loss", "metric", "train_", "val_", "n_averaged")
-# Names that differ: MedMNIST's ResNets; torchvision's published DenseNets; submodules that were compiled.
-OTHER_NAMES = (
-    (r"\bshortcut\b", "downsample"),
-    (r"\blinear\.(?=\w+$)", "fc."),
-    (r"(denselayer\d+\.[a-z]+)\.(\d)", r"\1\2"),
-    (r"\b_orig_mod\.", ""),
-)
 # What training scripts keep beside the arrays, and what only makes a number, a path or a table of settings.
 SCALAR: Any = np.float64(0).__reduce__()[0]  # NumPy 1 had it elsewhere
 HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, np.dtypes.Float64DType, type(Path())]
 HARMLESS += [SCALAR, (SCALAR, "numpy.core.multiarray.scalar")]
-# Files of programs, by what their archive holds or by their ending.
-PROGRAMS = {
-    "constants.pkl": "a TorchScript program",
-    **dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export"),
-    **{".onnx": "an ONNX program", ".h5": "a Keras model", ".keras": "a Keras model"},
-}
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
-# Where the mean and the spread of the images may stand beside weights: ours, Hugging Face's, timm's.
-BESIDE = {"model.json": "", "preprocessor_config.json": "image_", "config.json": ""}
 
 
 @dataclass(frozen=True)
@@ -64,18 +49,23 @@ def find(weights: str, arch: str) -> Path | str:
     for file in (Path(weights), home() / weights):
         if exists(file) and file.is_file():
             return file
-    known: list[str] = []
+    names: list[str] = []
     if arch.startswith(TIMM):
-        known = ["DEFAULT"] if timm_settings(arch).has_weights else []
-    elif arch in torchvision.models.list_models(module=torchvision.models):
-        group = torchvision.models.get_model_weights(arch)
-        known, weights = list(group.__members__), weights.removeprefix(f"{group.__name__}.")
-    if weights not in known:
-        names = ", ".join(known) or "there are none"
+        names = ["DEFAULT"] if timm_settings(arch).has_weights else []
+    elif group := _published(arch):
+        names, weights = list(group.__members__), weights.removeprefix(f"{group.__name__}.")
+    if weights not in names:
         raise ValueError(
-            f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'; the names for {arch}: {names}"
+            f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'; the names for {arch}: "
+            f"{', '.join(names) or 'there are none'}"
         )
     return weights
+
+
+def _published(arch: str) -> Any:
+    """torchvision's weights of a network, None if there are none."""
+    known = torchvision.models.list_models(module=torchvision.models)
+    return torchvision.models.get_model_weights(arch) if arch in known else None
 
 
 def read(weights: str, arch: str, size: int | None) -> Weights:
@@ -83,21 +73,24 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     file = find(weights, arch)
     if isinstance(file, str):
         return _download(file, arch, size)
-    if problem := _other_kind(file):
-        raise ValueError(f"weights={weights!r} are {problem}, whose layers cannot be looked into; {SAVE}")
+    if kind := _program(file):
+        raise ValueError(f"weights={weights!r} are {kind}, whose layers cannot be looked into; {SAVE}")
     try:
         if file.suffix == ".safetensors":
-            return Weights(load_file(file), file.name, *_scale_beside(file, arch), checksum(file))
-        if zipfile.is_zipfile(file):  # PyTorch does not compare the checksums
-            with zipfile.ZipFile(file) as archive:
-                if altered := archive.testzip():
-                    raise ValueError(f"the checksum of {altered} differs")
-        with torch.serialization.safe_globals(HARMLESS):
-            arrays = dict(_flat(torch.load(file, map_location="cpu", weights_only=True)))
-        if not arrays:
-            raise ValueError("no arrays by name")
-        if odd := [name for name, array in arrays.items() if not _is_plain(array)]:
-            raise ValueError(f"{odd[0]} is sparse, quantised, complex or without values")
+            arrays = load_file(file)
+        else:
+            if zipfile.is_zipfile(file):  # PyTorch does not compare the checksums
+                with zipfile.ZipFile(file) as archive:
+                    if altered := archive.testzip():
+                        raise ValueError(f"the checksum of {altered} differs")
+            with torch.serialization.safe_globals(HARMLESS):
+                arrays = dict(_flat(torch.load(file, map_location="cpu", weights_only=True)))
+            if not arrays:
+                raise ValueError("no arrays by name")
+        for name, a in arrays.items():
+            dense = a.layout is torch.strided and not a.is_nested
+            if not dense or a.is_quantized or a.is_meta or a.is_complex():
+                raise ValueError(f"{name} is sparse, quantised, complex or without values")
         return Weights(arrays, file.name, *_scale_beside(file, arch), checksum(file))
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
@@ -109,26 +102,20 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
         ) from None
 
 
+def _program(file: Path) -> str:
+    """What a file is that holds a program instead of arrays by name; "" = none that is known."""
+    names = {file.suffix}
+    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(file) as archive:
+        names = {Path(name).name for name in archive.namelist()}
+    return next((kind for mark, kind in KNOWN["programs"].items() if mark in names), "")
+
+
 def _flat(content: Any, start: str = "") -> Iterator[tuple[str, Tensor]]:
     """The arrays in nested mappings, by the whole way to them: ``state_dict.model.conv1.weight``."""
     for key, value in content.items() if isinstance(content, Mapping) else ():
         if torch.is_tensor(value):
             yield f"{start}{key}", value
         yield from _flat(value, f"{start}{key}.")
-
-
-def _is_plain(array: Tensor) -> bool:
-    """Whether a tensor is dense, of real numbers, and holds them."""
-    dense = array.layout is torch.strided and not array.is_nested
-    return dense and not (array.is_quantized or array.is_meta or array.is_complex())
-
-
-def _other_kind(file: Path) -> str:
-    """What a file is that holds a program instead of arrays by name; "" = none that is known."""
-    names = {file.suffix}
-    with contextlib.suppress(zipfile.BadZipFile, OSError), zipfile.ZipFile(file) as archive:
-        names = {Path(name).name for name in archive.namelist()}
-    return next((kind for mark, kind in PROGRAMS.items() if mark in names), "")
 
 
 def _objects(file: Path) -> list[str]:
@@ -141,21 +128,18 @@ def _objects(file: Path) -> list[str]:
 
 def _scale_beside(file: Path, arch: str) -> tuple[Any, Any, str]:
     """Mean and spread that the weights of a file were learnt with, by what lies beside it or by its name."""
-    for name, start in BESIDE.items():
+    for name, start in KNOWN["beside"].items():
         if (description := file.with_name(name)).is_file():
             found = json.loads(description.read_text())
-            found = (
-                {"mean": 0.5, "std": 0.5} | found
-                if name == "model.json"
-                else found.get("pretrained_cfg", found)
-            )
+            if name == "model.json":
+                found = {"mean": 0.5, "std": 0.5} | found
+            found = found.get("pretrained_cfg", found)
             if f"{start}mean" in found:
                 scale = (found[f"{start}mean"], found[f"{start}std"])
                 return *(scale if found.get("do_normalize", True) else (0.0, 1.0)), name
-    if arch in torchvision.models.list_models(module=torchvision.models):
-        for member in torchvision.models.get_model_weights(arch):  # downloaded by hand
-            if file.name == Path(member.url).name:
-                return member.transforms().mean, member.transforms().std, "torchvision"
+    for member in _published(arch) or ():
+        if file.name == Path(member.url).name:  # downloaded by hand
+            return member.transforms().mean, member.transforms().std, "torchvision"
     return None, None, ""
 
 
@@ -174,28 +158,25 @@ def timm_network(arch: str, size: int | None, **options: Any) -> nn.Module:
     """One of timm's networks, for images of that side if it is built for one."""
     import timm
 
-    if size:
-        options["img_size"] = size
-    return timm.create_model(arch.removeprefix(TIMM), **options)
+    return timm.create_model(arch.removeprefix(TIMM), **options, **({"img_size": size} if size else {}))
 
 
 def _download(name: str, arch: str, size: int | None) -> Weights:
     try:
         if arch.startswith(TIMM):
-            scale = timm_settings(arch)
+            source, scale = "timm", timm_settings(arch)
             what, place = f"{scale.hf_hub_id} from huggingface.co", "give the path of the file"
             network = timm_network(arch, size, pretrained=True)
         else:
-            member = torchvision.models.get_model_weights(arch)[name]
+            member = _published(arch)[name]
             what, place = member.url, f"put it into {torch.hub.get_dir()}/checkpoints"
-            scale = member.transforms()
+            source, scale = "torchvision", member.transforms()
             network = torchvision.models.get_model(arch, weights=member, progress=False)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"weights={name!r} of {arch} could not be downloaded ({error}); download {what} on a computer "
             f"with a connection and {place}"
         ) from None
-    source = "timm" if arch.startswith(TIMM) else "torchvision"
     return Weights(network.state_dict(), f"{arch} {name}", scale.mean, scale.std, source)
 
 
@@ -208,27 +189,20 @@ def fit(network: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[dict[str, str
     """
     wanted = list(network.state_dict())
     top = f"{wanted[0].split('.')[0]}."
-    shared = top if all(name.startswith(top) for name in wanted) else ""
+    tops = ["", top] if all(name.startswith(top) for name in wanted) else [""]
     best: dict[str, str] = {}
     rest = {name: name for name in arrays}
-    for before, other_names in itertools.product(dict.fromkeys(["", shared]), (False, True)):
-        known = {name.removeprefix(before): name for name in wanted}
-        names = {name: name for name in arrays}
-        for pattern, usual in OTHER_NAMES if other_names else ():
-            names = {re.sub(pattern, usual, name): old for name, old in names.items()}
-        starts = Counter(start for name in names for start, end in _cuts(name) if end in known)
-        start = max(starts, key=starts.__getitem__, default="")
-        below = {name.removeprefix(start): old for name, old in names.items() if name.startswith(start)}
-        if starts[start] > len(best):
+    for top, rules in itertools.product(tops, ([], KNOWN["names"]["renamed"])):
+        known = {name.removeprefix(top): name for name in wanted}
+        names = {reduce(lambda name, rule: re.sub(*rule, name), rules, old): old for old in arrays}
+        cuts = ((name, cut.end()) for name in names for cut in re.finditer(r"^|\.", name))
+        starts = Counter(name[:cut] for name, cut in cuts if name[cut:] in known)
+        start, count = (starts.most_common(1) or [("", 0)])[0]
+        if count > len(best):
+            below = {name.removeprefix(start): old for name, old in names.items() if name.startswith(start)}
             best = {known[name]: old for name, old in below.items() if name in known}
             rest = {name: old for name, old in below.items() if name not in known}
     return best, rest
-
-
-def _cuts(name: str) -> Iterator[tuple[str, str]]:
-    """A name cut at each of its dots: ``("", "a.b"), ("a.", "b")``."""
-    for cut in (0, *(dot.end() for dot in re.finditer(r"\.", name))):
-        yield name[:cut], name[cut:]
 
 
 def input_channels(network: nn.Module, weights: Weights | None) -> int:
@@ -257,29 +231,25 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
     """
     wanted, arrays = network.state_dict(), weights.arrays
     names, rest = fit(network, arrays)
-    if bad := [k for k in (*names.values(), *rest.values()) if not torch.isfinite(arrays[k]).all()]:
-        raise ValueError(
-            f"weights={weights.name!r}: {bad[0]} holds NaN or infinite values; take another file"
-        )
     head = _stem_and_head(network)[1]
     lost = [k for k, v in wanted.items() if k not in names or arrays[names[k]].shape != v.shape]
     lost = [k for k in lost if k in names or not k.endswith("num_batches_tracked")]  # in no old file
-    _check_kinds(weights, names, wanted)
     new = [k for k in lost if k.rpartition(".")[0] == head]
-    extra = [k for k in rest if not k.startswith(AUXILIARY) and not k.endswith("num_batches_tracked")]
-    said, one_layer = [], len({k.rpartition(".")[0] for k in extra}) == 1
-    if new and new == lost and one_layer:
+    extra = [k for k in rest if not re.search(KNOWN["names"]["needless"], k)]
+    one_layer = len({k.rpartition(".")[0] for k in extra}) == 1
+    said = []
+    if new == lost and len(new) == len(extra) and one_layer:
         of_file = {(name.rpartition(".")[2], arrays[rest[name]].shape): rest[name] for name in extra}
-        ours = {(k.rpartition(".")[2], wanted[k].shape): k for k in new}
-        moved = {k: of_file[tail] for tail, k in ours.items() if tail in of_file}
-        if len(moved) == len(new) == len(extra):
+        moved = {k: of_file.get((k.rpartition(".")[2], wanted[k].shape), "") for k in new}
+        if all(moved.values()):
             names |= moved
-            said += [f"{name} is {theirs} of the file" for name, theirs in moved.items()]
+            said = [f"{name} is {theirs} of the file" for name, theirs in moved.items()]
             new, lost, extra = [], [], []
     of_head = all(k.split(".")[0] == head.split(".")[0] for k in extra)
     if len(lost) > len(new) or (extra and not of_head and not (new and one_layer)) or len(new) == len(wanted):
         raise ValueError(_misfit(weights, arch, wanted, names, [k for k in lost if k not in new], extra))
     taken = {k: v for k, v in names.items() if k not in new}
+    _check_values(weights, taken, wanted)
     load_arrays(network, {k: arrays[v] for k, v in taken.items()}, strict=False)
     if new:
         theirs = [names[k] for k in new if k in names] or [rest[k] for k in extra if one_layer]
@@ -287,23 +257,24 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
         said.append(
             f"head ({head}) new: {len(wanted[new[0]])} outputs instead of {before} ({', '.join(new)})"
         )
-    if left := [k for k in arrays if k not in taken.values() and k not in names.values()]:
+    if left := [k for k in arrays if k not in names.values()]:
         said.append(f"left out: {_grouped(left, {name.split('.')[0] for name in taken.values()})}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     return "; ".join([start, *said]), ", ".join(new or extra)
 
 
-def _check_kinds(weights: Weights, names: Mapping[str, str], wanted: Mapping[str, Tensor]) -> None:
-    """Refuse whole numbers for fractions, which PyTorch would take, and variances below zero."""
-    for ours, theirs in names.items():
-        given, kind, fault = weights.arrays[theirs], wanted[ours].dtype, ""
-        if given.is_floating_point() != kind.is_floating_point:
-            fault = f"{given.dtype}, not {kind}"
+def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[str, Tensor]) -> None:
+    for ours, theirs in taken.items():
+        given, kind, odd = weights.arrays[theirs], wanted[ours].dtype, ""
+        if not torch.isfinite(given).all():
+            odd = "NaN or infinite values"
+        elif given.is_floating_point() != kind.is_floating_point:
+            odd = f"{given.dtype}, not {kind}"
         elif ours.endswith("running_var") and (given < 0).any():
-            fault = "negative variances"
-        if fault and not ours.endswith("num_batches_tracked"):
-            raise ValueError(f"weights={weights.name!r}: {theirs} holds {fault}; take another file")
+            odd = "negative variances"
+        if odd and not ours.endswith("num_batches_tracked"):
+            raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
 
 
 def _grouped(names: Sequence[str], used: Collection[str]) -> str:
