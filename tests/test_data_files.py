@@ -94,8 +94,10 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
     (top / "test" / "well").rename(tmp_path / "elsewhere" / "well")
     (top / "test" / "well").symlink_to(tmp_path / "elsewhere" / "well")
     put(top / "train" / "loose.png", picture(900))
-    deep = pytest.warns(UserWarning, match="train/ill contains subfolders, their images are split one by one")
-    with deep, pytest.warns(UserWarning, match=r"1 images lie beside class folders, .*train/loose.png, and"):
+    deep = pytest.warns(
+        UserWarning, match="1 folders lie in class folders, such as train/ill/patient: their images are"
+    )
+    with deep, pytest.warns(UserWarning, match=r"1 images lie beside class folders, .*train/loose.png and"):
         assert load(str(top), "train").counts["ill"] + load(str(top), "val").counts["ill"] == 11
     assert load(str(top)).counts == {"ill": 10, "well": 10}
 
@@ -103,15 +105,16 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
 @pytest.mark.parametrize(
     ("files", "match"),
     [
-        ("train/a/1 test/a/1 loose/", "mine: it holds the split test and beside it loose; give class fold"),
-        ("train/a/1 train/b/1 test/", "it holds no class folders; give class folders"),
-        ("1", "it holds no class folders; give class folders"),
-        ("a/train/1 a/test/1 b/train/1", "holds the split test in the class folder a; give class folders"),
-        ("chest/train/a/1 chest/test/b/1", "holds the split test in the class folder chest; give"),
-        ("chest/a/1 chest/b/1", "it holds chest, which are no splits, with the same folders in each .a, b.;"),
         (
-            "f1/a/1 f1/b/1 f2/a/1 f2/b/1",
-            "it holds f1, f2, which are no splits, with the same folders in",
+            "train/a/1 test/a/1 loose/",
+            r"folders \(loose, test, .*\) are no layout that is known: give class f",
+        ),
+        *(
+            (files, "are no layout that is known: give class folders")
+            for files in (
+                *("train/a/1 train/b/1 test/", "1", "a/train/1 a/test/1 b/train/1", "chest/a/1 chest/b/1"),
+                *("chest/train/a/1 chest/test/b/1", "f1/a/1 f1/b/1 f2/a/1 f2/b/1"),
+            )
         ),
         ("a/1 b/", "class folder b is empty .no image in it.; fill or remove it"),
         ("a/1", r"the number of classes is 1 \(a\); give 2 to 1000"),
@@ -255,7 +258,6 @@ def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
         (b"", "no table in UTF-8 that can be read"),
         (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
         (b"path,label\n", "a column 'path' and rows are needed; there are 0 rows and path, label"),
-        (b"path,label\na.png,NA\n", "column 'label' is empty in 1 of 1 rows"),
     ],
 )
 def test_tables_that_are_none(tmp_path, content, match):
