@@ -266,3 +266,12 @@ def test_rows_of_all_tests_make_one_table(explainer, tiny, tmp_path, two_draws):
     back = pd.read_parquet(tmp_path / "trust.parquet")
     pd.testing.assert_frame_equal(back, rows)
     assert failed(back) == failed(frames[0])
+
+
+def test_means_draw_groups_whole():
+    """Four copies of each image, of one group, have the interval of one."""
+    values = np.random.default_rng(0).normal(size=12)
+    one = means([Entry("a", "b", "t", values)], seed=0)
+    images = pd.DataFrame({"group": np.repeat(np.arange(12), 4)})
+    four = means([Entry("a", "b", "t", np.repeat(values, 4))], seed=0, images=images)
+    assert four[["low", "high"]].to_numpy() == pytest.approx(one[["low", "high"]].to_numpy())

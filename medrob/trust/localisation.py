@@ -46,7 +46,8 @@ def localisation(
     share = area[images] / pixels
     overlap = np.array([expected_iou(int(a), pixels) for a in area[images]])
     chance = {"energy": share, "pointing": share, "iou": overlap}
-    label = drift.drop_duplicates("image").set_index("image")["label"].reindex(images).to_numpy()
+    known = drift.drop_duplicates("image").set_index("image").reindex(images)
+    label = known["label"].to_numpy()
     preserved = table.pivot(index="image", columns=GROUP, values="preserved").reindex(images)
     entries, members = [], []
     for test in LOCALISATION:
@@ -73,7 +74,7 @@ def localisation(
         for test, values in best[row.positions].items():
             entries.append(Entry(row.method, row.layer, test, values, chance[test], "attainable"))
             members.append(len(images))
-    rows = means(entries, seed=seed)
+    rows = means(entries, seed=seed, images=known)
     return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))
 
 

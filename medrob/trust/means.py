@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import interval, resampled
+from medrob.evaluation import drawn, interval
 
 COLUMNS = (
     "method", "layer", "test", "stage", "corruption", "severity", "images", "degenerate",
@@ -29,8 +29,10 @@ class Entry(NamedTuple):
     severity: int = 0
 
 
-def means(entries: Sequence[Entry], *, seed: int) -> pd.DataFrame:
+def means(entries: Sequence[Entry], *, seed: int, images: pd.DataFrame | None = None) -> pd.DataFrame:
     """Means over images, the same ones in every entry, with 95 % bootstrap intervals over images.
+
+    `images` is a table of them, whose groups, in a column group, are drawn whole.
 
     A row per entry: images (that count), degenerate (left out), value, low, high, chance (mean over the
     images that count); above, above_low, above_high: the value minus chance, image by image, so that what
@@ -41,7 +43,7 @@ def means(entries: Sequence[Entry], *, seed: int) -> pd.DataFrame:
     values = np.stack([np.asarray(entry.values, float) for entry in entries], 1)  # (N, rows)
     chance = np.stack([np.broadcast_to(entry.chance, len(values)) for entry in entries], 1).astype(float)
     known = np.isfinite(values)
-    weights = resampled(len(values), RESAMPLES, seed)[1:]
+    weights = drawn(pd.DataFrame(index=range(len(values))) if images is None else images, RESAMPLES, seed)[1:]
     value, low, high = _intervals(weights, values)
     above, above_low, above_high = _intervals(weights, values - chance)
     frame = pd.DataFrame([entry._asdict() for entry in entries]).assign(
