@@ -356,7 +356,7 @@ def test_half_precision_is_refused(model):
     [
         (pictures(2).astype(np.float32), TypeError, "images are float32; give a uint8 array"),
         (pictures(2)[0], ValueError, r"^images have shape \(32, 32, 1\); give \(N, H, W, C\)"),
-        (pictures(2, channels=3), RuntimeError, "to have 1 channels"),
+        (pictures(2, channels=3), ValueError, "takes images of 1 channel"),
     ],
 )
 def test_bad_images_are_named(model, images, error, match):

@@ -1,5 +1,7 @@
 """Networks by name, and networks of one's own: built, written into the run folder and read from it."""
 
+import contextlib
+import copy
 import difflib
 import json
 from collections.abc import Sequence
@@ -18,8 +20,8 @@ from torch import nn
 from medrob.config import Train, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
-from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
-from medrob.models.own import carried, check_outputs
+from medrob.models.network import CHANGED, KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet
+from medrob.models.passes import check_logits, evaluating
 from medrob.models.weights import TIMM, Weights, adopt, find, input_channels, load_arrays, read
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
@@ -84,8 +86,10 @@ def build(
     elif ":" in arch and not arch.startswith(TIMM) and size:
         form = {"size": size}
     found = read(weights, arch, form.get("size")) if weights else None
-    if arch in RESNETS:
-        form = _form(stem, width, found)
+    if arch in RESNETS:  # stem and width are as asked for, else as the first filters of the weights tell
+        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
+        usual = "torchvision" if filters[2:] == (7, 7) else "small"
+        form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -96,19 +100,12 @@ def build(
             backbone = _backbone(arch, 3, num_classes, form)
         given = (mean, std) if mean is not None else scale(normalise)
         model = _classifier(backbone, config, taken, given, found)
-        said = check_outputs(model, size) if size and arch not in RESNETS else []
+        said = _check_outputs(model, size) if size and arch not in RESNETS else []
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         origin, model.new = adopt(backbone, found, ", ".join([arch, *(f"{k} {v}" for k, v in form.items())]))
     model.origin = "; ".join(filter(None, [origin, *said, model.origin]))
     return model
-
-
-def _form(stem: str, width: int, found: Weights | None) -> dict[str, Any]:
-    """Stem and width of one of our ResNets: as asked for, else as the first filters of the weights tell."""
-    filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
-    usual = "torchvision" if filters[2:] == (7, 7) else "small"
-    return {"stem": usual if stem == "auto" else stem, "width": width or (filters[0] if filters else 64)}
 
 
 def wrap(
@@ -128,10 +125,7 @@ def wrap(
 def _classifier(
     backbone: nn.Module, config: dict[str, Any], taken: int, given: tuple[Any, Any], found: Weights | None
 ) -> Classifier:
-    """A network behind what normalises its images: as given, else as its weights were learnt, else by half.
-
-    `taken` are the channels of the images that it learnt of; 0 = not known.
-    """
+    """A network that takes `taken` channels, behind what normalises: as given, as learnt, or by half."""
     channels, arch = config["in_channels"], config["arch"]
     if channels == 3 and taken == 1:
         whose = f"weights={found.name!r}" if found else f"the weights of {arch}"
@@ -140,7 +134,7 @@ def _classifier(
         )
     said, (mean, std) = "", given
     if mean is None:
-        mean, std, source = (found.mean, found.std, found.source) if found else carried(backbone)
+        mean, std, source = (found.mean, found.std, found.source) if found else _carried(backbone)
         said = source and f"grey levels are normalised as {source} says"
         if mean is None and (found or ":" in arch.removeprefix(TIMM)):
             said = "it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
@@ -154,16 +148,56 @@ def _classifier(
     return Classifier(backbone, config | scaled, Normalise(mean, std), said)
 
 
+def _carried(network: nn.Module) -> tuple[Any, Any, str]:
+    """Mean and spread in shares of 255 that a network says it was trained with, or None, and who says it."""
+    for module in network.modules():
+        package = type(module).__module__.split(".")[0]
+        if package in KNOWN["ranges"]:
+            return *scale(KNOWN["ranges"][package]), package
+        config = getattr(module, "pretrained_cfg", None)
+        if isinstance(config, dict) and "mean" in config:
+            return config["mean"], config["std"], "timm"
+        if name := getattr(getattr(module, "config", None), "_name_or_path", ""):
+            with contextlib.suppress(Exception):  # no such settings, or no connection
+                from transformers import AutoImageProcessor
+
+                found = AutoImageProcessor.from_pretrained(name)
+                scaled = (found.image_mean, found.image_std) if found.do_normalize else (0.0, 1.0)
+                return *scaled, "Hugging Face"
+    return None, None, ""
+
+
+def _check_outputs(model: Classifier, size: int) -> list[str]:
+    """What is made of images and outputs to get logits; refuses a network that does not take or give them."""
+    arch, own = model.config["arch"], model.own
+    if own and any(p.is_meta for p in model.parameters()):  # only its form is looked at
+        return []
+    shape = (2, model.config["in_channels"], size, size)
+    like = next(model.parameters(), torch.empty(0))
+    noise = torch.randint(256, shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
+    images = noise.to(like.device, torch.float32)
+    said: list[str] = []
+    for mode in ("", " in training") if own else ("",):  # some give more when they are trained
+        try:
+            with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
+                logits, made = (copy.deepcopy(model).train() if mode else model).explained(images)
+        except Exception as error:  # whatever the network's own code raises
+            raise ValueError(f"arch={arch!r} does not take images of shape {shape}{mode}: {error}") from error
+        check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
+        said += [f"{text}{mode}" for text in made if text not in said]
+        if CHANGED in "".join(made) and ((logits >= 0) & (logits <= 1)).all():
+            raise ValueError(
+                f"arch={arch!r} gives probabilities: {made[-1]}; let it give the logits before "
+                "(TorchXRayVision's do with op_threshs = None)"
+            )
+    return said
+
+
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
     """The network that the parameters of notebook 02 choose, for the channels and classes of data."""
-    names = ("arch", "stem", "width", "weights", "normalise", "seed")
-    model = build(
-        in_channels=data.channels,
-        num_classes=data.num_classes,
-        size=data.images.shape[1],
-        task=data.task,
-        **{name: getattr(choice, name) for name in names},
-    )
+    asked = choice.model_dump(include={"arch", "stem", "width", "weights", "normalise", "seed"})
+    form = dict(in_channels=data.channels, num_classes=data.num_classes, size=data.images.shape[1])
+    model = build(**asked, **form, task=data.task)
     if model.new and not choice.epochs:
         raise ValueError(
             f"epochs=0, but {model.new} would not be as trained ({model.origin}); give the weights of a "
@@ -178,11 +212,10 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
     No memory is taken for its weights; what a file of weights holds is not looked at.
     """
     modules = _modules(choice.arch, choice.stem, choice.width, size or None)
-    if weights := choice.weights:
-        published = isinstance(find(weights, choice.arch), str) and choice.arch in RESNETS
-        if published and (choice.stem == "small" or choice.width not in (0, 64)):
-            advice = "give stem: auto and width: 0, too"
-            raise ValueError(f"weights={weights!r} belong to the published network: {advice}")
+    published = choice.weights and isinstance(find(choice.weights, choice.arch), str)
+    if published and choice.arch in RESNETS and (choice.stem == "small" or choice.width not in (0, 64)):
+        advice = "give stem: auto and width: 0, too"
+        raise ValueError(f"weights={choice.weights!r} belong to the published network: {advice}")
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])
         raise ValueError(f"layers={unknown!r}: the network has no such layer; it has {last}")
@@ -235,17 +268,17 @@ def load(folder: Path) -> Classifier:
 
 def _by_channel(values: Any, channels: int) -> Any:
     """What normalises: a number, or a list of one for each channel; of grey images their mean."""
-    try:
-        fits = values is None or (np.size(values) and np.isfinite(np.ravel(values).astype(float)).all())
-    except (TypeError, ValueError, OverflowError):
-        fits = False
+    if values is None:
+        return 0.5
+    fits = False
+    with contextlib.suppress(TypeError, ValueError, OverflowError):
+        fits = np.size(values) > 0 and np.isfinite(np.ravel(values).astype(float)).all()
     if not fits:
         raise ValueError(f"mean, std: {values!r}; give finite numbers, one or one for each channel")
     if not isinstance(values, Sequence):
-        return 0.5 if values is None else values
+        return values
     if channels not in (1, len(values)):
         raise ValueError(f"normalise: {len(values)} numbers for {channels} channels; give one for each")
-
     return sum(values) / len(values) if channels == 1 else list(values)
 
 

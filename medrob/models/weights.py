@@ -11,7 +11,6 @@ import zipfile
 from collections import Counter, OrderedDict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import reduce
 from pathlib import Path
 from typing import Any
 
@@ -192,9 +191,11 @@ def fit(network: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[dict[str, str
     tops = ["", top] if all(name.startswith(top) for name in wanted) else [""]
     best: dict[str, str] = {}
     rest = {name: name for name in arrays}
-    for top, rules in itertools.product(tops, ([], KNOWN["names"]["renamed"])):
+    for top, rules in itertools.product(tops, ((), KNOWN["names"]["renamed"])):
         known = {name.removeprefix(top): name for name in wanted}
-        names = {reduce(lambda name, rule: re.sub(*rule, name), rules, old): old for old in arrays}
+        names = {name: name for name in arrays}
+        for pattern, usual in rules:
+            names = {re.sub(pattern, usual, name): old for name, old in names.items()}
         cuts = ((name, cut.end()) for name in names for cut in re.finditer(r"^|\.", name))
         starts = Counter(name[:cut] for name, cut in cuts if name[cut:] in known)
         start, count = (starts.most_common(1) or [("", 0)])[0]

@@ -1,6 +1,5 @@
 """Saliency maps: where a network looks. All gradient CAMs of all layers come from one pass of a batch."""
 
-from medrob.saliency.batch import Noise, Settings
 from medrob.saliency.explain import (
     INPUT,
     ONE_PASS,
@@ -21,4 +20,4 @@ from medrob.saliency.explain import (
     task_of,
     upsample,
 )
-from medrob.saliency.gradient import cams, formulas
+from medrob.saliency.gradient import Noise, Settings, cams

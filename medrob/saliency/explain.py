@@ -24,16 +24,20 @@ from medrob.models import (
     pick_device,
     place,
 )
-from medrob.saliency.batch import Batch, Layers, Maps, Noise, Settings
 from medrob.saliency.gradient import (
     ONE_PASS,
     SMOOTH,
+    Batch,
+    Layers,
+    Maps,
+    Noise,
+    Settings,
     cams,
     classes,
     differentiate,
     formulas,
     smooth_gradcam_plus_plus,
-)  # fmt: skip
+)
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
 from medrob.saliency.score import SCORE_CAMS, score_cams
 

@@ -13,7 +13,7 @@ from captum.attr import DeepLift, GuidedBackprop, InputXGradient, IntegratedGrad
 from torch import Tensor, fx, nn
 
 from medrob.models import Normalise
-from medrob.saliency.batch import Batch, Maps
+from medrob.saliency.gradient import Batch, Maps
 
 INPUT = "input"
 WINDOW = 0.125  # side of the patch that occlusion covers, in shares of the image's side

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.utils.hooks import RemovableHandle
 
 from medrob.models import channel_axis, forward, map_output
-from medrob.saliency.batch import Batch, Layers, Maps, Settings
+from medrob.saliency.gradient import Batch, Layers, Maps, Settings
 
 CPU_CHUNK = 16  # masked images for each thread in one pass on a CPU: larger passes leave its cache
 FLAT = 1e-6  # a map whose spread is below this share of its size is flat up to rounding, and makes no mask
