@@ -258,10 +258,9 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
             warnings.warn(
                 f"{name}: {many} pictures are {told}, such as {row['split']} {row.name}", stacklevel=2
             )
-    facts = {
+    leaks = shared["split"].value_counts()
+    return {
         d.split: dict(fingerprint=d.fingerprint, images=len(d), shape=list(d.images.shape[1:]), task=d.task)
+        | dict(counts=d.counts, duplicates=int(leaks.get(d.split, 0)))
         for d in datasets
     }
-    for d in datasets:
-        facts[d.split] |= dict(counts=d.counts, duplicates=int((shared["split"] == d.split).sum()))
-    return facts

@@ -268,7 +268,9 @@ def _decode(
     files: list[Path], masks: list[list[Any]], places: list[Path], size: int, channels: int, skip: bool
 ) -> tuple[list[tuple[int, str]], list[str]]:
     """Write images and masks. The rows that are unreadable and why (rows after them have moved up); notes."""
-    first, medical, notes = _readable(files), all(map(is_dicom, files)), list[str]()
+    readable = (image for image in map(_try, files) if image is not None)
+    first: np.ndarray = next(readable, np.zeros((1, 1, 1), np.uint8))
+    medical, notes = all(map(is_dicom, files)), list[str]()
     sides, levels = (size, size) if size else first.shape[:2], _levels(files, first, notes)
     shown = fit(first, size=size, channels=first.shape[-1], levels=levels)
     colours, resized = channels or (3 if _coloured(shown) else 1), list[Path]()
@@ -337,7 +339,7 @@ def _levels(files: list[Path], first: np.ndarray, notes: list[str]) -> Levels:
     One range for all images: what their files declare, if they agree and an eighth of it is used, else the
     depth of which half is used, else where nearly all pixels lie, rounded outwards. No one picture moves it.
     """
-    windows = [1 if first.dtype == np.uint8 else 0] * len(files)
+    windows = [int(first.dtype == np.uint8)] * len(files)
     if all(map(is_dicom, files)):
         windows = _each(_windows, files, "looking for windows")
     if several := sum(count > 1 for count in windows):
@@ -371,11 +373,15 @@ def _windows(file: Path) -> int:
     return 1
 
 
+def _try(file: Path) -> np.ndarray | None:
+    with contextlib.suppress(UnreadableError):  # decoding says why
+        return stored(file)
+    return None
+
+
 def _sample(file: Path) -> tuple[np.ndarray, Levels | None] | None:
     """Some stored values of an image, and what its file declares to be black and white."""
-    try:
-        image = stored(file)
-    except UnreadableError:  # decoding says why
+    if (image := _try(file)) is None:
         return None
     step = math.ceil(math.sqrt(image.size / PIXELS))
     pixels = image[::step, ::step].ravel()
@@ -400,14 +406,6 @@ def _each(function: Callable[[Any], Any], items: Sequence[Any], desc: str) -> li
     """The function of every item, on all cores: OpenCV releases Python's lock."""
     with ThreadPoolExecutor(cores()) as pool:
         return list(bar(pool.map(function, items), total=len(items), desc=desc, unit="image"))
-
-
-def _readable(files: Iterable[Path]) -> np.ndarray:
-    """The first image that can be read."""
-    for file in files:
-        with contextlib.suppress(UnreadableError):
-            return stored(file)
-    return np.zeros((1, 1, 1), np.uint8)
 
 
 def _told(files: list[Path], unreadable: list[tuple[int, str]]) -> str:

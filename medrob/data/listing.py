@@ -201,18 +201,21 @@ def of_table(file: Path, group: str = "", uncertain: str = "") -> Listing:
     rows = _beside(rows, file)
     frame, owners = frame.loc[rows.index], {name: values[rows.index] for name, values in owners.items()}
     rows = _grouped(rows, owners, [os.path.relpath(path, file.parent) for path in rows["file"]])
-    if "label" in columns:
-        _tell_columns(frame, rows)
-        return _distinct(*_single(rows, columns["label"][rows.index]))
     # Most of what a column of labels holds is 0, 1 or (uncertain) -1.
     several = [name for name in frame if frame[name].dropna().isin([0, 1, -1]).mean() > 0.5]
+    several = [] if "label" in columns else several
     _tell_columns(frame.drop(columns=several), rows)
-    if not several:
+    if "label" not in columns and not several:
         raise ValueError("there are no labels: give a column 'label', or one of zeros and ones for each")
-    rows, labels = _certain(rows, frame[several], uncertain)
-    if len(several) == 1:
-        return _distinct(rows.assign(label=labels[:, 0]), (f"no {several[0]}", several[0]), "binary")
-    return _distinct(rows.assign(label=list(labels)), tuple(map(str, several)), "multilabel")
+    if several:
+        rows, classes, task = _certain(rows, frame[several], uncertain)
+    else:
+        rows, classes, task = _single(rows, columns["label"][rows.index])
+    two = rows["label"].map(str).groupby(rows["file"]).transform("nunique") > 1
+    _refuse(rows["file"], two, "has two labels for one image", "give one row an image (several labels: a|b)")
+    again = rows["file"].duplicated()
+    _tell(rows["file"][again], "rows repeat an image", " and are left out")
+    return rows[~again].reset_index(drop=True), classes, task
 
 
 def _plain(name: object) -> str:
@@ -318,15 +321,6 @@ def _tell_columns(frame: pd.DataFrame, rows: pd.DataFrame) -> None:
         warnings.warn(f"columns that are not used: {', '.join(map(str, frame))}", stacklevel=2)
 
 
-def _distinct(rows: pd.DataFrame, names: tuple[str, ...], task: str) -> Listing:
-    """A row a file: repeated rows are left out, and told; a file with two labels is refused."""
-    two = rows["label"].map(str).groupby(rows["file"]).transform("nunique") > 1
-    _refuse(rows["file"], two, "has two labels for one image", "give one row an image (several labels: a|b)")
-    again = rows["file"].duplicated()
-    _tell(rows["file"][again], "rows repeat an image", " and are left out")
-    return rows[~again].reset_index(drop=True), names, task
-
-
 # Groups
 
 
@@ -428,8 +422,8 @@ def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
     return rows.assign(label=list((labels > 0).to_numpy(np.int64))), tuple(names), "multilabel"
 
 
-def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> tuple[pd.DataFrame, np.ndarray]:
-    """Zeros and ones of a table of labels, and the rows that are left; what is not so needs a policy."""
+def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> Listing:
+    """A listing with columns of zeros and ones; what is blank or -1 needs a policy."""
     advice = "without a column 'label' such a column is a label: rename it, or remove this one"
     for name in frame:
         bad = ~frame[name].isin([0, 1, -1]) & frame[name].notna()
@@ -446,4 +440,7 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> tuple[p
         warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
     kept = ~unsure.any(axis=1) | (uncertain != "drop")
     labels = frame.fillna(0).replace(-1, int(uncertain == "ones"))[kept].to_numpy(np.int64)
-    return rows[kept], labels
+    rows, names = rows[kept], tuple(map(str, frame))
+    if len(names) == 1:
+        return rows.assign(label=labels[:, 0]), (f"no {names[0]}", names[0]), "binary"
+    return rows.assign(label=list(labels)), names, "multilabel"
