@@ -15,7 +15,7 @@ from medrob.config import Heatmaps
 from medrob.corruptions import CLEAN, Condition, examples
 from medrob.data import ImageDataset
 from medrob.evaluation import predict
-from medrob.models import evaluating, place
+from medrob.models import evaluating, named_layers, place
 from medrob.saliency import Noise, Settings, attribute
 
 Key = tuple[str, str]  # method, layer
@@ -72,7 +72,8 @@ class Explainer:
         `index` is the place of each image in the data set: its noise is that of its corrupted copies.
         `targets`, int64 (N,), are the classes explained; None = the predicted ones.
         """
-        layers = saliency.layers_for(self.model, self.methods, self.layers)
+        modules = named_layers(self.model)  # checked once, when it was made
+        layers = {layer: modules[layer] for layer in self.layers or ()}
         what = self.model, self.input(images), self.methods, layers, targets
         with evaluating(place(self.model, self.device)):
             return attribute(*what, settings=self.settings, noise=Noise(self.settings.seed, index))
