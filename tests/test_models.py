@@ -132,9 +132,7 @@ def test_a_saved_network_predicts_the_same(arch, tmp_path, monkeypatch):
     with torch.inference_mode():
         assert torch.equal(again(images), model(images)) and model(images).std() > 0
     file = str(tmp_path / "model.safetensors")
-    with pytest.raises(
-        ValueError, match=r"model.safetensors' take grey images, and these are RGB; `channels=1`"
-    ):
+    with pytest.raises(ValueError, match=r"' take grey images, and these are RGB; `channels=1`"):
         build(arch, in_channels=3, num_classes=3, size=32, weights=file)
     assert "head" in build(arch, in_channels=1, num_classes=5, size=32, weights=file).origin
 
@@ -166,18 +164,6 @@ def pair(in_channels, num_classes):
 
 def nothing(in_channels, num_classes):
     right(in_channels, num_classes)
-
-class Aux(nn.Module):
-    def __init__(self, classes):
-        super().__init__()
-        self.fc = nn.Linear(64, classes)
-
-    def forward(self, x):
-        logits = self.fc(x.flatten(1))
-        return (logits, logits) if self.training else logits
-
-def aux(in_channels, num_classes):
-    return Aux(num_classes)
 
 def fixed(in_channels, num_classes):
     return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
@@ -285,12 +271,12 @@ def test_damaged_description(tmp_path, text):
         models.load(tmp_path)
 
 
-@pytest.mark.parametrize("name", ["model.json", "model.safetensors"])
-def test_no_network_there(tmp_path, name):
+def test_no_network_there(tmp_path):
     models.save(small(), tmp_path)
-    (tmp_path / name).unlink()
-    with pytest.raises(FileNotFoundError, match=rf"{name} is missing: the notebook 02_train .* writes it"):
-        models.load(tmp_path)
+    for name in ("model.safetensors", "model.json"):
+        (tmp_path / name).unlink()
+        with pytest.raises(FileNotFoundError, match=rf"{name} is missing: the notebook 02_train .* writes"):
+            models.load(tmp_path)
 
 
 # The package
@@ -304,8 +290,7 @@ heavy = {"torch", "numpy", "pandas", "cv2", "imgaug", "matplotlib", "scipy", "sk
 assert not heavy & sys.modules.keys(), heavy & sys.modules.keys()
 assert medrob.run.Run("demo").name == "demo"
 """
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", script], capture_output=True, text=True, cwd=tmp_path, check=False
-    )
+    command = [sys.executable, "-B", "-c", script]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
     assert list(tmp_path.iterdir()) == []

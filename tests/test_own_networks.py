@@ -78,10 +78,9 @@ def test_a_softmax_within_the_network_is_left_alone():
     model = wrap(Net(lambda x: 3 * x.softmax(1)).eval(), in_channels=1, num_classes=2)
     said = ["what its softmax gives is changed afterwards and taken for logits"]
     assert model.explained(X)[1] == said and torch.allclose(model(X).sum(1), torch.tensor(3.0))
+    model = wrap(Net(lambda x: 0.5 * (0.01 * x).softmax(1)), in_channels=1, num_classes=2)
     with pytest.warns(UserWarning, match="for 6 images lies between 0 and 1; if these are probabilities"):
-        evaluation.predict(
-            wrap(Net(lambda x: 0.5 * (0.01 * x).softmax(1)), in_channels=1, num_classes=2), IMAGES
-        )
+        evaluation.predict(model, IMAGES)
 
 
 @pytest.fixture
@@ -109,9 +108,7 @@ def test_a_network_with_its_weights_inside_is_saved_and_comes_back(mine, tmp_pat
 
 def test_probabilities_that_are_changed_afterwards_are_refused(mine):
     mine.net = lambda in_channels, num_classes: Net(lambda x: x.sigmoid().clamp(0.2, 0.6))
-    with pytest.raises(
-        ValueError, match="mine:net' gives probabilities: what its sigmoid gives is changed after"
-    ):
+    with pytest.raises(ValueError, match="mine:net' gives probabilities: what its sigmoid gives is changed"):
         build()
 
 

@@ -16,13 +16,9 @@ def predictions(right, labels=(0, 0, 0, 1)):
     labels = np.array(labels)
     frames = []
     for (corruption, severity), hits in right.items():
-        hits = np.array(hits, bool)
-        frame = pd.DataFrame({"image": np.arange(len(labels)), "label": labels})
-        frames.append(
-            frame.assign(
-                corruption=corruption, severity=severity, predicted=np.where(hits, labels, 1 - labels)
-            )
-        )
+        predicted = np.where(np.array(hits, bool), labels, 1 - labels)
+        frame = pd.DataFrame({"image": np.arange(len(labels)), "label": labels, "predicted": predicted})
+        frames.append(frame.assign(corruption=corruption, severity=severity))
     return pd.concat(frames, ignore_index=True)
 
 
@@ -134,11 +130,8 @@ def test_the_numbers_of_the_scores():
     scored = pd.DataFrame(rows, columns=[*columns, "drop", "drop_low", "drop_high"])
     errors = corruption_errors(OURS, THEIRS, resamples=5)
     found = evaluation.numbers(scored, errors).set_index("name")
-    assert found["value"][:3].to_dict() == {
-        "clean balanced accuracy": 0.9,
-        "auc fog 5": 0.6,
-        "drop fog 5": 0.3,
-    }
+    first = {"clean balanced accuracy": 0.9, "auc fog 5": 0.6, "drop fog 5": 0.3}
+    assert found["value"][:3].to_dict() == first
     assert found.loc["drop fog 5", "what"] == "AUC drop under fog, severity 5"
     assert found["value"]["mCE"] == pytest.approx(0.75) and not found.index.duplicated().any()
 

@@ -80,10 +80,8 @@ def test_what_normalises_is_said_and_chosen(tmp_path):
     assert ours.origin.endswith("how its images were normalised: here mean 0.5, spread 0.5 (normalise=)")
     grey = small(normalise="imagenet")
     assert grey.normalise.mean == pytest.approx(0.449) and grey.normalise.std == pytest.approx(0.226)
-    assert (
-        "not known" not in small(**options, normalise="imagenet").origin
-        and "not known" not in small(**options, normalise="half").origin
-    )
+    for chosen in ("imagenet", "half"):
+        assert "not known" not in small(**options, normalise=chosen).origin
     colour = small(in_channels=3, normalise="imagenet")
     assert colour.normalise.mean == [0.485, 0.456, 0.406]
     models.save(colour, tmp_path)
@@ -244,14 +242,12 @@ def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
 def test_old_files_without_counters_are_taken_and_nan_is_named(tmp_path):
     arrays = torchvision.models.resnet18(num_classes=2).state_dict()
     torch.save({k: v for k, v in arrays.items() if "num_batches" not in k}, tmp_path / "old.pth")
-    model = build(
-        "resnet18", in_channels=3, num_classes=2, stem="torchvision", weights=str(tmp_path / "old.pth")
-    )
+    model = build("resnet18", **TAKEN, weights=str(tmp_path / "old.pth"))
     assert torch.equal(model.backbone.fc.weight, arrays["fc.weight"])
     arrays["layer1.0.conv1.weight"][0] = float("nan")
     torch.save(arrays, tmp_path / "nan.pth")
     with pytest.raises(ValueError, match=r"'nan.pth': layer1.0.conv1.weight holds NaN or infinite values"):
-        build("resnet18", in_channels=3, num_classes=2, stem="torchvision", weights=str(tmp_path / "nan.pth"))
+        build("resnet18", **TAKEN, weights=str(tmp_path / "nan.pth"))
 
 
 # As people save them
@@ -278,14 +274,11 @@ def renamed(*pairs):
         ({name.replace("layer1.", "layer1._orig_mod."): value for name, value in PLAIN.items()}, ""),
         ({"state_dict": prefixed("encoder.")}, ""),
         ({"n_averaged": torch.tensor(3)} | prefixed("module."), "left out: n_averaged"),
-        (
-            {"state_dict": prefixed("model.") | {"loss.weight": torch.ones(2)}},
-            "left out: state_dict.loss.weight",
-        ),
+        ({"state_dict": prefixed("model.") | {"loss.weight": torch.ones(2)}}, "out: state_dict.loss.weight"),
         (PLAIN | {"criterion.weight": torch.ones(2)}, "left out: criterion.weight"),
         ({"a": {"net": PLAIN}, "args": argparse.Namespace(lr=1), "best": np.float64(0.5)}, ""),
         (
-            {"optimizer": {"state": {i: {"m": v} for i, v in enumerate(PLAIN.values())}}, "model": PLAIN},
+            {"optimizer": {i: {"m": v} for i, v in enumerate(PLAIN.values())}, "model": PLAIN},
             "optimizer (122",
         ),
         ({"model": PLAIN, "ema": renamed()}, "left out: ema (122 arrays)"),
@@ -299,16 +292,15 @@ def test_every_array_is_taken_whatever_stands_before_its_name(tmp_path, content,
     torch.save(content, tmp_path / "w.pth")
     model = build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth"))
     assert model.origin.startswith("122 of 122 arrays from w.pth (SHA-256 ") and said in model.origin
-    assert ("left out" in model.origin) == ("left out" in said or "optimizer" in said) and not model.new
+    assert ("left out" in model.origin) == ("out:" in said or "optimizer" in said) and not model.new
     for ours, theirs in zip(model.backbone.state_dict().values(), PLAIN.values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # of half precision
 
 
 def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
     save_file(prefixed("model."), tmp_path / "w.safetensors")
-    (tmp_path / "preprocessor_config.json").write_text(
-        '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1]}'
-    )
+    scale = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1]}'
+    (tmp_path / "preprocessor_config.json").write_text(scale)
     model = build("resnet18", **TAKEN, weights=str(tmp_path / "w.safetensors"))
     assert torch.equal(model.backbone.fc.weight, PLAIN["fc.weight"])
     assert model.normalise.mean == [0.1, 0.2, 0.3] and "as preprocessor_config.json says" in model.origin
@@ -317,18 +309,14 @@ def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("head", "classes", "said"),
+    ("head", "said"),
     [
-        (torch.nn.Linear(512, 7), 2, "2 outputs instead of 7 outputs (fc.weight, fc.bias)"),
-        (
-            torch.nn.Sequential(torch.nn.Linear(512, 4), torch.nn.ReLU(), torch.nn.Linear(4, 2)),
-            2,
-            "other layers",
-        ),
-        (torch.nn.Identity(), 2, "2 outputs instead of no outputs"),
+        (torch.nn.Linear(512, 7), "2 outputs instead of 7 outputs (fc.weight, fc.bias)"),
+        (torch.nn.Sequential(torch.nn.Linear(512, 4), torch.nn.Linear(4, 2)), "other layers"),
+        (torch.nn.Identity(), "2 outputs instead of no outputs"),
     ],
 )
-def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs, head, classes, said):
+def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs, head, said):
     theirs = torchvision.models.resnet18()
     theirs.fc = head
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
@@ -350,9 +338,7 @@ def test_programs_are_refused_with_what_to_save(tmp_path):
         "script.pt": "are a TorchScript program", "program.pt2": "are a program of torch.export",
         "w.onnx": "are an ONNX program", "whole.pt": "it holds torch.nn.modules.container.Sequential",
     }.items():  # fmt: skip
-        with pytest.raises(
-            ValueError, match=rf"{kind}.*; in the program that made them: torch.save\(model.state"
-        ):
+        with pytest.raises(ValueError, match=rf"{kind}.*; in the program that made .*: torch.save\(model.st"):
             small(weights=str(tmp_path / name))
 
 

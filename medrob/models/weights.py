@@ -157,7 +157,9 @@ def timm_network(arch: str, size: int | None, **options: Any) -> nn.Module:
     """One of timm's networks, for images of that side if it is built for one."""
     import timm
 
-    return timm.create_model(arch.removeprefix(TIMM), **options, **({"img_size": size} if size else {}))
+    if size:
+        options["img_size"] = size
+    return timm.create_model(arch.removeprefix(TIMM), **options)
 
 
 def _download(name: str, arch: str, size: int | None) -> Weights:
