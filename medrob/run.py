@@ -29,7 +29,7 @@ STAGES: dict[str, tuple[str, ...]] = {
     "01_augment": ("data.json", "corruptions.parquet"),
     "02_train": ("model.safetensors", "model.json", "history.parquet"),
     "03_test": ("predictions.parquet", "scores.parquet"),
-    "04_heatmaps": ("drift.parquet", "trust.parquet", "alarm.parquet"),
+    "04_heatmaps": ("drift.parquet", "trust.parquet", "alarm.parquet", "controls.parquet"),
     "05_analysis": ("association.parquet", "failure.parquet", "summary.parquet"),
 }
 NETWORK = ("model.safetensors", "model.json")

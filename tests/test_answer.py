@@ -1,5 +1,7 @@
 """Three made-up worlds that the analysis must tell apart, the answers, and their corrections."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -265,3 +267,24 @@ def test_columns_beyond_those_needed_change_nothing():
     more = [t.assign(extra="x", another=np.nan) for t in tables]
     plain, wide = (analysis.tests(evidence(t, 20, 20)) for t in (tables, more))
     pd.testing.assert_frame_equal(plain, wide)
+
+
+def test_a_yes_that_a_negative_control_says_too_is_undecided():
+    alone = Evidence(*simulated("extra", 0, images=120), 100, 300)
+    assert analysis.answers(analysis.tests(alone)).set_index("name").loc["beyond scores", "verdict"] == "yes"
+    drawn = {"control": "untrained head", "kind": analysis.BEYOND, "verdict": ["yes", "undecided", "yes"]}
+    controlled = replace(alone, controls=pd.DataFrame(drawn))
+    found = analysis.answers(analysis.tests(controlled)).set_index("name").loc["beyond scores"]
+    assert found["verdict"] == "undecided" and found["controls"] == "untrained head in 2 of 3 draws"
+    passed = replace(alone, controls=pd.DataFrame(drawn | {"verdict": "undecided"}, index=range(3)))
+    assert analysis.answers(analysis.tests(passed)).set_index("name")["verdict"]["beyond scores"] == "yes"
+
+
+def test_controls_are_the_answers_of_each_network():
+    tables = {
+        ("untrained head", 0): simulated("null", 0)[:2],
+        ("untrained head", 1): simulated("extra", 0)[:2],
+    }
+    found = analysis.controls(tables, simulated("null", 0)[2])
+    assert found["draw"].tolist() == [0, 0, 0, 1, 1, 1] and set(found["control"]) == {"untrained head"}
+    assert found["verdict"].tolist()[:3] == ["undecided"] * 3 and found["verdict"].iloc[-1] == "yes"

@@ -14,7 +14,7 @@ from medrob.analysis.means import (
     lines_over_corruptions, lines_over_images, mean_drift, strata, verdicts,
 )
 from medrob.analysis.questions import (
-    QUESTIONS, answers, answers_of_runs, declared, declared_kinds, sensitivity, summary, tests,
+    QUESTIONS, answers, answers_of_runs, controls, declared, declared_kinds, sensitivity, summary, tests,
 )
 from medrob.analysis.runs import INDEPENDENT, OVERALL, agreement, compare_runs, ranks, repetitions
 from medrob.analysis.statistics import (

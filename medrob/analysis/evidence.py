@@ -45,6 +45,7 @@ class Evidence:
     Attributes:
         resamples: of the images, for intervals; of AUROCs at most 500.
         permutations: exchanges of images or corruptions, for p.
+        controls: what negative controls answer (`medrob.analysis.controls`), None = there are none.
         counted_as: the drift of a degenerate map. It is no missing value: such maps come where predictions
             fail, and without them another question is answered. It is the largest that there is, as for
             nothing left of the map no place is right; NaN leaves it out. A map that is never usable has none.
@@ -69,6 +70,7 @@ class Evidence:
     resamples: int = 2000
     permutations: int = 2000
     counted_as: float = LARGEST
+    controls: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
         numbers = ["logit", "logit_clean", "amount", "amount_clean"]

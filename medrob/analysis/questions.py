@@ -20,7 +20,7 @@ from medrob.analysis.links import (
     per_image,
 )
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, UNDEFINED, YES, Finding, holm
+from medrob.analysis.statistics import FDR, HOLM, OPEN, OPPOSITE, UNDEFINED, YES, Finding, holm
 from medrob.analysis.warning import AHEAD, BEYOND, added, beside, failure, failures_at
 from medrob.corruptions import CLEAN
 
@@ -64,7 +64,8 @@ def tests(evidence: Evidence) -> pd.DataFrame:
 
     method, layer, kind, corruption (a name, or "all"), value (a rank correlation, or a gain), low, high, p,
     across_classes, family ("declared" or "exploration"), p_adjusted (NaN where nothing is tested, as of
-    "pooled"), correction: "Holm" if declared, else "Benjamini-Hochberg" (1995, the false discovery rate).
+    "pooled"), correction: "Holm" if declared, else "Benjamini-Hochberg" (1995, the false discovery rate);
+    controls: which negative controls say yes to the declared question, "" if none does.
     """
     tables = dict.fromkeys(question.tests for question in QUESTIONS)  # several may ask of one table
     parts = [table(evidence) for table in tables]
@@ -80,7 +81,35 @@ def tests(evidence: Evidence) -> pd.DataFrame:
     for family, correct in ((declared & tested, holm), (~declared & tested, false_discovery_control)):
         found[family] = correct(p[family]) if family.any() else np.nan
     family, correction = (np.where(declared, *pair) for pair in (("declared", "exploration"), (HOLM, FDR)))
-    return rows.assign(family=family, p_adjusted=found, correction=correction)
+    by_kind = _passed(evidence.controls)
+    passed = [
+        by_kind.get(k, "") if is_ours else "" for k, is_ours in zip(rows["kind"], declared, strict=True)
+    ]
+    return rows.assign(family=family, p_adjusted=found, correction=correction, controls=passed)
+
+
+def controls(
+    networks: Mapping[tuple[str, int], tuple[pd.DataFrame, pd.DataFrame]], distances: pd.DataFrame
+) -> pd.DataFrame:
+    """The `answers` of networks that have learnt nothing of the question (`medrob.trust.controls`).
+
+    Before their columns: control (its name) and draw.
+    """
+    parts = []
+    for (name, draw), tables in networks.items():
+        found = answers(tests(Evidence(*tables, distances, resamples=500)))
+        parts.append(pd.DataFrame({"control": name, "draw": draw}, index=found.index).join(found))
+    return pd.concat(parts, ignore_index=True)
+
+
+def _passed(controls: pd.DataFrame | None) -> dict[str, str]:
+    """For each kind of test that a control passes: ``untrained head in 1 of 3 draws``."""
+    said: dict[str, list[str]] = {}
+    rows = [] if controls is None else controls.groupby(["kind", "control"], sort=False)["verdict"]
+    for (kind, name), verdicts in rows:
+        if yes := (verdicts == YES).sum():
+            said.setdefault(kind, []).append(f"{name} in {yes} of {len(verdicts)} draws")
+    return {kind: ", ".join(names) for kind, names in said.items()}
 
 
 def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
@@ -91,18 +120,22 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 
 
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
-    """The tests declared beforehand, of `tests`, each with its verdict; plain: value of `Question.plain`."""
+    """The tests declared beforehand, of `tests`, each with its verdict; plain: value of `Question.plain`.
+
+    A yes that a negative control says, too, is no evidence of what was learnt: it becomes "undecided".
+    """
     kinds, found = declared_kinds(tests), []
     rows = tests[tests["family"] == "declared"].set_index("kind", drop=False).to_dict("index")
     for question in QUESTIONS:
-        row = rows[question.kind]
+        row = {"controls": ""} | rows[question.kind]
         finding = Finding.of(row)
         plain = kinds["value"].get(question.plain, np.nan)
         numbers = (finding.value, finding.low, finding.high, finding.p, row["correction"])
-        known = (finding.verdict(), row["across_classes"], plain)
+        verdict = OPEN if finding.verdict() == YES and row["controls"] else finding.verdict()
+        known = (verdict, row["across_classes"], plain, row["controls"])
         found.append((row["kind"], question.name, question.text, *numbers, *known))
     columns = ["kind", "name", "question", "value", "low", "high", "p_adjusted", "correction", "verdict"]
-    return pd.DataFrame(found, columns=[*columns, "across_classes", "plain"])
+    return pd.DataFrame(found, columns=[*columns, "across_classes", "plain", "controls"])
 
 
 def sensitivity(evidence: Evidence) -> pd.DataFrame:

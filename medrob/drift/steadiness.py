@@ -41,8 +41,8 @@ CHANGES: dict[str, Change] = {
 
 
 def steadiness(
-    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *, images: np.ndarray,
-    changes: Sequence[str], training: np.ndarray, seed: int = 0,
+    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], images: np.ndarray,
+    training: np.ndarray, *, changes: Sequence[str], seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """What can be known of a picture without a clean copy: of clean ones and at the highest severity.
 

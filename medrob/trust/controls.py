@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 
-from medrob.corruptions import Condition
+from medrob.corruptions import grid
 from medrob.data import ImageDataset
 from medrob.drift import Explainer, measure
 from medrob.evaluation import predict_conditions
@@ -17,7 +17,7 @@ DRAWS = 3  # of each: an untrained head passes or fails by its draw
 
 
 def controls(
-    explainer: Explainer, dataset: ImageDataset, conditions: Sequence[Condition], *,
+    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *,
     images: np.ndarray, seed: int = 0,
 ) -> dict[tuple[str, int], tuple[pd.DataFrame, pd.DataFrame]]:  # fmt: skip
     """Predictions and drift of the same network with an untrained head, and with random weights alone.
@@ -27,7 +27,7 @@ def controls(
     `medrob.drift.measure`.
     """
     last = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}
-    found, how = {}, dict(images=images, seed=seed)
+    found, how, conditions = {}, dict(images=images, seed=seed), grid(corruptions)
     for draw in range(DRAWS):
         for stage, network in cascade(explainer.model, seed=(seed, draw)):
             if stage in last:

@@ -28,21 +28,31 @@ VERDICTS = (YES, OPPOSITE, OPEN, UNDEFINED)
 
 def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
     """Does it still work, still look there, and does the map tell more than the scores? Then the tests."""
-    kinds = declared_kinds(tests)
+    kinds, found = declared_kinds(tests), analysis.answers(tests)
     at = {key: kinds[key].iloc[0] for key in ("method", "layer")}
     lines = [
         _works(scores),
         _looks(rows_of(drift, **at, name="drift")),
-        _tells(rows_of(added, **at, name="added"), kinds),
+        _tells(rows_of(added, **at, name="added"), found),
     ]
     asked = []
-    for row in analysis.answers(tests).to_dict("records"):
+    for row in found.to_dict("records"):
         said = row["verdict"].capitalize()
         value = number(row, form="+.3f" if row["name"] == "beyond scores" else "+.2f")
         value = "there is too little to go by" if row["verdict"] == UNDEFINED else value
         plain = say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
-        asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain))
+        passed = say("answer", "control", passed=row["controls"]) if row["controls"] else ""
+        asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain + passed))
     return text(lines, say("answer", "tests", map=kinds.iloc[0]), asked)
+
+
+def controls(controls: pd.DataFrame) -> str:
+    """What networks that have learnt nothing answer to the declared questions."""
+    lines = []
+    for (control, draw), rows in controls.groupby(["control", "draw"], sort=False):
+        said = "; ".join(f"{row['name']}: {row['verdict']}" for row in rows.to_dict("records"))
+        lines.append(say("controls", "line", name=control, draw=draw + 1, answers=said))
+    return text(lines, say("controls", "rule"))
 
 
 def _works(scores: pd.DataFrame) -> str:
@@ -62,9 +72,10 @@ def _looks(drift: pd.DataFrame) -> str:
     return say("answer", key, row=row, lost=row["degenerate"])
 
 
-def _tells(added: pd.DataFrame, kinds: pd.DataFrame) -> str:
-    place = kinds.loc[analysis.BEYOND]
-    return say("answer", f"tells {judged(place)}", row=place, map=added.set_index("adds").loc["map"])
+def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
+    place = answers.set_index("kind").loc[analysis.BEYOND]
+    key = "control" if place["controls"] and place["verdict"] != OPPOSITE else place["verdict"]
+    return say("answer", f"tells {key}", row=place, map=added.set_index("adds").loc["map"])
 
 
 def association(tests: pd.DataFrame) -> str:
