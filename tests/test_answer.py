@@ -270,7 +270,7 @@ def test_columns_beyond_those_needed_change_nothing():
 
 
 def test_a_yes_that_a_negative_control_says_too_is_undecided():
-    alone = Evidence(*simulated("extra", 0, images=120), 100, 300)
+    alone = Evidence(*simulated("extra", 1, images=120), 100, 300)
     assert analysis.answers(analysis.tests(alone)).set_index("name").loc["beyond scores", "verdict"] == "yes"
     drawn = {"control": "untrained head", "kind": analysis.BEYOND, "verdict": ["yes", "undecided", "yes"]}
     controlled = replace(alone, controls=pd.DataFrame(drawn))
