@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # else every kernel compiles PyTorch anew, which takes longer than its work
 
-.PHONY: help env run report test test-slurm bench replicate lint notebooks lock clean
+.PHONY: help env run report test test-networks test-slurm bench replicate lint notebooks lock clean
 
 help:  ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ report: env  ## what the study found, as a folder of HTML: report/index.html
 
 test: env  ## run all tests (unit tests, then the notebooks)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-networks: env  ## layers of sixty networks of timm and Hugging Face: some minutes
+	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 tests/networks.py
 
 test-slurm: env  ## a study through SLURM on this machine (root, Debian), and the same tables as without
 	tests/slurm/run

@@ -1,7 +1,7 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
 
 from medrob.models.build import architectures, build, check_choice, for_data, load, save, wrap
-from medrob.models.layers import NO_MAPS, cam_layers, check_layers, layer_shapes, named_layers
+from medrob.models.layers import NO_MAPS, cam_layers, check_layers, layer_shapes
 from medrob.models.network import RESNETS, Classifier, Normalise, ResNet, activate, pick_device, place
 
 from medrob.models.network import memory_order, ordered  # isort: skip
@@ -14,4 +14,5 @@ from medrob.models.passes import (
     map_output,
     to_maps,
 )
+from medrob.models.probe import named_layers
 from medrob.models.weights import load_arrays

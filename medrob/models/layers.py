@@ -1,72 +1,34 @@
-"""Layers worth explaining, of any network: blocks that are known, else those that a probe finds.
-
-A module gives maps of the picture if they change most where a quarter of the picture was changed.
-"""
+"""Layers worth explaining, of any network."""
 
 import contextlib
-import math
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from medrob.models.network import KNOWN, Classifier, one_tensor
-from medrob.models.passes import as_input, channel_axis, evaluating, forward, to_maps
+from medrob.models.network import KNOWN
+from medrob.models.passes import as_input, evaluating, forward, to_maps
+from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, TOLD, Found, inner, named_layers, probe
 
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
 # Of a network that is not torchvision's: their blocks, or its stages if these are FEW enough; at most MOST.
 FEW, MOST = 6, 8
-# The layers found, by the modules of the network: a probe costs some passes.
-FOUND: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], tuple[str, ...]]] = WeakKeyDictionary()
-# Sides in pixels, tried in this order after those that the network itself names.
-TRIED = (224, 128, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)
-REACHED = 0.25  # share of the positions that the gradient must reach; a max pooling leaves some out
-# Where all of sum_k |g_k A_k| cancels in sum_k g_k A_k (a norm follows), a map would be rounding.
-CANCELS = 1e-5
-NO_TENSOR = "it gives no tensor (N, ...) for N images"
-UNUSED = "the logits do not depend on it"
-CANCELLED = "a norm follows, before which gradient and activation cancel"
-TOLD = ("", UNUSED, CANCELLED)  # what maps themselves tell, and what does not matter to all methods
-
-
-@dataclass
-class Found:
-    """What one module gave in its last call."""
-
-    shape: tuple[int, ...] = ()  # (K, h, w) of its maps; () if it gives none
-    last: bool = False  # whether their channels come last, as those of tokens do
-    reason: str = ""  # why it gives no map of the picture
-    output: Tensor | None = None  # kept for the gradient
-
-
-def named_layers(model: nn.Module) -> dict[str, nn.Module]:
-    """The modules by name; of a network of `medrob.models` those inside, by their own names."""
-    network = model.backbone if isinstance(model, Classifier) else model
-    return {name: module for name, module in network.named_modules(remove_duplicate=False) if name}
 
 
 def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     """Layers worth explaining, shallow to deep: ``{"layer1.0": module, ...}``.
 
-    The blocks of ``known.toml``, and what comes after the last one; where there are none (AlexNet, VGG, a
-    network of convolutions of your own), the last map (N, K, h, w) of each resolution. Of other networks,
-    layers that give maps of the picture (see `probe`). If nothing is found: a ValueError.
+    Of torchvision's networks the blocks of ``known.toml``, and what comes after the last one. Of others what
+    gives maps of the picture (see `probe`): the stages that timm names, else these blocks, else the parts of
+    lists; where there are none (AlexNet, VGG, a network of your own), the last map (N, K, h, w) of each
+    resolution. If nothing is found: a ValueError.
     """
-    modules = named_layers(model)
-    key = tuple(map(id, modules.values()))  # its layers are sought again only if others have come
-    known, names = FOUND.get(model, ((), ()))
-    if known != key:
-        blocks = _blocks(model)
-        makers = {type(modules[name]).__module__.partition(".")[0] for name in blocks}
-        sure = blocks and (_plain(model) or makers <= {"torchvision", "medrob", "torch"})
-        names = tuple(blocks if sure else _probed(model, blocks))
-        FOUND[model] = key, names
+    modules, blocks = named_layers(model), _blocks(model)
+    makers = {type(modules[name]).__module__.partition(".")[0] for name in blocks}
+    sure = blocks and makers <= {"torchvision", "medrob", "torch"}
+    names = blocks if sure else _probed(model, blocks)
     if not names:
         outer = (n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS))
         raise ValueError(
@@ -82,55 +44,45 @@ def check_layers(model: nn.Module, layers: dict[str, nn.Module]) -> None:
     known: dict[str, nn.Module] = {}
     with contextlib.suppress(ValueError):
         known = cam_layers(model)
-    asked = {name: module for name, module in layers.items() if name not in known}
-    found = probe(model, asked).items() if asked and not _plain(model) else ()
+    asked = [name for name in layers if name not in known]
+    found = [(name, f) for name, f in probe(model).items() if name in asked] if asked else []
     if problems := [f"{name!r}: {f.reason}" for name, f in found if f.shape and f.reason not in TOLD]:
         raise ValueError(f"layers give no map of the picture: {'; '.join(problems)}; name others, or 'all'")
 
 
-def _plain(model: nn.Module) -> bool:
-    """Whether it has neither attention nor LayerNorm, so that (N, K, h, w) are maps.
+def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
+    """Stages or blocks that give maps, or what stands for them; else the last map of each resolution."""
+    modules, found = named_layers(model), probe(model)
+    order, stages = [*found], _stages(model)
+    # What timm calls a stage is a map; untrained, attention between stages can hide it (LeViT).
+    maps = [n for n in order if not found[n].reason or (n in stages and found[n].reason == ELSEWHERE)]
+    whole = [n for n in order if n in stages or not isinstance(modules[n], nn.Identity)]
+    good = [n for n in whole if n in maps and not isinstance(modules[n], NO_MAPS)]
+    names: set[str] = set()
+    for part in stages or blocks or _parts(modules, found):
+        if part not in whole:
+            continue
+        # The norm that its output goes through next, or the last map in it.
+        after = [n for n in whole[whole.index(part) + 1 :] if not any(modules[n].children())]
+        inside = [n for n in good if n.startswith(f"{part}.")]
+        instead = after[:1] if found[part].reason == CANCELLED else []
+        names.update([n for n in (part, *instead, *inside[-1:]) if n in good][:1])
+    fresh = [n for n in good if not found[n].again]
+    names = names or {*{found[n].shape: n for n in fresh}.values()}
+    # The last map, too, if it has a resolution of its own.
+    names |= {n for n in fresh[-1:] if found[n].shape not in {found[name].shape for name in names}}
+    layers = sorted(names, key=order.index)
+    if len(layers) <= MOST or (blocks and not stages):
+        return layers
+    return [layers[i] for i in np.linspace(0, len(layers) - 1, MOST).round().astype(int)]
 
-    A probe of its random weights could miss that: behind many gates over the whole picture (squeeze and
-    excitation), all of a map changes about as much.
-    """
-    kinds = {type(module).__name__ for module in model.modules()}
-    return not any(part in kind for kind in kinds for part in ("Attention", "Attn", "LayerNorm"))
 
-
-def _probed(model: nn.Module, likely: list[str]) -> list[str]:
-    """The last maps of each resolution; with attention or LayerNorm, blocks that give maps.
-
-    The likely ones are these if all give maps and no tokens or channels-last maps lie deeper.
-    """
-    modules = named_layers(model)
-    found = probe(model, modules)
-    order = [*found]
-    own = [n for n in order if not isinstance(modules[n], (*NO_MAPS, nn.Identity))]
-    good = [n for n in own if not found[n].reason]
-    if _plain(model):
-        # A map has several positions, and is no image; a Sequential gives what its last part gave.
-        image = {(k, side, side) for k in (1, 3) for side in TRIED}
-        maps = [n for n in own if found[n].shape not in image and not isinstance(modules[n], nn.Sequential)]
-        ended = {shape: n for n in maps if math.prod(shape := found[n].shape[1:]) > 1}
-        return [n for n in order if n in ended.values()]
-    if likely and all(name in found and not found[name].reason for name in likely):
-        deeper = order[1 + max(map(order.index, likely)) :]
-        if not any(found[name].last for name in good if name in deeper):
-            return likely
-    leaves = [n for n in order if not any(modules[n].children()) and not isinstance(modules[n], nn.Identity)]
-    names = []
-    for block in _parts(modules, found):
-        # A block, or the norm that its output goes through next, or the last map in it.
-        after = [name for name in leaves if order.index(name) > order.index(block)][:1]
-        inside = [name for name in good if name.startswith(f"{block}.")][-1:]
-        names += [name for name in (block, *after, *inside) if name in good][:1]
-    names = names or [*{found[name].shape[1:]: name for name in good}.values()]
-    # What comes behind the last of them, such as a norm or a convolution, and is not around it.
-    deepest = max(map(order.index, names), default=-1)
-    behind = [n for n in good if order.index(n) > deepest and not order[deepest].startswith(f"{n}.")]
-    names = sorted({*names, *behind[-1:]}, key=order.index)
-    return [names[int(i)] for i in np.unique(np.linspace(0, len(names) - 1, MOST).round())] if names else []
+def _stages(model: nn.Module) -> list[str]:
+    """The stages that a network of timm names in its `feature_info`, which may lie within another."""
+    for name, module in {"": inner(model), **named_layers(model)}.items():
+        if isinstance(stages := getattr(module, "feature_info", None), list):
+            return [f"{name}.{stage['module']}".lstrip(".") for stage in stages]
+    return []
 
 
 def _parts(modules: dict[str, nn.Module], found: dict[str, Found]) -> list[str]:
@@ -165,7 +117,7 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
 
 def _blocks(model: nn.Module) -> list[str]:
     """The outermost blocks that are known, norms in place of some, and what comes after the last."""
-    network = model.backbone if isinstance(model, Classifier) else model
+    network = inner(model)
     normed = any(type(module).__name__ in KNOWN["classes"]["normed"] for module in network.modules())
     names: list[str] = []
     after: list[str] = []
@@ -191,118 +143,3 @@ def _part(module: nn.Module, table: dict[str, str]) -> str | None:
     """The entry of a module's class, or of one it is derived from, if the module has such a part."""
     parts = (table[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in table)
     return next((part for part in parts if not part or hasattr(module, part)), None)
-
-
-def probe(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, Found]:
-    """What the modules give, in the order in which they end; {} if no side of `TRIED` is taken.
-
-    One pass of five noise pictures, four of them with another quarter: a map must change most there. One
-    backward pass tells whether the gradient reaches it. Neither the network nor a random state changes.
-    """
-    cuda = {p.device for p in model.parameters() if p.is_cuda}
-    with evaluating(model), torch.random.fork_rng(cuda), torch.enable_grad():
-        values = _awake(model)
-        for side in dict.fromkeys((*_named_sides(model), *TRIED)):
-            with contextlib.suppress(Exception):  # whatever a network raises that does not take this side
-                return _judged(model, values, modules, side)
-    return {}
-
-
-def _judged(
-    model: nn.Module, values: dict[str, Tensor], modules: Mapping[str, nn.Module], side: int
-) -> dict[str, Found]:
-    found: dict[str, Found] = {}
-
-    def watch(name: str, module: nn.Module, inputs: object, output: object) -> Tensor | None:
-        found.pop(name, None)  # of several calls, the last counts
-        found[name] = _seen(module, output, side)
-        kept = found[name].output
-        return None if kept is None else kept.clone()
-
-    stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    channels = stem.in_channels if stem else 3
-    if isinstance(model, Classifier):
-        channels = model.config["in_channels"]
-    with contextlib.ExitStack() as hooks:
-        for name, module in modules.items():
-            hooks.callback(module.register_forward_hook(partial(watch, name)).remove)
-        x = as_input(model, _pictures(channels, side)).requires_grad_()
-        logits, _ = one_tensor(torch.func.functional_call(model, values, (x.clone(),)))
-    kept = {name: f for name, f in found.items() if f.output is not None and f.output.requires_grad}
-    if not kept or not logits.requires_grad:
-        return found
-    # Weights that differ: the sum of logits after a softmax, or of a centred head, would have no gradient.
-    weights = torch.linspace(1, 2, logits[0].numel(), device=logits.device, dtype=logits.dtype)
-    explained = (logits.flatten(1) * weights).sum()
-    outputs = [f.output for f in kept.values() if f.output is not None]
-    gradients = torch.autograd.grad(explained, outputs, allow_unused=True)
-    for (name, f), g in zip(kept.items(), gradients, strict=True):
-        f.reason = _unreached(modules[name], f.output, g)
-    for f in found.values():
-        f.output = None
-    return found
-
-
-def _seen(module: nn.Module, output: object, side: int) -> Found:
-    """The shape of a module's maps, and whether each quarter of them follows its quarter of the picture."""
-    if not isinstance(output, Tensor) or not output.is_floating_point() or len(output) != 5:
-        return Found(reason=NO_TENSOR)
-    try:
-        maps = to_maps(module, output.detach())
-    except ValueError as error:
-        return Found(reason=str(error))
-    shape, (h, w) = tuple(maps.shape[1:]), maps.shape[2:]
-    if min(h, w) < 2 or max(h, w) > 1.5 * min(h, w) or max(h, w) > side:
-        return Found(shape, reason=f"{h} x {w} is not the shape of a picture")
-    change = (maps[1:] - maps[:1]).abs().sum(1)
-    rows, columns = (slice(h // 2), slice(-(h // 2), None)), (slice(w // 2), slice(-(w // 2), None))
-    quarters = torch.stack([change[:, r, c].mean((1, 2)) for r in rows for c in columns], 1)
-    follows = quarters.argmax(1).tolist() == [0, 1, 2, 3]
-    reason = "" if follows else "it does not change where the picture does"
-    return Found(shape, channel_axis(module, output) > 1, reason, None if reason else output)
-
-
-def _unreached(module: nn.Module, output: Tensor | None, g: Tensor | None) -> str:
-    """Why the gradient at a module's output makes no map; "" if it does."""
-    if output is None or g is None or not g[:1].any():
-        return UNUSED
-    A, g = (to_maps(module, t[:1].detach()).double() for t in (output, g))  # one picture tells it
-    size = (A * g).abs().sum(1)
-    reached = g.abs().amax(1) > 1e-9 * g.abs().max()
-    if reached.double().mean() < REACHED:
-        return "the logits do not depend on what it gives at the places of the picture"
-    if ((A * g).sum(1).abs() <= CANCELS * size)[reached].double().mean() > 0.5:
-        return CANCELLED
-    return ""
-
-
-def _pictures(channels: int, side: int) -> Tensor:
-    """Noise (5, C, side, side), grey levels 0-255: one, and four copies with one quarter each changed."""
-    noise, other = np.random.default_rng(0).integers(0, 256, (2, channels, side, side))
-    x, half = np.stack([noise] * 5), side // 2
-    for k in range(4):
-        place = np.s_[:, half:] if k > 1 else np.s_[:, :half]
-        place = (*place, slice(half, None) if k % 2 else slice(half))
-        x[k + 1][place] = other[place]
-    return torch.from_numpy(x).float()
-
-
-def _awake(model: nn.Module) -> dict[str, Tensor]:
-    """The parameters without gradient; weights that start at about 0 (heads, gains of blocks) get others."""
-    rng = np.random.default_rng(0)
-    values = {name: p.detach() for name, p in model.named_parameters()}
-    zero = [n for n, p in values.items() if not n.endswith("bias") and p.numel() and p.abs().max() < 1e-3]
-    return values | {n: torch.from_numpy(rng.normal(0.1, 0.1, values[n].shape)).to(values[n]) for n in zero}
-
-
-def _named_sides(model: nn.Module) -> Iterator[int]:
-    """Sides that `medrob`, torchvision, timm and Hugging Face write into a network."""
-    for module in (model, *model.modules()):
-        for table, key in (("config", "size"), ("config", "image_size"), ("default_cfg", "input_size")):
-            of = getattr(module, table, None)
-            side = of.get(key) if isinstance(of, Mapping) else getattr(of, key, None)
-            side = side[-1] if isinstance(side, (list, tuple)) else side
-            if isinstance(side, int) and side > 0:
-                yield side
-        if isinstance(side := getattr(module, "image_size", None), int):
-            yield side

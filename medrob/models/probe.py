@@ -1,0 +1,210 @@
+"""Which modules of a network give maps of the picture, found by changing a quarter of it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor, nn
+
+from medrob.models.network import Classifier, LastActivation, one_tensor
+from medrob.models.passes import as_input, evaluating, to_maps
+
+# Sides in pixels, tried in this order after those that the network itself names.
+TRIED = (128, 224, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)
+PICTURES = 2  # of each, one copy with another quarter for each of its quarters
+REACHED = 0.25  # share of the positions that the gradient must reach; a max pooling leaves some out
+# Where all of sum_k |g_k A_k| cancels in sum_k g_k A_k (a norm follows), a map would be rounding.
+CANCELS = 1e-5
+
+NO_TENSOR = "it gives no tensor (N, ...) for N images"
+ELSEWHERE = "it does not change where the picture does"
+AS_GIVEN = "it has the shape of the picture itself"
+UNUSED = "the logits do not depend on it"
+CANCELLED = "a norm follows, before which gradient and activation cancel"
+TOLD = ("", AS_GIVEN, UNUSED, CANCELLED)  # which maps themselves tell, and which do not matter to all methods
+
+
+@dataclass
+class Found:
+    """What one module gave in its last call."""
+
+    shape: tuple[int, ...] = ()  # (h, w) of its maps; () if it gives none
+    reason: str = ""  # why it gives no map of the picture
+    again: bool = False  # whether it only hands on what a module in it gave
+
+
+PROBED: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[str, Found]]] = WeakKeyDictionary()
+
+
+def inner(model: nn.Module) -> nn.Module:
+    """The network itself, without what normalises its images."""
+    return model.backbone if isinstance(model, Classifier) else model
+
+
+def named_layers(model: nn.Module) -> dict[str, nn.Module]:
+    """The modules by name; of a network of `medrob.models` those inside, by their own names."""
+    return {name: module for name, module in inner(model).named_modules(remove_duplicate=False) if name}
+
+
+def probe(model: nn.Module) -> dict[str, Found]:
+    """What the modules give, in the order in which they end; {} if no side of `TRIED` is taken.
+
+    Changing a quarter of a picture must change a map most there, and the gradient must reach the map. The
+    weights are drawn, so that networks of one form have the same layers, trained or not; the model keeps its
+    own. On the device "meta" there are only shapes.
+    """
+    modules = named_layers(model)
+    key = tuple(map(id, modules.values()))  # a probe costs some passes: only if other modules have come
+    if PROBED.get(model, ((), {}))[0] != key:
+        PROBED[model] = key, _first_side(inner(model), modules)
+    return PROBED[model][1]
+
+
+def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, Found]:
+    values = _drawn(model)
+    cuda = {p.device for p in model.parameters() if p.is_cuda}
+    with evaluating(model), torch.random.fork_rng([*cuda]):
+        for side in dict.fromkeys((*_named_sides(model), *TRIED)):
+            try:
+                return _judged(model, values, modules, side)
+            except (AssertionError, IndexError, RuntimeError, ValueError):  # it does not take this side
+                continue
+    return {}
+
+
+def _judged(
+    model: nn.Module, values: dict[str, Tensor], modules: Mapping[str, nn.Module], side: int
+) -> dict[str, Found]:
+    found: dict[str, Found] = {}
+    kept: dict[str, Tensor] = {}
+    stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
+    x = as_input(model, _pictures(stem.in_channels if stem else 3, side))
+    last: list[object] = ["", None]
+
+    def see(name: str, module: nn.Module, inputs: object, output: object) -> None:
+        found.pop(name, None)  # of several calls, the last counts
+        found[name] = _seen(module, output, x)
+        found[name].again = output is last[1] and str(last[0]).startswith(f"{name}.")
+        last[:] = name, output
+
+    def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        kept[name] = output if output.requires_grad else output.detach().requires_grad_()
+        return kept[name].clone()  # a step in place must not overwrite what is kept
+
+    with torch.no_grad():
+        _watched(model, values, x, modules, see)
+    good = {name: modules[name] for name, f in found.items() if not f.reason}
+    if x.is_meta or not good:
+        return found
+    with torch.enable_grad():
+        logits = _watched(model, values, x[:1].clone().requires_grad_().clone(), good, keep)
+        # Weights that differ: the sum of the logits of a centred head would have no gradient.
+        explained = (logits.flatten() * torch.linspace(1, 2, logits.numel()).to(logits)).sum()
+        gradients = torch.autograd.grad(explained, [*kept.values()], allow_unused=True)
+    for name, g in zip(kept, gradients, strict=True):
+        found[name].reason = _unreached(good[name], kept[name].detach(), g)
+    return found
+
+
+def _watched(
+    model: nn.Module, values: dict[str, Tensor], x: Tensor, modules: Mapping[str, nn.Module], see: Callable
+) -> Tensor:
+    """The logits of one pass with other values of the parameters; `see` is a hook of the modules."""
+    with ExitStack() as hooks, LastActivation() as activation:
+        for name, module in modules.items():
+            hooks.callback(module.register_forward_hook(partial(see, name)).remove)
+        logits, _ = one_tensor(torch.func.functional_call(model, values, (x,)))
+        before = activation.undone(logits)
+    return logits if before is None else before
+
+
+def _seen(module: nn.Module, output: object, x: Tensor) -> Found:
+    """The shape of a module's maps, and whether each quarter of them follows its quarter of the pictures.
+
+    A position is compared with itself when other quarters change: what acts on the whole picture (attention,
+    squeeze and excitation) and what the border does are the same for all.
+    """
+    if not isinstance(output, Tensor) or not output.is_floating_point() or len(output) != len(x):
+        return Found(reason=NO_TENSOR)
+    try:
+        maps = to_maps(module, output)
+    except ValueError as error:
+        return Found(reason=str(error))
+    h, w = maps.shape[2:]
+    if min(h, w) < 2 or max(h, w) > 1.5 * min(h, w) or max(h, w) > x.shape[2]:
+        return Found((h, w), f"{h} x {w} is not the shape of a picture")
+    if x.is_meta or maps.shape[1:] == x.shape[1:]:
+        return Found((h, w), "" if maps.shape[1:] != x.shape[1:] else AS_GIVEN)
+    maps = maps.unflatten(0, (PICTURES, 5))
+    change = torch.linalg.vector_norm((maps[:, 1:] - maps[:, :1]).double(), dim=2)
+    share = (change / change.sum(1, keepdim=True).clamp_min(1e-300)).mean(0)
+    places = torch.stack([share[:, r, c].mean((1, 2)) for r in _halves(h) for c in _halves(w)])
+    return Found((h, w), "" if places.argmax(1).tolist() == [0, 1, 2, 3] else ELSEWHERE)
+
+
+def _unreached(module: nn.Module, output: Tensor, g: Tensor | None) -> str:
+    """Why the gradient at a module's output makes no map; "" if it does."""
+    if g is None or not g.any():
+        return UNUSED
+    A, g = to_maps(module, output).double(), to_maps(module, g).double()
+    reached = g.abs().amax(1) > 1e-9 * g.abs().max()
+    if reached.double().mean() < REACHED:
+        return "the logits do not depend on what it gives at the places of the picture"
+    cancels = (A * g).sum(1).abs() <= CANCELS * (A * g).abs().sum(1)
+    return CANCELLED if cancels[reached].double().mean() > 0.5 else ""
+
+
+def _halves(side: int) -> tuple[slice, slice]:
+    return slice(side // 2), slice(-(side // 2), None)
+
+
+def _pictures(channels: int, side: int) -> Tensor:
+    """Coarse squares in [-1, 1], (N, C, side, side): pictures, each before four copies of it.
+
+    Fine noise would be averaged away by a deep network.
+    """
+    random = torch.Generator().manual_seed(0)
+    squares = torch.rand(2 * PICTURES, channels, 8, 8, generator=random).mul(2).sub(1)
+    noise, other = nn.functional.interpolate(squares, (side, side)).chunk(2)
+    x = noise[:, None].repeat(1, 5, 1, 1, 1)
+    for k, (r, c) in enumerate([(r, c) for r in _halves(side) for c in _halves(side)]):
+        x[:, k + 1, :, r, c] = other[:, :, r, c]
+    return x.flatten(0, 1)
+
+
+def _drawn(model: nn.Module) -> dict[str, Tensor]:
+    """Parameters and statistics as an untrained network may have them, so that none is 0 or dominates.
+
+    Convolutions keep the size of activations (He et al. 2015); what else mixes, such as attention, is weaker,
+    since it must not hide what a position itself holds.
+    """
+    random = torch.Generator().manual_seed(0)
+    values = {}
+    for name, p in model.named_parameters():
+        if p.is_meta or not p.is_floating_point():
+            continue
+        if p.ndim < 2:
+            values[name] = torch.full_like(p, not name.endswith("bias"))
+        else:
+            gain = 2**0.5 * (1 if p.ndim > 2 else 0.3)
+            values[name] = torch.randn(p.shape, generator=random).mul(gain / p[0].numel() ** 0.5).to(p)
+    for name, b in model.named_buffers():
+        if name.endswith(("running_mean", "running_var")) and not b.is_meta:
+            values[name] = torch.full_like(b, name.endswith("var"))
+    return {name: value.detach() for name, value in values.items()}
+
+
+def _named_sides(model: nn.Module) -> Iterator[int]:
+    """Sides that `medrob`, torchvision, timm and Hugging Face write into a network."""
+    for module in model.modules():
+        config, usual = getattr(module, "config", None), getattr(module, "default_cfg", None)
+        for table in (config, usual, {"image_size": getattr(module, "image_size", None)}):
+            named = table if isinstance(table, Mapping) else getattr(table, "__dict__", {})
+            for key in ("size", "image_size", "input_size"):
+                side = named.get(key)
+                side = side[-1] if isinstance(side, list | tuple) and side else side
+                if isinstance(side, int) and side > 1:
+                    yield side
