@@ -283,7 +283,7 @@ def test_a_yes_that_a_negative_control_says_too_is_undecided():
 def test_controls_are_the_answers_of_each_network():
     tables = {
         ("untrained head", 0): simulated("null", 0)[:2],
-        ("untrained head", 1): simulated("extra", 0)[:2],
+        ("untrained head", 1): simulated("extra", 1)[:2],
     }
     found = analysis.controls(tables, simulated("null", 0)[2])
     assert found["draw"].tolist() == [0, 0, 0, 1, 1, 1] and set(found["control"]) == {"untrained head"}
