@@ -12,6 +12,7 @@ import tifffile
 
 from medrob import data
 from medrob.data import decode, load
+from medrob.data.dataset import complete
 
 
 def picture(seed=0, side=16, colours=1, dtype=np.uint8):
@@ -123,11 +124,11 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
     ],
 )
 def test_other_layouts_are_refused(tmp_path, files, match):
-    for name in files.split():
+    for number, name in enumerate(files.split()):
         if name.endswith("/"):
             (tmp_path / "mine" / name).mkdir(parents=True)
         else:
-            put(tmp_path / "mine" / f"{name}.png", picture())
+            put(tmp_path / "mine" / f"{name}.png", picture(number))
     refuse(tmp_path / "mine", match)
 
 
@@ -164,10 +165,32 @@ def test_duplicates_are_found_and_told(folder):
     top = folder("train", "val", "test", count=3)
     put(top / "test" / "ill" / "2.bmp", picture(1))  # train/ill/1.png in another format
     put(top / "train" / "well" / "again.png", picture(20))  # twice in one split is no leak
-    match = r"mine: 1 pictures are in more than one split, such as train 1, test 2: scores on them say little"
+    match = "mine: 1 picture is in more than one split, such as .*train/ill/1.png, .*test/ill/2.bmp: scores"
     with pytest.warns(UserWarning, match=match):
         facts = data.describe(*splits(top))
     assert [part["duplicates"] for part in facts.values()] == [1, 0, 1]
+    put(top / "val" / "well" / "x.bmp", picture(0))
+    with pytest.raises(ValueError, match=r"labels differ; keep .*train/ill/0.png, .*val/well/x.bmp"):
+        load(str(top))
+
+
+def test_equal_pictures_stay_in_one_split(tmp_path):
+    for k in range(60):
+        put(tmp_path / "mine" / "ab"[k // 3 % 2] / f"{k}{('.png', '.bmp')[k % 2]}", picture(k // 3))
+    seen = [{image.tobytes() for image in d.images} for d in splits(tmp_path / "mine")]
+    assert sum(map(len, seen)) == 20
+    k = pd.Series(range(120))  # a picture of each patient is one of another patient, too
+    rows = pd.DataFrame({"k": k, "group": k // 3, "label": k // 6 % 2, "split": ""})
+    made = complete(rows, 0, k.where((k % 6 != 2) & (k % 6 != 3), -k // 6))
+    assert made["split"].groupby(made["k"] // 6).nunique().max() == 1
+
+
+@pytest.mark.parametrize("patients", [range(20), np.arange(20.0), ["", None, *"abcdefghijklmnopqr"]])
+def test_patient_0_is_one_and_blank_is_none(frame, tmp_path, patients):
+    rows = frame.assign(patient=np.repeat(np.array(patients, object), 3).tolist())
+    found = splits(table(tmp_path, rows))
+    groups = [set(d.groups) for d in found]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == (20 if None not in patients else 24)
 
 
 # Tables

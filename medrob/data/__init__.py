@@ -2,6 +2,7 @@
 
 import re
 import warnings
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -61,30 +62,34 @@ def load(
         if path.suffix.lower() == ".npz":
             return subset(npz.read(path, split, size, seed), limit, seed)
         rows, names, task = listed(path, group, uncertain)
-        # All splits are decoded at once, and lie one after the other.
-        rows, images, masks, notes = decode.decoded(
-            complete(rows, seed), path, size, channels, skip_unreadable
-        )
-        _one_label(rows)
+        pictures = pd.Series(contents(rows["file"].tolist()))
+        while True:  # all splits are decoded at once, and lie one after the other
+            whole = decode.decoded(complete(rows, seed, pictures), path, size, channels, skip_unreadable)
+            kept, images, masks, notes, pixels = whole
+            alike = rows["file"].map(dict(zip(kept["file"], pixels, strict=True))).fillna(pictures)
+            leak = kept["split"].groupby(np.array(pixels)).nunique().max() > 1
+            # Of equal pixels in files that differ one learns only now: once more, and they stay together.
+            if not leak or alike.nunique() == pictures.nunique():
+                break
+            pictures = alike
+        _one_label(kept, pixels)
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in notes:
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    groups = rows["group"].to_numpy() if "group" in rows else None
-    labels = np.array(rows["label"].tolist())
-    whole = ImageDataset(images, labels, names, task, masks, path.stem, split, groups)
-    return subset(whole[(rows["split"] == split).to_numpy()], limit, seed)
+    groups = kept["group"].to_numpy() if "group" in kept else None
+    labels, files = np.array(kept["label"].tolist()), kept["file"].map(str).to_numpy()
+    dataset = ImageDataset(images, labels, names, task, masks, path.stem, split, groups, files)
+    return subset(dataset[(kept["split"] == split).to_numpy()], limit, seed)
 
 
-def _one_label(rows: pd.DataFrame) -> None:
-    """Refuse files of one content that have different labels."""
-    content = pd.Series(contents(rows["file"].tolist()))
-    two = rows["label"].map(str).groupby(content).transform("nunique") > 1
+def _one_label(rows: pd.DataFrame, pictures: Sequence[str]) -> None:
+    """Refuse files of one picture that have different labels."""
+    two = rows["label"].map(str).groupby(np.array(pictures)).transform("nunique") > 1
     if two.any():
-        same = [", ".join(map(str, files[:5])) for _, files in rows["file"][two].groupby(content)]
-        raise ValueError(
-            f"{len(same)} pictures have different labels; keep one of each: {'; '.join(same[:5])}"
-        )
+        alike = rows["file"][two].groupby(np.array(pictures)[two])
+        same = "; ".join([", ".join(map(str, files[:5])) for _, files in alike][:5])
+        raise ValueError(f"of {len(alike)} pictures labels differ; keep one file of each: {same}")
 
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros") -> listing.Listing:

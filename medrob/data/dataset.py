@@ -27,8 +27,8 @@ class ImageDataset:
 
     Images are uint8 (N, H, W, C), C = 1 (grey) or 3 (RGB); labels int64 (N,) class indices, or (N, L) zeros
     and ones if the task is "multilabel"; masks bool (N, H, W), where the lesion is, or None; groups (N,), as
-    the patient is one, whose images are no independent cases, or None. Class names and task are by default
-    "0", "1", ..., and what the labels look like. Other arrays are refused.
+    the patient is one, whose images are no independent cases, or None; files (N,), their names, or None.
+    Class names and task are by default "0", "1", ..., and what labels look like. Other arrays are refused.
     """
 
     images: np.ndarray
@@ -39,6 +39,7 @@ class ImageDataset:
     name: str = "images"
     split: str = "test"
     groups: np.ndarray | None = field(default=None, repr=False)
+    files: np.ndarray | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         where = f"{self.name}, split {self.split!r}"
@@ -73,7 +74,7 @@ class ImageDataset:
             rows = np.atleast_1d(np.arange(len(self))[rows])
             if len(rows) and (np.diff(rows) == 1).all():
                 rows = slice(int(rows[0]), int(rows[-1]) + 1)
-        known = {"masks": self.masks, "groups": self.groups}
+        known = {"masks": self.masks, "groups": self.groups, "files": self.files}
         parts = {name: values[rows] for name, values in known.items() if values is not None}
         return replace(self, images=self.images[rows], labels=self.labels[rows], **parts)
 
@@ -120,11 +121,12 @@ def numbered(labels: Iterable[np.ndarray], where: str) -> tuple[str, ...]:
     return tuple(map(str, range(count)))
 
 
-def complete(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
+def complete(rows: pd.DataFrame, seed: int, pictures: pd.Series) -> pd.DataFrame:
     """Make the splits that a listing lacks; sorted by split, then as listed.
 
     A missing validation split takes 10 % of the training images, a missing test split 20 %. Groups stay
-    together. Classes are in proportion, as far as groups let them be, of several labels first the rarest.
+    together, and so do images of equal `pictures`, such as hashes (N,). Classes are in proportion, as far as
+    groups let them be, of several labels first the rarest.
     """
     splits = rows["split"].replace("", "train").to_numpy(copy=True)
     pool = np.flatnonzero(splits == "train")
@@ -133,9 +135,23 @@ def complete(rows: pd.DataFrame, seed: int) -> pd.DataFrame:
     absent = [name for name in ("test", "val") if name not in splits]
     if absent:
         groups = rows["group"].to_numpy()[pool] if "group" in rows else None
-        splits[pool] = parts(np.array(rows["label"].tolist())[pool], groups, seed, absent)
+        together = _together(groups, pictures.to_numpy()[pool])
+        splits[pool] = parts(np.array(rows["label"].tolist())[pool], together, seed, absent)
     order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
     return rows.assign(split=splits).iloc[order].reset_index(drop=True)
+
+
+def _together(groups: np.ndarray | None, pictures: np.ndarray) -> np.ndarray | None:
+    """What groups and equal pictures link, as groups (N,); None: every image stands alone."""
+    from scipy.sparse import coo_array, csgraph
+
+    picture, first = np.unique(pictures, return_inverse=True)
+    if len(picture) == len(pictures) or groups is None:
+        return groups if len(picture) == len(pictures) else first
+    second = len(picture) + np.unique(groups, return_inverse=True)[1]
+    nodes = second.max() + 1
+    links = coo_array((np.ones(len(first)), (first, second)), (nodes, nodes))
+    return csgraph.connected_components(links, directed=False)[1][first]
 
 
 def parts(labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list[str]) -> np.ndarray:
@@ -223,7 +239,7 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
     """What a run's record keeps of splits: fingerprint, images, shape, task, counts, duplicates of each.
 
     Duplicates are the images whose picture, equal in every pixel, is in another of the splits, too: a warning
-    tells. Splits that lack a class, or whose images are of different shapes, raise a ValueError.
+    names them. Splits that lack a class, or whose images are of different shapes, raise a ValueError.
     """
     name, shapes = datasets[0].name, {d.split: d.images.shape[1:] for d in datasets}
     if len(set(shapes.values())) > 1:
@@ -241,24 +257,22 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
             warnings.warn(f"{name}: {told}", stacklevel=2)
     digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
     every = pd.concat(
-        pd.DataFrame({"picture": found, "split": d.split, "label": list(map(str, d.labels))})
+        pd.DataFrame({"picture": found, "split": d.split, "label": list(map(str, d.labels))}).assign(
+            file=[f"{d.split} {row}" for row in range(len(d))] if d.files is None else d.files
+        )
         for d, found in zip(datasets, digests, strict=True)
     )
-    shared = every[every.groupby("picture")["split"].transform("nunique") > 1]
-    if len(shared):
-        first = shared["split"][shared["picture"] == shared["picture"].iloc[0]]
-        places = ", ".join(f"{split} {place}" for place, split in first[:3].items())
-        told = f"{shared['picture'].nunique()} pictures are in more than one split, such as {places}"
-        warnings.warn(f"{name}: {told}: scores on them say little", stacklevel=2)
-    again = every.duplicated(["picture", "split"])
-    several = every.groupby("picture")["label"].transform("nunique") > 1
-    for rows, told in ((again, "more than once in a split"), (several, "there with different labels")):
+    shared, several = (every.groupby("picture")[c].transform("nunique") > 1 for c in ("split", "label"))
+    for rows, told, then in (
+        (shared, "in more than one split", ": scores on them say little"),
+        (every.duplicated(["picture", "split"], keep=False), "more than once in a split", ""),
+        (several, "there with different labels", ""),
+    ):
         if rows.any():
-            row, many = every[rows].iloc[-1], every["picture"][rows].nunique()
-            warnings.warn(
-                f"{name}: {many} pictures are {told}, such as {row['split']} {row.name}", stacklevel=2
-            )
-    leaks = shared["split"].value_counts()
+            same = every[rows].groupby("picture", sort=False)["file"].agg(lambda files: ", ".join(files[:3]))
+            are = "1 picture is" if len(same) == 1 else f"{len(same)} pictures are"
+            warnings.warn(f"{name}: {are} {told}, such as {'; '.join(same[:5])}{then}", stacklevel=2)
+    leaks = every["split"][shared].value_counts()
     return {
         d.split: dict(fingerprint=d.fingerprint, images=len(d), shape=list(d.images.shape[1:]), task=d.task)
         | dict(counts=d.counts, duplicates=int(leaks.get(d.split, 0)))

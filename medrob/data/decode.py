@@ -35,7 +35,7 @@ DEPTHS = (8, 10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 5  # of the decoding: another number makes every set be decoded again
+VERSION = 6  # of the decoding: another number makes every set be decoded again
 LARGE = 2**28  # bytes; larger arrays lie on the disk
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
@@ -237,10 +237,10 @@ def _recall(file: Path) -> Any:
 
 def decoded(
     rows: pd.DataFrame, source: Path, size: int, channels: int, skip_unreadable: bool
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, list[str]]:
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, list[str], list[str]]:
     """A listing, its images uint8 (N, H, W, C), masks bool (N, H, W): from the cache, or decoded now.
 
-    Last come notes: what was found and chosen, in sentences.
+    Then come notes: what was found and chosen, in sentences; last a hash of each image's pixels.
     """
     files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
     known = list(itertools.chain(files, *itertools.chain(*masks)))
@@ -256,18 +256,20 @@ def decoded(
         kept = _decode(files, masks, places, size, channels, skip_unreadable)
         _keep(report, kept)
         arrays = list(map(mapped, places))
-    unreadable, notes = kept
+    unreadable, notes, pixels = kept
     if unreadable:
         warnings.warn(f"{source}: {_told(files, unreadable)} are left out", stacklevel=2)
         rows = rows.drop(index=[row for row, _ in unreadable]).reset_index(drop=True)
     images, *spots = (array[: len(rows)] for array in arrays)
-    return rows, images, spots[0] if spots else None, notes
+    return rows, images, spots[0] if spots else None, notes, pixels
 
 
 def _decode(
     files: list[Path], masks: list[list[Any]], places: list[Path], size: int, channels: int, skip: bool
-) -> tuple[list[tuple[int, str]], list[str]]:
-    """Write images and masks. The rows that are unreadable and why (rows after them have moved up); notes."""
+) -> tuple[list[tuple[int, str]], list[str], list[str]]:
+    """Write images and masks. The rows that are unreadable and why (rows after them have moved up); notes;
+    the hashes of the images.
+    """
     readable = (image for image in map(_try, files) if image is not None)
     first: np.ndarray = next(readable, np.zeros((1, 1, 1), np.uint8))
     medical, notes = all(map(is_dicom, files)), list[str]()
@@ -275,13 +277,13 @@ def _decode(
     shown = fit(first, size=size, channels=first.shape[-1], levels=levels)
     colours, resized = channels or (3 if _coloured(shown) else 1), list[Path]()
 
-    def work(row: int) -> tuple[str, str]:
+    def work(row: int) -> tuple[str, str, str]:
         try:
             image = stored(files[row])
             for array, given in zip(spots, masks, strict=True):
                 array[row] = read_mask(given[row], image.shape[:2], sides, resized)
         except UnreadableError as error:
-            return "unreadable", str(error)
+            return "unreadable", str(error), ""
         for alike, advice in (
             (size or image.shape[:2] == first.shape[:2], "give size=, the side in pixels"),
             (medical or image.dtype == first.dtype, "store all in 8 or all in 16 bit"),
@@ -291,12 +293,13 @@ def _decode(
                 raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
-        return "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey", ""
+        kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
+        return kind, "", hashlib.sha256(images[row].data).hexdigest()[:32]
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
         spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
-        kinds, reasons = zip(*_each(work, range(len(files)), "decoding"), strict=True)
+        kinds, reasons, hashes = zip(*_each(work, range(len(files)), "decoding"), strict=True)
         if resized:
             told = f"{len(resized)} masks are of another size than their image, such as {min(resized)}"
             notes.append(f"{told}: they are resized (nearest pixel)")
@@ -308,8 +311,8 @@ def _decode(
             for array in (images, *spots) if place < row else ():
                 array[place] = array[row]
     if not channels and (most := _channels(files, kinds, notes)) != colours:  # the first image is unlike most
-        return _decode(files, masks, places, size, most, skip)[0], notes
-    return unreadable, notes
+        unreadable, _, hashes = _decode(files, masks, places, size, most, skip)
+    return unreadable, notes, list(filter(None, hashes))
 
 
 def _channels(files: list[Path], kinds: Sequence[str], notes: list[str]) -> int:
