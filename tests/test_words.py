@@ -40,7 +40,7 @@ def test_counts_names_and_lists():
     assert phrases.name("a_b*c [d] $e$ `f`") == r"a\_b\*c \[d\] \$e\$ \`f\`"
     assert phrases.corruption("set_1/shot_noise") == "set 1/shot noise"
     assert phrases.grouped([("x", "a"), ("y", "b"), ("x", "c")], " by ") == "x by a, c; y by b"
-    assert set(phrases.SENTENCES) - {"link", "severity"} <= set(dir(words))
+    assert set(phrases.SENTENCES) - {"check", "link", "severity"} <= set(dir(words))
     assert phrases.text("One.", "", "Two.", ["a", "b"], "Three.") == "One.\nTwo.\n\n- a\n- b\n\nThree."
 
 
