@@ -22,9 +22,10 @@ swin_tiny_patch4_window7_224 swinv2_tiny_window8_256 coatnet_nano_rw_224 davit_t
 mobilevit_xxs tiny_vit_5m_224 caformer_s18 pvt_v2_b0 twins_pcpvt_small mvitv2_tiny hiera_tiny_224
 nest_tiny levit_128s crossvit_tiny_240 pit_ti_224 visformer_tiny
 """
-# Of three stages, or of three behind one whose parts cannot be called.
-THREE = ("nest_tiny", "levit_128s", "crossvit_tiny_240", "pit_ti_224", "visformer_tiny", "hrnet_w18_small")
-UNSEEN = ("levit_128s",)  # untrained, the attention between its stages looks everywhere
+# Fewer than four layers: so many stages; LeViT's attention between its stages looks everywhere, untrained;
+# Hiera's tokens lie window by window until the last stage.
+FEWER = dict(nest_tiny=3, crossvit_tiny_240=3, pit_ti_224=3, visformer_tiny=3, hrnet_w18_small=3)
+FEWER |= dict(levit_128s=1, hiera_tiny_224=1)
 
 
 class Logits(nn.Module):
@@ -47,8 +48,13 @@ def picture_and_blob(channels, side):
     return torch.from_numpy(np.stack([picture, blob])).float() / 127.5 - 1
 
 
-def check(model, side, count, seen=True):
+def check(model, side, count):
     model.eval().load_state_dict(_drawn(model), strict=False)
+    for module in model.modules():  # statistics of the pictures, as a trained network has them
+        if isinstance(module, nn.modules.batchnorm._BatchNorm):
+            module.train().momentum = 1
+    with torch.no_grad():
+        model(picture_and_blob(3, side))
     layers = cam_layers(model)
     with evaluating(model), torch.no_grad():
         outputs, _ = forward(Logits(model), picture_and_blob(3, side), layers)
@@ -57,7 +63,7 @@ def check(model, side, count, seen=True):
         maps = to_maps(module, outputs[name])
         shapes[name] = h, w = maps.shape[2:]
         change = torch.linalg.vector_norm(maps[1] - maps[0], dim=0)
-        assert h == w and not (seen and change[-(h // 2) :, : w // 2].mean() <= 1.2 * change.mean()), name
+        assert h == w and change[-(h // 2) :, : w // 2].mean() > 1.1 * change.mean(), name
     print(len(layers), *[item for i, item in enumerate(shapes.items()) if i in (0, len(shapes) - 1)])
     sides = [h for h, _ in shapes.values()]
     assert len(layers) >= count and sides == sorted(sides, reverse=True)
@@ -67,7 +73,7 @@ def check(model, side, count, seen=True):
 @pytest.mark.parametrize("name", TIMM.split())
 def test_layers_of_timm(name):
     model = timm.create_model(name, num_classes=3)
-    check(model, model.default_cfg["input_size"][-1], 3 if name in THREE else 4, name not in UNSEEN)
+    check(model, model.default_cfg["input_size"][-1], FEWER.get(name, 4))
 
 
 SMALL = dict(num_labels=3, hidden_size=32, num_attention_heads=2, intermediate_size=64, num_hidden_layers=5)

@@ -9,7 +9,17 @@ from torch import nn
 
 from medrob.models.network import KNOWN
 from medrob.models.passes import as_input, evaluating, forward, to_maps
-from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, TOLD, Found, inner, named_layers, probe
+from medrob.models.probe import (
+    CANCELLED,
+    ELSEWHERE,
+    NO_TENSOR,
+    SHUFFLED,
+    TOLD,
+    Found,
+    inner,
+    named_layers,
+    probe,
+)
 
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
@@ -54,7 +64,7 @@ def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
     """Stages or blocks that give maps, or what stands for them; else the last map of each resolution."""
     modules, found = named_layers(model), probe(model)
     order, stages = [*found], _stages(model)
-    # What timm calls a stage is a map; untrained, attention between stages can hide it (LeViT).
+    # What timm calls a stage is a map, even where layers so deep that all see all hide it.
     maps = [n for n in order if not found[n].reason or (n in stages and found[n].reason == ELSEWHERE)]
     whole = [n for n in order if n in stages or not isinstance(modules[n], nn.Identity)]
     good = [n for n in whole if n in maps and not isinstance(modules[n], NO_MAPS)]
@@ -64,13 +74,11 @@ def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
             continue
         # The norm that its output goes through next, or the last map in it.
         after = [n for n in whole[whole.index(part) + 1 :] if not any(modules[n].children())]
-        inside = [n for n in good if n.startswith(f"{part}.")]
+        inside = [n for n in good if n.startswith(f"{part}.") and found[part].reason != SHUFFLED]
         instead = after[:1] if found[part].reason == CANCELLED else []
         names.update([n for n in (part, *instead, *inside[-1:]) if n in good][:1])
-    fresh = [n for n in good if not found[n].again]
-    names = names or {*{found[n].shape: n for n in fresh}.values()}
-    # The last map, too, if it has a resolution of its own.
-    names |= {n for n in fresh[-1:] if found[n].shape not in {found[name].shape for name in names}}
+    if not names and not stages:
+        names = {*{found[n].shape: n for n in good if not found[n].again}.values()}
     layers = sorted(names, key=order.index)
     if len(layers) <= MOST or (blocks and not stages):
         return layers
@@ -90,14 +98,9 @@ def _parts(modules: dict[str, nn.Module], found: dict[str, Found]) -> list[str]:
     lists = {name for name, module in modules.items() if isinstance(module, nn.Sequential | nn.ModuleList)}
     ran = [n for n, f in found.items() if f.shape or f.reason == NO_TENSOR]  # such as a tuple with a map
     parts = [n for n in ran if n.rpartition(".")[0] in lists and any(modules[n].children())]
-    around = {n: [p for p in parts if n.startswith(f"{p}.")] for n in parts}
-    chosen: list[str] = []
-    for depth in range(max((len(p) for p in around.values()), default=-1) + 1):
-        ended = [n for n in chosen if not any(n in around[p] for p in parts)]
-        chosen = ended + [n for n in parts if len(around[n]) == depth]
-        if len(chosen) >= FEW:
-            break
-    return chosen
+    around = {n: sum(n.startswith(f"{part}.") for part in parts) for n in parts}
+    levels = [[n for n in parts if around[n] == depth] for depth in sorted({*around.values()})]
+    return next((level for level in levels if len(level) >= FEW), max(levels, key=len, default=[]))
 
 
 def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:

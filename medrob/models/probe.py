@@ -14,6 +14,7 @@ from medrob.models.passes import as_input, evaluating, to_maps
 
 # Sides in pixels, tried in this order after those that the network itself names.
 TRIED = (128, 224, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)
+STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
 PICTURES = 2  # of each, one copy with another quarter for each of its quarters
 REACHED = 0.25  # share of the positions that the gradient must reach; a max pooling leaves some out
 # Where all of sum_k |g_k A_k| cancels in sum_k g_k A_k (a norm follows), a map would be rounding.
@@ -22,6 +23,7 @@ CANCELS = 1e-5
 NO_TENSOR = "it gives no tensor (N, ...) for N images"
 ELSEWHERE = "it does not change where the picture does"
 AS_GIVEN = "it has the shape of the picture itself"
+SHUFFLED = "its tokens do not change where the picture does"  # such as those of Hiera, window by window
 UNUSED = "the logits do not depend on it"
 CANCELLED = "a norm follows, before which gradient and activation cancel"
 TOLD = ("", AS_GIVEN, UNUSED, CANCELLED)  # which maps themselves tell, and which do not matter to all methods
@@ -59,17 +61,19 @@ def probe(model: nn.Module) -> dict[str, Found]:
     modules = named_layers(model)
     key = tuple(map(id, modules.values()))  # a probe costs some passes: only if other modules have come
     if PROBED.get(model, ((), {}))[0] != key:
-        PROBED[model] = key, _first_side(inner(model), modules)
+        PROBED[model] = key, _first_side(model, modules)
     return PROBED[model][1]
 
 
 def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, Found]:
-    values = _drawn(model)
+    network, values = inner(model), _drawn(inner(model))
     cuda = {p.device for p in model.parameters() if p.is_cuda}
     with evaluating(model), torch.random.fork_rng([*cuda]):
+        for module in network.modules():  # statistics of the pictures: the weights are drawn
+            module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
         for side in dict.fromkeys((*_named_sides(model), *TRIED)):
             try:
-                return _judged(model, values, modules, side)
+                return _judged(network, values, modules, side)
             except (AssertionError, IndexError, RuntimeError, ValueError):  # it does not take this side
                 continue
     return {}
@@ -82,7 +86,7 @@ def _judged(
     kept: dict[str, Tensor] = {}
     stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
     x = as_input(model, _pictures(stem.in_channels if stem else 3, side))
-    last: list[object] = ["", None]
+    last: list[object] = ["", None]  # the module that ended before, and what it gave
 
     def see(name: str, module: nn.Module, inputs: object, output: object) -> None:
         found.pop(name, None)  # of several calls, the last counts
@@ -100,9 +104,11 @@ def _judged(
     if x.is_meta or not good:
         return found
     with torch.enable_grad():
-        logits = _watched(model, values, x[:1].clone().requires_grad_().clone(), good, keep)
+        logits = _watched(model, values, x[:2].clone().requires_grad_().clone(), good, keep)
         # Weights that differ: the sum of the logits of a centred head would have no gradient.
         explained = (logits.flatten() * torch.linspace(1, 2, logits.numel()).to(logits)).sum()
+        if not explained.requires_grad:
+            return found
         gradients = torch.autograd.grad(explained, [*kept.values()], allow_unused=True)
     for name, g in zip(kept, gradients, strict=True):
         found[name].reason = _unreached(good[name], kept[name].detach(), g)
@@ -136,13 +142,14 @@ def _seen(module: nn.Module, output: object, x: Tensor) -> Found:
     h, w = maps.shape[2:]
     if min(h, w) < 2 or max(h, w) > 1.5 * min(h, w) or max(h, w) > x.shape[2]:
         return Found((h, w), f"{h} x {w} is not the shape of a picture")
-    if x.is_meta or maps.shape[1:] == x.shape[1:]:
-        return Found((h, w), "" if maps.shape[1:] != x.shape[1:] else AS_GIVEN)
+    if (given := maps.shape[1:] == x.shape[1:]) or x.is_meta:
+        return Found((h, w), AS_GIVEN if given else "")
     maps = maps.unflatten(0, (PICTURES, 5))
     change = torch.linalg.vector_norm((maps[:, 1:] - maps[:, :1]).double(), dim=2)
     share = (change / change.sum(1, keepdim=True).clamp_min(1e-300)).mean(0)
     places = torch.stack([share[:, r, c].mean((1, 2)) for r in _halves(h) for c in _halves(w)])
-    return Found((h, w), "" if places.argmax(1).tolist() == [0, 1, 2, 3] else ELSEWHERE)
+    follows = places.argmax(1).tolist() == [0, 1, 2, 3]
+    return Found((h, w), "" if follows else ELSEWHERE if output.ndim == 4 else SHUFFLED)
 
 
 def _unreached(module: nn.Module, output: Tensor, g: Tensor | None) -> str:
@@ -176,25 +183,22 @@ def _pictures(channels: int, side: int) -> Tensor:
 
 
 def _drawn(model: nn.Module) -> dict[str, Tensor]:
-    """Parameters and statistics as an untrained network may have them, so that none is 0 or dominates.
+    """Parameters as an untrained network may have them, so that none is 0 or dominates; copies of statistics.
 
     Convolutions keep the size of activations (He et al. 2015); what else mixes, such as attention, is weaker,
     since it must not hide what a position itself holds.
     """
     random = torch.Generator().manual_seed(0)
-    values = {}
+    values = {name: b.clone() for name, b in model.named_buffers() if name.endswith(STATISTICS)}
     for name, p in model.named_parameters():
         if p.is_meta or not p.is_floating_point():
             continue
-        if p.ndim < 2:
-            values[name] = torch.full_like(p, not name.endswith("bias"))
+        if p.ndim < 2 or p[0].numel() == 1:  # a bias, or a gain
+            values[name] = torch.full_like(p.detach(), 0 if name.endswith("bias") else 0.5)
         else:
             gain = 2**0.5 * (1 if p.ndim > 2 else 0.3)
             values[name] = torch.randn(p.shape, generator=random).mul(gain / p[0].numel() ** 0.5).to(p)
-    for name, b in model.named_buffers():
-        if name.endswith(("running_mean", "running_var")) and not b.is_meta:
-            values[name] = torch.full_like(b, name.endswith("var"))
-    return {name: value.detach() for name, value in values.items()}
+    return values
 
 
 def _named_sides(model: nn.Module) -> Iterator[int]:
