@@ -51,7 +51,9 @@ def study(sets: list[str], seeds: int) -> dict[str, dict]:
             runs[f"replicate-{name}-{seed}"] = {
                 "01_augment": {"dataset": given, "suite": suite},
                 "02_train": {**RECIPE, "seed": seed},
-                "04_heatmaps": {"layers": LAYERS},
+                "04_heatmaps": {
+                    "layers": [*LAYERS]
+                },  # a list of its own: YAML writes one list twice as an alias
             }
     return runs
 
