@@ -150,11 +150,13 @@ class Augment(Parameters):
     '''which corruptions: one of medrob.corruptions.suites(), or a list of names; your own:
     "package.module:function"'''
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
-    "of image files: 1 makes all grey, 3 RGB; 0: RGB if any shows colours, else grey"
+    "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
     skip_unreadable: bool = False
     "True: leave out image files that cannot be read"
     group: str = ""
     'column of a table whose images stay in one split; "": as columns are called'
+    label: str = ""
+    'columns of a table that hold the labels, separated by commas; "": as they are called'
     uncertain: Literal["", "zeros", "ones", "drop"] = ""
     'what -1 in a table of labels becomes: "zeros", "ones", "drop" (no image); blanks become 0'
     seed: Count = 0

@@ -30,7 +30,7 @@ CODE = {
     "05_analysis": ("evaluation", "analysis", "words", "figures", "thesis"),
 }
 # What the images of a run follow from, of the parameters of 01_augment.
-DATA = ("dataset", "size", "limit", "channels", "skip_unreadable", "group", "uncertain", "seed")
+DATA = ("dataset", "size", "limit", "channels", "skip_unreadable", "group", "label", "uncertain", "seed")
 
 
 def given(of: study.Study, stage: str, run: str, scatteritem: str = "") -> str:

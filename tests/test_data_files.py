@@ -2,6 +2,7 @@
 
 import functools
 import os
+import warnings
 import zlib
 
 import cv2
@@ -240,6 +241,26 @@ def test_labels_of_every_kind(frame, tmp_path, labels, task, names, first):
     assert (d.task, d.class_names, d.labels[0]) == (task, names, first)
 
 
+def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
+    rows = frame[["path"]].assign(smoke=[True, False] * 30, type=["mel", "nv", "nv"] * 20, male=[0, 1] * 30)
+    with pytest.warns(UserWarning, match="labels are those of 'type': 2 classes"):
+        assert load(table(tmp_path, rows), label="type").class_names == ("mel", "nv")
+    both = load(table(tmp_path, rows), label="male, smoke")
+    assert (both.class_names, both.task) == (("male", "smoke"), "multilabel")
+    with pytest.raises(ValueError, match="label='colour' is no column; there are path, smoke"):
+        load(table(tmp_path, rows), label="colour")
+    for k, name in enumerate(rows["path"]):
+        (tmp_path / name).rename(tmp_path / f"images/CNV-{k // 2 + 10}-{k}.png")
+    rows["path"] = [f"images/CNV-{k // 2 + 10}-{k}.png" for k in range(60)]
+    given = rows.rename(columns={"type": "dx"}).assign(split=["train"] * 40 + ["val"] * 10 + ["test"] * 10)
+    for case, count in ((given.drop(columns="split"), 30), (given.assign(split=given["split"][::-1]), 0)):
+        with warnings.catch_warnings(record=True) as told:
+            load(table(tmp_path, case))
+        assert sum("30 beginnings of file names" in str(text.message) for text in told) == bool(count)
+    with pytest.raises(ValueError, match="uncertain='Zeros': give 'zeros', 'ones' or 'drop'"):
+        load(table(tmp_path, given), uncertain="Zeros")
+
+
 def test_several_labels_grades_and_masks(frame, tmp_path):
     rest = frame[["path"]]
     many = rest.assign(effusion=[0, 1] * 30, mass=[0, 0, 1] * 20, hernia=[1] + [0] * 59)
@@ -251,7 +272,8 @@ def test_several_labels_grades_and_masks(frame, tmp_path):
     spot = np.zeros((32, 32), np.uint8)
     spot[:16, 16:] = 255
     put(tmp_path / "masks" / "spot.png", spot)
-    masked = frame.assign(mask=["masks/spot.png", None, None] * 20)
+    masked = frame.assign(mask=["masks/spot.png\n", None, None] * 20)
+    masked = pd.concat([masked, masked.assign(mask=None)])  # of two masks for one image both count
     d = load(table(tmp_path, masked, "masked.csv"), "train", size=8)
     assert d.masks.shape == (42, 8, 8) and d.masks.dtype == bool
     full = d.masks.any((1, 2))
@@ -329,13 +351,22 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(label=[1e30, 1.0] * 30), "'label' is no whole number in 30 of 60 rows"),
         (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
         (dict(split=["train", "test", "val"] * 20), "'patient' is in more than one split in 60 .*: 'P0'; "),
-        (dict(file="a"), r"columns path, file may all be the path"),
+        (dict(path=..., file="a", img="a"), r"columns file, img may all be the path"),
+        (dict(label=..., dx="a", level=1), "columns dx, level may all be the label; say which by label='dx'"),
+        (
+            dict(label=..., smoker=[0, 1] * 30, type=["nv", "mel", "mel"] * 20),
+            "no labels: .* type, smoker may",
+        ),
+        (
+            dict(path="images/0.png", patient=..., split=["train", "test"] * 30),
+            "'path' has two splits for",
+        ),
         (dict(mask="images/none.png"), "column 'mask' names no file"),
         (dict(label=..., patient=...), "there are no labels: give a column 'label'"),
         (dict(label=..., patient=..., age=40), "there are no labels: give a column 'label'"),
         (dict(label=..., mass=[0, 1, 2] * 20), "'mass' is neither 0 nor 1 in 20 .*: 2; without a column"),
         (dict(label=..., mass=[0, 1, -1] * 20), "labels are blank or -1 .'mass': 0 blank, 20 of -1.; say"),
-        (dict(path=["images/0.png"] * 60), "'file' has two labels for one image in 60"),
+        (dict(path=["images/0.png"] * 60), "'path' has two labels for one image in 60"),
         (
             dict(label=..., grade=["mild", "none"] * 30),
             "'grade' is no whole number in 60 .*: 'mild'; give whole",

@@ -16,7 +16,7 @@ from medrob.run import Run
 
 FORMATS = (".npz", ".csv", ".parquet")
 # Of `load`, as notebook 01 gives them.
-OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable", "group", "uncertain")
+OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable", "group", "label", "uncertain")
 
 
 def load(
@@ -29,6 +29,7 @@ def load(
     channels: int = 0,
     skip_unreadable: bool = False,
     group: str = "",
+    label: str = "",
     uncertain: str = "",
 ) -> ImageDataset:
     """Load one split ("train", "val", "test") of a data set.
@@ -46,13 +47,19 @@ def load(
         skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
         group: the column of a table whose images stay in one split, such as "lesion_id"; "": patients and
             the like, where they are known by their names.
+        label: the column of a table that holds the labels, or several of zeros and ones, separated by commas;
+            "": as columns are called.
         uncertain: what labels of -1 in a table become: "zeros", "ones" or "drop" (their images are left out).
     """
     if split not in SPLITS:
         raise ValueError(f"split={split!r}: give one of {', '.join(SPLITS)}")
     path = find(str(dataset))
-    if (group or uncertain) and (path is None or path.suffix.lower() not in (".csv", ".parquet")):
-        raise ValueError(f"group={group!r}, uncertain={uncertain!r} are for tables; {dataset} is none")
+    if uncertain not in ("", "zeros", "ones", "drop"):
+        raise ValueError(f"uncertain={uncertain!r}: give 'zeros', 'ones' or 'drop'")
+    options = dict(group=group, label=label, uncertain=uncertain)
+    if any(options.values()) and (path is None or path.suffix.lower() not in (".csv", ".parquet")):
+        given = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
+        raise ValueError(f"{given} is for tables; {dataset} is none")
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":
         images, labels, lesions = phantom.generate(split, size, seed, limit, float(strength or 0))
@@ -61,7 +68,7 @@ def load(
     try:
         if path.suffix.lower() == ".npz":
             return subset(npz.read(path, split, size, seed), limit, seed)
-        rows, names, task = listed(path, group, uncertain)
+        rows, names, task = listed(path, **options)
         pictures = pd.Series(contents(rows["file"].tolist()))
         while True:  # all splits are decoded at once, and lie one after the other
             whole = decode.decoded(complete(rows, seed, pictures), path, size, channels, skip_unreadable)
@@ -92,9 +99,9 @@ def _one_label(rows: pd.DataFrame, pictures: Sequence[str]) -> None:
         raise ValueError(f"of {len(alike)} pictures labels differ; keep one file of each: {same}")
 
 
-def listed(path: Path, group: str = "", uncertain: str = "zeros") -> listing.Listing:
+def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
     """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
-    return listing.of_table(path, group, uncertain) if path.is_file() else listing.of_folder(path)
+    return listing.of_table(path, group, uncertain, label) if path.is_file() else listing.of_folder(path)
 
 
 def files(path: Path) -> list[Path]:

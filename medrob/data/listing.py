@@ -28,7 +28,7 @@ Listing = tuple[pd.DataFrame, tuple[str, ...], str]
 
 KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 SUFFIXES, GROUPS = KNOWN["endings"].split(), KNOWN["groups"].split()
-NAMES = {name: re.compile(pattern, re.I) for name, pattern in KNOWN["names"].items()}
+NAMES = {name: re.compile(pattern, re.I | re.X) for name, pattern in KNOWN["names"].items()}
 
 
 def _tell(found: Collection[object], what: str, then: str = "") -> None:
@@ -159,23 +159,26 @@ def _tell_others(others: list[Path]) -> None:
 # Tables
 
 
-def of_table(file: Path, group: str = "", uncertain: str = "") -> Listing:
+def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") -> Listing:
     """List the images of a table, CSV or Parquet; paths start at the table's folder.
 
     Columns: ``path``; ``label`` (names or whole numbers, several as ``a|b``) or, for several labels, one
     column of zeros and ones for each; if known ``split``, ``group`` (patient; no group is in two splits) and
     ``mask`` (picture that is above zero on the lesion); rows or files that are named as masks are masks.
-    `uncertain` says what labels of -1 become ("zeros", "ones", "drop": no image); blanks become 0.
+    `label` names the columns of labels, where they are called otherwise, separated by commas; `uncertain`
+    says what labels of -1 become ("zeros", "ones", "drop": no image); blanks become 0.
     """
     frame, columns = _frame(file), dict[str, pd.Series]()
     every = ", ".join(map(str, frame.columns))
-    if group and group not in frame:
-        raise ValueError(f"group={group!r} is no column; there are {every}")
-    plain = {_plain(name): name for name in frame}
+    asked = [label] if label in frame else [name.strip() for name in label.split(",") if name.strip()]
+    for option, wanted in {"group": [group] * bool(group), "label": asked}.items():
+        if unknown := {*wanted} - {*frame}:
+            raise ValueError(f"{option}={unknown.pop()!r} is no column; there are {every}")
+    plain = {_plain(name): name for name in frame if name not in asked}
     ranked = [group] if group else [plain[name] for name in GROUPS if name in plain]
     owners = {name: frame.pop(name) for name in ranked}
-    for role, known in KNOWN["columns"].items():
-        names = [name for name in frame if _plain(name) in known.split()]
+    for role in ("path", "split", "mask"):
+        names = [name for name in _called(frame, role) if name not in asked]
         if role == "split":  # a numbered fold, or the name of a data set, is none
             names = [n for n in names if n == "split" or frame[n].astype(str).map(_split).notna().all()]
         if len(names) > 1:
@@ -201,21 +204,58 @@ def of_table(file: Path, group: str = "", uncertain: str = "") -> Listing:
     rows = _beside(rows, file)
     frame, owners = frame.loc[rows.index], {name: values[rows.index] for name, values in owners.items()}
     rows = _grouped(rows, owners, [os.path.relpath(path, file.parent) for path in rows["file"]])
-    # Most of what a column of labels holds is 0, 1 or (uncertain) -1.
-    several = [name for name in frame if frame[name].dropna().isin([0, 1, -1]).mean() > 0.5]
-    several = [] if "label" in columns else several
-    _tell_columns(frame.drop(columns=several), rows)
-    if "label" not in columns and not several:
-        raise ValueError("there are no labels: give a column 'label', or one of zeros and ones for each")
-    if several:
-        rows, classes, task = _certain(rows, frame[several], uncertain)
+    labels = asked or _labels(frame)
+    _tell_columns(frame.drop(columns=labels), rows)
+    if len(labels) == 1 and (labels[0] in _called(frame, "label") or not _zeros_and_ones(frame[labels[0]])):
+        rows, classes, task = _single(rows, frame[labels[0]])
     else:
-        rows, classes, task = _single(rows, columns["label"][rows.index])
-    two = rows["label"].map(str).groupby(rows["file"]).transform("nunique") > 1
-    _refuse(rows["file"], two, "has two labels for one image", "give one row an image (several labels: a|b)")
-    again = rows["file"].duplicated()
-    _tell(rows["file"][again], "rows repeat an image", " and are left out")
+        rows, classes, task = _certain(rows, frame[labels], uncertain)
+    names = f"{', '.join(map(repr, labels[:20]))}{', ...' if labels[20:] else ''}"
+    warnings.warn(f"labels are those of {names}: {len(classes)} classes, {task}", stacklevel=2)
+    images = rows["file"].rename(columns["path"].name)
+    for what, advice in {"split": "", "label": " (several labels: a|b)"}.items():
+        two = rows[what].map(str).groupby(images).transform("nunique") > 1
+        _refuse(images, two, f"has two {what}s for one image", f"give one row an image{advice}")
+    again, united = images.duplicated(), ""
+    if "mask" in rows:
+        rows["mask"] = images.map(
+            rows.groupby(images)["mask"].agg(lambda m: tuple(dict.fromkeys(sum(m, ()))))
+        )
+        united = "; their masks are united"
+    _tell(images[again], "rows repeat an image", f" and are left out{united}")
     return rows[~again].reset_index(drop=True), classes, task
+
+
+def _called(frame: pd.DataFrame, role: str) -> list[str]:
+    """The columns that may have a role by their names; one that is called exactly so is the only one."""
+    names = [name for name in frame if _plain(name) in KNOWN["columns"][role].split()]
+    return [name for name in names if name == role] or names
+
+
+def _zeros_and_ones(values: pd.Series) -> bool:
+    """Whether most of what a column holds is 0, 1 or (uncertain) -1."""
+    return bool(values.dropna().isin([0, 1, -1]).mean() > 0.5)
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    """The columns of labels: one that is called so, else all of zeros and ones, if no other looks like it."""
+    named = _called(frame, "label")
+    if len(named) > 1 or "x" in frame:  # then y is a coordinate
+        named = [name for name in named if _plain(name) != "y"]
+    if len(named) > 1:
+        raise ValueError(f"columns {', '.join(named)} may all be the label; say which by label={named[0]!r}")
+    if named:
+        return named
+    free = [name for name in frame if not NAMES["single"].fullmatch(_plain(name))]
+    several = [name for name in free if _zeros_and_ones(frame[name])]
+    counts = frame[[name for name in free if name not in several]].select_dtypes(exclude="floating").nunique()
+    few = [name for name, count in counts.items() if 2 <= count <= len(frame) / 2]
+    if few or not several:
+        raise ValueError(
+            f"there are no labels: give a column 'label', one of zeros and ones for each, or say by label= "
+            f"which columns they are; {', '.join(few + several) or 'none'} may be"
+        )
+    return several
 
 
 def _plain(name: object) -> str:
@@ -248,7 +288,8 @@ def _frame(file: Path) -> pd.DataFrame:
 def _refuse(values: pd.Series, bad: pd.Series, what: str, advice: str) -> None:
     """Refuse a table if values of a column are bad: in how many rows, and the first."""
     if bad.any():
-        value = repr(values[bad].iloc[[0]].item())
+        value = values[bad].iloc[[0]].item()
+        value = repr(str(value) if isinstance(value, Path) else value)
         value = value if len(value) < 300 else f"{value[:40]}... ({len(value)} characters)"
         where = f"in {bad.sum()} of {len(bad)} rows, first in row {bad.idxmax() + 1}"
         raise ValueError(f"column {values.name!r} {what} {where}: {value}; {advice}")
@@ -262,7 +303,7 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
     """
     _refuse(values, values.isna(), "is empty", "fill them, or remove the rows")
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links inside the folder may lead out of it
-    named = values.astype(str)
+    named = values.astype(str).str.strip()
     found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
     outside = ~found.map(lambda path: path.is_relative_to(folder)).astype(bool)
     _refuse(values, outside, f"leads out of {folder}", "put the table above its images")
@@ -286,7 +327,7 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
     elif not named.map(lambda name: Path(name).suffix.lower() in SUFFIXES).any():
         advice += ", and end as the files do (.png)"
     _refuse(values, found.isna(), "names no file", advice)
-    taken = [f"{values[row]!r}, taken for {found[row]}" for row in values.index[lost]]
+    taken = [f"{named[row]!r}, taken for {found[row]}" for row in values.index[lost]]
     _tell(taken, f"files in {values.name!r} are called otherwise")
     return found
 
@@ -331,7 +372,7 @@ def _grouped(rows: pd.DataFrame, owners: dict[str, pd.Series], names: list[str])
         owners, origin = {"PatientID": rows["file"].map(patient)}, " of DICOM"
     if not owners:
         found = pd.Series(names, rows.index, dtype=str).str.extract(NAMES["group"])[0]
-        owners, origin = {"patient12": found}, " in the names"
+        owners, origin = {"patient number": found}, " in file names"
     for name, values in owners.items():
         text = values.astype("string").str.strip().replace("", pd.NA)
         group = text.fillna("image " + rows.index.astype(str).to_series(rows.index)).astype(object)
@@ -350,7 +391,23 @@ def _grouped(rows: pd.DataFrame, owners: dict[str, pd.Series], names: list[str])
         if origin or others or _plain(name) not in ("group", "patient"):
             warnings.warn(told, stacklevel=2)
         return rows.assign(group=group)
+    _tell_beginnings(rows, pd.Series(names, rows.index, dtype=str))
     return rows
+
+
+def _tell_beginnings(rows: pd.DataFrame, names: pd.Series) -> None:
+    """Warn if files begin alike, up to a number, as "10_left" and "10_right", and are in several splits."""
+    made, word = set(rows["split"]) != set(SPLITS), "[^-_. ]+"
+    for before in range(4):  # the shortest beginnings that tell several apart
+        begin = names.str.extract(
+            rf"(?:^|/)((?:{word}[-_. ]){{{before}}}[^-_. /]*\d[^-_. /]*)[-_. ][^/]*\.[^/]*$"
+        )[0]
+        several = begin.groupby(begin).transform("size") > 1
+        apart = begin[several & (made | (rows["split"].groupby(begin).transform("nunique") > 1))]
+        if begin.nunique() >= 5 and several.mean() > 0.5:
+            then = "; if they are patients, list the images in a table with a column 'patient'"
+            _tell(apart.unique(), "beginnings of file names are shared by several images", then)
+            return
 
 
 # Labels
@@ -424,7 +481,7 @@ def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
 
 def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> Listing:
     """A listing with columns of zeros and ones; what is blank or -1 needs a policy."""
-    advice = "without a column 'label' such a column is a label: rename it, or remove this one"
+    advice = "without a column 'label' such a column is a label: remove it, or name the others by label="
     for name in frame:
         bad = ~frame[name].isin([0, 1, -1]) & frame[name].notna()
         _refuse(frame[name], bad, "is neither 0 nor 1", advice)
@@ -436,8 +493,11 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> Listing
                 f"labels are blank or -1 ({found}); say what -1 means: uncertain='zeros', 'ones' or 'drop' "
                 "(leave the image out). Blanks then become 0, not mentioned"
             )
-        way = f"{uncertain}: {unsure.any(axis=1).sum()} images have one"
-        warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
+        way = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}[uncertain]
+        told = (
+            f"labels that are blank become 0, labels of -1 {way}: {unsure.any(axis=1).sum()} images have one"
+        )
+        warnings.warn(f"{told} ({found})", stacklevel=2)
     kept = ~unsure.any(axis=1) | (uncertain != "drop")
     labels = frame.fillna(0).replace(-1, int(uncertain == "ones"))[kept].to_numpy(np.int64)
     rows, names = rows[kept], tuple(map(str, frame))

@@ -85,7 +85,7 @@ def preview(values: Values) -> tuple[str, list[str]]:
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         add("Images", _images, sets, values)
-        add("Files", _files, data.find(values["dataset"]), _of(values, ["group", "uncertain"]))
+        add("Files", _files, data.find(values["dataset"]), _of(values, ["group", "label", "uncertain"]))
         add("Pictures", _pictures, sets, folder)
         if sets and values.keys() & {*NETWORK, "layers"} - {*IMAGES}:
             add("Network", _network, sets, values)
