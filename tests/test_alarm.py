@@ -65,6 +65,15 @@ def world(images=120, seed=0, informed=3.0):
     return predictions, keys.assign(vanished=False, passes=5, **signals)
 
 
+@pytest.mark.parametrize("images", [3, 12, 30])
+def test_of_few_errors_no_alarm_has_an_interval(images):
+    found = analysis.alarms(*world(images), resamples=50).query("pictures != 'all'")
+    enough = (found["errors"] >= 5) & (found["cases"] - found["errors"] >= 5)
+    assert enough.any() == (images == 30) and found["value"].notna().any()
+    for name in ("low", "high", "ahead_low", "ahead_high"):
+        assert (found[name].notna() == enough).all()
+
+
 def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
     for informed, ahead in ((3.0, True), (0.0, False)):
         predictions, alarm = world(informed=informed)

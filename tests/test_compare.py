@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import friedmanchisquare, rankdata
-from worlds import STILL
+from worlds import STILL, strong, world
 
 from medrob import analysis
 from medrob.analysis import Evidence
@@ -120,6 +120,21 @@ def methods(order, seed=0, **changed):
     for name, change in changed.items():
         parts.append(parts[order.index(change.pop("of"))].assign(method=name, **change))
     return replace(runs[0], drift=pd.concat(parts, ignore_index=True))
+
+
+@pytest.mark.parametrize(("images", "auc", "drift"), [(4, False, False), (8, False, True), (40, True, True)])
+def test_of_too_few_images_nothing_has_an_interval(images, auc, drift):
+    evidence = Evidence(*world(strong, images=images, methods=("a", "b")), resamples=50)
+    rows = compared_runs(one=evidence).assign(known=lambda t: t["low"].notna() & t["high"].notna())
+    assert (rows["known"] == rows["measure"].map({"auc": auc, "drop": auc, "drift": drift})).all()
+    order = analysis.ranks({"one": evidence})
+    assert (order[["low", "high", "rank_low", "rank_high"]].notna() == drift).all(axis=None)
+    assert order["rank"].notna().all()
+    assert (analysis.mean_drift(evidence.drift)["low"].notna() == drift).all()
+    for ask in (analysis.failure, analysis.beside, analysis.added, analysis.per_image):
+        table = ask(evidence)
+        ends = table[[name for name in table if name.endswith(("low", "high"))]].astype(float)
+        assert ends.notna().any(axis=None) == drift
 
 
 def test_ranks_follow_the_mean_drift():

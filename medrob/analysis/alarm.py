@@ -13,7 +13,7 @@ from medrob.analysis.evidence import doubts
 from medrob.analysis.layout import CONDITION, ends, estimate
 from medrob.check import require
 from medrob.corruptions import CLEAN
-from medrob.evaluation import class_names, drawn
+from medrob.evaluation import FEWEST, class_names, drawn, fewest, units
 
 MAP_SIGNAL = "unsteady map"
 ENSEMBLE = "ensemble of seeds"
@@ -40,8 +40,9 @@ def alarms(
     Returns:
         A row per pictures ("clean", "corrupted", "all"), signal and metric (of `curves`): value, low, high;
         ahead, ahead_low, ahead_high: how much better the map's signal is than this one, paired on the same
-        resamples of whole images, or their groups; errors and cases, counted; passes
-        that a map costs. Empty if an image has several labels.
+        resamples of whole images, or their groups (of fewer than `FEWEST` with an error, or with none, there
+        are no intervals); errors and cases, counted; passes that a map costs. Empty if an image has several
+        labels.
     """
     if "label" not in predictions:
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
@@ -52,8 +53,9 @@ def alarms(
     for pictures, use in {"clean": clean, "corrupted": ~clean, "all": clean | ~clean}.items():
         part = table[use].sort_values(["image", *CONDITION])
         _, image = np.unique(part["image"], return_inverse=True)
-        w = drawn(part.drop_duplicates("image"), resamples)[:, image]
         wrong = part["wrong"].to_numpy()
+        few = fewest(wrong, units(part.drop_duplicates("image"))[image]) < FEWEST
+        w = drawn(part.drop_duplicates("image"), 0 if few else resamples)[:, image]
         found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
         for name, values in found.items():
             for metric, samples in values.items():

@@ -11,7 +11,7 @@ from medrob.analysis.layout import CONDITION, MAP, Cube, cubes, distinct, headli
 from medrob.analysis.statistics import exchanged, flipped, image_orders
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation import class_names, drawn, resampled, units
+from medrob.evaluation import class_names, drawn, units
 
 WITHOUT, WITH = "without the clean picture", "with the clean picture"
 DOUBT, CLEAN_CLASS, DRIFT = "low confidence", "clean class", "drift"
@@ -57,7 +57,8 @@ class Evidence:
         every: columns of the predictions, of all images, clean first. place: of the images among these.
         truth: all images and their labels, to tell data sets apart.
         group: the class predicted for each clean image, the stratum beside the condition.
-        unit: what each image is drawn and exchanged with: its patient or group, or itself.
+        unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: the
+            same of all images.
         picture: RMSE of the image. own: probability of the class predicted when clean, clean first. logit: of
             the class explained, and how much of it is lost against clean. margin_drop: see `_margins`.
             events: "flipped" and, where there is one label an image, "wrong". All (conditions, images).
@@ -106,8 +107,9 @@ class Evidence:
         here = {column: values[:, self.place] for column, values in self.every.items()}
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
         self.group, predicted = here["predicted"][0], here["predicted"][1:]
-        known = {"group": here["group"][0]} if "group" in here else {}
-        self.unit = units(pd.DataFrame(known, index=images))
+        known = {"group": self.every["group"][0]} if "group" in here else {}
+        self.unit_of_all = units(pd.DataFrame(known, index=all_images))
+        self.unit = np.unique(self.unit_of_all[self.place], return_inverse=True)[1]
         self.own: np.ndarray = p[:, np.arange(len(images)), self.group]
         margin = _margins(p, self.group, self.single)
         self.margin_drop = margin[0] - margin[1:]
@@ -140,13 +142,12 @@ class Evidence:
         return {name: np.where(known, values, np.nan) for name, values in found.items()}
 
     def drawn(self, resamples: int, seed: int = 0) -> np.ndarray:
-        """Weights (1 + resamples, images): whole units are drawn."""
-        return resampled(int(self.unit.max()) + 1, resamples, seed)[:, self.unit]
+        """Weights (1 + resamples, images): whole units are drawn (`medrob.evaluation.drawn`)."""
+        return drawn(pd.DataFrame({"group": self.unit}), resamples, seed)
 
     def drawn_of_all(self, resamples: int, seed: int = 0) -> np.ndarray:
         """As `drawn`, of all images that are predicted."""
-        known = {name: self.every[name][0] for name in ("predicted", "group") if name in self.every}
-        return drawn(pd.DataFrame(known), resamples, seed)
+        return drawn(pd.DataFrame({"group": self.unit_of_all}), resamples, seed)
 
     def exchanged(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Sums (B,) of a b, (conditions, images), the first as is, then as chance would have it.

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, EVERY, MAP
 from medrob.analysis.statistics import centred_ranks, corruption_orders, members, two_sided
-from medrob.evaluation import auc, interval
+from medrob.evaluation import FEWEST, auc, fewest, interval
 
 POOLED, WITHIN, PARTIAL = KINDS = ("pooled", "within severity", "partial")
 PER_IMAGE = "per image"
@@ -57,7 +57,8 @@ def association(evidence: Evidence) -> pd.DataFrame:
 def condition_aucs(evidence: Evidence, w: np.ndarray) -> np.ndarray:
     """AUC of the clean images, then of each condition: (B, 1 + conditions), for weights (B, all images).
 
-    Of the positive class if there are two, else the mean over classes one-vs-rest, or over labels.
+    Of the positive class if there are two, else the mean over classes one-vs-rest, or over labels. All but
+    the first is NaN if fewer than `FEWEST` units are of one of these, or of the rest.
     """
     found, names = evidence.every, evidence.classes
     classes = [1] if len(names) == 2 and evidence.single else range(len(names))
@@ -66,6 +67,7 @@ def condition_aucs(evidence: Evidence, w: np.ndarray) -> np.ndarray:
         truth = found["label"] == k if evidence.single else found[f"label_{names[k]}"].astype(bool)
         pairs = zip(found[f"p_{names[k]}"], truth, strict=True)
         aucs += np.stack([auc(p, positive, w) for p, positive in pairs], 1)
+        aucs[1:] += np.nan if fewest(truth[0], evidence.unit_of_all) < FEWEST else 0
     return aucs / len(classes)
 
 
@@ -150,7 +152,8 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
                 across = _share((x * y).sum(-1), counted.sum(-1), use)
                 conditions = int(used[use].any(-1).sum())
                 p = two_sided(sums[name]) if conditions else np.nan
-                ends = interval(_share(top, below, use))
+                known_units = np.unique(evidence.unit[used[use].any(0)])
+                ends = interval(_share(top, below, use)[: None if len(known_units) >= FEWEST else 0])
                 rows.append((*key, kind, name, value, *ends, p, conditions, across))
     columns = ["value", "low", "high", "p", "conditions", "across_classes"]
     return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", *columns])

@@ -7,7 +7,7 @@ import pandas as pd
 from scipy.stats import t as student
 
 from medrob.analysis.layout import CONDITION, MAP, ends
-from medrob.evaluation import drawn, interval, resampled
+from medrob.evaluation import FEWEST, drawn, interval, resampled, units
 
 RESAMPLES = 200  # of the bands over images
 STEPS = 40  # points of a line
@@ -16,7 +16,6 @@ STEPS = 40  # points of a line
 THRESHOLD = 0.5
 # Each test of faithfulness, and 1 where a higher value is better.
 FAITHFULNESS = {"insertion": ("Insertion", 1), "deletion": ("Deletion", -1), "road": ("ROAD", 1)}
-FEWEST = 5  # images: an interval over fewer says nothing
 
 
 def mean_drift(
@@ -25,7 +24,7 @@ def mean_drift(
     """Mean of a column of the drift over the images whose maps are not degenerate, in each group of `by`.
 
     Within a group, an image's values are averaged first. Returns these columns, stratum ("all"), value, low,
-    high (2,000 resamples of the images, or their groups; at least two images), images (that count),
+    high (2,000 resamples of the images, or their groups; at least `FEWEST`), images (that count),
     degenerate (share).
     """
     by = list(by)
@@ -33,12 +32,13 @@ def mean_drift(
     wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
     wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
     x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
-    w = drawn(drift.drop_duplicates("image").sort_values("image"), 2000)[1:]
+    images = drift.drop_duplicates("image").sort_values("image")
+    w, unit = drawn(images, 2000)[1:], units(images)
     with np.errstate(invalid="ignore"):
         samples = (w @ x) / (w @ known)
         value = x.sum(0) / known.sum(0)
     limits = np.array([interval(column) for column in samples.T]).reshape(-1, 2)
-    limits[known.sum(0) < 2] = np.nan  # one image has no spread
+    limits[[len(np.unique(unit[column])) < FEWEST for column in known.T]] = np.nan
     frame = flat.index.to_frame(index=False).assign(stratum="all", value=value)
     frame["low"], frame["high"] = limits.T
     return frame.assign(images=known.sum(0), degenerate=flat.to_numpy())
@@ -129,7 +129,8 @@ def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndar
     left, right = np.quantile(x, [0.005, 0.995])
     at = np.linspace(left, right, STEPS)
     lines = (sy / n)[:, None] + slope[:, None] * (at - (sx / n)[:, None])
-    return at, lines[0], *np.quantile(lines[1:], [0.025, 0.975], axis=0)
+    few = np.nan if len(images) < FEWEST else 0
+    return at, lines[0], *np.quantile(lines[1:] + few, [0.025, 0.975], axis=0)
 
 
 def verdicts(trust: pd.DataFrame) -> pd.DataFrame:

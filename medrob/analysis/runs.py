@@ -11,7 +11,7 @@ from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, MAP, USABLE, cube, ends, estimate, twins
 from medrob.analysis.links import condition_aucs, condition_means
 from medrob.analysis.questions import grid
-from medrob.evaluation import resampled
+from medrob.evaluation import FEWEST, resampled
 
 OVERALL = "all"
 PAIRED, INDEPENDENT = "same images", "independent"
@@ -98,7 +98,9 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, d
     order = alone.moved.conditions.get_indexer(keys)
     aucs = condition_aucs(alone, w)
     clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
-    drift = condition_means(cube(alone.drift).values[0][order], w[:, alone.place])
+    shares = w[:, alone.place]
+    shares[1:] += np.nan if alone.unit.max() + 1 < FEWEST else 0  # of all images there may be enough
+    drift = condition_means(cube(alone.drift).values[0][order], shares)
     severities = keys.get_level_values("severity").to_numpy()
     found = {("auc", "clean"): clean[:, 0]}
     for measure, values in {"auc": aucs, "drop": clean - aucs, "drift": drift}.items():

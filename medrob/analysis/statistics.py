@@ -190,13 +190,13 @@ def _strata(
             yield values[known], event[known], weights[known]
 
 
-def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Images in use whose stratum holds an event and the rest, and events among them: (conditions,) each."""
-    counts = np.zeros((2, len(use)), int)
+def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Which images in use are of a stratum that holds an event and the rest: bool (conditions, images)."""
+    found = np.zeros_like(use)
     for at in members(group):
         n, k = use[:, at].sum(1), (use & event)[:, at].sum(1)
-        counts += np.stack([n, k]) * ((k > 0) & (k < n))
-    return counts[0], counts[1]
+        found[:, at] = use[:, at] & ((k > 0) & (k < n))[:, None]
+    return found
 
 
 def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, float]:

@@ -19,6 +19,7 @@ from medrob.analysis.statistics import (
     random_precision,
     two_sided,
 )
+from medrob.evaluation import FEWEST, fewest
 
 FOLDS = 5
 AHEAD = ends("ahead")
@@ -59,18 +60,25 @@ def failure(evidence: Evidence) -> pd.DataFrame:
             use = np.isfinite(signal)
             auroc, precision = detect(signal, event, w, group)
             across = detect(signal, event, w[:, :1], 0 * group)[0, 0]
-            pictures, failed = compared(use, event, group)
-            n, k = int(pictures.sum()), int(failed.sum())
+            among = compared(use, event, group)
+            n, k = int(among.sum()), int(event[among].sum())
+            stop = _stop(event, among, evidence)
             gone = flat.get(key, flat[(DRIFT, *evidence.declared_map)])[at] == 1
             counts = [int(x.sum()) for x in (event[use], use, gone, event[gone])]
-            within = ", ".join(evidence.corruptions[at][pictures > 0])
-            numbers = auroc[0], *auroc_interval(auroc, k, n - k), *estimate(auroc - plain)
-            more = precision[0], *precision_interval(precision), random_precision(signal, event, group)
+            within = ", ".join(evidence.corruptions[at][among.any(1)])
+            numbers = auroc[0], *auroc_interval(auroc[:stop], k, n - k), *estimate((auroc - plain)[:stop])
+            more = precision[0], *precision_interval(precision[:stop]), random_precision(signal, event, group)
             rows.append((int(severity), name, *key, *numbers, *more, *counts, n, k, within, float(across)))
     columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", *ends("gain")]
     columns += [*ends("precision"), "chance", "events", "cases", "vanished", "vanished_events"]
     columns += ["compared", "compared_events", "within", "across_classes"]
     return pd.DataFrame(rows, columns=columns)
+
+
+def _stop(event: np.ndarray, use: np.ndarray, evidence: Evidence) -> int | None:
+    """Where samples for an interval end: None, or 1 (no resample) if few units have events, or the rest."""
+    unit = np.broadcast_to(evidence.unit, use.shape)[use]
+    return None if fewest(event[use], unit) >= FEWEST else 1
 
 
 def failures_at(failure: pd.DataFrame, severity: int, event: str = "flipped") -> pd.DataFrame:
@@ -92,11 +100,12 @@ def beside(evidence: Evidence) -> pd.DataFrame:
     for event, everywhere in evidence.events.items():
         happened = everywhere[evidence.highest]
         found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
-        n, k = (int(x.sum()) for x in compared(np.isfinite(signals[DRIFT]), happened, group))
+        among = compared(np.isfinite(signals[DRIFT]), happened, group)
+        n, k, stop = int(among.sum()), int(happened[among].sum()), _stop(happened, among, evidence)
         for name, (auroc, precision) in found.items():
             ahead = found[DRIFT][0] - auroc if name != DRIFT else np.full(len(auroc), np.nan)
-            numbers = auroc[0], *auroc_interval(auroc, k, n - k), *estimate(ahead)
-            more = precision[0], *precision_interval(precision)
+            numbers = auroc[0], *auroc_interval(auroc[:stop], k, n - k), *estimate(ahead[:stop])
+            more = precision[0], *precision_interval(precision[:stop])
             chance = random_precision(signals[name], happened, group)
             rows.append((event, name, SIGNALS[name].league, *numbers, *more, chance, n, k))
     columns = ["event", "signal", "league", "auroc", "low", "high", *AHEAD, *ends("precision"), "chance"]
@@ -134,7 +143,8 @@ def added(evidence: Evidence) -> pd.DataFrame:
             found, plain = (detect(part, happened, w, group)[0] for part in odds)
             p = _score_p(without, signals[DRIFT], happened, evidence) if adds == DRIFT else np.nan
             counts = int(happened[use].sum()), int(use.sum())
-            numbers = (*estimate(found - plain), p, *estimate(found), *counts)
+            stop = _stop(happened, use, evidence)
+            numbers = (*estimate((found - plain)[:stop]), p, *estimate(found[:stop]), *counts)
         rows.append((WRONG, adds, *key, *numbers))
     columns = ["event", "adds", *MAP, "value", "low", "high", "p", *ends("auroc"), "events", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(corruption=EVERY, kind=lambda t: "added, " + t["adds"])

@@ -4,8 +4,10 @@ from typing import TYPE_CHECKING, Any
 
 from medrob.evaluation.distance import compare_images
 from medrob.evaluation.metrics import (
+    FEWEST,
     auc,
     drawn,
+    fewest,
     fit_temperature,
     interval,
     metrics,

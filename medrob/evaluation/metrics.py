@@ -13,6 +13,7 @@ from scipy.optimize import minimize_scalar
 from scipy.special import softmax
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
+FEWEST = 5  # images, or groups, below which a bootstrap says nothing: its resamples hardly differ
 
 Values = tuple[np.ndarray, np.ndarray]  # over all classes (B,), and for each class (B, K)
 
@@ -28,10 +29,13 @@ def resampled(n: int, resamples: int, seed: int = 0) -> np.ndarray:
 def drawn(images: pd.DataFrame, resamples: int, seed: int = 0) -> np.ndarray:
     """`resampled` for the rows of a table, one an image; whole groups (column group), where it has them.
 
-    Images of one patient are no independent cases, so they are drawn together (Field & Welsh 2007).
+    Images of one patient are no independent cases, so they are drawn together (Field & Welsh 2007). Fewer
+    than `FEWEST` have no resamples: these weigh NaN, and so is every interval made of them.
     """
     unit = units(images)
-    return resampled(int(unit.max(initial=-1)) + 1, resamples, seed)[:, unit]
+    weights = resampled(int(unit.max(initial=-1)) + 1, resamples, seed)[:, unit]
+    weights[1:] = weights[1:] if len(np.unique(unit)) >= FEWEST else np.nan
+    return weights
 
 
 def units(images: pd.DataFrame) -> np.ndarray:
@@ -39,6 +43,12 @@ def units(images: pd.DataFrame) -> np.ndarray:
     if "group" not in images:
         return np.arange(len(images))
     return np.unique(images["group"], return_inverse=True)[1]
+
+
+def fewest(positive: np.ndarray, unit: np.ndarray) -> int:
+    """Units (N,) with a positive case (..., N), or with one that is not, whichever are fewer."""
+    unit = np.broadcast_to(unit, positive.shape)
+    return min(len(np.unique(unit[positive == has])) for has in (True, False))
 
 
 def interval(samples: np.ndarray) -> tuple[float, float]:

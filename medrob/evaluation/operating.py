@@ -8,8 +8,8 @@ from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import drawn, interval
-from medrob.evaluation.scores import DROP, ENDS, FEWEST, class_names
+from medrob.evaluation.metrics import FEWEST, drawn, interval, units
+from medrob.evaluation.scores import DROP, ENDS, class_names
 
 RATES = {"sensitivity": True, "specificity": False}  # of the images that have the class, or have it not
 
@@ -51,7 +51,7 @@ def operating_points(
     rows, clean = [], dict[tuple[str, str], np.ndarray]()
     ordered = predictions.sort_values("image", kind="stable")
     groups = dict(iter(ordered.groupby(["corruption", "severity"], sort=False)))
-    w = drawn(groups[CLEAN], resamples)
+    w, unit = drawn(groups[CLEAN], resamples), units(groups[CLEAN])
     for condition in sorted(groups, key=lambda key: key != CLEAN):
         group = groups[condition]
         for k, name in enumerate(class_names(predictions)):
@@ -67,7 +67,7 @@ def operating_points(
                     value = w[:, of] @ (alarm[of] == present).astype(float) / w[:, of].sum(1)
                 clean.setdefault((name, metric), value)
                 drop = clean[name, metric] - value
-                stop = None if of.sum() >= FEWEST else 1  # see `medrob.evaluation.score`
+                stop = None if len(np.unique(unit[of])) >= FEWEST else 1  # see `medrob.evaluation.score`
                 ends = interval(value[1:stop])
                 if value[0] in (0, 1) and np.isfinite(ends[0]):
                     ends = tuple(

@@ -8,7 +8,7 @@ import pandas as pd
 
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import drawn, evaluate, interval, units
+from medrob.evaluation.metrics import FEWEST, drawn, evaluate, fewest, interval, units
 from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
@@ -25,7 +25,6 @@ ALEXNET = {
 RATIOS = {"ce": ("plain", False), "relative ce": ("plain", True)}
 RATIOS |= {"be": ("balanced", False), "rbe": ("balanced", True)}
 ERROR_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
-FEWEST = 5  # images of a class below which a bootstrap says nothing of it
 
 
 def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
@@ -60,8 +59,8 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     labels = groups[CLEAN][truth].to_numpy()
     positive = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
     unit = units(groups[CLEAN])
-    fewest = np.array([min(len(np.unique(unit[k == has])) for has in (True, False)) for k in positive.T])
-    few = {name for name, count in zip(names, fewest, strict=True) if 0 < count < FEWEST}
+    counts = [fewest(k, unit) for k in positive.T]
+    few = {name for name, count in zip(names, counts, strict=True) if 0 < count < FEWEST}
     if few and resamples:
         told = f"fewer than {FEWEST} images, or fewer of the rest: {', '.join(sorted(few))}"
         warnings.warn(f"classes with {told}: their scores, and those of all, have no intervals", stacklevel=2)
@@ -118,7 +117,7 @@ def corruption_errors(
     metric, value, low, high, left_out (why a value is NaN, or which corruptions a mean lacks, or "").
     """
     images = predictions.drop_duplicates("image")
-    few = images["label"].value_counts().min() < FEWEST  # see `score`
+    few = images.assign(unit=units(images)).groupby("label")["unit"].nunique().min() < FEWEST  # see `score`
     w = drawn(images, 0 if few else resamples)
     ours = _error_rates(predictions, w)
     balanced = ours["balanced"]

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import drawn, interval
+from medrob.evaluation import FEWEST, drawn, interval, units
 
 COLUMNS = (
     "method", "layer", "test", "stage", "corruption", "severity", "images", "degenerate",
@@ -36,16 +36,19 @@ def means(entries: Sequence[Entry], *, seed: int, images: pd.DataFrame | None = 
 
     A row per entry: images (that count), degenerate (left out), value, low, high, chance (mean over the
     images that count); above, above_low, above_high: the value minus chance, image by image, so that what
-    makes an image easy for any map does not count. NaN where none counts; an interval needs two images.
+    makes an image easy for any map does not count. NaN where none counts; an interval needs `FEWEST` of them,
+    or groups.
     """
     if not entries:
         return pd.DataFrame(columns=list(COLUMNS))
     values = np.stack([np.asarray(entry.values, float) for entry in entries], 1)  # (N, rows)
     chance = np.stack([np.broadcast_to(entry.chance, len(values)) for entry in entries], 1).astype(float)
     known = np.isfinite(values)
-    weights = drawn(pd.DataFrame(index=range(len(values))) if images is None else images, RESAMPLES, seed)[1:]
-    value, low, high = _intervals(weights, values)
-    above, above_low, above_high = _intervals(weights, values - chance)
+    images = pd.DataFrame(index=range(len(values))) if images is None else images
+    weights, unit = drawn(images, RESAMPLES, seed)[1:], units(images)
+    few = np.array([len(np.unique(unit[column])) < FEWEST for column in known.T])
+    value, low, high = _intervals(weights, values, few)
+    above, above_low, above_high = _intervals(weights, values - chance, few)
     frame = pd.DataFrame([entry._asdict() for entry in entries]).assign(
         images=known.sum(0), degenerate=(~known).sum(0), value=value, low=low, high=high,
         chance=_mean(np.ones((1, len(values))), np.where(known, chance, np.nan))[0],
@@ -54,12 +57,14 @@ def means(entries: Sequence[Entry], *, seed: int, images: pd.DataFrame | None = 
     return frame[list(COLUMNS)]
 
 
-def _intervals(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Means of the columns of (N, rows) over the known values, and the ends of their intervals: (3, rows)."""
+def _intervals(weights: np.ndarray, values: np.ndarray, few: np.ndarray) -> np.ndarray:
+    """Means of the columns of (N, rows) over the known values, and the ends of their intervals: (3, rows).
+
+    few: (rows,), of which there are none.
+    """
     parts = [values[:, i : i + TOGETHER] for i in range(0, values.shape[1], TOGETHER)]
     ends = np.array([interval(column) for part in parts for column in _mean(weights, part).T]).T
-    alone = np.isfinite(values).sum(0) < 2  # one image has no spread
-    return np.array([_mean(np.ones((1, len(values))), values)[0], *np.where(alone, np.nan, ends)])
+    return np.array([_mean(np.ones((1, len(values))), values)[0], *np.where(few, np.nan, ends)])
 
 
 def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
