@@ -258,6 +258,14 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
         return self
 
     @property
+    def form(self) -> dict[str, Any]:
+        """Stem and width; those that are left at their defaults are the weights', if there are any."""
+        given = {"stem": self.stem, "width": self.width}
+        usual = {name: type(self).model_fields[name].default for name in given}
+        of_weights = {"stem": "auto", "width": 0}
+        return {k: of_weights[k] if self.weights and v == usual[k] else v for k, v in given.items()}
+
+    @property
     def settings(self) -> Recipe:
         """The settings of the training: those given, and over them those of the recipe."""
         return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields} | RECIPES[self.recipe])

@@ -123,7 +123,8 @@ def contents(path_or_name: str) -> str:
     """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies."""
     if not path_or_name:
         return ""
-    path = next((p for p in (Path(path_or_name), home() / path_or_name) if exists(p)), None)
+    names = (path_or_name, path_or_name.rpartition(":")[0] or path_or_name)  # of weights, a part of a file
+    path = next((p for name in names for p in (Path(name), home() / name) if exists(p)), None)
     if path is None:
         return "absent" if "/" in path_or_name or Path(path_or_name).suffix else ""
     try:

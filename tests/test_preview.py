@@ -44,6 +44,13 @@ def test_a_sheet_holds_at_most_so_many_classes(tmp_path, capsys):
     assert "pictures-02.png" in checked(capsys, tmp_path / "many.npz")[1]
 
 
+def test_a_network_whose_head_is_random_gives_no_answers(tmp_path, capsys):
+    models.save(models.build("resnet18", in_channels=1, num_classes=5, width=4), tmp_path)
+    weights = ("--arch", "resnet18", "--weights", tmp_path / "model.safetensors")
+    code, text = checked(capsys, "phantom", "--limit", 9, *weights)
+    assert code == 1 and text.startswith("fc.weight, fc.bias would not be as trained") and "p_" not in text
+
+
 def test_a_network_is_tried_on_ten_images(capsys):
     network = ("--arch", "resnet18", "--width", 4, "--layers", "[layer2.1, layer4.1]")
     code, text = checked(capsys, "phantom", "--limit=30", *network)

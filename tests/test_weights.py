@@ -284,6 +284,10 @@ def renamed(*pairs):
         ({"model": PLAIN, "ema": renamed()}, "left out: ema (122 arrays)"),
         ({"net": renamed(("downsample", "shortcut"), ("fc.", "linear."))}, ""),
         (renamed(("fc.", "fc.1.")), "fc.weight is fc.1.weight of the file; fc.bias is fc.1.bias of the file"),
+        (
+            {"net": {k if k.startswith("fc") else f"backbone.{k}": v for k, v in PLAIN.items()}},
+            "fc.weight is net.fc.weight of the file",
+        ),
         (renamed(("fc.", "head.")), "fc.weight is head.weight of the file; fc.bias is head.bias of the file"),
         ({k: v.half() if v.is_floating_point() else v for k, v in PLAIN.items()}, ""),
     ],
@@ -295,6 +299,34 @@ def test_every_array_is_taken_whatever_stands_before_its_name(tmp_path, content,
     assert ("left out" in model.origin) == ("out:" in said or "optimizer" in said) and not model.new
     for ours, theirs in zip(model.backbone.state_dict().values(), PLAIN.values(), strict=True):
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # of half precision
+
+
+@pytest.mark.parametrize("prefixes", [("model_ema.", "model."), ("net.teacher.", "net."), ("", "ema.")])
+def test_of_two_networks_in_a_file_one_is_chosen(tmp_path, prefixes):
+    other = {name: value + 1 for name, value in PLAIN.items()}
+    torch.save(prefixed(prefixes[0], arrays=other) | prefixed(prefixes[1]), tmp_path / "w.pth")
+    with pytest.raises(ValueError, match="hold 2 networks whose values differ; choose: ") as refused:
+        build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth"))
+    for prefix, arrays in zip(prefixes, (other, PLAIN), strict=True):
+        part = f"w.pth:{prefix[:-1]}"
+        assert repr(part) in str(refused.value)
+        model = build("resnet18", **TAKEN, weights=str(tmp_path / part))
+        assert torch.equal(model.backbone.fc.weight, arrays["fc.weight"]) and "left out" in model.origin
+    with pytest.raises(ValueError, match="hold no such network under 'student'"):
+        build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth:student"))
+
+
+def test_a_head_of_one_logit_is_that_of_two_classes(tmp_path):
+    theirs = torchvision.models.resnet18(num_classes=1).eval()
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    options = TAKEN | dict(weights=str(tmp_path / "w.pth"))
+    model, images = build("resnet18", **options).eval(), pictures(2, 3, 64, 64)
+    with torch.inference_mode():
+        z = theirs((images / 255 - 0.5) / 0.5)
+        torch.testing.assert_close(model(images), torch.cat([-z / 2, z / 2], 1), rtol=1e-4, atol=1e-5)
+    assert "its one logit z becomes two" in model.origin and not model.new
+    for other in (dict(num_classes=3), dict(task="multilabel")):
+        assert build("resnet18", **options | other).new
 
 
 def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
@@ -320,10 +352,13 @@ def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs,
     theirs = torchvision.models.resnet18()
     theirs.fc = head
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    choice = dict(arch="resnet18", stem="auto", width=0, weights=str(tmp_path / "w.pth"))
+    choice = dict(arch="resnet18", weights=str(tmp_path / "w.pth"))
     model = models.for_data(blobs(), config.Train(**choice))
+    assert model.origin.endswith("; stem torchvision and width 64 as in the weights")
+    with pytest.raises(ValueError, match=r"w.pth' do not fit resnet18, stem torchvision, width 8"):
+        models.for_data(blobs(), config.Train(**choice, width=8))
     assert said in model.origin and model.new == "fc.weight, fc.bias"
-    with pytest.raises(ValueError, match=r"epochs=0, but fc.weight, fc.bias would not be as trained"):
+    with pytest.raises(ValueError, match=r"^fc.weight, fc.bias would not be as trained"):
         models.for_data(blobs(), config.Train(**choice, epochs=0))
 
 

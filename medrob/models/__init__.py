@@ -1,6 +1,6 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
 
-from medrob.models.build import architectures, build, check_choice, for_data, load, save, wrap
+from medrob.models.build import architectures, build, check_choice, check_trained, for_data, load, save, wrap
 from medrob.models.layers import NO_MAPS, cam_layers, check_layers, layer_shapes
 from medrob.models.network import RESNETS, Classifier, Normalise, ResNet, activate, pick_device, place
 

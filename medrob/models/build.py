@@ -87,7 +87,12 @@ def build(
         form = {"size": size}
     found = read(weights, arch, form.get("size")) if weights else None
     if arch in RESNETS:  # stem and width are as asked for, else as the first filters of the weights tell
-        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
+        stems = (
+            {k.removesuffix("conv1.weight"): v.shape for k, v in found.arrays.items() if v.ndim == 4}
+            if found
+            else {}
+        )
+        filters = next((shape for k, shape in stems.items() if found and found.chosen(k)), ())
         usual = "torchvision" if filters[2:] == (7, 7) else "small"
         form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
@@ -103,7 +108,9 @@ def build(
         said = _check_outputs(model, size) if size and arch not in RESNETS else []
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
-        origin, model.new = adopt(backbone, found, ", ".join([arch, *(f"{k} {v}" for k, v in form.items())]))
+        name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
+        binary = not model.own and num_classes == 2 and task == "multiclass"
+        origin, model.new = adopt(backbone, found, name, binary=binary)
     model.origin = "; ".join(filter(None, [origin, *said, model.origin]))
     return model
 
@@ -195,15 +202,24 @@ def _check_outputs(model: Classifier, size: int) -> list[str]:
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
     """The network that the parameters of notebook 02 choose, for the channels and classes of data."""
-    asked = choice.model_dump(include={"arch", "stem", "width", "weights", "normalise", "seed"})
+    asked = choice.model_dump(include={"arch", "weights", "normalise", "seed"}) | choice.form
     form = dict(in_channels=data.channels, num_classes=data.num_classes, size=data.images.shape[1])
     model = build(**asked, **form, task=data.task)
-    if model.new and not choice.epochs:
-        raise ValueError(
-            f"epochs=0, but {model.new} would not be as trained ({model.origin}); give the weights of a "
-            "network of these classes, or train with epochs=1 or more"
-        )
+    given = {name: getattr(choice, name) for name in choice.form}
+    taken = [f"{k} {model.config[k]}" for k, v in given.items() if model.config.get(k, v) != v]
+    model.origin += f"; {' and '.join(taken)} as in the weights" if choice.weights and taken else ""
+    if not choice.epochs:
+        check_trained(model)
     return model
+
+
+def check_trained(model: Classifier) -> None:
+    """Refuse a network whose head is not from the weights: its outputs would be random."""
+    if model.new:
+        raise ValueError(
+            f"{model.new} would not be as trained ({model.origin}); give the weights of a network of these "
+            "classes, or train with epochs=1 or more"
+        )
 
 
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
@@ -211,10 +227,10 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
 
     No memory is taken for its weights; what a file of weights holds is not looked at.
     """
-    modules = _modules(choice.arch, choice.stem, choice.width, size or None)
-    published = choice.weights and isinstance(find(choice.weights, choice.arch), str)
-    if published and choice.arch in RESNETS and (choice.stem == "small" or choice.width not in (0, 64)):
-        advice = "give stem: auto and width: 0, too"
+    modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
+    published = choice.weights and isinstance(find(choice.weights, choice.arch)[0], str)
+    if published and choice.arch in RESNETS and choice.form["width"] not in (0, 64):
+        advice = "give width: 0, too"
         raise ValueError(f"weights={choice.weights!r} belong to the published network: {advice}")
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])

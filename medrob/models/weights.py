@@ -28,6 +28,7 @@ TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported
 SCALAR: Any = np.float64(0).__reduce__()[0]  # NumPy 1 had it elsewhere
 HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, np.dtypes.Float64DType, type(Path())]
 HARMLESS += [SCALAR, (SCALAR, "numpy.core.multiarray.scalar")]
+NEEDLESS = KNOWN["names"]["needless"]
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
 
 
@@ -41,13 +42,22 @@ class Weights:
     std: float | Sequence[float] | None = None
     source: str = ""  # who says so
     checksum: str = ""  # SHA-256 of the file
+    part: str | None = None  # of a file with several networks, the one chosen; "" = without a prefix
+
+    def chosen(self, prefix: str) -> bool:
+        """Whether arrays with this before their names may be taken."""
+        return self.part is None or (f".{prefix}".endswith(f".{self.part}.") if self.part else not prefix)
 
 
-def find(weights: str, arch: str) -> Path | str:
-    """The file of weights, here or in the project's folder, or their name without what stands before it."""
-    for file in (Path(weights), home() / weights):
-        if exists(file) and file.is_file():
-            return file
+def find(weights: str, arch: str) -> tuple[Path | str, str | None]:
+    """The file of weights, here or in the project's folder, and the part after a colon, None without one.
+
+    Or their name without what stands before it.
+    """
+    for path, colon, part in ((weights, "", ""), weights.rpartition(":")):
+        for file in (Path(path), home() / path):
+            if path and exists(file) and file.is_file():
+                return file, part if colon else None
     names: list[str] = []
     if arch.startswith(TIMM):
         names = ["DEFAULT"] if timm_settings(arch).has_weights else []
@@ -58,7 +68,7 @@ def find(weights: str, arch: str) -> Path | str:
             f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'; the names for {arch}: "
             f"{', '.join(names) or 'there are none'}"
         )
-    return weights
+    return weights, None
 
 
 def _published(arch: str) -> Any:
@@ -69,7 +79,7 @@ def _published(arch: str) -> Any:
 
 def read(weights: str, arch: str, size: int | None) -> Weights:
     """Weights by name, or of a .safetensors or `torch.save` of a state_dict, in which nothing is executed."""
-    file = find(weights, arch)
+    file, part = find(weights, arch)
     if isinstance(file, str):
         return _download(file, arch, size)
     if kind := _program(file):
@@ -90,7 +100,7 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             dense = a.layout is torch.strided and not a.is_nested
             if not dense or a.is_quantized or a.is_meta or a.is_complex():
                 raise ValueError(f"{name} is sparse, quantised, complex or without values")
-        return Weights(arrays, file.name, *_scale_beside(file, arch), checksum(file))
+        return Weights(arrays, file.name, *_scale_beside(file, arch), checksum(file), part)
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
             objects = ", ".join(_objects(file)) or "objects"
@@ -181,31 +191,55 @@ def _download(name: str, arch: str, size: int | None) -> Weights:
     return Weights(network.state_dict(), f"{arch} {name}", scale.mean, scale.std, source)
 
 
-def fit(network: nn.Module, arrays: Mapping[str, Tensor]) -> tuple[dict[str, str], dict[str, str]]:
+def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
     """Which array of a file belongs to which of a network's, by name, with any prefix.
 
     Returns:
-        ``{name in the network: name in the file}`` under the one prefix that fits most names, of several the
-        first; and ``{name: name in the file}`` of what else stands under that prefix, first without it.
+        ``{name in the network: name in the file}`` under the one prefix that fits most names; and ``{name:
+        name in the file}`` of what else stands under that prefix, first without it, and what stands beside.
+
+    Raises:
+        ValueError: several prefixes fit alike and their values differ, or the chosen one is not there.
     """
-    wanted = list(network.state_dict())
+    wanted, arrays = list(network.state_dict()), weights.arrays
     top = f"{wanted[0].split('.')[0]}."
     tops = ["", top] if all(name.startswith(top) for name in wanted) else [""]
-    best: dict[str, str] = {}
+    best, beside, most, rivals = dict[str, str](), dict[str, str](), 0, list[str]()
     rest = {name: name for name in arrays}
     for top, rules in itertools.product(tops, ((), KNOWN["names"]["renamed"])):
         known = {name.removeprefix(top): name for name in wanted}
         names = {name: name for name in arrays}
         for pattern, usual in rules:
             names = {re.sub(pattern, usual, name): old for name, old in names.items()}
-        cuts = ((name, cut.end()) for name in names for cut in re.finditer(r"^|\.", name))
+        counted = (name for name in names if not name.endswith("num_batches_tracked"))  # in no old file
+        cuts = ((name, cut.end()) for name in counted for cut in re.finditer(r"^|\.", name))
         starts = Counter(name[:cut] for name, cut in cuts if name[cut:] in known)
-        start, count = (starts.most_common(1) or [("", 0)])[0]
-        if count > len(best):
-            below = {name.removeprefix(start): old for name, old in names.items() if name.startswith(start)}
+        start, count = next((s for s in starts.most_common() if weights.chosen(s[0])), ("", 0))
+        if count > most:
+            alike = [s for s, n in starts.items() if n == count and s != start]
+            pairs = {s: [(names.get(s + k), names.get(start + k)) for k in known] for s in alike}
+            others = (s for s in alike if weights.chosen(s) and any(_differ(arrays, *p) for p in pairs[s]))
+            most, rivals = count, [start, *others] if count > len(wanted) / 4 else []
+            above = start[: start[:-1].rfind(".") + 1]
+            around = {name: old for name, old in names.items() if name.startswith(above)}
+            beside = {n.removeprefix(above): old for n, old in around.items() if not n.startswith(start)}
+            inner = tuple(s for s in alike if len(s) > len(start))
+            under = ((n, old) for n, old in names.items() if n.startswith(start) and not n.startswith(inner))
+            below = {name.removeprefix(start): old for name, old in under}
             best = {known[name]: old for name, old in below.items() if name in known}
             rest = {name: old for name, old in below.items() if name not in known}
-    return best, rest
+    if len(rivals) > 1:
+        choices = " or ".join(repr(f"{weights.name}:{prefix[:-1]}") for prefix in rivals)
+        raise ValueError(
+            f"weights={weights.name!r} hold {len(rivals)} networks whose values differ; choose: {choices}"
+        )
+    if weights.part is not None and not best:
+        raise ValueError(f"weights={weights.name!r} hold no such network under {weights.part!r}")
+    return best, rest, beside
+
+
+def _differ(arrays: Mapping[str, Tensor], first: str | None, second: str | None) -> bool:
+    return bool(first and second) and not torch.equal(arrays[str(first)], arrays[str(second)])
 
 
 def input_channels(network: nn.Module, weights: Weights | None) -> int:
@@ -214,7 +248,7 @@ def input_channels(network: nn.Module, weights: Weights | None) -> int:
     if not weights:
         layer: Any = network.get_submodule(stem) if stem else None
         return layer.in_channels if layer else 0
-    name = fit(network, weights.arrays)[0].get(f"{stem}.weight", "")
+    name = fit(network, weights)[0].get(f"{stem}.weight", "")
     return weights.arrays[name].shape[1] if name else 0
 
 
@@ -225,35 +259,41 @@ def _stem_and_head(network: nn.Module) -> tuple[str, str]:
     return stem, next(reversed(layers), "")
 
 
-def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
+def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = False) -> tuple[str, str]:
     """Give a network weights; a head whose shape fits is taken whatever its name, else it stays new.
+
+    Of a network for two classes (`binary`) a head of one logit z is taken, too: -z/2 and z/2.
 
     Returns:
         What was taken, what was left out and what is new, in a sentence; and the tensors of the head that are
         not those of the file ("" = none).
     """
     wanted, arrays = network.state_dict(), weights.arrays
-    names, rest = fit(network, arrays)
+    names, rest, beside = fit(network, weights)
     head = _stem_and_head(network)[1]
     lost = [k for k, v in wanted.items() if k not in names or arrays[names[k]].shape != v.shape]
     lost = [k for k in lost if k in names or not k.endswith("num_batches_tracked")]  # in no old file
     new = [k for k in lost if k.rpartition(".")[0] == head]
-    extra = [k for k in rest if not re.search(KNOWN["names"]["needless"], k)]
-    one_layer = len({k.rpartition(".")[0] for k in extra}) == 1
-    said = []
-    if new == lost and len(new) == len(extra) and one_layer:
-        of_file = {(name.rpartition(".")[2], arrays[rest[name]].shape): rest[name] for name in extra}
-        moved = {k: of_file.get((k.rpartition(".")[2], wanted[k].shape), "") for k in new}
-        if all(moved.values()):
-            names |= moved
-            said = [f"{name} is {theirs} of the file" for name, theirs in moved.items()]
-            new, lost, extra = [], [], []
+    extra = [k for k in rest if not re.search(NEEDLESS, k)]
+    spare = {k: rest[k] for k in extra} or {k: v for k, v in beside.items() if not re.search(NEEDLESS, k)}
+    one_layer = len({k.rpartition(".")[0] for k in spare}) == 1
+    ends = {k.rpartition(".")[2]: v for k, v in spare.items()} if one_layer and len(spare) == len(new) else {}
+    said, heads = list[str](), dict[str, Tensor]()
+    for theirs in ({k: ends.get(k.rpartition(".")[2], "") for k in new}, {k: names.get(k, "") for k in new}):
+        given = {k: arrays[v] for k, v in theirs.items() if v}
+        if one_logit := binary and bool(given) and all(v.shape[:1] == (1,) for v in given.values()):
+            given = {k: torch.cat([-v / 2, v / 2]) for k, v in given.items()}
+        if new and new == lost and all(k in given and given[k].shape == wanted[k].shape for k in new):
+            said = [f"{k} is {v} of the file" for k, v in theirs.items() if names.get(k) != v]
+            said += ["its one logit z becomes two, -z/2 and z/2"] if one_logit else []
+            extra = [k for k in extra if rest[k] not in theirs.values()]
+            names, heads, new, lost = names | theirs, given, [], []
     of_head = all(k.split(".")[0] == head.split(".")[0] for k in extra)
     if len(lost) > len(new) or (extra and not of_head and not (new and one_layer)) or len(new) == len(wanted):
         raise ValueError(_misfit(weights, arch, wanted, names, [k for k in lost if k not in new], extra))
     taken = {k: v for k, v in names.items() if k not in new}
     _check_values(weights, taken, wanted)
-    load_arrays(network, {k: arrays[v] for k, v in taken.items()}, strict=False)
+    load_arrays(network, {k: arrays[v] for k, v in taken.items()} | heads, strict=False)
     if new:
         theirs = [names[k] for k in new if k in names] or [rest[k] for k in extra if one_layer]
         before = f"{len(arrays[theirs[0]])} outputs" if theirs else "other layers" if extra else "no outputs"
@@ -261,7 +301,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str) -> tuple[str, str]:
             f"head ({head}) new: {len(wanted[new[0]])} outputs instead of {before} ({', '.join(new)})"
         )
     if left := [k for k in arrays if k not in names.values()]:
-        said.append(f"left out: {_grouped(left, {name.split('.')[0] for name in taken.values()})}")
+        said.append(f"left out: {_grouped(left, names.values())}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     return "; ".join([start, *said]), ", ".join(new or extra)
@@ -282,9 +322,13 @@ def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[st
 
 def _grouped(names: Sequence[str], used: Collection[str]) -> str:
     """Names; of parts of a file of which none is used, if they have many, the part and how many there are."""
-    parts = Counter(name.split(".")[0] for name in names)
-    groups = {part: f"{part} ({n} arrays)" for part, n in parts.items() if n > 6 and part not in used}
-    return ", ".join(dict.fromkeys(groups.get(name.split(".")[0], name) for name in names))
+    above = {name: [*itertools.accumulate(name.split("."), "{}.{}".format)] for name in [*names, *used]}
+    needed = {part for name in used for part in above[name]}
+    part = {name: next((p for p in above[name] if p not in needed), name) for name in names}
+    sizes = Counter(part.values())
+    return ", ".join(
+        dict.fromkeys(f"{p} ({sizes[p]} arrays)" if sizes[p] > 6 else n for n, p in part.items())
+    )
 
 
 def _misfit(

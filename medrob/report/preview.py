@@ -170,25 +170,34 @@ def _pictures(sets: list[ImageDataset], folder: Path) -> Iterator[str]:
 
 def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     """What the network is, what it gives for ten test images, and its layers."""
-    import torch  # which images alone do not need
-
-    from medrob import evaluation, models, saliency
+    from medrob import models, saliency  # with torch, which images alone do not need
 
     choice = config.Train(**_of(values, NETWORK))
     model = models.for_data(sets[0], choice)
+    if "SHA-256" in model.origin:  # weights of a file, which are meant to be judged as they are
+        models.check_trained(model)
     yield words.network(choice.arch, model).replace("\\", "")
-    few = data.subset(sets[-1], 10, choice.seed)
+    if not model.new:  # else they would be random
+        yield from _answers(model, data.subset(sets[-1], 10, choice.seed), choice.device)
+    layers, device = values.get("layers"), choice.device
+    maps = saliency.explain(model, sets[-1].images[:1], methods=["gradcam"], layers=layers, device=device)
+    shapes = [(layer, f"{found.shape[1]}x{found.shape[2]}") for (_, layer), found in maps.items()]
+    yield pd.DataFrame(shapes, columns=["layer", "its maps"]).to_string(index=False, max_rows=ROWS)
+
+
+def _answers(model: Any, few: ImageDataset, device: str) -> Iterator[str]:
+    """The range of the logits of images, and a row of probabilities for each."""
+    import torch
+
+    from medrob import evaluation, models
+
     with models.evaluating(model), torch.inference_mode():
         x = models.as_input(model, torch.tensor(few.images).permute(0, 3, 1, 2))
         _, outputs = models.forward(model, x, {})
     how = "sigmoid" if few.task == "multilabel" else "softmax"
     given = dict(tried=len(few), low=outputs.min().item(), high=outputs.max().item())
     yield say("check", "outputs", how=how, **given)
-    table = evaluation.predict_conditions(model, few, [("clean", 0)], device=choice.device)
+    table = evaluation.predict_conditions(model, few, [("clean", 0)], device=device)
     named = table.filter(["label", "predicted"]).map(dict(enumerate(few.class_names)).get)
     table = table.drop(columns=["corruption", "severity"]).assign(**named).round(3)
     yield table.to_string(index=False, max_cols=12)
-    layers, device = values.get("layers"), choice.device
-    maps = saliency.explain(model, few.images[:1], methods=["gradcam"], layers=layers, device=device)
-    shapes = [(layer, f"{found.shape[1]}x{found.shape[2]}") for (_, layer), found in maps.items()]
-    yield pd.DataFrame(shapes, columns=["layer", "its maps"]).to_string(index=False, max_rows=ROWS)

@@ -29,7 +29,8 @@ def _row(name: str) -> dict[str, str]:
         run = Run(name)
         stages, params, auc = run.record["stages"], run.params, ""
         train, minutes = params.get("02_train", {}), sum(entry["seconds"] for entry in stages.values()) / 60
-        width = f", width {train['width']}" if train.get("arch", "").startswith("resnet") else ""
+        own = train.get("arch", "").startswith("resnet") and not train.get("weights")  # others have theirs
+        width = f", width {train['width']}" if own else ""
         if "03_test" in stages and run.path("scores.parquet").exists():
             clean = run.table("scores").query("severity == 0 and metric == 'auc' and `class` == 'all'")
             value, low, high = clean[["value", "low", "high"]].iloc[0]

@@ -43,7 +43,8 @@ def context(about: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[s
         "test images": int(test["images"]),
     }
     if train:
-        width = f", width {train['width']}" if train["arch"].startswith("resnet") else ""  # others have none
+        own = train["arch"].startswith("resnet") and not train.get("weights")  # others have theirs, or none
+        width = f", width {train['width']}" if own else ""
         facts["network"] = train["arch"] + width
         facts["training augmentation"] = train["augment"]
         facts["training seed"] = int(train["seed"])
