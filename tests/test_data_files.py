@@ -114,8 +114,8 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
         *(
             (files, "are no layout that is known: give class folders")
             for files in (
-                *("train/a/1 train/b/1 test/", "1", "a/train/1 a/test/1 b/train/1", "chest/a/1 chest/b/1"),
-                *("chest/train/a/1 chest/test/b/1", "f1/a/1 f1/b/1 f2/a/1 f2/b/1"),
+                *("train/a/1 train/b/1 test/", "1", "a/train/1 a/test/1 b/train/1"),
+                *("chest/a/train/1 chest/b/train/1", "f1/a/1 f1/b/1 f2/a/1 f2/b/1"),
             )
         ),
         ("a/1 b/", "class folder b is empty .no image in it.; fill or remove it"),
@@ -429,9 +429,24 @@ def test_uncertain_labels(frame, tmp_path, way, second, count):
     assert train.labels[:2].tolist() == [[1, 0], second] and len(test) == count
 
 
-@pytest.mark.parametrize(
-    "name", ["{}/{}_mask.png", "{}/{}.mask_1.png", "{}/{}_1stHO.png", "{}/masks/{}.png", "masks/{}/{}.png"]
-)
+def test_folders_of_volumes_or_of_one_folder(folder, tmp_path):
+    plain = load(str(folder()), "train").fingerprint
+    (tmp_path / "more").mkdir()
+    (tmp_path / "mine").rename(tmp_path / "more" / "archive")
+    with pytest.warns(UserWarning, match="all lies in its folder archive"):
+        assert load(str(tmp_path / "more"), "train").fingerprint == plain
+    for name in ("a/1.nii", "b/2.nii", "list.csv"):
+        (tmp_path / "volumes" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "volumes" / name).write_text("")
+    with pytest.raises(ValueError, match=r"no image, but 2 .nii, 1 .csv, .*; or give its table .*list.csv"):
+        load(str(tmp_path / "volumes"))
+
+
+MASKS = """{}/{}_mask.png {}/{}.mask_1.png {}/{}_1stHO.png {}/masks/{}.png masks/{}/{}.png {}/mask_{}.png
+    {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png"""
+
+
+@pytest.mark.parametrize("name", MASKS.split())
 def test_masks_beside_images_are_masks(folder, name):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     plain = load(str(top), "train")
@@ -594,3 +609,6 @@ def test_images_of_different_kinds(whole):
     with pytest.raises(ValueError, match=r"1.png is \(20, 20, 1\) .* first \(16, 16, 1\) .*; give size="):
         load(str(whole))
     assert load(str(whole), size=16).images.shape == (4, 16, 16, 1)
+    put(other, (picture(5) > 99).astype(np.uint8))
+    with pytest.warns(UserWarning, match="1 of 12 images hold two values at most, such as .*1.png"):
+        load(str(whole))

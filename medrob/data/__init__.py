@@ -101,7 +101,13 @@ def _one_label(rows: pd.DataFrame, pictures: Sequence[str]) -> None:
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
     """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
-    return listing.of_table(path, group, uncertain, label) if path.is_file() else listing.of_folder(path)
+    if path.is_file():
+        return listing.of_table(path, group, uncertain, label)
+    try:
+        return listing.of_folder(path)
+    except ValueError as error:
+        tables = [str(file) for file in sorted(path.iterdir()) if file.suffix.lower() in (".csv", ".parquet")]
+        raise ValueError(f"{error}{'; or give its table ' * bool(tables)}{', '.join(tables[:3])}") from None
 
 
 def files(path: Path) -> list[Path]:

@@ -12,6 +12,7 @@ import json
 import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -35,7 +36,7 @@ DEPTHS = (8, 10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 6  # of the decoding: another number makes every set be decoded again
+VERSION = 7  # of the decoding: another number makes every set be decoded again
 LARGE = 2**28  # bytes; larger arrays lie on the disk
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
@@ -275,7 +276,7 @@ def _decode(
     medical, notes = all(map(is_dicom, files)), list[str]()
     sides, levels = (size, size) if size else first.shape[:2], _levels(files, first, notes)
     shown = fit(first, size=size, channels=first.shape[-1], levels=levels)
-    colours, resized = channels or (3 if _coloured(shown) else 1), list[Path]()
+    colours, resized, flat = channels or (3 if _coloured(shown) else 1), list[Path](), list[Path]()
 
     def work(row: int) -> tuple[str, str, str]:
         try:
@@ -291,6 +292,7 @@ def _decode(
             if not alike:
                 kinds = f"is {image.shape} {image.dtype}, the first {first.shape} {first.dtype}"
                 raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
+        flat.extend([files[row]] * bool(((image == image.min()) | (image == image.max())).all()))
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
@@ -303,6 +305,9 @@ def _decode(
         if resized:
             told = f"{len(resized)} masks are of another size than their image, such as {min(resized)}"
             notes.append(f"{told}: they are resized (nearest pixel)")
+        if 0 < len(flat) < len(files):
+            told = f"{len(flat)} of {len(files)} images hold two values at most, such as {min(flat)}"
+            notes.append(f"{told}: if they are masks, call them as their image with _mask behind it")
         unreadable = [(row, why) for row, why in enumerate(reasons) if why]
         if unreadable and not (skip and len(unreadable) < len(files)):
             advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
@@ -345,6 +350,11 @@ def _levels(files: list[Path], first: np.ndarray, notes: list[str]) -> Levels:
     windows = [int(first.dtype == np.uint8)] * len(files)
     if all(map(is_dicom, files)):
         windows = _each(_windows, files, "looking for windows")
+        shown = Counter(_each(_window, files, "comparing windows"))
+        if len(shown) > 1:
+            most = "; ".join(f"{window} in {count}" for window, count in shown.most_common(5))
+            told = f"DICOM files have {len(shown)} different windows (centre/width: {most})"
+            notes.append(f"{told}: if the classes differ in them, brightness alone tells the classes apart")
     if several := sum(count > 1 for count in windows):
         notes.append(f"{several} of {len(files)} DICOM files have several windows: the first is used")
     deep = sorted({file for file, count in zip(files, windows, strict=True) if not count})
@@ -374,6 +384,13 @@ def _windows(file: Path) -> int:
     with contextlib.suppress(Exception):  # decoding says why
         return dicom.windows(dicom.header(file))
     return 1
+
+
+def _window(file: Path) -> str:
+    with contextlib.suppress(Exception):
+        known = dicom.header(file)
+        return "/".join(f"{np.ravel(known[name].value)[0]:g}" for name in ("WindowCenter", "WindowWidth"))
+    return "none"
 
 
 def _try(file: Path) -> np.ndarray | None:

@@ -47,6 +47,13 @@ def of_folder(folder: Path) -> Listing:
     or in folders of their own beside those of the images, are masks.
     """
     files, folders, others = _walk(folder)
+    if others and not files:
+        raise ValueError(f"it holds no image, but {_kinds(others)}, which are not read: convert them")
+    tops = {path.parts[0] for path in [*files, *folders]}
+    deep = [path for path in folders if len(path.parts) > 1]
+    if len(tops) == 1 and deep and not _split(min(tops)) and all(len(path.parts) > 2 for path in files):
+        warnings.warn(f"all lies in its folder {min(tops)}, which is taken for the set", stacklevel=2)
+        return of_folder(folder / min(tops))
     masks = _masks(files)
     places = {path: path for path in masks}
     if any(masks.values()):  # then a folder "images" stands for no class
@@ -141,19 +148,23 @@ def _mask_of(path: Path) -> Path | None:
     inside, beside = _without(path, "masks"), NAMES["mask"].fullmatch(path.stem)
     if inside == path and not beside:
         return None
-    return _without(inside.with_name(beside[1] if beside else path.stem), "images")
+    return _without(inside.with_name(beside[1] or beside[2] if beside else path.stem), "images")
 
 
 def _without(path: Path, kind: str) -> Path:
-    return Path(*(part for part in path.parts[:-1] if not NAMES[kind].fullmatch(part)), path.name)
+    known = [(part, NAMES[kind].fullmatch(part)) for part in path.parts[:-1]]
+    return Path(*(found[1] or "" if found else part for part, found in known), path.name)
 
 
 def _tell_others(others: list[Path]) -> None:
-    """Warn of files that are not taken, by their endings."""
+    """Warn of files that are not taken."""
+    _tell(others, "files are of kinds that are not read", f", and are left out: {_kinds(others)}")
+
+
+def _kinds(others: list[Path]) -> str:
     endings = ["".join(path.suffixes[-2:] if path.suffix == ".gz" else path.suffix) for path in others]
     counts = Counter(ending.lower() or "without an ending" for ending in endings)
-    kinds = ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
-    _tell(others, "files are of kinds that are not read", f", and are left out: {kinds}")
+    return ", ".join(f"{count} {kind}" for kind, count in counts.most_common())
 
 
 # Tables
@@ -276,7 +287,10 @@ def _frame(file: Path) -> pd.DataFrame:
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
         frame = pd.read_csv(file, index_col=False, **given)
     except Exception as error:  # the readers raise many kinds on a damaged file
-        raise ValueError(f"this is no table in UTF-8 that can be read ({error})") from None
+        advice = ""
+        if isinstance(error, UnicodeDecodeError):
+            advice = "; save it again as UTF-8, which is called 'CSV UTF-8' in Excel"
+        raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
     if separator != ",":
         warnings.warn(f"columns are separated by {separator!r}, and are read so", stacklevel=2)
     for name in frame:
