@@ -84,6 +84,10 @@ def test_association_of_a_small_table_by_hand():
     # Of the six orders of the corruptions two give 3/4, two -3/4, two 0.
     assert kinds.loc["within severity", "p"] == pytest.approx(4 / 6)
     assert kinds.loc["pooled", "value"] == pytest.approx(spearmanr(-drop, move)[0])
+    alone = Evidence(*small_tables(), resamples=0)
+    assert np.isnan(kinds.loc["partial", "value"])  # the probability of the clean class falls as the AUC does
+    alone.own[:] = 0.5
+    kinds = analysis.association(alone).set_index("kind")
     held = np.stack([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], rankdata(picture)], 1)
     left = [y - held @ np.linalg.lstsq(held, y)[0] for y in (rankdata(-drop), rankdata(move))]
     assert kinds.loc["partial", "value"] == pytest.approx(np.corrcoef(left)[0, 1])

@@ -40,8 +40,8 @@ def all_tests(partial=CLEAR, beyond=CLEAR, added=CLEAR, within=CLEAR, image=CLEA
 @pytest.mark.parametrize(
     ("plain", "partial", "expected"),
     [
-        (CLEAR, CLEAR, "the corruption that moves the map more costs more AUC than the logit tells."),
-        (CLEAR, WRONG, "the corruption that moves the map more costs less AUC than the logit tells."),
+        (CLEAR, CLEAR, "the corruption that moves the map more costs more AUC, beyond what the scores tell."),
+        (CLEAR, WRONG, "the corruption that moves the map more costs less AUC, beyond what the scores tell."),
         (CLEAR, UNSURE, "drift and loss of AUC are not shown to be linked beyond what the logit tells."),
         (CLEAR, NOTHING, "it cannot be said whether drift and loss of AUC are linked beyond what the logit"),
         (NOTHING, NOTHING, "there is nothing to correlate"),
@@ -154,7 +154,7 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
         "- Does it still work? The AUC is 0.90 (0.88 to 0.92) on clean pictures, and falls most under shot "
         "noise at severity 5: by 0.30 (0.25 to 0.35)."
     )
-    assert "the map has gone 40% (" in lines[1] and "; in 25% of the comparisons there is no" in lines[1]
+    assert "the map has gone 40% of" in lines[1] and "; in 25% of the comparisons there is no" in lines[1]
     assert lines[2].startswith("- Does the map tell anything that the scores do not? Yes: where it lies adds")
     assert "The tests declared beforehand, of gradcam at deep" in lines[4]
     assert lines[6].endswith("Yes: +0.70 (Holm p = .010). Without holding it fixed: -0.70.")

@@ -21,6 +21,7 @@ ENSEMBLE = "ensemble of seeds"
 SIGNALS = {"unsteady": MAP_SIGNAL, "variance": "variance under changes", "averaged": "mean under changes"}
 SIGNALS |= {"energy": "energy score", "distance": "feature distance"}
 DOUBTS = ("low confidence", "entropy", "small margin")
+SAME = "same corruption"
 LOWER_IS_BETTER = ("aurc", "excess aurc", "augrc")
 
 
@@ -38,7 +39,8 @@ def alarms(
     class that the first predicts (Lakshminarayanan et al. 2017).
 
     Returns:
-        A row per pictures ("clean", "corrupted", "all"), signal and metric (of `curves`): value, low, high;
+        A row per pictures ("clean", "corrupted", "all"; "same corruption": pairs of one condition, auroc
+        alone), signal and metric (of `curves`): value, low, high;
         ahead, ahead_low, ahead_high: how much better the map's signal is than this one, paired on the same
         resamples of whole images, or their groups (of fewer than `FEWEST` with an error, or with none, there
         are no intervals); errors and cases, counted; passes that a map costs. Empty if an image has several
@@ -57,6 +59,9 @@ def alarms(
         few = fewest(wrong, units(part.drop_duplicates("image"))[image]) < FEWEST
         w = drawn(part.drop_duplicates("image"), 0 if few else resamples)[:, image]
         found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
+        if pictures == "all":
+            _, condition = np.unique(part["corruption"], return_inverse=True)
+            rows += _within(part, names, wrong, w, condition)
         for name, values in found.items():
             for metric, samples in values.items():
                 ahead = found[MAP_SIGNAL][metric] - samples
@@ -65,6 +70,26 @@ def alarms(
                 rows.append((pictures, name, metric, *numbers))
     columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
+
+
+def _within(
+    part: pd.DataFrame, names: Sequence[str], wrong: np.ndarray, w: np.ndarray, condition: np.ndarray
+) -> list[tuple]:
+    """Rows of the AUROC over pairs of the same condition: what tells the conditions apart does not count."""
+    pairs, sums = np.zeros(len(w)), dict.fromkeys(names, 0.0)
+    for at in (condition == k for k in np.unique(condition)):
+        count = (w[:, at] @ wrong[at]) * (w[:, at] @ ~wrong[at])
+        pairs += count
+        for name in names:
+            auroc = curves(part[name].to_numpy(float)[at], wrong[at], w[:, at])["auroc"]
+            sums[name] += np.nan_to_num(auroc) * count
+    with np.errstate(invalid="ignore"):
+        found = {name: total / pairs for name, total in sums.items()}
+    counts = int(wrong.sum()), len(wrong)
+    return [
+        (SAME, name, "auroc", *estimate(values), *estimate(found[MAP_SIGNAL] - values), *counts)
+        for name, values in found.items()
+    ]
 
 
 def signals_of(

@@ -23,12 +23,12 @@ def association(evidence: Evidence) -> pd.DataFrame:
 
     kind: rank correlations (Spearman) over the conditions: ``pooled``, high almost by construction, as both
     rise with severity; ``within severity``, among the corruptions of the same severity; ``partial``, less
-    what severity and the means of the picture's RMSE, of the fall of the logit and of the energy that the map
-    has lost explain (linear, on ranks). p is two-sided, from exchanging whole
-    corruptions in what is left of the drops (Freedman & Lane 1983): of five, which have 120 orders, it is at
-    least 1/120. There is no interval, and low and high are NaN: corruptions are few, and a bootstrap of 95 %
-    was found to hold the truth in 64 % where the link is strong. conditions: with a usable map. NaN where
-    fewer than two corruptions, or constant drift, leave nothing to correlate.
+    what severity and the means of the picture's RMSE, of the fall of the logit and of the probability of the
+    clean class, and of the energy that the map has lost explain (linear, on ranks). p is two-sided, from
+    exchanging whole corruptions in what is left of the drops (Freedman & Lane 1983): of five, which have 120
+    orders, it is at least 1/120. There is no interval, and low and high are NaN: corruptions are few, and a
+    bootstrap of 95 % was found to hold the truth in 64 % where the link is strong. conditions: with a usable
+    map. NaN where fewer than two corruptions, or constant drift, leave nothing to correlate.
     """
     moved = evidence.moved
     w = np.ones((1, evidence.every["predicted"].shape[1]), np.float32)
@@ -87,7 +87,10 @@ def _sides(
     """
     severity, conditions = evidence.severities[use], evidence.moved.conditions[use]
     picture = evidence.distances.groupby(CONDITION)["rmse"].mean().reindex(conditions).to_numpy()
-    means = [rankdata(x) for x in (picture, evidence.logit_lost[use].mean(1), lost[use].mean(1))]
+    unsure = (evidence.own[0] - evidence.own[1:])[use]  # what the probability of the clean class has lost
+    means = [
+        rankdata(x) for x in (picture, *(x.mean(1) for x in (evidence.logit_lost[use], lost[use], unsure)))
+    ]
     ranks, orders = _ranks(drops, severity), corruption_orders(conditions, evidence.permutations)
     levels = [(severity == s).astype(float) for s in np.unique(severity)]
     held = {POOLED: [np.ones(len(severity))], WITHIN: levels, PARTIAL: [*levels, *means]}

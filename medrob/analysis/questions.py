@@ -20,7 +20,7 @@ from medrob.analysis.links import (
     per_image,
 )
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, OPEN, OPPOSITE, UNDEFINED, YES, Finding, holm
+from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, UNDEFINED, YES, Finding, holm
 from medrob.analysis.warning import AHEAD, BEYOND, added, beside, failure, failures_at
 from medrob.corruptions import CLEAN
 
@@ -47,8 +47,10 @@ class Question:
     reach: float = 1.0
 
 
-COSTS = "Does the map move more under the corruption that costs more AUC than the logit tells?"
-LOSES = "Does the map move more in the image, of one class, that loses more margin than the logit tells?"
+COSTS = "Does the map move more under the corruption that costs more AUC, beyond what the scores tell?"
+LOSES = (
+    "Does the map move more in the image, of one class, that loses more margin, beyond what the logit tells?"
+)
 TELLS = "Does the place of the map tell of wrong predictions what the scores do not?"
 GAIN = "gain in AUROC"
 QUESTIONS = (
@@ -131,8 +133,7 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
         finding = Finding.of(row)
         plain = kinds["value"].get(question.plain, np.nan)
         numbers = (finding.value, finding.low, finding.high, finding.p, row["correction"])
-        verdict = OPEN if finding.verdict() == YES and row["controls"] else finding.verdict()
-        known = (verdict, row["across_classes"], plain, row["controls"])
+        known = (finding.verdict(), row["across_classes"], plain, row["controls"])
         found.append((row["kind"], question.name, question.text, *numbers, *known))
     columns = ["kind", "name", "question", "value", "low", "high", "p_adjusted", "correction", "verdict"]
     return pd.DataFrame(found, columns=[*columns, "across_classes", "plain", "controls"])

@@ -29,13 +29,17 @@ YES, OPPOSITE, OPEN, UNDEFINED = "yes", "the other way round", "undecided", "not
 
 @dataclass(frozen=True)
 class Finding:
-    """A number with its interval and p, as read from a row; correction: how p was corrected, "" if not."""
+    """A number with its interval and p, as read from a row; correction: how p was corrected, "" if not.
+
+    controls: the negative controls that say yes, too; a yes is then no evidence of what was learnt.
+    """
 
     value: float
     low: float
     high: float
     p: float
     correction: str = ""
+    controls: str = ""
 
     @classmethod
     def of(cls, row: Mapping | pd.Series, names: Sequence[str] = ("value", "low", "high")) -> Self:
@@ -43,13 +47,15 @@ class Finding:
         corrected = "p_adjusted" in row and np.isfinite(row["p_adjusted"])
         p = row["p_adjusted"] if corrected else row.get("p", np.nan)
         value, low, high = (float(row[name]) for name in names)
-        return cls(value, low, high, float(p), row["correction"] if corrected else "")
+        correction = row["correction"] if corrected else ""
+        return cls(value, low, high, float(p), correction, row.get("controls", ""))
 
     def verdict(self, *, chance: float = 0, tested: bool = True) -> str:
         """Is the value above chance?
 
         "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if
-        tested, p is below .05. Without interval the test alone decides. Else "undecided".
+        tested, p is below .05. Without interval the test alone decides. Else, and where a negative control
+        says yes, too, "undecided".
         """
         ends = np.array([self.low, self.high])
         alone = tested and np.isfinite(self.p) and np.isnan(ends).all()
@@ -58,7 +64,8 @@ class Finding:
             return UNDEFINED
         if tested and not self.p < LEVEL:
             return OPEN
-        return YES if low > chance else OPPOSITE if high < chance else OPEN
+        yes = OPEN if self.controls else YES
+        return yes if low > chance else OPPOSITE if high < chance else OPEN
 
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:

@@ -70,8 +70,7 @@ def operating_points(
                 stop = None if len(np.unique(unit[of])) >= FEWEST else 1  # see `medrob.evaluation.score`
                 ends = interval(value[1:stop])
                 if value[0] in (0, 1) and np.isfinite(ends[0]):
-                    ends = tuple(
-                        binomtest(round(value[0] * of.sum()), of.sum()).proportion_ci(method="wilson")
-                    )
+                    n = len(np.unique(unit[of]))
+                    ends = tuple(binomtest(round(value[0] * n), n).proportion_ci(method="wilson"))
                 rows.append((*condition, name, metric, value[0], *ends, drop[0], *interval(drop[1:stop])))
     return pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", *ENDS, *DROP])

@@ -230,11 +230,13 @@ def alarms(found: pd.DataFrame) -> str:
     if found.empty:
         return say("alarms", "several")
     rows = found[found["pictures"] == "all"].set_index(["metric", "signal"])
-    doubt, own = rows.loc[("auroc", DOUBT)], rows.loc[("auroc", MAP_SIGNAL)]
+    aurocs = found[found["metric"] == "auroc"].set_index(["pictures", "signal"])
+    doubt, own = (aurocs.loc[("same corruption", signal)] for signal in (DOUBT, MAP_SIGNAL))
+    apart = {key: side(aurocs.loc[(key, DOUBT)], "ahead", *BETTER) for key in ("clean", "corrupted", "all")}
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
     others = rows.loc["augrc"].drop(MAP_SIGNAL)
     signals = grouped([(side(row, "ahead", *BETTER), name) for name, row in others.iterrows()], " ")
     numbers = dict(verdict=side(doubt, "ahead", *BETTER), row=doubt, map=own["value"], doubt=doubt["value"])
     numbers |= dict(errors=own["errors"], cases=int(own["cases"]), signals=signals, passes=own["passes"])
-    return say("alarms", "answer", "beside", "cost", **numbers)
+    return say("alarms", "answer", "apart", "beside", "cost", **numbers, **apart)
