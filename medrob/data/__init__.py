@@ -86,8 +86,8 @@ def load(
         warnings.warn(f"{path}: {note}", stacklevel=2)
     groups = kept["group"].to_numpy() if "group" in kept else None
     labels, files = np.array(kept["label"].tolist()), kept["file"].map(str).to_numpy()
-    dataset = ImageDataset(images, labels, names, task, masks, path.stem, split, groups, files)
-    return subset(dataset[(kept["split"] == split).to_numpy()], limit, seed)
+    loaded = ImageDataset(images, labels, names, task, masks, path.stem, split, groups, files)
+    return subset(loaded[(kept["split"] == split).to_numpy()], limit, seed)
 
 
 def _one_label(rows: pd.DataFrame, pictures: Sequence[str]) -> None:

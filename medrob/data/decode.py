@@ -301,13 +301,14 @@ def _decode(
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
         spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
-        kinds, reasons, hashes = zip(*_each(work, range(len(files)), "decoding"), strict=True)
+        kinds, reasons, found = zip(*_each(work, range(len(files)), "decoding"), strict=True)
         if resized:
             told = f"{len(resized)} masks are of another size than their image, such as {min(resized)}"
             notes.append(f"{told}: they are resized (nearest pixel)")
         if 0 < len(flat) < len(files):
             told = f"{len(flat)} of {len(files)} images hold two values at most, such as {min(flat)}"
             notes.append(f"{told}: if they are masks, call them as their image with _mask behind it")
+        hashes = list(filter(None, found))
         unreadable = [(row, why) for row, why in enumerate(reasons) if why]
         if unreadable and not (skip and len(unreadable) < len(files)):
             advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
@@ -317,7 +318,7 @@ def _decode(
                 array[place] = array[row]
     if not channels and (most := _channels(files, kinds, notes)) != colours:  # the first image is unlike most
         unreadable, _, hashes = _decode(files, masks, places, size, most, skip)
-    return unreadable, notes, list(filter(None, hashes))
+    return unreadable, notes, hashes
 
 
 def _channels(files: list[Path], kinds: Sequence[str], notes: list[str]) -> int:

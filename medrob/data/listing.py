@@ -221,8 +221,9 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         rows, classes, task = _single(rows, frame[labels[0]])
     else:
         rows, classes, task = _certain(rows, frame[labels], uncertain)
-    names = f"{', '.join(map(repr, labels[:20]))}{', ...' if labels[20:] else ''}"
-    warnings.warn(f"labels are those of {names}: {len(classes)} classes, {task}", stacklevel=2)
+    warnings.warn(
+        f"labels are those of {', '.join(map(repr, labels))}: {len(classes)} classes, {task}", stacklevel=2
+    )
     images = rows["file"].rename(columns["path"].name)
     for what, advice in {"split": "", "label": " (several labels: a|b)"}.items():
         two = rows[what].map(str).groupby(images).transform("nunique") > 1
@@ -287,9 +288,7 @@ def _frame(file: Path) -> pd.DataFrame:
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
         frame = pd.read_csv(file, index_col=False, **given)
     except Exception as error:  # the readers raise many kinds on a damaged file
-        advice = ""
-        if isinstance(error, UnicodeDecodeError):
-            advice = "; save it again as UTF-8, which is called 'CSV UTF-8' in Excel"
+        advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
         raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
     if separator != ",":
         warnings.warn(f"columns are separated by {separator!r}, and are read so", stacklevel=2)
