@@ -235,10 +235,10 @@ def test_two_stages_cannot_give_the_same_macro(tmp_path):
         stage(tmp_path, "05", [], {"clean-AUC": 0.8})
 
 
-def compiled(folder):
+def compiled(folder, engine="pdflatex"):
     """Compile twice, as references need; the log."""
     for _ in range(2):
-        command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "thesis.tex"]
+        command = [engine, "-interaction=nonstopmode", "-halt-on-error", "thesis.tex"]
         options = dict(cwd=folder, capture_output=True, text=True, errors="replace")
         whole = os.environ | {"max_print_line": "9999"}  # no line breaks within names
         done = subprocess.run(command, env=whole, **options)
@@ -252,6 +252,24 @@ def test_the_document_compiles(tmp_path):
     log = compiled(tmp_path / "demo")
     for trouble in ("Overfull", "Warning", "undefined", "Missing character"):
         assert trouble not in log
+
+
+@needs_pdflatex
+@pytest.mark.parametrize("engine", ["pdflatex", "lualatex"])
+def test_long_names_fit_and_stay_apart_and_letters_are_never_lost(tmp_path, engine):
+    lacks = engine == "lualatex" and shutil.which("luaotfload-tool") is None  # Debian: texlive-luatex
+    if lacks or shutil.which(engine) is None:
+        pytest.skip(f"needs {engine}")
+    long = [letter * 120 + middle + "_" + letter * 109 for letter in ("x", "文") for middle in "ab"]
+    bundle = Bundle(tmp_path, "05")
+    bundle.figure(line(), "05_runs", f"Sensitivity – 炎 – for {long[0]} and {long[2]}.")
+    bundle.table(pd.DataFrame({"class": [*long, "short"], "value": np.arange(5) / 7}), "classes")
+    bundle.numbers(numbers(**{"a": 1.5}).assign(what=f"AUC of {long[0]}"))
+    write(bundle)
+    cells = [row.split("&")[0] for row in (tmp_path / "classes.tex").read_text().splitlines() if "&" in row]
+    assert len(set(cells)) == 6 and "are cut" in (tmp_path / "classes.tex").read_text()
+    log = compiled(tmp_path, engine)
+    assert "Overfull" not in log and "Missing character" not in log
 
 
 @needs_pdflatex

@@ -1,5 +1,6 @@
 """What every figure is made of: the style, names in words, looks; lines, bars, legends and labels."""
 
+import hashlib
 import tomllib
 from collections import namedtuple
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -80,8 +81,9 @@ def word(name: str, failed: Failed = ()) -> str:
 
 
 def short(name: str, most: int = 40) -> str:
-    """A name that fits into a figure: the middle of a long one is left out."""
-    return name if len(name) <= most else f"{name[: most - 10]}…{name[-8:]}"
+    """A name that fits: the middle of a long one is left out, for which its checksum tells it from others."""
+    sign = hashlib.sha256(name.encode()).hexdigest()[:4]
+    return name if len(name) <= most else f"{name[: max(most - 14, 1)]}…{sign}…{name[-8:]}"
 
 
 def layer_labels(layers: Sequence[str]) -> list[str]:

@@ -13,9 +13,10 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medrob.figures import WORDS
+from medrob.figures import WORDS, short
 
 UNDEFINED = "not defined"
+LONGEST = 26  # characters of a word
 DASH = "—"  # in a table, for what is not defined
 P = "\N{MATHEMATICAL ITALIC SMALL P}"
 DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight", "Nine")
@@ -36,11 +37,18 @@ def escape(text: str) -> str:
     """LaTeX that prints `text`: special characters escaped, spaces and line breaks made one space.
 
     Letters with accents, dashes, Greek letters and common signs are printed; what the standard fonts lack
-    loses its accents, or is printed as its code, such as U+4E2D.
+    loses its accents, or is printed in the font `\\medrobLetters` if the document has one (see
+    ``thesis.tex``), or as its code, such as U+4E2D. Words too long for a line are cut (`fitting`).
     """
+    text = fitting(text)
     text = unicodedata.normalize("NFC", re.sub(r"[ \t\r\n\x00-\x1f\x7f]+", " ", text))
     text = re.sub(r"(?<=\d) (?=%)", "\N{NO-BREAK SPACE}", text)
     return "".join(_escape(character) for character in text)
+
+
+def fitting(text: str) -> str:
+    """The text with every word of more than `LONGEST` characters cut."""
+    return re.sub(rf"\S{{{LONGEST + 1},}}", lambda found: short(found[0], LONGEST), text)
 
 
 def _escape(character: str) -> str:
@@ -49,7 +57,10 @@ def _escape(character: str) -> str:
     if character.isascii() or character in PRINTED:
         return character
     simple = unicodedata.normalize("NFKD", character).encode("ascii", "ignore").decode()
-    return escape(simple) if simple else rf"\texttt{{U+{ord(character):04X}}}"
+    if simple:
+        return escape(simple)
+    code = rf"\texttt{{U+{ord(character):04X}}}\allowbreak"
+    return rf"\ifdefined\medrobLetters{{\medrobLetters {character}}}\else{code}\fi{{}}"
 
 
 def _ascii(name: str) -> str:

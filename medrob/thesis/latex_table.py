@@ -7,7 +7,17 @@ import numpy as np
 import pandas as pd
 
 from medrob.figures import TEXTWIDTH, Failed, word
-from medrob.thesis.latex import DASH, UNDEFINED, P, decimals, escape, number, p_value, with_interval
+from medrob.thesis.latex import (
+    DASH,
+    UNDEFINED,
+    P,
+    decimals,
+    escape,
+    fitting,
+    number,
+    p_value,
+    with_interval,
+)
 
 LONG = 40  # rows; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
@@ -36,6 +46,8 @@ def latex_table(
     caption += same
     if any(DASH in cell for column in columns.values() for cell in column.cells):
         caption += f" A dash ({DASH}): not defined."
+    if "…" in same or any("…" in cell for column in columns.values() for cell in column.cells):
+        caption += " Names with … are cut; the CSV file of this table has them whole."
     caption = escape(f"{caption} {ending}".strip())
     size, alignment = _layout(columns)
     settings = rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}" + f"\n{size}".rstrip()
@@ -92,7 +104,7 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
         if pd.api.types.is_bool_dtype(column):
             column = column.map({True: "yes", False: "no"})
         cells = [DASH if pd.isna(value) else str(value) for value in column]
-        return Column([word(cell, failed) if name in NAMED else cell for cell in cells], False)
+        return Column([fitting(word(cell, failed) if name in NAMED else cell) for cell in cells], False)
     table = values.to_numpy(float)
     finite = np.abs(table[np.isfinite(table)])
     # Digits for a whole column: those of its typical number, so that the points stand in line.
