@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # else every kernel compiles PyTorch anew, which takes longer than its work
 
-.PHONY: help env run report test test-networks test-slurm bench replicate lint notebooks lock clean
+.PHONY: help env run lab report test test-networks test-slurm bench replicate lint notebooks lock clean
 
 help:  ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -24,6 +24,9 @@ $(VENV)/.ready: requirements.txt pyproject.toml
 run: env  ## run the study of study.yaml: data/runs/, figures/
 	snakemake --cores all
 	@echo "Tables and executed notebooks: data/runs/   Figures and tables for the thesis: figures/<run>/, first summary.png"
+
+lab: env  ## open JupyterLab on copies of the notebooks, in data/lab
+	mkdir -p data/lab && cp -n notebooks/*.ipynb data/lab/ && jupyter lab data/lab
 
 report: env  ## what the study found, as a folder of HTML: report/index.html
 	python -m medrob report
