@@ -91,7 +91,7 @@ NORMALISE: dict[str, tuple[Any, Any]] = {
 }
 
 
-def scale(normalise: str | Sequence[Any]) -> tuple[Any, Any]:
+def scale(normalise: Any) -> tuple[Any, Any]:
     """Mean and spread, in shares of 255, that `normalise` of notebook 02 means; of "auto" None twice."""
     if isinstance(normalise, str) and normalise in ("auto", *NORMALISE):
         return NORMALISE.get(normalise, (None, None))

@@ -295,8 +295,8 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     _check_values(weights, taken, wanted)
     load_arrays(network, {k: arrays[v] for k, v in taken.items()} | heads, strict=False)
     if new:
-        theirs = [names[k] for k in new if k in names] or [rest[k] for k in extra if one_layer]
-        before = f"{len(arrays[theirs[0]])} outputs" if theirs else "other layers" if extra else "no outputs"
+        old = [names[k] for k in new if k in names] or [rest[k] for k in extra if one_layer]
+        before = f"{len(arrays[old[0]])} outputs" if old else "other layers" if extra else "no outputs"
         said.append(
             f"head ({head}) new: {len(wanted[new[0]])} outputs instead of {before} ({', '.join(new)})"
         )

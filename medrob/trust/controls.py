@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -27,12 +28,13 @@ def controls(
     `medrob.drift.measure`.
     """
     last = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}
-    found, how, conditions = {}, dict(images=images, seed=seed), grid(corruptions)
+    found, conditions = {}, grid(corruptions)
+    how = dict[str, Any](images=images, seed=seed)
     for draw in range(DRAWS):
         for stage, network in cascade(explainer.model, seed=(seed, draw)):
             if stage in last:
-                batch = dict(batch_size=explainer.batch_size)
-                predictions = predict_conditions(network, dataset, conditions, **how, **batch)
+                batch = explainer.batch_size
+                predictions = predict_conditions(network, dataset, conditions, batch_size=batch, **how)
                 alone = replace(explainer, model=network)
                 drift = measure(alone, dataset, conditions, similarities=["rmse"], **how)
                 found[last[stage], draw] = predictions, drift

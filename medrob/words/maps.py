@@ -125,11 +125,11 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     lines += [say("localisation", "attainable", **best)] if len(best) else []
     of_class = rows["stage"].str.startswith("class ") & (rows["test"] == "pointing")
     others = rows[of_class & (rows["images"] > 0)]
-    found = [
+    each = [
         say("localisation", "of_class", row=row, name=row["stage"].removeprefix("class "))
         for row in others.to_dict("records")
     ]
-    lines += [say("localisation", "classes", found=listed(found))] if len(found) > 1 else []
+    lines += [say("localisation", "classes", found=listed(each))] if len(each) > 1 else []
     for test, part in worst[worst["stage"] == "change"].groupby("test", sort=False):
         pairs = []
         for row in part.to_dict("records"):
