@@ -8,7 +8,7 @@ differs from its default.
 import difflib
 import math
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from pkgutil import resolve_name
 from types import UnionType
