@@ -4,8 +4,9 @@ import ast
 import contextlib
 import hashlib
 import json
+import tomllib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -50,7 +51,9 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     """What the files of a stage follow from besides its own parameters and the stages before it."""
     first = of.members(run)[0]
     began = of.parameters(first, "01_augment")
-    images = {name: began[name] for name in DATA} | {"files": contents(began["dataset"])}
+    images = {name: began[name] for name in DATA} | {
+        "files": contents(**{name: began[name] for name in ("dataset", "group", "uncertain")})
+    }
     names = corruptions.names(began["suite"])
     suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
     test = {"temperature": of.parameters(first, "03_test")["temperature"]}
@@ -68,7 +71,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
 def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a training follows from besides its parameters and its data."""
     network: dict[str, Any] = {"arch": source_of(parameters["arch"]), "code": _code(CODE["02_train"])}
-    network |= {"weights": contents(parameters["weights"]), "recipe": config.RECIPES[parameters["recipe"]]}
+    network |= {"weights": weights(parameters["weights"]), "recipe": config.RECIPES[parameters["recipe"]]}
     return network | {"augment": corruptions.fingerprint(augment.corruptions_of(parameters["augment"]))}
 
 
@@ -79,11 +82,15 @@ def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def stands(of: study.Study, stage: str, run: str, notebooks: Path) -> bool:
-    """Whether a stage was executed with the same key, and what it reads is there: it need not run again."""
+def stands(of: study.Study, stage: str, run: str, notebooks: Path, untrue: Collection[Path] = ()) -> bool:
+    """Whether a stage was executed with the same key, and what it reads is there: it need not run again.
+
+    `untrue`: stamps of files that are missing or were altered.
+    """
     stamp = Run(run).path("stamps", f"{stage}.ipynb")
     read = READS[stage] if run in of.runs else ()
-    whole = all(stamp.with_name(file).exists() for file in (stamp.name, *read))
+    stamps = [stamp.with_name(file) for file in (stamp.name, *read)]
+    whole = all(path.exists() and path not in untrue for path in stamps)
     return whole and key(of, stage, run, notebooks) in stamp.read_text().split()
 
 
@@ -119,20 +126,33 @@ def _code(rooms: tuple[str, ...]) -> str:
     return hashlib.sha256(names.encode()).hexdigest()[:16]
 
 
-def contents(path_or_name: str) -> str:
+def weights(path_or_name: str) -> str:
+    """A hash of weights, with the files beside them that say how their images were normalised."""
+    found = contents(path_or_name)
+    if path := _find(path_or_name):
+        known = tomllib.loads((PACKAGE / "models" / "known.toml").read_text("utf-8"))["beside"]
+        beside = [file for name in known if (file := path.with_name(name)).is_file()]
+        found += _together(beside, path.parent) if beside else ""
+    return found
+
+
+def contents(dataset: str, group: str = "", uncertain: str = "") -> str:
     """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies."""
-    if not path_or_name:
-        return ""
-    names = (path_or_name, path_or_name.rpartition(":")[0] or path_or_name)  # of weights, a part of a file
-    path = next((p for name in names for p in (Path(name), home() / name) if exists(p)), None)
+    path = _find(dataset)
     if path is None:
-        return "absent" if "/" in path_or_name or Path(path_or_name).suffix else ""
+        return "absent" if "/" in dataset or Path(dataset).suffix else ""
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is left out, as the notebook says
-            files = data.files(path)
+            files = data.files(path, group, uncertain)
     except (ValueError, OSError) as error:  # the notebook refuses it; another mistake is another content
         return hashlib.sha256(str(error).encode()).hexdigest()[:16]
     return _together(files, path if path.is_dir() else path.parent)
+
+
+def _find(path_or_name: str) -> Path | None:
+    names = (path_or_name, path_or_name.rpartition(":")[0] or path_or_name)  # of weights, a part of a file
+    paths = (place for name in names if name for place in (Path(name), home() / name))
+    return next(filter(exists, paths), None)
 
 
 def source_of(arch: str) -> str:

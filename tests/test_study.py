@@ -456,6 +456,37 @@ def test_a_data_set_counts_with_all_files_that_are_read(tmp_path):
     assert [plan.contents(name) for name in ("", "pneumoniamnist", "absent.npz")] == ["", "", "absent"]
 
 
+@pytest.mark.parametrize("option", ["group: lesion", "uncertain: zeros"])
+def test_a_table_that_is_read_only_with_an_option_counts_with_its_files(load, tmp_path, option):
+    names, unsure = [f"{name}.png" for name in "abcd"], -1 if "uncertain" in option else 0
+    table = pd.DataFrame({"file": names, "one": [unsure, 0, 1, 1], "two": [0, 1, 0, 1]})
+    table = (
+        table.assign(split=["train", "test"] * 2, patient="x", lesion=[*"1234"])
+        if "group" in option
+        else table
+    )
+    table.to_csv(tmp_path / "t.csv", index=False)
+    seen = []
+    for change in ("1", "2"):
+        for name in names:
+            (tmp_path / name).write_bytes((name + change).encode())
+        given = (f", {option}", "")
+        stages = [f"{{01_augment: {{dataset: '{tmp_path / 't.csv'}'{more}}}}}" for more in given]
+        seen.append([keys(load, stage)["01_augment"] for stage in stages])
+    (before, refused), (after, again) = seen
+    assert before != after and refused == again  # without the option nothing is listed
+
+
+def test_what_lies_beside_weights_counts_for_the_training(load, home):
+    (home / "w.safetensors").write_text("one")
+    stages = "{02_train: {weights: w.safetensors}}"
+    seen = [keys(load, stages)]
+    for text in ("{}", '{"image_mean": 0.5}'):
+        (home / "preprocessor_config.json").write_text(text)
+        seen.append(keys(load, stages))
+    assert len({keys["02_train"] for keys in seen}) == 3 and len({keys["01_augment"] for keys in seen}) == 1
+
+
 def test_code_of_a_network_of_ones_own_counts_with_its_package(tmp_path, monkeypatch):
     (tmp_path / "ownpack").mkdir()
     for name in ("ownpack/__init__", "ownpack/nets", "ownpack/parts", "alone"):

@@ -110,12 +110,12 @@ def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "
         raise ValueError(f"{error}{'; or give its table ' * bool(tables)}{', '.join(tables[:3])}") from None
 
 
-def files(path: Path) -> list[Path]:
+def files(path: Path, group: str = "", uncertain: str = "") -> list[Path]:
     """The files of a data set at a path: those that `load` would read, a table itself among them."""
     if not path.is_dir() and path.suffix.lower() not in (".csv", ".parquet"):
         return [path]
     with warnings.catch_warnings(action="ignore"):  # loading tells
-        rows, _, _ = listed(path)
+        rows, _, _ = listed(path, group, uncertain)
     named = [*rows["file"], *(mask for masks in rows.get("mask", ()) for mask in masks)]
     return named if path.is_dir() else [path, *named]
 
