@@ -95,6 +95,7 @@ def scale(normalise: Any) -> tuple[Any, Any]:
     """Mean and spread, in shares of 255, that `normalise` of notebook 02 means; of "auto" None twice."""
     if isinstance(normalise, str) and normalise in ("auto", *NORMALISE):
         return NORMALISE.get(normalise, (None, None))
+    advice = ""
     if not isinstance(normalise, str) and len(normalise) == 2:
         low, high = normalise
         means, spreads = (value if isinstance(value, list | tuple) else [value] for value in normalise)
@@ -104,9 +105,11 @@ def scale(normalise: Any) -> tuple[Any, Any]:
                 return low, high
             if len(numbers) == 2 and low <= 0 < high:
                 return -low / (high - low), 1 / (high - low)
+            large = min(numbers) > 0 and max(means) > 1
+            advice = "; of mean and std in grey levels 0-255, divide both by 255" if large else ""
     raise ValueError(
         f"normalise={normalise!r}: give 'auto', 'half', 'imagenet', [mean, std] in shares of 255 such as "
-        "[0.48, 0.23], or what black and white become, such as [-1024, 1024]"
+        "[0.48, 0.23], or what black and white become, such as [-1024, 1024]" + advice
     )
 
 
@@ -180,7 +183,8 @@ class Network(Parameters):
     """"": random; "DEFAULT" or another name of torchvision's; a .safetensors or a state_dict"""
     normalise: Annotated[str | list[Any], accepted("medrob.config:scale")] = "auto"
     """grey levels: "auto" (as for the weights, if known), "half" (by 0.5), "imagenet", [mean, std] in shares
-    of 255 (numbers, or a list each, one a channel), or what black and white become, such as [-1024, 1024]"""
+    of 255 (numbers, or a list each, one a channel; two numbers from 0 to 1 are always this), or what black
+    and white become, such as [-1024, 1024]"""
     recipe: Literal["own", "medmnist"] = "own"
     '"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides'
 

@@ -43,6 +43,9 @@ ENDINGS = {
     "tuple": lambda x: (x, torch.ones(3)),
     "list": lambda x: [x],
     "mapping": lambda x: dict(loss=torch.ones(1), logits=x, hidden_states=(x,)),
+    "features": lambda x: (torch.ones(len(x), 8), x),
+    "by name": lambda x: {"probs": x.softmax(1), "logits": x},
+    "prediction": lambda x: {"aux": 2 * x, "prediction": x},
     "both": lambda x: {"out": x.softmax(1)},
 }
 
@@ -109,6 +112,20 @@ def test_a_network_with_its_weights_inside_is_saved_and_comes_back(mine, tmp_pat
 def test_probabilities_that_are_changed_afterwards_are_refused(mine):
     mine.net = lambda in_channels, num_classes: Net(lambda x: x.sigmoid().clamp(0.2, 0.6))
     with pytest.raises(ValueError, match="mine:net' gives probabilities: what its sigmoid gives is changed"):
+        build()
+
+
+@pytest.mark.parametrize(
+    ("ending", "message"),
+    [
+        (lambda x: (x, 2 * x), r"gives tuple of 1: \(2, 2\), 2: \(2, 2\) for 2 images; give logits \(2, 2\)"),
+        (lambda x: {"a": x, "b": x}, r"gives dict of a: \(2, 2\), b: \(2, 2\)"),
+        (lambda x: x.argmax(1), r"gives class numbers, as of an argmax, .*; give logits \(2, 2\)"),
+    ],
+)
+def test_outputs_that_do_not_tell_the_logits_are_refused(mine, ending, message):
+    mine.net = lambda in_channels, num_classes: Net(ending)
+    with pytest.raises(ValueError, match=message):
         build()
 
 

@@ -4,6 +4,7 @@ import argparse
 import hashlib
 import pickle
 import re
+from datetime import datetime
 
 import numpy as np
 import pytest
@@ -278,6 +279,16 @@ def renamed(*pairs):
         (PLAIN | {"criterion.weight": torch.ones(2)}, "left out: criterion.weight"),
         ({"a": {"net": PLAIN}, "args": argparse.Namespace(lr=1), "best": np.float64(0.5)}, ""),
         (
+            {
+                "net": PLAIN,
+                "n": np.int64(3),
+                "best": np.float32(1),
+                "ids": np.arange(2),
+                "at": datetime.now(),
+            },
+            "",
+        ),
+        (
             {"optimizer": {i: {"m": v} for i, v in enumerate(PLAIN.values())}, "model": PLAIN},
             "optimizer (122",
         ),
@@ -327,6 +338,14 @@ def test_a_head_of_one_logit_is_that_of_two_classes(tmp_path):
     assert "its one logit z becomes two" in model.origin and not model.new
     for other in (dict(num_classes=3), dict(task="multilabel")):
         assert build("resnet18", **options | other).new
+
+
+def test_what_a_file_holds_is_told_by_its_content(tmp_path):
+    save_file(PLAIN, tmp_path / "w.pt")
+    assert build("resnet18", **TAKEN, weights=str(tmp_path / "w.pt")).new == ""
+    torch.save(torch.optim.Adam([torch.zeros(2)]).state_dict(), tmp_path / "w.pt")
+    with pytest.raises(ValueError, match="it holds an optimiser's state and no weights"):
+        small(weights=str(tmp_path / "w.pt"))
 
 
 def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):

@@ -189,7 +189,10 @@ def _check_outputs(model: Classifier, size: int) -> list[str]:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
                 logits, made = (copy.deepcopy(model).train() if mode else model).explained(images)
         except Exception as error:  # whatever the network's own code raises
-            raise ValueError(f"arch={arch!r} does not take images of shape {shape}{mode}: {error}") from error
+            usual = getattr(model.backbone, "pretrained_cfg", {}).get("input_size")
+            advice = f"; it usually takes {usual[-1]} pixels, size= of notebook 01" if usual else ""
+            message = f"arch={arch!r} does not take images of shape {shape}{mode}: {error}{advice}"
+            raise ValueError(message) from error
         check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
         said += [f"{text}{mode}" for text in made if text not in said]
         if CHANGED in "".join(made) and ((logits >= 0) & (logits <= 1)).all():

@@ -162,7 +162,7 @@ class Classifier(nn.Module):
             return self.backbone(x), []
         with LastActivation() as last:
             output = self.backbone(x)
-        logits, chosen = one_tensor(output)
+        logits, chosen = one_tensor(output, (len(x), classes))
         said = [chosen] if chosen else []
         if not isinstance(logits, Tensor):
             return logits, said
@@ -172,23 +172,34 @@ class Classifier(nn.Module):
             unlike = last.name not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
             followed = f", and {ours} is taken of them instead" if unlike else ""
             said.append(f"what its last {last.name} takes are the logits{followed}")
-        elif last.after is not None and last.after.shape == logits.shape:
+        elif last.after is not None and last.after.shape == logits.shape and last.before is not logits:
             said.append(f"what its {last.name} gives is {CHANGED}")
-        if classes == 2 and logits.shape in ((len(x),), (len(x), 1)):
+        if classes == 2 and logits.shape in ((len(x),), (len(x), 1)) and logits.is_floating_point():
             logits = logits.reshape(-1, 1) * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")
         return logits, said
 
 
-def one_tensor(output: Any) -> tuple[Any, str]:
-    """The logits among what a network gives: those of that name, else the first; and which, in words."""
+def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, str]:
+    """The logits among what a network gives, and which they are, in words.
+
+    Those of a usual name, else the only ones of that shape (N, classes), else the first. Of several of this
+    shape none is taken: the outputs are given back as they are.
+    """
+    if not isinstance(output, Mapping) and hasattr(output, "logits"):
+        return output.logits, ""
+    if not isinstance(output, Mapping | tuple | list) or not output:
+        return output, ""
+    entries = dict(output if isinstance(output, Mapping) else enumerate(output))
+    named = [name for name in KNOWN["names"]["logits"] if name in entries]
+    fitting = [name for name, value in entries.items() if getattr(value, "shape", None) == shape]
+    if len(fitting) > 1 and not named:
+        return output, ""
+    name = [*named, *fitting, *entries][0]
     if isinstance(output, Mapping):
-        name = "logits" if "logits" in output else next(iter(output), "")
         others = ", ".join(str(key) for key in output if key != name)
-        return output.get(name), others and f"of its outputs {name!r} is taken, not {others}"
-    if isinstance(output, tuple | list) and output:
-        return output[0], f"of its {len(output)} outputs the first is taken" if len(output) > 1 else ""
-    return getattr(output, "logits", output), ""
+        return output[name], others and f"of its outputs {name!r} is taken, not {others}"
+    return output[name], f"of its {len(output)} outputs number {name + 1} is taken" if len(output) > 1 else ""
 
 
 def activate(logits: Tensor, task: str) -> Tensor:

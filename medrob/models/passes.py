@@ -38,7 +38,9 @@ def check_logits(given: object, name: str, images: int, classes: int | None = No
     """Refuse what a network gives for images unless it is finite logits (images, classes)."""
     problem, advice = "", f"give logits ({images}, {classes or 'classes'}) as one tensor, one for each class"
     numbers = given.float() if isinstance(given, Tensor) else torch.empty(0)
-    if not isinstance(given, Tensor) or given.ndim != 2 or len(given) != images:
+    if isinstance(given, Tensor) and not given.is_floating_point():
+        problem = f"class numbers, as of an argmax, or others that are whole: {_described(given)}"
+    elif not isinstance(given, Tensor) or given.ndim != 2 or len(given) != images:
         problem = f"{_described(given)} for {images} images"
     elif given.shape[1] == 1:
         problem, advice = "one logit", "give two, one a class, as medrob.models.wrap makes of it"
@@ -137,6 +139,9 @@ def channel_axis(module: nn.Module, output: Tensor) -> int:
 
 def _described(output: object) -> str:
     """The shape of a tensor, and its type if it is none of floating point; else what it is."""
+    if isinstance(output, Mapping | tuple | list):
+        parts = output.items() if isinstance(output, Mapping) else enumerate(output, 1)
+        return f"{type(output).__name__} of {', '.join(f'{key}: {_described(part)}' for key, part in parts)}"
     if not isinstance(output, Tensor):
         return type(output).__name__
     return f"{tuple(output.shape)}" + ("" if output.is_floating_point() else f" of {output.dtype}")

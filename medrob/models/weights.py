@@ -2,6 +2,7 @@
 
 import argparse
 import contextlib
+import datetime
 import difflib
 import itertools
 import json
@@ -24,10 +25,13 @@ from medrob.files import checksum, exists, home
 from medrob.models.network import KNOWN
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
-# What training scripts keep beside the arrays, and what only makes a number, a path or a table of settings.
+# What training scripts keep beside the arrays, and what only makes numbers, times, paths or settings.
 SCALAR: Any = np.float64(0).__reduce__()[0]  # NumPy 1 had it elsewhere
-HARMLESS: list[Any] = [argparse.Namespace, Counter, np.dtype, np.dtypes.Float64DType, type(Path())]
-HARMLESS += [SCALAR, (SCALAR, "numpy.core.multiarray.scalar")]
+ARRAY: Any = np.empty(0).__reduce__()[0]
+HARMLESS: list[Any] = [argparse.Namespace, Counter, type(Path()), np.dtype, np.ndarray, SCALAR, ARRAY]
+HARMLESS += [(SCALAR, "numpy.core.multiarray.scalar"), (ARRAY, "numpy.core.multiarray._reconstruct")]
+HARMLESS += {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"}
+HARMLESS += [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
 NEEDLESS = KNOWN["names"]["needless"]
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
 
@@ -85,7 +89,9 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     if kind := _program(file):
         raise ValueError(f"weights={weights!r} are {kind}, whose layers cannot be looked into; {SAVE}")
     try:
-        if file.suffix == ".safetensors":
+        with file.open("rb") as opened:  # of safetensors: the length of a description in JSON, and this
+            json_follows = opened.read(9)[8:] == b"{"
+        if file.suffix == ".safetensors" or json_follows:
             arrays = load_file(file)
         else:
             if zipfile.is_zipfile(file):  # PyTorch does not compare the checksums
@@ -93,7 +99,10 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
                     if altered := archive.testzip():
                         raise ValueError(f"the checksum of {altered} differs")
             with torch.serialization.safe_globals(HARMLESS):
-                arrays = dict(_flat(torch.load(file, map_location="cpu", weights_only=True)))
+                content = torch.load(file, map_location="cpu", weights_only=True)
+            if isinstance(content, Mapping) and content.keys() == {"state", "param_groups"}:
+                raise ValueError("it holds an optimiser's state and no weights")
+            arrays = dict(_flat(content))
             if not arrays:
                 raise ValueError("no arrays by name")
         for name, a in arrays.items():
@@ -130,7 +139,8 @@ def _flat(content: Any, start: str = "") -> Iterator[tuple[str, Tensor]]:
 def _objects(file: Path) -> list[str]:
     """The classes of objects that a pickle would make, as far as they can be told without opening it."""
     try:
-        return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))[:4]
+        with torch.serialization.safe_globals(HARMLESS):
+            return sorted(torch.serialization.get_unsafe_globals_in_checkpoint(file))[:4]
     except Exception:  # an old or a damaged file
         return []
 
