@@ -330,7 +330,7 @@ def test_of_two_networks_in_a_file_one_is_chosen(tmp_path, prefixes):
 def test_a_head_of_one_logit_is_that_of_two_classes(tmp_path):
     theirs = torchvision.models.resnet18(num_classes=1).eval()
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    options = TAKEN | dict(weights=str(tmp_path / "w.pth"))
+    options = TAKEN | dict(task="binary", weights=str(tmp_path / "w.pth"))
     model, images = build("resnet18", **options).eval(), pictures(2, 3, 64, 64)
     with torch.inference_mode():
         z = theirs((images / 255 - 0.5) / 0.5)

@@ -109,7 +109,7 @@ def build(
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
-        binary = not model.own and num_classes == 2 and task == "multiclass"
+        binary = not model.own and num_classes == 2 and task != "multilabel"
         origin, model.new = adopt(backbone, found, name, binary=binary)
     model.origin = "; ".join(filter(None, [origin, *said, model.origin]))
     return model
