@@ -16,8 +16,9 @@ THREADS = OPTIONS.threads or max(1, (workflow.cores or 1) // (len(STUDY.runs) * 
 NETWORK = {"mem_mb": 4000, "gpu": OPTIONS.gpu}
 LOCK = filelock.FileLock(RUNS / ".study.lock")  # of one study at a time; the system frees it however it ends
 NOW = RUNS / ".study.now"  # newer than every stamp
+UNTRUE = set()  # stamps of what is missing or was altered
 if workflow.is_main_process:
-    execute.look(plan.jobs(STUDY), LOCK, NOW)
+    UNTRUE.update(execute.look(plan.jobs(STUDY), LOCK, NOW))
 EXECUTE = "python -m medrob execute {input.notebook:q} {wildcards.run} {params.key} {params.given:q}"
 
 
@@ -30,7 +31,7 @@ def after(stage, *read):
     """Stamps of files that a stage reads. If it stands, their time does not count; if not, it runs after `NOW`."""
     # Snakemake's trigger for parameters takes those of a failed job for the last ones, and does not look
     # behind a job that runs anyway.
-    stands = lambda run: plan.stands(STUDY, stage, run, OPTIONS.notebooks)
+    stands = lambda run: plan.stands(STUDY, stage, run, OPTIONS.notebooks, UNTRUE)
     found = lambda run: stamps(stage, *read, run=run) if read else []
     return lambda wildcards: ancient(found(wildcards.run)) if stands(wildcards.run) else [*found(wildcards.run), NOW]
 

@@ -113,26 +113,30 @@ def made_otherwise(run: Run, stage: str, parameters: Mapping[str, Any]) -> list[
     return [f"{name} {made[name]!r}, now {value!r}" for name, value in now.items() if made[name] != value]
 
 
-def look(jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.BaseFileLock, now: Path) -> None:
-    """Say what does not stand of a study, and remove its stamps, so that Snakemake makes the files again.
+def look(
+    jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.BaseFileLock, now: Path
+) -> set[Path]:
+    """Say what does not stand of a study; its stamps, whose files Snakemake is to make again.
 
-    While another study is running in the folder, nothing is touched. `now` is written: newer than all stamps.
+    They are not removed: a stamp is true again when its file is. While another study is running in the
+    folder, nothing is looked at. `now` is written: newer than all stamps.
     """
+    untrue = set[Path]()
     try:
         now.parent.mkdir(parents=True, exist_ok=True)
         lock.acquire(timeout=0)
     except filelock.Timeout:
-        return
+        return untrue
     now.write_text(str(time.time_ns()))
     for name, stage, parameters in jobs:
         run = Run(name)
         stamps, wrong = untrue_stamps(run, stage)
-        for stamp in stamps:
-            stamp.unlink(missing_ok=True)
+        untrue.update(stamps)
         if differences := made_otherwise(run, stage, parameters):
             wrong.append(f"made with {', '.join(differences)}")
         print(*(f"{name}, {stage}: {text}\n" for text in wrong), sep="", end="", file=sys.stderr)
     lock.release()
+    return untrue
 
 
 def claim(lock: filelock.BaseFileLock) -> None:

@@ -135,6 +135,11 @@ def test_a_deleted_or_altered_table_is_made_again_and_what_follows(finished):
     finished.file("a", "trust.parquet").unlink()
     assert "a, 03_test: data/runs/a/scores.parquet was changed after it was made" in finished.run("-n")[1]
     assert finished.planned() == stages("03", "04", "05")
+    network = finished.file("a", "model.json")
+    before = network.read_bytes()
+    for text, again in ((before + b"x", ("02", "03", "04", "05")), (before, ("03", "04", "05"))):
+        network.write_bytes(text)  # what is put back is true again
+        assert finished.planned() == stages(*again)
     ended, text = finished.run()
     assert ended, text
     for file, table in finished.tables("a").items():
