@@ -218,7 +218,7 @@ def test_a_mistake_in_the_default_of_many_runs_is_told_once(mistakes):
         "{02_train: {arch: densenet121}}",
         "{02_train: {stem: auto, width: 0}}",
         "{02_train: {warmup: 9.0, epochs: 20}}",
-        "{04_heatmaps: {layers: [layer4.1], images: [3]}}",
+        "{04_heatmaps: {layers: [layer3.1], images: [3]}}",
     ],
 )
 def test_what_goes_together_is_taken(load, stages):
