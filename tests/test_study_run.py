@@ -81,7 +81,7 @@ def test_the_tables_are_whole(study, monkeypatch):
     assert len(made.table("corruptions")) == 45 * 26
     assert len(made.table("predictions")) == 45 * 26
     drift = made.table("drift")
-    assert len(drift) == 9 * 25 * 2 * 8
+    assert len(drift) == 9 * 25 * 2 * 6
     assert not drift.duplicated(["image", "corruption", "severity", "method", "layer"]).any()
     scores = made.table("scores")
     assert set(scores["class"]) == {"all", "normal", "nodule", "consolidation"}
