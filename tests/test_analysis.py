@@ -98,7 +98,7 @@ def test_association_of_a_small_table_by_hand():
 def test_numbers_of_images_and_order_of_rows_do_not_matter():
     first = found(*small_tables())
     moved = found(*(t.sample(frac=1, random_state=1) for t in small_tables(images=(3, 40, 41, 700))))
-    np.testing.assert_allclose(first["value"], moved["value"])
+    np.testing.assert_allclose(first[["value", "p"]], moved[["value", "p"]])
 
 
 def test_conditions_without_a_usable_map_are_left_out_for_that_method():
@@ -191,6 +191,17 @@ def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
     at = tables[1][tables[1]["severity"] == 5]
     assert roc_auc_score(~at["preserved"], at["rmse"]) > 0.7
     assert row["low"] < 0.5 < row["high"]
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_drift_beside_low_confidence(sign):
+    predictions, drift, distances = world(none, images=60)
+    drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
+    evidence = Evidence(predictions, drift, distances, resamples=200)
+    beside = analysis.beside(evidence).set_index(["event", "signal"])
+    ends = sign * beside.loc[("flipped", "low confidence"), ["ahead_low", "ahead_high"]].astype(float)
+    own = sign * (beside.loc[("flipped", "drift"), ["low", "high"]].astype(float) - 0.5)
+    assert (ends > 0).all() and (own > 0).all()
 
 
 def test_multi_label_predictions_have_no_wrong():

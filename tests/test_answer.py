@@ -52,14 +52,30 @@ def test_the_answer_in_a_world_of_which_it_is_known(kind):
 
 
 def test_what_the_class_alone_decides_is_no_answer():
-    """A corruption drives the predictions into class 0, and maps of class 1 move more: nothing else."""
-    run = evidence(world(through_class, pull=1.0, seed=2))
-    tests = analysis.tests(run)
-    assert set(analysis.answers(tests)["verdict"]) == {"undecided"}
-    row = kinds(tests).loc["per image"]
-    assert row["low"] < 0 < row["high"] and row["p"] > 0.05
-    assert row["across_classes"] > 0.1  # the figure that would have fooled
-    assert not (analysis.added(run)["low"] > 0).any()
+    """A corruption drives the predictions into class 0, and maps of class 1 move more: nothing else.
+
+    A test of 5 % finds something in more than 3 of 12 tables in 2 of a thousand worlds like these.
+    """
+    found, across = [], []
+    for seed in range(12):
+        run = evidence(world(through_class, pull=1.0, seed=seed))
+        tests = analysis.tests(run)
+        row = kinds(tests).loc["per image"]
+        says = (analysis.answers(tests)["verdict"] != "undecided").tolist()
+        away = row["low"] > 0 or row["high"] < 0
+        found.append([*says, away, row["p"] <= 0.05, *(analysis.added(run)["low"] > 0)])
+        across.append(row["across_classes"])
+    assert (np.sum(found, axis=0) <= 3).all(), np.sum(found, axis=0)
+    assert min(across) > 0.1  # the figure that would have fooled
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_link_beyond_the_class_is_still_found(seed):
+    def both(rng, c, s, harm, first):
+        return 0.1 * harm + through_class(rng, c, s, harm, first)
+
+    row = kinds(analysis.tests(evidence(world(both, pull=0.5, seed=seed)))).loc["per image"]
+    assert row["low"] > 0 and row["p"] < 0.05
 
 
 def test_a_degenerate_map_is_the_largest_drift_and_no_missing_value():

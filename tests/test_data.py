@@ -1,4 +1,5 @@
 import hashlib
+import io
 import pickle
 import zipfile
 from pathlib import Path
@@ -14,6 +15,8 @@ from medrob import config, data
 from medrob.data import ImageDataset, decode, load, phantom
 from medrob.data.dataset import parts, subset
 from medrob.stage import Stage
+
+PNEUMONIA = Path(__file__).parents[2] / "shared" / "data" / "pneumoniamnist.npz"
 
 
 def arrays(count=12, classes=3, side=10, colours=None):
@@ -158,6 +161,14 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
         load(str(tmp_path / "bad.npz"))
 
 
+@pytest.mark.skipif(not PNEUMONIA.exists(), reason=f"{PNEUMONIA} is not there")
+def test_real_pneumonia():
+    for split, count in {"train": 4708, "val": 524, "test": 624}.items():
+        ds = load(str(PNEUMONIA), split)
+        assert ds.images.shape == (count, 28, 28, 1) and sum(ds.counts.values()) == count
+        assert (ds.task, ds.class_names, ds.name) == ("binary", ("normal", "pneumonia"), "pneumoniamnist")
+
+
 # Bad files
 
 
@@ -232,7 +243,10 @@ def test_files_that_are_not_npz_or_cut_off(tmp_path, npz, members, message):
     with pytest.raises(ValueError, match=message):
         load(str(file))
     whole = Path(npz(test_images=arrays(side=28)["test_images"])).read_bytes()
-    for content in (b"a,b\n1,2\n", *(whole[:keep] for keep in (0, 1, 4, 100, len(whole) // 2, -1))):
+    array = io.BytesIO()
+    np.save(array, np.zeros(3))
+    cut = (whole[:keep] for keep in (0, 1, 4, 100, len(whole) // 2, -1))
+    for content in (b"a,b\n1,2\n", array.getvalue(), *cut):
         file.write_bytes(content)
         with pytest.raises(ValueError, match=r"other.npz: .*(damaged or truncated|is refused)"):
             load(str(file))

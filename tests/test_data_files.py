@@ -296,8 +296,9 @@ def saved(frame, top):
     yield frame.assign(path=[path[7:-4] for path in frame["path"]]).to_csv(index=False)  # "12"
 
 
-def test_tables_as_other_programs_save_them(frame, tmp_path):
+def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
     whole = load(table(tmp_path, frame)).fingerprint
+    monkeypatch.chdir(tmp_path / "images")
     for number, text in enumerate(saved(frame, tmp_path)):
         (tmp_path / "a.CSV").write_text(text, "utf-8")
         assert load(str(tmp_path / "a.CSV")).fingerprint == whole, number
@@ -339,6 +340,7 @@ def test_tables_that_are_none(tmp_path, content, match):
     ("changes", "match"),
     [
         (dict(label=[1.0, np.nan] * 30), r"column 'label' is empty in 30 of 60 rows, first in row 2"),
+        (dict(label=["NA", "a"] * 30), r"column 'label' is empty in 30 of 60 rows, first in row 1"),
         (dict(label=[1.5, 2.0] * 30), r"'label' is no whole number in 30 of 60 rows, first in row 1: 1.5"),
         (dict(path="../secret.png"), r"'path' leads out of .* in 60 of 60 rows, .*'../secret.png'"),
         (
@@ -379,11 +381,16 @@ def test_bad_tables(frame, tmp_path, changes, match):
     refuse(table(tmp_path, changed), match)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_a_label_of_few_is_in_every_split(frame, tmp_path, seed):
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_or_label_of_few_is_in_every_split(frame, tmp_path, seed):
+    rare = pd.Series(np.isin(np.arange(60) // 3, [4, 9, 15]))
+    file = table(tmp_path, frame.assign(label=frame["label"].where(~rare, "rare")))
+    found = splits(file, seed=seed)
+    assert all(min(d.counts.values()) >= 1 for d in found), [d.counts for d in found]
+    assert found[0].counts["rare"] == 3
     hernia = np.isin(np.arange(60), [3, 20, 41, 58]).astype(int)
-    file = table(tmp_path, frame[["path"]].assign(mass=[0, 1] * 30, hernia=hernia))
-    assert all(d.counts["hernia"] >= 1 for d in splits(file, seed=seed))
+    many = table(tmp_path, frame[["path"]].assign(mass=[0, 1] * 30, hernia=hernia), "many.csv")
+    assert all(d.counts["hernia"] >= 1 for d in splits(many, seed=seed))
 
 
 @pytest.mark.parametrize(
@@ -461,6 +468,15 @@ def test_masks_beside_images_are_masks(folder, name):
 
 
 # All files of a set, and the cache
+
+
+def test_sixteen_bits_are_scaled_alike_in_a_set(folder):
+    top = folder("train", "val", "test", count=2, dtype=np.uint16)
+    for file in top.rglob("*.png"):
+        put(file, cv2.imread(str(file), cv2.IMREAD_UNCHANGED) >> 4)  # 12 bits, as many detectors have
+    test = load(str(top))
+    stored = cv2.imread(str(top / "test" / "ill" / "0.png"), cv2.IMREAD_UNCHANGED)
+    assert (test.images[0, ..., 0] == np.rint(stored / 4095 * 255)).all()
 
 
 WHITE = [(281, "H", 1, 4095, True)]  # TIFF's MaxSampleValue

@@ -14,7 +14,8 @@ LAYERS = ["layer1.0", "layer3.1"]
 ASK = dict(methods=METHODS, layers=LAYERS)
 CONDITIONS = [("clean", 0), ("contrast", 5), ("gaussian_noise", 1), ("gaussian_noise", 5)]
 COLUMNS = ["image", "label", "corruption", "severity", "method", "layer", "size"]
-COLUMNS += ["target", *(LOGITS := ["logit_clean", "logit"]), "preserved", "degenerate"]
+COLUMNS += ["target", "logit_clean", "preserved", "logit", "degenerate"]
+LOGITS = ["logit_clean", "logit"]
 PLACES = [*LOCALISATION, "amount", *(f"{test}_clean" for test in LOCALISATION), "amount_clean", "area"]
 KEY = ["image", "corruption", "severity", "method", "layer"]
 
@@ -50,7 +51,7 @@ def predictions(model, dataset):
 
 
 def test_a_row_for_each_image_condition_method_and_layer(moved, dataset):
-    assert set(moved.columns) == {*COLUMNS, *USUAL, *PLACES}
+    assert list(moved.columns) == [*COLUMNS, *USUAL, *PLACES]
     assert len(moved) == 12 * 3 * 2 * 2 and not moved.duplicated(KEY).any()
     expected = pd.MultiIndex.from_product([range(12), CONDITIONS[1:], METHODS, LAYERS])
     rows = {(r.image, (r.corruption, r.severity), r.method, r.layer) for r in moved.itertuples()}
@@ -195,7 +196,7 @@ def test_maps_of_the_input_have_no_layer_to_be_chosen(model, dataset):
 def test_any_similarity_can_be_asked_for_at_all_layers(model, dataset):
     gradcam = Explainer(model, ["gradcam"], "all")
     rows = measure(gradcam, dataset[:2], [("contrast", 3)], images=[1], similarities=list(SIMILARITIES))
-    assert set(rows.columns) == {*COLUMNS, *SIMILARITIES, *PLACES}
+    assert list(rows.columns) == [*COLUMNS, *SIMILARITIES, *PLACES]
     assert rows["layer"].tolist() == [*models.cam_layers(model)]
 
 

@@ -272,8 +272,8 @@ def test_damaged_description(tmp_path, text):
 
 
 def test_no_network_there(tmp_path):
-    models.save(small(), tmp_path)
     for name in ("model.safetensors", "model.json"):
+        models.save(small(), tmp_path)
         (tmp_path / name).unlink()
         with pytest.raises(FileNotFoundError, match=rf"{name} is missing: the notebook 02_train .* writes"):
             models.load(tmp_path)

@@ -324,13 +324,17 @@ def test_the_layer_before_a_relu_in_place_by_hand():
         (
             dict(layers=["relu", "fc"]),
             ValueError,
-            r"layer 'fc' gives \(2, 3\)",
+            r"layer 'fc' gives \(2, 3\); a CAM needs maps",
         ),
-        (dict(layers=["avgpool"]), ValueError, r"layers=\['avgpool'\] leave no map"),
+        (
+            dict(layers=["avgpool"]),
+            ValueError,
+            r"layers=\['avgpool'\] leave no map: they give one value for the",
+        ),
         (
             dict(layers=["input"]),
             ValueError,
-            r"layers=\['input'\] are no layers of the network",
+            r"layers=\['input'\] are no layers of the network; name one for the CAMs",
         ),
         (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
