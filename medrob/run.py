@@ -7,6 +7,7 @@ from, so that `Run.problems` can tell what does not belong together.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
@@ -42,7 +43,10 @@ READS: dict[str, tuple[str, ...]] = {
     "05_analysis": ("corruptions.parquet", *STAGES["03_test"], *STAGES["04_heatmaps"]),
 }
 # What a stage needs while it runs, and nobody after it.
-TEMPORARY = {"02_train": "checkpoint.pt", "03_test": "shares/predictions", "04_heatmaps": "shares/drift"}
+TEMPORARY = {
+    "01_augment": ".corrupted", "02_train": "checkpoint.pt",
+    "03_test": "shares/predictions", "04_heatmaps": "shares/drift",
+}  # fmt: skip
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 100  # characters of a run's name: every file system takes the file names built from it
@@ -174,23 +178,29 @@ class Run:
         """Record that a stage is finished, with the checksums of its files, and remove what was temporary."""
         files = {f: checksum(self.path(f)) for f in STAGES[stage] if self.path(f).exists()}
         whole = json.loads(json.dumps({**entry, "files": files}))  # as it will be read: lists for tuples
-        if whole["parameters"].get("export"):
-            whole["exports"] = {f"corrupted/{f.name}": checksum(f) for f in self.path("corrupted").iterdir()}
         whole["checksum"] = entry_checksum(whole)
+        before = self.record["stages"].get(stage, {})
         stages = self.record["stages"] | {stage: whole}
         record = {"run": self.name, "stages": {name: stages[name] for name in STAGES if name in stages}}
         with atomic(self.path("run.json")) as file:
             file.write_text(json.dumps(record, indent=1) + "\n")
-        parts = [part for folder in (self.folder, self.figures) for part in folder.glob(".*.part")]
-        for left in (
-            *parts,
-            *self.path("notebooks").glob(f"{stage}.*.ipynb"),
-        ):  # by what was killed or failed
-            left.unlink()
+        images = self.path("corrupted")
+        for part in (*self.folder.glob(".*.part"), *self.figures.glob(".*.part"), *images.rglob(".*.part")):
+            part.unlink()  # of what was killed
+        old = {self.path(file) for file in before.get("exports", {}) if file not in whole.get("exports", {})}
+        for path in [*sorted(images.rglob("*"), reverse=True), images] if old else ():
+            with contextlib.suppress(OSError):  # folders that hold something else
+                path.unlink() if path in old else path.rmdir()
+        self.forget_attempts(stage)
         if stage in TEMPORARY:
             path = self.path(TEMPORARY[stage])
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return whole
+
+    def forget_attempts(self, stage: str) -> None:
+        """Remove the executed notebooks of attempts at a stage that failed or were cut off."""
+        for left in self.path("notebooks").glob(f"{stage}.*.ipynb"):
+            left.unlink(missing_ok=True)
 
 
 def entry_checksum(entry: Mapping[str, Any]) -> str:

@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import re
+import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -22,9 +23,9 @@ import filelock
 from medrob import config, plan
 from medrob import data as datasets
 from medrob.figures import TEXTWIDTH, use_style
-from medrob.files import atomic
+from medrob.files import atomic, checksum
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
-from medrob.run import Run
+from medrob.run import TEMPORARY, Run
 from medrob.thesis import Bundle, context
 
 if TYPE_CHECKING:
@@ -87,6 +88,10 @@ class Stage:
         self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
         self._began = time.perf_counter()
         self._lock = self._claim()
+        self.exports = self.results.path(TEMPORARY["01_augment"])  # for images, which `keep` puts in place
+        self._exported: dict[str, str] = {}
+        if name == "01_augment":
+            shutil.rmtree(self.exports, ignore_errors=True)
         self._bundle = Bundle(self.results.figures, name)
         use_style(self._values.get("textwidth", TEXTWIDTH))
 
@@ -254,6 +259,12 @@ class Stage:
                 from medrob.models import save
 
                 save(model, self.results.folder)
+            if self.name == "01_augment":
+                for file in sorted(self.exports.rglob("*.npz")):
+                    place = f"corrupted/{file.relative_to(self.exports).as_posix()}"
+                    self._exported[place] = checksum(file)
+                    file.replace(files.enter_context(atomic(self.results.path(place))))
+                entry["exports"] = self._exported
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
         return {name: value for name, value in whole.items() if name not in ("thesis", "exports")}

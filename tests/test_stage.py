@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from small_training import build, same
 
-from medrob import config, data, plan
+from medrob import config, corruptions, data, plan
+from medrob.files import checksum
 from medrob.run import STAGES, Run
 from medrob.stage import begin
 
@@ -90,6 +91,32 @@ def test_tables_are_written_all_or_none(augmented, home):
     with pytest.raises(Exception, match="Could not convert"):
         stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}), other=pd.DataFrame({"a": [1, "x"]}))
     assert state(home) == before
+
+
+def test_exports_stand_until_the_stage_ends_and_only_those_of_it_are_recorded(augmented):
+    folder, frame = augmented.path("corrupted"), pd.DataFrame({"rmse": [1.0]})
+
+    def end(*names, frame=frame, seed=0):
+        stage = begin("01_augment", TINY | {"export": bool(names)})
+        (test,) = stage.load("test")
+        corruptions.export(test.images, test.labels, stage.exports, names, seed=seed)
+        stage.keep(corruptions=frame)
+        stage.keep(corruptions=frame)  # the same cell once more
+        return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.npz")}
+
+    first = end("contrast", "pneumoniamnist/shot_noise")
+    recorded = augmented.record["stages"]["01_augment"]["exports"]
+    assert set(first) == {"contrast.npz", "pneumoniamnist/shot_noise.npz"}
+    assert recorded == {f"corrupted/{name}": checksum(folder / name) for name in first}
+    with pytest.raises(Exception, match="Could not convert"):
+        end("fog", "pneumoniamnist/shot_noise", seed=1, frame=pd.DataFrame({"rmse": [2.0, "x"]}))
+    assert {name: (folder / name).read_bytes() for name in first} == first
+    assert augmented.record["stages"]["01_augment"]["exports"] == recorded
+    (folder / "mine.npz").touch()
+    assert set(end("fog")) == {"fog.npz", "mine.npz"}  # nothing that somebody else put there is removed
+    assert list(augmented.record["stages"]["01_augment"]["exports"]) == ["corrupted/fog.npz"]
+    (folder / "mine.npz").unlink()
+    assert end() == {} and not folder.exists() and not augmented.path(".corrupted").exists()
 
 
 def test_a_name_that_is_mistyped_in_the_cell_itself_is_noticed():
