@@ -11,9 +11,10 @@ from scipy.stats import rankdata
 
 from medrob.analysis.evidence import doubts
 from medrob.analysis.layout import CONDITION, ends, estimate
+from medrob.analysis.statistics import detect
 from medrob.check import require
 from medrob.corruptions import CLEAN
-from medrob.evaluation import FEWEST, class_names, drawn, fewest, units
+from medrob.evaluation import FEWEST, auc, class_names, drawn, fewest, units
 
 MAP_SIGNAL = "unsteady map"
 ENSEMBLE = "ensemble of seeds"
@@ -57,11 +58,11 @@ def alarms(
         _, image = np.unique(part["image"], return_inverse=True)
         wrong = part["wrong"].to_numpy()
         few = fewest(wrong, units(part.drop_duplicates("image"))[image]) < FEWEST
-        w = drawn(part.drop_duplicates("image"), 0 if few else resamples)[:, image]
+        weights = drawn(part.drop_duplicates("image"), 0 if few else resamples)
+        w = weights[:, image]
         found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
         if pictures == "all":
-            _, condition = np.unique(part["corruption"], return_inverse=True)
-            rows += _within(part, names, wrong, w, condition)
+            rows += _within(part, names, wrong, weights.T)
         for name, values in found.items():
             for metric, samples in values.items():
                 ahead = found[MAP_SIGNAL][metric] - samples
@@ -72,19 +73,19 @@ def alarms(
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
 
 
-def _within(
-    part: pd.DataFrame, names: Sequence[str], wrong: np.ndarray, w: np.ndarray, condition: np.ndarray
-) -> list[tuple]:
-    """Rows of the AUROC over pairs of the same condition: what tells the conditions apart does not count."""
-    pairs, sums = np.zeros(len(w)), dict.fromkeys(names, 0.0)
-    for at in (condition == k for k in np.unique(condition)):
-        count = (w[:, at] @ wrong[at]) * (w[:, at] @ ~wrong[at])
-        pairs += count
-        for name in names:
-            auroc = curves(part[name].to_numpy(float)[at], wrong[at], w[:, at])["auroc"]
-            sums[name] += np.nan_to_num(auroc) * count
-    with np.errstate(invalid="ignore"):
-        found = {name: total / pairs for name, total in sums.items()}
+def _within(part: pd.DataFrame, names: Sequence[str], wrong: np.ndarray, weights: np.ndarray) -> list[tuple]:
+    """Rows of the AUROC over pairs of the same condition: what tells the conditions apart does not count.
+
+    part: sorted by image and condition, each image under all of them. weights: (images, B).
+    """
+    images = len(weights)
+
+    def wide(values: np.ndarray) -> np.ndarray:
+        return values.reshape(images, -1).T
+
+    signals = {name: wide(part[name].to_numpy(float)) for name in names}
+    one = np.zeros(images, int)
+    found = {name: detect(signal, wide(wrong), weights, one)[0] for name, signal in signals.items()}
     counts = int(wrong.sum()), len(wrong)
     return [
         (SAME, name, "auroc", *estimate(values), *estimate(found[MAP_SIGNAL] - values), *counts)
@@ -124,8 +125,9 @@ def curves(signal: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> dict[s
     order = np.argsort(signal, kind="stable")
     tied = rankdata(signal[order], method="dense") - 1
     wrong, weights = wrong[order].astype(float), weights[:, order]
-    found: dict[str, list[float]] = {"auroc": [], "aurc": [], "excess aurc": [], "augrc": []}
-    for w in weights:
+    aurocs = auc(signal[order], wrong > 0, weights)
+    found: dict[str, list[float]] = {"aurc": [], "excess aurc": [], "augrc": []}
+    for w, auroc in zip(weights, aurocs, strict=True):
         counts = np.bincount(tied, w)
         errors = np.bincount(tied, w * wrong)
         rate = np.divide(errors, counts, out=np.zeros_like(errors), where=counts > 0)
@@ -134,10 +136,7 @@ def curves(signal: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> dict[s
         aurc = float((np.cumsum(np.repeat(rate, counts.astype(int))) / kept).mean())
         best = float((np.maximum(kept - (n - lost), 0) / kept).mean())
         share = lost / n
-        pairs = lost * (n - lost)
-        right = np.cumsum(counts - errors) - (counts - errors) / 2  # right ones before each tie, half within
-        auroc = float(errors @ right / pairs) if pairs else np.nan
-        area = share**2 / 2 + ((1 - auroc) * share * (1 - share) if pairs else 0.0)
-        for name, value in zip(found, (auroc, aurc, aurc - best, area), strict=True):
+        area = share**2 / 2 + np.nan_to_num(1 - auroc) * share * (1 - share)
+        for name, value in zip(found, (aurc, aurc - best, area), strict=True):
             found[name].append(value)
-    return {name: np.array(values) for name, values in found.items()}
+    return {"auroc": aurocs} | {name: np.array(values) for name, values in found.items()}
