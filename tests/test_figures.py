@@ -386,10 +386,7 @@ def test_strata_without_a_flip_say_so():
     assert words_in(figures.strata_bars(lost, layer="layer4.1")) == ["every map of layer4.1 is degenerate"]
 
 
-def test_failures_and_summary_use_every_panel(scores, mean, tests_of, failure):
-    figure = figures.failures(failure, severity=5, event="flipped")
-    assert titles(figure) == ["(a) 12 of 60 flipped", "(b) on the same pictures: all"]
-    assert legend_texts(figure)[1:] == ["clean class", "low confidence", "image RMSE", "chance"]
+def test_the_summary_uses_every_panel(scores, mean, tests_of, failure):
     figure = summarised(scores, mean, tests_of, failure)
     panels = drawn(figure)
     assert len(panels) == 6
@@ -424,7 +421,6 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     assert [text.get_text()[:11] for text in figure.axes[3].texts] == ["not defined"]
     assert "image by image: not defined" in texts
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
-    assert "nothing to detect" in words_in(figures.failures(none, severity=5, event="flipped"))[0]
 
 
 def test_image_scatter_fits_the_line_of_least_squares(points):
@@ -541,8 +537,6 @@ def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests
     failed = [("gradcam", "layer4.0")]
     figure = summarised(scores, mean, tests_of, failure, failed)
     assert [ax.get_ylabel() for ax in figure.axes][1] == "RMSE of maps\nGrad-CAM†, layer4.0"
-    warned = figures.failures(failure, severity=5, event="flipped", failed=failed)
-    assert legend_texts(warned)[0] == "Grad-CAM†"
     marked = figures.drift_by_layer(mean[mean["severity"] == 5], note="", failed=failed)
     assert titles(marked) == ["Grad-CAM†", "LayerCAM"]
     assert figures.word("gradcam") == "Grad-CAM"  # nothing is remembered

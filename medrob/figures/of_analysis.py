@@ -9,16 +9,14 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Failed, Look, finish, lines, looks, sized, word
+from medrob.figures.draw import Drawing, Failed, Look, finish, looks, sized, word
 from medrob.figures.of_heatmaps import drift_by_layer
 
-__all__ = ["alarms", "drift_by_class", "drop_against_drift", "failures", "image_boxes"]
+__all__ = ["alarms", "drift_by_class", "drop_against_drift", "image_boxes"]
 __all__ += ["image_scatter", "signals", "strata_bars"]
 
 HATCHES = ("", "////", "....", "xxxx")  # of classes; of more than these, all are drawn as one
 FLIPS = {"preserved": Look("C0", "o"), "flipped": Look("C3", "X")}
-# Of signals that need no map.
-DASHES = {"clean class": "--", "low confidence": "-.", "image rmse": ":"}
 
 
 def drift_by_class(
@@ -189,35 +187,6 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
         lacking = lost if kind in set(strata["stratum"]) else f"no prediction is {kind}"
     below = f"severity ({layer}; {lacking})" if lacking else f"severity ({layer})"
     return finish(figure, below=below, beside=draw.DRIFT).noted(lacking=lacking and f" ({lacking})")
-
-
-def failures(failure: pd.DataFrame, *, severity: int, event: str, failed: Failed = ()) -> Drawing:
-    """How drift goes with an event, a line a method: AUROC by layer, and less that of the clean class.
-
-    All on the same pictures, which are all pictures. Dashed in (a): what needs no map.
-    failure: from `medrob.analysis.failure`.
-    """
-    rows = failure[(failure["severity"] == severity) & (failure["event"] == event)]
-    maps = rows[rows["signal"] == "drift"]
-    if not maps["auroc"].notna().any():
-        why = f"no usable map, or within a class no prediction or every one {event}"
-        return draw.nothing(f"severity {severity}: nothing to detect\n({why})")
-    maps = maps.assign(name=[word(method, failed) for method in maps["method"]])
-    layers = list(dict.fromkeys(maps["layer"]))
-    figure, [[first, second]] = sized(0.46, 1, 2)
-    for ax, columns in ((first, ("auroc", "low", "high")), (second, ("gain", "gain_low", "gain_high"))):
-        lines(ax, maps, "name", "layer", looks(maps["name"]), columns=columns, order=layers)
-        ax.set_xticks(range(len(layers)), draw.layer_labels(layers))
-        ax.set_xlabel(f"layer, shallow to deep (severity {severity})")
-    for name, dashes in DASHES.items():
-        for level in rows.loc[rows["signal"] == name, "auroc"]:
-            first.axhline(level, color="0.25", linestyle=dashes, linewidth=1, label=word(name))
-    draw.level(first, 0.5, label="chance")
-    draw.level(second)
-    top = maps.iloc[0]
-    first.set(ylabel=f"AUROC for: prediction {event}", title=f"{top['events']} of {top['cases']} {event}")
-    second.set(ylabel="gain over the clean class", title="on the same pictures: all")
-    return finish(figure, lettered=True)
 
 
 def signals(beside: pd.DataFrame) -> Drawing:

@@ -63,7 +63,6 @@ def main():
         "05_drift_by_class": (figures.drift_by_class, (by_class, scores), at),
         "05_drop_against_drift": (figures.drop_against_drift, (pairs, fits), dict(layers=LAYERS)),
         "05_images": (figures.image_scatter, (points, over_images), dict(classes=evidence.classes)),
-        "05_warnings": (figures.failures, (failure,), dict(severity=severity, event="wrong")),
         "05_signals": (figures.signals, (found["beside"],), {}),
         "05_strata": (figures.strata_bars, (strata,), dict(layer=layer)),
         "05_runs": (figures.runs_compared, (compared,), {}),
