@@ -253,9 +253,9 @@ Pair = namedtuple("Pair", ["logits", "aux"])
 @pytest.mark.parametrize(
     ("head", "came"),
     [
-        (lambda x: (x, x), "tuple"),
-        (lambda x: {"out": x}, "dict"),
-        (lambda x: Pair(x, None), "Pair"),
+        (lambda x: (x, x), r"tuple of 1: \(3, 3\), 2: \(3, 3\)"),
+        (lambda x: {"out": x}, r"dict of out: \(3, 3\)"),
+        (lambda x: Pair(x, None), r"Pair of 1: \(3, 3\), 2: NoneType"),
         (lambda x: x[:, 0], r"\(3,\)"),
         (lambda x: x[:2], r"\(2, 3\)"),
         (lambda x: x[..., None], r"\(3, 3, 1\)"),
@@ -293,7 +293,10 @@ class Gives(nn.Module):
 @pytest.mark.parametrize(
     ("function", "match"),
     [
-        (lambda x: (x, x), r"layer 'layer' gives tuple; a CAM needs maps \(N, K, h, w\)"),
+        (
+            lambda x: (x, x),
+            r"layer 'layer' gives tuple of 1: \(3, .*; a CAM needs maps \(N, K, h, w\): in one tensor",
+        ),
         (lambda x: x.mean((2, 3)), r"layer 'layer' gives \(3, 1\); a CAM needs maps"),
         (lambda x: x[..., None], r"layer 'layer' gives \(3, 1, 16, 16, 1\); a CAM needs maps"),
         (lambda x: x.long(), r"layer 'layer' gives \(3, 1, 16, 16\) of torch.int64; .* floating point"),

@@ -100,7 +100,7 @@ def map_output(layer: str, output: object, module: nn.Module) -> Tensor:
     try:
         if isinstance(output, Tensor) and output.is_floating_point():
             return to_maps(module, output)
-        reason = "they must be of floating point"
+        reason = "in one tensor of floating point"
     except ValueError as error:
         reason = str(error)
     raise ValueError(f"layer {layer!r} gives {_described(output)}; a CAM needs maps (N, K, h, w): {reason}")
