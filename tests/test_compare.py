@@ -1,16 +1,12 @@
-"""Runs beside each other: paired differences, repetitions, ranks of methods and their agreement."""
-
-from dataclasses import replace
+"""Runs beside each other: paired differences, and repetitions."""
 
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import friedmanchisquare, rankdata
 from worlds import STILL, strong, world
 
 from medrob import analysis
 from medrob.analysis import Evidence
-from medrob.analysis.runs import kendall_w
 
 CONDITIONS = [("clean", 0), ("fog", 1), ("fog", 2), ("snow", 1), ("snow", 2)]
 
@@ -110,58 +106,13 @@ def test_repetitions_are_runs_that_differ_in_the_seed_of_training_alone():
     assert analysis.repetitions(runs)["a"] == ["a"]
 
 
-# Ranks
-
-
-def methods(order, seed=0, **changed):
-    """Evidence of methods whose mean drift is their place in the order; changed: of more methods."""
-    runs = [run(move=0.1 * (1 + p), seed=seed + p, method=name) for p, name in enumerate(order)]
-    parts = [evidence.drift for evidence in runs]
-    for name, change in changed.items():
-        parts.append(parts[order.index(change.pop("of"))].assign(method=name, **change))
-    return replace(runs[0], drift=pd.concat(parts, ignore_index=True))
-
-
 @pytest.mark.parametrize(("images", "auc", "drift"), [(4, False, False), (8, False, True), (40, True, True)])
 def test_of_too_few_images_nothing_has_an_interval(images, auc, drift):
     evidence = Evidence(*world(strong, images=images, methods=("a", "b")), resamples=50)
     rows = compared_runs(one=evidence).assign(known=lambda t: t["low"].notna() & t["high"].notna())
     assert (rows["known"] == rows["measure"].map({"auc": auc, "drop": auc, "drift": drift})).all()
-    order = analysis.ranks({"one": evidence})
-    assert (order[["low", "high", "rank_low", "rank_high"]].notna() == drift).all(axis=None)
-    assert order["rank"].notna().all()
     assert (analysis.mean_drift(evidence.drift)["low"].notna() == drift).all()
     for ask in (analysis.failure, analysis.beside, analysis.added, analysis.per_image):
         table = ask(evidence)
         ends = table[[name for name in table if name.endswith(("low", "high"))]].astype(float)
         assert ends.notna().any(axis=None) == drift
-
-
-def test_ranks_follow_the_mean_drift():
-    ranked = analysis.ranks({"one": methods("abc"), "two": methods("bac", 9)})
-    assert ranked[ranked["run"] == "one"]["rank"].tolist() == [1, 2, 3]
-    assert ranked[ranked["run"] == "two"].set_index("method")["rank"].to_dict() == {"b": 1, "a": 2, "c": 3}
-    assert (ranked["rank_low"] <= ranked["rank"]).all() and (ranked["rank"] <= ranked["rank_high"]).all()
-    assert analysis.agreement(ranked)["w"] == pytest.approx(0.75)
-    three = analysis.ranks({n: methods("abcd", 9 * i) for i, n in enumerate(("x", "y", "z"))})
-    assert analysis.agreement(three)["p"] < 0.05
-
-
-def test_methods_that_repeat_or_fail_or_have_no_map_are_told_apart():
-    flat = dict(of="c", degenerate=True, rmse=np.nan)
-    evidence = methods("abc", twin=dict(of="a"), flat=dict(flat))
-    ranked = analysis.ranks({"one": evidence}, {"one": [("b", "deep")]})
-    rows = ranked.set_index("method")
-    assert rows.loc["twin", "same_as"] == "a" and rows.loc[["twin", "flat"], "rank"].isna().all()
-    assert rows["fails"].to_dict() == {"a": False, "b": True, "c": False, "twin": False, "flat": False}
-    assert analysis.ranks({"one": evidence.only("flat", "deep")})["rank"].isna().all()
-
-
-def test_kendalls_w_is_that_of_friedman():
-    x = np.random.default_rng(0).normal(size=(6, 5)) + np.arange(5)
-    chi = friedmanchisquare(*x.T).statistic
-    assert kendall_w(rankdata(x, axis=1)) == pytest.approx(chi / (6 * 4))
-    ties = np.round(x)
-    assert kendall_w(rankdata(ties, axis=1)) == pytest.approx(friedmanchisquare(*ties.T).statistic / 24)
-    assert kendall_w(np.array([[1, 2, 3], [1, 2, 3]])) == 1
-    assert kendall_w(np.array([[1, 2, 3], [3, 2, 1]])) == 0

@@ -38,9 +38,9 @@ def test_counts_names_and_lists():
     assert [phrases.count(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
     assert [phrases.listed(names) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert phrases.name("a_b*c [d] $e$ `f`") == r"a\_b\*c \[d\] \$e\$ \`f\`"
-    assert phrases.corruption("set_1/shot_noise") == "set 1/shot noise"
+    assert phrases.shown("set_1/shot_noise") == "shot noise"
     assert phrases.grouped([("x", "a"), ("y", "b"), ("x", "c")], " by ") == "x by a, c; y by b"
-    assert set(phrases.SENTENCES) - {"check", "link", "severity"} <= set(dir(words))
+    assert set(phrases.SENTENCES) - {"check", "link"} <= set(dir(words))
     assert phrases.text("One.", "", "Two.", ["a", "b"], "Three.") == "One.\nTwo.\n\n- a\n- b\n\nThree."
 
 
@@ -183,7 +183,7 @@ def test_the_declared_map_and_its_degenerate_maps():
     usable = moves(gradcam=[1.0] * 20).assign(severity=1)
     drift = pd.concat([moves(gradcam=[1.0] * 18 + [np.nan] * 2), usable])
     said = words.headline(drift, severity=5)
-    assert "gradcam at x, severity 5: the deepest layer with at least 7 positions" in said
+    assert "Grad-CAM at x, severity 5: the deepest layer with at least 7 positions" in said
     assert "2 of its 40 maps are degenerate, 2 of 20 at severity 5." in said
 
 

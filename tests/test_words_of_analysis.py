@@ -90,7 +90,7 @@ def test_drift_beside_other_signals():
     said = words.beside(signals)
     assert "Prediction flipped: drift has an AUROC of 0.80, " in said
     assert "better than low confidence, entropy, small margin (0.60) by +0.20 (+0.10 to +0.30);" in said
-    assert "not distinguishable from image rmse (0.30, below chance, 0.70 the other way round) by" in said
+    assert "not distinguishable from image RMSE (0.30, below chance, 0.70 the other way round) by" in said
     assert "worse than other (0.90) by -0.10 (-0.20 to -0.05)." in said
     none = words.beside(signals[:2].assign(auroc=np.nan, ahead=np.nan))
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
@@ -123,7 +123,7 @@ def gains(gain):
 def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
     tests, table = all_tests(added=gain), gains(gain)
     first, second = words.added(table, tests, **HEAD).split("\n")
-    assert first.startswith("- Where the map lies (gradcam at deep), added to all") and adds in first
+    assert first.startswith("- Where the map lies (Grad-CAM at deep), added to all") and adds in first
     assert ("AUROC for a wrong prediction is 0.875 with it" in first) == np.isfinite(gain[0])
     assert second.startswith("- All that the map gives") and "Holm" not in second
     said = words.answer(tests, auc_table(), moved(), table)
@@ -156,7 +156,7 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     )
     assert "the map has gone 40% of" in lines[1] and "; in 25% of the comparisons there is no" in lines[1]
     assert lines[2].startswith("- Does the map tell anything that the scores do not? Yes: where it lies adds")
-    assert "The tests declared beforehand, of gradcam at deep" in lines[4]
+    assert "The tests declared beforehand, of Grad-CAM at deep" in lines[4]
     assert lines[6].endswith("Yes: +0.70 (Holm p = .010). Without holding it fixed: -0.70.")
     assert "Not defined: there is too little to go by. Without" in lines[7] and len(lines) == 9
     raw = words.answer(all_tests(), auc_table()[:1], moved().drop(columns="normalised"), gains(CLEAR))
@@ -167,12 +167,12 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
 
 def test_degenerate_maps_counted_otherwise():
     for flat, verdict, expected in (
-        ([False, False], "yes", "0 of 2 maps of gradcam at deep are degenerate: all are compared."),
+        ([False, False], "yes", "0 of 2 maps of Grad-CAM at deep are degenerate: all are compared."),
         ([True, True], "yes", "are degenerate: nothing can be said."),
         (
             [True, False],
             "yes",
-            "1 of 2 maps of gradcam at deep are degenerate and count as the largest",
+            "1 of 2 maps of Grad-CAM at deep are degenerate and count as the largest",
         ),
         (
             [True, False],
@@ -214,7 +214,7 @@ def test_runs_beside_the_first():
         (compared((-0.1, -0.2, -0.05)), "drift is lower, -0.100 (-0.200 to -0.050)."),
         (compared((0.0, -0.1, 0.1)), "drift is not shown to differ, +0.000 ("),
         (compared((np.nan,) * 3), "the AUC drop cannot be compared (a class is missing); drift cannot be"),
-        (compared(layer="shallow"), ", but not like with like: gradcam at shallow beside gradcam at deep."),
+        (compared(layer="shallow"), ", but not like with like: Grad-CAM at shallow beside Grad-CAM at deep."),
         (compared(pairing="independent"), "They are on other images, so the intervals are those of"),
         (compared(left_out="snow 2"), "Of two, snow 2 is left out, as not every run has it."),
     ):
@@ -225,25 +225,16 @@ def test_runs_beside_the_first():
     assert "one network, trained with 2 seeds" in words.runs(alone.assign(seeds=2))
 
 
-RANKED = pd.DataFrame(dict(run="x", method=[*"abc"], rank=[1, 2, 3], layer="deep", same_as="", fails=False))
-RANKED = RANKED.assign(rank_low=RANKED["rank"], rank_high=RANKED["rank"])
-
-
-@pytest.mark.parametrize(
-    ("runs", "w", "p", "methods", "expected"),
-    [
-        (1, np.nan, np.nan, 3, "There is one run, so"),
-        (2, np.nan, np.nan, 2, "too few methods"),
-        (2, 0.75, 0.2, 3, "with 2 runs of 3 methods: p is at least 0.17 (Kendall's W = 0.75)."),
-        (3, 0.9, 0.01, 4, "The 3 runs agree on the order: Kendall's W = 0.90, uncorrected p = .010."),
-        (3, 0.3, 0.4, 4, "The 3 runs are not shown to agree on the order"),
-    ],
-)
-def test_the_order_of_the_methods_and_whether_runs_agree_on_it(runs, w, p, methods, expected):
-    agreed = pd.Series(dict(runs=runs, w=w, p=p, methods=methods))
-    assert expected in words.ranks(RANKED, agreed)
-    said = words.ranks(RANKED.assign(fails=[False, True, False]), agreed)
-    assert said.startswith("From the steadiest map to the least steady: a, b, c.\nSteady or not, b failed")
-    close = RANKED.assign(rank_high=[2, 2, 3])
-    assert "steady: a ≈ b, c (≈: the data do not tell their ranks apart)." in words.ranks(close, agreed)
-    assert "No method can be ranked" in words.ranks(RANKED.assign(rank=np.nan), agreed)
+def test_the_order_of_the_methods_and_what_it_leaves_out():
+    values = {"all": [0.3, 0.1], "preserved": [0.2, 0.1], "flipped": [0.5, np.nan]}
+    frame = pd.DataFrame(values | {"method": ["gradcam", "layercam"]})
+    frame = frame.melt("method", var_name="stratum").assign(layer="deep", severity=5, degenerate=0.25)
+    said = words.strata(frame, layer="deep", failed=[("layercam", "deep")])
+    assert said.split("\n")[0] == (
+        "At deep and severity 5, the mean drift of each method is, from the steadiest to the least steady: "
+        "LayerCAM† 0.10 (preserved 0.10, flipped not defined); Grad-CAM 0.30 (preserved 0.20, flipped 0.50)."
+    )
+    assert "leave out the maps that vanished: 25% of all." in said and "† failed the random" in said
+    assert "vanished" not in words.strata(frame.assign(degenerate=0), layer="deep")
+    none = words.strata(frame.assign(value=np.nan), layer="deep")
+    assert none == "At deep and severity 5 every map has vanished."

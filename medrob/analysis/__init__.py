@@ -11,12 +11,12 @@ from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, 
 from medrob.analysis.links import PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, moved_and_fell, per_image
 from medrob.analysis.means import (
     FAITHFULNESS, FEWEST, THRESHOLD, by_layer, drift_by_class, drop_and_drift, failed, faithfulness_table,
-    lines_over_corruptions, lines_over_images, mean_drift, strata, verdicts,
+    mean_drift, strata, verdicts,
 )
 from medrob.analysis.questions import (
     QUESTIONS, answers, answers_of_runs, controls, declared, declared_kinds, sensitivity, summary, tests,
 )
-from medrob.analysis.runs import INDEPENDENT, OVERALL, agreement, compare_runs, ranks, repetitions
+from medrob.analysis.runs import INDEPENDENT, OVERALL, compare_runs, repetitions
 from medrob.analysis.statistics import (
     HOLM, LEVEL, OPEN, OPPOSITE, UNDEFINED, YES, Finding, holm,
 )

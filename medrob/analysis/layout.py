@@ -12,7 +12,6 @@ CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
 EVERY = "all"  # corruptions
 INPUT = "input"  # the layer of methods that explain the input itself
-USABLE = 0.1  # the share of maps that may be degenerate; declared
 FINE = 7  # positions along the side of a map
 SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
 

@@ -1,16 +1,13 @@
-"""What the tables of drift and of trust say of each map: means, lines of drop against drift, verdicts."""
+"""What the tables of drift and of trust say of each map: means and verdicts."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t as student
 
 from medrob.analysis.layout import CONDITION, MAP, ends
-from medrob.evaluation import FEWEST, drawn, interval, resampled, units
+from medrob.evaluation import FEWEST, drawn, interval, units
 
-RESAMPLES = 200  # of the bands over images
-STEPS = 40  # points of a line
 # Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
 # one half a quarter of the variance of the ranks is shared.
 THRESHOLD = 0.5
@@ -77,60 +74,6 @@ def drop_and_drift(scores: pd.DataFrame, mean: pd.DataFrame, *, method: str) -> 
     """The AUC drop of each condition (of scores) beside the mean drift of one method: `mean` with drop."""
     auc = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
     return auc[[*CONDITION, *ends("drop")]].merge(mean[mean["method"] == method], on=CONDITION)
-
-
-def lines_over_corruptions(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Least squares of drop against drift (of `drop_and_drift`) over the corruptions of a layer and severity.
-
-    Returns layer, severity, drift, drop, low, high (95 % interval of the line): the points along each line. A
-    panel has none where fewer than three corruptions are known, or all have the same drift.
-    """
-    return _lines(pairs.dropna(subset=["value", "drop"]), "value", "corruption", _least_squares)
-
-
-def lines_over_images(points: pd.DataFrame) -> pd.DataFrame:
-    """As `lines_over_corruptions`, over images and corruptions (of `moved_and_fell`).
-
-    A line leaves out the outermost half per cent of the points; its interval resamples images, or groups.
-    """
-    unit = "group" if "group" in points else "image"
-    return _lines(points.dropna(subset=["rmse", "drop"]), "rmse", unit, _clustered)
-
-
-def _lines(rows: pd.DataFrame, x: str, unit: str, fit: Callable[..., tuple[np.ndarray, ...]]) -> pd.DataFrame:
-    """A line for each layer and severity in which three units or more are known and the drift differs."""
-    parts = [pd.DataFrame(columns=["layer", "severity", "drift", "drop", "low", "high"], dtype=float)]
-    for (layer, severity), group in rows.groupby(["layer", "severity"], sort=False, observed=True):
-        drift, drop = group[x].to_numpy(float), group["drop"].to_numpy(float)
-        if group[unit].nunique() > 2 and np.ptp(drift) >= 1e-9:
-            line = dict(zip(parts[0].columns[2:], fit(drift, drop, group[unit].to_numpy()), strict=True))
-            parts.append(pd.DataFrame({"layer": layer, "severity": severity, **line}))
-    return pd.concat(parts[1:] or parts, ignore_index=True)
-
-
-def _least_squares(x: np.ndarray, y: np.ndarray, _: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Where the line is drawn, its height there and the ends of its 95 % interval (Student's t)."""
-    at = np.linspace(x.min(), x.max(), STEPS)
-    slope, intercept = np.polyfit(x, y, 1)
-    residuals, centred = y - slope * x - intercept, x - x.mean()
-    variance = (residuals**2).sum() / (len(x) - 2)
-    error = np.sqrt(variance * (1 / len(x) + (at - x.mean()) ** 2 / (centred**2).sum()))
-    half = student.ppf(0.975, len(x) - 2) * error
-    line = intercept + slope * at
-    return at, line, line - half, line + half
-
-
-def _clustered(x: np.ndarray, y: np.ndarray, image: np.ndarray) -> tuple[np.ndarray, ...]:
-    """As `_least_squares`; the interval resamples images: weighted sums of each image add up."""
-    images, place = np.unique(image, return_inverse=True)
-    sums = np.stack([np.bincount(place, v) for v in (np.ones(len(x)), x, y, x * x, x * y)], 1)
-    n, sx, sy, sxx, sxy = (resampled(len(images), RESAMPLES).astype(float) @ sums).T
-    slope = (sxy - sx * sy / n) / np.maximum(sxx - sx**2 / n, 1e-12)
-    left, right = np.quantile(x, [0.005, 0.995])
-    at = np.linspace(left, right, STEPS)
-    lines = (sy / n)[:, None] + slope[:, None] * (at - (sx / n)[:, None])
-    few = np.nan if len(images) < FEWEST else 0
-    return at, lines[0], *np.quantile(lines[1:] + few, [0.025, 0.975], axis=0)
 
 
 def verdicts(trust: pd.DataFrame) -> pd.DataFrame:

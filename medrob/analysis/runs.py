@@ -1,14 +1,13 @@
-"""Runs beside each other: differences with intervals, and which method is steadiest in each."""
+"""Runs beside each other: their differences, with intervals."""
 
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, MAP, USABLE, cube, ends, estimate, twins
+from medrob.analysis.layout import CONDITION, MAP, cube, ends, estimate
 from medrob.analysis.links import condition_aucs, condition_means
 from medrob.analysis.questions import grid
 from medrob.evaluation import FEWEST, resampled
@@ -107,74 +106,3 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, d
         levels = {(measure, str(s)): values[:, severities == s].mean(1) for s in np.unique(severities)}
         found |= levels | {(measure, OVERALL): np.mean(list(levels.values()), axis=0)}
     return found
-
-
-def ranks(
-    runs: Mapping[str, Evidence], failed: Mapping[str, Collection[tuple[str, str]]] | None = None
-) -> pd.DataFrame:
-    """Methods in order of stability, 1 = the least mean drift over the conditions, in each run.
-
-    Each method is taken at its deepest layer at which at most a tenth of the maps are degenerate (the last if
-    none is); metric: the drift is normalised (`medrob.trust.normalised`) if all runs have that column, else
-    the RMSE. Ranked are the methods that are usable in every run and repeat none of the others, same_as, with
-    rank_low and rank_high. fails: it is in `failed` (name -> `medrob.analysis.failed`) of its run.
-    """
-    metric = "normalised" if all("normalised" in e.drift for e in runs.values()) else "rmse"
-    rows, samples = [], {}
-    for name, evidence in runs.items():
-        moved = cube(evidence.drift, metric)
-        places: dict[str, int] = {}
-        flat = np.isnan(moved.values).mean((1, 2))
-        for i, (method, _) in enumerate(moved.maps):  # the deepest usable map, or the last
-            if method not in places or flat[i] <= USABLE or flat[places[method]] > USABLE:
-                places[method] = i
-        w = evidence.drawn(evidence.resamples)
-        means = samples[name] = {m: condition_means(moved.values[i], w).mean(1) for m, i in places.items()}
-        same = twins(evidence.drift).set_index(MAP)["same_as"].to_dict()
-        for method, i in places.items():
-            key, twin = moved.maps[i], same.get(moved.maps[i], "")
-            if twin and moved.maps[places[twin]][1] != key[1]:  # which is taken at another layer
-                twin = ""
-            fails = key in (failed or {}).get(name, ())
-            rows.append((name, *key, metric, *estimate(means[method]), *(np.nan,) * 3, twin, fails))
-    columns = ["run", *MAP, "metric", "value", "low", "high", *ends("rank"), "same_as", "fails"]
-    frame = pd.DataFrame(rows, columns=columns)
-    good = frame[frame["value"].notna() & (frame["same_as"] == "")]
-    count = good.groupby("method", sort=False)["run"].nunique()
-    if kept := list(count.index[count == len(runs)]):  # usable in every run, and of its own
-        for run, means in samples.items():
-            order = rankdata(np.stack([means[m] for m in kept], 1), axis=1)
-            for method, rank in zip(kept, order.T, strict=True):
-                at = (frame["run"] == run) & (frame["method"] == method)
-                frame.loc[at, ends("rank")] = estimate(rank)
-    return frame
-
-
-def agreement(ranked: pd.DataFrame) -> pd.Series:
-    """Do the runs order the methods alike? w: Kendall's W of `ranks`, 0 = not at all, 1 = all alike.
-
-    p: how often methods that change places at random, in each run on its own, agree as much (10,000 times).
-    NaN with fewer than two runs or three methods.
-    """
-    wide = ranked.dropna(subset="rank").pivot(index="run", columns="method", values="rank")
-    counts = {"runs": ranked["run"].nunique(), "methods": wide.shape[1]}
-    if len(wide) < 2 or wide.shape[1] < 3:
-        return pd.Series({"w": np.nan, "p": np.nan} | counts)
-    x = wide.to_numpy()
-    w = kendall_w(x)
-    shuffled = np.random.default_rng(0).permuted(np.broadcast_to(x, (10_000, *x.shape)), axis=2)
-    p = (1 + (kendall_w(shuffled) >= w - 1e-9).sum()) / 10_001
-    return pd.Series({"w": float(w), "p": float(p)} | counts)
-
-
-def kendall_w(ranks: np.ndarray) -> np.ndarray:
-    """Kendall's coefficient of concordance of midranks (..., runs, methods), corrected for ties.
-
-    Kendall & Gibbons (1990). NaN where every run ties all methods.
-    """
-    m, n = ranks.shape[-2:]
-    spread = ((ranks.sum(-2) - m * (n + 1) / 2) ** 2).sum(-1)
-    # Of untied ranks the sum of squares about the mean is (n^3 - n) / 12; ties take away their part.
-    most = m * ((ranks - (n + 1) / 2) ** 2).sum((-1, -2))
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return spread / most

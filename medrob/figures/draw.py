@@ -1,10 +1,8 @@
 """What every figure is made of: the style, names in words, looks; lines, bars, legends and labels."""
 
 import hashlib
-import tomllib
 from collections import namedtuple
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any, Self
 from warnings import filterwarnings
@@ -22,16 +20,15 @@ from matplotlib.text import Text
 from matplotlib.textpath import TextPath
 from seaborn.utils import relative_luminance
 
+from medrob.words import word
+
 Style = dict[str, Any]  # keywords for matplotlib
-Failed = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
 TEXTWIDTH = 418.0  # points of TeX, of which an inch has 72.27
 MARKERS = "osD^vPX<>*hpdH8"
 FIRST = "What follows is said of the first run."
 DRIFT = "drift: RMSE of maps (0-1)"
 VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
 Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every panel of a figure
-WORDS: dict[str, str] = tomllib.loads(Path(__file__).with_name("names.toml").read_text("utf-8"))
-
 
 # Fonts for what STIX lacks; those that the system has are taken.
 CJK = {"Noto Sans CJK SC", "Noto Sans CJK JP", "Hiragino Sans GB", "Microsoft YaHei", "WenQuanYi Zen Hei"}
@@ -74,12 +71,6 @@ def boxes(figure: Figure) -> set[str]:
     return {c for c in letters if c.isprintable() and not any(font.get_char_index(ord(c)) for font in fonts)}
 
 
-def word(name: str, failed: Failed = ()) -> str:
-    """The label of a name: ``gaussian_noise`` -> ``gaussian noise``; a dagger marks a method that failed."""
-    dagger = "†" * any(name == method for method, _ in failed)
-    return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + dagger
-
-
 def short(name: str, most: int = 40) -> str:
     """A name that fits: the middle of a long one is left out, for which its checksum tells it from others."""
     sign = hashlib.sha256(name.encode()).hexdigest()[:4]
@@ -99,6 +90,14 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
     names = list(dict.fromkeys(names))
     palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
     return {name: Look(palette[i], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+
+
+def least_squares(ax: Axes, x: pd.Series, y: pd.Series) -> None:
+    """The line of least squares through three points or more: it describes, and tests nothing."""
+    known = np.isfinite(x) & np.isfinite(y)
+    if known.sum() > 2:
+        style = Style(color="0.5", line_kws=Style(linewidth=0.9, zorder=1))
+        sns.regplot(x=x[known].to_numpy(), y=y[known].to_numpy(), ax=ax, scatter=False, ci=None, **style)
 
 
 def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Drawing, np.ndarray]:

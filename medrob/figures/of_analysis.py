@@ -9,8 +9,9 @@ from matplotlib.axes import Axes
 from matplotlib.patches import Patch
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Failed, Look, finish, looks, sized, word
+from medrob.figures.draw import Drawing, Look, finish, looks, sized
 from medrob.figures.of_heatmaps import drift_by_layer
+from medrob.words import Failed, word
 
 __all__ = ["alarms", "drift_by_class", "drop_against_drift", "image_boxes"]
 __all__ += ["image_scatter", "signals", "strata_bars"]
@@ -29,25 +30,23 @@ def drift_by_class(
     return drift_by_layer(mean, panels="corruption", by="of", titles=titles, note=note)
 
 
-def drop_against_drift(
-    pairs: pd.DataFrame, fits: pd.DataFrame, *, layers: Sequence[str], failed: Failed = ()
-) -> Drawing:
+def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Failed = ()) -> Drawing:
     """AUC drop against mean drift: a row a layer, a column a severity, a point a corruption, bars: 95 %.
 
-    pairs, fits: from `medrob.analysis.drop_and_drift` and `lines_over_corruptions`.
+    pairs: from `medrob.analysis.drop_and_drift`.
     """
     pairs = pairs[pairs["layer"].isin(layers)]
     if pairs.dropna(subset=["value", "drop"]).empty:
         return draw.nothing("no usable map, or no AUC")
     look, ends = looks(pairs["corruption"]), ["drop", "drop_low", "drop_high"]
-    figure, panels = _layers_by_severity(pairs, fits, layers, height=0.2, above=0.12)
-    # Limits by the points and their bars, not by the bands of the lines, which may be very wide.
+    figure, panels = _layers_by_severity(pairs, layers, height=0.2, above=0.12)
     limits = {}
     for axis, columns in (("xlim", [*draw.VALUE]), ("ylim", ends)):
         low, high = pairs[columns].min(axis=None), pairs[columns].max(axis=None)
         room = max(high - low, 1e-3) * 0.08
         limits[axis] = (low - room, high + room)
     for ax, group in panels:
+        draw.least_squares(ax, group["value"], group["drop"])
         for row in group.to_dict("records"):
             draw.bars(ax, row, row["drop"], look[row["corruption"]])
             draw.bars(ax, row, row["value"], look[row["corruption"]], columns=ends, upright=True)
@@ -58,13 +57,11 @@ def drop_against_drift(
     return finish(figure, below=below, beside="AUC drop against clean", handles=draw.key(look))
 
 
-def image_scatter(
-    points: pd.DataFrame, fits: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()
-) -> Drawing:
+def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()) -> Drawing:
     """Loss of margin against drift, a point an image and corruption: a row a layer, a column a severity.
 
     Colour: the corruption; marker: the class. At most half a per cent of the points of a panel lie beyond
-    each of its edges. points, fits: from `medrob.analysis.moved_and_fell` and `lines_over_images`.
+    each of its edges. points: from `medrob.analysis.moved_and_fell`.
     """
     points = points.dropna(subset=["rmse", "drop"])
     if points.empty:
@@ -72,7 +69,7 @@ def image_scatter(
     of, names = _classes(points, classes)
     look, shapes, several = looks(points["corruption"]), looks(names), len(names) > 1
     layers = list(dict.fromkeys(points["layer"]))
-    figure, panels = _layers_by_severity(points, fits, layers, height=0.22, above=0.16)
+    figure, panels = _layers_by_severity(points, layers, height=0.22, above=0.16)
     of_panels = points.groupby(["layer", "severity"], observed=True)[["rmse", "drop"]]
     (_, low), (right, high) = of_panels.quantile(0.005).min(), of_panels.quantile(0.995).max()
     room = 0.05 * max(high - low, 1e-3)
@@ -147,17 +144,15 @@ def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, l
 
 
 def _layers_by_severity(
-    rows: pd.DataFrame, fits: pd.DataFrame, layers: Sequence[str], *, height: float, above: float
+    rows: pd.DataFrame, layers: Sequence[str], *, height: float, above: float
 ) -> tuple[Drawing, list[tuple[Axes, pd.DataFrame]]]:
-    """A figure with a row a layer and a column a severity: panels with their fits, and their rows."""
+    """A figure with a row a layer and a column a severity: panels, and their rows."""
     severities = sorted(set(rows["severity"]))
     figure, axes = sized(min(height, 1.1 / len(layers)) * len(layers) + above, len(layers), len(severities))
     wide, panels = len(layers) > 9, []
     for layer, label, row in zip(layers, draw.layer_labels(layers), axes, strict=True):
         for severity, ax in zip(severities, row, strict=True):
-            here, fit = (t[(t["layer"] == layer) & (t["severity"] == severity)] for t in (rows, fits))
-            ax.plot(fit["drift"], fit["drop"], color="0.2", linewidth=0.9, zorder=1)
-            ax.fill_between(fit["drift"], fit["low"], fit["high"], color="0.2", alpha=0.2, linewidth=0)
+            here = rows[(rows["layer"] == layer) & (rows["severity"] == severity)]
             draw.level(ax)
             ax.label_outer()  # all will have the same limits; to share them would be far slower
             panels.append((ax, here))

@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Failed, Look, aside, bars, finish, lines, looks, sized, word
+from medrob.figures.draw import Drawing, Look, aside, bars, finish, lines, looks, sized
+from medrob.words import Failed, word
 
 __all__ = ["drift_by_layer", "drift_scale", "faithfulness", "localisation", "overlay_grid", "randomisation"]
 __all__ += ["row_labels"]

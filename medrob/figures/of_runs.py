@@ -8,11 +8,11 @@ from matplotlib.axes import Axes
 
 from medrob.analysis import OPPOSITE, QUESTIONS, YES, Finding
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Failed, Look, bars, empty, finish, level, lines, looks, sized, word
+from medrob.figures.draw import Drawing, Look, bars, empty, finish, level, lines, looks, sized
 from medrob.figures.of_scores import from_clean
-from medrob.words import p_value
+from medrob.words import Failed, p_value, word
 
-__all__ = ["answers_compared", "method_ranks", "runs_compared", "summary"]
+__all__ = ["answers_compared", "runs_compared", "summary"]
 
 KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
 SIGNALS = {"drift": Look("0.1", "o"), "clean class": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
@@ -20,16 +20,16 @@ MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 
 
 def summary(
-    scores: pd.DataFrame, pairs: pd.DataFrame, fits: pd.DataFrame, tests: pd.DataFrame,
-    failure: pd.DataFrame, answers: pd.DataFrame, *, method: str, layer: str, failed: Failed = (),
+    scores: pd.DataFrame, pairs: pd.DataFrame, tests: pd.DataFrame, failure: pd.DataFrame,
+    answers: pd.DataFrame, *, method: str, layer: str, failed: Failed = (),
 ) -> Drawing:  # fmt: skip
     """Does it still work, does it still look there, does a moving map tell of failure? Six panels.
 
-    Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs and
-    fits are from `drop_and_drift` and `lines_over_corruptions`.
+    Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs are
+    from `drop_and_drift`.
     """
     rows = from_clean(scores[scores["class"] == "all"], "auc")
-    pairs, fits = (table[table["layer"] == layer] for table in (pairs, fits))
+    pairs = pairs[pairs["layer"] == layer]
     look, name = looks(rows["corruption"]), word(method, failed)
     figure, [[works, there], [together, ranks], [warns, answer]] = sized(1.16, 3, 2)
     lines(works, rows, "corruption", "severity", look)
@@ -42,7 +42,7 @@ def summary(
     there.set_ylabel(f"RMSE of maps\n{name}, {layer}")
     if moved.empty:
         empty(there, "every map is degenerate")
-    _drop_and_drift(together, moved.dropna(subset=["drop"]), fits, look)
+    _drop_and_drift(together, moved.dropna(subset=["drop"]), look)
     _association(ranks, tests[(tests["method"] == method) & tests["kind"].isin(KINDS)], name)
     flipped = failure[failure["event"] == "flipped"]
     drift = (flipped["signal"] == "drift") & (flipped["method"] == method) & (flipped["layer"] == layer)
@@ -51,15 +51,15 @@ def summary(
     return finish(figure, lettered=True, axes=[works])
 
 
-def _drop_and_drift(ax: Axes, pairs: pd.DataFrame, fits: pd.DataFrame, look: Mapping[str, Look]) -> None:
+def _drop_and_drift(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look]) -> None:
     """A point a condition; a grey line through those of each severity, as severity alone must fool nobody."""
     digit = draw.Style(ha="center", va="center", fontsize=4.5, color="white")
     for row in pairs.to_dict("records"):
         colour, marker = look[row["corruption"]]
         ax.plot(row["value"], row["drop"], color=colour, marker=marker, linestyle="", markersize=5.5)
         ax.annotate(row["severity"], (row["value"], row["drop"]), **digit)
-    for _, fit in fits.groupby("severity"):
-        ax.plot(fit["drift"], fit["drop"], color="0.55", linewidth=0.8, zorder=1)
+    for _, group in pairs.groupby("severity"):
+        draw.least_squares(ax, group["value"], group["drop"])
     level(ax)
     ax.set(title="do drop and drift go together?", ylabel="AUC drop against clean")
     ax.set_xlabel("RMSE of maps (the number is the severity)")
@@ -166,30 +166,3 @@ def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
     each = "; ".join(f"{run}: {name}" for run, name in maps.items())
     compared = each if len(set(maps.values())) > 1 else f"{', '.join(runs)}: {maps[runs[0]]}"
     return finish(figure, lettered=True).noted(compared=compared, first=draw.FIRST * (len(runs) > 1))
-
-
-def method_ranks(ranked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
-    """Mean drift of every method in every run (`medrob.analysis.ranks`), the steadiest first; bars: 95 %."""
-    runs = list(dict.fromkeys(ranked["run"]))
-    several = len(runs) > 1
-    facts = {"where": f"{'the runs' if several else 'run'} {', '.join(runs)}"}
-    facts["first"] = f" {draw.FIRST}" * several
-    rows = ranked[ranked["rank"].notna()]
-    if rows.empty:
-        return draw.nothing("no method has usable maps in every run").noted(**facts)
-    methods = rows.groupby("method", sort=False)
-    order = list(methods["rank"].mean().sort_values(kind="stable").index)
-    layers = methods["layer"].agg(lambda names: ", ".join(dict.fromkeys(names)))
-    figure, [[ax]] = sized(0.14 + 0.05 * max(len(order), 3))
-    beside = dict(xytext=(4, 0), textcoords="offset points", va="center", fontsize="x-small")
-    for i, (run, look) in enumerate(looks(runs).items()):
-        group = rows[rows["run"] == run]
-        place = group["method"].map(order.index) + draw.aside(i, len(runs))
-        bars(ax, group, place, look, label=run, elinewidth=0.9)
-        for y, rank, high in zip(place, group["rank"], group["high"], strict=True):
-            ax.annotate(f"{rank:g}", (high, y), **beside)
-    draw.named_ticks(ax, [f"{word(m, failed)}, {layers[m]}" for m in order])
-    normalised = rows["metric"].iloc[0] == "normalised"
-    kind = "normalised drift (1: the map of another picture)" if normalised else "RMSE of maps (0-1)"
-    ax.set_xlabel(f"mean {kind}; the number is the rank")
-    return finish(figure, axes=[ax] * several, most=4).noted(**facts)

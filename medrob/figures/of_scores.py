@@ -7,7 +7,8 @@ import numpy as np
 import pandas as pd
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized, word
+from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized
+from medrob.words import word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
 __all__ += ["montage", "operating_points", "performance", "reliability", "severity_curves"]

@@ -1,8 +1,5 @@
 """What drift says of loss: the declared tests, drift as a warning, runs side by side. For notebook 05."""
 
-import math
-from itertools import pairwise
-
 import numpy as np
 import pandas as pd
 
@@ -21,7 +18,20 @@ from medrob.analysis import (
     rows_of,
 )
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, Row, grouped, judged, name, number, p_value, place, say, side, text
+from medrob.words.phrases import (
+    BETTER,
+    Failed,
+    Row,
+    grouped,
+    judged,
+    name,
+    number,
+    place,
+    say,
+    shown,
+    side,
+    text,
+)
 
 VERDICTS = (YES, OPPOSITE, OPEN, UNDEFINED)
 
@@ -142,7 +152,7 @@ def beside(beside: pd.DataFrame) -> str:
         pairs = []
         # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
         for _, alike in rows.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False):
-            row, names = alike.iloc[0], ", ".join(alike["signal"])
+            row, names = alike.iloc[0], ", ".join(map(shown, alike["signal"]))
             turned = say("beside", "turned", turned=1 - row["auroc"]) if row["high"] < 0.5 else ""
             signals = say("beside", "signals", names=names, row=row, turned=turned)
             pairs.append((side(row, "ahead", *BETTER), signals))
@@ -204,25 +214,33 @@ def answers(asked: pd.DataFrame) -> str:
     return text(begin, lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
 
 
-def ranks(ranked: pd.DataFrame, agreed: pd.Series) -> str:
-    """Which method is steadiest, and do the runs agree on the order (`medrob.analysis.agreement`)?"""
-    good = ranked.dropna(subset="rank")
-    if good.empty:
-        return say("ranks", "nothing")
-    order = good.groupby("method", sort=False)["rank"].mean().sort_values(kind="stable").index
-    low, high = (good.pivot(index="run", columns="method", values=f"rank_{end}") for end in ("low", "high"))
-    said = name(order[0])
-    for method, after in pairwise(order):  # apart if a run tells them apart, and none the other way round
-        apart = (high[method] < low[after]).any() and not (high[after] < low[method]).any()
-        said += f"{', ' if apart else ' ≈ '}{name(after)}"
-    said += " (≈: the data do not tell their ranks apart)" if "≈" in said else ""
-    failed = ", ".join(map(name, dict.fromkeys(good.loc[good["fails"], "method"])))
-    runs, methods, w, p = (agreed[column] for column in ("runs", "methods", "w", "p"))
-    least = math.factorial(int(methods)) ** (1 - int(runs))  # all orders alike, by chance
-    agree = "few_runs" if least >= analysis.LEVEL else "agree" if p < analysis.LEVEL else "disagree"
-    agree = "one_run" if runs < 2 else agree if np.isfinite(w) else "few_methods"
-    numbers = dict(runs=int(runs), methods=methods, w=w, least=least, p=p_value(analysis.Finding(0, 0, 0, p)))
-    return say("ranks", "order", "failed" if failed else "", agree, order=said, failed=failed, **numbers)
+def strata(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> str:
+    """Which method is the steadiest, and does its map move less where the prediction is kept?"""
+    severity = strata["severity"].max()
+    rows = strata[(strata["layer"] == layer) & (strata["severity"] == severity)]
+    wide = rows.pivot(index="method", columns="stratum", values="value")
+    wide = wide.dropna(subset="all").sort_values("all")
+    if wide.empty:
+        return say("strata", "nothing", layer=layer, severity=severity)
+    parts: list[str] = []
+    for method, means in wide.to_dict("index").items():
+        apart = [
+            f"{kind} {means[kind]:.2f}" if np.isfinite(means[kind]) else f"{kind} {UNDEFINED}"
+            for kind in ("preserved", "flipped") if kind in means
+        ]  # fmt: skip
+        parts.append(f"{shown(method, failed)} {means['all']:.2f} ({', '.join(apart)})")
+    lost = rows.loc[rows["stratum"] == "all", "degenerate"].mean()
+    marked = "failed" if "†" in "".join(parts) else ""
+    return say(
+        "strata",
+        "order",
+        "lost" if lost else "",
+        marked,
+        layer=layer,
+        severity=severity,
+        order="; ".join(parts),
+        lost=lost,
+    )
 
 
 def alarms(found: pd.DataFrame) -> str:

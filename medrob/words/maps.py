@@ -7,7 +7,7 @@ import pandas as pd
 
 from medrob import analysis
 from medrob.analysis import CONDITION, FAITHFULNESS, FEWEST, MAP, THRESHOLD, rows_of
-from medrob.words.phrases import corruption, count, grouped, listed, name, number, place, say, side, text
+from medrob.words.phrases import count, grouped, listed, name, number, place, say, shown, side, text
 
 NEAR = 0.99  # median rank correlation of two methods' maps above which they are hardly two; declared
 NOT_JUDGED = ("no map to judge", f"fewer than {FEWEST} images, not judged")
@@ -135,13 +135,13 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
         for row in part.to_dict("records"):
             said = _judged(row, "value", "higher", "lower", "not shown to differ")
             value = f" {number(row, form='+.3f')}" if said in ("higher", "lower") else ""
-            pairs.append((said, corruption(row["corruption"]) + value))
+            pairs.append((said, shown(row["corruption"]) + value))
         found = grouped(pairs, " under ")
         lines.append(say("localisation", "change", severity=severity, test=test, found=found))
     for test in clean.loc[clean["above_low"] > 0, "test"]:
         for stage in ("preserved", "flipped"):
             part = worst[(worst["test"] == test) & (worst["stage"] == stage)].to_dict("records")
-            pairs = [(_against_chance(r), f"{corruption(r['corruption'])} ({_counted(r)})") for r in part]
+            pairs = [(_against_chance(r), f"{shown(r['corruption'])} ({_counted(r)})") for r in part]
             found = grouped(pairs, " under ")
             lines += [say("localisation", stage, severity=severity, test=test, found=found)] if pairs else []
     return text(lines) if len(clean) else say("localisation", "no_map", map=rows.iloc[0])

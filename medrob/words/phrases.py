@@ -3,7 +3,7 @@
 import re
 import string
 import tomllib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -13,7 +13,11 @@ import pandas as pd
 from medrob.analysis import OPPOSITE, UNDEFINED, YES, Finding
 
 Row: TypeAlias = Mapping | pd.Series
-SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
+Failed: TypeAlias = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
+SENTENCES, WORDS = (
+    tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
+    for file in ("sentences.toml", "names.toml")
+)
 BETTER = ("better than", "worse than", "not distinguishable from")
 
 
@@ -21,7 +25,7 @@ class _Phrases(string.Formatter):
     """Python's formats, and those that ``sentences.toml`` explains."""
 
     def convert_field(self, value: Any, conversion: str | None) -> Any:
-        return {"n": name, "c": corruption, "m": place}[conversion](value) if conversion else value
+        return {"n": name, "w": shown, "m": place}[conversion](value) if conversion else value
 
     def format_field(self, value: Any, form: str) -> str:
         if isinstance(value, Mapping | pd.Series):
@@ -48,9 +52,15 @@ def name(text: object) -> str:
     return re.sub(r"([\\`*_\[\]<>#|~$])", r"\\\1", str(text))
 
 
-def corruption(text: str) -> str:
-    """A corruption's name in words: ``gaussian_noise`` -> ``gaussian noise``."""
-    return name(text.replace("_", " "))
+def word(name: str, failed: Failed = ()) -> str:
+    """The label of a name: ``gaussian_noise`` -> ``gaussian noise``; a dagger marks a method that failed."""
+    dagger = "†" * any(name == method for method, _ in failed)
+    return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + dagger
+
+
+def shown(text: str, failed: Failed = ()) -> str:
+    """The `word` for a method, a corruption or a signal, as Markdown shows it."""
+    return name(word(text, failed))
 
 
 def count(number: float, noun: str) -> str:
@@ -65,8 +75,8 @@ def counted(images: pd.DataFrame) -> str:
 
 
 def place(row: Row) -> str:
-    """``gradcam at layer4.1``: which map."""
-    return f"{name(row['method'])} at {name(row['layer'])}"
+    """``Grad-CAM at layer4.1``: which map."""
+    return f"{shown(row['method'])} at {name(row['layer'])}"
 
 
 def listed(items: Iterable[str]) -> str:

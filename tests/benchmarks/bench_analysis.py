@@ -48,25 +48,22 @@ def main():
     scores = timed("score", evaluation.score, predictions, "binary")
     mean, strata = timed("mean_drift", analysis.mean_drift, drift), timed("strata", analysis.strata, drift)
     found = {name: timed(name, getattr(analysis, name), evidence) for name in QUESTIONS}
-    ranked = timed("ranks", analysis.ranks, {"run": evidence})
     compared = timed("compare_runs", analysis.compare_runs, {"run": [evidence]})
     tests, failure, points = found["tests"], found["failure"], analysis.moved_and_fell(evidence)
     pairs = analysis.drop_and_drift(scores, mean, method=method)
-    fits, over_images = analysis.lines_over_corruptions(pairs), analysis.lines_over_images(points)
     by_class = analysis.drift_by_class(drift, evidence.classes, **at)
     answers = analysis.answers(tests)
     bundle = thesis.Bundle(Path(tempfile.mkdtemp()), "05_analysis")
     bundle.facts = evidence.declared | {"runs": "run", "event": "wrong"}
     figures.use_style()
-    summarised = (scores, pairs, fits, tests, failure, answers)
+    summarised = (scores, pairs, tests, failure, answers)
     drawings = {
         "05_drift_by_class": (figures.drift_by_class, (by_class, scores), at),
-        "05_drop_against_drift": (figures.drop_against_drift, (pairs, fits), dict(layers=LAYERS)),
-        "05_images": (figures.image_scatter, (points, over_images), dict(classes=evidence.classes)),
+        "05_drop_against_drift": (figures.drop_against_drift, (pairs,), dict(layers=LAYERS)),
+        "05_images": (figures.image_scatter, (points,), dict(classes=evidence.classes)),
         "05_signals": (figures.signals, (found["beside"],), {}),
         "05_strata": (figures.strata_bars, (strata,), dict(layer=layer)),
         "05_runs": (figures.runs_compared, (compared,), {}),
-        "05_ranks": (figures.method_ranks, (ranked,), {}),
         "summary": (figures.summary, summarised, dict(method=method, layer=layer)),
     }
     for name, (draw, tables, options) in drawings.items():
