@@ -387,6 +387,14 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
         yield from mistakes(model, rest) if len(rest) < len(other) else ()
 
 
+def first_error(error: Exception) -> str:
+    """An error, or the first of pydantic's and where it is: ``stages.02_train.files: Input should ...``."""
+    if not isinstance(error, ValidationError):
+        return str(error)
+    problem = error.errors(include_url=False)[0]
+    return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")
+
+
 def _sentence(
     name: str, problem: Mapping[str, Any], model: type[BaseModel], values: Mapping[str, Any]
 ) -> str:

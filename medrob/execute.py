@@ -98,7 +98,7 @@ def untrue_stamps(run: Run, stage: str) -> tuple[list[Path], list[str]]:
         wrong += [f"{name} was made by hand" for name in by_hand]
         if beside := [] if wrong else list(differing(made_beside(run, stage))):
             return [run.path("stamps", f"{stage}.ipynb")], beside
-    except ValueError as error:  # a damaged record
+    except (ValueError, OSError) as error:  # a damaged record, what cannot be read
         wrong = [str(error)]
     return stamps * bool(wrong), wrong
 

@@ -55,9 +55,12 @@ def checksum(path: Path) -> str:
 
 
 def differing(files: Mapping[Path, str]) -> Iterator[str]:
-    """Which files are missing or do not have their checksums any more, in words."""
+    """Which files are missing, are folders or do not have their checksums any more, in words."""
     for file, made in files.items():
-        if not file.exists():
-            yield f"{os.path.relpath(file, home())} is missing"
+        where = os.path.relpath(file, home())
+        if not exists(file):
+            yield f"{where} is missing"
+        elif not file.is_file():
+            yield f"{where} is a folder; delete it or move it away"
         elif checksum(file) != made:
-            yield f"{os.path.relpath(file, home())} was changed after it was made (its checksum differs)"
+            yield f"{where} was changed after it was made (its checksum differs)"

@@ -15,9 +15,10 @@ import shlex
 import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
+from pydantic import BaseModel, Field
 
 from medrob import config
 from medrob.files import ALONE, atomic, checksum, differing, home
@@ -50,6 +51,41 @@ TEMPORARY = {
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 100  # characters of a run's name: every file system takes the file names built from it
+
+
+class Number(BaseModel):
+    """What a record says of a number that a thesis quotes."""
+
+    name: str
+    what: str
+    macros: dict[str, str]
+
+
+class Part(BaseModel):
+    """What a record says of a figure, a table or numbers for the thesis."""
+
+    kind: Literal["figure", "table", "numbers"]
+    file: str
+    files: dict[str, str]
+    caption: str = ""
+    entries: list[Number] = []
+
+
+class Entry(BaseModel):
+    """What a record says of a stage, as far as others rely on it."""
+
+    parameters: dict[str, Any]
+    made_from: dict[str, str] = {}
+    files: dict[str, str] = {}
+    exports: dict[str, str] = {}
+    thesis: dict[str, Part] = {}
+
+
+class Record(BaseModel):
+    """What ``run.json`` says."""
+
+    run: str
+    stages: dict[Annotated[str, Field(pattern=f"^({'|'.join(STAGES)})$")], Entry]
 
 
 def check_name(name: str) -> None:
@@ -98,9 +134,10 @@ class Run:
             return {"run": self.name, "stages": {}}
         try:
             record = json.loads(file.read_text())
-            all(entry["parameters"].keys() for entry in record["stages"].values())
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ValueError(f"{file} is damaged ({error}); move it away and run 01_augment again") from None
+            Record.model_validate(record, strict=True)
+        except (ValueError, OSError, RecursionError) as error:
+            advice = "move it away and run 01_augment again"
+            raise ValueError(f"{file} is damaged ({config.first_error(error)}); {advice}") from None
         return record
 
     @property
@@ -139,7 +176,8 @@ class Run:
         if self.path("stamps").exists():
             return "make it with `snakemake --cores all`, and the --config of its study if it had one"
         made = config.STAGES[stage].model_construct(**self.params.get(stage, {}))
-        given = {"runs": [self.name]} if stage == "05_analysis" else {"run": self.name}
+        runs = self.params.get(stage, {}).get("runs", [self.name])
+        given = {"runs": runs} if stage == "05_analysis" else {"run": self.name}
         given |= made.model_dump(exclude_defaults=True)
         values = yaml.safe_dump(given, default_flow_style=True, width=float("inf"), sort_keys=False).strip()
         return f"make it with `papermill notebooks/{stage}.ipynb out.ipynb -y {shlex.quote(values)}`{ALONE}"

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import torch
 import torchvision
+from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from medrob.config import Train, scale
+from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.network import CHANGED, KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet
@@ -276,12 +277,11 @@ def load(folder: Path) -> Classifier:
                 f"{path} is missing: the notebook 02_train trains a network and writes it there"
             )
     try:
-        model = build(**json.loads(description.read_text()))
+        model = TypeAdapter(build).validate_json(description.read_bytes(), strict=True)
         load_arrays(model, load_file(file))
-    except (json.JSONDecodeError, UnicodeDecodeError, TypeError, SafetensorError, RuntimeError) as error:
-        raise ValueError(
-            f"{description} and {file.name} are damaged or do not fit each other ({error}); train again"
-        ) from None
+    except (ValidationError, TypeError, ArithmeticError, SafetensorError, RuntimeError) as error:
+        said = f"are damaged or do not fit each other ({first_error(error)}); train again"
+        raise ValueError(f"{description} and {file.name} {said}") from None
     return model.eval()
 
 

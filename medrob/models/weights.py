@@ -33,6 +33,7 @@ HARMLESS += [(SCALAR, "numpy.core.multiarray.scalar"), (ARRAY, "numpy.core.multi
 HARMLESS += {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"}
 HARMLESS += [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
 NEEDLESS = KNOWN["names"]["needless"]
+MOST_MAPPINGS = 100_000  # of optimisers, too: one for each array
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
 
 
@@ -102,7 +103,7 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
                 content = torch.load(file, map_location="cpu", weights_only=True)
             if isinstance(content, Mapping) and content.keys() == {"state", "param_groups"}:
                 raise ValueError("it holds an optimiser's state and no weights")
-            arrays = dict(_flat(content))
+            arrays = dict(_flat(content if isinstance(content, Mapping) else {}))
             if not arrays:
                 raise ValueError("no arrays by name")
         for name, a in arrays.items():
@@ -128,12 +129,16 @@ def _program(file: Path) -> str:
     return next((kind for mark, kind in KNOWN["programs"].items() if mark in names), "")
 
 
-def _flat(content: Any, start: str = "") -> Iterator[tuple[str, Tensor]]:
+def _flat(content: Any, start: str = "", met: Iterator[int] | None = None) -> Iterator[tuple[str, Tensor]]:
     """The arrays in nested mappings, by the whole way to them: ``state_dict.model.conv1.weight``."""
-    for key, value in content.items() if isinstance(content, Mapping) else ():
+    met = met or itertools.count(1)
+    if next(met) > MOST_MAPPINGS:  # one that holds another twice, and so on, is a small file without an end
+        raise ValueError(f"it holds more than {MOST_MAPPINGS:,} mappings within each other")
+    for key, value in content.items():
         if torch.is_tensor(value):
             yield f"{start}{key}", value
-        yield from _flat(value, f"{start}{key}.")
+        elif isinstance(value, Mapping):
+            yield from _flat(value, f"{start}{key}.", met)
 
 
 def _objects(file: Path) -> list[str]:

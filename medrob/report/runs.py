@@ -1,7 +1,8 @@
 """All runs at a glance, and whether the files of a run are those that were made."""
 
 import os
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 
 import pandas as pd
@@ -11,10 +12,13 @@ from medrob.data import load_run
 from medrob.files import differing, home
 from medrob.run import STAGES, Run
 
-# What lies in a run folder beside the files that its record names: of Snakemake, of work that goes on.
-WORK = ("stamps/", "notebooks/", "shares/", "tensorboard/", "checkpoint.pt")
-WRITTEN = ("thesis.", "captions.tex", "numbers.tex")  # in the figures folder; also what LaTeX makes of them
 PARTIAL = ".partial.ipynb"  # how a notebook is called until it is whole
+# What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
+WORK = [".locks/*", ".corrupted/*", "shares/", "shares/*/", "shares/*/*-of-*.parquet", "checkpoint.pt"]
+WORK += [*(f"notebooks/{stage}.*ipynb" for stage in STAGES), "tensorboard/*events.out.tfevents*"]
+WORK += [f"stamps/{stamp}" for stage in STAGES for stamp in execute.stamped(stage)]
+LATEX = ["aux", "log", "out", "pdf", "toc", "lof", "lot", "fls", "fdb_latexmk", "synctex.gz", "dvi", "xdv"]
+ALWAYS = [*(f"thesis.{ending}" for ending in LATEX), "*.part", "*.DS_Store"]
 
 
 def overview() -> pd.DataFrame:
@@ -73,7 +77,7 @@ def verify(run: Run) -> list[str]:
         problems += (wrong := [*run.problems(stage), *differing(beside)])
         known |= {*map(run.path, entry.get("files", {})), *beside}
         advice |= {run.advice(stage): None} if wrong else {}
-    foreign = [*_foreign(run.folder, known, WORK), *_foreign(run.figures, known, WRITTEN)]
+    foreign = [*_foreign(run.folder, known, [*WORK, *ALWAYS]), *_foreign(run.figures, known, ALWAYS)]
     began = "01_augment" in stages and not any(run.problems("01_augment"))
     for split in run.data["splits"] if began else ():
         try:
@@ -83,9 +87,12 @@ def verify(run: Run) -> list[str]:
     return [*problems, *foreign, *advice]
 
 
-def _foreign(folder: Path, known: Collection[Path], work: tuple[str, ...]) -> Iterator[str]:
-    """Files of a folder that the record does not name, nor are of the work on it."""
-    for file in sorted(file for file in folder.rglob("*") if file.is_file() and file not in known):
-        if not file.relative_to(folder).as_posix().startswith((".", *work)):
-            where = os.path.relpath(file, home())
+def _foreign(folder: Path, known: Collection[Path], work: Iterable[str]) -> Iterator[str]:
+    """What is in a folder, links and empty folders too, that the record does not name, nor is of the work."""
+    named = {*known, *(above for path in known for above in path.parents)}
+    for path in sorted(path for path in folder.rglob("*") if path not in named):
+        own = path.is_dir() and not path.is_symlink()  # else a file, or a link to anything or to nothing
+        name = f"{path.relative_to(folder).as_posix()}{'/' * own}"
+        if not (own and any(path.iterdir())) and not any(fnmatchcase(name, pattern) for pattern in work):
+            where = os.path.relpath(path, home())
             yield f"{where} is not in the record of the run; delete it or move it away"
