@@ -1,6 +1,6 @@
 # Which notebook needs which: `make run`, or `snakemake --cores all`; on a cluster `--profile profiles/slurm`.
 # `snakemake -n` shows the plan. --config takes study=my.yaml, threads=2 (of a notebook), gpu=1 (graphics cards
-# of a notebook with a network), split=4 (jobs among which the test and the maps of a run are shared).
+# of a notebook with a network).
 # A stage leaves a stamp for each of its files, which holds the file's checksum (medrob.execute). It stands if
 # it was executed with the same parameters, data and code (medrob.plan); what does not stand runs again, and so
 # do stages whose files are missing or were altered, and those that read what is made again.
@@ -12,7 +12,7 @@ from medrob.run import READS
 OPTIONS = study.options(config)
 STUDY = study.load(OPTIONS.study)
 RUNS = files.home() / "data" / "runs"
-THREADS = OPTIONS.threads or max(1, (workflow.cores or 1) // (len(STUDY.runs) * OPTIONS.split))
+THREADS = OPTIONS.threads or max(1, (workflow.cores or 1) // len(STUDY.runs))
 NETWORK = {"mem_mb": 4000, "gpu": OPTIONS.gpu}
 LOCK = filelock.FileLock(RUNS / ".study.lock")  # of one study at a time; the system frees it however it ends
 NOW = RUNS / ".study.now"  # newer than every stamp
@@ -43,25 +43,9 @@ def notebook(stage):
 def job(stage):
     """What the notebook of a stage is given, and the key of all that it follows from."""
     return {
-        "given": lambda wildcards: plan.given(STUDY, stage, **dict(wildcards.items())),
+        "given": lambda wildcards: plan.given(STUDY, stage, wildcards.run),
         "key": lambda wildcards: plan.key(STUDY, stage, wildcards.run, OPTIONS.notebooks),
     }
-
-
-share = lambda table: str(RUNS / "{run}" / "shares" / table / "{scatteritem}.parquet")
-
-
-def shares(table):
-    """The shares that a job gathers; none for the job of a share itself, or where nothing is shared."""
-    parts = [f"{part}-of-{OPTIONS.split}" for part in range(1, OPTIONS.split + 1) if OPTIONS.split > 1]
-    gather = lambda wildcards: expand(share(table), run=wildcards.run, scatteritem=parts)
-    return lambda wildcards: [] if "scatteritem" in wildcards.keys() else gather(wildcards)
-
-
-def reference(wildcards):
-    """The predictions of the run whose errors are the measure of this one's, if the study makes them."""
-    run = STUDY.parameters(wildcards.run, "03_test")["reference"]
-    return stamps("03_test", "predictions.parquet", run=run) if run in STUDY.runs else []
 
 
 def analysed(wildcards):
@@ -102,8 +86,6 @@ rule train:
 rule test:
     input:
         after("03_test", *READS["03_test"]),
-        reference,
-        shares("predictions"),
         notebook=notebook("03_test"),
     output: update(stamps("03_test"))
     params: **job("03_test")
@@ -115,7 +97,6 @@ rule test:
 rule heatmaps:
     input:
         after("04_heatmaps", *READS["04_heatmaps"]),
-        shares("drift"),
         notebook=notebook("04_heatmaps"),
     output: update(stamps("04_heatmaps"))
     params: **job("04_heatmaps")
@@ -130,11 +111,3 @@ rule analysis:  # of a run, or of the runs of a comparison side by side
     params: **job("05_analysis")
     threads: THREADS
     shell: EXECUTE
-
-
-use rule test as share_test with:
-    output: temp(share("predictions"))
-
-
-use rule heatmaps as share_heatmaps with:
-    output: temp(share("drift"))

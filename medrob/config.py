@@ -123,7 +123,6 @@ def _pattern(pattern: str, advice: str) -> AfterValidator:
 
 
 Device = Annotated[str, _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'")]
-Share = Annotated[str, _pattern(r"|[1-9]\d*/[1-9]\d*", "a part and how many there are, such as '2/4'")]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -284,16 +283,12 @@ class Test(Parameters):
     "images a pass"
     resamples: Count = 2000
     "of the bootstrap; 0: no intervals"
-    reference: str = "alexnet"
-    """whose errors are the measure: "alexnet" (MedMNIST-C's figures) or the name of a run on the same data"""
     positive: str = ""
     'the class that an alarm is for, against all others; "": the second'
     temperature: bool = False
     "True: probabilities are first scaled on the validation images (Guo et al. 2017)"
     device: Device = "auto"
     '"auto", "cpu", "cuda" or "mps"'
-    share: Share = ""
-    '"2/4": only the second quarter of the conditions, for a job among several; "": all'
 
 
 class Heatmaps(Parameters):
@@ -332,8 +327,6 @@ class Heatmaps(Parameters):
     "images a pass; memory grows with it"
     device: Device = "auto"
     '"auto", "cpu", "cuda" or "mps"'
-    share: Share = ""
-    '"2/4": only the second quarter of the conditions, for a job among several; "": all'
 
 
 class Analysis(Parameters):

@@ -6,7 +6,6 @@ and a failed notebook costs no table: Snakemake gives back the stamps, and never
 """
 
 import hashlib
-import json
 import os
 import sys
 import threading
@@ -21,38 +20,30 @@ from medrob.files import atomic, checksum, differing
 from medrob.run import STAGES, Run
 
 QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel says little that the notebook does not hold
-NAMES = ("run", "runs", "results", "share", "device")  # parameters that change no table
+NAMES = ("run", "runs", "results", "device")  # parameters that change no table
 
 
 def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -> None:
-    """Execute a notebook into the folder of a run, and leave stamps with the key; a share leaves none.
+    """Execute a notebook into the folder of a run, and leave stamps with the key.
 
     While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``.
     """
     import papermill
     from papermill.exceptions import PapermillExecutionError
 
-    stage, share = notebook.stem, str(parameters.get("share", "")).replace("/", "-of-")
-    folder = run.path("notebooks")
-    folder.mkdir(parents=True, exist_ok=True)
-    partial = folder / f"{f'{stage}.{share}' if share else stage}.partial.ipynb"
-    source = notebook
-    if share:
-        source = folder / f"{stage}.{share}.ipynb"
-        share_notebook(notebook, source)
+    stage = notebook.stem
+    partial = run.path("notebooks", f"{stage}.partial.ipynb")
+    partial.parent.mkdir(parents=True, exist_ok=True)
     _end_with_parent()
     os.environ.setdefault("MEDROB_PROGRESS", "off")
     try:
         papermill.execute_notebook(
-            source, partial, parameters, kernel_name="python3", progress_bar=False, extra_arguments=QUIET
+            notebook, partial, parameters, kernel_name="python3", progress_bar=False, extra_arguments=QUIET
         )
     except PapermillExecutionError as error:
         end = "\n".join(str(error).rstrip().splitlines()[-20:])
         sys.exit(f"{end}\n{stage} of run {run.name} failed; the whole traceback is in {partial}")
-    if share:
-        partial.unlink()
-        return source.unlink()
-    partial.replace(folder / f"{stage}.ipynb")
+    partial.replace(run.path("notebooks", f"{stage}.ipynb"))
     for file in files(stage):
         with atomic(run.path("stamps", Path(file).name)) as stamp:
             note = f"# {key}\n" if file.endswith(".ipynb") else ""
@@ -147,19 +138,6 @@ def claim(lock: filelock.BaseFileLock) -> None:
         where = f"another study is running in {Path(lock.lock_file).parent}"
         advice = "wait until it has ended, or set MEDROB_HOME to another folder"
         raise RuntimeError(f"{where}; {advice}") from None
-
-
-def share_notebook(notebook: Path, target: Path) -> None:
-    """Write the notebook of a share: the cells tagged ``share`` and ``parameters``, and no others."""
-    book = json.loads(notebook.read_text())
-    tags = [set(cell["metadata"].get("tags", [])) for cell in book["cells"]]
-    if not any("share" in names for names in tags):
-        raise ValueError(f"{notebook} cannot be split: none of its cells is tagged 'share'")
-    kept = [cell for cell, names in zip(book["cells"], tags, strict=True) if names & {"share", "parameters"}]
-    for cell in kept:
-        cell["outputs"], cell["execution_count"] = [], None
-    with atomic(target) as file:
-        file.write_text(json.dumps(book | {"cells": kept}))
 
 
 def _end_with_parent() -> None:

@@ -34,16 +34,12 @@ CODE = {
 DATA = ("dataset", "size", "limit", "channels", "skip_unreadable", "group", "label", "uncertain", "seed")
 
 
-def given(of: study.Study, stage: str, run: str, scatteritem: str = "") -> str:
-    """The parameters of a stage of a run, or of a comparison, as papermill takes them: YAML in one line.
-
-    The `scatteritem` "2-of-4" is that of the job which computes the second of four shares.
-    """
+def given(of: study.Study, stage: str, run: str) -> str:
+    """The parameters of a stage of a run, or of a comparison, as papermill takes them: YAML in one line."""
     names: dict[str, Any] = {"run": run}
     if stage == "05_analysis":
         names = {"runs": of.members(run)} | ({"results": run} if run in of.compare else {})
-    share = {"share": scatteritem.replace("-of-", "/")} if scatteritem else {}
-    values = names | share | of.runs[of.members(run)[0]][stage]
+    values = names | of.runs[of.members(run)[0]][stage]
     return yaml.safe_dump(values, default_flow_style=True, width=float("inf")).strip()
 
 

@@ -44,10 +44,7 @@ READS: dict[str, tuple[str, ...]] = {
     "05_analysis": ("corruptions.parquet", *STAGES["03_test"], *STAGES["04_heatmaps"]),
 }
 # What a stage needs while it runs, and nobody after it.
-TEMPORARY = {
-    "01_augment": ".corrupted", "02_train": "checkpoint.pt",
-    "03_test": "shares/predictions", "04_heatmaps": "shares/drift",
-}  # fmt: skip
+TEMPORARY = {"01_augment": ".corrupted", "02_train": "checkpoint.pt"}
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 100  # characters of a run's name: every file system takes the file names built from it

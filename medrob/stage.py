@@ -10,13 +10,11 @@ import ast
 import contextlib
 import hashlib
 import json
-import re
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Callable, Collection, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import filelock
 
@@ -33,9 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from medrob.data import ImageDataset
-
-T = TypeVar("T")
-KEY = b"medrob"  # where the file of a share says what it follows from
 
 
 def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
@@ -101,15 +96,11 @@ class Stage:
         for run in map(Run, dict.fromkeys(runs)):
             prefix = "" if run.name == self.results.name else f"{run.name}/"
             found |= {f"{prefix}{file}": checksum for file, checksum in run.ready(self.name).items()}
-        other = self._values.get("reference", "alexnet")
-        if other != "alexnet":  # another run, whose errors are the measure of this one's
-            found[f"{other}/predictions.parquet"] = Run(other).written().get("predictions.parquet", "")
         return found
 
     def _claim(self) -> filelock.BaseFileLock:
         """Hold the lock of this stage, which the system frees when the process ends, however it ends."""
-        share = self._values.get("share", "").replace("/", "-of-")
-        path = self.results.path(".locks", f"{self.name}{share and '.'}{share}")
+        path = self.results.path(".locks", self.name)
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             lock = filelock.FileLock(path, is_singleton=True)  # begun again by the same notebook: no conflict
@@ -150,20 +141,6 @@ class Stage:
     def note(self, **facts: Any) -> None:
         """Keep facts (data, device, ...) for this stage's entry in the record."""
         self._notes.update(facts)
-
-    def shared(
-        self, name: str, conditions: Sequence[Any], function: Callable[..., pd.DataFrame], *arguments: Any,
-        **options: Any,
-    ) -> pd.DataFrame:  # fmt: skip
-        """The rows that ``function(*arguments, conditions, **options)`` gives, perhaps in shares.
-
-        A notebook with ``share="2/4"`` computes and keeps the second quarter of the conditions; without, it
-        gathers the shares if all were computed from the same files with the same parameters.
-        """
-        values = {k: v for k, v in self._values.items() if k not in ("share", "device")}
-        key = {"stage": self.name, "parameters": values, "made_from": self._made_from}
-        folder, share = self.run.path("shares", name), self._values.get("share", "")
-        return in_shares(folder, share, key, conditions, lambda part: function(*arguments, part, **options))
 
     def trained(self, fit: Callable[..., pd.DataFrame], model: Any, *data: Any, **how: Any) -> pd.DataFrame:
         """The history of ``fit(model, ...)``, which trains in place, unless the same training ended before.
@@ -268,51 +245,3 @@ class Stage:
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
         return {name: value for name, value in whole.items() if name not in ("thesis", "exports")}
-
-
-def share_of(items: Sequence[T], share: str) -> list[T]:
-    """The items of a share: "2/4" is the second quarter, in order. Each share has at least two items."""
-    found = re.fullmatch(r"([1-9]\d{0,5})/([1-9]\d{0,5})", share)
-    if not found or int(found[1]) > int(found[2]) or 2 * int(found[2]) > max(2, len(items)):
-        raise ValueError(
-            f"share={share!r} of {len(items)} conditions: give a part and how many there are, such as '2/4', "
-            f"with at most {max(1, len(items) // 2)} parts"
-        )
-    number, count = int(found[1]), int(found[2])
-    return list(items[len(items) * (number - 1) // count : len(items) * number // count])
-
-
-def in_shares(
-    folder: Path, share: str, key: Mapping[str, Any], items: Sequence[T],
-    function: Callable[[list[T]], pd.DataFrame],
-) -> pd.DataFrame:  # fmt: skip
-    """Compute the rows of items, the slowest index of a table, or one share ("2/4", kept in a folder).
-
-    Without a share, those that lie in the folder are gathered if all are there and follow from the same key.
-    """
-    import pandas as pd
-    import pyarrow as pa
-    from pyarrow import parquet
-
-    follows = json.dumps(key, sort_keys=True, default=str).encode()
-    if not share:
-        for parts in _whole_sets(folder):
-            tables = [parquet.read_table(file) for file in parts]
-            if all((table.schema.metadata or {}).get(KEY) == follows for table in tables):
-                return pd.concat([table.to_pandas() for table in tables], ignore_index=True)
-    rows = function(share_of(items, share) if share else list(items))
-    table = pa.Table.from_pandas(rows, preserve_index=False)
-    if share:
-        named = table.replace_schema_metadata({**(table.schema.metadata or {}), KEY: follows})
-        with atomic(folder / f"{share.replace('/', '-of-')}.parquet") as file:
-            parquet.write_table(named, file)
-    return table.to_pandas()  # by way of Arrow, so that the types are those of gathered shares
-
-
-def _whole_sets(folder: Path) -> Iterator[list[Path]]:
-    """The sets of shares that are complete, each in order."""
-    for first in folder.glob("1-of-*.parquet"):
-        count = int(first.stem.removeprefix("1-of-"))
-        parts = [folder / f"{number}-of-{count}.parquet" for number in range(1, count + 1)]
-        if all(part.exists() for part in parts):
-            yield parts

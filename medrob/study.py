@@ -29,7 +29,7 @@ Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
 Keys = tuple[str, ...]  # the way to a place in the file: ("runs", "demo", "02_train")
 PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
-SET_BY_STUDY = ("run", "runs", "results", "share")  # parameters that the study itself gives
+SET_BY_STUDY = ("run", "runs", "results")  # parameters that the study itself gives
 TOGETHER = ("arch", "stem", "width", "weights", "epochs", "warmup")  # those of 02 that depend on each other
 MOST_RUNS = 10_000
 DEEPEST = 20  # levels of YAML: a study has six; the parser's time grows with their square
@@ -60,7 +60,6 @@ class Options(BaseModel):
     notebooks: Path = PROJECT / "notebooks"
     threads: config.Count = 0  # of a notebook; 0: the cores, shared out
     gpu: config.Count = int(shutil.which("nvidia-smi") is not None)  # cards that a network takes
-    split: config.Positive = 1  # jobs that share the test, or the maps
 
 
 def options(given: Mapping[str, Any]) -> Options:
@@ -87,7 +86,6 @@ def load(file: Path) -> Study:
         reader.say((part,), f"unknown key{config.nearest([part], PARTS)}")
     runs = reader.runs(tree)
     compare = reader.compare(tree, runs)
-    reader.references(runs)
     found = Study(runs, compare)
     for run in runs:
         for stage, text in unfit({s: found.parameters(run, s) for s in STAGES}):
@@ -259,23 +257,6 @@ class Reader:
             if times > 1:
                 self.say(path, f"several of its runs would be called {run!r}; is a value given twice?")
         return found
-
-    def references(self, runs: dict[str, Stages]) -> None:
-        """Note references to runs that do not exist, or that form a cycle."""
-
-        def of(run: str) -> str:
-            return str(runs[run]["03_test"].get("reference", "alexnet")) if run in runs else ""
-
-        for run in runs:
-            asked, chain = of(run), [run]
-            while chain[-1] in runs and of(chain[-1]) not in chain:
-                chain.append(of(chain[-1]))
-            if asked in runs and of(chain[-1]) == run:
-                text = f"reference={asked!r} forms a cycle: {' -> '.join([*chain, run])}"
-                self.at(run, "03_test", "reference", text)
-            elif asked not in runs and asked != "alexnet" and not _finished(asked):
-                text = f"reference={asked!r} is neither 'alexnet' nor a run of the study, nor a finished one"
-                self.at(run, "03_test", "reference", text)
 
     def at(self, run: str, stage: str, name: str, text: str) -> None:
         """Note a mistake of a run where its parameter was given."""

@@ -13,7 +13,7 @@ import hashlib, json, os, time
 import pandas as pd
 from medrob.stage import begin
 stage = begin({name!r}, globals())
-apart = ("run", "runs", "results", "share", "device", "export", "tensorboard", {apart})
+apart = ("run", "runs", "results", "device", "export", "tensorboard", {apart})
 given = {{k: v for k, v in stage.parameters.model_dump().items() if k not in apart}}
 read = [hashlib.sha256(stage.run.path(f).read_bytes()).hexdigest() for f in {reads!r}]
 table = pd.DataFrame({{"given": [json.dumps(given)], "read": [json.dumps(read)]}})
@@ -36,7 +36,7 @@ def write(folder: Path) -> Path:
     for name in STAGES:
         source = nbformat.read(PROJECT / "notebooks" / f"{name}.ipynb", as_version=4)
         cell = next(c for c in source.cells if "parameters" in c.metadata.get("tags", []))
-        apart = "'resamples', 'reference'" if name == "03_test" else ""
+        apart = "'resamples'" if name == "03_test" else ""
         work = WORK.format(name=name, reads=READS[name], apart=apart)
         work += {"01_augment": FIRST, "02_train": NETWORK}.get(name, "")
         tables = [file.removesuffix(".parquet") for file in STAGES[name] if file.endswith(".parquet")]

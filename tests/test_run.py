@@ -170,28 +170,13 @@ def test_altered_files_and_what_was_made_from_others_are_told():
         run.ready("05_analysis")
 
 
-def test_what_was_made_from_another_run():
-    for name in ("one", "two"):
-        for stage in ("01_augment", "02_train", "03_test"):
-            finish(Run(name), stage, text=name)
-    used = {"two/predictions.parquet": Run("two").written()["predictions.parquet"]}
-    Run("one").keep("03_test", {"parameters": {}, "made_from": used})
-    assert list(Run("one").problems("03_test")) == []
-    finish(Run("two"), "03_test", text="other")
-    assert "made from another two/predictions.parquet" in next(Run("one").problems("03_test"))
-
-
 def test_what_a_stage_needed_meanwhile_goes_with_its_end():
     run = Run("demo")
     for stage in list(STAGES)[:4]:
         if stage in TEMPORARY:
             path = run.path(TEMPORARY[stage])
             path.mkdir(parents=True) if stage != "02_train" else path.write_text("x")
-        killed = (
-            ".scores.parquet.123.part",
-            f"notebooks/{stage}.partial.ipynb",
-            f"notebooks/{stage}.1-of-2.ipynb",
-        )
+        killed = (".scores.parquet.123.part", f"notebooks/{stage}.partial.ipynb")
         for name in killed:
             run.path(name).parent.mkdir(parents=True, exist_ok=True)
             run.path(name).touch()

@@ -216,14 +216,6 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_tables(finished, tm
     assert home.planned() == set()
 
 
-def test_references_and_comparisons_are_ordered(finished):
-    finished.study("{runs: {b: {03_test: {reference: a}}, a: {}}, compare: {both: [b, a]}}")
-    jobs = stages("01", "02", "03", "04", "05", run="b") | {"both 05_analysis"}
-    assert finished.planned() == jobs
-    finished.study("{runs: {b: {03_test: {reference: a}}, a: {02_train: {epochs: 2}}}, compare: {}}")
-    assert stages("02", "03", "04", "05", run="a") <= finished.planned()
-
-
 def test_a_malformed_study_stops_before_anything_starts(tmp_path):
     home = Home(tmp_path)
     home.study("runs:\n  a b: {02_train: {epoch: 3}}\n")

@@ -111,9 +111,9 @@ runs:
       epoch: 3
       lr: fast
   a b: {}
-  two: {06_more: {}, 01_augment: {run: z, dataset: absent.npz}, 03_test: {reference: nobody, share: 1/2}}
-  three: {03_test: {reference: four}, 02_train: {weights: x.pth}}
-  four: {03_test: {reference: three}, 04_heatmaps: {layers: [layer9.9], images: [-1]}, 02_train: 28}
+  two: {06_more: {}, 01_augment: {run: z, dataset: absent.npz}}
+  three: {02_train: {weights: x.pth}}
+  four: {04_heatmaps: {layers: [layer9.9], images: [-1]}, 02_train: 28}
 grid: {}
 grids:
   g: {02_train: {augment: [none, "iaa.Fliplr(1"], seed: 3, warmup: [9.0]}}
@@ -129,13 +129,9 @@ compare: {both: [one, five]}
         "line 10: run='a b' is not a run name: use letters, digits",
         "line 11: run two, 01_augment: 'run' is set by the study; leave it out",
         "line 11: run two, 01_augment: dataset='absent.npz': no file or folder",
-        "line 11: run two, 03_test: 'share' is set by the study; leave it out",
-        "line 11: run two, 03_test: reference='nobody' is neither 'alexnet' nor a run of the study",
         "line 11: run two, 06_more: no such stage; the stages are 01_augment, 02_train",
         "line 12: run three, 02_train: weights='x.pth': no such file, nor a name such as 'DEFAULT'",
-        "line 12: run three, 03_test: reference='four' forms a cycle: three -> four -> three",
         "line 13: run four, 02_train: give parameters, such as {size: 28}, not 28",
-        "line 13: run four, 03_test: reference='three' forms a cycle: four -> three -> four",
         "line 13: run four, 04_heatmaps: images=[-1]: give a number of images",
         "line 13: run four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
         "line 14: grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
@@ -246,30 +242,19 @@ def test_runs_without_a_corruption_in_common_are_not_compared(load, mistakes):
     assert load("{runs: {a: {}, b: {}}, compare: {}}").compare == {}
 
 
-def test_a_reference_may_be_a_finished_run_and_a_chain(load, home):
-    text = "runs: {a: {03_test: {reference: b}}, b: {03_test: {reference: old}}}"
-    with pytest.raises(ValueError, match="reference='old' is neither"):
-        load(text)
-    record = Run("old").path("run.json")
-    record.parent.mkdir(parents=True)
-    record.write_text(json.dumps({"stages": {"03_test": {"parameters": {}}}}))
-    assert list(load(text).runs) == ["a", "b"]
-
-
 def test_options_of_the_command_line(tmp_path):
-    given = study.options({"split": "3", "gpu": 0, "study": str(tmp_path / "my.yaml")})
-    assert (given.split, given.gpu, given.threads, given.study.name) == (3, 0, 0, "my.yaml")
+    given = study.options({"threads": "3", "gpu": 0, "study": str(tmp_path / "my.yaml")})
+    assert (given.threads, given.gpu, given.study.name) == (3, 0, "my.yaml")
     assert given.notebooks == NOTEBOOKS
-    with pytest.raises(ValueError, match="split=True: give a whole number"):
-        study.options({"split": True})
+    with pytest.raises(ValueError, match="threads=True: give a whole number"):
+        study.options({"threads": True})
     with pytest.raises(ValueError) as caught:
-        study.options({"split": "x", "stdy": "a", "threads": -1, "gpu": 1.5})
+        study.options({"stdy": "a", "threads": -1, "gpu": 1.5})
     lines = [line.strip() for line in str(caught.value).removeprefix("--config: ").splitlines()]
     assert sorted(lines) == [
         "gpu=1.5: give a whole number",
-        "split='x': give a whole number",
         "threads=-1: give at least 0",
-        "unknown parameter 'stdy'; did you mean 'study'? Known: study, notebooks, threads, gpu, split",
+        "unknown parameter 'stdy'; did you mean 'study'? Known: study, notebooks, threads, gpu",
     ]
 
 
@@ -309,7 +294,6 @@ def test_the_key_of_a_comparison_holds_its_runs_and_no_name(load):
 def test_what_papermill_is_given(load):
     found = load("{runs: {a: {03_test: {resamples: 5}}, b: {}}, compare: {x: [a, b]}}")
     assert plan.given(found, "03_test", "a") == "{resamples: 5, run: a}"
-    assert plan.given(found, "03_test", "a", "2-of-4") == "{resamples: 5, run: a, share: 2/4}"
     assert plan.given(found, "05_analysis", "a") == "{runs: [a]}"
     assert plan.given(found, "05_analysis", "x") == "{results: x, runs: [a, b]}"
     assert [(run, stage) for run, stage, _ in plan.jobs(found)] == [

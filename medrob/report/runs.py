@@ -14,7 +14,7 @@ from medrob.run import STAGES, Run
 
 PARTIAL = ".partial.ipynb"  # how a notebook is called until it is whole
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
-WORK = [".locks/*", ".corrupted/*", "shares/", "shares/*/", "shares/*/*-of-*.parquet", "checkpoint.pt"]
+WORK = [".locks/*", ".corrupted/*", "checkpoint.pt"]
 WORK += [*(f"notebooks/{stage}.*ipynb" for stage in STAGES), "tensorboard/*events.out.tfevents*"]
 WORK += [f"stamps/{stamp}" for stage in STAGES for stamp in execute.stamped(stage)]
 LATEX = ["aux", "log", "out", "pdf", "toc", "lof", "lot", "fls", "fdb_latexmk", "synctex.gz", "dvi", "xdv"]
@@ -50,7 +50,7 @@ def _row(name: str) -> dict[str, str]:
 
 def _state(run: Run) -> str:
     for stage in STAGES:
-        for partial in run.path("notebooks").glob(f"{stage}*{PARTIAL}"):  # of a share, too
+        for partial in run.path("notebooks").glob(f"{stage}{PARTIAL}"):
             failed = '"output_type": "error"' in partial.read_text(encoding="utf-8", errors="replace")
             return f"{'failed' if failed else 'running or cut off'} in {stage}"
     if missing := [file for file in run.written() if not run.path(file).exists()]:
