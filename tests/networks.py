@@ -9,7 +9,6 @@ from torch import nn
 
 from medrob.models import cam_layers, evaluating, forward, to_maps
 from medrob.models.network import one_tensor
-from medrob.models.probe import _drawn
 
 TIMM = """
 resnet18 resnext50_32x4d wide_resnet50_2 regnety_002 efficientnet_b0 efficientnetv2_rw_t mobilenetv3_small_100
@@ -26,6 +25,26 @@ nest_tiny levit_128s crossvit_tiny_240 pit_ti_224 visformer_tiny
 # Hiera's tokens lie window by window until the last stage.
 FEWER = dict(nest_tiny=3, crossvit_tiny_240=3, pit_ti_224=3, visformer_tiny=3, hrnet_w18_small=3)
 FEWER |= dict(levit_128s=1, hiera_tiny_224=1)
+# Networks whose deep layers have the right shapes, but there, untrained, the blob spreads: why.
+UNSEEN = {
+    "inception_v3": "each of Mixed_7c's 8 x 8 positions sees the whole picture: 1.14 to 1.17",
+    "inception_v4": "from features.17 on, each position sees the whole picture through random filters",
+    "convmixer_768_32": "32 convolutions of 9 x 9 in a row, so that from block 18 on each position sees all",
+}
+SEEDS = 3
+
+
+class UnseenError(AssertionError):
+    """A layer has the right shape, but does not change most where the blob is."""
+
+
+def pictures(side, seed):
+    """Coarse squares, and a copy with others in the lower left: (2, 3, side, side)."""
+    squares = np.random.default_rng(seed).integers(0, 256, (2, 3, 8, 8)).repeat(side // 8 + 1, 2)
+    picture, other = squares.repeat(side // 8 + 1, 3)[..., :side, :side]
+    blob, place = picture.copy(), np.s_[:, side * 5 // 8 : side * 7 // 8, side // 8 : side * 3 // 8]
+    blob[place] = other[place]
+    return torch.from_numpy(np.stack([picture, blob])).float() / 127.5 - 1
 
 
 class Logits(nn.Module):
@@ -37,43 +56,51 @@ class Logits(nn.Module):
         return one_tensor(self.network(x))[0]
 
 
-def picture_and_blob(channels, side):
-    """Coarse squares, and a copy with others in the lower left."""
-    squares = np.random.default_rng(1).integers(0, 256, (2, channels, 8, 8)).repeat(side // 8 + 1, 2)
-    picture, other = squares.repeat(side // 8 + 1, 3)[..., :side, :side]
-    blob = picture.copy()
-    blob[:, side * 5 // 8 : side * 7 // 8, side // 8 : side * 3 // 8] = other[
-        :, side * 5 // 8 : side * 7 // 8, side // 8 : side * 3 // 8
-    ]
-    return torch.from_numpy(np.stack([picture, blob])).float() / 127.5 - 1
+def change(model, names, side, seed):
+    """How much each layer changes at each place where the blob comes, of a network with its own weights.
 
-
-def check(model, side, count):
-    model.eval().load_state_dict(_drawn(model), strict=False)
-    for module in model.modules():  # statistics of the pictures, as a trained network has them
+    Its batch norms have the statistics of pictures, as those of a trained network.
+    """
+    for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.train().momentum = 1
     with torch.no_grad():
-        model(picture_and_blob(3, side))
-    layers = cam_layers(model)
+        model(torch.cat([pictures(side, [seed, i]) for i in range(4)]))
+    layers = {name: model.get_submodule(name) for name in names}
     with evaluating(model), torch.no_grad():
-        outputs, _ = forward(Logits(model), picture_and_blob(3, side), layers)
-    shapes = {}
-    for name, module in layers.items():
-        maps = to_maps(module, outputs[name])
-        shapes[name] = h, w = maps.shape[2:]
-        change = torch.linalg.vector_norm(maps[1] - maps[0], dim=0)
-        assert h == w and change[-(h // 2) :, : w // 2].mean() > 1.1 * change.mean(), name
-    print(len(layers), *[item for i, item in enumerate(shapes.items()) if i in (0, len(shapes) - 1)])
-    sides = [h for h, _ in shapes.values()]
-    assert len(layers) >= count and sides == sorted(sides, reverse=True)
-    assert side / 64 <= sides[-1] <= side / 7
+        outputs, _ = forward(Logits(model), pictures(side, seed), layers)
+    maps = {name: to_maps(module, outputs[name]) for name, module in layers.items()}
+    return {name: torch.linalg.vector_norm(values.diff(dim=0)[0], dim=0) for name, values in maps.items()}
 
 
-@pytest.mark.parametrize("name", TIMM.split())
+def check(make, side, count):
+    names, unseen = list(cam_layers(make())), {}
+    for seed in range(SEEDS):
+        torch.manual_seed(seed)
+        changes = change(make().eval(), names, side, seed)
+        shapes = [tuple(values.shape) for values in changes.values()]
+        assert len(shapes) >= count and shapes == sorted(shapes, reverse=True), shapes
+        assert all(h == w for h, w in shapes) and side / 64 <= shapes[-1][0] <= side / 7, shapes
+        for name, values in changes.items():
+            h, w = (n // 2 for n in values.shape)
+            if not (ratio := float(values[-h:, :w].mean() / values.mean())) > 1.2:
+                unseen[seed, name] = round(ratio, 2)
+    print(len(shapes), shapes[0], shapes[-1], *names)
+    if unseen:
+        raise UnseenError(unseen)
+
+
+def named(names):
+    """The names as parameters of a test; of those in `UNSEEN` a failure is expected."""
+    for name in names:
+        expected = pytest.mark.xfail(raises=UnseenError, strict=True, reason=UNSEEN.get(name, ""))
+        yield pytest.param(name, marks=[expected] if name in UNSEEN else [])
+
+
+@pytest.mark.parametrize("name", named(TIMM.split()))
 def test_layers_of_timm(name):
-    model = timm.create_model(name, num_classes=3)
-    check(model, model.default_cfg["input_size"][-1], FEWER.get(name, 4))
+    side = timm.get_pretrained_cfg(name).input_size[-1]
+    check(lambda: timm.create_model(name, num_classes=3), side, FEWER.get(name, 4))
 
 
 SMALL = dict(num_labels=3, hidden_size=32, num_attention_heads=2, intermediate_size=64, num_hidden_layers=5)
@@ -87,8 +114,8 @@ HUGGING_FACE = {
 }
 
 
-@pytest.mark.parametrize("name", HUGGING_FACE)
+@pytest.mark.parametrize("name", named(HUGGING_FACE))
 def test_layers_of_hugging_face(name):
     form, side = HUGGING_FACE[name]
-    network = getattr(transformers, f"{name}ForImageClassification")
-    check(network(getattr(transformers, f"{name}Config")(**form)), side, 4)
+    config = getattr(transformers, f"{name}Config")(**form)
+    check(lambda: getattr(transformers, f"{name}ForImageClassification")(config), side, 4)

@@ -8,6 +8,7 @@ import pytorch_grad_cam as peer
 import timm
 import torch
 import torchvision
+import transformers
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from torch import nn
 from torchvision.models import SwinTransformer, VisionTransformer
@@ -235,9 +236,18 @@ def test_named_layers(network):
     assert layers_for(nn.Sequential(shared, shared), ["gradcam"], ["1"]) == {"1": shared}
 
 
+def dinov2():
+    """Of Hugging Face, with a class token and four registers; its blocks give their tokens in a tuple."""
+    form = dict(hidden_size=32, num_attention_heads=2, num_hidden_layers=4, intermediate_size=64)
+    config = transformers.Dinov2WithRegistersConfig(**form, image_size=64, patch_size=8, num_labels=3)
+    network = transformers.Dinov2WithRegistersForImageClassification(config)
+    return models.wrap(network, in_channels=3, num_classes=3).eval()
+
+
 @pytest.mark.parametrize(
     ("arch", "form", "count"),
     [
+        ("hugging face", {}, 4),
         ("test_convnext", {}, 4),
         ("test_vit", {}, 2),
         ("vit_tiny_patch16_224", dict(depth=3, reg_tokens=4, img_size=64), 2),
@@ -245,13 +255,13 @@ def test_named_layers(network):
         ("mixer_s32_224", {}, 8),
     ],
 )
-def test_layers_of_timm_light_up_where_a_blob_is(arch, form, count):
+def test_layers_light_up_where_a_blob_is(arch, form, count):
     torch.manual_seed(0)
-    model = timm.create_model(arch, num_classes=3, **form).eval()
+    model = dinov2() if arch == "hugging face" else timm.create_model(arch, num_classes=3, **form).eval()
     state = torch.get_rng_state()
     layers = cam_layers(model)
     assert len(layers) >= count and torch.equal(state, torch.get_rng_state())
-    nn.init.normal_(model.get_classifier().weight)  # Mixer's starts at 0; its layers are found
+    nn.init.normal_([*model.parameters()][-2])  # the weights of Mixer's head start at 0; its layers are found
     side = 224 if arch.startswith("mixer") else 160 if arch.startswith("test_") else 64
     images = np.repeat(pictures(1, side), 2, axis=0)
     images[1, side // 2 :, : side // 2] = 255 - images[1, side // 2 :, : side // 2]

@@ -87,9 +87,11 @@ def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
 
 def _stages(model: nn.Module) -> list[str]:
     """The stages that a network of timm names in its `feature_info`, which may lie within another."""
-    for name, module in {"": inner(model), **named_layers(model)}.items():
+    modules = named_layers(model)
+    for name, module in {"": inner(model), **modules}.items():
         if isinstance(stages := getattr(module, "feature_info", None), list):
-            return [f"{name}.{stage['module']}".lstrip(".") for stage in stages]
+            names = [f"{name}.{stage['module']}".lstrip(".") for stage in stages]
+            return [n for n in names if n in modules]  # a few are spelt otherwise there
     return []
 
 

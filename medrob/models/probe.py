@@ -193,8 +193,10 @@ def _drawn(model: nn.Module) -> dict[str, Tensor]:
     for name, p in model.named_parameters():
         if p.is_meta or not p.is_floating_point():
             continue
+        # Above 0, where a ReLU changes little: behind many, a small change would be one everywhere.
+        normed = name.removesuffix("bias") + "running_mean" in values
         if p.ndim < 2 or p[0].numel() == 1:  # a bias, or a gain
-            values[name] = torch.full_like(p.detach(), 0 if name.endswith("bias") else 0.5)
+            values[name] = torch.full_like(p.detach(), normed or not name.endswith("bias"))
         else:
             gain = 2**0.5 * (1 if p.ndim > 2 else 0.3)
             values[name] = torch.randn(p.shape, generator=random).mul(gain / p[0].numel() ** 0.5).to(p)
