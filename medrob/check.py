@@ -1,6 +1,8 @@
-"""The general refusals: images that are not uint8, columns that a table lacks."""
+"""The general refusals: images that are not uint8, columns that a table lacks, names of no module."""
 
 from collections.abc import Sequence
+from pkgutil import resolve_name
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -44,3 +46,13 @@ def require_numbers(frame: pd.DataFrame, columns: Sequence[str], name: str) -> N
                 f"column {column} of the table {name} holds {row[column]} ({where}); every row needs a "
                 "number: run the notebook again that writes this table"
             )
+
+
+def resolve(name: str) -> Any:
+    """What the user's ``"package.module:name"`` names, imported; a ValueError says why it cannot be."""
+    try:
+        return resolve_name(name)
+    except Exception as error:  # whatever the module does when it is imported
+        told = f"{name!r} cannot be imported ({type(error).__name__}: {error})"
+        advice = "give 'package.module:name', and put its folder on PYTHONPATH or start from there"
+        raise ValueError(f"{told}; {advice}") from error

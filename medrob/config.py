@@ -214,7 +214,7 @@ class Recipe(Parameters):
     precision: Literal["mixed", "float32"] = "mixed"
     '"mixed": half precision on GPUs; "float32": never'
     augment: Annotated[str, accepted("medrob.augment:policy")] = "none"
-    'one of medrob.augment.names(), or an imgaug expression such as "iaa.Fliplr(0.5)"'
+    'one of medrob.augment.names(), or your own augmenter or function, "package.module:name"'
     monitor: Literal["auc", "loss"] = "auc"
     'which epoch is kept: highest validation "auc" or lowest validation "loss"'
     patience: Count = 4

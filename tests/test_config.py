@@ -88,7 +88,7 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("01_augment", {"suite": "thesus"}, "unknown suite or corruption 'thesus', did you mean 'thesis'"),
         ("01_augment", {"dataset": "pneumoniamist"}, "dataset='pneumoniamist' is unknown; give 'phantom'"),
         ("01_augment", {"dataset": "absent.npz"}, "dataset='absent.npz': no file or folder 'absent.npz'"),
-        ("02_train", {"augment": "iaa.Fliplr(1"}, "augment='iaa.Fliplr(1' is no imgaug expression"),
+        ("02_train", {"augment": "mirror"}, "augment='mirror' is unknown; the policies are none, geometric"),
         ("04_heatmaps", {"methods": ["gradcamm"]}, "unknown 'gradcamm'; did you mean 'gradcam'? Known: "),
         ("02_train", {"epoch": 3}, "unknown parameter 'epoch'; did you mean 'epochs'? Known: run, arch"),
         ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),

@@ -116,7 +116,7 @@ runs:
   four: {04_heatmaps: {layers: [layer9.9], images: [-1]}, 02_train: 28}
 grid: {}
 grids:
-  g: {02_train: {augment: [none, "iaa.Fliplr(1"], seed: 3, warmup: [9.0]}}
+  g: {02_train: {augment: [none, mirror], seed: 3, warmup: [9.0]}}
 compare: {both: [one, five]}
 """)
     starts = [
@@ -135,7 +135,7 @@ compare: {both: [one, five]}
         "line 13: run four, 04_heatmaps: images=[-1]: give a number of images",
         "line 13: run four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
         "line 14: grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
-        "line 16: grid g, 02_train: augment='iaa.Fliplr(1' is no imgaug expression",
+        "line 16: grid g, 02_train: augment='mirror' is unknown",
         "line 16: grid g, 02_train: seed=3: give a list of values to try, such as [0, 1]",
         "line 16: grid g, 02_train: warmup=9.0: give less than epochs=8",
         "line 17: compare, both: no run five; the runs are one, a b, two, three, four, g",
