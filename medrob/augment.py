@@ -52,6 +52,21 @@ def _exhaustive(images: Array, rng: Generator, views: Array | None = None) -> Ar
     return result
 
 
+@cache
+def _augmenters() -> dict[str, Any]:
+    from imgaug import augmenters as iaa
+
+    # Seeds are given, as imgaug draws them from NumPy's own generator otherwise; `_imgaug` replaces them.
+    place = {"x": (-0.08, 0.08), "y": (-0.08, 0.08)}
+    exposure = [iaa.Multiply((0.8, 1.2), seed=0), iaa.LinearContrast((0.7, 1.3), seed=0)]
+    exposure += [iaa.GammaContrast((0.7, 1.4), seed=0)]
+    return {
+        # How a patient stands (no mirror: the heart is on the left), and how the picture was exposed.
+        "geometric": iaa.Affine((0.92, 1.08), place, rotate=(-10, 10), mode="edge", seed=0),
+        "photometric": iaa.Sequential(exposure, seed=0),
+    }
+
+
 POLICIES: dict[str, Callable[..., Array]] = {
     "none": lambda images, rng, views: images,
     "geometric": lambda images, rng, views: _imgaug(_augmenters()["geometric"], images, rng),
@@ -92,21 +107,6 @@ def policy(name: str) -> Policy:
     if not callable(change):
         raise ValueError(f"augment={name!r} is a {type(change).__name__}; {advice}")
     return Policy(name, lambda images, rng, _: _as_before(change(images.copy(), rng), images))
-
-
-@cache
-def _augmenters() -> dict[str, Any]:
-    from imgaug import augmenters as iaa
-
-    # Seeds are given, as imgaug draws them from NumPy's own generator otherwise; `_imgaug` replaces them.
-    place = {"x": (-0.08, 0.08), "y": (-0.08, 0.08)}
-    exposure = [iaa.Multiply((0.8, 1.2), seed=0), iaa.LinearContrast((0.7, 1.3), seed=0)]
-    exposure += [iaa.GammaContrast((0.7, 1.4), seed=0)]
-    return {
-        # How a patient stands (no mirror: the heart is on the left), and how the picture was exposed.
-        "geometric": iaa.Affine((0.92, 1.08), place, rotate=(-10, 10), mode="edge", seed=0),
-        "photometric": iaa.Sequential(exposure, seed=0),
-    }
 
 
 def _imgaug(augmenter: Any, images: Array, rng: Generator, _: Array | None = None) -> Array:

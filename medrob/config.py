@@ -285,8 +285,6 @@ class Test(Parameters):
     "of the bootstrap; 0: no intervals"
     positive: str = ""
     'the class that an alarm is for, against all others; "": the second'
-    temperature: bool = False
-    "True: probabilities are first scaled on the validation images (Guo et al. 2017)"
     device: Device = "auto"
     '"auto", "cpu", "cuda" or "mps"'
 

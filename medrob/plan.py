@@ -52,13 +52,12 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     }
     names = corruptions.names(began["suite"])
     suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
-    test = {"temperature": of.parameters(first, "03_test")["temperature"]}
     network = {"network": key(of, "02_train", first, notebooks)} if "model.json" in READS[stage] else {}
     values = {
         "01_augment": images | suite,
         "02_train": images | training(of.parameters(first, "02_train")),
         "03_test": images | suite | network,
-        "04_heatmaps": images | suite | network | test,
+        "04_heatmaps": images | suite | network,
         "05_analysis": {},
     }
     return values[stage] | {"notebook": _cells(notebooks / f"{stage}.ipynb"), "code": _code(CODE[stage])}

@@ -102,7 +102,6 @@ def stages(*names, run="a"):
         ("01_augment: {size: 32}", ("01", "02", "03", "04", "05")),
         ("02_train: {epochs: 3}", ("02", "03", "04", "05")),
         ("03_test: {resamples: 10}", ("03", "05")),
-        ("03_test: {temperature: true}", ("03", "04", "05")),
         ("01_augment: {export: true}, 04_heatmaps: {samples: 3}", ("01", "04", "05")),
         ("05_analysis: {textwidth: 300}", ("05",)),
     ],

@@ -77,7 +77,7 @@ grids:
     ("axes", "names"),
     [
         ("02_train: {lr: [1e-3, 0.01], clip: [1.0]}", ["g-lr0.001", "g-lr0.01"]),
-        ("03_test: {temperature: [true, false]}", ["g-temperatureTrue", "g-temperatureFalse"]),
+        ("02_train: {tensorboard: [true, false]}", ["g-tensorboardTrue", "g-tensorboardFalse"]),
         ("04_heatmaps: {methods: [[gradcam], [layercam]]}", ["g-methods1", "g-methods2"]),
         ("01_augment: {suite: [mri, 'medmnist-c:pathmnist']}", ["g-mri", "g-medmnist_c_pathmnist"]),
         ("01_augment: {dataset: [phantom, 'phantom:0.8']}", ["g-phantom", "g-phantom_0.8"]),
@@ -274,7 +274,6 @@ def keys(load, stages="{}"):
         ("{01_augment: {size: 32}}", "1234"),
         ("{02_train: {epochs: 99}}", "234"),  # what is tested is this network
         ("{03_test: {resamples: 5}}", "3"),
-        ("{03_test: {temperature: true}}", "34"),
         ("{05_analysis: {textwidth: 300}}", "5"),
         ("{03_test: {resamples: 2000}, 02_train: {epochs: 8}}", ""),  # the defaults, written out
     ],

@@ -44,7 +44,7 @@ def test_counts_names_and_lists():
     assert phrases.text("One.", "", "Two.", ["a", "b"], "Three.") == "One.\nTwo.\n\n- a\n- b\n\nThree."
 
 
-def test_data_sets_network_predictions_and_temperature():
+def test_data_sets_network_and_predictions():
     rows = pd.DataFrame(dict(image=[0, 1] * 3, corruption="fog", severity=[0, 0, 1, 1, 2, 2]))
     sets = [MagicMock(split=split, images=np.zeros((3, 28, 28, 1)), task="binary") for split in ("a", "b")]
     for part, n in zip(sets, (2000, 3), strict=True):
@@ -56,8 +56,6 @@ def test_data_sets_network_predictions_and_temperature():
     said = words.network("resnet18", model)
     assert "resnet18 has 2,400 parameters and random weights. Grey levels are normalised by mean 0.5" in said
     assert words.predictions(rows) == "There are 6 predictions: of 2 images under 3 conditions."
-    assert "1.05" in words.temperature(1.051, used=False) and "not used" in words.temperature(1, used=False)
-    assert "It is used" in words.temperature(1, used=True)
 
 
 def test_the_corruption_that_changes_most():
@@ -98,14 +96,14 @@ def scored(clean=(0.9, 0.85, 0.95)):
     return pd.concat([frame.assign(metric=metric) for metric in ("auc", "ece")]).assign(**{"class": "all"})
 
 
-def ratios(**rows):
+def means(**rows):
     """{metric: (value, low, high)} -> the means of the table of errors."""
     frame = pd.DataFrame.from_dict(rows, orient="index", columns=["value", "low", "high"])
-    return frame.rename_axis("metric").reset_index().assign(corruption="mean", left_out="")
+    return frame.rename_axis("metric").reset_index().assign(corruption="mean")
 
 
-def say_errors(errors, reference="theirs", size=28, suite="thesis"):
-    return words.errors(errors, reference, size=size, suite=suite)
+def say_errors(errors, size=28, suite="thesis"):
+    return words.errors(errors, size=size, suite=suite)
 
 
 def test_what_the_scores_say():
@@ -122,7 +120,7 @@ def test_what_the_scores_say():
 
 def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
     bare = scored().assign(**dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan))
-    errors = ratios(be=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
+    errors = means(be=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
     said = [words.scores(bare), words.calibration(bare), say_errors(errors)]
     assert "is 0.900.\nIt drops most under c 0 at severity 5, by 0.300." in said[0]
     assert "0.900 on clean images" in said[1] and "BE is 0.750." in said[2]
@@ -131,29 +129,18 @@ def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
         assert not any(claim in sentence for claim in ("lower", "under 0", "not shown", "better"))
 
 
-def test_errors_are_judged_beside_the_reference_which_is_one():
+def test_errors_are_judged_beside_alexnets_which_are_one():
     verdicts = {(0.5, 0.9): "better than", (1.1, 1.4): "worse than", (0.9, 1.1): "not shown to differ from"}
     for ends, verdict in verdicts.items():
-        errors = ratios(ce=(1.0, *ends), excess=(0.1, 0.05, 0.2)).assign(left_out=["without snow", ""])
-        ce, excess = say_errors(errors).split("\n")
-        interval = f"{ends[0]:.3f} to {ends[1]:.3f}"
-        assert ce == f"- mCE is 1.000 ({interval}): {verdict} the reference (without snow)."
+        errors = means(excess=(0.1, 0.05, 0.2), be=(1.0, *ends))
+        excess, be = say_errors(errors, 224, "medmnist-c:pneumoniamnist").split("\n")[2:]
         assert excess == "- excess is 0.100 (0.050 to 0.200)."
-    assert "relative to those of theirs." in words.error_title(errors, "theirs")
-    assert say_errors(ratios(rbe=(np.nan,) * 3)) == "- rBE is not defined."
-    assert "several labels" in say_errors(None)
-
-
-def test_errors_without_a_reference_or_with_one_of_other_images():
-    alone, errors = ratios(excess=(0.1, 0.05, 0.2)), ratios(be=(0.75, 0.5, 0.9))
-    said = say_errors(alone, "alex_net")
-    assert r"alex\_net has no figures" in said and "mCE, relative mCE, BE and rBE" in said
-    assert "alexnet" not in words.error_title(alone, "alexnet")
+        assert be == f"- BE is 1.000 ({ends[0]:.3f} to {ends[1]:.3f}): {verdict} AlexNet."
     for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
-        said = say_errors(errors, "alexnet", size, suite)
+        said = say_errors(errors, size, suite)
         assert "not like with like" in said and f"this run has {size} px and the suite {suite}" in said
-    assert "like with" not in say_errors(errors, "alexnet", 224, "medmnist-c:pneumoniamnist")
-    assert "like with" not in say_errors(errors)
+    assert "like with" not in say_errors(means(excess=(0.1, 0.05, 0.2)))
+    assert "several labels" in say_errors(means(excess=(0.1, 0.05, 0.2))[:0])
 
 
 def moves(**drifts):

@@ -8,16 +8,13 @@ from medrob.evaluation.metrics import (
     auc,
     drawn,
     fewest,
-    fit_temperature,
     interval,
     metrics,
     resampled,
-    rescaled,
-    scale,
     units,
 )
 from medrob.evaluation.operating import alarm_class, operating_points, thresholds
-from medrob.evaluation.scores import ERROR_NAMES, class_names, corruption_errors, numbers, reliability, score
+from medrob.evaluation.scores import class_names, corruption_errors, numbers, reliability, score
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions

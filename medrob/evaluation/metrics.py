@@ -9,8 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy.optimize import minimize_scalar
-from scipy.special import softmax
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 FEWEST = 5  # images, or groups, below which a bootstrap says nothing: its resamples hardly differ
@@ -150,8 +148,9 @@ def brier(j: Judged) -> Values:
 
 def nll(j: Judged) -> Values:
     """Negative log-likelihood in nats; for a class the mean over its images."""
-    losses = log_losses(j.p, j.hot, j.task)
+    losses = -np.log(np.clip(j.p, 1e-12, 1))
     if j.multilabel:
+        losses = np.where(j.hot, losses, -np.log(np.clip(1 - j.p, 1e-12, 1)))
         return j.w @ losses.mean(1) / j.total, j.w @ losses / j.total[:, None]
     return j.w @ losses[j.hot] / j.total, j.w @ (losses * j.hot) / j.truths
 
@@ -162,41 +161,8 @@ METRICS: dict[str, Callable[[Judged], Values]] = {  # in the order in which they
 }  # fmt: skip
 
 
-def log_losses(p: np.ndarray, hot: np.ndarray, task: str) -> np.ndarray:
-    """-log of the probability of each class (N, K), or, if multi-label, of each label's truth."""
-    losses = -np.log(np.clip(p, 1e-12, 1))
-    return np.where(hot, losses, -np.log(np.clip(1 - p, 1e-12, 1))) if task == "multilabel" else losses
-
-
 def _gaps(sure: np.ndarray, correct: np.ndarray, w: np.ndarray) -> np.ndarray:
     """The calibration error (B,) of probabilities (N,) that something is so, and whether it was."""
     bins = np.clip(np.ceil(sure * BINS).astype(int) - 1, 0, BINS - 1)
     gaps = (correct - sure)[:, None] * np.eye(BINS)[bins]
     return np.abs(w @ gaps).sum(1) / w.sum(1)
-
-
-def fit_temperature(probabilities: np.ndarray, labels: np.ndarray, task: str) -> float:
-    """The T, 0.05 to 20, that gives ``softmax(log p / T)`` the least NLL (Guo et al. 2017); see `scale`."""
-    hot = labels.astype(bool) if task == "multilabel" else np.eye(probabilities.shape[1], dtype=bool)[labels]
-
-    def loss(log_t: float) -> float:
-        losses = log_losses(scale(probabilities, float(np.exp(log_t)), task), hot, task)
-        return float(losses.mean() if task == "multilabel" else losses[hot].mean())
-
-    return float(np.exp(minimize_scalar(loss, bounds=(np.log(0.05), np.log(20)), method="bounded").x))
-
-
-def scale(probabilities: np.ndarray, temperature: float, task: str) -> np.ndarray:
-    """Probabilities (N, K) at another temperature, above 0; the order of the classes stays."""
-    p = np.asarray(probabilities, np.float64)
-    if task == "multilabel":
-        p = np.clip(p, 1e-12, 1 - 1e-12)
-        return 1 / (1 + np.exp(-(np.log(p) - np.log1p(-p)) / temperature))
-    return softmax(np.log(np.clip(p, 1e-30, 1)) / temperature, axis=1)
-
-
-def rescaled(predictions: pd.DataFrame, temperature: float, task: str) -> pd.DataFrame:
-    """The table of predictions with its probabilities at another temperature."""
-    names = [c for c in predictions if str(c).startswith("p_")]
-    scaled = scale(predictions[names].to_numpy(), temperature, task)
-    return predictions.assign(**dict(zip(names, scaled.T.astype(np.float32), strict=True)))

@@ -13,7 +13,6 @@ from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
 DECILES = 10  # bins of the reliability diagram
-LEAST = 0.05  # a relative error over a smaller denominator says nothing
 # AlexNet on MedMNIST-C: balanced error, clean and mean over corruptions (Di Salvo et al. 2024).
 ALEXNET = {
     "pathmnist": (0.0884, 0.2770), "chestmnist": (0.2839, 0.3677), "dermamnist": (0.3986, 0.6147),
@@ -21,10 +20,7 @@ ALEXNET = {
     "breastmnist": (0.1454, 0.2994), "bloodmnist": (0.0184, 0.1125), "tissuemnist": (0.3918, 0.5375),
     "organamnist": (0.0501, 0.2693), "organcmnist": (0.0760, 0.2842), "organsmnist": (0.2430, 0.4038),
 }  # fmt: skip
-# Kind of error, and whether the clean error is subtracted.
-RATIOS = {"ce": ("plain", False), "relative ce": ("plain", True)}
-RATIOS |= {"be": ("balanced", False), "rbe": ("balanced", True)}
-ERROR_NAMES = {"ce": "mCE", "relative ce": "relative mCE", "be": "BE", "rbe": "rBE", "excess": "excess"}
+ERRORS = ("error", "balanced error", "excess")
 
 
 def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
@@ -99,90 +95,44 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     return means.assign(images=grouped.size()).reset_index().drop(columns="bin")
 
 
-def corruption_errors(
-    predictions: pd.DataFrame, reference: pd.DataFrame | None = None, *,
-    dataset: str = "", resamples: int = 2000,
-) -> pd.DataFrame:  # fmt: skip
-    """Errors under corruption, of this network and relative to a reference.
+def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples: int = 2000) -> pd.DataFrame:
+    """Errors under corruption, means over the severities, of each corruption and of all ("mean").
 
-    For a corruption c, E its error (1 - accuracy), BER its balanced error (1 - balanced accuracy):
-    ``ce``: sum over severities of E / the same of the reference; ``relative ce``: the clean errors are
-    subtracted on both sides first (Hendrycks & Dietterich 2019); their means over the corruptions are mCE
-    and relative mCE. ``be``: mean BER / that of the reference; ``rbe``: (mean BER - clean BER) / the same of
-    the reference (Di Salvo et al. 2024). A ratio over a denominator below 0.05 in size is left out (NaN),
-    and so is its corruption from the mean; ``excess``, mean BER - clean BER, is always given.
-
-    `reference` are another run's predictions, of the same images, labels and conditions; None = the published
-    figures of AlexNet for `dataset`, which give be and rbe for "mean" only. Columns: corruption (or "mean"),
-    metric, value, low, high, left_out (why a value is NaN, or which corruptions a mean lacks, or "").
+    ``error``: 1 - accuracy (Hendrycks & Dietterich 2019, before they divide by another network's);
+    ``balanced error``: 1 - balanced accuracy; ``excess``: balanced error minus that of clean images. For a
+    set of MedMNIST-C, by the name `dataset`, their means are also divided by the published ones of AlexNet:
+    ``be`` and ``rbe`` (Di Salvo et al. 2024). Columns: corruption, metric, value, low, high; no rows where an
+    image has several labels.
     """
+    if "label" not in predictions:
+        return pd.DataFrame(columns=["corruption", "metric", *ENDS])
     images = predictions.drop_duplicates("image")
     few = images.assign(unit=units(images)).groupby("label")["unit"].nunique().min() < FEWEST  # see `score`
     w = drawn(images, 0 if few else resamples)
-    ours = _error_rates(predictions, w)
-    balanced = ours["balanced"]
-    names = [name for name in balanced if name != "clean"]
-    excess = {name: balanced[name] - balanced["clean"] for name in names}
-    excess["mean"] = np.mean(list(excess.values()), axis=0)
-    rows = [_row(name, "excess", value) for name, value in excess.items()]
-    if reference is not None:
-        keys = ["image", "corruption", "severity", "label"]
-        require(reference, [*keys, "predicted"], "predictions of the reference")
-        here, there = (table[keys].sort_values(keys).to_numpy() for table in (predictions, reference))
-        if not np.array_equal(here, there):
-            raise ValueError("the reference run has other conditions, images or labels")
-        rows += _ratios(ours, _error_rates(reference, w), names)
-    elif dataset in ALEXNET:
-        clean, mean = ALEXNET[dataset]
-        rows.append(_row("mean", "be", np.mean([balanced[name] for name in names], axis=0) / mean))
-        rows.append(_row("mean", "rbe", *_ratio(excess["mean"], np.full(len(w), mean - clean))))
-    return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS, "left_out"])
-
-
-def _error_rates(predictions: pd.DataFrame, w: np.ndarray) -> dict[str, dict[str, np.ndarray]]:
-    """1 - accuracy ("plain") and 1 - balanced accuracy of each corruption, means over severities: (B,)."""
-    rates = {kind: defaultdict[str, list](list) for kind in ("plain", "balanced")}
+    rates = defaultdict[str, list](list)  # of each corruption: the error and the balanced error (2, B)
     for (name, _), group in predictions.groupby(["corruption", "severity"], sort=False):
         y = group["label"].to_numpy()
         right = (group["predicted"].to_numpy() == y).astype(float)
         with np.errstate(invalid="ignore"):  # a resample without images of a class
             shares = [w[:, y == k] @ right[y == k] / w[:, y == k].sum(1) for k in np.unique(y)]
-        rates["plain"][name].append(1 - w @ right / w.sum(1))
-        rates["balanced"][name].append(1 - np.mean(shares, axis=0))
-    return {kind: {name: np.mean(r, axis=0) for name, r in by.items()} for kind, by in rates.items()}
+        rates[name].append(1 - np.stack([w @ right / w.sum(1), np.mean(shares, axis=0)]))
+    errors = {name: np.mean(values, axis=0) for name, values in rates.items()}
+    _, clean = errors.pop(CLEAN[0])
+    errors["mean"] = np.mean(list(errors.values()), axis=0)
+    samples = {
+        (name, metric): values
+        for name, (plain, balanced) in errors.items()
+        for metric, values in zip(ERRORS, (plain, balanced, balanced - clean), strict=True)
+    }
+    if dataset in ALEXNET:
+        base, mean = ALEXNET[dataset]
+        samples["mean", "be"] = samples["mean", "balanced error"] / mean
+        samples["mean", "rbe"] = samples["mean", "excess"] / (mean - base)
+    rows = [(*key, values[0], *interval(values[1:])) for key, values in samples.items()]
+    return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS])
 
 
-def _ratios(ours: dict, theirs: dict, names: list[str]) -> list[tuple]:
-    """The rows of `RATIOS` to another network's errors, for each corruption, and their means."""
-    rows = []
-    for metric, (kind, relative) in RATIOS.items():
-        kept = {}
-        for name in names:
-            pair = [rates[kind] for rates in (ours, theirs)]
-            up, down = (rates[name] - (rates["clean"] if relative else 0) for rates in pair)
-            value, left_out = _ratio(up, down)
-            rows.append(_row(name, metric, value, left_out))
-            if not left_out:
-                kept[name] = value
-        lost = [name for name in names if name not in kept]
-        mean = np.mean(list(kept.values()), axis=0) if kept else np.full(len(up), np.nan)
-        rows.append(_row("mean", metric, mean, f"without {', '.join(lost)}" if lost else ""))
-    return rows
-
-
-def _ratio(up: np.ndarray, down: np.ndarray) -> tuple[np.ndarray, str]:
-    """up / down and "", or NaN and why, if the denominator is too small."""
-    if abs(down[0]) < LEAST:
-        return np.full(len(up), np.nan), f"denominator {down[0]:.3f} is below {LEAST} in size"
-    with np.errstate(divide="ignore", invalid="ignore"):
-        return up / down, ""
-
-
-def _row(corruption: str, metric: str, samples: np.ndarray, left_out: str = "") -> tuple:
-    return (corruption, metric, samples[0], *interval(samples[1:]), left_out)
-
-
-def numbers(scores: pd.DataFrame, errors: pd.DataFrame | None) -> pd.DataFrame:
+def numbers(scores: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """What the text of a thesis quotes of `score` and `corruption_errors`: name, value, low, high, what."""
     rows = []
     for row in scores[scores["class"] == "all"].to_dict("records"):
@@ -194,8 +144,7 @@ def numbers(scores: pd.DataFrame, errors: pd.DataFrame | None) -> pd.DataFrame:
             rows.append((f"drop {row['corruption']} {severity}", *drop, f"AUC drop under {where}"))
         elif not severity and metric != "auc":  # the clean AUC is one of `medrob.analysis.summary`
             rows.append((f"clean {metric}", *value, f"{metric} on clean images"))
-    for row in [] if errors is None else errors[errors["corruption"] == "mean"].to_dict("records"):
-        name = ERROR_NAMES[row["metric"]]
-        name = f"mean {name}" if name == "excess" else name
-        rows.append((name, *(row[c] for c in ENDS), f"{name} over the corruptions"))
+    for row in errors[errors["corruption"] == "mean"].to_dict("records"):
+        told = f"{row['metric']}, mean over the corruptions"
+        rows.append((f"mean {row['metric']}", *(row[c] for c in ENDS), told))
     return pd.DataFrame(rows, columns=["name", *ENDS, "what"])

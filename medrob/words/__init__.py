@@ -9,5 +9,5 @@ from medrob.words.drift_and_loss import controls, per_image, runs, sensitivity, 
 from medrob.words.maps import chosen, drift, explained, faithfulness, headline, identity
 from medrob.words.maps import localisation, normalised, randomisation, twins
 from medrob.words.phrases import WORDS, Failed, counted, p_value, say, word
-from medrob.words.performance import calibration, data_sets, distances, error_title, errors, network
-from medrob.words.performance import operating_point, predictions, scores, speed, temperature, training
+from medrob.words.performance import calibration, data_sets, distances, errors, network
+from medrob.words.performance import operating_point, predictions, scores, speed, training

@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import ERROR_NAMES
 from medrob.words.phrases import counted, listed, name, number, say, side, text
 
 GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
@@ -60,11 +59,6 @@ def predictions(predictions: pd.DataFrame) -> str:
     return say("predictions", "number", **numbers)
 
 
-def temperature(fitted: float, *, used: bool) -> str:
-    """The temperature that calibrates the network (Guo et al. 2017)."""
-    return say("temperature", "fitted", fitted=fitted, used="used" if used else "not used")
-
-
 def scores(scores: pd.DataFrame) -> str:
     """Has the network skill to lose, where does it lose most, and is the loss larger than chance?"""
     clean, corrupted = _clean_and_corrupted(scores, "auc")
@@ -111,28 +105,21 @@ def calibration(scores: pd.DataFrame) -> str:
     return say("calibration", "ece", "higher" if np.isfinite(clean["low"]) else "no_intervals", **numbers)
 
 
-def errors(errors: pd.DataFrame | None, reference: str, *, size: int, suite: str | list[str]) -> str:
-    """The errors under corruption (None: an image has several labels) beside those of the reference.
+def errors(errors: pd.DataFrame, *, size: int, suite: str | list[str]) -> str:
+    """The errors under corruption; size and suite are those of the run.
 
-    Size and suite are those of the run: the text warns where AlexNet's figures are of others.
+    AlexNet's, to which some may be relative, are for 224 px and MedMNIST-C (Di Salvo et al. 2024).
     """
-    if errors is None:
+    if errors.empty:
         return say("errors", "several")
-    mean, lines = errors[errors["corruption"] == "mean"], []
+    mean = errors[errors["corruption"] == "mean"]
+    lines, verdicts = [], ("worse than", "better than", "not shown to differ from")
     for row in mean.to_dict("records"):
-        verdict = side(row, "value", "worse than", "better than", "not shown to differ from", chance=1)
-        compared = row["metric"] != "excess" and np.isfinite(row["low"])
-        beside = f": {verdict} the reference" if compared else ""
-        beside += f" ({row['left_out']})" if row["left_out"] else ""
-        lines.append(say("errors", "mean", name=ERROR_NAMES[row["metric"]], row=row, beside=beside))
-    alike = (size, str(suite).split(":")[0]) == (224, "medmnist-c")  # as in Di Salvo et al. (2024)
-    note = "unlike" if reference == "alexnet" and not alike else ""
-    note = "no_reference" if set(mean["metric"]) == {"excess"} else note
-    bare = "no_intervals" if mean["value"].notna().any() and mean["low"].isna().all() else ""
-    return text(lines, say("errors", bare, note, reference=reference, size=size, suite=suite))
-
-
-def error_title(errors: pd.DataFrame, reference: str) -> str:
-    """The caption of the table of errors, which names the reference only where something is compared."""
-    compared = set(errors["metric"]) != {"excess"}
-    return say("error_title", "relative" if compared else "balanced", reference=reference)
+        relative = row["metric"] in ("be", "rbe") and np.isfinite(row["low"])
+        beside = f": {side(row, 'value', *verdicts, chance=1)} AlexNet" if relative else ""
+        lines.append(say("errors", "mean", row=row, beside=beside))
+    alike = "be" not in set(mean["metric"]) or (size, str(suite).split(":")[0]) == (224, "medmnist-c")
+    bare = "no_intervals" if mean["low"].isna().all() else ""
+    return text(
+        say("errors", "what"), lines, say("errors", bare, "" if alike else "unlike", size=size, suite=suite)
+    )
