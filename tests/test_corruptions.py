@@ -14,11 +14,9 @@ from hypothesis import strategies as st
 from skimage import data as pictures
 
 from medrob.corruptions import (
-    NOT_MONOTONE,
     apply,
     corrupt,
     describe,
-    distances,
     export,
     names,
     registry,
@@ -215,8 +213,32 @@ def pneumonia(size: int, count: int) -> np.ndarray:
     return np.stack([cv2.resize(i, (size, size), interpolation=cv2.INTER_CUBIC) for i in small])[..., None]
 
 
+# Tables whose image distance does not grow strictly from each severity to the next, on radiographs or on RGB
+# textures: published so, and kept so. Corruption: the scales at which that shows.
+NOT_MONOTONE = {
+    "glass_blur": "224 64 32",  # fewer iterations, or a smaller sigma, at a higher severity
+    "motion_blur": "32",  # (6, 2) and (8, 2) differ only beyond six sigma
+    "snow": "224",  # severity 3 raises the threshold
+    "frost": "224 64 32",  # the image's weight falls, and with it the mean brightness
+    "spatter": "32",  # fewer drops at 2 and 3, then mud instead of water
+    "saturate": "224 64 32",  # 1 and 2 take colour away, 3 to 5 add it
+    "elastic_transform": "224 64 32",  # wide waves at 1 and 2, narrow ones from 3 on
+    "pathmnist/motion_blur": "224",  # (10, 5) and (15, 5) differ only beyond four sigma
+    "dermamnist/motion_blur": "224",
+    "bloodmnist/stain_deposit": "224",  # severities 3 and 4 are the same
+    # At 28 pixels 5 x 5 blocks at severity 3, uneven ones, take more than 4 x 4 even ones at 4.
+    **{f"{data}mnist/pixelate": "224" for data in ("chest", "tissue", "oct", "breast")},
+}
+
+
+def distances(images: np.ndarray, name: str) -> list[float]:
+    """Mean root mean square distance of images to themselves at severities 1 to 5, in grey levels."""
+    gaps = (corrupt(images, name, severity).astype(float) - images for severity in range(1, 6))
+    return [np.sqrt((gap * gap).mean(axis=(1, 2, 3))).mean() for gap in gaps]
+
+
 def growing(images: np.ndarray, name: str) -> bool:
-    means = distances(images, name).mean(axis=1)
+    means = distances(images, name)
     return bool(means[0] > 0 and (np.diff(means) > 0).all())
 
 
@@ -232,12 +254,14 @@ def test_damage_grows_with_severity(name):
     for make in sets:
         for size, scale in ((28, "32"), (64, "64")):
             scale = scale if scale in describe(name).parameters else "224"
-            if scale not in NOT_MONOTONE.get(name, ()):
+            if scale not in NOT_MONOTONE.get(name, "").split():
                 images = make(size, 4 if name in names("ct") and make is not pneumonia else 16)
-                assert growing(images, name), (make, size, distances(images, name).mean(1))
+                assert growing(images, name), (make, size, distances(images, name))
 
 
-@pytest.mark.parametrize(("name", "scale"), [(n, s) for n, scales in NOT_MONOTONE.items() for s in scales])
+@pytest.mark.parametrize(
+    ("name", "scale"), [(n, s) for n, scales in NOT_MONOTONE.items() for s in scales.split()]
+)
 def test_declared_exceptions_are_exceptions(name, scale):
     size = 28 if "/" in name else {"32": 28, "64": 64, "224": 224 if name == "frost" else 128}[scale]
     sets = [textures(size)] if describe(name).colour else [radiographs(size, 16), textures(size)]

@@ -73,20 +73,6 @@ def test_examples(tiny):
     assert away == pytest.approx(found["rmse"].to_dict())  # the same noise as in the whole set
 
 
-def test_severities(tiny):
-    rgb = np.repeat(tiny.images[:4], 3, axis=-1)
-    rgb[..., 0] //= 2
-    found = distance.severities({"grey": tiny.images[:4], "rgb": rgb}, ["contrast", "saturate"])
-    assert list(found) == ["grey", "rgb", "exception"] and found.loc["saturate", "grey"] == ""
-    assert found.loc["contrast", "exception"] == "" and found.loc["saturate", "exception"] == "224, 64, 32"
-    faint = distance.severities({"grey": tiny.images[:4]}, ["chestmnist/gaussian_blur"])
-    assert faint.loc["chestmnist/gaussian_blur", "exception"] == "hardly visible: grey"
-    moved = [corruptions.corrupt(tiny.images[:4], "contrast", severity) for severity in range(1, 6)]
-    worked = [compare_images(tiny.images[:4], images)["rmse"].mean() for images in moved]
-    assert found.loc["contrast", "grey"] == " ".join(f"{step:.1f}" for step in worked)
-    assert "≤" in found.loc["saturate", "rgb"]  # takes colour away at 1 and 2, adds at 3 to 5
-
-
 def test_the_spread_over_images_by_hand():
     rows = [{"image": i, "corruption": "fog", "severity": s, "rmse": i * s} for s in (0, 2) for i in range(5)]
     table = pd.DataFrame(rows).assign(psnr=np.inf, ssim=1.0)

@@ -7,6 +7,6 @@
 """
 
 from . import blur, ct, instruments, pixels, weather
-from .apply import CLEAN, SEVERITIES, Condition, apply_condition, corrupt, distances, examples, export, grid
+from .apply import CLEAN, SEVERITIES, Condition, apply_condition, corrupt, examples, export, grid
 from .draws import Draws
-from .registry import NOT_MONOTONE, Corruption, corruption, describe, fingerprint, names, suites
+from .registry import Corruption, corruption, describe, fingerprint, names, suites

@@ -69,13 +69,6 @@ def corrupt(images: Images, name: str, severity: int, *, seed: int = 0, start: i
     return out
 
 
-def distances(images: Images, name: str) -> NDArray[np.float64]:
-    """Root mean square distance of each image to itself at severities 1..5, (5, N), in grey levels."""
-    changed = (corrupt(images, name, severity) for severity in SEVERITIES)
-    gaps = (np.subtract(c, images, dtype=np.int16).astype(np.float32) for c in changed)
-    return np.sqrt([np.mean(gap * gap, axis=(1, 2, 3), dtype=np.float64) for gap in gaps])
-
-
 def grid(corruptions: Iterable[str]) -> list[Condition]:
     """Clean, then every corruption at every severity: ``[("clean", 0), ("contrast", 1), ...]``."""
     return [CLEAN, *((name, severity) for name in corruptions for severity in SEVERITIES)]

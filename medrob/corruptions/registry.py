@@ -22,7 +22,6 @@ from medrob.corruptions.draws import Draws, Images
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 PUBLISHED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
-NOT_MONOTONE = {name: tuple(scales) for name, scales in PUBLISHED["not-monotone"].items()}
 SUITES: dict[str, list[str]] = PUBLISHED["suites"]
 TABLES: dict[str, dict[str, Any]] = {}
 for name in PUBLISHED["imagenet-c"]["224"]:

@@ -1,6 +1,6 @@
 """How far a corrupted picture is from the clean one, in the picture itself."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
@@ -14,7 +14,6 @@ from medrob.data import ImageDataset
 from medrob.machine import bar, cores
 
 WINDOW = 7
-FAINT = 2.0  # grey levels (RMSE) that nobody sees in print
 CHUNK = 1 << 18  # values compared at once by a thread: memory does not grow with the data set
 
 
@@ -91,23 +90,3 @@ def examples(
     clean = dataset.images[image : image + 1]
     away = {c: float(compare_images(clean, picture[None])["rmse"][0]) for c, picture in pictures.items()}
     return pictures, away
-
-
-def severities(sets: Mapping[str, np.ndarray], names: Iterable[str]) -> pd.DataFrame:
-    """Whether each step of severity moves pictures further: the mean RMSE at severities 1 to 5.
-
-    A row per corruption, a column per set of images: five RMSE in grey levels, with "≤" before one that is
-    not above the last; empty where a corruption needs RGB. `exception` says at which scales of its published
-    table that is known (`NOT_MONOTONE`), and where even severity 5 moves pixels by less than `FAINT`.
-    """
-    table = {}
-    for name in names:
-        row, weak = {}, []
-        for title, images in sets.items():
-            if images.shape[-1] == 3 or not corruptions.describe(name).colour:
-                steps = corruptions.distances(images, name).mean(axis=1)
-                weak += [f"hardly visible: {title}"] * bool(steps[-1] < FAINT)
-                marks = np.where(np.diff(steps, prepend=0) > 0, "", "≤")
-                row[title] = " ".join(f"{mark}{step:.1f}" for mark, step in zip(marks, steps, strict=True))
-        table[name] = {**row, "exception": ", ".join([*corruptions.NOT_MONOTONE.get(name, ()), *weak])}
-    return pd.DataFrame.from_dict(table, orient="index").fillna("")[[*sets, "exception"]]
