@@ -31,11 +31,10 @@ def pictures(*shape):
     return torch.randint(0, 256, shape, dtype=torch.uint8)
 
 
-def train(model, train, val, *, seed=0, folder=None, tensorboard=False, **changes):
+def train(model, train, val, *, seed=0, folder=None, **changes):
     """The history of a training of 3 epochs on the CPU; `changes` are settings of the recipe."""
     recipe = config.Recipe(**dict(epochs=3, lr=5e-3, batch_size=16, patience=0) | changes)
-    options = dict(seed=seed, folder=folder, tensorboard=tensorboard)
-    return training.fit(model, train, val, recipe, device="cpu", **options)
+    return training.fit(model, train, val, recipe, seed=seed, device="cpu", folder=folder)
 
 
 def fit(blobs, model=None, **changes):

@@ -123,18 +123,9 @@ def test_killed_in_mid_epoch_and_run_again_is_the_same_to_the_bit(ran, tmp_path)
     pd.testing.assert_frame_equal(a.drop(columns=TIMES), b.drop(columns=TIMES), check_exact=True)
 
 
-def test_tensorboard(blobs, tmp_path):
-    events = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
-    _, history = fit(blobs, epochs=2, folder=tmp_path, tensorboard=True)
-    log = events.EventAccumulator(str(tmp_path / "tensorboard")).Reload()
-    assert [e.step for e in log.Scalars("auc/val")] == [1, 2]
-    logged = [e.value for e in log.Scalars("loss/train")]
-    assert logged == pytest.approx(history[history["split"] == "train"]["loss"].tolist())
-
-
 def test_without_a_folder_nothing_is_written(blobs, home, monkeypatch, tmp_path):
     monkeypatch.chdir(tmp_path)
-    fit(blobs, epochs=1, tensorboard=True)
+    fit(blobs, epochs=1)
     assert [*home.iterdir(), *tmp_path.iterdir()] == []
 
 
@@ -144,19 +135,14 @@ def test_damaged_and_hostile_checkpoints(blobs, tmp_path):
     file, trap = tmp_path / "checkpoint.pt", tmp_path / "sprung"
     whole = file.read_bytes()
     torch.save({"arguments": Evil(trap)}, tmp_path / "evil.pt")
-    torch.save({"arguments": {}}, tmp_path / "poor.pt")
-    evil, poor = ((tmp_path / name).read_bytes() for name in ("evil.pt", "poor.pt"))
+    evil = (tmp_path / "evil.pt").read_bytes()
     flipped = [
         whole[:at] + bytes([whole[at] ^ 1]) + whole[at + 1 :] for at in range(0, len(whole), len(whole) // 40)
     ]
-    signed = [
-        hashlib.sha256(content).digest() + content for content in (pickle.dumps(Evil(trap)), evil, poor)
-    ]
+    signed = [hashlib.sha256(content).digest() + content for content in (pickle.dumps(Evil(trap)), evil)]
     for content in (b"", whole[:1000], evil, *flipped, *signed):
         file.write_bytes(content)
-        with pytest.raises(
-            ValueError, match=r"checkpoint.pt is damaged: .*; delete it to train from"
-        ) as error:
+        with pytest.raises(ValueError, match=r"checkpoint.pt is damaged.*; delete it to train from") as error:
             fit(blobs, epochs=1, folder=tmp_path)
         assert "weights_only" not in str(error.value)
         assert file.read_bytes() == content

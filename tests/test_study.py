@@ -76,8 +76,8 @@ grids:
 @pytest.mark.parametrize(
     ("axes", "names"),
     [
-        ("02_train: {lr: [1e-3, 0.01], clip: [1.0]}", ["g-lr0.001", "g-lr0.01"]),
-        ("02_train: {tensorboard: [true, false]}", ["g-tensorboardTrue", "g-tensorboardFalse"]),
+        ("02_train: {lr: [1e-3, 0.01], patience: [1]}", ["g-lr0.001", "g-lr0.01"]),
+        ("01_augment: {skip_unreadable: [true, false]}", ["g-skip_unreadableTrue", "g-skip_unreadableFalse"]),
         ("04_heatmaps: {methods: [[gradcam], [layercam]]}", ["g-methods1", "g-methods2"]),
         ("01_augment: {suite: [mri, 'medmnist-c:pathmnist']}", ["g-mri", "g-medmnist_c_pathmnist"]),
         ("01_augment: {dataset: [phantom, 'phantom:0.8']}", ["g-phantom", "g-phantom_0.8"]),
@@ -116,7 +116,7 @@ runs:
   four: {04_heatmaps: {layers: [layer9.9], images: [-1]}, 02_train: 28}
 grid: {}
 grids:
-  g: {02_train: {augment: [none, mirror], seed: 3, warmup: [9.0]}}
+  g: {02_train: {augment: [none, mirror], seed: 3}}
 compare: {both: [one, five]}
 """)
     starts = [
@@ -137,7 +137,6 @@ compare: {both: [one, five]}
         "line 14: grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
         "line 16: grid g, 02_train: augment='mirror' is unknown",
         "line 16: grid g, 02_train: seed=3: give a list of values to try, such as [0, 1]",
-        "line 16: grid g, 02_train: warmup=9.0: give less than epochs=8",
         "line 17: compare, both: no run five; the runs are one, a b, two, three, four, g",
     ]
     assert len(lines) == len(starts), lines
@@ -183,7 +182,7 @@ compare: {both: [one, five]}
         ("runs: {a: {02_train: {arch: resnet19}}}", "run a, 02_train: arch='resnet19' is unknown"),
         ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
         ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' does not take images"),
-        ("runs: {a: {02_train: {warmup: 8.0}}}", "run a, 02_train: warmup=8.0: give less than epochs=8"),
+        ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0 takes a network that has been trained"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused(load, text, message):
@@ -213,7 +212,6 @@ def test_a_mistake_in_the_default_of_many_runs_is_told_once(mistakes):
     [
         "{02_train: {arch: densenet121}}",
         "{02_train: {stem: auto, width: 0}}",
-        "{02_train: {warmup: 9.0, epochs: 20}}",
         "{04_heatmaps: {layers: [layer3.1], images: [3]}}",
     ],
 )

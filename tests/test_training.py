@@ -66,11 +66,6 @@ def test_objective():
     assert objective(many.tolist())(logits, many).item() == pytest.approx(
         -np.log([0.5, 0.75, 0.5, 0.5]).mean()
     )
-    # Smoothed by 0.2, a class of two has 0.9 and 0.1: of the first image -0.9 ln 0.75 - 0.1 ln 0.25.
-    smooth = objective([0, 1], label_smoothing=0.2)(logits, one).item()
-    assert smooth == pytest.approx((-0.9 * np.log(0.75) - 0.1 * np.log(0.25) - np.log(0.5)) / 2)
-    smooth = objective(many.tolist(), label_smoothing=0.2)(torch.zeros(2, 2), many).item()
-    assert smooth == pytest.approx(np.log(2))
 
 
 def test_class_weights_are_balanced():
@@ -102,8 +97,6 @@ def test_schedules():
     assert rates(schedule="constant").tolist() == [1] * 40
     assert rates(schedule="step") == pytest.approx(np.repeat([1, 0.1, 0.01], [20, 10, 10]))
     assert rates(schedule="cosine") == pytest.approx((1 + np.cos(np.pi * np.arange(40) / 40)) / 2)
-    warm = rates(schedule="constant", warmup=0.8)
-    assert warm[:6] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1, 1])
 
 
 def test_the_recipe_of_medmnist():
@@ -125,28 +118,19 @@ def test_the_recipe_of_medmnist():
 @pytest.mark.parametrize(
     "settings",
     [
-        dict(optimizer="sgd", schedule="constant", clip=1.0),
-        dict(optimizer="adam", schedule="step", warmup=0.5, label_smoothing=0.1),
+        dict(optimizer="sgd", schedule="constant"),
+        dict(optimizer="adam", schedule="step"),
         dict(class_weights="balanced", monitor="loss", precision="float32", weight_decay=0),
     ],
 )
 def test_every_setting_trains(blobs, settings):
-    model, history = fit(blobs, epochs=6, lr=5e-2 if "clip" in settings else 5e-3, **settings)
+    model, history = fit(blobs, epochs=6, lr=5e-2 if settings.get("optimizer") == "sgd" else 5e-3, **settings)
     assert history.iloc[-1]["auc"] > 0.9
     kept = evaluation.predict(model, blobs(32, split="val").images)
     val = history[history["split"] == "val"].set_index("epoch")
     best = val["auc"][training.kept_epoch(history, settings.get("monitor", "auc"))]
     scores = evaluation.metrics(kept, blobs(32, split="val").labels, "binary")
     assert scores["auc"] == pytest.approx(best, abs=1e-6)
-
-
-def test_clipping_bounds_the_step(blobs):
-    before = build().state_dict()
-    settings = dict(epochs=1, batch_size=48, optimizer="sgd", schedule="constant", weight_decay=0)
-    model, _ = fit(blobs, clip=1e-4, lr=1.0, **settings)
-    moved = sum((value - before[name]).square().sum() for name, value in model.named_parameters())
-    # Nesterov's first step is (1 + momentum) times the gradient.
-    assert moved.sqrt().item() == pytest.approx(1.9e-4, rel=1e-3)
 
 
 def test_exhaustive_shows_every_image_in_26_ways(blobs, monkeypatch):

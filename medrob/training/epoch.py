@@ -32,18 +32,15 @@ def make_optimizer(parameters: Iterable[nn.Parameter], recipe: Recipe) -> Optimi
 
 
 def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_scheduler.LRScheduler:
-    """The learning rate by step, `steps` an epoch: the schedule, times a linear rise while it warms up."""
-    total, warm = max(1, recipe.epochs) * steps, round(recipe.warmup * steps)
+    """The learning rate by step, `steps` an epoch."""
+    total = max(1, recipe.epochs) * steps
     # The schedule "step" takes a tenth of the rate after these shares of the epochs, after one at least.
     drops = [max(round(share * recipe.epochs), i) * steps for i, share in ((1, 0.5), (2, 0.75))]
 
     def factor(step: int) -> float:
-        falling = 1.0
         if recipe.schedule == "cosine":
-            falling = 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
-        elif recipe.schedule == "step":
-            falling = 0.1 ** sum(step >= drop for drop in drops)
-        return falling * min(1.0, (step + 1) / (warm + 1))
+            return 0.5 * (1 + math.cos(math.pi * min(step, total) / total))
+        return 0.1 ** sum(step >= drop for drop in drops) if recipe.schedule == "step" else 1.0
 
     return lr_scheduler.LambdaLR(optimizer, factor)
 
@@ -59,7 +56,6 @@ class Objective(nn.Module):
 
     def __init__(self, recipe: Recipe, train: ImageDataset) -> None:
         super().__init__()
-        self.smoothing = recipe.label_smoothing
         weight = None
         if recipe.class_weights == "balanced":
             counts, total = np.array(list(train.counts.values()), float), len(train)
@@ -70,20 +66,11 @@ class Objective(nn.Module):
 
     def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
         """The mean loss of the images."""
-        logits = logits.float()
-        divisor = labels.new_tensor(labels.numel(), dtype=torch.float32)
         if labels.ndim == 1:
-            total = nn.functional.cross_entropy(
-                logits, labels, weight=self.weight, label_smoothing=self.smoothing, reduction="sum"
-            )
-            divisor = divisor if self.weight is None else self.weight[labels].sum()
-        else:
-            targets = labels.to(logits.dtype) * (1 - self.smoothing) + self.smoothing / 2
-            total = nn.functional.binary_cross_entropy_with_logits(
-                logits, targets, pos_weight=self.weight, reduction="sum"
-            )
-        # Not reduction="mean": with smoothing, PyTorch divides by other weights there.
-        return total / divisor
+            return nn.functional.cross_entropy(logits.float(), labels, weight=self.weight)
+        return nn.functional.binary_cross_entropy_with_logits(
+            logits.float(), labels.float(), pos_weight=self.weight
+        )
 
 
 def starts(images: int, batch_size: int) -> range:
@@ -108,13 +95,9 @@ class Epochs:
         self.optimizer = make_optimizer(model.parameters(), recipe)
         steps = len(starts(len(train) * self.views, recipe.batch_size))
         self.schedule = make_schedule(self.optimizer, recipe, steps)
-        self.mixed = recipe.precision == "mixed" and self.device.type == "cuda"
-        # GPUs that only imitate bfloat16 (before Ampere) are faster in float16.
-        real = self.mixed and torch.cuda.is_bf16_supported(including_emulation=False)
-        self.half = torch.bfloat16 if real else torch.float16
-        self.scaler = torch.amp.GradScaler(enabled=self.mixed and not real)
-        self.parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer}
-        self.parts |= {"schedule": self.schedule, "scaler": self.scaler}
+        cuda = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        self.mixed = recipe.precision == "mixed" and cuda
+        self.parts: dict[str, Any] = {"model": model, "optimizer": self.optimizer, "schedule": self.schedule}
 
     def __call__(self, epoch: int) -> list[dict[str, Any]]:
         """Train one epoch."""
@@ -141,12 +124,8 @@ class Epochs:
             images = data.images[rows]
             if policy is not None:
                 images = policy(images, np.random.default_rng(seed), views)
-            batch = torch.from_numpy(images).permute(0, 3, 1, 2)
-            return batch.pin_memory() if self.device.type == "cuda" else batch
+            return torch.from_numpy(images).permute(0, 3, 1, 2)
 
-        if self.device.type == "cpu" and policy is None:
-            yield from map(prepare, parts, seeds)
-            return
         jobs = zip(parts, seeds, strict=True)
         with ThreadPoolExecutor(1) as pool:
             # Two batches ahead, no more: each may take hundreds of megabytes.
@@ -154,7 +133,7 @@ class Epochs:
             while ahead:
                 batch = ahead.popleft().result()
                 ahead.extend(pool.submit(prepare, *job) for job in islice(jobs, 1))
-                yield batch.to(self.device, non_blocking=batch.is_pinned())
+                yield batch.to(self.device)
 
     def _learn(self, epoch: int) -> tuple[np.ndarray, Tensor]:
         """The order of the images (views x images + row), and their logits in training mode."""
@@ -169,16 +148,12 @@ class Epochs:
         seeds = [[self.seed, epoch, 2, i] for i in begin]
         images = self._batches(self.train, np.split(order, begin[1:]), self.policy, seeds)
         for i, x in zip(begin, images, strict=True):
-            with torch.autocast(self.device.type, self.half, enabled=self.mixed):
+            with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
                 logits = self.model(x)
             loss = self.objective(logits, labels[i : i + len(x)])
             self.optimizer.zero_grad(set_to_none=True)
-            self.scaler.scale(loss).backward()
-            if self.recipe.clip:
-                self.scaler.unscale_(self.optimizer)
-                nn.utils.clip_grad_norm_(self.model.parameters(), self.recipe.clip)
-            self.scaler.step(self.optimizer)
-            self.scaler.update()
+            loss.backward()
+            self.optimizer.step()
             self.schedule.step()
             finite &= torch.isfinite(loss.detach())
             outputs[i : i + len(x)] = logits.detach().float()

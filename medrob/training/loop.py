@@ -1,5 +1,6 @@
 """Training: early stopping on the validation split, a checkpoint after every epoch."""
 
+import contextlib
 import hashlib
 import io
 import warnings
@@ -30,7 +31,6 @@ def fit(
     seed: int = 0,
     device: str = "auto",
     folder: Path | None = None,
-    tensorboard: bool = False,
 ) -> pd.DataFrame:
     """Train in place, and end with the weights that did best on the validation images, on the CPU.
 
@@ -68,21 +68,14 @@ def fit(
         model.cpu().eval()
         return history
     state = _resume(folder, arguments, one_epoch.parts)
-    if log := tensorboard and folder is not None:
-        from torch.utils.tensorboard import SummaryWriter
-
-        # A run that was cut off after logging an epoch would log it twice: purge_step hides what comes later.
-        writer = SummaryWriter(str(folder / "tensorboard"), purge_step=state["epoch"] + 1)
-    desc = f"training, resumed after epoch {state['epoch']}" if state["epoch"] else "training"
-    with bar(total=recipe.epochs, initial=state["epoch"], desc=desc, unit="epoch") as progress:
-        while not state["finished"]:
-            rows = one_epoch(state["epoch"] + 1)
-            _add_epoch(state, rows, model, recipe)
-            if log:
-                for row in rows:
-                    for name in set(row) - {"epoch", "split"}:
-                        writer.add_scalar(f"{name}/{row['split']}", row[name], row["epoch"])
-                writer.flush()
+    done = len(state["history"]) // 2
+    desc = f"training, resumed after epoch {done}" if done else "training"
+    with bar(total=recipe.epochs, initial=done, desc=desc, unit="epoch") as progress:
+        while not _finished(state["history"], recipe):
+            rows = one_epoch(done := done + 1)
+            state["history"] += rows
+            if kept_epoch(pd.DataFrame(state["history"]), recipe.monitor) == done:
+                state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             progress.update()
             progress.set_postfix(loss=f"{rows[0]['loss']:.3f}", val_auc=f"{rows[1]['auc']:.3f}")
             if folder is not None:
@@ -102,36 +95,25 @@ def kept_epoch(history: pd.DataFrame, monitor: str) -> int:
     return int(val.sort_values(by, ascending=ascending, kind="stable")["epoch"].iloc[0])
 
 
-def _add_epoch(state: dict[str, Any], rows: list[dict[str, Any]], model: Classifier, recipe: Recipe) -> None:
-    """Add an epoch to the state: its rows, and its weights if they are the best so far."""
-    state["epoch"] += 1
-    state["history"] = [*state["history"], *rows]
-    state["stale"] += 1
-    loss = rows[1]["loss"]
-    # A small validation set gives many equal AUCs: of these, the epoch of the lower loss is better.
-    value = [rows[1]["auc"], -loss] if recipe.monitor == "auc" else [-loss]
-    if value > state["best_value"]:
-        best = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
-        state.update(best_value=value, stale=0, best=best)
-    impatient = bool(recipe.patience) and state["stale"] >= recipe.patience
-    state["finished"] = state["epoch"] >= recipe.epochs or impatient
+def _finished(history: list[dict[str, Any]], recipe: Recipe) -> bool:
+    """Whether all epochs are done, or too many came after the best one."""
+    done = len(history) // 2
+    stale = done - kept_epoch(pd.DataFrame(history), recipe.monitor) if done else 0
+    return done >= recipe.epochs or 0 < recipe.patience <= stale
 
 
 def _resume(folder: Path | None, arguments: dict[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:
-    """The state of a training of these arguments after its last whole epoch, or that of a new one."""
-    fresh = dict(epoch=0, best_value=[-float("inf")], stale=0, best={}, history=[], finished=False)
+    """History and best weights of a training of these arguments so far; of a new one without any."""
+    fresh: dict[str, Any] = {"history": [], "best": {}}
     if folder is None or not (file := folder / CHECKPOINT).exists():
         return fresh
-    data = file.read_bytes()
-    problem = "" if hashlib.sha256(data[32:]).digest() == data[:32] else "its checksum differs"
-    try:
-        state = {} if problem else torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
-        if not problem and not {*fresh, *parts, "arguments"} <= set(state):
-            problem = "it lacks what a checkpoint holds"
-    except Exception:  # torch.load raises many kinds on what is not tensors and numbers
-        problem = "it holds something else than tensors and numbers, and was not opened"
-    if problem:
-        raise ValueError(f"{file} is damaged: {problem}; delete it to train from the beginning")
+    data, state = file.read_bytes(), None
+    if hashlib.sha256(data[32:]).digest() == data[:32]:
+        with contextlib.suppress(Exception):  # many kinds, on what is not tensors and numbers
+            state = torch.load(io.BytesIO(data[32:]), map_location="cpu", weights_only=True)
+    if state is None:
+        problem = "is damaged, or holds more than tensors and numbers, and was not opened"
+        raise ValueError(f"{file} {problem}; delete it to train from the beginning")
     before = state.pop("arguments")
     differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
     if differ:
@@ -141,8 +123,7 @@ def _resume(folder: Path | None, arguments: dict[str, Any], parts: Mapping[str, 
         )
         return fresh
     for name, part in parts.items():
-        if held := state.pop(name):  # the scaler of a device without float16 keeps nothing, and takes nothing
-            part.load_state_dict(held)
+        part.load_state_dict(state.pop(name))
     return state
 
 
