@@ -2,7 +2,6 @@
 
 import copy
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from functools import cache, partial
 from typing import Any
 
@@ -13,43 +12,27 @@ from medrob import corruptions
 from medrob.check import resolve
 
 Array = np.ndarray
+# New images of the same shape, uint8 (N, H, W, C), made from these and a generator.
+Policy = Callable[[Array, Generator], Array]
 
 
-@dataclass(frozen=True)
-class Policy:
-    """What is done to the training images of a batch; an epoch makes `views` pictures of every image."""
-
-    name: str
-    change: Callable[..., Array]
-    views: int = 1
-
-    def __call__(self, images: Array, rng: Generator, views: Array | None = None) -> Array:
-        """New images of the same shape, uint8 (N, H, W, C); `views` (N,) says which, None = any."""
-        return self.change(images, rng, views)
-
-
-def _corruptions(images: Array, rng: Generator, _: Array | None = None) -> Array:
-    kinds = rng.integers(len(corruptions.names("thesis")), size=len(images))
+def _corruptions(images: Array, rng: Generator) -> Array:
+    """Each image under one of the corruptions of the suite "thesis", of a severity from 0 (as it is) to 5."""
+    conditions = corruptions.grid(corruptions.names("thesis"))
+    kinds = rng.integers(len(conditions) // 5, size=len(images))
     severities = rng.integers(6, size=len(images))
-    return _exhaustive(images, rng, np.where(severities > 0, 5 * kinds + severities, 0))
+    chosen, seed = np.where(severities > 0, 5 * kinds + severities, 0), int(rng.integers(2**31))
+    result = images.copy()
+    for number in np.unique(chosen[chosen > 0]).tolist():
+        rows = np.flatnonzero(chosen == number)
+        result[rows] = corruptions.corrupt(images[rows], *conditions[number], seed=seed)
+    return result
 
 
-def _mixed(images: Array, rng: Generator, _: Array | None = None) -> Array:
+def _mixed(images: Array, rng: Generator) -> Array:
     for name in ("geometric", "photometric", "corruptions"):
         images = policy(name)(images, rng)
     return images
-
-
-def _exhaustive(images: Array, rng: Generator, views: Array | None = None) -> Array:
-    """View 0 is the image; views 1 to 25 are the corruptions of the suite "thesis" at severities 1 to 5."""
-    conditions = corruptions.grid(corruptions.names("thesis"))
-    views = rng.integers(len(conditions), size=len(images)) if views is None else views
-    seed = int(rng.integers(2**31))
-    result = images.copy()
-    for view in np.unique(views[views > 0]).tolist():
-        rows = np.flatnonzero(views == view)
-        result[rows] = corruptions.corrupt(images[rows], *conditions[view], seed=seed)
-    return result
 
 
 @cache
@@ -67,13 +50,12 @@ def _augmenters() -> dict[str, Any]:
     }
 
 
-POLICIES: dict[str, Callable[..., Array]] = {
-    "none": lambda images, rng, views: images,
-    "geometric": lambda images, rng, views: _imgaug(_augmenters()["geometric"], images, rng),
-    "photometric": lambda images, rng, views: _imgaug(_augmenters()["photometric"], images, rng),
+POLICIES: dict[str, Policy] = {
+    "none": lambda images, rng: images,
+    "geometric": lambda images, rng: _imgaug(_augmenters()["geometric"], images, rng),
+    "photometric": lambda images, rng: _imgaug(_augmenters()["photometric"], images, rng),
     "corruptions": _corruptions,
     "mixed": _mixed,
-    "exhaustive": _exhaustive,
 }
 
 
@@ -84,7 +66,7 @@ def names() -> tuple[str, ...]:
 
 def corruptions_of(name: str) -> tuple[str, ...]:
     """The corruptions that a policy applies."""
-    return corruptions.names("thesis") if name in ("corruptions", "mixed", "exhaustive") else ()
+    return corruptions.names("thesis") if name in ("corruptions", "mixed") else ()
 
 
 def policy(name: str) -> Policy:
@@ -94,7 +76,7 @@ def policy(name: str) -> Policy:
     that is given images, uint8 (N, H, W, C), and a NumPy generator, and returns new images of that shape.
     """
     if name in POLICIES:
-        return Policy(name, POLICIES[name], 26 if name == "exhaustive" else 1)
+        return POLICIES[name]
     advice = "your own is 'package.module:name', an imgaug augmenter or a function of (images, rng)"
     if name.startswith("iaa."):
         how = f"write `mine = {name}` in a file own.py, after `import imgaug.augmenters as iaa`"
@@ -103,13 +85,13 @@ def policy(name: str) -> Policy:
         raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; {advice}")
     change = resolve(name)
     if hasattr(change, "augment_images"):
-        return Policy(name, partial(_imgaug, change))
+        return partial(_imgaug, change)
     if not callable(change):
         raise ValueError(f"augment={name!r} is a {type(change).__name__}; {advice}")
-    return Policy(name, lambda images, rng, _: _as_before(change(images.copy(), rng), images))
+    return lambda images, rng: _as_before(change(images.copy(), rng), images)
 
 
-def _imgaug(augmenter: Any, images: Array, rng: Generator, _: Array | None = None) -> Array:
+def _imgaug(augmenter: Any, images: Array, rng: Generator) -> Array:
     """Run a copy of an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
     augmenter, seed = copy.deepcopy(augmenter), int(rng.integers(2**31))
     try:

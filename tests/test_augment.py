@@ -32,7 +32,7 @@ def test_a_policy_is_a_function_of_images_and_generator(name, channels):
     assert (np.random.get_state()[1] == world).all()  # noqa: NPY002  NumPy's own generator is left alone
 
 
-@pytest.mark.parametrize("name", ["geometric", "photometric", "mixed", "exhaustive"])
+@pytest.mark.parametrize("name", ["geometric", "photometric", "mixed"])
 def test_every_image_has_its_own_draw(name):
     same = np.repeat(pictures()[:1], 8, 0)
     changed = policy(name)(same, np.random.default_rng(0))
@@ -72,17 +72,6 @@ def test_corruptions_are_those_of_the_thesis():
     fixed = corruptions.grid(["contrast", "brightness"])[1:]
     flat = {corruptions.corrupt(images[:1], *condition).tobytes() for condition in fixed}
     assert len(flat & {image.tobytes() for image in changed}) >= 5  # what has no noise is recognised
-
-
-def test_exhaustive_is_every_corruption_at_every_severity():
-    images, exhaustive = np.repeat(pictures()[:1], 26, 0), policy("exhaustive")
-    assert exhaustive.views == 26 and policy("mixed").views == 1
-    made = exhaustive(images, np.random.default_rng(0), np.arange(26))
-    seed = int(np.random.default_rng(0).integers(2**31))
-    assert (made[0] == images[0]).all()
-    conditions = [(name, severity) for name in corruptions.names("thesis") for severity in range(1, 6)]
-    for view, condition in enumerate(conditions, start=1):
-        assert (made[view] == corruptions.corrupt(images[:1], *condition, seed=seed)[0]).all()
 
 
 OWN = """

@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_training import TIMES, build, fit, train
 
-from medrob import augment, config, evaluation, training
+from medrob import config, evaluation, training
 from medrob.data import ImageDataset
 from medrob.training.epoch import Epochs, Objective, make_optimizer, make_schedule, starts
 
@@ -131,19 +131,6 @@ def test_every_setting_trains(blobs, settings):
     best = val["auc"][training.kept_epoch(history, settings.get("monitor", "auc"))]
     scores = evaluation.metrics(kept, blobs(32, split="val").labels, "binary")
     assert scores["auc"] == pytest.approx(best, abs=1e-6)
-
-
-def test_exhaustive_shows_every_image_in_26_ways(blobs, monkeypatch):
-    seen = []
-    whole = augment._exhaustive
-
-    def watch(images, rng, views):
-        seen.extend(zip((image.tobytes() for image in images), views.tolist(), strict=True))
-        return whole(images, rng, views)
-
-    monkeypatch.setitem(augment.POLICIES, "exhaustive", watch)
-    fit(blobs, epochs=1, batch_size=128, augment="exhaustive")
-    assert len(seen) == len(set(seen)) == 48 * 26
 
 
 # Early stopping

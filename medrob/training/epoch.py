@@ -89,11 +89,10 @@ class Epochs:
     ) -> None:
         self.model, self.train, self.val, self.recipe, self.seed = model, train, val, recipe, seed
         self.device = next(model.parameters()).device
-        policy = augment.policy(recipe.augment)
-        self.views, self.policy = policy.views, policy if policy.name != "none" else None
+        self.policy = augment.policy(recipe.augment)
         self.objective = Objective(recipe, train).to(self.device)
         self.optimizer = make_optimizer(model.parameters(), recipe)
-        steps = len(starts(len(train) * self.views, recipe.batch_size))
+        steps = len(starts(len(train), recipe.batch_size))
         self.schedule = make_schedule(self.optimizer, recipe, steps)
         cuda = self.device.type == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
         self.mixed = recipe.precision == "mixed" and cuda
@@ -103,7 +102,7 @@ class Epochs:
         """Train one epoch."""
         rate, began = self.optimizer.param_groups[0]["lr"], time.perf_counter()
         order, logits = self._learn(epoch)
-        rows = [self._row("train", self.train, order % len(self.train), logits, rate, began)]
+        rows = [self._row("train", self.train, order, logits, rate, began)]
         return [{"epoch": epoch} | row for row in (*rows, self.check(rate))]
 
     def check(self, rate: float = 0.0) -> dict[str, Any]:
@@ -112,18 +111,17 @@ class Epochs:
         return self._row("val", self.val, np.arange(len(self.val)), self._judge(), rate, began)
 
     def _batches(
-        self, data: ImageDataset, parts: list[np.ndarray], policy: augment.Policy | None, seeds: list[Any]
+        self, data: ImageDataset, parts: list[np.ndarray], seeds: Iterable[list[int] | None]
     ) -> Iterator[Tensor]:
-        """The images of each part (rows, or views x images + rows) on the device, uint8 (N, C, H, W).
+        """The images of each part (rows) on the device, uint8 (N, C, H, W); augmented if it has a seed.
 
-        A thread prepares them, augmented from their seed, while the network works on the batch before.
+        A thread prepares them while the network works on the batch before.
         """
 
-        def prepare(places: np.ndarray, seed: Any) -> Tensor:
-            views, rows = np.divmod(places, len(data))
+        def prepare(rows: np.ndarray, seed: list[int] | None) -> Tensor:
             images = data.images[rows]
-            if policy is not None:
-                images = policy(images, np.random.default_rng(seed), views)
+            if seed is not None:
+                images = self.policy(images, np.random.default_rng(seed))
             return torch.from_numpy(images).permute(0, 3, 1, 2)
 
         jobs = zip(parts, seeds, strict=True)
@@ -136,17 +134,17 @@ class Epochs:
                 yield batch.to(self.device)
 
     def _learn(self, epoch: int) -> tuple[np.ndarray, Tensor]:
-        """The order of the images (views x images + row), and their logits in training mode."""
-        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train) * self.views)
+        """The order of the images, and their logits in training mode."""
+        order = np.random.default_rng([self.seed, epoch]).permutation(len(self.train))
         # Dropout draws from torch's generator: seeded here, a resumed training draws the same.
         torch.manual_seed(int(np.random.default_rng([self.seed, epoch, 1]).integers(2**31)))
         begin = starts(len(order), self.recipe.batch_size)
-        labels = torch.from_numpy(self.train.labels[order % len(self.train)]).to(self.device)
+        labels = torch.from_numpy(self.train.labels[order]).to(self.device)
         outputs = torch.zeros(len(order), self.train.num_classes, device=self.device)
         finite = torch.ones((), dtype=torch.bool, device=self.device)
         self.model.train()
         seeds = [[self.seed, epoch, 2, i] for i in begin]
-        images = self._batches(self.train, np.split(order, begin[1:]), self.policy, seeds)
+        images = self._batches(self.train, np.split(order, begin[1:]), seeds)
         for i, x in zip(begin, images, strict=True):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
                 logits = self.model(x)
@@ -169,7 +167,7 @@ class Epochs:
         self.model.eval()
         size = self.recipe.batch_size
         parts = np.split(np.arange(len(self.val)), range(size, len(self.val), size))
-        images = self._batches(self.val, parts, None, [0] * len(parts))
+        images = self._batches(self.val, parts, [None] * len(parts))
         logits = torch.cat([self.model(x).float() for x in images])
         if not logits.isfinite().all():
             advice = "give a smaller lr" if self.recipe.epochs else "its weights are damaged"
