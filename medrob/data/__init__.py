@@ -10,7 +10,7 @@ import pandas as pd
 
 from medrob.data import decode, listing, npz, phantom
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
-from medrob.data.decode import contents
+from medrob.data.decode import contents, fit, read
 from medrob.files import exists, home
 from medrob.run import Run
 

@@ -25,6 +25,12 @@ def explained(image: int, classes: Sequence[str], method: str) -> str:
     return say("explained", "image", image=image, classes=", ".join(map(name, rows)), method=method)
 
 
+def explored(*, kept: bool, rmse: float, **view: object) -> str:
+    """What is seen of one image under one condition, in plain text."""
+    measured = "no_map" if np.isnan(rmse) else "drift"
+    return say("explored", "map", "kept" if kept else "flipped", measured, rmse=rmse, **view)
+
+
 def drift(drift: pd.DataFrame) -> str:
     """How many comparisons there are, how often the prediction is kept, what is degenerate and where most."""
     flat = drift.groupby([*MAP, *CONDITION], sort=False, observed=True)["degenerate"].mean()

@@ -1,0 +1,116 @@
+"""The explorer: what it shows is what the package computes, and nothing that goes wrong stops it."""
+
+import asyncio
+import base64
+import json
+
+import cv2
+import numpy as np
+import pytest
+from chain import save
+
+import medrob
+from medrob import corruptions, data, drift, evaluation, explorer, models
+from medrob.run import Run
+from medrob.saliency import Settings
+
+
+@pytest.fixture
+def run(network, tiny):
+    """A run with a network and predictions: its record says how to load the data."""
+    run = Run("one")
+    began = {"dataset": "phantom", "size": 28, "limit": 60}
+    run.folder.mkdir(parents=True)
+    about = {"parameters": began, "splits": data.describe(tiny)}
+    run.path("data.json").write_text(json.dumps(about))
+    run.keep("01_augment", {"parameters": began | {"suite": "thesis", "seed": 3}, "seconds": 1.0})
+    models.save(network, run.folder)
+    conditions = [("clean", 0), ("contrast", 5)]
+    save(run, "predictions", evaluation.predict_conditions(network, tiny, conditions, seed=3))
+    return run
+
+
+@pytest.mark.parametrize("target", ["predicted", "own", "label", "nodule"])
+@pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
+def test_what_is_shown_is_what_is_measured(network, tiny, method, target):
+    explain = drift.Explainer(network, [method], settings=Settings(samples=2))
+    shown = explorer.Explorer(explain, tiny, ["gaussian_noise"], {}, target=target, seed=4)
+    rows = np.array([7, 31])
+    table = drift.measure(explain, tiny, [("gaussian_noise", 3)], images=rows, target=target, seed=4)
+    for row in table[table["layer"] == table["layer"].iloc[-1]].itertuples():
+        view = shown.look(row.image, row.corruption, row.severity, row.method, row.layer)
+        assert view.rmse == pytest.approx(row.rmse, abs=1e-5)
+        assert ("kept" in view.text) == row.preserved and f"{view.rmse:.3f}" in view.html
+        noisy = corruptions.corrupt(tiny.images[[row.image]], "gaussian_noise", 3, seed=4, start=row.image)
+        assert np.array_equal(view.pictures[1], noisy[0])
+        p = evaluation.predict(network, np.concatenate([tiny.images[[row.image]], noisy]))
+        assert np.allclose(view.probabilities.to_numpy().T, p, atol=1e-5)
+
+
+def test_images_of_a_run_are_listed_by_class_and_by_what_became_of_them(run, network, tiny):
+    shown = medrob.explore("one")
+    p = [evaluation.predict(network, images).argmax(1) for images in (
+        tiny.images, corruptions.corrupt(tiny.images, "contrast", 5, seed=3)
+    )]  # fmt: skip
+    assert set(shown.choices.get("flipped", ())) == set(np.flatnonzero(p[0] != p[1]))
+    assert set(shown.choices["wrong"]) == set(np.flatnonzero(p[0] != tiny.labels))
+    assert set(shown.choices["class nodule"]) == set(np.flatnonzero(tiny.labels == 1))
+    assert shown.seed == 3 and len(shown.choices["all"]) == 60
+    moved = pd_drift(shown)
+    save(run, "drift", moved)
+    most = medrob.explore("one").choices["largest drift"]
+    assert list(most) == list(moved.sort_values("rmse", ascending=False)["image"])
+
+
+def pd_drift(shown):
+    """Drift of three images at one layer."""
+    only = shown.explainer.only(["gradcam"], [shown.explainer.layers[1]])
+    return drift.measure(only, shown.dataset, [("contrast", 5)], images=np.array([1, 25, 50]), seed=3)
+
+
+def test_pictures_of_ones_own_are_taken(run, network, tmp_path):
+    file = tmp_path / "mine.png"
+    cv2.imwrite(str(file), np.random.default_rng(0).integers(0, 256, (40, 40, 3)).astype(np.uint8))
+    shown = medrob.explore("one", images=file)
+    assert shown.dataset.images.shape == (1, 28, 28, 1) and shown.dataset.class_names[1] == "nodule"
+    assert shown.look(**shown.start).sheet().shape[2] == 3
+    for shape in ((20, 20), (2, 20, 20), (20, 20, 1), (2, 20, 20, 1)):
+        images = np.zeros(shape, np.uint8)
+        shown = medrob.explore(model=network, images=images)
+        assert shown.dataset.images.shape[1:] == (20, 20, 1) and list(shown.choices) == ["all"]
+    shown = medrob.explore(model=network, images=images, labels=[0, 2])
+    assert {"correct", "wrong"} & set(shown.choices)
+    with pytest.raises(ValueError, match="give a run, such as"):
+        medrob.explore(model=network)
+
+
+def test_the_panel_draws_the_last_values_and_says_what_goes_wrong(network, tiny):
+    panel = explorer.Panel(medrob.explore(model=network, images=tiny.images, labels=tiny.labels))
+    drawn, update = [], panel.update
+    panel.update = lambda: drawn.append(panel.severity.value) or update()
+
+    async def drag():
+        for severity in (1, 2, 4, 5):
+            panel.severity.value = severity
+        await asyncio.sleep(3 * explorer.SOON)
+
+    asyncio.run(drag())
+    assert drawn == [5]
+    before = panel.picture.value
+    panel.among.value = "class 1"
+    nodule = np.flatnonzero(tiny.labels == 1)[0]
+    assert panel.picture.value != before and f"Image {nodule}:" in panel.text.value
+    panel.chosen["method"].value = "ablationcam"
+    before = panel.picture.value
+    network.normalise.forward = lambda x: x.no_such_thing  # as of a network that is broken
+    panel.severity.value = 1
+    assert "no_such_thing" in panel.text.value and panel.picture.value == before
+
+
+def test_a_picture_stands_where_nobody_moves_a_slider(network, tiny, monkeypatch):
+    said = []
+    monkeypatch.setattr(explorer, "display", lambda what, **_: said.append(what))
+    medrob.explore(model=network, images=tiny.images)._ipython_display_()
+    picture = cv2.imdecode(np.frombuffer(base64.b64decode(said[0]["image/png"]), np.uint8), 1)
+    assert picture.shape[0] > 300 and set(said[0]) == {"text/plain", "image/png"}
+    assert "Drift" in said[1].data or "no drift" in said[1].data
