@@ -80,11 +80,11 @@ def test_a_list_of_names_and_suites_is_a_suite():
 def test_every_name_of_every_suite_is_described():
     for name in (name for suite in suites() for name in names(suite)):
         entry = describe(name)
-        assert entry.name == name and entry.group and entry.modalities and len(entry.summary) > 20
+        assert entry.name == name and entry.group and len(entry.summary) > 20
         assert "224" in entry.parameters and all(len(levels) == 5 for levels in entry.parameters.values())
         assert entry.key == name.split("/")[-1]  # the same noise as under its plain name
         if "/" in name:
-            assert entry.source == "Di Salvo et al. 2024" and entry.modalities != ("any",)
+            assert entry.source == "Di Salvo et al. 2024"
 
 
 def test_grey_data_leaves_out_colour_corruptions_and_says_so():

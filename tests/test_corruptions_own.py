@@ -87,7 +87,7 @@ def test_what_is_said_of_it_comes_from_the_decorator_or_claims_nothing():
     wanted = ["contrast", "plain_ones:salt", "decorated_ones:lift"]
     assert names(wanted, channels=1) == tuple(wanted)
     plain, decorated = describe("plain_ones:salt"), describe("decorated_ones:lift")
-    assert (plain.group, plain.source, plain.modalities) == ("own", "own", ("any",))
+    assert (plain.group, plain.source) == ("own", "own")
     assert plain.summary == "White pixels, more at each severity."
     assert plain.parameters == {"224": (1, 2, 3, 4, 5)}
     assert (decorated.name, decorated.source) == ("decorated_ones:lift", "Li 2020")
@@ -101,11 +101,11 @@ def test_what_is_said_of_it_comes_from_the_decorator_or_claims_nothing():
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("no_such_module:salt", "module 'no_such_module' cannot be imported.*PYTHONPATH"),
-        ("plain_ones:slat", "has no function 'slat', did you mean 'salt'"),
-        ("plain_ones:CONSTANT", "has no function 'CONSTANT'"),
+        ("no_such_module:salt", "'no_such_module:salt' cannot be imported.*PYTHONPATH"),
+        ("plain_ones:slat", "has no attribute 'slat'"),
+        ("plain_ones:CONSTANT", "is a int, and must be a function"),
         (":salt", "cannot be imported"),
-        ("plain_ones:", "has no function ''"),
+        ("plain_ones:", "is a module, and must be a function"),
         ("broken_ones:salt", r"cannot be imported \(ZeroDivisionError"),
     ],
 )

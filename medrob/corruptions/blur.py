@@ -47,10 +47,7 @@ def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) ->
     rows, columns = (np.outer(f(np.deg2rad(angles)), steps[:kept] * factor) for f in (np.sin, np.cos))
     spread = int(factor != 1)
     if spread:
-        down, right = (
-            rows - np.floor(rows),
-            columns - np.floor(columns),
-        )  # shares of points right, below
+        down, right = rows - np.floor(rows), columns - np.floor(columns)  # shares of the points below, right
         corners = (1 - down) * (1 - right), (1 - down) * right, down * (1 - right), down * right
         shares = weights * np.stack(corners, axis=1)
     else:

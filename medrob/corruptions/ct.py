@@ -37,9 +37,7 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
 def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     """Few photons: Poisson noise of the rays, which reconstruction turns into streaks."""
     noise = draws.normal(_detector(*images.shape[1:3]))
-    flux = (
-        photons * min(images.shape[1:3]) / 64
-    )  # `photons` leave the tube for a ray of an image of 64 pixels
+    flux = photons * min(images.shape[1:3]) / 64  # `photons` leave the tube for a ray, at 64 pixels a side
 
     def error(index: int, rays: NDArray) -> NDArray:
         arrived = flux * np.exp(-rays)
@@ -59,34 +57,6 @@ def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
         return (rays * calibration - squares) * (share / largest)
 
     return _with_ray_errors(images, error)
-
-
-@published(group="artefact")
-def metal_streaks(images: Images, density: float, draws: Draws) -> Images:
-    """Two metal implants: bright discs, dark bands between them, and streaks from starved rays."""
-    height, width = images.shape[1:3]
-    side = min(height, width)
-    views, cells = _detector(height, width)
-    place = draws.uniform((2, 2), -0.28, 0.28) * (height, width)
-    size = draws.uniform((2,), 0.035, 0.06, stream=1)[..., None, None] * side
-    noise = draws.normal((views, cells), stream=2)
-    angles = np.pi * np.arange(views) / views
-    middle = place[..., 1:] * np.cos(angles) + place[..., :1] * np.sin(angles)
-    across = np.arange(cells) - (cells - 1) / 2 - middle[..., None]
-    chords = (2 * np.sqrt(np.maximum(size**2 - across**2, 0))).sum(axis=1)
-    metal = (chords * (density / (0.1 * side))).astype(np.float32)  # attenuation, (images, views, cells)
-
-    def error(index: int, rays: NDArray) -> NDArray:
-        total = rays + metal[index]
-        starved = np.exp(np.minimum(total, 10) / 2) / np.float32((20000 * side / 64) ** 0.5)  # photons a ray
-        wrong = noise[index] * starved - np.float32(0.02) * metal[index] * total  # 2 % hardening
-        return np.where(metal[index] > 0, wrong, 0)
-
-    y, x = np.mgrid[:height, :width]
-    down, right = np.moveaxis(place + (np.array([height, width]) - 1) / 2, -1, 0)[..., None, None]
-    discs = np.clip(size - np.hypot(y - down, x - right) + 0.5, 0, 1).sum(axis=1)
-    white = 255 * np.minimum(discs, 1)[..., None] * min(1.0, 0.25 * density + 0.25)
-    return to_uint8(_with_ray_errors(images, error) + white)
 
 
 def _with_ray_errors(images: Images, error: Callable[[int, NDArray], NDArray]) -> Images:

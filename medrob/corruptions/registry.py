@@ -17,22 +17,21 @@ from typing import Any
 
 import numpy as np
 
+from medrob.check import resolve
 from medrob.corruptions.draws import Draws, Images
 
 Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
 
 PUBLISHED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
 SUITES: dict[str, list[str]] = PUBLISHED["suites"]
-TABLES: dict[str, dict[str, Any]] = {}
+TABLES: dict[str, dict[str, Any]] = PUBLISHED["artefacts"]  # of each corruption: source and severities
 for name in PUBLISHED["imagenet-c"]["224"]:
     scales = {scale: tables[name] for scale, tables in PUBLISHED["imagenet-c"].items()}
     TABLES[name] = {"source": "Hendrycks & Dietterich 2019", "severities": scales}
 for data, tables in PUBLISHED["medmnist-c"].items():
-    about = {"source": "Di Salvo et al. 2024", "modalities": (PUBLISHED["modalities"][data],)}
-    TABLES |= {f"{data}/{name}": about | {"severities": levels} for name, levels in tables.items()}
+    source = {"source": "Di Salvo et al. 2024"}
+    TABLES |= {f"{data}/{name}": source | {"severities": levels} for name, levels in tables.items()}
     SUITES[f"medmnist-c:{data}"] = [f"{data}/{name}" for name in tables]
-for modality, entries in PUBLISHED["artefacts"].items():
-    TABLES |= {name: entry | {"modalities": (modality,)} for name, entry in entries.items()}
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,6 @@ class Corruption:
     parameters: Mapping[str, tuple[Any, ...]]  # of severities 1 to 5 at each scale with a table
     key: str  # of the random numbers: corruptions that share one draw the same field
     group: str = "own"
-    modalities: tuple[str, ...] = ("any",)
     source: str = "own"
     colour: bool = False  # needs RGB
 
@@ -107,7 +105,7 @@ def published(*patterns: str, **about: Any) -> Decorator:
 
 def suites() -> tuple[str, ...]:
     """The names of the suites that `names` takes."""
-    return tuple(SUITES)
+    return ("all", *SUITES)
 
 
 def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None) -> tuple[str, ...]:
@@ -119,7 +117,7 @@ def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None)
         raise ValueError(f"suite is {suite!r}, but must be a string, one of suites(), or a list of names")
     parts = [suite] if isinstance(suite, str) else suite
     ours = [n for n, c in _REGISTERED.items() if "/" not in n and c.function.__module__.startswith("medrob.")]
-    known = SUITES | {"all": [*SUITES["all"], *ours]}  # those of the list first, in its order
+    known = SUITES | {"all": ours}  # what needs no table of one data set
     chosen = {name: describe(name) for part in parts for name in known.get(part, [part])}
     colour = [name for name, entry in chosen.items() if entry.colour and channels == 1]
     if colour:
@@ -131,24 +129,16 @@ def describe(name: str) -> Corruption:
     """What is known of a corruption; a ValueError where its name is not, or it cannot be imported."""
     if name in _REGISTERED:
         return _REGISTERED[name]
-    path, colon, attribute = name.partition(":")
-    if not colon or path == "medmnist-c":
+    if ":" not in name or name.startswith("medmnist-c:"):
+        close = difflib.get_close_matches(name, [*SUITES, *_REGISTERED], n=1)
+        near = f", did you mean {close[0]!r}?" if close else ""
         raise ValueError(
-            f"unknown suite or corruption {name!r}{_nearest(name, [*SUITES, *_REGISTERED])}; the suites are "
-            f"{', '.join(SUITES)}; names('all') lists corruptions; one of your own is named "
-            "'package.module:function'"
+            f"unknown suite or corruption {name!r}{near}; the suites are {', '.join(suites())}; names('all') "
+            "lists corruptions; one of your own is named 'package.module:function'"
         )
-    try:
-        module = importlib.import_module(path)
-    except Exception as error:  # whatever the module does when it is imported
-        raise ValueError(
-            f"corruption {name!r}: module {path!r} cannot be imported ({type(error).__name__}: {error}); "
-            "give 'package.module:function', and put its folder on PYTHONPATH or start from there"
-        ) from error
-    function = getattr(module, attribute, None)
+    function = resolve(name)
     if not inspect.isfunction(function):  # `fingerprint` reads its source
-        close = _nearest(attribute, vars(module))
-        raise ValueError(f"corruption {name!r}: module {path!r} has no function {attribute!r}{close}")
+        raise ValueError(f"corruption {name!r} is a {type(function).__name__}, and must be a function")
     for entry in _REGISTERED.values():
         if entry.function is function:
             return replace(entry, name=name)
@@ -160,11 +150,6 @@ def describe(name: str) -> Corruption:
         return np.concatenate([function(image[None].copy(), severity, rng) for image, rng in todo])
 
     return Corruption(name, plain, {"224": (1, 2, 3, 4, 5)}, name)
-
-
-def _nearest(word: str, known: Iterable[str]) -> str:
-    close = difflib.get_close_matches(word, known, n=1)
-    return f", did you mean {close[0]!r}?" if close else ""
 
 
 def fingerprint(names: Iterable[str]) -> str:
