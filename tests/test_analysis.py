@@ -91,7 +91,6 @@ def test_association_of_a_small_table_by_hand():
     held = np.stack([[1, 1, 1, 0, 0, 0], [0, 0, 0, 1, 1, 1], rankdata(picture)], 1)
     left = [y - held @ np.linalg.lstsq(held, y)[0] for y in (rankdata(-drop), rankdata(move))]
     assert kinds.loc["partial", "value"] == pytest.approx(np.corrcoef(left)[0, 1])
-    assert (kinds["conditions"] == 6).all()
     assert kinds[["low", "high"]].isna().all(axis=None)  # corruptions are too few for an interval
 
 
@@ -99,19 +98,6 @@ def test_numbers_of_images_and_order_of_rows_do_not_matter():
     first = found(*small_tables())
     moved = found(*(t.sample(frac=1, random_state=1) for t in small_tables(images=(3, 40, 41, 700))))
     np.testing.assert_allclose(first[["value", "p"]], moved[["value", "p"]])
-
-
-def test_conditions_without_a_usable_map_are_left_out_for_that_method():
-    predictions, drift, distances = small_tables()
-    other = drift.assign(method="layercam")
-    gone = (other["corruption"] == "c") & (other["severity"] == 2)
-    other.loc[gone, ["rmse", "degenerate"]] = np.nan, True
-    both = predictions, pd.concat([drift, other]), distances
-    rows = analysis.association(Evidence(*both, resamples=10, counted_as=np.nan))
-    assert rows.groupby("method")["conditions"].first().to_dict() == {"gradcam": 6, "layercam": 5}
-    # Ranks of the drops 1 2 3 and 1 2, of the drifts 1 3 2 and 1 2: (1 + 1/2) / (2 + 1/2).
-    within = rows[rows["kind"] == "within severity"].set_index("method")["value"]
-    assert within.to_dict() == pytest.approx({"gradcam": 0.75, "layercam": 0.6})
 
 
 def test_p_is_near_uniform_where_there_is_no_link():
@@ -126,10 +112,8 @@ def test_p_is_near_uniform_where_there_is_no_link():
     drift = pd.DataFrame(parts, columns=["corruption", "severity", "layer", "rmse"])
     drift = drift.assign(image=0, method="gradcam", degenerate=False, **STILL)
     rows = analysis.association(Evidence(predictions, drift, distances, resamples=0))
-    for kind in ("pooled", "within severity"):
-        p = rows[rows["kind"] == kind]["p"]
-        assert kstest(p, "uniform").pvalue > 0.01
-        assert p.min() >= 1 / 120
+    p = rows[rows["kind"] == "within severity"]["p"]
+    assert kstest(p, "uniform").pvalue > 0.01 and p.min() >= 1 / 120
     assert (rows[rows["kind"] == "partial"]["p"] < 0.05).mean() < 0.15
 
 
@@ -148,11 +132,11 @@ def auroc_within(frame, event, signal):
 
 
 def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
-    predictions, drift, distances = world(strong, images=60, severities=(2, 5), layers=("one", "two"))
+    predictions, drift, distances = world(strong, images=60, severities=(2, 5))
     drift["rmse"] = drift["rmse"].round(1)  # ties
     drift.loc[drift.index % 7 == 0, ["rmse", "degenerate"]] = np.nan, True
     rows = analysis.failure(Evidence(predictions, drift, distances, resamples=30))
-    assert len(rows) == 2 * 2 * (2 + len(SIGNALS) - 1)
+    assert len(rows) == 2 * 2 * len(SIGNALS)
     clean = predictions[predictions["severity"] == 0]
     cases = predictions.merge(distances.rename(columns={"rmse": "image rmse"}), on=KEYS)
     p, first = cases[["p_0", "p_1"]].to_numpy(), clean["predicted"].to_numpy()[cases["image"]]
@@ -162,26 +146,21 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
     cases["clean confidence"] = -clean[["p_0", "p_1"]].max(axis=1).to_numpy()[cases["image"]]
     cases["flipped"] = cases["predicted"] != first
     cases["wrong"] = cases["predicted"] != cases["label"]
-    for layer in ("one", "two"):
-        moved = drift[drift["layer"] == layer].assign(**{layer: drift["rmse"].fillna(1)})
-        before, after, logit = moved["amount_clean"], moved["amount"], moved["logit"]
-        lost = dict(amount=-after, logit=-logit, fall=moved["logit_clean"] - logit)
-        moved = moved.assign(**lost, share=(before - after) / (before + after))
-        columns = [*KEYS, layer, *lost, "share", "degenerate"]
-        cases = cases.merge(moved[columns], on=KEYS, suffixes=("", "1"))
-    named = {"energy": "amount", "clean logit": "logit", "logit lost": "fall", "energy lost": "share"}
-    named |= {"vanished": "degenerate1"}  # of the declared map, the last
+    moved = drift[KEYS].assign(drift=drift["rmse"].fillna(1), vanished=drift["degenerate"])
+    before, after, logit = drift["amount_clean"], drift["amount"], drift["logit"]
+    moved = moved.assign(energy=-after, **{"clean logit": -logit, "logit lost": drift["logit_clean"] - logit})
+    cases = cases.merge(moved.assign(**{"energy lost": (before - after) / (before + after)}), on=KEYS)
     for row in rows.itertuples():
         at = cases[cases["severity"] == row.severity]
-        signal = row.layer or named.get(row.signal, row.signal)
-        assert row.auroc == pytest.approx(auroc_within(at, row.event, signal)), row.signal
-        flat = at["degenerate" if row.layer == "one" else "degenerate1"]
+        auroc, drift = (auroc_within(at, row.event, signal) for signal in (row.signal, "drift"))
+        assert row.auroc == pytest.approx(auroc), row.signal
         assert (row.events, row.cases) == (at[row.event].sum(), len(at))
+        flat = at["vanished"].astype(bool)
         assert (row.vanished, row.vanished_events) == (flat.sum(), at[row.event][flat].sum())
-        assert row.across_classes == pytest.approx(auroc_within(at.assign(clean=0), row.event, signal))
-        rival = auroc_within(at, row.event, "clean class")
-        assert row.gain == pytest.approx(row.auroc - rival, abs=1e-6)
-        assert row.low <= row.auroc <= row.high and row.gain_low <= row.gain_high
+        assert row.low <= row.auroc <= row.high and row.league in (analysis.WITH, analysis.WITHOUT)
+        if row.signal != "drift":
+            assert row.ahead == pytest.approx(drift - auroc, abs=1e-6)
+            assert row.ahead_low <= row.ahead <= row.ahead_high
 
 
 def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
@@ -198,9 +177,9 @@ def test_drift_beside_low_confidence(sign):
     predictions, drift, distances = world(none, images=60)
     drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
     evidence = Evidence(predictions, drift, distances, resamples=200)
-    beside = analysis.beside(evidence).set_index(["event", "signal"])
-    ends = sign * beside.loc[("flipped", "low confidence"), ["ahead_low", "ahead_high"]].astype(float)
-    own = sign * (beside.loc[("flipped", "drift"), ["low", "high"]].astype(float) - 0.5)
+    flips = analysis.failure(evidence).query("event == 'flipped' and severity == 5").set_index("signal")
+    ends = sign * flips.loc["low confidence", ["ahead_low", "ahead_high"]].astype(float)
+    own = sign * (flips.loc["drift", ["low", "high"]].astype(float) - 0.5)
     assert (ends > 0).all() and (own > 0).all()
 
 
@@ -235,11 +214,12 @@ def test_summary_quotes_the_tables():
     assert rows.loc["clean auc", ["value", "low", "high"]].tolist() == [0.9, 0.8, 0.95]
     assert rows.loc["worst drop", "value"] == 0.75
     assert rows.loc["worst drop", "what"] == "largest AUC drop: c, severity 2"
-    assert rows.loc["drift gradcam deep", "value"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)
-    assert rows.loc["association gradcam deep", "value"] == pytest.approx(0.75)
-    quoted = analysis.failures_at(analysis.failure(evidence), 2).query("signal == 'entropy'").iloc[0]
-    assert rows.loc["flipped entropy", "value"] == quoted["auroc"]
-    assert "severity 2" in rows.loc["flipped drift gradcam deep", "what"]
+    assert rows.loc["drift gradcam", "value"] == pytest.approx((0.4 + 0.5 + 0.6) / 3)
+    assert rows.loc["between conditions alone", "value"] == pytest.approx(0.75)
+    flips = analysis.failure(evidence).query("severity == 2 and event == 'flipped'").set_index("signal")
+    quoted = rows.loc[["flipped entropy", "ahead of entropy"], "value"].tolist()
+    assert quoted == flips.loc["entropy", ["auroc", "ahead"]].tolist()
+    assert "severity 2" in rows.loc["flipped drift", "what"] and rows.loc["pictures", "value"] == 12
 
 
 @pytest.mark.parametrize(
@@ -272,7 +252,8 @@ def test_summary_quotes_the_tables():
             lambda p, m, d: (p, m, pd.concat([d, d[:1]])),
             "image 0 has 2 rows for clean, .* table corruptions",
         ),
-        (lambda p, m, d: (p, pd.concat([m, m[:1]]), d), "two rows of the same image, condition, method and"),
+        (lambda p, m, d: (p, pd.concat([m, m[:1]]), d), "image 0 has 2 rows for a, .* in the table drift"),
+        (lambda p, m, d: (p, m[1:], d), "image 0 has 0 rows for a, .* gradcam at deep, in the table drift"),
     ],
 )
 def test_what_a_table_lacks_or_holds_wrongly_is_named(change, text):

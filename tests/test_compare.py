@@ -112,7 +112,7 @@ def test_of_too_few_images_nothing_has_an_interval(images, auc, drift):
     rows = compared_runs(one=evidence).assign(known=lambda t: t["low"].notna() & t["high"].notna())
     assert (rows["known"] == rows["measure"].map({"auc": auc, "drop": auc, "drift": drift})).all()
     assert (analysis.mean_drift(evidence.drift)["low"].notna() == drift).all()
-    for ask in (analysis.failure, analysis.beside, analysis.added, analysis.per_image):
+    for ask in (analysis.failure, analysis.added, analysis.per_image):
         table = ask(evidence)
         ends = table[[name for name in table if name.endswith(("low", "high"))]].astype(float)
         assert ends.notna().any(axis=None) == drift

@@ -259,13 +259,9 @@ def test_drift_by_layer_tells_how_many_images_count_and_where_maps_are_missing()
 
 @pytest.fixture(scope="module")
 def failure():
-    signals = [("drift", "gradcam", layer) for layer in LAYERS]
-    signals += [(s, "", "") for s in ("low confidence", "entropy", "image rmse", "clean class")]
-    numbers = (0.7, 0.6, 0.8, 0.1, 0.0, 0.2, 12, 60)
-    rows = [(s, "flipped", *signal, *numbers) for s in range(1, 6) for signal in signals]
-    columns = ["severity", "event", "signal", "method", "layer", "auroc", "low", "high"]
-    columns += ["gain", "gain_low", "gain_high", "events", "cases"]
-    return pd.DataFrame(rows, columns=columns)
+    signals = ("drift", "low confidence", "entropy", "image rmse", "clean class")
+    rows = [(s, "flipped", signal, 0.7, 0.6, 0.8) for s in range(1, 6) for signal in signals]
+    return pd.DataFrame(rows, columns=["severity", "event", "signal", "auroc", "low", "high"])
 
 
 @pytest.fixture(scope="module")
@@ -292,7 +288,7 @@ def tests_of():
     plain = plain.set_axis(columns[:6], axis=1)
     declared = pd.DataFrame(rows, columns=columns).assign(family="declared", correction="Holm")
     tests = pd.concat([more, plain, declared], ignore_index=True)
-    return tests.assign(corruption="all", across_classes=np.nan)
+    return tests.assign(controls="")
 
 
 @pytest.fixture(scope="module")
@@ -465,11 +461,11 @@ def test_signals_of_each_event_and_what_has_to_be_known():
     leagues = {"entropy": analysis.WITHOUT, "clean class": analysis.WITH, "drift": analysis.WITH}
     rows = [(event, *row, 0.7, 0.6, 0.8) for event in ("flipped", "wrong") for row in leagues.items()]
     table = pd.DataFrame(rows, columns=["event", "signal", "league", "auroc", "low", "high"])
-    figure = figures.signals(table)
+    figure = figures.signals(pd.concat([table.assign(severity=5), table.assign(severity=4, signal="other")]))
     assert titles(figure) == ["(a) prediction flipped", "(b) prediction wrong"]
     assert legend_texts(figure) == [analysis.WITHOUT, analysis.WITH]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(leagues)
-    assert "nothing to detect" in words_in(figures.signals(table.assign(auroc=np.nan)))[0]
+    assert "nothing to detect" in words_in(figures.signals(table.assign(auroc=np.nan, severity=5)))[0]
 
 
 def test_the_answers_of_runs():

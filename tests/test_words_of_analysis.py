@@ -18,7 +18,7 @@ KINDS = {
 }
 
 
-def corrected(across=np.nan, **kinds):
+def corrected(**kinds):
     """{kind: (value, low, high, p)} -> the corrected tests of one map over all corruptions."""
     declared = ("partial", "beyond", "added")
     rows = [
@@ -27,14 +27,14 @@ def corrected(across=np.nan, **kinds):
              family="declared" if kind in declared else "exploration")
         for kind, (value, low, high, p) in kinds.items()
     ]  # fmt: skip
-    return pd.DataFrame(rows).assign(corruption="all", across_classes=across, **HEAD)
+    return pd.DataFrame(rows).assign(controls="", **HEAD)
 
 
 def all_tests(partial=CLEAR, beyond=CLEAR, added=CLEAR, within=CLEAR, image=CLEAR):
     """The tests of one map; those between conditions have no interval."""
-    no_ends = {"partial": partial, "within": within, "pooled": CLEAR}
+    no_ends = {"partial": partial, "within": within, "pooled": (0.7, *NOTHING[:3])}
     kinds = {kind: (value, np.nan, np.nan, p) for kind, (value, _, _, p) in no_ends.items()}
-    return corrected(across=0.37, **kinds, beyond=beyond, image=image, added=added)
+    return corrected(**kinds, beyond=beyond, image=image, added=added)
 
 
 @pytest.mark.parametrize(
@@ -56,43 +56,46 @@ def test_links_between_conditions_and_image_by_image(plain, partial, expected):
     if np.isfinite(plain[0]):
         assert "Over all severities the rank correlation is +0.70; severity moves both." in said
         assert "Within a severity it is +0.70 (Benjamini-Hochberg p = .010), beyond" in said
-        assert "it is +0.37." in image and ("explain not defined." in said) == np.isnan(partial[0])
-        assert "Across classes" not in words.per_image(tests.assign(across_classes=np.nan))
+        assert ("explain not defined." in said) == np.isnan(partial[0])
 
 
 def failures(auroc=0.7, **columns):
-    """The row of drift of the declared map, flipped at severity 5, and one of a baseline."""
+    """Drift and the clean class for flips at severity 5, and drift at severity 4."""
     row = dict(severity=5, event="flipped", signal="drift", events=30, cases=100, vanished=3,
-               vanished_events=2, compared=80, compared_events=25, within="shot_noise, snow", auroc=auroc,
-               low=auroc - 0.1, high=auroc + 0.1, gain=auroc - 0.998, across_classes=0.8, **HEAD)  # fmt: skip
-    return pd.DataFrame([row | columns, row | dict(signal="entropy", method="", layer="", auroc=0.6)])
+               vanished_events=2, compared=80, compared_events=25, auroc=auroc, low=auroc - 0.1,
+               high=auroc + 0.1)  # fmt: skip
+    row |= columns
+    return pd.DataFrame([row, row | dict(signal="clean class", auroc=0.998), row | dict(severity=4, cases=7)])
 
 
 def test_drift_beside_the_class_whose_fall_is_the_flip():
-    said = words.failure(failures(), all_tests())
+    said = words.failure(failures())
     assert "At severity 5, 30 of 100 predictions flipped; every AUROC is of all these pictures." in said
     assert "3 maps, 2 of them of flipped predictions, are degenerate: they count as the largest" in said
-    assert "rests on 80 corrupted images, 25 of them flipped: those under shot noise, snow" in said
-    assert "of drift for a flip is 0.70 (0.60 to 0.80), across classes 0.80. That of the probability" in said
+    assert "rests on 80 corrupted images, 25 of them flipped: those of conditions and classes" in said
+    assert "of drift for a flip is 0.70 (0.60 to 0.80). That of the probability" in said
     assert "is 0.998: its fall is the flip" in said
-    said = words.failure(failures(vanished=0, compared=100, across_classes=np.nan), all_tests())
-    assert "degenerate" not in said and "rests on" not in said and "across" not in said
-    assert "There is nothing to detect" in (none := words.failure(failures(np.nan), all_tests()))
-    assert "nan" not in none
+    said = words.failure(failures(vanished=0, compared=100))
+    assert "degenerate" not in said and "rests on" not in said
+    assert "There is nothing to detect" in (none := words.failure(failures(np.nan))) and "nan" not in none
 
 
-def test_drift_beside_other_signals():
-    doubt = [(name, 0.6, 0.7, 0.2, 0.1, 0.3) for name in ("low confidence", "entropy", "small margin")]
-    rmse, other = ("image rmse", 0.3, 0.4, 0.5, -0.1, 0.6), ("other", 0.9, 1.0, -0.1, -0.2, -0.05)
-    rows = [("drift", 0.8, 0.9, np.nan, np.nan, np.nan), *doubt, rmse, other]
-    columns = ["signal", "auroc", "high", "ahead", "ahead_low", "ahead_high"]
-    signals = pd.DataFrame(rows, columns=columns).assign(event="flipped")
-    said = words.beside(signals)
-    assert "Prediction flipped: drift has an AUROC of 0.80, " in said
-    assert "better than low confidence, entropy, small margin (0.60) by +0.20 (+0.10 to +0.30);" in said
-    assert "not distinguishable from image RMSE (0.30, below chance, 0.70 the other way round) by" in said
-    assert "worse than other (0.90) by -0.10 (-0.20 to -0.05)." in said
-    none = words.beside(signals[:2].assign(auroc=np.nan, ahead=np.nan))
+def test_drift_beside_the_signals_of_each_league():
+    doubt = [(name, "without", 0.6, 0.2, 0.1, 0.3) for name in ("low confidence", "entropy", "small margin")]
+    rmse, other = ("image rmse", "with", 0.3, 0.5, -0.1, 0.6), ("other", "with", 0.9, -0.1, -0.2, -0.05)
+    columns = ["signal", "league", "auroc", "ahead", "ahead_low", "ahead_high"]
+    rows = [("drift", "with", 0.8, np.nan, np.nan, np.nan), *doubt, rmse, other]
+    signals = pd.DataFrame(rows, columns=columns).assign(event="flipped", severity=5)
+    _, _, without, other = words.beside(signals).split("\n")
+    assert without == (
+        "- Prediction flipped, signals without: drift has an AUROC of 0.80, better than low confidence, "
+        "entropy, small margin (0.60) by +0.20 (+0.10 to +0.30)."
+    )
+    assert other.endswith(
+        "0.80, not distinguishable from image RMSE (0.30) by +0.50 (-0.10 to +0.60); worse than other (0.90) "
+        "by -0.10 (-0.20 to -0.05)."
+    )
+    none = words.beside(signals.assign(auroc=np.nan, ahead=np.nan))
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
 
 
@@ -163,26 +166,6 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert "That cannot be said: there is no AUC" in raw and "moved by an RMSE of 0.20 (" in raw
     never = moved().assign(rmse=np.nan, normalised=np.nan, degenerate=True)
     assert "there is no map left to compare." in words.answer(all_tests(), auc_table(), never, gains(CLEAR))
-
-
-def test_degenerate_maps_counted_otherwise():
-    for flat, verdict, expected in (
-        ([False, False], "yes", "0 of 2 maps of Grad-CAM at deep are degenerate: all are compared."),
-        ([True, True], "yes", "are degenerate: nothing can be said."),
-        (
-            [True, False],
-            "yes",
-            "1 of 2 maps of Grad-CAM at deep are degenerate and count as the largest",
-        ),
-        (
-            [True, False],
-            "undecided",
-            "- With these maps left out, 'Does it?' is answered 'undecided', not",
-        ),
-    ):
-        drift = pd.DataFrame(dict(degenerate=flat)).assign(**HEAD)
-        extreme = dict(kind="partial", verdict=verdict, counted_as="left out", question="Does it?")
-        assert expected in words.sensitivity(pd.DataFrame([extreme]), all_tests(), drift)
 
 
 def test_answers_from_run_to_run():

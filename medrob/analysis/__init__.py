@@ -6,18 +6,18 @@
 # isort: off
 # fmt: off
 from medrob.analysis.alarm import MAP_SIGNAL, alarms
-from medrob.analysis.evidence import DOUBT, DRIFT, SIGNALS, WITH, WITHOUT, Evidence
+from medrob.analysis.evidence import CLEAN_CLASS, DOUBT, DRIFT, SIGNALS, WITH, WITHOUT, Evidence
 from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, twins
-from medrob.analysis.links import PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, moved_and_fell, per_image
+from medrob.analysis.links import (
+    PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, POOLED, WITHIN, association, moved_and_fell, per_image,
+)
 from medrob.analysis.means import (
     FAITHFULNESS, FEWEST, THRESHOLD, by_layer, drift_by_class, drop_and_drift, failed, faithfulness_table,
     mean_drift, strata, verdicts,
 )
 from medrob.analysis.questions import (
-    QUESTIONS, answers, answers_of_runs, controls, declared, declared_kinds, sensitivity, summary, tests,
+    QUESTIONS, answers, answers_of_runs, controls, declared_kinds, summary, tests,
 )
 from medrob.analysis.runs import INDEPENDENT, OVERALL, compare_runs, repetitions
-from medrob.analysis.statistics import (
-    HOLM, LEVEL, OPEN, OPPOSITE, UNDEFINED, YES, Finding, holm,
-)
-from medrob.analysis.warning import AHEAD, BEYOND, FOLDS, WRONG, added, beside, failure, failures_at
+from medrob.analysis.statistics import OPEN, OPPOSITE, UNDEFINED, YES, Finding
+from medrob.analysis.warning import AHEAD, BEYOND, FOLDS, added, failure

@@ -62,7 +62,7 @@ def alarms(
         w = weights[:, image]
         found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
         if pictures == "all":
-            rows += _within(part, names, wrong, weights.T)
+            rows += _within(part, names, wrong, weights)
         for name, values in found.items():
             for metric, samples in values.items():
                 ahead = found[MAP_SIGNAL][metric] - samples
@@ -76,16 +76,16 @@ def alarms(
 def _within(part: pd.DataFrame, names: Sequence[str], wrong: np.ndarray, weights: np.ndarray) -> list[tuple]:
     """Rows of the AUROC over pairs of the same condition: what tells the conditions apart does not count.
 
-    part: sorted by image and condition, each image under all of them. weights: (images, B).
+    part: sorted by image and condition, each image under all of them. weights: (B, images).
     """
-    images = len(weights)
+    images = weights.shape[1]
 
     def wide(values: np.ndarray) -> np.ndarray:
         return values.reshape(images, -1).T
 
     signals = {name: wide(part[name].to_numpy(float)) for name in names}
     one = np.zeros(images, int)
-    found = {name: detect(signal, wide(wrong), weights, one)[0] for name, signal in signals.items()}
+    found = {name: detect(signal, wide(wrong), weights, one) for name, signal in signals.items()}
     counts = int(wrong.sum()), len(wrong)
     return [
         (SAME, name, "auroc", *estimate(values), *estimate(found[MAP_SIGNAL] - values), *counts)

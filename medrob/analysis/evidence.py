@@ -7,7 +7,7 @@ from typing import Any, Self
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.layout import CONDITION, MAP, Cube, cubes, distinct, headline, laid
+from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid, rows_of
 from medrob.analysis.statistics import exchanged, flipped, image_orders
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
@@ -16,19 +16,19 @@ from medrob.evaluation import class_names, drawn, units
 WITHOUT, WITH = "without the clean picture", "with the clean picture"
 DOUBT, CLEAN_CLASS, DRIFT = "low confidence", "clean class", "drift"
 LARGEST = 1.0  # the RMSE of two min-max maps can be no larger
-Key = tuple[str, str]  # method, layer
 
 
 @dataclass(frozen=True)
 class Signal:
-    """What may tell of a failure: of (evidence, map) -> (conditions, images), high where one is to be feared.
+    """What may tell of a failure, high where one is to be feared: (conditions, images).
 
-    league: what has to be known for it. What a signal adds is measured against all others of its league; who
-    has the clean picture has the corrupted one, too. of_map: it is of a map, so that each map has its own.
+    of: from the evidence and the place of a map in it. league: what has to be known. What a signal adds is
+    measured against all others of its league; who has the clean picture has the corrupted one, too. of_map:
+    each map has its own.
     """
 
     league: str
-    of: Callable[["Evidence", Key], np.ndarray]
+    of: Callable[["Evidence", int], np.ndarray]
     of_map: bool = False
 
 
@@ -46,23 +46,25 @@ class Evidence:
         resamples: of the images, for intervals; of AUROCs at most 500.
         permutations: exchanges of images or corruptions, for p.
         controls: what negative controls answer (`medrob.analysis.controls`), None = there are none.
-        counted_as: the drift of a degenerate map. It is no missing value: such maps come where predictions
-            fail, and without them another question is answered. It is the largest that there is, as for
-            nothing left of the map no place is right; NaN leaves it out. A map that is never usable has none.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
-        layers: all of the declared method, shallow to deep.
-        moved: the drift of every map that repeats no other one: one map is one piece of evidence. vanished: 1
-            where it is degenerate. amount: its energy, the sum of the raw map after the ReLU; lost: that of
-            the clean one less it, over the sum of both, 1 where all is gone, 0 where there was nothing.
+        layers: all of the declared method, shallow to deep. head: the place of the declared map in maps.
+        maps: (method, layer) of all that repeat no other one: one map is one piece of evidence. conditions:
+            (corruption, severity). images: their numbers. Of these, arrays (maps, conditions, images):
+            moved, the drift, of a degenerate map `LARGEST`. It is no missing value: such maps come where
+            predictions fail, and without them another question is answered; where nothing is left of the
+            map, no place is right. NaN for a map that is degenerate everywhere. vanished: 1 where it is.
+            amount: the energy, the sum of the raw map after the ReLU. lost: that of the clean map less it,
+            over the sum of both, 1 where all is gone, 0 where there was nothing.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
         truth: all images and their labels, to tell data sets apart.
-        group: the class predicted for each clean image, the stratum beside the condition.
+        group: the class predicted for each clean image; with the condition it makes the stratum (conditions,
+            images), numbered.
         unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: the
             same of all images.
         picture: RMSE of the image. own: probability of the class predicted when clean, clean first. logit: of
             the class explained, and how much of it is lost against clean. margin_drop: see `_margins`.
             events: "flipped" and, where there is one label an image, "wrong". All (conditions, images).
-        weights: how often each image stands in each resample, the first as is: (images, 1 + resamples).
+        weights: how often each image stands in each resample, the first as is: (1 + resamples, images).
     """
 
     predictions: pd.DataFrame
@@ -70,7 +72,6 @@ class Evidence:
     distances: pd.DataFrame
     resamples: int = 2000
     permutations: int = 2000
-    counted_as: float = LARGEST
     controls: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
@@ -90,7 +91,7 @@ class Evidence:
         self.declared_map = method, layer
         self.layers = list(dict.fromkeys(self.drift.loc[self.drift["method"] == method, "layer"]))
         self._lay_out(distinct(self.drift))
-        conditions, images = self.moved.conditions, self.moved.images
+        conditions, images = self.conditions, self.images
         self.corruptions, self.severities = (conditions.get_level_values(c).to_numpy() for c in CONDITION)
         self.highest = self.severities == self.declared["severity"]
         self.single = "label" in self.predictions  # an image has one label, not several
@@ -107,6 +108,7 @@ class Evidence:
         here = {column: values[:, self.place] for column, values in self.every.items()}
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
         self.group, predicted = here["predicted"][0], here["predicted"][1:]
+        self.stratum = np.arange(len(conditions))[:, None] * len(self.classes) + self.group
         known = {"group": self.every["group"][0]} if "group" in here else {}
         self.unit_of_all = units(pd.DataFrame(known, index=all_images))
         self.unit = np.unique(self.unit_of_all[self.place], return_inverse=True)[1]
@@ -117,29 +119,27 @@ class Evidence:
         if self.single:
             self.events["wrong"] = predicted != here["label"][1:]
         self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
-        self.weights = np.ascontiguousarray(self.drawn(min(self.resamples, 500)).T)
+        self.weights = self.drawn(min(self.resamples, 500))
         self.orders = None if known else image_orders(self.group, self.permutations)
         count = self.unit.max() + 1
         signs = 2 * np.random.default_rng(0).integers(0, 2, (self.permutations, count)) - 1
         self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
 
     def _lay_out(self, drift: pd.DataFrame) -> None:
-        columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"]
-        moved, flat, self.amount, clean, logit, logit_clean = cubes(drift, columns)
-        self.logit, self.logit_lost = logit.values[0], (logit_clean.values - logit.values)[0]
-        never = (flat.values == 1).all((1, 2), keepdims=True)
-        filled = np.where((flat.values == 1) & ~never, self.counted_as, moved.values)
-        self.moved = replace(moved, values=filled)
-        self.vanished, before, after = flat, clean.values, self.amount.values
-        both = before + after
-        lost = np.divide(before - after, both, out=np.zeros_like(both), where=both != 0)
-        self.lost: Cube = replace(moved, values=lost)
+        laid_out = cube(drift, ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"])
+        self.maps, self.conditions, self.images = laid_out.maps, laid_out.conditions, laid_out.images
+        drifts, self.vanished, self.amount, before, logit, logit_clean = laid_out.columns.values()
+        self.head = self.maps.index(self.declared_map)
+        self.logit, self.logit_lost = logit[0], (logit_clean - logit)[0]
+        never = (self.vanished == 1).all((1, 2), keepdims=True)
+        self.moved = np.where((self.vanished == 1) & ~never, LARGEST, drifts)
+        both = before + self.amount
+        self.lost = np.divide(before - self.amount, both, out=np.zeros_like(both), where=both != 0)
 
-    def signals(self, method: str, layer: str) -> dict[str, np.ndarray]:
-        """All of `SIGNALS`, on the same pictures: those whose drift is known."""
-        known = np.isfinite(self.moved.of(method, layer))
-        found = {name: signal.of(self, (method, layer)) for name, signal in SIGNALS.items()}
-        return {name: np.where(known, values, np.nan) for name, values in found.items()}
+    def signals(self, at: int) -> dict[str, np.ndarray]:
+        """All of `SIGNALS`, those of maps of ``maps[at]``; NaN if it is degenerate everywhere."""
+        known = np.isfinite(self.moved[at])
+        return {name: np.where(known, signal.of(self, at), np.nan) for name, signal in SIGNALS.items()}
 
     def drawn(self, resamples: int, seed: int = 0) -> np.ndarray:
         """Weights (1 + resamples, images): whole units are drawn (`medrob.evaluation.drawn`)."""
@@ -159,12 +159,9 @@ class Evidence:
             return exchanged(a, b, self.orders)
         return flipped((a * b).sum(0), self.unit, self.signs)
 
-    def _rows(self, method: str, layer: str) -> pd.Series:
-        return (self.drift["method"] == method) & (self.drift["layer"] == layer)
-
-    def only(self, method: str, layer: str) -> Self:
-        """The evidence of one map, which has the same answers about it and takes far less time."""
-        return replace(self, drift=self.drift[self._rows(method, layer)])
+    def alone(self) -> Self:
+        """The evidence of the declared map, which has the same answers about it and takes far less time."""
+        return replace(self, drift=rows_of(self.drift, *self.declared_map, "drift"))
 
 
 # To add a signal, enter it here.
@@ -177,10 +174,10 @@ SIGNALS = {
     "clean logit": Signal(WITH, lambda e, _: -e.logit),
     "logit lost": Signal(WITH, lambda e, _: e.logit_lost),
     "clean confidence": Signal(WITH, lambda e, _: np.broadcast_to(1 - e.own[0], e.picture.shape)),
-    "energy": Signal(WITH, lambda e, key: -e.amount.of(*key), True),
-    "energy lost": Signal(WITH, lambda e, key: e.lost.of(*key), True),
-    "vanished": Signal(WITH, lambda e, key: e.vanished.of(*key), True),
-    DRIFT: Signal(WITH, lambda e, key: e.moved.of(*key), True),
+    "energy": Signal(WITH, lambda e, at: -e.amount[at], True),
+    "energy lost": Signal(WITH, lambda e, at: e.lost[at], True),
+    "vanished": Signal(WITH, lambda e, at: e.vanished[at], True),
+    DRIFT: Signal(WITH, lambda e, at: e.moved[at], True),
 }
 
 

@@ -10,7 +10,6 @@ from medrob.evaluation import interval
 
 CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
-EVERY = "all"  # corruptions
 INPUT = "input"  # the layer of methods that explain the input itself
 FINE = 7  # positions along the side of a map
 SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
@@ -18,48 +17,36 @@ SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
 
 @dataclass(frozen=True)
 class Cube:
-    """One column of the drift, float64 (maps, conditions, images); NaN where there is no usable map.
+    """Columns of the drift, float64 (maps, conditions, images) each; a degenerate map has the RMSE NaN.
 
     Maps (method, layer) and conditions (corruption, severity) are in their order in the table, images sorted.
     """
 
-    values: np.ndarray
+    columns: dict[str, np.ndarray]
     maps: list[tuple[str, str]]
     conditions: pd.MultiIndex
     images: np.ndarray
 
-    def of(self, method: str, layer: str) -> np.ndarray:
-        """The values of one map, (conditions, images)."""
-        return self.values[self.maps.index((method, layer))]
 
-
-def cube(drift: pd.DataFrame, column: str = "rmse") -> Cube:
-    """Lay out one column of the drift, see `cubes`."""
-    return cubes(drift, [column])[0]
-
-
-def cubes(drift: pd.DataFrame, columns: Sequence[str]) -> list[Cube]:
-    """Lay out columns of the drift; a ValueError if an image has two values of a condition and map."""
-    places, keys = [], []
-    for by in (MAP, CONDITION):
-        place = drift.groupby(by, sort=False, observed=True).ngroup().to_numpy()
-        first = np.unique(place, return_index=True)[1]
-        places.append(place)
-        keys.append(list(drift[by].iloc[first].itertuples(index=False, name=None)))
+def cube(drift: pd.DataFrame, columns: Sequence[str] = ("rmse",)) -> Cube:
+    """Lay out columns of the drift; a ValueError unless it has one row of each image, condition and map."""
+    groups = [drift.groupby(by, sort=False, observed=True) for by in (MAP, CONDITION)]
+    maps, conditions = (group.size().index for group in groups)
     images, image = np.unique(drift["image"].to_numpy(), return_inverse=True)
-    shape = len(keys[0]), len(keys[1]), len(images)
-    at = np.ravel_multi_index((*places, image), shape)
-    if len(np.unique(at)) < len(at):
+    shape = len(maps), len(conditions), len(images)
+    at = np.ravel_multi_index((*(group.ngroup().to_numpy() for group in groups), image), shape)
+    counts = np.bincount(at, minlength=np.prod(shape))
+    if (counts != 1).any():
+        wrong = np.unravel_index(np.flatnonzero(counts != 1)[0], shape)
+        method, layer = maps[wrong[0]]
+        corruption, severity = conditions[wrong[1]]
         raise ValueError(
-            "the table drift holds two rows of the same image, condition, method and layer; "
-            "drop the repeated ones"
+            f"image {images[wrong[2]]} has {counts[counts != 1][0]} rows for {corruption}, severity "
+            f"{severity}, {method} at {layer}, in the table drift; expected one: run 04_heatmaps again"
         )
-    conditions, found = pd.MultiIndex.from_tuples(keys[1], names=CONDITION), []
-    for column in columns:
-        values = np.full(shape, np.nan)
-        values.ravel()[at] = drift[column].to_numpy(float)
-        found.append(Cube(values, keys[0], conditions, images))
-    return found
+    order = np.argsort(at)
+    found = {column: drift[column].to_numpy(float)[order].reshape(shape) for column in columns}
+    return Cube(found, list(maps), conditions, images)
 
 
 def laid(
@@ -124,10 +111,11 @@ def twins(drift: pd.DataFrame) -> pd.DataFrame:
     comparisons that differ; named are those after the first, which is Grad-CAM if it is one of them.
     """
     moved, found = cube(drift), []
+    values = dict(zip(moved.maps, moved.columns["rmse"], strict=True))
     first: dict[tuple[str, str], np.ndarray] = {}
     layers = list(dict.fromkeys(layer for _, layer in moved.maps))
     for method, layer in sorted(moved.maps, key=lambda m: (layers.index(m[1]), m[0] != "gradcam")):
-        x = moved.of(method, layer).ravel()
+        x = values[method, layer].ravel()
         same = (m for (m, at), y in first.items() if at == layer and _agree(x, y))
         if twin := next(same, None):
             found.append((method, layer, twin))

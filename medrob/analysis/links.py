@@ -8,11 +8,11 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, EVERY, MAP
+from medrob.analysis.layout import CONDITION, MAP, rows_of
 from medrob.analysis.statistics import centred_ranks, corruption_orders, members, two_sided
 from medrob.evaluation import FEWEST, auc, fewest, interval
 
-POOLED, WITHIN, PARTIAL = KINDS = ("pooled", "within severity", "partial")
+POOLED, WITHIN, PARTIAL = ("pooled", "within severity", "partial")
 PER_IMAGE = "per image"
 PER_IMAGE_PARTIAL = "per image, partial"
 
@@ -22,36 +22,45 @@ def association(evidence: Evidence) -> pd.DataFrame:
     """Between conditions: does the drop of AUC go with the mean drift? For each method and layer.
 
     kind: rank correlations (Spearman) over the conditions: ``pooled``, high almost by construction, as both
-    rise with severity; ``within severity``, among the corruptions of the same severity; ``partial``, less
-    what severity and the means of the picture's RMSE, of the fall of the logit and of the probability of the
-    clean class, and of the energy that the map has lost explain (linear, on ranks). p is two-sided, from
-    exchanging whole corruptions in what is left of the drops (Freedman & Lane 1983): of five, which have 120
-    orders, it is at least 1/120. There is no interval, and low and high are NaN: corruptions are few, and a
-    bootstrap of 95 % was found to hold the truth in 64 % where the link is strong. conditions: with a usable
-    map. NaN where fewer than two corruptions, or constant drift, leave nothing to correlate.
+    rise with severity, and not tested; ``within severity``, among the corruptions of the same severity;
+    ``partial``, less what severity and the means of the picture's RMSE, of the fall of the logit and of the
+    probability of the clean class, and of the energy that the map has lost explain (linear, on ranks). p is
+    two-sided, from exchanging whole corruptions in what is left of the drops (Freedman & Lane 1983): of five,
+    which have 120 orders, it is at least 1/120. There is no interval, and low and high are NaN: corruptions
+    are few, and a bootstrap of 95 % was found to hold the truth in 64 % where the link is strong. NaN where
+    fewer than two corruptions, or constant drift, leave nothing to correlate.
     """
-    moved = evidence.moved
-    w = np.ones((1, evidence.every["predicted"].shape[1]), np.float32)
-    aucs = condition_aucs(evidence, w)
-    drops, weights = aucs[:, :1] - aucs[:, 1:], w[:, evidence.place]
+    aucs = condition_aucs(evidence, np.ones((1, len(evidence.unit_of_all)), np.float32))[0]
+    fell, severity = aucs[0] - aucs[1:], evidence.severities
+    orders = corruption_orders(evidence.conditions, evidence.permutations)
+    levels = [(severity == s).astype(float) for s in np.unique(severity)]
+    picture = evidence.distances.groupby(CONDITION)["rmse"].mean().reindex(evidence.conditions).to_numpy()
+    logit, sure = evidence.logit_lost.mean(1), (evidence.own[0] - evidence.own[1:]).mean(1)
     rows = []
-    sides: dict[bytes, dict] = {}  # the same for all maps that are usable in the same conditions
-    for key, values in zip(moved.maps, moved.values, strict=True):
-        use = np.isfinite(values).any(1)
-        if not use.any():
-            rows += [(*key, kind, *(np.nan,) * 4, 0) for kind in KINDS]
-            continue
-        lost = evidence.lost.of(*key)
-        if (same := use.tobytes() + lost.tobytes()) not in sides:
-            sides[same] = _sides(evidence, drops[:, use], use, lost)
-        ranks = _ranks(condition_means(values, weights)[:, use], evidence.severities[use])
-        for kind, (residual, fell, shuffled) in sides[same].items():
-            rose = _unit(ranks[kind] @ residual, 1e-9, np.nan)
-            (value,), p = (rose * fell).sum(1), np.nan
-            if np.isfinite(value):
-                p = (np.abs(shuffled @ rose[0]) >= abs(value) - 1e-12).mean()
-            rows.append((*key, kind, value, np.nan, np.nan, p, int(use.sum())))
-    return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p", "conditions"])
+    for key, moved, lost in zip(evidence.maps, evidence.moved.mean(2), evidence.lost.mean(2), strict=True):
+        every, means = np.zeros_like(severity), [rankdata(x) for x in (picture, logit, lost, sure)]
+        kinds = {
+            POOLED: (every, [np.ones(len(severity))]),
+            WITHIN: (severity, levels),
+            PARTIAL: (every, [*levels, *means]),
+        }
+        for kind, (among, fixed) in kinds.items():
+            x, y = (centred_ranks(values, among) for values in (moved, fell))
+            value, p = _exchanged_correlation(x, y, np.stack(fixed, 1), orders)
+            rows.append((*key, kind, value, np.nan, np.nan, np.nan if kind == POOLED else p))
+    return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p"])
+
+
+def _exchanged_correlation(
+    x: np.ndarray, y: np.ndarray, fixed: np.ndarray, orders: np.ndarray
+) -> tuple[float, float]:
+    """Correlation of x and y (conditions,) less what `fixed` (conditions, K) explains, and its p."""
+    residual = np.eye(len(x)) - fixed @ np.linalg.pinv(fixed)
+    moved, fell = (_unit(values @ residual, 1e-9, np.nan) for values in (x, y))
+    shuffled = _unit(fell[orders] @ residual, 1e-9, np.nan)
+    value = float(moved @ fell)
+    p = float((np.abs(shuffled @ moved) >= abs(value) - 1e-12).mean())
+    return value, p if np.isfinite(value) else np.nan
 
 
 def condition_aucs(evidence: Evidence, w: np.ndarray) -> np.ndarray:
@@ -78,115 +87,61 @@ def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
         return (w @ np.nan_to_num(values).T) / (w @ known.T.astype(w.dtype))
 
 
-def _sides(
-    evidence: Evidence, drops: np.ndarray, use: np.ndarray, lost: np.ndarray
-) -> dict[str, tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """For each kind of correlation: what takes out that which is held fixed, and the ranks of the drops.
-
-    (conditions, conditions); (1, conditions), standardised, and these in other orders.
-    """
-    severity, conditions = evidence.severities[use], evidence.moved.conditions[use]
-    picture = evidence.distances.groupby(CONDITION)["rmse"].mean().reindex(conditions).to_numpy()
-    unsure = (evidence.own[0] - evidence.own[1:])[use]  # what the probability of the clean class has lost
-    means = [
-        rankdata(x) for x in (picture, *(x.mean(1) for x in (evidence.logit_lost[use], lost[use], unsure)))
-    ]
-    ranks, orders = _ranks(drops, severity), corruption_orders(conditions, evidence.permutations)
-    levels = [(severity == s).astype(float) for s in np.unique(severity)]
-    held = {POOLED: [np.ones(len(severity))], WITHIN: levels, PARTIAL: [*levels, *means]}
-    found = {}
-    for kind, fixed in held.items():
-        x = np.stack(fixed, 1)
-        residual = np.eye(len(severity)) - x @ np.linalg.pinv(x)
-        fell = _unit(ranks[kind] @ residual, 1e-9, np.nan)
-        found[kind] = residual, fell, _unit(fell[0][orders] @ residual, 1e-9, np.nan)
-    return found
-
-
-def _ranks(values: np.ndarray, severity: np.ndarray) -> dict[str, np.ndarray]:
-    """For each kind the ranks of each row of (B, conditions): among all, or those of the same severity."""
-    every, within = rankdata(values, axis=1), np.empty(values.shape)
-    for s in np.unique(severity):
-        within[:, severity == s] = rankdata(values[:, severity == s], axis=1)
-    return {POOLED: every, WITHIN: within, PARTIAL: every}
-
-
 def moved_and_fell(evidence: Evidence) -> pd.DataFrame:
-    """Drift (rmse) and drop of the margin of every image under each condition, of the declared method."""
-    drift = evidence.drift[evidence.drift["method"] == evidence.declared["method"]]
-    columns = [c for c in ("image", "group", "label", *CONDITION, *MAP, "rmse") if c in drift]
-    at = evidence.moved.conditions.get_indexer(pd.MultiIndex.from_frame(drift[CONDITION]))
-    images = np.searchsorted(evidence.moved.images, drift["image"])
+    """Drift (rmse) and drop of the margin of every image under each condition, of the declared map."""
+    drift = rows_of(evidence.drift, *evidence.declared_map, "drift")
+    at = evidence.conditions.get_indexer(pd.MultiIndex.from_frame(drift[CONDITION]))
+    images = np.searchsorted(evidence.images, drift["image"])
+    columns = ["image", "label", *CONDITION, *MAP, "rmse"]
     return drift[columns].assign(drop=evidence.margin_drop[at, images]).reset_index(drop=True)
 
 
 @cache
 def per_image(evidence: Evidence) -> pd.DataFrame:
-    """Rank correlation over images of drift and drop of the margin, for each map, corruption and "all".
+    """Rank correlation over images of drift and drop of the margin, for each map.
 
-    value: the mean of Spearman's correlations within strata (see `medrob.analysis.statistics`), each weighed
-    by its images; kind ``per image, partial``: of ranks, less what the ranks of the picture's RMSE, of the
-    class's logit, of its fall, of the energy that the map has lost and of whether it vanished explain in that
-    stratum. low, high: the bootstrap resamples units with their ranks. p is two-sided, from
-    `Evidence.exchanged` (of residuals, if partial: Freedman & Lane 1983). conditions: that count.
-    across_classes: the value if the class is not held fixed, described, not tested. NaN where fewer than
-    three images, or constant drift or drop, leave nothing to correlate.
+    A stratum is a condition and the class predicted for the clean image. value: the mean of Spearman's
+    correlations within strata, weighted by their images; kind ``partial``: less what the ranks of the
+    picture's RMSE, of the class's logit, of its fall, of the energy that the map has lost and of whether it
+    vanished explain in that stratum. low, high: the bootstrap resamples units with their ranks. p is
+    two-sided, from `Evidence.exchanged` (of residuals, if partial: Freedman & Lane 1983). NaN where fewer
+    than three images, or constant drift or drop, leave nothing to correlate.
     """
-    moved, fell, group = evidence.moved, evidence.margin_drop, evidence.group
-    w, one, rows = evidence.drawn(evidence.resamples)[1:], np.zeros_like(group), []
-    groups = {EVERY: np.ones(len(moved.conditions), bool)}
-    groups |= {name: evidence.corruptions == name for name in dict.fromkeys(evidence.corruptions)}
-    for key, values in zip(moved.maps, moved.values, strict=True):
-        known = np.isfinite(values)
-        energy = evidence.lost.of(*key), evidence.vanished.of(*key)
+    w, group, rows = evidence.drawn(evidence.resamples)[1:], evidence.group, []
+    for at, key in enumerate(evidence.maps):
+        energy = evidence.lost[at], evidence.vanished[at]
         held = evidence.picture, evidence.logit, evidence.logit_lost, *energy
         for kind, fixed in ((PER_IMAGE, ()), (PER_IMAGE_PARTIAL, held)):
-            a, b, used = _scored(values, fell, known, fixed, group)
-            # Exchanged are drops of all images, whether or not their map is usable.
-            every = _standard(fell, np.ones_like(known), fixed, group)
-            sums = {
-                name: evidence.exchanged(a[use], every[use]) for name, use in groups.items() if name != EVERY
-            }
-            sums = {EVERY: np.sum([*sums.values()], axis=0), **sums}
-            x, y, counted = _scored(values, fell, known, fixed, one)
-            top, below = _correlations(a, b, used, w, group)
-            for name, use in groups.items():
-                value = _share((a * b).sum(-1), used.sum(-1), use)
-                across = _share((x * y).sum(-1), counted.sum(-1), use)
-                conditions = int(used[use].any(-1).sum())
-                p = two_sided(sums[name]) if conditions else np.nan
-                known_units = np.unique(evidence.unit[used[use].any(0)])
-                ends = interval(_share(top, below, use)[: None if len(known_units) >= FEWEST else 0])
-                rows.append((*key, kind, name, value, *ends, p, conditions, across))
-    columns = ["value", "low", "high", "p", "conditions", "across_classes"]
-    return pd.DataFrame(rows, columns=[*MAP, "kind", "corruption", *columns])
+            a, b = (_standard(x, fixed, group) for x in (evidence.moved[at], evidence.margin_drop))
+            used = _vary(a, group) & _vary(b, group)
+            a, b = a * used, b * used
+            value = _ratio((a * b).sum(), used.sum())
+            p = two_sided(evidence.exchanged(a, b)) if used.any() else np.nan
+            enough = len(np.unique(evidence.unit[used.any(0)])) >= FEWEST
+            ends = interval(_correlations(a, b, used, w, group)) if enough else (np.nan, np.nan)
+            rows.append((*key, kind, float(value), *ends, p))
+    return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p"])
 
 
-def _scored(
-    values: np.ndarray, fell: np.ndarray, known: np.ndarray, fixed: Sequence[np.ndarray], group: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Standard scores of drift and drop, and which count: those of strata in which both vary."""
-    a, b = (_standard(x, known, fixed, group) for x in (values, fell))
-    used = np.zeros_like(known)
+def _vary(x: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Which images are of a stratum in which x, 0 on average there, is not the same for all."""
+    found = np.zeros(x.shape, bool)
     for at in members(group):
-        vary = a[..., at].any(-1, keepdims=True) & b[..., at].any(-1, keepdims=True)
-        used[..., at] = known[..., at] & vary
-    return a * used, b * used, used
+        found[:, at] = x[:, at].any(1, keepdims=True)
+    return found
 
 
-def _standard(
-    values: np.ndarray, known: np.ndarray, fixed: Sequence[np.ndarray], group: np.ndarray
-) -> np.ndarray:
-    """Standard scores of the ranks (conditions, images) in each stratum, among the known, less what the ranks
-    of `fixed` explain; 0 elsewhere, in a stratum of fewer than three, and where nothing varies.
+def _standard(values: np.ndarray, fixed: Sequence[np.ndarray], group: np.ndarray) -> np.ndarray:
+    """Standard scores of the ranks (conditions, images) in each stratum, less what the ranks of `fixed`
+    explain; 0 in a stratum of too few images, and where nothing varies.
     """
-    x, *held = (centred_ranks(np.where(known, part, np.nan), group) for part in (values, *fixed))
+    x, *held = (centred_ranks(part, group) for part in (values, *fixed))
     for at in members(group):
-        scores, count, lines = _unit(x[:, at]), known[:, at].sum(-1, keepdims=True), list[np.ndarray]()
+        scores, lines = _unit(x[:, at]), list[np.ndarray]()
         for part in held:  # each less what those before it explain
             lines.append(_unit(_less(_unit(part[:, at]), lines)))
         scores = _unit(_less(scores, lines)) if lines else scores
-        x[:, at] = scores * np.sqrt(np.where(count > 2 + max(len(lines) - 1, 0), count, 0))
+        x[:, at] = scores * np.sqrt(len(at) if len(at) > 2 + max(len(lines) - 1, 0) else 0)
     return x
 
 
@@ -201,10 +156,16 @@ def _unit(x: np.ndarray, near: float = 1e-6, flat: float = 0.0) -> np.ndarray:
     return np.divide(x, length, out=np.full_like(x, flat), where=length > near)
 
 
+def _ratio(top: np.ndarray, below: np.ndarray) -> np.ndarray:
+    """NaN where there is nothing."""
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return top / below
+
+
 def _correlations(
     a: np.ndarray, b: np.ndarray, used: np.ndarray, w: np.ndarray, group: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Correlations within strata, summed over the classes, and their weights: (B, conditions) each."""
+) -> np.ndarray:
+    """The mean correlation within strata, weighted by their images, for weights (B, images): (B,)."""
     found, below = np.zeros((2, len(w), len(a)))
     for at in members(group):
         x, y, counted = a[:, at], b[:, at], used[:, at]
@@ -217,10 +178,4 @@ def _correlations(
             r = np.clip((xy - mx * my) / np.sqrt(vx * vy), -1, 1)
         found += np.where(vary, total * r, 0)
         below += np.where(vary, total, 0)
-    return found, below
-
-
-def _share(sums: np.ndarray, count: np.ndarray, use: np.ndarray) -> np.ndarray:
-    """The mean over the conditions in use (..., conditions); NaN where nothing counts."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[..., use].sum(-1) / count[..., use].sum(-1)
+    return _ratio(found.sum(1), below.sum(1))

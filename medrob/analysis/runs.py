@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import CONDITION, MAP, cube, ends, estimate
+from medrob.analysis.layout import CONDITION, MAP, ends, estimate
 from medrob.analysis.links import condition_aucs, condition_means
 from medrob.analysis.questions import grid
 from medrob.evaluation import FEWEST, resampled
@@ -39,7 +39,7 @@ def compare_runs(
         first run), seeds, images, explained (images with a drift), method, layer (declared), conditions (that
         are compared), left_out (this run's others, in words).
     """
-    held = {name: [set(e.moved.conditions) for e in repeated] for name, repeated in runs.items()}
+    held = {name: [set(e.conditions) for e in repeated] for name, repeated in runs.items()}
     common = set.intersection(*(conditions for parts in held.values() for conditions in parts))
     if not common:
         each = "; ".join(f"{name} holds {grid(set().union(*parts))}" for name, parts in held.items())
@@ -51,7 +51,7 @@ def compare_runs(
         method, layer = repeated[0].declared_map
         fingerprint = (fingerprints or {}).get(name, "")
         numbers = [seen.setdefault((fingerprint, e.truth), len(seen)) for e in repeated]
-        parts = [_samples(e, keys, method, layer, n) for e, n in zip(repeated, numbers, strict=True)]
+        parts = [_samples(e, keys, number) for e, number in zip(repeated, numbers, strict=True)]
         # The mean over the repetitions of a run, which are resampled with the images.
         shares = resampled(len(parts), repeated[0].resamples, _seed(0, g)).astype(float) / len(parts)
         found = {key: (shares * np.stack([part[key] for part in parts], 1)).sum(1) for key in parts[0]}
@@ -59,7 +59,7 @@ def compare_runs(
             first, first_method, first_data, pairing = found, method, set(numbers), ""
         else:
             pairing = PAIRED if len(set(numbers)) == 1 and set(numbers) == first_data else INDEPENDENT
-        images = (repeated[0].every["predicted"].shape[1], len(repeated[0].moved.images))
+        images = (len(repeated[0].unit_of_all), len(repeated[0].images))
         left_out = grid(set().union(*held[name]) - common)
         known = (pairing, len(repeated), *images, method, layer, len(keys), left_out)
         for (measure, severity), values in found.items():
@@ -89,17 +89,16 @@ def _seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def _samples(evidence: Evidence, keys: pd.MultiIndex, method: str, layer: str, data: int) -> Samples:
+def _samples(evidence: Evidence, keys: pd.MultiIndex, data: int) -> Samples:
     """The measures of a run on resamples of its images, which are the same for the same data."""
-    alone = evidence.only(method, layer)
-    seed = _seed(0, 1, data) if data else 0
-    w = alone.drawn_of_all(evidence.resamples, seed)
-    order = alone.moved.conditions.get_indexer(keys)
-    aucs = condition_aucs(alone, w)
+    w = evidence.drawn_of_all(evidence.resamples, _seed(0, 1, data) if data else 0)
+    order = evidence.conditions.get_indexer(keys)
+    aucs = condition_aucs(evidence, w)
     clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
-    shares = w[:, alone.place]
-    shares[1:] += np.nan if alone.unit.max() + 1 < FEWEST else 0  # of all images there may be enough
-    drift = condition_means(cube(alone.drift).values[0][order], shares)
+    shares = w[:, evidence.place]
+    shares[1:] += np.nan if evidence.unit.max() + 1 < FEWEST else 0  # of all images there may be enough
+    usable = np.where(evidence.vanished[evidence.head] == 1, np.nan, evidence.moved[evidence.head])
+    drift = condition_means(usable[order], shares)
     severities = keys.get_level_values("severity").to_numpy()
     found = {("auc", "clean"): clean[:, 0]}
     for measure, values in {"auc": aucs, "drop": clean - aucs, "drift": drift}.items():

@@ -4,13 +4,13 @@ A stratum is a condition and the class that the network predicts for the clean i
 stratum are compared, or change places, with each other: a corruption that drives every prediction into one
 class flips exactly the images of the others, and maps of different classes move differently, so that across
 classes drift would "warn" of what the class alone decides. Arrays: signal (conditions, images), NaN where
-there is none; happened bool (conditions, images); weights (images, B), a column a resample; group int
+there is no map; happened bool (conditions, images); weights (B, images), a row a resample; group int
 (images,), the class.
 """
 
 import itertools
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Self
 
@@ -18,7 +18,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import binomtest, rankdata
 
-from medrob.evaluation import interval
+from medrob.evaluation import auc, interval
 
 LEVEL = 0.05
 TOGETHER = 1024  # images exchanged at once: bounds the memory
@@ -144,82 +144,48 @@ def two_sided(sums: np.ndarray) -> float:
 
 
 def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """AUROC and average precision within strata: (2, B). NaN if no stratum holds an event and the rest.
+    """AUROC within strata: (B,). NaN if no stratum holds an event and the rest.
 
-    AUROC: the share of pairs (event, none) of a stratum in which the event has the higher signal; ties count
-    half; each stratum weighs as many pairs as it has (van Elteren 1960). Average precision: the mean over the
-    events of the precision at their signal within their stratum, equal signals as one step.
+    The share of pairs (event, none) of a stratum in which the event has the higher signal; ties count half;
+    each stratum weighs as many pairs as it has (van Elteren 1960).
     """
-    sums = np.zeros((4, weights.shape[1]))
-    for s, event, w in _strata(signal, happened, weights, group):
-        order = np.argsort(-s, kind="stable")  # in which precisions are summed
-        s, event, w = s[order], event[order], w[order]
-        ours, rest = w[event], w[~event]
-        hits, false, tied = (  # weights of the events, and of the rest, at or above the signal of each event
-            compare.outer(s[event], s[others]).astype(w.dtype) @ w[others]
-            for compare, others in ((np.less_equal, event), (np.less_equal, ~event), (np.equal, ~event))
-        )
-        pairs = ours.sum(0) * rest.sum(0)
-        precision = np.divide(hits, hits + false, out=np.zeros_like(hits), where=hits + false > 0)
-        sums += pairs - (ours * (false - tied / 2)).sum(0), pairs, (ours * precision).sum(0), ours.sum(0)
+    higher, pairs = np.zeros((2, len(weights)))
+    for values, event in zip(signal, happened, strict=True):
+        for at in members(group):
+            found = event[at]
+            if np.isfinite(values[at]).all() and 0 < found.sum() < len(found):
+                w = weights[:, at]
+                count = w[:, found].sum(1) * w[:, ~found].sum(1)
+                higher += np.where(count > 0, count * auc(values[at], found, w), 0)
+                pairs += count
     with np.errstate(invalid="ignore", divide="ignore"):
-        return sums[::2] / sums[1::2]
+        return higher / pairs
 
 
-def random_precision(signal: np.ndarray, happened: np.ndarray, group: np.ndarray) -> float:
-    """The mean average precision of `detect` over random orders of the images of each stratum.
-
-    The precision at the k-th of n images, given that it is one of e events, is
-    (1 + (k - 1) (e - 1) / (n - 1)) / k (Bestgen 2015).
-    """
-    total, count = 0.0, 0
-    for _, event, _ in _strata(signal, happened, group, group):
-        n, e = len(event), int(event.sum())
-        harmonic = float((1 / np.arange(1, n + 1)).sum())
-        total, count = total + (harmonic + (e - 1) / (n - 1) * (n - harmonic)) / n * e, count + e
-    return total / count if count else np.nan
-
-
-def precision_interval(samples: np.ndarray) -> tuple[float, float]:
-    """Of a bootstrap of average precision, which images drawn twice raise: moved back to its value."""
-    low, high = interval(samples[1:])
-    middle = np.nanmedian(samples[1:]) if np.isfinite(low) else np.nan
-    return max(low - middle + samples[0], 0.0), min(high - middle + samples[0], 1.0)
-
-
-def _strata(
-    signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group: np.ndarray
-) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray]]:
-    """Signal, events and weights of each stratum that holds an event and an image without one."""
-    for (values, event), at in itertools.product(zip(signal, happened, strict=True), members(group)):
-        known = at[np.isfinite(values[at])]
-        if 0 < event[known].sum() < len(known):
-            yield values[known], event[known], weights[known]
-
-
-def compared(use: np.ndarray, event: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Which images in use are of a stratum that holds an event and the rest: bool (conditions, images)."""
-    found = np.zeros_like(use)
+def compared(event: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Which images are of a stratum that holds an event and the rest: bool (conditions, images)."""
+    found = np.zeros_like(event)
     for at in members(group):
-        n, k = use[:, at].sum(1), (use & event)[:, at].sum(1)
-        found[:, at] = use[:, at] & ((k > 0) & (k < n))[:, None]
+        happened = event[:, at]
+        found[:, at] = happened.any(1, keepdims=True) & ~happened.all(1, keepdims=True)
     return found
 
 
-def auroc_interval(samples: np.ndarray, events: int, rest: int) -> tuple[float, float]:
-    """`interval`; of a perfect AUROC, which all resamples repeat, that of Wilson (1927), smaller group."""
+def auroc_interval(samples: np.ndarray, fewest: int) -> tuple[float, float]:
+    """`interval`; of a perfect AUROC, which all resamples repeat, that of Wilson (1927).
+
+    fewest: the units with an event, or those with none, whichever are fewer.
+    """
     low, high = interval(samples[1:])
-    if low == high and samples[0] in (0.0, 1.0) and (n := min(events, rest)):
-        found = binomtest(round(samples[0] * n), n).proportion_ci(method="wilson")
+    if low == high and samples[0] in (0.0, 1.0):
+        found = binomtest(round(samples[0] * fewest), fewest).proportion_ci(method="wilson")
         return float(found.low), float(found.high)
     return low, high
 
 
 def centred_ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Midranks along the last axis among the known values of the same class, less their mean; else 0."""
+    """Midranks along the last axis among the images of the same class, less their mean; 0 for NaN."""
     found = np.empty(values.shape)
     for at in members(group):
-        known = np.isfinite(values[..., at])
-        ranks = rankdata(np.where(known, values[..., at], np.inf), axis=-1)  # the others come last
-        found[..., at] = np.where(known, ranks - (known.sum(-1, keepdims=True) + 1) / 2, 0)
-    return found
+        found[..., at] = rankdata(values[..., at], axis=-1) - (len(at) + 1) / 2
+    return np.nan_to_num(found)

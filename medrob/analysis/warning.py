@@ -1,6 +1,7 @@
 """Image by image: does a moved map tell of a failure, beside what is known anyway, and what does it add?"""
 
 import itertools
+from collections.abc import Mapping
 from functools import cache
 from typing import NamedTuple
 
@@ -8,15 +9,13 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit
 
-from medrob.analysis.evidence import CLEAN_CLASS, DRIFT, SIGNALS, Evidence
-from medrob.analysis.layout import EVERY, INPUT, MAP, ends, estimate
+from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence
+from medrob.analysis.layout import INPUT, MAP, ends, estimate
 from medrob.analysis.statistics import (
     auroc_interval,
     compared,
     detect,
     flipped,
-    precision_interval,
-    random_precision,
     two_sided,
 )
 from medrob.evaluation import FEWEST, fewest
@@ -31,85 +30,42 @@ ADDED = {DRIFT: [DRIFT], "map": [name for name, signal in SIGNALS.items() if sig
 
 @cache
 def failure(evidence: Evidence) -> pd.DataFrame:
-    """Per image: does a moved map go with a failure? AUROC within strata (`medrob.analysis.statistics`).
+    """Does a moved map go with a failure, beside what is known anyway? `SIGNALS` of the declared map.
 
     event: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only where
-    there is one label an image). signal: "drift" of each method and layer, and all others of `SIGNALS`, those
-    of maps of the declared one. Every row is of all pictures: a degenerate map counts as the largest drift.
-
-    auroc, low, high: intervals resample units. gain: auroc less that of the clean class's probability on the
-    corrupted picture, which is known wherever drift is. precision: average precision, and chance, that of
-    random orders. events, cases; vanished: pictures with a degenerate map, and vanished_events. compared:
-    pictures of the strata in which some fail and others do not, on which all numbers rest, compared_events,
-    and within: the corruptions of these. across_classes: AUROC within corruption and severity alone, which
-    may tell classes apart. Described, not tested; NaN where nothing can be compared.
+    there is one label an image). For each severity. Every row is of all pictures: a degenerate map counts as
+    the largest drift. auroc, low, high: within strata (`medrob.analysis.statistics`); intervals resample
+    units. ahead: AUROC of drift less this one, paired. events, cases; vanished: pictures whose map is
+    degenerate, and vanished_events; compared: pictures of the strata in which some fail and others do not, on
+    which all numbers rest, and compared_events. Described, not tested; NaN where nothing can be compared.
     """
-    w, group, moved, rows = evidence.weights, evidence.group, evidence.moved, []
-    signals = {(DRIFT, *key): values for key, values in zip(moved.maps, moved.values, strict=True)}
-    flat = {(DRIFT, *key): values for key, values in zip(moved.maps, evidence.vanished.values, strict=True)}
-    others = evidence.signals(*evidence.declared_map)
-    signals |= {(name, "", ""): values for name, values in others.items() if name != DRIFT}
-    rival = SIGNALS[CLEAN_CLASS].of(evidence, evidence.declared_map)
-    for severity, (name, everywhere) in itertools.product(
+    signals, rows = evidence.signals(evidence.head), []
+    gone = evidence.vanished[evidence.head] == 1
+    for severity, (name, happened) in itertools.product(
         np.unique(evidence.severities), evidence.events.items()
     ):
         at = evidence.severities == severity
-        event, plain = everywhere[at], detect(rival[at], everywhere[at], w, group)[0]
-        for key, values in signals.items():
-            signal = values[at]
-            use = np.isfinite(signal)
-            auroc, precision = detect(signal, event, w, group)
-            across = detect(signal, event, w[:, :1], 0 * group)[0, 0]
-            among = compared(use, event, group)
-            n, k = int(among.sum()), int(event[among].sum())
-            stop = _stop(event, among, evidence)
-            gone = flat.get(key, flat[(DRIFT, *evidence.declared_map)])[at] == 1
-            counts = [int(x.sum()) for x in (event[use], use, gone, event[gone])]
-            within = ", ".join(evidence.corruptions[at][among.any(1)])
-            numbers = auroc[0], *auroc_interval(auroc[:stop], k, n - k), *estimate((auroc - plain)[:stop])
-            more = precision[0], *precision_interval(precision[:stop]), random_precision(signal, event, group)
-            rows.append((int(severity), name, *key, *numbers, *more, *counts, n, k, within, float(across)))
-    columns = ["severity", "event", "signal", *MAP, "auroc", "low", "high", *ends("gain")]
-    columns += [*ends("precision"), "chance", "events", "cases", "vanished", "vanished_events"]
-    columns += ["compared", "compared_events", "within", "across_classes"]
+        event, among = happened[at], compared(happened[at], evidence.group)
+        counts = event, gone[at], event & gone[at], among, event & among
+        aurocs = {
+            signal: detect(values[at], event, evidence.weights, evidence.group)
+            for signal, values in signals.items()
+        }
+        few = _fewest(event, among, evidence)
+        stop = None if few >= FEWEST else 1  # no resamples, and so no interval
+        for signal, auroc in aurocs.items():
+            ahead = aurocs[DRIFT] - auroc if signal != DRIFT else np.full(len(auroc), np.nan)
+            numbers = auroc[0], *auroc_interval(auroc[:stop], few), *estimate(ahead[:stop])
+            known = int(severity), name, signal, SIGNALS[signal].league
+            rows.append((*known, *numbers, event.size, *(int(count.sum()) for count in counts)))
+    columns = ["severity", "event", "signal", "league", "auroc", "low", "high", *AHEAD]
+    columns += ["cases", "events", "vanished", "vanished_events", "compared", "compared_events"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def _stop(event: np.ndarray, use: np.ndarray, evidence: Evidence) -> int | None:
-    """Where samples for an interval end: None, or 1 (no resample) if few units have events, or the rest."""
-    unit = np.broadcast_to(evidence.unit, use.shape)[use]
-    return None if fewest(event[use], unit) >= FEWEST else 1
-
-
-def failures_at(failure: pd.DataFrame, severity: int, event: str = "flipped") -> pd.DataFrame:
-    """The rows of `failure` at a severity for an event."""
-    return failure[(failure["severity"] == severity) & (failure["event"] == event)]
-
-
-@cache
-def beside(evidence: Evidence) -> pd.DataFrame:
-    """The declared drift beside each other signal of its league, on the same pictures, for each event.
-
-    league: what has to be known (`SIGNALS`). auroc, low, high, precision, chance as in `failure`; ahead:
-    AUROC of drift less this one, paired; compared, events: pictures that the numbers rest on, and those of
-    them in which it happened.
-    """
-    known = evidence.signals(*evidence.declared_map)
-    signals = {name: values[evidence.highest] for name, values in known.items()}
-    group, rows = evidence.group, []
-    for event, everywhere in evidence.events.items():
-        happened = everywhere[evidence.highest]
-        found = {name: detect(signal, happened, evidence.weights, group) for name, signal in signals.items()}
-        among = compared(np.isfinite(signals[DRIFT]), happened, group)
-        n, k, stop = int(among.sum()), int(happened[among].sum()), _stop(happened, among, evidence)
-        for name, (auroc, precision) in found.items():
-            ahead = found[DRIFT][0] - auroc if name != DRIFT else np.full(len(auroc), np.nan)
-            numbers = auroc[0], *auroc_interval(auroc[:stop], k, n - k), *estimate(ahead[:stop])
-            more = precision[0], *precision_interval(precision[:stop])
-            chance = random_precision(signals[name], happened, group)
-            rows.append((event, name, SIGNALS[name].league, *numbers, *more, chance, n, k))
-    columns = ["event", "signal", "league", "auroc", "low", "high", *AHEAD, *ends("precision"), "chance"]
-    return pd.DataFrame(rows, columns=[*columns, "compared", "events"])
+def _fewest(event: np.ndarray, use: np.ndarray, evidence: Evidence) -> int:
+    """Units with an event among the pictures in use, or with one that is none, whichever are fewer."""
+    return fewest(event[use], np.broadcast_to(evidence.unit, use.shape)[use])
 
 
 @cache
@@ -125,85 +81,71 @@ def added(evidence: Evidence) -> pd.DataFrame:
     within the strata; gain (value, low, high): less that without; intervals resample units, with the models
     as they are. p of drift: the score test of its slope in the larger model, units changing their sign
     (`flipped`). The maps are those of the declared layer, and of methods that explain the input. NaN where
-    the events, or the rest, are on so few images that a fold has none of them, or no label is known.
+    the events, or the rest, are on so few images that a fold has none of them, no label is known, or every
+    map is degenerate.
     """
     w, group, happened, rows = evidence.weights, evidence.group, evidence.events.get(WRONG), []
     order = np.random.default_rng(0).permutation(evidence.unit.max() + 1)
     fold = (order % FOLDS)[evidence.unit]
-    for key, (adds, names) in itertools.product(evidence.moved.maps, ADDED.items()):
+    for (at, key), (adds, names) in itertools.product(enumerate(evidence.maps), ADDED.items()):
         if key[1] not in (evidence.declared["layer"], INPUT):
             continue
-        numbers: tuple = (*(np.nan,) * 7, 0, 0)
-        if happened is not None:
-            signals = evidence.signals(*key)
-            without = np.stack([values for name, values in signals.items() if name not in names])
-            more = np.concatenate([without, np.stack([signals[name] for name in names])])
-            use = np.isfinite(signals[DRIFT])
-            odds = [_log_odds(x, happened, use, fold, group) for x in (more, without)]
-            found, plain = (detect(part, happened, w, group)[0] for part in odds)
-            p = _score_p(without, signals[DRIFT], happened, evidence) if adds == DRIFT else np.nan
-            counts = int(happened[use].sum()), int(use.sum())
-            stop = _stop(happened, use, evidence)
-            numbers = (*estimate((found - plain)[:stop]), p, *estimate(found[:stop]), *counts)
-        rows.append((WRONG, adds, *key, *numbers))
-    columns = ["event", "adds", *MAP, "value", "low", "high", "p", *ends("auroc"), "events", "cases"]
-    return pd.DataFrame(rows, columns=columns).assign(corruption=EVERY, kind=lambda t: "added, " + t["adds"])
+        numbers: tuple = (np.nan,) * 5
+        signals = evidence.signals(at)
+        if happened is not None and np.isfinite(signals[DRIFT]).all():
+            ours = {name: signals.pop(name) for name in names}
+            without, more = (_scaled(part, evidence) for part in (signals, signals | ours))
+            odds = [_log_odds(x, happened, fold, evidence) for x in (more, without)]
+            found, plain = (detect(part, happened, w, group) for part in odds)
+            p = _score_p(more, happened, evidence) if adds == DRIFT else np.nan
+            few = _fewest(happened, np.ones_like(happened), evidence) < FEWEST
+            stop = 1 if few else None
+            numbers = (*estimate((found - plain)[:stop]), p, found[0])
+        rows.append((adds, *key, f"added, {adds}", *numbers))
+    return pd.DataFrame(rows, columns=["adds", *MAP, "kind", "value", "low", "high", "p", "auroc"])
 
 
-def _strata(use: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """The number of the stratum of each picture in use."""
-    kinds, kind = np.unique(group, return_inverse=True)
-    return (np.arange(len(use))[:, None] * len(kinds) + kind)[use]
-
-
-def _scaled(x: np.ndarray, use: np.ndarray, stratum: np.ndarray) -> np.ndarray:
-    """Signals (S, conditions, images) of the pictures in use, less the mean of the stratum: (pictures, S)."""
-    x = x[:, use].T.astype(float)
+def _scaled(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
+    """Signals (conditions, images) each, less the mean of the stratum, over their spread: (pictures, S)."""
+    x, stratum = np.stack([values.ravel() for values in signals.values()], 1), evidence.stratum.ravel()
     count = np.maximum(np.bincount(stratum), 1)
-    x = x - np.stack([np.bincount(stratum, v, len(count)) / count for v in x.T], 1)[stratum]
-    spread = x.std(0) if len(x) else 0
+    x = x - np.stack([np.bincount(stratum, v) / count for v in x.T], 1)[stratum]
+    spread = x.std(0)
     return x / np.where(spread > 1e-12, spread, 1)
 
 
-def _log_odds(
-    x: np.ndarray, happened: np.ndarray, use: np.ndarray, fold: np.ndarray, group: np.ndarray
-) -> np.ndarray:
+def _log_odds(x: np.ndarray, happened: np.ndarray, fold: np.ndarray, evidence: Evidence) -> np.ndarray:
     """Log odds of the event beyond those of the stratum, by a logistic model of the images of other folds.
 
-    NaN outside `use`, and everywhere if no stratum of the other folds holds events and the rest.
+    NaN everywhere if no stratum of the other folds holds events and the rest.
     """
-    found, stratum = np.full(use.shape, np.nan), _strata(use, group)
-    x, y, fold = _scaled(x, use, stratum), happened[use], np.broadcast_to(fold, use.shape)[use]
-    odds = np.empty(len(y))
+    folds = np.broadcast_to(fold, happened.shape).ravel()
+    y, stratum, odds = happened.ravel(), evidence.stratum.ravel(), np.empty(happened.size)
     for k in np.unique(fold):
-        fit = logistic(x[fold != k], y[fold != k], stratum[fold != k])
+        fit = logistic(x[folds != k], y[folds != k], stratum[folds != k])
         if fit is None:
-            return found
-        odds[fold == k] = x[fold == k] @ fit.slopes
-    found[use] = odds
-    return found
+            return np.full(happened.shape, np.nan)
+        odds[folds == k] = x[folds == k] @ fit.slopes
+    return odds.reshape(happened.shape)
 
 
-def _score_p(x: np.ndarray, extra: np.ndarray, happened: np.ndarray, evidence: Evidence) -> float:
-    """p of a signal (conditions, images) in a logistic model that has the others (S, conditions, images).
+def _score_p(x: np.ndarray, happened: np.ndarray, evidence: Evidence) -> float:
+    """p of the last of the signals (pictures, S) in a logistic model that has the others.
 
     The score of each picture is what the others leave of the signal, times what they leave of the event; both
     by the weights of the model, so that it does not matter how well the others' slopes are known.
     """
-    use = np.isfinite(extra)
-    stratum = _strata(use, evidence.group)
-    every = _scaled(np.concatenate([x, extra[None]]), use, stratum)
-    fit = logistic(every[:, :-1], happened[use], stratum)
+    stratum, y = evidence.stratum.ravel(), happened.ravel()
+    fit = logistic(x[:, :-1], y, stratum)
     if fit is None:
         return np.nan
     v = fit.q * (1 - fit.q)
     total = np.maximum(np.bincount(stratum, v), 1e-12)
-    means = np.stack([np.bincount(stratum, v * column) / total for column in every.T], 1)
-    held = (every - means[stratum]) * np.sqrt(v)[:, None]
+    centred = x - np.stack([np.bincount(stratum, v * column) / total for column in x.T], 1)[stratum]
+    held = centred * np.sqrt(v)[:, None]
     slopes = np.linalg.lstsq(held[:, :-1], held[:, -1])[0]
-    left = (every - means[stratum]) @ np.r_[-slopes, 1]
-    image = np.broadcast_to(np.arange(use.shape[1]), use.shape)[use]
-    scores = np.bincount(image, left * (happened[use] - fit.q), use.shape[1])
+    left = centred @ np.r_[-slopes, 1] * (y - fit.q)
+    scores = left.reshape(happened.shape).sum(0)
     return two_sided(flipped(scores, evidence.unit, evidence.signs))
 
 

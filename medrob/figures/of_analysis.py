@@ -184,15 +184,16 @@ def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     return finish(figure, below=below, beside=draw.DRIFT).noted(lacking=lacking and f" ({lacking})")
 
 
-def signals(beside: pd.DataFrame) -> Drawing:
-    """AUROC of each signal, a row a signal, for each event (`medrob.analysis.beside`), within strata.
+def signals(failure: pd.DataFrame) -> Drawing:
+    """AUROC of each signal at the highest severity, a row a signal, for each event, within strata.
 
-    Colours tell what has to be known for it.
+    failure: from `medrob.analysis.failure`. Colours tell what has to be known for a signal.
     """
-    if beside["auroc"].isna().all():
+    failure = failure[failure["severity"] == failure["severity"].max()]
+    if failure["auroc"].isna().all():
         return draw.nothing("nothing to detect: no usable map, or within a class none or all fail")
-    names, look = list(dict.fromkeys(beside["signal"])), looks(beside["league"])
-    events = beside.groupby("event", sort=False)
+    names, look = list(dict.fromkeys(failure["signal"])), looks(failure["league"])
+    events = failure.groupby("event", sort=False)
     figure, axes = sized(0.14 + 0.05 * len(names), 1, len(events), sharey=True)
     for ax, (event, rows) in zip(axes[0], events, strict=True):
         for league, part in rows.groupby("league", sort=False):

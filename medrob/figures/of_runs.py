@@ -45,8 +45,7 @@ def summary(
     _drop_and_drift(together, moved.dropna(subset=["drop"]), look)
     _association(ranks, tests[(tests["method"] == method) & tests["kind"].isin(KINDS)], name)
     flipped = failure[failure["event"] == "flipped"]
-    drift = (flipped["signal"] == "drift") & (flipped["method"] == method) & (flipped["layer"] == layer)
-    _warning(warns, pd.concat([flipped[drift], flipped[flipped["signal"].isin([*SIGNALS][1:])]]))
+    _warning(warns, flipped[flipped["signal"].isin(SIGNALS)])
     _answer(answer, answers)
     return finish(figure, lettered=True, axes=[works])
 

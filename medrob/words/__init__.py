@@ -5,7 +5,7 @@ A function takes the table that the function of the same name makes; of several 
 # ruff: noqa: I001  several names a line
 
 from medrob.words.drift_and_loss import added, alarms, answer, answers, association, beside, failure
-from medrob.words.drift_and_loss import controls, per_image, runs, sensitivity, strata
+from medrob.words.drift_and_loss import controls, per_image, runs, strata
 from medrob.words.maps import chosen, drift, explained, explored, faithfulness, headline, identity
 from medrob.words.maps import localisation, normalised, randomisation, twins
 from medrob.words.phrases import WORDS, Failed, counted, p_value, say, word

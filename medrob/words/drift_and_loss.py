@@ -14,7 +14,6 @@ from medrob.analysis import (
     WITHIN,
     YES,
     declared_kinds,
-    failures_at,
     rows_of,
 )
 from medrob.corruptions import CLEAN
@@ -91,14 +90,12 @@ def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
 def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
     kinds = declared_kinds(tests)
-    pooled = kinds.loc["pooled"].drop(["p", "p_adjusted"])  # described, not tested
-    plain, partial = kinds.loc[WITHIN], kinds.loc["partial"]
+    plain, partial = kinds.loc[WITHIN], kinds.loc[analysis.PARTIAL]
     if judged(plain) == UNDEFINED:
         return say("association", "nothing")
     link = _link(partial, "the corruption that moves the map more costs", "AUC")
-    return say(
-        "association", "pooled", "within", "link", pooled=pooled, plain=plain, partial=partial, link=link
-    )
+    numbers = dict(pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial, link=link)
+    return say("association", "pooled", "within", "link", **numbers)
 
 
 def per_image(tests: pd.DataFrame) -> str:
@@ -108,8 +105,7 @@ def per_image(tests: pd.DataFrame) -> str:
     if judged(plain) == UNDEFINED:
         return say("per_image", "nothing")
     link = _link(partial, "the image whose map moves more loses", "margin")
-    across = "across" if np.isfinite(plain["across_classes"]) else ""
-    return say("per_image", "within", across, "link", plain=plain, partial=partial, link=link)
+    return say("per_image", "within", "link", plain=plain, partial=partial, link=link)
 
 
 def _link(partial: Row, claim: str, loss: str) -> str:
@@ -118,46 +114,37 @@ def _link(partial: Row, claim: str, loss: str) -> str:
     return say("link", verdict, claim=claim, loss=loss, more="less" if verdict == OPPOSITE else "more")
 
 
-def failure(failure: pd.DataFrame, tests: pd.DataFrame) -> str:
-    """How does drift go with a flipped prediction, beside what flips by itself?"""
-    declared, severity = declared_kinds(tests).iloc[0], failure["severity"].max()
-    rows = failures_at(failure, severity)
-    row = rows_of(rows, declared["method"], declared["layer"], "failure").iloc[0]
-    known, across = np.isfinite(row["auroc"]), row["across_classes"]
+def failure(failure: pd.DataFrame) -> str:
+    """How does drift go with a flipped prediction, beside the class whose fall is the flip?"""
+    severity = failure["severity"].max()
+    flips = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")].set_index("signal")
+    row, rival = flips.loc[DRIFT], flips.loc[analysis.CLEAN_CLASS]
     gone = "vanished" if row["vanished"] else ""
+    known = np.isfinite(row["auroc"])
     basis = "basis" if known and row["compared"] < row["cases"] else ""
-    across = f", across classes {across:.2f}" if np.isfinite(across) else ""
-    rival = row["auroc"] - row["gain"]
     keys = ("flips", gone, basis, "auroc" if known else "not defined")
-    return say("failure", *keys, severity=severity, row=row, rival=rival, across=across)
+    return say("failure", *keys, severity=severity, row=row, rival=rival["auroc"])
 
 
-def sensitivity(extremes: pd.DataFrame, tests: pd.DataFrame, drift: pd.DataFrame) -> str:
-    """Would another treatment of the degenerate maps give another answer to the declared tests?"""
-    usual, declared = analysis.answers(tests).set_index("kind")["verdict"], declared_kinds(tests).iloc[0]
-    flat = rows_of(drift, declared["method"], declared["layer"], "drift")["degenerate"].astype(bool)
-    changed = [
-        say("sensitivity", "answer", row=row, usual=usual[row.kind])
-        for row in extremes.itertuples()
-        if row.verdict != usual[row.kind] and flat.any() and not flat.all()
-    ]
-    key = "none" if not flat.any() else "all" if flat.all() else "changed" if changed else "same"
-    return text(say("sensitivity", key, lost=flat.sum(), total=len(flat), map=declared), changed)
-
-
-def beside(beside: pd.DataFrame) -> str:
-    """Which other signals of its league tell less of a failure than drift, and which more?"""
-    drift, lines = beside[beside["signal"] == DRIFT].set_index("event")["auroc"], []
-    for event, rows in beside[beside["signal"] != DRIFT].groupby("event", sort=False):
-        pairs = []
-        # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
-        for _, alike in rows.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False):
-            row, names = alike.iloc[0], ", ".join(map(shown, alike["signal"]))
-            turned = say("beside", "turned", turned=1 - row["auroc"]) if row["high"] < 0.5 else ""
-            signals = say("beside", "signals", names=names, row=row, turned=turned)
-            pairs.append((side(row, "ahead", *BETTER), signals))
-        key, signals = "event" if pairs else "nothing", grouped(pairs, " ")
-        lines.append(say("beside", key, event=event, auroc=drift[event], signals=signals))
+def beside(failure: pd.DataFrame) -> str:
+    """Which other signals tell less of a failure than drift, and which more? Each league by itself."""
+    worst, lines = failure[failure["severity"] == failure["severity"].max()], []
+    for event, rows in worst.groupby("event", sort=False):
+        drift = rows.set_index("signal")["auroc"][DRIFT]
+        others = rows[rows["signal"] != DRIFT].dropna(subset="auroc")
+        for league, part in others.groupby("league", sort=False):
+            # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
+            alike = part.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False, dropna=False)
+            signals = [
+                (
+                    side(same.iloc[0], "ahead", *BETTER),
+                    say("beside", "signals", names=", ".join(map(shown, same["signal"])), row=same.iloc[0]),
+                )
+                for _, same in alike
+            ]
+            said = grouped(signals, " ")
+            lines.append(say("beside", "league", event=event, league=league, auroc=drift, signals=said))
+        lines += [] if len(others) else [say("beside", "nothing", event=event)]
     return text(say("beside", "title"), lines)
 
 

@@ -3,7 +3,7 @@
 import re
 import string
 import tomllib
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -14,10 +14,8 @@ from medrob.analysis import OPPOSITE, UNDEFINED, YES, Finding
 
 Row: TypeAlias = Mapping | pd.Series
 Failed: TypeAlias = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
-SENTENCES, WORDS = (
-    tomllib.loads(Path(__file__).with_name(file).read_text(encoding="utf-8"))
-    for file in ("sentences.toml", "names.toml")
-)
+SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
+WORDS = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
 BETTER = ("better than", "worse than", "not distinguishable from")
 
 
@@ -25,7 +23,8 @@ class _Phrases(string.Formatter):
     """Python's formats, and those that ``sentences.toml`` explains."""
 
     def convert_field(self, value: Any, conversion: str | None) -> Any:
-        return {"n": name, "w": shown, "m": place}[conversion](value) if conversion else value
+        conversions: dict[str, Callable[[Any], str]] = {"n": name, "w": shown, "m": place}
+        return conversions[conversion](value) if conversion else value
 
     def format_field(self, value: Any, form: str) -> str:
         if isinstance(value, Mapping | pd.Series):

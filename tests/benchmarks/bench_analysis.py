@@ -21,7 +21,7 @@ from medrob.machine import peak_memory_mb
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 LAYERS = tuple(f"layer{stage}.{block}" for stage in (1, 2, 3, 4) for block in (0, 1))
-QUESTIONS = ("association", "per_image", "failure", "added", "tests", "beside", "sensitivity")
+QUESTIONS = ("association", "per_image", "failure", "added", "tests")
 
 
 def timed(name, function, *args, **options):
@@ -61,7 +61,7 @@ def main():
         "05_drift_by_class": (figures.drift_by_class, (by_class, scores), at),
         "05_drop_against_drift": (figures.drop_against_drift, (pairs,), dict(layers=LAYERS)),
         "05_images": (figures.image_scatter, (points,), dict(classes=evidence.classes)),
-        "05_signals": (figures.signals, (found["beside"],), {}),
+        "05_signals": (figures.signals, (failure,), {}),
         "05_strata": (figures.strata_bars, (strata,), dict(layer=layer)),
         "05_runs": (figures.runs_compared, (compared,), {}),
         "summary": (figures.summary, summarised, dict(method=method, layer=layer)),

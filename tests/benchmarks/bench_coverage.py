@@ -35,8 +35,8 @@ def intervals(kind, seed, images=120):
     scores = {key: rows.iloc[0] for key, rows in scores.groupby(["severity", "metric"])}
     points = evaluation.operating_points(worst, {"1": 0.5}, resamples=resamples)
     points = points[points["severity"] == 5].set_index("metric")
-    links = analysis.per_image(evidence).query("corruption == 'all'").set_index("kind")
-    beside = analysis.beside(evidence).query("event == 'wrong'").set_index("signal")
+    links = analysis.per_image(evidence).set_index("kind")
+    signals = analysis.failure(evidence).query("event == 'wrong' and severity == 5").set_index("signal")
     added, ends = analysis.added(evidence).set_index("adds"), ["value", "low", "high"]
     rows = {
         "AUC": scores[0, "auc"][ends],
@@ -47,8 +47,8 @@ def intervals(kind, seed, images=120):
         "mean drift": analysis.mean_drift(tables[1], ["severity"]).iloc[-1][ends],
         "correlation image by image": links.loc["per image", ends],
         "the same, partial": links.loc["per image, partial", ends],
-        "AUROC within strata": beside.loc["drift", ["auroc", "low", "high"]],
-        "difference of two": beside.loc["entropy", analysis.AHEAD],
+        "AUROC within strata": signals.loc["drift", ["auroc", "low", "high"]],
+        "difference of two": signals.loc["entropy", analysis.AHEAD],
         "what drift adds": added.loc["drift", ends],
         "what the map adds": added.loc["map", ends],
     }
