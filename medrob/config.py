@@ -64,12 +64,6 @@ def _different(values: list[Any]) -> list[Any]:
     return values
 
 
-def _with_rmse(values: list[str]) -> list[str]:
-    if "rmse" not in values:
-        raise ValueError("'rmse' must be among them, by which drift is judged")
-    return values
-
-
 def _indices(value: int | list[int]) -> int | list[int]:
     indices = _different(value) if isinstance(value, list) else [value]
     if min(indices) < 0:
@@ -286,15 +280,8 @@ class Heatmaps(Parameters):
     '"all": every block, or a list such as ["layer4.1"]'
     images: Annotated[int | list[int], AfterValidator(_indices)] = 40
     "how many images of each class; 0: all; or a list of indices such as [3, 17]"
-    select: Literal["random", "correct", "wrong", "all"] = "random"
+    select: Literal["random", "correct", "wrong"] = "random"
     'which of them: "random", "correct" or "wrong" (as predicted when clean)'
-    similarities: Annotated[Names, listed("medrob.drift:SIMILARITIES"), AfterValidator(_with_rmse)] = [
-        "rmse",
-        "ssim",
-        "spearman",
-        "iou10",
-    ]
-    "how alike two maps are: of medrob.drift.SIMILARITIES"
     target: str = "predicted"
     """the class explained: "predicted" (clean image), "label", "own" (each picture's) or a class name"""
     samples: Positive = 10

@@ -75,7 +75,6 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"weight_decay": float("inf")}, "weight_decay=inf: give a finite number"),
         ("05_analysis", {"textwidth": 10}, "textwidth=10: give at least 100"),
         ("05_analysis", {"textwidth": 20000}, "textwidth=20000: give at most 2000"),
-        ("04_heatmaps", {"similarities": ["ssim"]}, "'rmse' must be among them"),
         # choices
         ("01_augment", {"channels": 2}, "channels=2: give 0, 1 or 3"),
         ("02_train", {"recipe": "foo"}, "recipe='foo': give 'own' or 'medmnist'"),
@@ -126,7 +125,7 @@ def test_all_mistakes_are_told_at_once_a_line_each():
         ("03_test", {"resamples": 0}),
         ("01_augment", {"suite": ["gaussian_noise", "gaussian_blur"], "dataset": "pneumoniamnist"}),
         ("04_heatmaps", {"layers": ["layer4.1"], "images": [3, 17], "methods": ["gradcam"]}),
-        ("04_heatmaps", {"images": 0, "similarities": ["rmse"]}),
+        ("04_heatmaps", {"images": 0, "changes": ["flip"]}),
     ],
 )
 def test_what_makes_sense_is_taken_as_it_is(stage, values):

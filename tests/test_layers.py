@@ -145,11 +145,6 @@ def test_negative_activations_are_told_to_methods_that_do_not_take_them(activati
     assert negative == expected  # once, not once a batch
 
 
-def test_maps_that_are_all_degenerate_are_named(network):
-    with pytest.warns(UserWarning, match=r"all maps \(2\) are degenerate .*: gradcam at layer4.0, gradcam"):
-        explain(network, pictures(2, 8, 1), methods=["gradcam"], layers=["layer1.0", "layer4.0", "layer4.1"])
-
-
 # -- Networks of users ---------------------------------------------------------------------------------
 
 

@@ -1,3 +1,5 @@
+"""Gradient CAMs: by hand, against other libraries, and what is done to their maps."""
+
 import numpy as np
 import pytest
 import pytorch_grad_cam as peer
@@ -7,12 +9,24 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import nn
 
 from medrob import models
-from medrob.saliency import ONE_PASS, cams, degenerate, explain, identity, names, normalise, ranks, upsample
+from medrob.saliency import ONE_PASS as ALL
+from medrob.saliency import (
+    Noise,
+    Settings,
+    cams,
+    degenerate,
+    explain,
+    identity,
+    names,
+    normalise,
+    upsample,
+)
+from medrob.saliency.gradient import eigencam, smooth_weights
 
-ALL = ONE_PASS
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
 
 
@@ -45,7 +59,6 @@ BY_HAND = {
     "xgradcam": [[0.5, 1 + 19 / 9], [1.5 + 19 / 3, 2 + 95 / 9]],  # w = 5/10, 19/9
     "hirescam": [[1, -1], [9, 15]],  # [1 -2; 6 0] + [0 1; 3 15]
     "layercam": [[1, 1], [9, 15]],  # [1 0; 6 0] + [0 1; 3 15]
-    "gradcam-elementwise": [[1, 1], [9, 15]],
     "eigencam": [[E1, 2 * E1 + E2], [3 * E1 + 3 * E2, 4 * E1 + 5 * E2]],
 }
 
@@ -98,7 +111,7 @@ def test_one_layer_network_by_hand(method):
 
 
 def test_the_table_by_hand_has_every_method():
-    assert {*BY_HAND} == {*ALL} and len(names()) == len({*names()}) == 19
+    assert {*BY_HAND} == {*ALL} and len(names()) == len({*names()}) == 15
 
 
 positive = arrays(np.float64, (1, 3, 2, 3), elements=st.floats(0, 50))
@@ -121,7 +134,7 @@ def test_closed_form_of_grad_cam_plus_plus_is_equation_19(A, g):
 @given(positive, signed)
 @settings(max_examples=30, deadline=None)
 def test_identities_of_the_formulas(A, g):
-    np.testing.assert_allclose(formula("layercam", A, g), formula("gradcam-elementwise", A, g), atol=1e-9)
+    np.testing.assert_allclose(formula("layercam", A, g), np.maximum(A * g, 0).sum(1), atol=1e-9)
     flat = np.broadcast_to(g[:, :, :1, :1], g.shape).copy()  # a gradient equal at every position
     for method in ("hirescam", "xgradcam"):
         np.testing.assert_allclose(
@@ -179,7 +192,7 @@ def test_last_block_gradcam_hirescam_and_xgradcam_are_one_map(found):
 
 # -- Other libraries ---------------------------------------------------------------------------------
 
-ORACLE_LAYERS = ["layer1.0", "layer2.1", "layer3.1", "layer4.0", "layer4.1"]
+ORACLE_LAYERS = ["layer1.0", "layer2.1", "layer4.1"]
 TARGETS = np.array([0, 2, 1, 1])
 
 
@@ -253,6 +266,93 @@ def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
     assert np.abs(normalise(torch.from_numpy(ours)) - theirs).max() > 0.02
 
 
+# -- Eigen-CAM ---------------------------------------------------------------------------------------
+
+
+def eigen(A):
+    return eigencam(torch.from_numpy(A), torch.zeros(1)).numpy()
+
+
+def by_svd(A):
+    """The projection on the first right singular vector of positions x channels, of a sum not below 0."""
+    maps = []
+    for a in A:
+        _, _, vectors = np.linalg.svd(a.reshape(len(a), -1).T)
+        projected = np.tensordot(vectors[0], a, 1)
+        maps.append(projected * (-1 if projected.sum() < 0 else 1))
+    return np.stack(maps)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 9, 2, 3), (2, 4, 2, 2), (1, 1, 3, 3), (2, 5, 1, 1)])
+@pytest.mark.parametrize("offset", [2.0, -2.0])
+def test_eigencam_is_the_singular_vector(shape, offset):
+    A = np.random.default_rng(0).normal(offset, 1, shape)
+    np.testing.assert_allclose(eigen(A), by_svd(A), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(eigen(-A), eigen(A), rtol=1e-9)
+    positive = eigen(np.abs(A))
+    assert (positive >= -1e-9 * positive.max()).all()  # Perron and Frobenius
+
+
+def test_pytorch_grad_cam_centres_the_channels_and_the_paper_does_not():
+    """Centred first, the two are one map up to its sign, which pytorch-grad-cam leaves to chance."""
+    A = np.random.default_rng(0).gamma(1, size=(3, 5, 6, 6))
+    theirs = get_2d_projection(A)
+    centred = eigen(A - A.mean((2, 3), keepdims=True))
+    scale = np.abs(theirs).max((1, 2), keepdims=True)
+    np.testing.assert_allclose(np.abs(centred / scale), np.abs(theirs / scale), atol=1e-5)
+    for ours, other in zip(eigen(A), theirs, strict=True):
+        assert np.abs(np.abs(ours) - np.abs(other)).max() > 0.1 * np.abs(other).max()
+
+
+# -- Smooth Grad-CAM++ -------------------------------------------------------------------------------
+
+SMOOTH = "smoothgradcam++"
+
+
+def test_smooth_weights_by_hand():
+    """Copies with g = [1 2] and [3 -2]: D1 = [2 0], D2 = [5 4], D3 = [14 0]; A = [1 3], S = 4.
+
+    2 D2 + S D3 is 0 without any gradient, and at poles such as 2 * 2 - 4 * 1: then nothing is weighed.
+    """
+    A, first, second = (torch.tensor([[[row]]]).double() for row in ([1, 3], [1, 2], [3, -2]))
+    D = [(first**p + second**p) / 2 for p in (1, 2, 3)]
+    assert [d.flatten().tolist() for d in D] == [[2, 0], [5, 4], [14, 0]]
+    np.testing.assert_allclose(smooth_weights(A, *D), [[2 * 5 / (10 + 4 * 14)]], rtol=1e-12)
+    D1, D2, D3 = (torch.tensor([[[row]]]) for row in ([1.0, 0.0], [2.0, 0.0], [-1.0, 0.0]))
+    assert smooth_weights(A, D1, D2, D3).tolist() == [[0]]
+
+
+@pytest.mark.parametrize("noise", [0, 0.5])
+def test_gradients_that_do_not_change_give_grad_cam_plus_plus(noise):
+    """The logits of this network are linear in its layer: noisy copies have the same gradient."""
+    how = dict(methods=[SMOOTH], layers=["relu"], targets=0, settings=Settings(samples=4, noise=noise))
+    maps = explain(Toy().double(), PICTURE, **how)
+    np.testing.assert_allclose(maps[SMOOTH, "relu"][0], BY_HAND["gradcam++"], rtol=1e-6)
+
+
+def test_smooth_agrees_with_one_copy_at_a_time():
+    """Every image and copy by itself, through autograd on float64; all layers at the cost of one."""
+    model, images = network().double(), pictures(3, 16)
+    module, passes = models.cam_layers(model)["layer2.1"], []
+    with model.register_forward_hook(lambda *_: passes.append(1)):
+        how = dict(methods=[SMOOTH], targets=TARGETS[:3], settings=Settings(samples=3))
+        ours = explain(model, images, **how)[SMOOTH, "layer2.1"]
+    assert len(passes) == 3 + 2  # the copies; the logits and the activations
+    for i, image in enumerate(to_input(images).double()):
+        kept, D = {}, 0.0
+        with module.register_forward_hook(lambda m, given, out, kept=kept: kept.update(A=out)):
+            for copy in range(3):
+                field = Noise(0, [i]).normal(image.shape, torch.device("cpu"), copy)
+                (g,) = torch.autograd.grad(model(image + 0.15 * 255 * field)[0, TARGETS[i]], kept["A"])
+                D = D + np.stack([g[0].numpy() ** p / 3 for p in (1, 2, 3)])
+            model(image[None])
+        A = kept["A"][0].detach().numpy()
+        bottom = 2 * D[1] + A.sum((1, 2), keepdims=True) * D[2]
+        alpha = np.where(bottom == 0, 0, D[1] / np.where(bottom == 0, 1, bottom))
+        w = (alpha * np.maximum(D[0], 0)).sum((1, 2))
+        np.testing.assert_allclose(ours[i], np.tensordot(w, A, 1), rtol=1e-5, atol=1e-12)
+
+
 # -- How it is called --------------------------------------------------------------------------------
 
 
@@ -287,14 +387,11 @@ def test_without_targets_the_predicted_class_is_explained(model, found):
         assert not np.allclose(other["gradcam", layer], found["gradcam", layer], rtol=0.05)
 
 
-def test_images_are_not_changed_nor_a_tensor_given_to_cams(model):
+def test_images_are_not_changed(model):
     images = pictures()
     before = images.copy()
     explain(model, images, methods=ALL)
     np.testing.assert_array_equal(images, before)
-    x = to_input(images)
-    cams(model, x, ["gradcam"], {"layer4.1": models.cam_layers(model)["layer4.1"]})
-    assert not x.requires_grad and x.grad is None
 
 
 # -- Networks with something in place, or frozen -----------------------------------------------------
@@ -320,7 +417,6 @@ def test_the_layer_before_a_relu_in_place_by_hand():
     ("change", "error", "match"),
     [
         (dict(methods=["gradcam", "gradcom"]), ValueError, "unknown 'gradcom'; did you mean 'gradcam'"),
-        (dict(layers=["layer5.0"]), ValueError, "unknown 'layer5.0'; did you mean 'layer.*Known: .*layer4.1"),
         (
             dict(layers=["relu", "fc"]),
             ValueError,
@@ -338,7 +434,6 @@ def test_the_layer_before_a_relu_in_place_by_hand():
         ),
         (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
-        (dict(targets=-1), ValueError, r"targets hold \[-1\]"),
         (dict(targets=np.array([0, 1, 2])), ValueError, "broadcast"),
         (dict(targets=np.array([0.0, 1.5])), TypeError, "Cannot cast"),
         (dict(device="quantum"), ValueError, "device='quantum' cannot be used"),
@@ -353,19 +448,6 @@ def test_half_precision_is_refused(model):
     for half in (torch.float16, torch.bfloat16):
         with pytest.raises(ValueError, match=r"too coarse for maps; give model\.float\(\)"):
             explain(network().to(half), pictures(2), methods=["gradcam"])
-
-
-@pytest.mark.parametrize(
-    ("images", "error", "match"),
-    [
-        (pictures(2).astype(np.float32), TypeError, "images are float32; give a uint8 array"),
-        (pictures(2)[0], ValueError, r"^images have shape \(32, 32, 1\); give \(N, H, W, C\)"),
-        (pictures(2, channels=3), ValueError, "takes images of 1 channel"),
-    ],
-)
-def test_bad_images_are_named(model, images, error, match):
-    with pytest.raises(error, match=match):
-        explain(model, images, methods=["gradcam"])
 
 
 def test_layers_that_do_not_take_part_are_named():
@@ -383,30 +465,15 @@ def test_layers_that_do_not_take_part_are_named():
 
 # -- Normalising, enlarging, and maps without content -------------------------------------------------
 
-RAW = torch.tensor([[[-1.0, 2.0], [4.0, 8.0]]])
 
-
-@pytest.mark.parametrize(
-    ("how", "expected"),
-    [("min-max", [[0, 0.25], [0.5, 1]]), ("sum-to-one", [[0, 2 / 14], [4 / 14, 8 / 14]])],
-)
-def test_normalise_by_hand(how, expected):
-    for dtype in (torch.float32, torch.float64):
-        raw = RAW.to(dtype)
-        out = normalise(raw, how)
-        assert out.dtype == dtype and torch.equal(raw, RAW.to(dtype))
-        np.testing.assert_allclose(out[0], expected, rtol=1e-6)
-    lowest = torch.tensor([[[2.0, 4.0], [6.0, 4.0]]])
-    np.testing.assert_allclose(normalise(lowest)[0], [[0, 0.5], [1, 0.5]])  # it starts at the lowest value
-
-
-def test_each_map_is_normalised_for_itself_and_flat_ones_become_zero():
-    maps = torch.randn(3, 4, 5, generator=torch.Generator().manual_seed(0))
-    for how in ("min-max", "sum-to-one"):
-        alone = torch.cat([normalise(maps[i : i + 1] * 10**i, how) for i in range(3)])
-        torch.testing.assert_close(normalise(maps, how), alone)
-    flat = torch.tensor([0.0, -2.0, 5.0])[:, None, None].expand(3, 3, 3)
-    assert not normalise(flat).any() and normalise(flat, "sum-to-one").isfinite().all()
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_normalise_by_hand(dtype):
+    raw = torch.tensor([[[-1.0, 2.0], [4.0, 8.0]], [[20.0, 40.0], [60.0, 40.0]]], dtype=dtype)
+    before, out = raw.clone(), normalise(raw)
+    assert out.dtype == dtype and torch.equal(raw, before)
+    np.testing.assert_allclose(out, [[[0, 0.25], [0.5, 1]], [[0, 0.5], [1, 0.5]]], rtol=1e-6)
+    flat = torch.tensor([0.0, -2.0, 5.0], dtype=dtype)[:, None, None].expand(3, 3, 3)
+    assert not normalise(flat).any()
 
 
 def test_upsample_by_hand():
@@ -436,8 +503,3 @@ def test_upsample_by_hand():
 )
 def test_degenerate_by_hand(values, expected):
     assert degenerate(torch.tensor([values], dtype=torch.float32)).tolist() == [expected]
-
-
-def test_ranks_share_ties_of_which_zeros_are_some():
-    assert ranks(torch.tensor([[0.0, -0.0, 1.0, -0.0]])).tolist() == [[2, 2, 4, 2]]
-    assert ranks(torch.tensor([[3.0, 3, 9], [2, 1, 0]])).tolist() == [[1.5, 1.5, 3], [3, 2, 1]]

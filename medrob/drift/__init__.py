@@ -2,5 +2,5 @@
 
 from medrob.drift.explainer import Explainer, Key, example, one_image, select, targets
 from medrob.drift.measurement import LOCALISATION, localise, measure
-from medrob.drift.similarities import SIMILARITIES, SSIM_WINDOW, USUAL, PreparedMaps, compare
+from medrob.drift.similarities import SIMILARITIES, PreparedMaps, compare
 from medrob.drift.steadiness import CHANGES, steadiness

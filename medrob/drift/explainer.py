@@ -12,11 +12,11 @@ from torch import Tensor, nn
 
 from medrob import saliency
 from medrob.config import Heatmaps
-from medrob.corruptions import CLEAN, Condition, examples
+from medrob.corruptions import Condition, examples
 from medrob.data import ImageDataset
 from medrob.evaluation import predict
 from medrob.models import evaluating, named_layers, place
-from medrob.saliency import Noise, Settings, attribute
+from medrob.saliency import Settings, attribute
 
 Key = tuple[str, str]  # method, layer
 
@@ -76,7 +76,7 @@ class Explainer:
         layers = {layer: modules[layer] for layer in self.layers or ()}
         what = self.model, self.input(images), self.methods, layers, targets
         with evaluating(place(self.model, self.device)):
-            return attribute(*what, settings=self.settings, noise=Noise(self.settings.seed, index))
+            return attribute(*what, settings=self.settings, index=index)
 
     def explain(self, images: np.ndarray, targets: np.ndarray | int | None = None) -> dict[Key, np.ndarray]:
         """Raw maps of any number of images, see `medrob.saliency.explain`."""
@@ -99,8 +99,8 @@ def select(
     """Choose the images to explain: sorted indices, int64.
 
     `images` is how many of each class (0 = all; fewer where there are not so many), or a list of indices.
-    `how`: "random" or "all" = of all images; "correct", "wrong" = of those that the network recognises, or
-    not, when clean. A ValueError if an index is outside the images, or there is nothing to choose from.
+    `how`: "random" = of all images; "correct", "wrong" = of those that the network recognises, or not, when
+    clean. A ValueError if an index is outside the images, or there is nothing to choose from.
     """
     clean = predictions[predictions["corruption"] == "clean"].set_index("image")
     if np.ndim(images):
@@ -141,21 +141,19 @@ def targets(target: str, dataset: ImageDataset, rows: np.ndarray) -> np.ndarray 
 
 
 def one_image(
-    explainer: Explainer, dataset: ImageDataset, predictions: pd.DataFrame, image: int,
-    conditions: Sequence[Condition], *, target: str, seed: int,
+    explainer: Explainer, dataset: ImageDataset, image: int, conditions: Sequence[Condition], *,
+    target: str, seed: int,
 ) -> SimpleNamespace:  # fmt: skip
     """The image at that place under R conditions, explained by the first method at every layer.
 
     It has pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; targets, the class
-    explained in each, int64 (R,); classes, the names of those that differ; mask, bool (H, W) or None.
+    explained in each, int64 (R,); classes, their names, or the one name; mask, bool (H, W) or None.
     """
     pictures = np.stack(list(examples(dataset.images, image, conditions, seed=seed).values()))
-    known = targets(target, dataset, np.array([image]))
-    if known is None:  # the table of predictions tells it
-        table = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
-        known = table.loc[list(conditions) if target == "own" else [CLEAN]].to_numpy(np.int64)
-    explained = np.broadcast_to(known, len(conditions))
+    seen = pictures if target == "own" else dataset.images[[image]]
+    classes = explainer.classes(seen, targets(target, dataset, np.array([image]))).cpu().numpy()
+    explained = np.resize(classes, len(conditions))
     maps = explainer.only(methods=explainer.methods[:1]).explain(pictures, explained)
-    classes = [dataset.class_names[c] for c in (explained if target == "own" else explained[:1])]
+    names = [dataset.class_names[c] for c in classes]
     mask = None if dataset.masks is None else dataset.masks[image]
-    return SimpleNamespace(pictures=pictures, maps=maps, targets=explained, classes=classes, mask=mask)
+    return SimpleNamespace(pictures=pictures, maps=maps, targets=explained, classes=names, mask=mask)

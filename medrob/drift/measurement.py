@@ -1,6 +1,6 @@
 """Explain every image clean and corrupted, compare the maps, and see where they lie against lesions."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import numpy as np
 import pandas as pd
@@ -11,9 +11,9 @@ from medrob.corruptions import CLEAN, Condition
 from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.explainer import Explainer, Key, targets
-from medrob.drift.similarities import USUAL, PreparedMaps, compare
+from medrob.drift.similarities import PreparedMaps, compare, sort
 from medrob.machine import bar
-from medrob.saliency import degenerate, same_decision, sort, task_of, upsample
+from medrob.saliency import degenerate, same_decision, task_of, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: bilinear interpolation rounds, so equal peaks may differ by this
@@ -22,8 +22,7 @@ Columns = dict[str, np.ndarray]  # name -> (pairs of method and layer, images)
 
 def measure(
     explainer: Explainer, dataset: ImageDataset, conditions: Iterable[Condition], *,
-    images: np.ndarray | None = None, target: str = "predicted", similarities: Sequence[str] = USUAL,
-    seed: int = 0,
+    images: np.ndarray | None = None, target: str = "predicted", seed: int = 0,
 ) -> pd.DataFrame:  # fmt: skip
     """Explain every chosen image clean and under every condition, and compare the maps.
 
@@ -35,10 +34,10 @@ def measure(
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (shorter side of the map), target (class explained in the
-        clean image), preserved (`same_decision`), degenerate (either map), the similarities, logit (of the
-        target) and amount (sum of the raw map after the ReLU); group where the data set has them. Where
-        lesion masks are known, also energy, pointing and iou (`localise`), NaN for images without a lesion,
-        and area (share of the image). Of the corrupted image and map; with ``_clean`` of the clean ones.
+        clean image), preserved (`same_decision`), degenerate (either map), rmse, ssim and spearman (see
+        `compare`), logit (of the target) and amount (sum of the raw map after the ReLU); group where the data
+        set has them. Where lesion masks are known, also energy, pointing and iou (`localise`), NaN for images
+        without a lesion. Of the corrupted image and map; with ``_clean`` of the clean ones.
     """
     rows = np.arange(len(dataset)) if images is None else np.asarray(images)
     known, task = targets(target, dataset, rows), task_of(explainer.model, dataset.task)
@@ -59,16 +58,14 @@ def measure(
             maps, after = explainer.maps(changed, index, None if target == "own" else classes)
             kept = same_decision(before, after, classes, task).cpu().numpy()[None]
             columns_of = {"preserved": kept, "logit": _logits(after, classes)}
-            moved.append(columns_of | _columns(maps, masks, clean, similarities)[1])
+            moved.append(columns_of | _columns(maps, masks, clean)[1])
             progress.update(len(batch))
-        area = {} if masks is None else {"area": masks.mean((1, 2)).astype(np.float32)}
         columns = {
             "size": columns.pop("size"),
             "target": classes.cpu().numpy()[None],
             "logit_clean": _logits(before, classes),
             **{name: np.stack([parts[name] for parts in moved]) for name in moved[0]},
             **{f"{name}_clean": values for name, values in columns.items()},
-            **area,
         }
         batches.append(columns)
     progress.close()
@@ -89,9 +86,8 @@ def measure(
 
 
 def _columns(
-    maps: dict[Key, Tensor], masks: np.ndarray | None, clean: dict[str, PreparedMaps] | None = None,
-    similarities: Sequence[str] = (),
-) -> tuple[dict[str, PreparedMaps], Columns]:  # fmt: skip
+    maps: dict[Key, Tensor], masks: np.ndarray | None, clean: dict[str, PreparedMaps] | None = None
+) -> tuple[dict[str, PreparedMaps], Columns]:
     """The maps of a batch, all of a layer stacked, and what is measured of them and of the clean ones."""
     prepared: dict[str, PreparedMaps] = {}
     columns: Columns = {}
@@ -104,7 +100,7 @@ def _columns(
         else:
             bad = clean[layer].degenerate | prepared[layer].degenerate
             measured = {"degenerate": bad.cpu().numpy()}
-            measured |= compare(clean[layer], prepared[layer], similarities)
+            measured |= compare(clean[layer], prepared[layer])
         if masks is not None:
             located = localise(raw, torch.from_numpy(masks).to(raw.device).repeat(len(at), 1, 1))
             measured |= {name: values.cpu().numpy() for name, values in located.items()}
@@ -117,7 +113,7 @@ def _columns(
 
 def _logits(logits: Tensor, classes: Tensor) -> np.ndarray:
     """The logit of each image's class, (1, images)."""
-    return logits.detach().float().gather(1, classes[:, None]).T.cpu().numpy()
+    return logits.float().gather(1, classes[:, None]).T.cpu().numpy()
 
 
 def localise(maps: Tensor, masks: Tensor) -> dict[str, Tensor]:

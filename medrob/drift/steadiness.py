@@ -1,7 +1,8 @@
 """An alarm that needs no clean picture: how steady is the map of this one under small, known changes?"""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import contextlib
+import itertools
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -58,66 +59,49 @@ def steadiness(
         of at most 2,000 training images, k one thousandth of them; Sun et al. 2022), NaN for a network
         without a linear head.
     """
-    task = task_of(explainer.model, dataset.task)
+    task, (key,) = task_of(explainer.model, dataset.task), explainer.pairs
     some = np.sort(np.random.default_rng(seed).permutation(len(training))[:TRAINING_IMAGES])
     conditions = [condition for condition in grid(corruptions) if condition[1] in (0, max(SEVERITIES))]
     rows = []
+    features: list[Tensor] = []
     progress = bar(total=len(images) * len(conditions), desc="steadiness", unit="image")
-    with _features(explainer.model) as features:
+    with _watch(explainer.model, features):
         known = _of_training(explainer, training[some], features)
-        for condition in conditions:
-            for batch in explainer.batches(len(images)):
-                index = images[batch]
-                pictures = corrupted(dataset.images[index], condition, seed=seed, index=index)
-                row = {"image": index, "corruption": condition[0], "severity": condition[1]}
-                row["passes"] = 1 + len(changes)
-                maps, logits = _explained(explainer, pictures, index, None)
-                row["distance"] = _distance(features, known, len(index))
-                row["energy"] = -logits.logsumexp(1).cpu().numpy()
-                classes, clean = logits.argmax(1), PreparedMaps(maps)
-                moved, all_p = [], [activate(logits.float(), task)]
-                shape = pictures.shape[1:]  # an image has the same noise in every batch and condition
-                noise = np.stack([np.random.default_rng((seed, i)).standard_normal(shape) for i in index])
-                for change in changes:
-                    changed = CHANGES[change](pictures, noise)
-                    changed = np.ascontiguousarray(np.clip(np.rint(changed), 0, 255).astype(np.uint8))
-                    maps, logits = _explained(explainer, changed, index, classes)
-                    maps = maps.flip(-1) if change == FLIP else maps
-                    moved.append(np.nan_to_num(compare(clean, PreparedMaps(maps), ["rmse"])["rmse"], nan=1.0))
-                    all_p.append(activate(logits.float(), task))
-                p = torch.stack(all_p).cpu().numpy()
-                row |= {"unsteady": np.mean(moved, axis=0), "vanished": clean.degenerate.cpu().numpy()}
-                row |= {"variance": p.var(0).sum(1), "averaged": 1 - p.mean(0).max(1)}
-                rows.append(pd.DataFrame(row))
-                progress.update(len(batch))
+        for condition, batch in itertools.product(conditions, explainer.batches(len(images))):
+            index = images[batch]
+            pictures = corrupted(dataset.images[index], condition, seed=seed, index=index)
+            maps, logits = explainer.maps(pictures, index)
+            distance, energy = _distance(features, known, len(index)), -logits.logsumexp(1).cpu().numpy()
+            classes, clean = logits.argmax(1), PreparedMaps(maps[key])
+            moved, all_p = [], [activate(logits.float(), task)]
+            shape = pictures.shape[1:]  # an image has the same noise in every batch and condition
+            noise = np.stack([np.random.default_rng((seed, i)).standard_normal(shape) for i in index])
+            for change in changes:
+                changed = np.clip(np.rint(CHANGES[change](pictures, noise)), 0, 255).astype(np.uint8)
+                maps, logits = explainer.maps(changed, index, classes)
+                back = maps[key].flip(-1) if change == FLIP else maps[key]
+                moved.append(np.nan_to_num(compare(clean, back, ["rmse"])["rmse"], nan=1.0))
+                all_p.append(activate(logits.float(), task))
+            p = torch.stack(all_p).cpu().numpy()
+            row = {"image": index, "corruption": condition[0], "severity": condition[1]}
+            row |= {"passes": 1 + len(changes), "distance": distance, "energy": energy}
+            row |= {"unsteady": np.mean(moved, axis=0), "vanished": clean.degenerate.cpu().numpy()}
+            row |= {"variance": p.var(0).sum(1), "averaged": 1 - p.mean(0).max(1)}
+            rows.append(pd.DataFrame(row))
+            progress.update(len(batch))
     progress.close()
     return pd.concat(rows, ignore_index=True)
 
 
-def _explained(
-    explainer: Explainer, pictures: np.ndarray, index: np.ndarray, targets: Tensor | None
-) -> tuple[Tensor, Tensor]:
-    maps, logits = explainer.maps(pictures, index, targets)
-    (only,) = maps.values()
-    return only, logits.detach()
-
-
-@contextmanager
-def _features(model: nn.Module) -> Iterator[list[Tensor]]:
-    """The last batch that went into the last linear layer, the head, in a list that is empty without one."""
-    kept: list[Tensor] = []
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+def _watch(model: nn.Module, features: list[Tensor]) -> contextlib.AbstractContextManager:
+    """Keep in the list what went last into the last linear layer, the head; nothing, if there is none."""
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].ndim == 2:
-            kept[:] = [F.normalize(inputs[0].detach().float())]
+            features[:] = [F.normalize(inputs[0].detach().float())]
 
-    handle = linear[-1].register_forward_pre_hook(keep) if linear else None
-    try:
-        yield kept
-    finally:
-        if handle:
-            handle.remove()
+    linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
+    return linear[-1].register_forward_pre_hook(keep) if linear else contextlib.nullcontext()
 
 
 def _of_training(explainer: Explainer, images: np.ndarray, features: list[Tensor]) -> Tensor | None:

@@ -14,9 +14,7 @@ from medrob.saliency.explain import (
     layers_of,
     names,
     normalise,
-    ranks,
     same_decision,
-    sort,
     task_of,
     upsample,
 )

@@ -1,14 +1,10 @@
 """The public functions: images in, maps out, and what is done to maps: normalisation, ranks, enlargement."""
 
-import contextlib
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from scipy.stats import rankdata
 from torch import Tensor, nn
 
 from medrob.check import check_images
@@ -39,14 +35,14 @@ from medrob.saliency.gradient import (
     smooth_gradcam_plus_plus,
 )
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
-from medrob.saliency.score import SCORE_CAMS, score_cams
+from medrob.saliency.score import MASKS, score_cams
 
 STOCHASTIC = (SMOOTH, "sscam", "smoothgrad")
 
 
 def names() -> tuple[str, ...]:
     """The names of all methods."""
-    return (*ONE_PASS, SMOOTH, *SCORE_CAMS, *PIXEL)
+    return (*ONE_PASS, SMOOTH, *MASKS, *PIXEL)
 
 
 def explain(
@@ -71,7 +67,7 @@ def explain(
 
     Returns:
         ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own resolution; of
-        methods that explain the input itself, at the layer "input". A warning names those all `degenerate`.
+        methods that explain the input itself, at the layer "input".
     """
     images, methods = check_images(images), check_methods(methods)
     chosen = layers_for(model, methods, layers)
@@ -83,18 +79,11 @@ def explain(
         for i in range(0, len(images), batch_size):
             x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
             target = None if targets is None else torch.from_numpy(targets[i : i + batch_size])
-            noise = Noise(settings.seed, range(i, i + len(x)))
-            maps, _ = attribute(model, x, methods, chosen, target, settings=settings, noise=noise)
+            index = range(i, i + len(x))
+            maps, _ = attribute(model, x, methods, chosen, target, settings=settings, index=index)
             for key, found in maps.items():
                 parts.setdefault(key, []).append(found.float().cpu())
-    whole = {key: torch.cat(found) for key, found in parts.items()}
-    if empty := [f"{method} at {layer}" for (method, layer), m in whole.items() if degenerate(m).all()]:
-        warnings.warn(
-            f"all maps ({len(images)}) are degenerate (flat, without a positive value, or of fewer than 4 "
-            f"positions): {', '.join(empty)}",
-            stacklevel=2,
-        )
-    return {key: maps.numpy() for key, maps in whole.items()}
+    return {key: torch.cat(found).numpy() for key, found in parts.items()}
 
 
 def identity(
@@ -106,25 +95,22 @@ def identity(
     gradient is the weight over the number of positions, everywhere. None for a network of another form.
     Images and targets are as of `explain`.
     """
-    linear = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     x = torch.tensor(check_images(images), device=device_of(model)).permute(0, 3, 1, 2)
-    chosen = None if targets is None else torch.from_numpy(np.asarray(targets, np.int64)).to(x.device)
-    seen: list[tuple[Tensor, Tensor]] = []
-    with contextlib.ExitStack() as hooks, evaluating(model):
-        for module in linear:
-            handle = module.register_forward_hook(lambda _, x, y: seen.append((x[0].detach(), y.detach())))
-            hooks.callback(handle.remove)
+    chosen = None if targets is None else torch.from_numpy(np.asarray(targets, np.int64))
+    with evaluating(model):
         try:
             pairs, logits = differentiate(model, x, layers_for(model, ["gradcam"], [layer]), chosen)
         except ValueError:  # no such layer, or a step that stops the gradient
             return None
-    (A, g), at = pairs[layer], classes(chosen, logits)
-    given = zip((A.mean((2, 3)), logits), seen[-1], strict=True) if seen else ()
-    if not seen or not all(a.shape == b.shape and torch.allclose(a, b, 1e-4, 1e-5) for a, b in given):
-        return None
-    bias = torch.zeros_like(logits[0]) if linear[0].bias is None else linear[0].bias.detach()
-    values = {"sum": formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2)), "bias": bias[at]}
-    values["logit"] = logits.gather(1, at[:, None])[:, 0]
+    (A, g), at = pairs[layer], classes(chosen, logits)[:, None]
+    mean, shape = A.mean((2, 3)), (logits.shape[1], A.shape[1])
+    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    with torch.no_grad():
+        if not last or last[0].weight.shape != shape or not torch.allclose(last[0](mean), logits, 1e-4, 1e-5):
+            return None
+        bias = last[0](torch.zeros_like(mean))
+    values = {"sum": formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
+    values |= {"logit": logits.gather(1, at)[:, 0], "bias": bias.gather(1, at)[:, 0]}
     return {name: value.float().cpu().numpy() for name, value in values.items()}
 
 
@@ -136,27 +122,28 @@ def attribute(
     targets: Tensor | None = None,
     *,
     settings: Settings = Settings(),
-    noise: Noise | None = None,
+    index: Sequence[int] | np.ndarray | None = None,
 ) -> tuple[Maps, Tensor]:
     """Raw maps of one batch, every method by the way that suits it; what `explain` does for each batch.
 
     Returns:
         Maps (N, h, w), methods in their order, each with all its layers, and the logits (N, classes), on the
-        model's device. targets None = the predicted classes; noise None = that of images 0 to N - 1.
+        model's device. targets None = the predicted classes; index (N,) = the place of each image in its data
+        set, of which its noise is; None = 0 to N - 1.
     """
     x = as_input(model, x)
     if x.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()")
-    if set(methods) <= {*SCORE_CAMS, "occlusion"}:  # which need no gradient
+    if set(methods) <= {*MASKS, "occlusion"}:  # which need no gradient
         with torch.no_grad():
             found, logits = Maps(), forward(model, x.clone(), {})[1]
     else:
         found, logits = cams(model, x, [method for method in methods if method in ONE_PASS], layers, targets)
-    noise = noise or Noise(settings.seed, range(len(x)))
+    noise = Noise(settings.seed, range(len(x)) if index is None else index)
     batch = Batch(model, x, classes(targets, logits), settings, noise)
     if SMOOTH in methods:
         found |= smooth_gradcam_plus_plus(batch, layers)
-    if chosen := [method for method in methods if method in SCORE_CAMS]:
+    if chosen := [method for method in methods if method in MASKS]:
         found |= score_cams(batch, chosen, layers)
     if chosen := [method for method in methods if method in PIXEL]:
         found |= pixel_maps(batch, chosen)
@@ -178,15 +165,15 @@ def layers_of(method: str, layers: Iterable[str]) -> tuple[str, ...]:
 
 def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] | None) -> Layers:
     """The modules of those names, in their order; None or "all" = `cam_layers`, if a method looks into it."""
+    if all(method in PIXEL for method in methods):
+        return {}
     if layers is None or layers == "all":
-        return {} if all(method in PIXEL for method in methods) else cam_layers(model)
+        return cam_layers(model)
     modules, layers = named_layers(model), [layers] if isinstance(layers, str) else layers
     chosen = [layer for layer in dict.fromkeys(layers) if layer != INPUT]
     if unknown := [layer for layer in chosen if layer not in modules]:
         useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
         raise ValueError(f"layers: unknown {', '.join(map(repr, unknown))}{nearest(unknown, useful)}")
-    if all(method in PIXEL for method in methods):
-        return {layer: modules[layer] for layer in chosen}
     if whole := [layer for layer in chosen if getattr(modules[layer], "output_size", 0) in (1, (1, 1))]:
         raise ValueError(f"layers={whole!r} leave no map: they give one value for the whole; name one before")
     if not chosen:
@@ -198,9 +185,9 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
 
 def device_of(model: nn.Module, device: str | None = None) -> torch.device:
     """The device of that name; None = where the model's parameters are, the CPU for a model without any."""
-    return (
-        pick_device(device) if device else next((p.device for p in model.parameters()), torch.device("cpu"))
-    )
+    if device:
+        return pick_device(device)
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 
 def task_of(model: nn.Module, default: str = "multiclass") -> str:
@@ -220,30 +207,11 @@ def same_decision(clean: Tensor, moved: Tensor, targets: Tensor, task: str) -> T
     return before == after
 
 
-def normalise(maps: Tensor, how: Literal["min-max", "sum-to-one"] = "min-max") -> Tensor:
-    """ReLU, then each map for itself to 0-1 or to shares of the whole; see `degenerate` for flat ones."""
+def normalise(maps: Tensor) -> Tensor:
+    """ReLU, then each map for itself to 0-1; see `degenerate` for flat ones."""
     flat = maps.relu().flatten(1)
-    tiny = torch.finfo(flat.dtype).tiny
-    if how == "min-max":
-        flat = flat - flat.amin(1, keepdim=True)
-    flat = flat / flat.amax(1, keepdim=True).clamp_min(tiny)
-    if how == "sum-to-one":  # after the highest value is 1, so that no sum overflows
-        flat = flat / flat.sum(1, keepdim=True).clamp_min(tiny)
-    return flat.view(maps.shape)
-
-
-def sort(values: Tensor) -> Tensor:
-    """Rows of (N, P) in rising order; on the CPU by NumPy, which is ten times as fast."""
-    return torch.from_numpy(np.sort(values.numpy(), axis=1)) if values.is_cpu else values.sort(1).values
-
-
-def ranks(values: Tensor) -> Tensor:
-    """Ranks 1..P along the last axis of (N, P), ties given their mean rank."""
-    if values.is_cpu:
-        return torch.from_numpy(rankdata(values.numpy(), axis=1)).to(values.dtype)
-    found = sort(values)
-    last = torch.searchsorted(found, values, right=True)
-    return (torch.searchsorted(found, values) + last + 1).to(values.dtype) / 2
+    flat = flat - flat.amin(1, keepdim=True)
+    return (flat / flat.amax(1, keepdim=True).clamp_min(torch.finfo(flat.dtype).tiny)).view(maps.shape)
 
 
 def degenerate(maps: Tensor) -> Tensor:

@@ -25,8 +25,8 @@ class Settings:
     seed: int = 0  # of the noise
     samples: int = 10  # noisy copies; steps to the whole (iscam; integrated-gradients takes at least 50)
     noise: float = 0.15  # standard deviation, in shares of the range: of grey levels, or of masks (sscam)
-    # How many channels of a layer the score CAMs and ablationcam look at, those of most energy in each image;
-    # 0 = all, which is what the papers do.
+    # How many channels of a layer the score CAMs look at, those of most energy in each image; 0 = all, which
+    # is what the papers do.
     channels: int = 0
     chunk: int = 64  # most images in one pass of the methods that need many; no result depends on it
 
@@ -93,11 +93,6 @@ def layercam(A: Tensor, g: Tensor) -> Tensor:
     return torch.einsum("nkhw,nkhw->nhw", g.relu(), A)
 
 
-def gradcam_elementwise(A: Tensor, g: Tensor) -> Tensor:
-    """Sum over k of ReLU(g_k A_k), position by position; equals LayerCAM where A >= 0."""
-    return (g * A).relu().sum(1)
-
-
 def eigencam(A: Tensor, g: Tensor) -> Tensor:
     """Projection on the first right singular vector of A as positions x channels (Muhammad & Yeasin 2020).
 
@@ -118,12 +113,7 @@ def eigencam(A: Tensor, g: Tensor) -> Tensor:
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
 WEIGHTS: dict[str, Formula] = {"gradcam": gradcam, "gradcam++": gradcam_plus_plus, "xgradcam": xgradcam}
 # The others weight each position for itself, and give the map (N, h, w).
-MAPS: dict[str, Formula] = {
-    "hirescam": hirescam,
-    "layercam": layercam,
-    "gradcam-elementwise": gradcam_elementwise,
-    "eigencam": eigencam,
-}
+MAPS: dict[str, Formula] = {"hirescam": hirescam, "layercam": layercam, "eigencam": eigencam}
 ONE_PASS = (*WEIGHTS, *MAPS)
 SMOOTH = "smoothgradcam++"
 # Their derivations take A >= 0: where S_k is not above 0, the weights have poles.
