@@ -9,7 +9,7 @@ import torch
 from map_checks import close, give_maps, proper
 from pytorch_grad_cam.metrics import road
 
-from medrob import saliency, trust
+from medrob import data, saliency, trust
 from medrob.drift import Explainer
 from medrob.trust.faithfulness import impute
 
@@ -29,6 +29,11 @@ class Quadrant(torch.nn.Module):
         return torch.logit(x[:, :, :n, :n].mean((2, 3)) / 255)
 
 
+def faithfulness(network, layer, images, target):
+    dataset = data.ImageDataset(images, np.zeros(len(images), int), ("a", "b"))
+    return trust.faithfulness(Explainer(network, "gradcam", layer), dataset, target)
+
+
 def quarters(*values):
     """A map of 4x4 with a value for each quarter, and a little less towards the end of each."""
     return np.kron(np.reshape(values, (2, 2)), np.ones((2, 2))) - np.arange(16).reshape(4, 4) / 1e4
@@ -46,7 +51,7 @@ def test_areas_of_the_best_and_the_worst_map_worked_by_hand(monkeypatch):
         monkeypatch,
         {("gradcam", layer): np.stack([order] * 2) for layer, order in zip(layers, orders, strict=True)},
     )
-    rows = trust.faithfulness(Explainer(Quadrant(), "gradcam", "layer"), image, 0)
+    rows = faithfulness(Quadrant(), "layer", image, 0)
     proper(rows)
     value = rows.set_index(["test", "layer"])["value"]
     # A Gaussian of .4 pixels along one side of the quarter, over the neighbours 0, 1 and 2 away.
@@ -98,7 +103,7 @@ def test_road_is_that_of_pytorch_grad_cam(network, monkeypatch):
     x = torch.from_numpy(images).permute(0, 3, 1, 2).float()
     expected = road.ROADCombined()(x, maps, [lambda out: out.softmax(-1)[1]] * 3, network)
     assert np.abs(expected).max() > 0.01
-    rows = trust.faithfulness(Explainer(network, "gradcam", "layer1.0"), images, 1).set_index("test")
+    rows = faithfulness(network, "layer1.0", images, 1).set_index("test")
     assert rows.loc["road", "value"] == pytest.approx(expected.mean(), abs=2e-4)
 
 
@@ -122,7 +127,7 @@ def test_a_map_without_knowledge_is_at_chance_and_a_good_one_above(monkeypatch):
     image[:, :8, :8] += 110
     good = np.tile(np.kron([[1.0, 0], [0, 0]], np.ones((2, 2))), (24, 1, 1))
     give_maps(monkeypatch, {("gradcam", "good"): good, ("gradcam", "blind"): rng.uniform(size=(24, 4, 4))})
-    rows = trust.faithfulness(Explainer(Quadrant(), "gradcam", "layer"), image, 0)
+    rows = faithfulness(Quadrant(), "layer", image, 0)
     rows = rows.set_index(["layer", "test"])
     for test in ("insertion", "deletion", "road"):
         blind = rows.loc["blind", test]
@@ -147,7 +152,7 @@ def test_ties_go_in_a_random_order_fixed_for_each_image():
 def test_faithfulness_does_not_depend_on_the_batch_and_repeats_itself(network, tiny):
     with torch.no_grad():
         network.backbone.fc.weight *= 30
-    few, explainer = tiny.images[:4], Explainer(network, "gradcam", ["layer1.0", "layer3.1"])
+    few, explainer = tiny[:4], Explainer(network, "gradcam", ["layer1.0", "layer3.1"])
     whole = trust.faithfulness(explainer, few)
     proper(whole)
     # A pixel may change its rank by rounding.

@@ -174,15 +174,10 @@ def test_the_declared_map_and_its_degenerate_maps():
     assert "2 of its 40 maps are degenerate, 2 of 20 at severity 5." in said
 
 
-def test_twins_and_near_twins_are_named_apart():
+def test_twins_are_named():
     x = np.linspace(0, 1, 8)
-    drift = moves(a=x, b=x, c=x**2, d=1 - x)
-    pairs = [("a", "b", 1.0), ("a", "c", 0.995), ("b", "c", 0.995), ("c", "d", 0.99), ("a", "d", 0.2)]
-    alike = pd.DataFrame(pairs, columns=["method", "other", "value"]).assign(layer="x", images=6)
-    same, near = words.twins(drift, alike).split("\n")
-    assert same == "At x, a and b give one map: one piece of evidence."
-    assert near.endswith("over 6 images), and so hardly two pieces of evidence: a and c at x (0.995).")
-    assert words.twins(drift, alike[3:]).endswith("two pieces of evidence: none.")
+    said = words.twins(moves(a=x, b=x, c=x**2, d=1 - x))
+    assert said == "At x, a and b give one map: one piece of evidence."
     assert "each is evidence of its own" in words.twins(moves(c=x**2, d=1 - x))
 
 

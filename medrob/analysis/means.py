@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.layout import CONDITION, MAP, ends
-from medrob.evaluation import FEWEST, drawn, interval, units
+from medrob.evaluation import FEWEST, means_with_intervals
 
 # Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
 # one half a quarter of the variance of the ranks is shared.
@@ -28,17 +28,10 @@ def mean_drift(
     flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
     wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
     wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
-    x, known = np.nan_to_num(wide.to_numpy()), wide.notna().to_numpy()
     images = drift.drop_duplicates("image").sort_values("image")
-    w, unit = drawn(images, 2000)[1:], units(images)
-    with np.errstate(invalid="ignore"):
-        samples = (w @ x) / (w @ known)
-        value = x.sum(0) / known.sum(0)
-    limits = np.array([interval(column) for column in samples.T]).reshape(-1, 2)
-    limits[[len(np.unique(unit[column])) < FEWEST for column in known.T]] = np.nan
-    frame = flat.index.to_frame(index=False).assign(stratum="all", value=value)
-    frame["low"], frame["high"] = limits.T
-    return frame.assign(images=known.sum(0), degenerate=flat.to_numpy())
+    value, low, high = means_with_intervals(wide.to_numpy(), images)
+    frame = flat.index.to_frame(index=False).assign(stratum="all", value=value, low=low, high=high)
+    return frame.assign(images=wide.count().to_numpy(), degenerate=flat.to_numpy())
 
 
 def strata(drift: pd.DataFrame, *, metric: str = "rmse") -> pd.DataFrame:

@@ -9,6 +9,7 @@ from medrob.evaluation.metrics import (
     drawn,
     fewest,
     interval,
+    means_with_intervals,
     metrics,
     resampled,
     units,

@@ -12,6 +12,7 @@ import pandas as pd
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 FEWEST = 5  # images, or groups, below which a bootstrap says nothing: its resamples hardly differ
+TOGETHER = 256  # columns resampled at once: bounds the memory
 
 Values = tuple[np.ndarray, np.ndarray]  # over all classes (B,), and for each class (B, K)
 
@@ -54,6 +55,23 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
     kept = samples[np.isfinite(samples)]
     low, high = np.quantile(kept, [0.025, 0.975]) if kept.size else (np.nan, np.nan)
     return float(low), float(high)
+
+
+def means_with_intervals(values: np.ndarray, images: pd.DataFrame, seed: int = 0) -> np.ndarray:
+    """Means of columns (N, columns) over their known values: value, low and high, (3, columns).
+
+    Rows are those of `images`, `drawn` 2,000 times; no interval where fewer than `FEWEST` units have a value.
+    """
+    weights, unit, known = drawn(images, 2000, seed)[1:], units(images), np.isfinite(values)
+    ends, filled = np.full((2, values.shape[1]), np.nan), np.where(known, values, 0)
+    for start in range(0, values.shape[1], TOGETHER):
+        part = slice(start, start + TOGETHER)
+        with np.errstate(invalid="ignore"):
+            samples = (weights @ filled[:, part]) / (weights @ known[:, part])
+        ends[:, part] = np.transpose([interval(column) for column in samples.T])
+    ends[:, [len(np.unique(unit[column])) < FEWEST for column in known.T]] = np.nan
+    with np.errstate(invalid="ignore"):
+        return np.array([filled.sum(0) / known.sum(0), *ends])
 
 
 def auc(scores: np.ndarray, positive: np.ndarray, weights: np.ndarray) -> np.ndarray:

@@ -7,7 +7,8 @@ import torch.nn.functional as F
 from scipy.ndimage import gaussian_filter
 from torch import Tensor
 
-from medrob.drift import Explainer, Key
+from medrob.data import ImageDataset
+from medrob.drift import Explainer
 from medrob.machine import bar
 from medrob.models import activate, evaluating, place
 from medrob.saliency import Noise, degenerate, task_of, upsample
@@ -23,7 +24,7 @@ SHARES |= {kind: np.arange(1, 10) / 10 for kind in ("road-morf", "road-lerf")}
 
 
 def faithfulness(
-    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
+    explainer: Explainer, dataset: ImageDataset, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
     """How the probability of the explained class follows the pixels that a map, enlarged, ranks first.
 
@@ -34,56 +35,61 @@ def faithfulness(
     lowest go first minus that when the highest do) / 2, from -0.5 to 0.5, the higher the better.
     Chance is the same test with a random map of the layer's resolution. Ties are in random order.
     """
-    classes = explainer.classes(images, targets)
-    values: dict[tuple[str, Key], list[np.ndarray]] = {}  # of each batch (2, n): value, chance
-    for rows in bar(explainer.batches(len(images)), desc="removing pixels", unit="batch"):
-        maps, _ = explainer.maps(images[rows], rows, classes[rows])
+    classes = explainer.classes(dataset.images, targets)
+    values: dict[
+        tuple, list[np.ndarray]
+    ] = {}  # (test, key of the map, or size of a random one): of each batch
+    for rows in bar(explainer.batches(len(dataset)), desc="removing pixels", unit="batch"):
+        images = dataset.images[rows]
+        maps, _ = explainer.maps(images, rows, classes[rows])
+        sizes, noise = {key: raw.shape[1:] for key, raw in maps.items()}, Noise(seed, rows)
+        blind = {size: noise.normal(size, classes.device, 3).exp() for size in {*sizes.values()}}
         with evaluating(place(explainer.model, explainer.device)):
-            noise = Noise(seed, rows)
-            batch = _Batch(explainer, images[rows], classes[rows], noise)
-            sizes = {raw.shape[1:] for raw in maps.values()}
-            chance = {size: batch.areas(noise.normal(size, batch.device, stream=3).exp()) for size in sizes}
-            for key, raw in maps.items():
+            batch = _Batch(explainer, images, classes[rows], noise)
+            for key, raw in (maps | blind).items():
                 for test, area in batch.areas(raw).items():
-                    pair = np.stack([area, chance[raw.shape[1:]][test]])
-                    values.setdefault((test, key), []).append(pair)
-    places = [(test, key) for test in ("insertion", "deletion", "road") for key in maps]
-    entries = [Entry(*key, test, *np.concatenate(values[test, key], 1)) for test, key in places]
-    return means(entries, seed=seed)
+                    values.setdefault((test, key), []).append(area)
+    whole = {place: np.concatenate(areas) for place, areas in values.items()}
+    entries = [
+        Entry(*key, test, whole[test, key], whole[test, size])
+        for test in ("insertion", "deletion", "road")
+        for key, size in sizes.items()
+    ]
+    return means(entries, seed=seed, groups=dataset.groups)
 
 
 class _Batch:
     """A batch of images, what takes the place of their pixels, and what the network says of the result."""
 
     def __init__(self, explainer: Explainer, images: np.ndarray, targets: Tensor, noise: Noise) -> None:
-        self.model, self.targets, self.device = explainer.model, targets, targets.device
+        self.model, self.targets = explainer.model, targets
         self.image = explainer.input(images).float()
         self.size = height, width = self.image.shape[2:]
         sigma = (0, 0, BLUR * height, BLUR * width)
         blurred = gaussian_filter(self.image.cpu().numpy(), sigma, mode="nearest")
-        self.blurred = torch.from_numpy(blurred).to(self.device)
-        self.ties = noise.normal(self.size, self.device, stream=1)
-        self.grain = NOISE * noise.normal(self.image.shape[1:], self.device, stream=2)
+        self.blurred = torch.from_numpy(blurred).to(targets.device)
+        self.ties = noise.normal(self.size, targets.device, 1)
+        self.grain = NOISE * noise.normal(self.image.shape[1:], targets.device, 2)
 
     def areas(self, raw: Tensor) -> dict[str, np.ndarray]:
         """The value of each test for raw maps (n, h, w): (n,), NaN where the map is degenerate."""
         ranks = _ranks(upsample(raw.float().relu(), (self.size[0], self.size[1])), self.ties)[:, None]
-        curves = {kind: self.curve(kind, ranks) for kind in SHARES}
+        curves, pixels = {}, ranks[0].numel()
+        for kind, shares in SHARES.items():
+            counts = [round(share * pixels) for share in shares]
+            says = [self.says(kind, ranks < count, ranks >= pixels - count) for count in counts]
+            curves[kind] = torch.stack(says, 1).cpu().numpy()
         areas = {kind: np.trapezoid(curves[kind], SHARES[kind], axis=1) for kind in ("insertion", "deletion")}
         areas["road"] = (curves["road-lerf"].mean(1) - curves["road-morf"].mean(1)) / 2
         bad = degenerate(raw).cpu().numpy()
         return {test: np.where(bad, np.nan, area) for test, area in areas.items()}
 
-    def curve(self, kind: str, ranks: Tensor) -> np.ndarray:
-        """The probability of each image's class (n, shares) as more and more pixels go in or out."""
-        pixels, values = ranks[0].numel(), []
-        for share in SHARES[kind]:
-            count = round(share * pixels)
-            x = self.picture(kind, ranks < count, ranks >= pixels - count)
-            with torch.inference_mode():
-                logits = self.model(x.to(next(self.model.parameters()).dtype)).float()
-            values.append(activate(logits, task_of(self.model)).gather(1, self.targets[:, None])[:, 0])
-        return torch.stack(values, 1).cpu().numpy()
+    @torch.inference_mode()
+    def says(self, kind: str, first: Tensor, last: Tensor) -> Tensor:
+        """The probability (n,) of each image's class with its first, or last, pixels inserted or removed."""
+        x = self.picture(kind, first, last).to(next(self.model.parameters()).dtype)
+        p = activate(self.model(x).float(), task_of(self.model))
+        return p.gather(1, self.targets[:, None])[:, 0]
 
     def picture(self, kind: str, first: Tensor, last: Tensor) -> Tensor:
         """The images with their first or last pixels, bool (n, 1, H, W), inserted or removed."""
@@ -99,9 +105,7 @@ def _ranks(maps: Tensor, ties: Tensor) -> Tensor:
     """The place of each pixel (n, H, W), 0 = the highest value; equal values in the order of `ties`."""
     by_chance = ties.flatten(1).argsort(1)
     order = maps.flatten(1).gather(1, by_chance).argsort(dim=1, descending=True, stable=True)
-    order = by_chance.gather(1, order)
-    places = torch.arange(order.shape[1], device=order.device).expand_as(order)
-    return torch.empty_like(order).scatter_(1, order, places).view(maps.shape)
+    return by_chance.gather(1, order).argsort(1).view(maps.shape)
 
 
 def impute(images: Tensor, removed: Tensor) -> Tensor:

@@ -1,7 +1,6 @@
 """Do the maps lie on the lesion, and do they still when the picture degrades?"""
 
 from collections.abc import Sequence
-from functools import lru_cache
 
 import numpy as np
 import pandas as pd
@@ -15,7 +14,6 @@ from medrob.trust.means import Entry, means
 GROUP = ["corruption", "severity", "method", "layer"]
 
 
-@lru_cache(maxsize=4096)
 def expected_iou(area: int, pixels: int) -> float:
     """Mean IoU of a mask of that area and as many random pixels: I / (2 area - I), I hypergeometric."""
     shared = np.arange(area + 1)
@@ -74,7 +72,7 @@ def localisation(
         for test, values in best[row.positions].items():
             entries.append(Entry(row.method, row.layer, test, values, chance[test], "attainable"))
             members.append(len(images))
-    rows = means(entries, seed=seed, images=known)
+    rows = means(entries, seed=seed, groups=known.get("group"))
     return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))
 
 

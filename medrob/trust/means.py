@@ -6,14 +6,12 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
-from medrob.evaluation import FEWEST, drawn, interval, units
+from medrob.evaluation import means_with_intervals
 
 COLUMNS = (
     "method", "layer", "test", "stage", "corruption", "severity", "images", "degenerate",
     "value", "low", "high", "chance", "above", "above_low", "above_high",
 )  # fmt: skip
-RESAMPLES = 2000
-TOGETHER = 256  # rows resampled at once: bounds the memory
 
 
 class Entry(NamedTuple):
@@ -29,46 +27,30 @@ class Entry(NamedTuple):
     severity: int = 0
 
 
-def means(entries: Sequence[Entry], *, seed: int, images: pd.DataFrame | None = None) -> pd.DataFrame:
+def means(
+    entries: Sequence[Entry], *, seed: int, groups: np.ndarray | pd.Series | None = None
+) -> pd.DataFrame:
     """Means over images, the same ones in every entry, with 95 % bootstrap intervals over images.
 
-    `images` is a table of them, whose groups, in a column group, are drawn whole.
+    `groups` (N,), as the patient is one, are drawn whole.
 
     A row per entry: images (that count), degenerate (left out), value, low, high, chance (mean over the
     images that count); above, above_low, above_high: the value minus chance, image by image, so that what
-    makes an image easy for any map does not count. NaN where none counts; an interval needs `FEWEST` of them,
-    or groups.
+    makes an image easy for any map does not count. NaN where none counts; an interval needs
+    `medrob.evaluation.FEWEST` of them, or groups.
     """
     if not entries:
         return pd.DataFrame(columns=list(COLUMNS))
     values = np.stack([np.asarray(entry.values, float) for entry in entries], 1)  # (N, rows)
     chance = np.stack([np.broadcast_to(entry.chance, len(values)) for entry in entries], 1).astype(float)
     known = np.isfinite(values)
-    images = pd.DataFrame(index=range(len(values))) if images is None else images
-    weights, unit = drawn(images, RESAMPLES, seed)[1:], units(images)
-    few = np.array([len(np.unique(unit[column])) < FEWEST for column in known.T])
-    value, low, high = _intervals(weights, values, few)
-    above, above_low, above_high = _intervals(weights, values - chance, few)
+    units = {} if groups is None else {"group": np.asarray(groups)}
+    images = pd.DataFrame(units, index=range(len(values)))
+    found = means_with_intervals(np.concatenate([values, values - chance], 1), images, seed)
+    (value, above), (low, above_low), (high, above_high) = (np.split(numbers, 2) for numbers in found)
     frame = pd.DataFrame([entry._asdict() for entry in entries]).assign(
         images=known.sum(0), degenerate=(~known).sum(0), value=value, low=low, high=high,
-        chance=_mean(np.ones((1, len(values))), np.where(known, chance, np.nan))[0],
+        chance=pd.DataFrame(np.where(known, chance, np.nan)).mean(),
         above=above, above_low=above_low, above_high=above_high,
     )  # fmt: skip
     return frame[list(COLUMNS)]
-
-
-def _intervals(weights: np.ndarray, values: np.ndarray, few: np.ndarray) -> np.ndarray:
-    """Means of the columns of (N, rows) over the known values, and the ends of their intervals: (3, rows).
-
-    few: (rows,), of which there are none.
-    """
-    parts = [values[:, i : i + TOGETHER] for i in range(0, values.shape[1], TOGETHER)]
-    ends = np.array([interval(column) for part in parts for column in _mean(weights, part).T]).T
-    return np.array([_mean(np.ones((1, len(values))), values)[0], *np.where(few, np.nan, ends)])
-
-
-def _mean(weights: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """Means over the known values (N, rows) for weights (B, N): (B, rows); NaN where nothing weighs."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore"):
-        return (weights @ np.where(known, values, 0)) / (weights @ known)

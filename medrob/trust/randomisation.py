@@ -2,7 +2,7 @@
 
 import copy
 import itertools
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -11,7 +11,10 @@ import pandas as pd
 import torch
 from torch import nn
 
-from medrob.drift import SSIM_WINDOW, Explainer, Key, PreparedMaps, compare
+from medrob.corruptions import grid
+from medrob.data import ImageDataset
+from medrob.drift import Explainer, Key, PreparedMaps, compare, measure
+from medrob.evaluation import predict_conditions
 from medrob.machine import bar
 from medrob.saliency import STOCHASTIC
 from medrob.trust.means import Entry, means
@@ -20,26 +23,28 @@ EVERYTHING = "all"  # the last stage: no trained weight is left
 ANOTHER = ""  # in place of a stage: the map of another image by the untouched network
 STAGES = 5  # at least so many, where the network has so many parts
 DRAWS = 5  # networks without any trained weight
-TESTS = {"randomisation": "spearman", "randomisation-ssim": "ssim"}
 ENDS = ("floor", "ceiling-image", "ceiling-weights")
 ROUNDING = 1e-4  # of an RMSE of min-max maps: below, they are one, as in `medrob.analysis.twins`
+HEAD, NOTHING = "untrained head", "random weights"
+CONTROLS = 3  # draws of each: an untrained head passes or fails by its draw
 
 
 def randomisation(
-    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
+    explainer: Explainer, dataset: ImageDataset, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
-    """Similarity of each image's map to the map by the same network with its weights lost, part by part.
+    """Rank correlation of each image's map with the map by the same network, its weights lost part by part.
 
-    Tests "randomisation" (Spearman's rank correlation) and "randomisation-ssim" (of maps of at least 7x7);
-    stage = the part lost last, "all" when nothing trained is left. Chance is the similarity to the map of
-    another image by the untouched network: pictures of the same kind have like maps for that reason alone
-    (Yona & Greenfeld 2021); NaN of one image only. Of the last stage, an image's value is the mean over
-    `DRAWS` networks, of those whose map is not degenerate; the stages before are those of the first alone.
+    Test "randomisation"; stage = the part lost last, "all" when nothing trained is left. Chance is the
+    correlation with the map of another image by the untouched network: pictures of the same kind have like
+    maps for that reason alone (Yona & Greenfeld 2021); NaN of one image only. Of the last stage, an image's
+    value is the mean over `DRAWS` networks, of those whose map is not degenerate; the stages before are those
+    of the first alone.
     """
-    classes, other = explainer.classes(images, targets), another_image(len(images), seed)
+    images, n = dataset.images, len(dataset)
+    classes, other = explainer.classes(images, targets), another_image(n, seed)
     stages = [*list(parts(explainer.model))[:-1], EVERYTHING]
-    places = itertools.product(TESTS.values(), explainer.pairs, (ANOTHER, *stages))
-    similar = {place: np.full((DRAWS, len(images)), np.nan) for place in places}
+    places = itertools.product(explainer.pairs, (ANOTHER, *stages))
+    similar = {place: np.full((DRAWS, n), np.nan) for place in places}
 
     def maps(rows: np.ndarray, model: nn.Module = explainer.model) -> dict[Key, PreparedMaps]:
         raw, _ = replace(explainer, model=model).maps(images[rows], rows, classes[rows])
@@ -47,12 +52,11 @@ def randomisation(
 
     def keep(stage: str, draws: int | slice, rows: np.ndarray, lost: dict[Key, PreparedMaps]) -> None:
         for key in mine:
-            for name, value in compare(mine[key], lost[key], list(TESTS.values())).items():
-                similar[name, key, stage][draws, rows] = value
+            similar[key, stage][draws, rows] = compare(mine[key], lost[key], ["spearman"])["spearman"]
 
-    for rows in bar(explainer.batches(len(images)), desc="randomising", unit="batch"):
+    for rows in bar(explainer.batches(n), desc="randomising", unit="batch"):
         mine = maps(rows)
-        if len(images) > 1:
+        if n > 1:
             keep(ANOTHER, slice(None), rows, maps(other[rows]))
         for draw in range(DRAWS):
             for stage, network in cascade(explainer.model, seed=(seed, draw)):
@@ -60,13 +64,10 @@ def randomisation(
                     keep(stage, draw, rows, maps(rows, network))
     mean = {place: pd.DataFrame(draws).mean().to_numpy() for place, draws in similar.items()}
     entries = [
-        Entry(*key, test, mean[name, key, stage], mean[name, key, ANOTHER], stage)
-        for test, name in TESTS.items()
-        for key, prepared in mine.items()
-        if name != "ssim" or min(prepared.positive.shape[1:]) >= SSIM_WINDOW
-        for stage in stages
+        Entry(*key, "randomisation", mean[key, stage], mean[key, ANOTHER], stage)
+        for key, stage in itertools.product(explainer.pairs, stages)
     ]
-    return means(entries, seed=seed)
+    return means(entries, seed=seed, groups=dataset.groups)
 
 
 def another_image(n: int, seed: int) -> np.ndarray:
@@ -120,31 +121,31 @@ def _reset(module: nn.Module) -> None:
 
 
 def scale(
-    explainer: Explainer, images: np.ndarray, targets: np.ndarray | int | None = None, *, seed: int = 0
+    explainer: Explainer, dataset: ImageDataset, targets: np.ndarray | int | None = None, *, seed: int = 0
 ) -> pd.DataFrame:
     """RMSE between min-max maps where nothing has changed, and where everything has.
 
     ``floor``: the same image with other noise (the next seed), 0 for deterministic methods.
     ``ceiling-image``: another image; NaN of one alone. ``ceiling-weights``: all weights lost.
     """
-    classes, n = explainer.classes(images, targets), len(images)
+    images, n = dataset.images, len(dataset)
+    classes, other = explainer.classes(images, targets), another_image(n, seed)
     settings = replace(explainer.settings, seed=explainer.settings.seed + 1)
     noisy = [method for method in explainer.methods if method in STOCHASTIC]
     *_, (_, untrained) = cascade(explainer.model, seed=seed)
-    other = another_image(n, seed)
     values = {(test, key): np.full(n, np.nan) for test in ENDS for key in explainer.pairs}
     for rows in bar(explainer.batches(n), desc="scaling", unit="batch"):
-        here = images[rows], rows, classes[rows]
+        here, there = (images[rows], rows, classes[rows]), other[rows]
         mine: dict[Key, Any] = {key: PreparedMaps(maps) for key, maps in explainer.maps(*here)[0].items()}
         # Without noise the second map is the first.
         again = replace(explainer, methods=noisy, settings=settings).maps(*here)[0] if noisy else {}
-        there = other[rows]
         another = explainer.maps(images[there], there, classes[there])[0] if n > 1 else {}
         lost = replace(explainer, model=untrained).maps(*here)[0]
         for test, maps in zip(ENDS, (mine | again, another, lost), strict=True):
             for key, moved in maps.items():
                 values[test, key][rows] = compare(mine[key], moved, ["rmse"])["rmse"]
-    return means([Entry(*key, test, value) for (test, key), value in values.items()], seed=seed)
+    entries = [Entry(*key, test, value) for (test, key), value in values.items()]
+    return means(entries, seed=seed, groups=dataset.groups)
 
 
 def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
@@ -159,16 +160,21 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
     return ((drift["rmse"] - limits["floor"]) / span.where(span > ROUNDING)).rename("normalised")
 
 
-def between(maps: Mapping[Key, np.ndarray]) -> pd.DataFrame:
-    """How alike raw maps of each two methods are at each layer: median rank correlation over the images.
+def controls(
+    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *, images: np.ndarray, seed: int
+) -> dict[tuple[str, int], tuple[pd.DataFrame, pd.DataFrame]]:
+    """Predictions and drift of the same network with an untrained head, and with random weights alone.
 
-    Columns: layer, method, other, value, images (whose maps count).
+    Whatever a test finds in them is not what the network has learnt. `explainer` has one method and layer;
+    `images` are indices. By name and draw: the tables of `medrob.evaluation.predict_conditions` and
+    `medrob.drift.measure`.
     """
-    prepared = {key: PreparedMaps(raw) for key, raw in maps.items()}
-    rows = []
-    for (method, layer), (other, its_layer) in itertools.combinations(prepared, 2):
-        if layer == its_layer:
-            values = compare(prepared[method, layer], prepared[other, layer], ["spearman"])["spearman"]
-            known = values[np.isfinite(values)]
-            rows.append((layer, method, other, np.median(known) if len(known) else np.nan, len(known)))
-    return pd.DataFrame(rows, columns=["layer", "method", "other", "value", "images"])
+    last = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}
+    found, conditions, how = {}, grid(corruptions), dict[str, Any](images=images, seed=seed)
+    for draw in range(CONTROLS):
+        for stage, network in cascade(explainer.model, seed=(seed, draw)):
+            if stage in last:
+                batch, alone = explainer.batch_size, replace(explainer, model=network)
+                predictions = predict_conditions(network, dataset, conditions, batch_size=batch, **how)
+                found[last[stage], draw] = predictions, measure(alone, dataset, conditions, **how)
+    return found

@@ -9,7 +9,6 @@ from medrob import analysis
 from medrob.analysis import CONDITION, FAITHFULNESS, FEWEST, MAP, THRESHOLD, rows_of
 from medrob.words.phrases import count, grouped, listed, name, number, place, say, shown, side, text
 
-NEAR = 0.99  # median rank correlation of two methods' maps above which they are hardly two; declared
 NOT_JUDGED = ("no map to judge", f"fewer than {FEWEST} images, not judged")
 
 
@@ -55,23 +54,14 @@ def identity(same: Mapping[str, np.ndarray] | None, layer: str) -> str:
     return say("identity", "other" if same is None else "same", layer=layer, **numbers)
 
 
-def twins(drift: pd.DataFrame, alike: pd.DataFrame | None = None) -> str:
-    """Which methods give the same map, and, if `alike` (`medrob.trust.between`) is given, nearly the same."""
+def twins(drift: pd.DataFrame) -> str:
+    """Which methods give the same map."""
     same, lines = analysis.twins(drift), []
     for (layer, first), group in same.groupby(["layer", "same_as"], sort=False):
         methods = listed(map(name, [first, *group["method"]]))
         lines.append(say("twins", "same", layer=layer, methods=methods))
     if not lines and drift["method"].nunique() > 1:
         lines.append(say("twins", "different"))
-    if alike is not None:
-        repeated = set(zip(same["method"], same["layer"], strict=True))
-        pairs = [
-            say("twins", "pair", row=row)
-            for row in alike[alike["value"] > NEAR].itertuples()
-            if not {(row.method, row.layer), (row.other, row.layer)} & repeated
-        ]
-        near = dict(limit=NEAR, images=alike["images"].max(), pairs=", ".join(pairs) or "none")
-        lines.append(say("twins", "near", **near))
     return text(*lines)
 
 
