@@ -55,20 +55,18 @@ def test_the_projects_own_study():
     assert "demo" in study.load(PROJECT / "study.yaml").runs
 
 
-def test_defaults_a_grid_and_an_override(load):
+def test_defaults_and_a_grid(load):
     found = load("""
 defaults: {02_train: {epochs: 5, lr: 1e-3}}
 runs:
   plain: {02_train: {epochs: 6}}
-  seeds-mixed-seed1: {02_train: {epochs: 7}}
 grids:
   seeds: {02_train: {augment: [none, mixed], seed: [0, 1]}, 01_augment: {size: [28]}}
 """)
-    names = ["seeds-none-seed0", "seeds-none-seed1", "seeds-mixed-seed0"]
-    assert list(found.runs) == ["plain", "seeds-mixed-seed1", *names]
+    names = ["seeds-none-seed0", "seeds-none-seed1", "seeds-mixed-seed0", "seeds-mixed-seed1"]
+    assert list(found.runs) == ["plain", *names]
     assert found.runs["plain"] == {s: {} for s in STAGES} | {"02_train": {"epochs": 6, "lr": 0.001}}
     assert found.runs["seeds-none-seed1"]["02_train"] == dict(epochs=5, lr=0.001, augment="none", seed=1)
-    assert found.runs["seeds-mixed-seed1"]["02_train"] == dict(epochs=7, lr=0.001, augment="mixed", seed=1)
     assert found.runs["seeds-none-seed0"]["01_augment"] == {"size": 28}
     assert found.compare == {"comparison": list(found.runs)}
 
@@ -82,7 +80,7 @@ grids:
         ("01_augment: {suite: [mri, 'medmnist-c:pathmnist']}", ["g-mri", "g-medmnist_c_pathmnist"]),
         ("01_augment: {dataset: [phantom, 'phantom:0.8']}", ["g-phantom", "g-phantom_0.8"]),
         ("01_augment: {dataset: [A/images, B/images]}", ["g-dataset1", "g-dataset2"]),
-        ("01_augment: {dataset: [phantom, A/one.csv]}", ["g-phantom", "g-one"]),
+        ("01_augment: {dataset: [phantom, A/one.csv]}", ["g-phantom", "g-dataset2"]),
     ],
 )
 def test_runs_of_a_grid_are_named_by_what_differs(load, home, axes, names):
@@ -97,7 +95,7 @@ def test_ten_thousand_runs_are_taken_and_not_one_more(load, mistakes):
     found = load(f"grids: {{g: {{02_train: {{seed: {hundred}, epochs: {hundred}}}}}}}")
     assert len(found.runs) == 10_000 and list(found.runs)[-1] == "g-seed100-epochs100"
     (line,) = mistakes(f"grids: {{g: {{02_train: {{seed: {EVERY_TEN}, epochs: {EVERY_TEN}}}}}}}")
-    assert line == "line 1: grid g: these would be 10201 runs; at most 10000 are taken"
+    assert line == "line 1: grids, g: these would be 10201 runs; at most 10000 are taken"
 
 
 def test_every_mistake_is_told_at_once_with_its_line(mistakes):
@@ -122,22 +120,22 @@ compare: {both: [one, five]}
     starts = [
         "line 2: defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
         "line 2: defaults, 02_train: epochs='many': give a whole number",
-        "line 5: run one: duplicate key 'one' (first defined on line 4)",
-        "line 8: run one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
-        "line 9: run one, 02_train: duplicate key 'lr' (first defined on line 7)",
-        "line 9: run one, 02_train: lr='fast': give a number",
-        "line 10: run='a b' is not a run name: use letters, digits",
-        "line 11: run two, 01_augment: 'run' is set by the study; leave it out",
-        "line 11: run two, 01_augment: dataset='absent.npz': no file or folder",
-        "line 11: run two, 06_more: no such stage; the stages are 01_augment, 02_train",
-        "line 12: run three, 02_train: weights='x.pth': no such file, nor a name such as 'DEFAULT'",
-        "line 13: run four, 02_train: give parameters, such as {size: 28}, not 28",
-        "line 13: run four, 04_heatmaps: images=[-1]: give a number of images",
-        "line 13: run four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
+        "line 5: duplicate key 'one' (first defined on line 4)",
+        "line 8: runs, one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
+        "line 9: duplicate key 'lr' (first defined on line 7)",
+        "line 9: runs, one, 02_train: lr='fast': give a number",
+        "line 10: runs, a b: run='a b' is not a run name: use letters, digits",
+        "line 11: runs, two, 01_augment: 'run' is set by the study; leave it out",
+        "line 11: runs, two, 01_augment: dataset='absent.npz': no file or folder",
+        "line 11: runs, two, 06_more: no such stage; the stages are 01_augment, 02_train",
+        "line 12: runs, three, 02_train: weights='x.pth': no such file, nor a name such as 'DEFAULT'",
+        "line 13: runs, four, 02_train: give parameters, such as {size: 28}, not 28",
+        "line 13: runs, four, 04_heatmaps: images=[-1]: give a number of images",
+        "line 13: runs, four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
         "line 14: grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
-        "line 16: grid g, 02_train: augment='mirror' is unknown",
-        "line 16: grid g, 02_train: seed=3: give a list of values to try, such as [0, 1]",
-        "line 17: compare, both: no run five; the runs are one, a b, two, three, four, g",
+        "line 16: grids, g, 02_train: augment='mirror' is unknown",
+        "line 16: grids, g, 02_train: seed=3: give a list of different values to try, such as [0, 1]",
+        "line 17: compare, both: give two runs or more, each once, such as [one, two], not ['one', 'five']",
     ]
     assert len(lines) == len(starts), lines
     for line, start in zip(lines, starts, strict=True):
@@ -153,36 +151,36 @@ compare: {both: [one, five]}
         ("runs: {a: {b", "is not a study: while parsing"),
         ("runs: {a: {02_train: {seed: 2020-13-01}}}", "is not a study: month must be in 1..12"),
         ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
-        ("runs: {a: {02_train: {seed: !!int ''}}}", "is not a study: '' does not fit tag:yaml"),
-        ("runs: {a: {02_train: {seed: !!bool x}}}", "is not a study: 'x' does not fit tag:yaml"),
+        ("runs: {a: {02_train: {seed: !!int ''}}}", "is not a study: string index"),
+        ("runs: {a: {02_train: {seed: !!bool x}}}", "is not a study: 'x'"),
         ('runs: {"\\UFFFFFFFF": {}}', "is not a study: "),
-        ("runs: {[a]: {}}", "is not a study: a key must be a word"),
+        ("runs: {[a]: {}}", "is not a study: line 1: a key must be a word"),
         (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
         ("runs: " + "[" * 10_000, "is not a study: it is nested too deeply"),
         # shapes
         ("runs: [a]", "line 1: runs: give names of runs, such as demo: {}, not ['a']"),
-        ("runs: {a: {01_augment: [size]}}", "run a, 01_augment: give parameters, such as {size: 28}"),
-        ("grids: {g: {02_train: {seed: []}}}", "grid g, 02_train: seed=[]: give a list of values to try"),
+        ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: give parameters, such as {size: 28}"),
+        ("grids: {g: {02_train: {seed: []}}}", "grids, g, 02_train: seed=[]: give a list of different"),
         # names
-        ("runs: {a/b: {}}", "line 1: run='a/b': give a name, not a path"),
+        ("runs: {a/b: {}}", "line 1: runs, a/b: run='a/b': give a name, not a path"),
         (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
-        ("runs: {a: {}, A: {}}", "run A: a and A would share a folder where capitals do not count"),
-        ("grids: {g: {02_train: {seed: [0, 0]}}}", "would be called 'g-seed0'; is a value given twice?"),
-        ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "'g-seed0' also belongs to grid g; rename"),
-        ("runs: {Comparison: {}, b: {}}", "is kept as the name of the comparison of all runs"),
+        ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
+        ("grids: {g: {02_train: {seed: [0, 0]}}}", "seed=[0, 0]: give a list of different values"),
+        ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "another run or comparison has the folder"),
+        ("runs: {Comparison: {}, b: {}}", "runs: another run or comparison has the folder 'comparison'"),
         # comparisons
         ("{runs: {a: {}, b: {}}, compare: [a]}", "compare: give a name and its runs, such as both"),
-        ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "a run or another comparison has this folder"),
-        ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: a run or another"),
-        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "compare, c: a is given twice"),
-        ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "compare, c: give two runs or more; the runs are a, b"),
+        ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "compare, A: another run or comparison"),
+        ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: another run or comparison"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more, each once"),
+        ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "not ['a']; the runs are a, b"),
         # what does not go together
         ("runs: {a: {02_train: {weights: DEFAULTS}}}", "nor a name such as 'DEFAULT'; the names"),
         ("runs: {a: {02_train: {arch: resnet18, weights: DEFAULT, width: 8}}}", "published network: give"),
-        ("runs: {a: {02_train: {arch: resnet19}}}", "run a, 02_train: arch='resnet19' is unknown"),
+        ("runs: {a: {02_train: {arch: resnet19}}}", "runs, a, 02_train: arch='resnet19' is unknown"),
         ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
         ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' does not take images"),
-        ("runs: {a: {02_train: {epochs: 0}}}", "epochs=0 takes a network that has been trained"),
+        ("runs: {a: {02_train: {epochs: 0}}}", "runs, a, 02_train: epochs=0 takes a network that has been"),
     ],
 )  # fmt: skip
 def test_what_cannot_work_is_refused(load, text, message):
@@ -267,11 +265,11 @@ def keys(load, stages="{}"):
 @pytest.mark.parametrize(
     ("stages", "changed"),
     [
-        ("{01_augment: {export: true}}", "1"),
-        ("{01_augment: {suite: xray}}", "134"),  # another suite does not train
-        ("{01_augment: {size: 32}}", "1234"),
-        ("{02_train: {epochs: 99}}", "234"),  # what is tested is this network
-        ("{03_test: {resamples: 5}}", "3"),
+        ("{01_augment: {export: true}}", "15"),
+        ("{01_augment: {suite: xray}}", "1345"),  # another suite does not train
+        ("{01_augment: {size: 32}}", "12345"),
+        ("{02_train: {epochs: 99}}", "2345"),  # what is tested is this network
+        ("{03_test: {resamples: 5}}", "35"),
         ("{05_analysis: {textwidth: 300}}", "5"),
         ("{03_test: {resamples: 2000}, 02_train: {epochs: 8}}", ""),  # the defaults, written out
     ],
@@ -293,21 +291,21 @@ def test_what_papermill_is_given(load):
     assert plan.given(found, "03_test", "a") == "{resamples: 5, run: a}"
     assert plan.given(found, "05_analysis", "a") == "{runs: [a]}"
     assert plan.given(found, "05_analysis", "x") == "{results: x, runs: [a, b]}"
-    assert [(run, stage) for run, stage, _ in plan.jobs(found)] == [
+    assert plan.jobs(found) == [
         *((run, stage) for run in "ab" for stage in STAGES), ("x", "05_analysis"),
     ]  # fmt: skip
 
 
 def test_a_stage_stands_while_its_stamp_holds_the_key(load):
     found = load("runs: {a: {}}")
-    assert not plan.stands(found, "02_train", "a", NOTEBOOKS)
+    assert not plan.stands(found, "02_train", "a", NOTEBOOKS, ())
     stamp = Run("a").path("stamps", "02_train.ipynb")
     stamp.parent.mkdir(parents=True)
     stamp.write_text(f"checksum {plan.key(found, '02_train', 'a', NOTEBOOKS)}\n")
-    assert not plan.stands(found, "02_train", "a", NOTEBOOKS)  # what it reads is to be made again
+    assert not plan.stands(found, "02_train", "a", NOTEBOOKS, ())  # what it reads is to be made again
     stamp.with_name("data.json").touch()
-    assert plan.stands(found, "02_train", "a", NOTEBOOKS)
-    assert not plan.stands(load("runs: {a: {02_train: {seed: 1}}}"), "02_train", "a", NOTEBOOKS)
+    assert plan.stands(found, "02_train", "a", NOTEBOOKS, ())
+    assert not plan.stands(load("runs: {a: {02_train: {seed: 1}}}"), "02_train", "a", NOTEBOOKS, ())
 
 
 @pytest.mark.parametrize(
@@ -329,9 +327,9 @@ def test_a_notebooks_code_counts_and_nothing_else(load, tmp_path, old, new, coun
     found, values = load("runs: {a: {}}"), []
     for folder, text in (("one", json.dumps({"cells": cells})), ("two", None)):
         (tmp_path / folder).mkdir()
-        text = text or (tmp_path / "one" / "05_analysis.ipynb").read_text().replace(old, new)
-        (tmp_path / folder / "05_analysis.ipynb").write_text(text)
-        values.append(plan.key(found, "05_analysis", "a", tmp_path / folder))
+        text = text or (tmp_path / "one" / "02_train.ipynb").read_text().replace(old, new)
+        (tmp_path / folder / "02_train.ipynb").write_text(text)
+        values.append(plan.key(found, "02_train", "a", tmp_path / folder))
     assert (values[0] != values[1]) == counts
 
 
@@ -340,7 +338,7 @@ def test_code_of_a_room_counts_for_the_stages_that_use_it(load, tmp_path, monkey
     package = tmp_path / "medrob"
     shutil.copytree(plan.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(plan, "PACKAGE", package)
-    for room, changed in (("", ""), ("saliency", "4"), ("training", "234"), ("words", "5"), ("report", "")):
+    for room, changed in (("", ""), ("saliency", "45"), ("training", "2345"), ("words", "5"), ("report", "")):
         file = next(iter((package / room).glob("*.py")))
         with file.open("a") as stream:
             stream.write("# a comment\n" if room else "")
@@ -357,7 +355,7 @@ def test_a_recipe_and_the_metric_that_chooses_the_epoch_count_for_the_training(l
     before, usual = keys(load, stages), keys(load)
     monkeypatch.setitem(config.RECIPES, "medmnist", config.RECIPES["medmnist"] | {"lr": 0.5})
     after = keys(load, stages)
-    assert [stage for stage in STAGES if before[stage] != after[stage]] == list(STAGES)[1:4]
+    assert [stage for stage in STAGES if before[stage] != after[stage]] == list(STAGES)[1:]
     assert keys(load) == usual
     shutil.copytree(plan.PACKAGE, tmp_path / "medrob", ignore=shutil.ignore_patterns("__pycache__"))
     with (tmp_path / "medrob" / "evaluation" / "metrics.py").open("a") as stream:
@@ -390,7 +388,7 @@ def test_another_corruption_in_a_file_changes_no_key(load, tmp_path, monkeypatch
         after = keys(load, stages)
         differs.append("".join(stage[1] for stage in STAGES if before and before[stage] != after[stage]))
         before = after
-    assert differs == ["", "", "134"]
+    assert differs == ["", "", "1345"]
     corruptions.corruption("one_more", severities=(1, 2, 3, 4, 5))(lambda images, level, draws: images)
     assert keys(load, stages) == before
 
@@ -406,7 +404,7 @@ def test_files_replaced_under_the_same_path_count(load, home):
     before = keys(load, stages)
     os.utime(data)
     assert keys(load, stages) == before
-    for file, text, changed in ((weights, "another", "234"), (data, "file,label\na,0\n", "1234")):
+    for file, text, changed in ((weights, "another", "2345"), (data, "file,label\na,0\n", "12345")):
         file.write_text(text)
         after = keys(load, stages)
         assert "".join(stage[1] for stage in STAGES if before[stage] != after[stage]) == changed
