@@ -14,13 +14,10 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-import filelock
-
 from medrob.files import atomic, checksum, differing
 from medrob.run import STAGES, Run
 
 QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel says little that the notebook does not hold
-NAMES = ("run", "runs", "results", "device")  # parameters that change no table
 
 
 def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -> None:
@@ -82,66 +79,36 @@ def untrue_stamps(run: Run, stage: str) -> tuple[list[Path], list[str]]:
     if not stamps:
         return [], []
     try:
-        entry = run.record["stages"].get(stage, {}) if run.record["run"] == run.name else {}
-        wrong = list(run.problems(stage)) if entry else ["run.json does not record it"]
-        made = entry.get("files", {})
-        by_hand = (s.name for s in stamps if not s.read_text().startswith(made.get(s.name, "")))
-        wrong += [f"{name} was made by hand" for name in by_hand]
-        if beside := [] if wrong else list(differing(made_beside(run, stage))):
-            return [run.path("stamps", f"{stage}.ipynb")], beside
+        stages = run.record["stages"] if run.record["run"] == run.name else {}
+        if stage not in stages:
+            return stamps, ["run.json does not record it"]
+        made = stages[stage]["files"]
+        by_hand = [s.name for s in stamps if not s.read_text().startswith(made.get(s.name, ""))]
+        if wrong := [*run.problems(stage), *(f"{name} was made by hand" for name in by_hand)]:
+            return stamps, wrong
+        beside = list(differing(made_beside(run, stage)))
+        return [run.path("stamps", f"{stage}.ipynb")] if beside else [], beside
     except (ValueError, OSError) as error:  # a damaged record, what cannot be read
-        wrong = [str(error)]
-    return stamps * bool(wrong), wrong
+        return stamps, [str(error)]
 
 
-def made_otherwise(run: Run, stage: str, parameters: Mapping[str, Any]) -> list[str]:
-    """The parameters of a finished stage that are others now, in words: ``epochs 8, now 20``."""
-    try:
-        made = run.params.get(stage, {})
-    except ValueError:  # a damaged record
-        return []
-    now = {name: value for name, value in parameters.items() if name not in NAMES and name in made}
-    return [f"{name} {made[name]!r}, now {value!r}" for name, value in now.items() if made[name] != value]
-
-
-def look(
-    jobs: Iterable[tuple[str, str, Mapping[str, Any]]], lock: filelock.BaseFileLock, now: Path
-) -> set[Path]:
+def look(jobs: Iterable[tuple[str, str]], now: Path) -> set[Path]:
     """Say what does not stand of a study; its stamps, whose files Snakemake is to make again.
 
-    They are not removed: a stamp is true again when its file is. While another study is running in the
-    folder, nothing is looked at. `now` is written: newer than all stamps.
+    They are not removed: a stamp is true again when its file is. `now` is written: newer than all stamps.
     """
     untrue = set[Path]()
-    try:
-        now.parent.mkdir(parents=True, exist_ok=True)
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        return untrue
+    now.parent.mkdir(parents=True, exist_ok=True)
     now.write_text(str(time.time_ns()))
-    for name, stage, parameters in jobs:
-        run = Run(name)
-        stamps, wrong = untrue_stamps(run, stage)
+    for name, stage in jobs:
+        stamps, wrong = untrue_stamps(Run(name), stage)
         untrue.update(stamps)
-        if differences := made_otherwise(run, stage, parameters):
-            wrong.append(f"made with {', '.join(differences)}")
         print(*(f"{name}, {stage}: {text}\n" for text in wrong), sep="", end="", file=sys.stderr)
-    lock.release()
     return untrue
 
 
-def claim(lock: filelock.BaseFileLock) -> None:
-    """Hold the lock of the folder until this process ends, or refuse a second study there."""
-    try:
-        lock.acquire(timeout=0)
-    except filelock.Timeout:
-        where = f"another study is running in {Path(lock.lock_file).parent}"
-        advice = "wait until it has ended, or set MEDROB_HOME to another folder"
-        raise RuntimeError(f"{where}; {advice}") from None
-
-
 def _end_with_parent() -> None:
-    """End this process and its kernel when the study that has started it is killed.
+    """End this process, and so its kernel, when the study that has started it is killed.
 
     Else two notebooks would work on the same stage as soon as the study is started again.
     """
@@ -150,10 +117,6 @@ def _end_with_parent() -> None:
     def watch() -> None:
         while os.getppid() == parent:
             time.sleep(0.5)
-        import psutil
-
-        for child in psutil.Process().children(recursive=True):
-            child.kill()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

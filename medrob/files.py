@@ -6,6 +6,8 @@ import os
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
+import filelock
+
 PROJECT = Path(__file__).resolve().parents[1]
 CLONE = (PROJECT / "Snakefile").is_file()  # else the package was installed alone, into site-packages
 ALONE = "" if CLONE else " (notebooks, Makefile and Snakefile come with medrob's repository, not with pip)"
@@ -21,6 +23,25 @@ def exists(path: Path) -> bool:
     with contextlib.suppress(OSError, ValueError):
         return path.exists()
     return False
+
+
+def hold(path: Path, what: str) -> filelock.BaseFileLock:
+    """Hold a lock until it is released or this process ends, however it ends; only one process can.
+
+    Raises:
+        RuntimeError: another process holds it. OSError: the folder cannot be written.
+    """
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        lock = filelock.FileLock(path, is_singleton=True)  # the same process can hold it twice
+        lock.acquire(timeout=0)
+    except filelock.Timeout:
+        advice = "wait until it has ended, stop it, or set MEDROB_HOME to another folder"
+        raise RuntimeError(f"another process is working on {what}; {advice}") from None
+    except OSError as error:
+        advice = "check the permissions and the free space, or set MEDROB_HOME to another folder"
+        raise type(error)(f"could not write {path.parent}: {error.strerror}; {advice}") from error
+    return lock
 
 
 @contextlib.contextmanager

@@ -3,10 +3,11 @@
 import ast
 import contextlib
 import hashlib
+import itertools
 import json
 import tomllib
 import warnings
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -30,6 +31,8 @@ CODE = {
     ),
     "05_analysis": ("evaluation", "analysis", "words", "figures", "thesis"),
 }
+WITH_NETWORK = ("02_train", "03_test", "04_heatmaps")
+ANALYSED = ("01_augment", "03_test", "04_heatmaps")  # whose tables 05_analysis reads
 # What the images of a run follow from, of the parameters of 01_augment.
 DATA = ("dataset", "size", "limit", "channels", "skip_unreadable", "group", "label", "uncertain", "seed")
 
@@ -44,23 +47,20 @@ def given(of: study.Study, stage: str, run: str) -> str:
 
 
 def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str, Any]:
-    """What the files of a stage follow from besides its own parameters and the stages before it."""
-    first = of.members(run)[0]
-    began = of.parameters(first, "01_augment")
-    images = {name: began[name] for name in DATA} | {
-        "files": contents(**{name: began[name] for name in ("dataset", "group", "uncertain")})
-    }
-    names = corruptions.names(began["suite"])
-    suite = {"suite": began["suite"], "corruptions": corruptions.fingerprint(names)}
-    network = {"network": key(of, "02_train", first, notebooks)} if "model.json" in READS[stage] else {}
-    values = {
-        "01_augment": images | suite,
-        "02_train": images | training(of.parameters(first, "02_train")),
-        "03_test": images | suite | network,
-        "04_heatmaps": images | suite | network,
-        "05_analysis": {},
-    }
-    return values[stage] | {"notebook": _cells(notebooks / f"{stage}.ipynb"), "code": _code(CODE[stage])}
+    """What the files of a stage follow from besides its own parameters: data, code, the stages before it."""
+    found: dict[str, Any] = {"notebook": _cells(notebooks / f"{stage}.ipynb"), "code": _code(CODE[stage])}
+    if stage == "05_analysis":
+        made = itertools.product(ANALYSED, of.members(run))
+        return found | {"tables": [key(of, *stage_and_run, notebooks) for stage_and_run in made]}
+    began = of.parameters(run, "01_augment")
+    found |= {name: began[name] for name in DATA}
+    found["files"] = contents(**{name: began[name] for name in ("dataset", "group", "uncertain")})
+    if stage == "02_train":
+        return found | training(of.parameters(run, stage))
+    found["suite"] = [began["suite"], corruptions.fingerprint(corruptions.names(began["suite"]))]
+    if stage in WITH_NETWORK:
+        found["network"] = key(of, "02_train", run, notebooks)
+    return found
 
 
 def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,25 +79,24 @@ def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def stands(of: study.Study, stage: str, run: str, notebooks: Path, untrue: Collection[Path] = ()) -> bool:
+def read(of: study.Study, stage: str, run: str) -> list[Path]:
+    """The stamps of the files that a stage reads, of its run or of all runs of a comparison."""
+    return [Run(member).path("stamps", file) for member in of.members(run) for file in READS[stage]]
+
+
+def stands(of: study.Study, stage: str, run: str, notebooks: Path, untrue: Collection[Path]) -> bool:
     """Whether a stage was executed with the same key, and what it reads is there: it need not run again.
 
     `untrue`: stamps of files that are missing or were altered.
     """
     stamp = Run(run).path("stamps", f"{stage}.ipynb")
-    read = READS[stage] if run in of.runs else ()
-    stamps = [stamp.with_name(file) for file in (stamp.name, *read)]
-    whole = all(path.exists() and path not in untrue for path in stamps)
+    whole = all(path.exists() and path not in untrue for path in (stamp, *read(of, stage, run)))
     return whole and key(of, stage, run, notebooks) in stamp.read_text().split()
 
 
-def jobs(of: study.Study) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Every stage of every run and of every comparison, with its parameters."""
-    for run in of.runs:
-        for stage in STAGES:
-            yield run, stage, of.parameters(run, stage)
-    for name, members in of.compare.items():
-        yield name, "05_analysis", of.parameters(members[0], "05_analysis")
+def jobs(of: study.Study) -> list[tuple[str, str]]:
+    """Every run and every comparison, each with its stages."""
+    return [*itertools.product(of.runs, STAGES), *((name, "05_analysis") for name in of.compare)]
 
 
 @cache

@@ -13,15 +13,13 @@ import json
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
-
-import filelock
 
 from medrob import config, plan
 from medrob import data as datasets
 from medrob.figures import TEXTWIDTH, use_style
-from medrob.files import atomic, checksum
+from medrob.files import atomic, checksum, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.run import TEMPORARY, Run
 from medrob.thesis import Bundle, context
@@ -33,6 +31,18 @@ if TYPE_CHECKING:
     from medrob.data import ImageDataset
 
 
+@contextlib.contextmanager
+def only_the_sentence() -> Iterator[None]:
+    """Let Jupyter and papermill show what a refusal says, and not the way through medrob to it."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        error._render_traceback_ = lambda: [said]  # type: ignore[attr-defined, union-attr]
+        raise
+
+
+@only_the_sentence()
 def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
     """Begin a stage, such as "02_train", with the parameters in ``globals()`` of its notebook.
 
@@ -46,22 +56,15 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
     absent = [parameter for parameter in known if parameter not in namespace]
     if absent and "get_ipython" in namespace:  # a name mistyped in the cell itself leaves its parameter out
         raise ValueError(f"{name}: the cell of parameters sets no {', '.join(absent)}; is a name mistyped?")
-    return Stage(name, config.judge(name, injected() | values))
+    return Stage(name, config.judge(name, dict.fromkeys(injected()) | values))
 
 
-def injected() -> dict[str, Any]:
-    """The ``name = literal`` lines of the cell that papermill has put into the running notebook."""
+def injected() -> list[str]:
+    """The names in the cell that papermill has put into the running notebook: lines ``name = literal``."""
     shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
-    cells = shell.user_ns.get("In", []) if shell else []
-    found: dict[str, Any] = {}
-    for cell in cells:
-        if cell.startswith("# Parameters\n"):
-            found = {}  # of a cell that was corrected and run again, the last counts
-            for line in ast.parse(cell).body:
-                if isinstance(line, ast.Assign) and isinstance(line.targets[0], ast.Name):
-                    with contextlib.suppress(ValueError):
-                        found[line.targets[0].id] = ast.literal_eval(line.value)
-    return found
+    cells = [cell for cell in (shell.user_ns["In"] if shell else []) if cell.startswith("# Parameters\n")]
+    lines = ast.parse(cells[-1] if cells else "").body  # of a cell that was corrected, the last counts
+    return [ast.unparse(line.targets[0]) for line in lines if isinstance(line, ast.Assign)]
 
 
 class Stage:
@@ -82,7 +85,7 @@ class Stage:
         self._about: Mapping[str, Any] = {}
         self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
         self._began = time.perf_counter()
-        self._lock = self._claim()
+        self._lock = hold(self.results.path(".locks", name), f"{name} of run {self.results.name!r}")
         self.exports = self.results.path(TEMPORARY["01_augment"])  # for images, which `keep` puts in place
         self._exported: dict[str, str] = {}
         if name == "01_augment":
@@ -97,22 +100,6 @@ class Stage:
             prefix = "" if run.name == self.results.name else f"{run.name}/"
             found |= {f"{prefix}{file}": checksum for file, checksum in run.ready(self.name).items()}
         return found
-
-    def _claim(self) -> filelock.BaseFileLock:
-        """Hold the lock of this stage, which the system frees when the process ends, however it ends."""
-        path = self.results.path(".locks", self.name)
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            lock = filelock.FileLock(path, is_singleton=True)  # begun again by the same notebook: no conflict
-            lock.acquire(timeout=0)
-        except filelock.Timeout:
-            where = f"{self.name} of run {self.results.name!r}"
-            advice = "wait until it has ended, stop it, or choose another run name"
-            raise RuntimeError(f"another process is working on {where}; {advice}") from None
-        except OSError as error:
-            advice = "check the permissions and the free space, or set MEDROB_HOME to another folder"
-            raise type(error)(f"could not write {path.parent}: {error.strerror}; {advice}") from error
-        return lock
 
     def load(self, *splits: str) -> list[ImageDataset]:
         """The images of splits: in 01_augment those that its parameters name, later the same once more."""

@@ -199,7 +199,7 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_tables(finished, tm
     study = home.start()
     process = kernel(study, "a", "02_train")
     ended, text = home.run()  # a second study in the folder
-    assert not ended and "another study is running in" in text
+    assert not ended and "another process is working on a study in" in text
     study.kill()
     study.wait()
     process.wait(timeout=60)  # the notebook of a killed study ends, too
@@ -220,6 +220,6 @@ def test_a_malformed_study_stops_before_anything_starts(tmp_path):
     home.study("runs:\n  a b: {02_train: {epoch: 3}}\n")
     ended, text = home.run()
     assert not ended
-    assert "line 2: run='a b' is not a run name" in text
+    assert "line 2: runs, a b: run='a b' is not a run name" in text
     assert "unknown parameter 'epoch'; did you mean 'epochs'?" in text
     assert not (tmp_path / "data").exists()

@@ -14,7 +14,7 @@ from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
 from medrob.files import ALONE, home
-from medrob.report.runs import PARTIAL, overview
+from medrob.report.runs import overview, unfinished
 from medrob.run import NAME, STAGES, Run
 
 MARK = ".medrob-report"  # stands in a report: a folder without it, or with other files, is left alone
@@ -63,14 +63,13 @@ def _run(folder: Path, name: str) -> dict[str, Any]:
     run = Run(name)
     (folder / name).mkdir(parents=True)
     try:
-        stages = run.record["stages"]
+        stages, partial = run.record["stages"], unfinished(run)
     except ValueError:
-        stages = {}
-    pages, unfinished = [], []
+        stages, partial = {}, {}
+    pages, cells = [], []
     for stage in STAGES:
-        whole, partial = (run.path("notebooks", f"{stage}{end}") for end in (".ipynb", PARTIAL))
-        unfinished += [stage] if partial.exists() else []
-        page, cells = _page(partial if partial.exists() else whole, f"{name}: {stage}")
+        notebook = partial.get(stage, run.path("notebooks", f"{stage}.ipynb"))
+        page, cells = _page(notebook, f"{name}: {stage}")
         if page:
             pages.append(stage)
             (folder / name / f"{stage}.html").write_text(page, encoding="utf-8")
@@ -86,7 +85,7 @@ def _run(folder: Path, name: str) -> dict[str, Any]:
         if "text/markdown" in output.get("data", {})
     ]
     return {
-        "run": name, "notebooks": pages, "comparison": comparison, "unfinished": unfinished,
+        "run": name, "notebooks": pages, "comparison": comparison, "unfinished": list(partial),
         "picture": picture.name if picture.exists() else "", "record": stages, "sentences": sentences,
     }  # fmt: skip
 

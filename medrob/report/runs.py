@@ -12,7 +12,7 @@ from medrob.data import load_run
 from medrob.files import differing, home
 from medrob.run import STAGES, Run
 
-PARTIAL = ".partial.ipynb"  # how a notebook is called until it is whole
+PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
 WORK = [".locks/*", ".corrupted/*", "checkpoint.pt"]
 WORK += [*(f"notebooks/{stage}.*ipynb" for stage in STAGES)]
@@ -49,15 +49,23 @@ def _row(name: str) -> dict[str, str]:
 
 
 def _state(run: Run) -> str:
-    for stage in STAGES:
-        for partial in run.path("notebooks").glob(f"{stage}{PARTIAL}"):
-            failed = '"output_type": "error"' in partial.read_text(encoding="utf-8", errors="replace")
-            return f"{'failed' if failed else 'running or cut off'} in {stage}"
+    for stage, partial in unfinished(run).items():
+        failed = '"output_type": "error"' in partial.read_text(encoding="utf-8", errors="replace")
+        return f"{'failed' if failed else 'running or cut off'} in {stage}"
     if missing := [file for file in run.written() if not run.path(file).exists()]:
         return f"{missing[0]} is missing"
     stages = tuple(run.record["stages"])
     whole = {tuple(STAGES): "complete", ("05_analysis",): "comparison", (): "begun"}
     return whole.get(stages) or f"done to {stages[-1]}"
+
+
+def unfinished(run: Run) -> dict[str, Path]:
+    """The executed notebooks of stages that failed, were cut off or are running.
+
+    A stage that ended before stands as it was, and an attempt after it does not count.
+    """
+    partial = {stage: run.path("notebooks", f"{stage}{PARTIAL}") for stage in STAGES}
+    return {stage: path for stage, path in partial.items() if path.exists() and stage not in run.params}
 
 
 def verify(run: Run) -> list[str]:
