@@ -94,6 +94,12 @@ def test_ensemble_of_one_network_is_its_confidence():
     )
 
 
+def test_a_member_of_the_ensemble_that_lacks_a_condition_is_refused():
+    predictions, alarm = world()
+    with pytest.raises(ValueError, match="lack 120 of the predictions"):
+        analysis.alarms(predictions, alarm, [predictions, predictions[predictions["severity"] == 0]])
+
+
 @pytest.fixture(scope="module")
 def network():
     model = models.build("resnet18", width=8, in_channels=1, num_classes=3, seed=0)

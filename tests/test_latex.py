@@ -140,7 +140,7 @@ def test_pivoted_columns_are_read_after_their_name():
 def test_words_that_never_change_move_to_the_caption():
     table = pd.DataFrame({"event": ["flipped"] * 2, "method": ["gradcam"] * 2, "auroc": [0.7, 0.8]})
     text = latex_table(table, "C.", "l")
-    assert r"\caption{C. In all rows: event flipped; method Grad-CAM.}" in text
+    assert r"\caption{C. All rows have the same event (flipped) and method (Grad-CAM).}" in text
     assert text.count("flipped") == 1
     assert "Grad-CAM" in latex_table(table[["method"]], "C.", "l").split(r"\midrule")[1]
 

@@ -38,25 +38,26 @@ def all_tests(partial=CLEAR, beyond=CLEAR, added=CLEAR, within=CLEAR, image=CLEA
 
 
 @pytest.mark.parametrize(
-    ("plain", "partial", "expected"),
+    ("partial", "expected"),
     [
-        (CLEAR, CLEAR, "the corruption that moves the map more costs more AUC, beyond what the scores tell."),
-        (CLEAR, WRONG, "the corruption that moves the map more costs less AUC, beyond what the scores tell."),
-        (CLEAR, UNSURE, "drift and loss of AUC are not shown to be linked beyond what the logit tells."),
-        (CLEAR, NOTHING, "it cannot be said whether drift and loss of AUC are linked beyond what the logit"),
-        (NOTHING, NOTHING, "there is nothing to correlate"),
+        (CLEAR, "the corruption that moves the map more costs more AUC, and the scores do not explain this."),
+        (WRONG, "the corruption that moves the map more costs less AUC, and the scores do not explain this."),
+        (UNSURE, "it is not shown that drift and the loss of AUC are linked beyond what the scores tell."),
+        (NOTHING, "So it cannot be said whether drift and the loss of AUC are linked beyond what the scores"),
     ],
 )
-def test_links_between_conditions_and_image_by_image(plain, partial, expected):
-    tests = all_tests(partial, partial, within=plain, image=plain)
+def test_links_between_conditions_and_image_by_image(partial, expected):
+    tests = all_tests(partial, partial)
     said, image = words.association(tests), words.per_image(tests)
     assert expected in said and "nan" not in said + image
-    same = expected.replace("corruption that moves the map more costs", "image whose map moves more loses")
+    same = expected.replace("corruption that moves the map more costs", "one whose map moves more loses")
     assert same.replace("AUC", "margin") in image
-    if np.isfinite(plain[0]):
-        assert "Over all severities the rank correlation is +0.70; severity moves both." in said
-        assert "Within a severity it is +0.70 (Benjamini-Hochberg p = .010), beyond" in said
-        assert ("explain not defined." in said) == np.isnan(partial[0])
+    assert "rank correlation of drift and AUC drop is +0.70. This says little" in said
+    assert "Within a severity, the correlation is +0.70 (Benjamini-Hochberg p = .010). If" in said
+    assert ("held fixed, it is not defined." in said) == np.isnan(partial[0])
+    nothing = all_tests(within=NOTHING, image=NOTHING)
+    for sentence in (words.association(nothing), words.per_image(nothing)):
+        assert "no correlation can be computed" in sentence and "\n" not in sentence
 
 
 def failures(auroc=0.7, **columns):
@@ -70,14 +71,14 @@ def failures(auroc=0.7, **columns):
 
 def test_drift_beside_the_class_whose_fall_is_the_flip():
     said = words.failure(failures())
-    assert "At severity 5, 30 of 100 predictions flipped; every AUROC is of all these pictures." in said
-    assert "3 maps, 2 of them of flipped predictions, are degenerate: they count as the largest" in said
-    assert "rests on 80 corrupted images, 25 of them flipped: those of conditions and classes" in said
-    assert "of drift for a flip is 0.70 (0.60 to 0.80). That of the probability" in said
-    assert "is 0.998: its fall is the flip" in said
+    assert "At severity 5, 30 of 100 predictions have flipped." in said
+    assert "Vanished maps: 3, of which 2 belong to flipped predictions. They count as the largest" in said
+    assert "This leaves 80 pictures, of which 25 have flipped." in said
+    assert "The AUROC of drift for a flip is 0.70 (0.60 to 0.80). The AUROC of the probability" in said
+    assert "class is 0.998: a prediction flips because" in said
     said = words.failure(failures(vanished=0, compared=100))
-    assert "degenerate" not in said and "rests on" not in said
-    assert "There is nothing to detect" in (none := words.failure(failures(np.nan))) and "nan" not in none
+    assert "Vanished" not in said and "This leaves" not in said
+    assert "No AUROC can be computed" in (none := words.failure(failures(np.nan))) and "nan" not in none
 
 
 def test_drift_beside_the_signals_of_each_league():
@@ -88,12 +89,12 @@ def test_drift_beside_the_signals_of_each_league():
     signals = pd.DataFrame(rows, columns=columns).assign(event="flipped", severity=5)
     _, _, without, other = words.beside(signals).split("\n")
     assert without == (
-        "- Prediction flipped, signals without: drift has an AUROC of 0.80, better than low confidence, "
-        "entropy, small margin (0.60) by +0.20 (+0.10 to +0.30)."
+        "- Prediction flipped, signals without: drift (AUROC 0.80) is better than low confidence, entropy, "
+        "small margin (0.60): +0.20 (+0.10 to +0.30)."
     )
     assert other.endswith(
-        "0.80, not distinguishable from image RMSE (0.30) by +0.50 (-0.10 to +0.60); worse than other (0.90) "
-        "by -0.10 (-0.20 to -0.05)."
+        "0.80) is not distinguishable from image RMSE (0.30): +0.50 (-0.10 to +0.60); worse than other "
+        "(0.90): -0.10 (-0.20 to -0.05)."
     )
     none = words.beside(signals.assign(auroc=np.nan, ahead=np.nan))
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
@@ -108,30 +109,28 @@ def gains(gain):
 @pytest.mark.parametrize(
     ("gain", "tells", "adds"),
     [
-        ((0.1, 0.05, 0.2, 0.01), "Yes: where it lies adds +0.100 (", "it tells something of its own."),
-        (
-            (0.1, -0.1, 0.2, 0.01),
-            "It is not shown to: where it",
-            "it is not shown to tell anything of its own.",
-        ),
-        (
-            (0.1, 0.05, 0.2, 0.30),
-            "It is not shown to: where it",
-            "it is not shown to tell anything of its own.",
-        ),
-        ((-0.1, -0.2, -0.05, 0.01), "No, it only adds noise: where", "it only adds noise."),
-        (NOTHING, "That cannot be said: too few", "that cannot be judged"),
+        ((0.1, 0.05, 0.2, 0.01), "Yes. All scores", "it tells something of its own."),
+        ((0.1, -0.1, 0.2, 0.01), "This is not shown. All", "it is not shown to tell anything of its own."),
+        ((0.1, 0.05, 0.2, 0.30), "This is not shown. All", "it is not shown to tell anything of its own."),
+        ((-0.1, -0.2, -0.05, 0.01), "No. Where the map lies changes the", "it only adds noise."),
     ],
 )
 def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
     tests, table = all_tests(added=gain), gains(gain)
     first, second = words.added(table, tests, **HEAD).split("\n")
-    assert first.startswith("- Where the map lies (Grad-CAM at deep), added to all") and adds in first
-    assert ("AUROC for a wrong prediction is 0.875 with it" in first) == np.isfinite(gain[0])
-    assert second.startswith("- All that the map gives") and "Holm" not in second
+    assert first.startswith("- *Where the map lies* (Grad-CAM at deep) is added to all") and adds in first
+    assert "AUROC for a wrong prediction is then 0.875; the change is" in first
+    assert second.startswith("- *The whole map*") and "Holm" not in second
     said = words.answer(tests, auc_table(), moved(), table)
     assert tells in said.split("\n")[2] and "nan" not in said
     assert said.endswith("Undecided: +0.100 (+0.050 to +0.200, Holm p = .300).") == (gain[3] == 0.3)
+
+
+def test_what_the_map_tells_cannot_be_said_of_too_few_errors():
+    tests, table = all_tests(added=NOTHING), gains(NOTHING)
+    assert "cannot be judged" in words.added(table, tests, **HEAD)
+    said = words.answer(tests, auc_table(), moved(), table)
+    assert "That cannot be said: too few predictions are wrong" in said.split("\n")[2] and "nan" not in said
 
 
 def auc_table():
@@ -154,18 +153,17 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
         "\n"
     )
     assert lines[0] == (
-        "- Does it still work? The AUC is 0.90 (0.88 to 0.92) on clean pictures, and falls most under shot "
-        "noise at severity 5: by 0.30 (0.25 to 0.35)."
+        "- Does it still work? The AUC is 0.90 (0.88 to 0.92) on clean pictures. It falls most under shot "
+        "noise at severity 5, by 0.30 (0.25 to 0.35)."
     )
-    assert "the map has gone 40% of" in lines[1] and "; in 25% of the comparisons there is no" in lines[1]
-    assert lines[2].startswith("- Does the map tell anything that the scores do not? Yes: where it lies adds")
-    assert "The tests declared beforehand, of Grad-CAM at deep" in lines[4]
-    assert lines[6].endswith("Yes: +0.70 (Holm p = .010). Without holding it fixed: -0.70.")
-    assert "Not defined: there is too little to go by. Without" in lines[7] and len(lines) == 9
+    assert "the map has moved 40% of" in lines[1] and "In 25.0% of the comparisons no map" in lines[1]
+    assert "the tests that were declared in advance, for Grad-CAM at deep." in lines[4]
+    assert lines[6].endswith("Yes: +0.70 (Holm p = .010). If nothing is held fixed, the value is -0.70.")
+    assert "Not defined: there is too little to go by. If" in lines[7] and len(lines) == 9
     raw = words.answer(all_tests(), auc_table()[:1], moved().drop(columns="normalised"), gains(CLEAR))
     assert "That cannot be said: there is no AUC" in raw and "moved by an RMSE of 0.20 (" in raw
     never = moved().assign(rmse=np.nan, normalised=np.nan, degenerate=True)
-    assert "there is no map left to compare." in words.answer(all_tests(), auc_table(), never, gains(CLEAR))
+    assert "no map is left to compare." in words.answer(all_tests(), auc_table(), never, gains(CLEAR))
 
 
 def test_answers_from_run_to_run():
@@ -173,10 +171,10 @@ def test_answers_from_run_to_run():
     both = pd.DataFrame(given, columns=["run", "question", "verdict"]).assign(conditions="fog 1-5")
     assert words.answers(both).split("\n") == [
         r"- 0 yes in 2 (my\_run, b).", r"- 1 yes in 1 (b); undecided in 1 (my\_run).", "",
-        "Over these 2 runs, 1 of 2 questions have the answer yes in every run.",
+        "1 of 2 questions have the answer yes in every one of the 2 runs.",
     ]  # fmt: skip
     said = words.answers(both.assign(conditions=["fog 1"] * 2 + ["snow 2"] * 2))
-    assert r"different conditions, and were asked about these (my\_run: fog 1; b: snow 2)." in said
+    assert r"different conditions. Each was asked about its own: my\_run: fog 1; b: snow 2." in said
 
 
 def compared(difference=(0.1, 0.05, 0.2), **columns):
@@ -193,18 +191,24 @@ def compared(difference=(0.1, 0.05, 0.2), **columns):
 
 def test_runs_beside_the_first():
     for table, expected in (
-        (compared(), "the AUC under corruption is higher, +0.100 (+0.050 to +0.200); the AUC drop"),
-        (compared((-0.1, -0.2, -0.05)), "drift is lower, -0.100 (-0.200 to -0.050)."),
-        (compared((0.0, -0.1, 0.1)), "drift is not shown to differ, +0.000 ("),
-        (compared((np.nan,) * 3), "the AUC drop cannot be compared (a class is missing); drift cannot be"),
-        (compared(layer="shallow"), ", but not like with like: Grad-CAM at shallow beside Grad-CAM at deep."),
-        (compared(pairing="independent"), "They are on other images, so the intervals are those of"),
-        (compared(left_out="snow 2"), "Of two, snow 2 is left out, as not every run has it."),
+        (compared(), "the AUC under corruption is higher: +0.100 (+0.050 to +0.200); the AUC drop"),
+        (compared((-0.1, -0.2, -0.05)), "drift is lower: -0.100 (-0.200 to -0.050)."),
+        (compared((0.0, -0.1, 0.1)), "drift is not shown to differ: +0.000 ("),
+        (
+            compared((np.nan,) * 3),
+            "the AUC drop cannot be compared (a class is missing); the drift",
+        ),
+        (
+            compared(layer="shallow"),
+            "; the drift is higher: +0.100 (+0.050 to +0.200), but the maps are not",
+        ),
+        (compared(pairing="independent"), "were tested on different images, so the intervals are those of"),
+        (compared(left_out="snow 2"), "two: snow 2 is left out, because not every run has it."),
     ):
         said = words.runs(table)
-        assert expected in said and "- two against one: " in said and "nan" not in said
+        assert expected in said and "- two compared with one: " in said and "nan" not in said
     alone = compared()[:3]
-    assert words.runs(alone) == "There is one run: there is nothing to compare it with."
+    assert words.runs(alone).startswith("There is only one run")
     assert "one network, trained with 2 seeds" in words.runs(alone.assign(seeds=2))
 
 
@@ -214,10 +218,30 @@ def test_the_order_of_the_methods_and_what_it_leaves_out():
     frame = frame.melt("method", var_name="stratum").assign(layer="deep", severity=5, degenerate=0.25)
     said = words.strata(frame, layer="deep", failed=[("layercam", "deep")])
     assert said.split("\n")[0] == (
-        "At deep and severity 5, the mean drift of each method is, from the steadiest to the least steady: "
-        "LayerCAM† 0.10 (preserved 0.10, flipped not defined); Grad-CAM 0.30 (preserved 0.20, flipped 0.50)."
+        "At deep and severity 5, the methods have these mean drifts, the steadiest first: LayerCAM† 0.100 "
+        "(preserved: 0.100); Grad-CAM 0.300 (preserved: 0.200, flipped: 0.500)."
     )
-    assert "leave out the maps that vanished: 25% of all." in said and "† failed the random" in said
+    assert "leave out the maps that have vanished, 25.0% of all." in said and "† fails the random" in said
     assert "vanished" not in words.strata(frame.assign(degenerate=0), layer="deep")
     none = words.strata(frame.assign(value=np.nan), layer="deep")
     assert none == "At deep and severity 5 every map has vanished."
+
+
+def test_what_controls_say_yes_to():
+    table = pd.DataFrame(dict(control="untrained head", draw=[0, 0, 1, 1], name=["a", "b"] * 2))
+    said = words.controls(table.assign(verdict=["yes", "undecided", "yes", "yes"]))
+    assert said.startswith("- Untrained head, 2 draws: it says yes to 'a' in 2 and 'b' in 1.\n\nIf a control")
+
+
+def test_an_alarm_is_judged_and_its_cost_is_said():
+    signals = ("unsteady map", "low confidence", "energy score")
+    pictures = ("clean", "corrupted", "same corruption", "all")
+    rows = [(p, s, m) for p in pictures for s in signals for m in ("auroc", "augrc")]
+    table = pd.DataFrame(rows, columns=["pictures", "signal", "metric"]).assign(value=0.6, errors=1, cases=9)
+    table = table.assign(ahead=0.1, ahead_low=0.05, ahead_high=0.2, low=0.5, high=0.7, passes=5)
+    first, *_, cost = words.alarms(table).split("\n")
+    assert first.startswith("Without the clean picture, an unsteady map is better than low confidence at")
+    assert "difference is +0.10 (+0.05 to +0.20). The network makes 1 error in these 9 pictures" in first
+    assert "costs 5 forward and backward passes" in cost
+    assert "no alarm to judge" in words.alarms(table.assign(value=np.nan))
+    assert "several labels" in words.alarms(table[:0])

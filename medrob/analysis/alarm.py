@@ -104,10 +104,14 @@ def signals_of(
     p = table[columns].to_numpy(float)
     doubt = dict(zip(DOUBTS, doubts(p, True), strict=True))
     if others:
-        all_p = [table[keys].merge(other, on=keys)[columns].to_numpy(float) for other in others]
-        chosen = table["predicted"].to_numpy()
-        mean = np.mean([p, *all_p], axis=0)
-        doubt[ENSEMBLE] = 1 - mean[np.arange(len(mean)), chosen]
+        members = [table[keys].merge(other, how="left", on=keys)[columns] for other in others]
+        if lacking := sum(int(member.isna().any(axis=1).sum()) for member in members):
+            raise ValueError(
+                f"the runs that differ in the seed alone lack {lacking} of the predictions of the first, so "
+                "they are no ensemble: give all of them the same suite and images, or leave them out of runs"
+            )
+        mean = np.mean([p, *(member.to_numpy(float) for member in members)], axis=0)
+        doubt[ENSEMBLE] = 1 - mean[np.arange(len(mean)), table["predicted"].to_numpy()]
     kept = table[[*keys, *SIGNALS.values()]].dropna(axis=1, how="all")
     return kept.assign(**doubt, **table.filter(["group"]), wrong=table["predicted"] != table["label"])
 

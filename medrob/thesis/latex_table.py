@@ -127,8 +127,8 @@ def _without_constants(columns: dict[str, Column]) -> tuple[dict[str, Column], s
     }
     if not same or len(same) == len(columns):
         return columns, ""
-    words = "; ".join(f"{name} {cell}" for name, cell in same.items())
-    return {n: c for n, c in columns.items() if n not in same}, f" In all rows: {words}."
+    words = " and ".join(f"{name} ({cell})" for name, cell in same.items())
+    return {n: c for n, c in columns.items() if n not in same}, f" All rows have the same {words}."
 
 
 def _layout(columns: dict[str, Column]) -> tuple[str, str]:

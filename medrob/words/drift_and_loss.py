@@ -5,24 +5,29 @@ import pandas as pd
 
 from medrob import analysis
 from medrob.analysis import (
+    BEYOND,
     DOUBT,
     DRIFT,
     MAP_SIGNAL,
     OPEN,
     OPPOSITE,
+    PARTIAL,
+    PER_IMAGE,
+    PER_IMAGE_PARTIAL,
+    POOLED,
     UNDEFINED,
     WITHIN,
     YES,
     declared_kinds,
     rows_of,
-)
+)  # fmt: skip
 from medrob.corruptions import CLEAN
 from medrob.words.phrases import (
     BETTER,
     Failed,
-    Row,
     grouped,
     judged,
+    listed,
     name,
     number,
     place,
@@ -30,9 +35,10 @@ from medrob.words.phrases import (
     shown,
     side,
     text,
-)
+)  # fmt: skip
 
 VERDICTS = (YES, OPPOSITE, OPEN, UNDEFINED)
+FATES = ("preserved", "flipped")  # of predictions
 
 
 def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
@@ -56,11 +62,13 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
 
 
 def controls(controls: pd.DataFrame) -> str:
-    """What networks that have learnt nothing answer to the declared questions."""
+    """How often networks that have learnt nothing say yes to the declared questions."""
     lines = []
-    for (control, draw), rows in controls.groupby(["control", "draw"], sort=False):
-        said = "; ".join(f"{row['name']}: {row['verdict']}" for row in rows.to_dict("records"))
-        lines.append(say("controls", "line", name=control, draw=draw + 1, answers=said))
+    for control, rows in controls.groupby("control", sort=False):
+        draws = rows["draw"].nunique()
+        yes = (rows["verdict"] == YES).groupby(rows["name"], sort=False).sum()
+        each = listed([f"'{question}' in {count}" for question, count in yes.items()])
+        lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
     return text(lines, say("controls", "rule"))
 
 
@@ -82,7 +90,7 @@ def _looks(drift: pd.DataFrame) -> str:
 
 
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
-    place = answers.set_index("kind").loc[analysis.BEYOND]
+    place = answers.set_index("kind").loc[BEYOND]
     key = "control" if place["controls"] and place["verdict"] != OPPOSITE else place["verdict"]
     return say("answer", f"tells {key}", row=place, map=added.set_index("adds").loc["map"])
 
@@ -90,28 +98,20 @@ def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
 def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
     kinds = declared_kinds(tests)
-    plain, partial = kinds.loc[WITHIN], kinds.loc[analysis.PARTIAL]
+    plain, partial = kinds.loc[WITHIN], kinds.loc[PARTIAL]
     if judged(plain) == UNDEFINED:
         return say("association", "nothing")
-    link = _link(partial, "the corruption that moves the map more costs", "AUC")
-    numbers = dict(pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial, link=link)
-    return say("association", "pooled", "within", "link", **numbers)
+    keys = ("pooled", "within", judged(partial))
+    return say("association", *keys, pooled=kinds.loc[POOLED], plain=plain, partial=partial)
 
 
 def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
     kinds = declared_kinds(tests)
-    plain, partial = kinds.loc[analysis.PER_IMAGE], kinds.loc[analysis.PER_IMAGE_PARTIAL]
+    plain, partial = kinds.loc[PER_IMAGE], kinds.loc[PER_IMAGE_PARTIAL]
     if judged(plain) == UNDEFINED:
         return say("per_image", "nothing")
-    link = _link(partial, "the image whose map moves more loses", "margin")
-    return say("per_image", "within", "link", plain=plain, partial=partial, link=link)
-
-
-def _link(partial: Row, claim: str, loss: str) -> str:
-    """What a correlation shows beyond what the logit explains."""
-    verdict = judged(partial)
-    return say("link", verdict, claim=claim, loss=loss, more="less" if verdict == OPPOSITE else "more")
+    return say("per_image", "within", judged(partial), plain=plain, partial=partial)
 
 
 def failure(failure: pd.DataFrame) -> str:
@@ -150,12 +150,15 @@ def beside(failure: pd.DataFrame) -> str:
 
 def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) -> str:
     """Does the map tell of wrong predictions what all other signals of its league do not?"""
-    declared, lines = declared_kinds(tests).loc[analysis.BEYOND], []
-    for row in rows_of(added, method, layer, "added").to_dict("records"):
+    declared, lines = declared_kinds(tests).loc[BEYOND], []
+    rows = rows_of(added, method, layer, "added")
+    if rows["value"].isna().any():
+        return say("added", UNDEFINED, folds=analysis.FOLDS)
+    for row in rows.to_dict("records"):
         if row["adds"] == DRIFT:
             row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
-        key = judged(row, tested=row["adds"] == DRIFT)
-        lines.append(say("added", row["adds"], key, row=row, folds=analysis.FOLDS).replace("\n", " "))
+        verdict = judged(row, tested=row["adds"] == DRIFT)
+        lines.append(say("added", row["adds"], verdict, row=row).replace("\n", " "))
     return text(lines)
 
 
@@ -211,11 +214,8 @@ def strata(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> str:
         return say("strata", "nothing", layer=layer, severity=severity)
     parts: list[str] = []
     for method, means in wide.to_dict("index").items():
-        apart = [
-            f"{kind} {means[kind]:.2f}" if np.isfinite(means[kind]) else f"{kind} {UNDEFINED}"
-            for kind in ("preserved", "flipped") if kind in means
-        ]  # fmt: skip
-        parts.append(f"{shown(method, failed)} {means['all']:.2f} ({', '.join(apart)})")
+        apart = [f"{kind}: {means[kind]:.3f}" for kind in FATES if np.isfinite(means.get(kind, np.nan))]
+        parts.append(f"{shown(method, failed)} {means['all']:.3f} ({', '.join(apart)})")
     lost = rows.loc[rows["stratum"] == "all", "degenerate"].mean()
     marked = "failed" if "†" in "".join(parts) else ""
     return say(
@@ -241,7 +241,7 @@ def alarms(found: pd.DataFrame) -> str:
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
     others = rows.loc["augrc"].drop(MAP_SIGNAL)
-    signals = grouped([(side(row, "ahead", *BETTER), name) for name, row in others.iterrows()], " ")
+    signals = grouped([(side(row, "ahead", *BETTER), shown(name)) for name, row in others.iterrows()], " ")
     numbers = dict(verdict=side(doubt, "ahead", *BETTER), row=doubt, map=own["value"], doubt=doubt["value"])
     numbers |= dict(errors=own["errors"], cases=int(own["cases"]), signals=signals, passes=own["passes"])
     return say("alarms", "answer", "apart", "beside", "cost", **numbers, **apart)
