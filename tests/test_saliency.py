@@ -427,11 +427,7 @@ def test_the_layer_before_a_relu_in_place_by_hand():
             ValueError,
             r"layers=\['avgpool'\] leave no map: they give one value for the",
         ),
-        (
-            dict(layers=["input"]),
-            ValueError,
-            r"layers=\['input'\] are no layers of the network; name one for the CAMs",
-        ),
+        (dict(layers=["input"]), ValueError, "unknown 'input'"),
         (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 1, 2])), ValueError, "broadcast"),

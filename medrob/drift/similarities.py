@@ -19,7 +19,6 @@ class PreparedMaps:
 
     def __init__(self, raw: np.ndarray | Tensor) -> None:
         raw = raw.detach() if isinstance(raw, Tensor) else torch.from_numpy(np.array(raw))
-        raw = raw.float() if raw.dtype in (torch.float16, torch.bfloat16) else raw
         self.degenerate = degenerate(raw)  # bool (N,); all other values of such a map mean nothing
         self.positive = raw.relu().contiguous()
 

@@ -169,15 +169,12 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
         return {}
     if layers is None or layers == "all":
         return cam_layers(model)
-    modules, layers = named_layers(model), [layers] if isinstance(layers, str) else layers
-    chosen = [layer for layer in dict.fromkeys(layers) if layer != INPUT]
+    modules, chosen = named_layers(model), [layers] if isinstance(layers, str) else dict.fromkeys(layers)
     if unknown := [layer for layer in chosen if layer not in modules]:
         useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
         raise ValueError(f"layers: unknown {', '.join(map(repr, unknown))}{nearest(unknown, useful)}")
     if whole := [layer for layer in chosen if getattr(modules[layer], "output_size", 0) in (1, (1, 1))]:
         raise ValueError(f"layers={whole!r} leave no map: they give one value for the whole; name one before")
-    if not chosen:
-        raise ValueError(f"layers={list(layers)!r} are no layers of the network; name one for the CAMs")
     named = {layer: modules[layer] for layer in chosen}
     check_layers(model, named)
     return named

@@ -50,18 +50,19 @@ def randomisation(
         raw, _ = replace(explainer, model=model).maps(images[rows], rows, classes[rows])
         return {key: PreparedMaps(values) for key, values in raw.items()}
 
-    def keep(stage: str, draws: int | slice, rows: np.ndarray, lost: dict[Key, PreparedMaps]) -> None:
-        for key in mine:
-            similar[key, stage][draws, rows] = compare(mine[key], lost[key], ["spearman"])["spearman"]
-
-    for rows in bar(explainer.batches(n), desc="randomising", unit="batch"):
-        mine = maps(rows)
+    def others(rows: np.ndarray) -> Iterator[tuple[str, int | slice, dict[Key, PreparedMaps]]]:
         if n > 1:
-            keep(ANOTHER, slice(None), rows, maps(other[rows]))
+            yield ANOTHER, slice(None), maps(other[rows])
         for draw in range(DRAWS):
             for stage, network in cascade(explainer.model, seed=(seed, draw)):
                 if draw == 0 or stage == EVERYTHING:
-                    keep(stage, draw, rows, maps(rows, network))
+                    yield stage, draw, maps(rows, network)
+
+    for rows in bar(explainer.batches(n), desc="randomising", unit="batch"):
+        mine = maps(rows)
+        for stage, draw, moved in others(rows):
+            for key in mine:
+                similar[key, stage][draw, rows] = compare(mine[key], moved[key], ["spearman"])["spearman"]
     mean = {place: pd.DataFrame(draws).mean().to_numpy() for place, draws in similar.items()}
     entries = [
         Entry(*key, "randomisation", mean[key, stage], mean[key, ANOTHER], stage)
