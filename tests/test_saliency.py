@@ -25,7 +25,7 @@ from medrob.saliency import (
     normalise,
     upsample,
 )
-from medrob.saliency.gradient import eigencam, smooth_weights
+from medrob.saliency.gradient import formulas, smooth_weights
 
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
 
@@ -143,21 +143,7 @@ def test_identities_of_the_formulas(A, g):
 
 
 def formula(method, A, g):
-    """The map of a method, from activations and gradients: through a network that has just these."""
-
-    class Given(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer, self.g = nn.Identity(), torch.from_numpy(g)
-            self.anchor = nn.Parameter(torch.zeros(1, dtype=torch.float64))
-
-        def forward(self, x):
-            logit = (self.layer(x) * self.g).sum((1, 2, 3))[:, None]
-            return torch.cat([logit, 0 * logit.detach() - 1], 1)
-
-    model, first = Given(), torch.zeros(len(A), dtype=torch.int64)
-    maps, _ = cams(model, torch.from_numpy(A), [method], {"layer": model.layer}, first)
-    return maps[method, "layer"].numpy()
+    return formulas(torch.from_numpy(A), torch.from_numpy(g), [method])[method].numpy()
 
 
 def test_the_sum_of_gradcam_is_the_logit_less_its_bias_where_the_network_ends_so_and_nowhere_else(model):
@@ -270,7 +256,7 @@ def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
 
 
 def eigen(A):
-    return eigencam(torch.from_numpy(A), torch.zeros(1)).numpy()
+    return formula("eigencam", A, np.zeros(1))
 
 
 def by_svd(A):
