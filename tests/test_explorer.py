@@ -100,7 +100,7 @@ def test_the_panel_draws_the_last_values_and_says_what_goes_wrong(network, tiny)
     panel.among.value = "class 1"
     nodule = np.flatnonzero(tiny.labels == 1)[0]
     assert panel.picture.value != before and f"Image {nodule}:" in panel.text.value
-    panel.chosen["method"].value = "ablationcam"
+    panel.chosen["method"].value = "scorecam"
     before = panel.picture.value
     network.normalise.forward = lambda x: x.no_such_thing  # as of a network that is broken
     panel.severity.value = 1
