@@ -259,7 +259,16 @@ def test_damaged_and_hostile_weights(tmp_path, damage):
     assert not trap.exists()
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", "3", '{"arch": "resnet18"}', '{"depth": 3}', "\xff"])
+BUILT = '{"arch": "resnet18", "in_channels": 1, "num_classes": 3, '
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "{", "[]", "3", "[" * 100_000, '{"arch": "resnet18"}', '{"depth": 3}', "\xff"),
+        *(f"{BUILT}{more}}}" for more in ('"seed": "x"', f'"width": {"1" * 5000}', '"width": -1')),
+    ],
+)
 def test_damaged_description(tmp_path, text):
     models.save(small(), tmp_path)
     config = json.loads((tmp_path / "model.json").read_text())

@@ -4,22 +4,27 @@ import subprocess
 import sys
 
 import nbformat
+import pytest
 from chain import ROOT, environment, run
 
 from medrob.run import STAGES, Run
 
 
-def test_a_mistyped_parameter_stops_the_notebook(tmp_path):
-    command = ["papermill", "notebooks/01_augment.ipynb", str(tmp_path / "out.ipynb")]
-    done = subprocess.run(
-        [*command, "-k", "python3", "-p", "sise", "28"],
-        cwd=ROOT,
-        env=environment(tmp_path),
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode != 0
-    assert "sise" in done.stderr and "did you mean 'size'" in done.stderr
+@pytest.mark.parametrize(
+    ("stage", "name", "sentence"),
+    [
+        ("01_augment", "sise", "ValueError: 01_augment: unknown parameter 'sise'; did you mean 'size'?"),
+        ("02_train", "seed", "FileNotFoundError: run 'demo' has no data.json"),
+    ],
+)
+def test_a_refusal_stops_the_notebook_with_its_sentence_alone(tmp_path, stage, name, sentence):
+    out = tmp_path / "out.ipynb"
+    command = ["papermill", f"notebooks/{stage}.ipynb", str(out), "-k", "python3", "-p", name, "28"]
+    done = subprocess.run(command, cwd=ROOT, env=environment(tmp_path), capture_output=True, text=True)
+    assert done.returncode != 0 and sentence in done.stderr
+    outputs = [o for cell in nbformat.read(out, as_version=4).cells for o in cell.get("outputs", [])]
+    (refusal,) = [output for output in outputs if output.output_type == "error"]
+    assert len(refusal.traceback) == 1 and refusal.traceback[0].startswith(sentence)
     assert not (tmp_path / "data").exists()
 
 

@@ -1,6 +1,7 @@
 """The report, the list of runs, and whether the files of a run are those that were made."""
 
 import json
+import random
 import re
 import shutil
 
@@ -9,7 +10,7 @@ import pandas as pd
 import pytest
 from chain import save
 
-from medrob import config, data, report, thesis
+from medrob import config, data, execute, report, thesis
 from medrob.__main__ import main
 from medrob.files import checksum, home
 from medrob.report import overview, verify
@@ -39,9 +40,10 @@ def make(name="one", stages=STAGES, seed=0):
     return run
 
 
-def keep(run, stage, seed=0, made_from=None):
+def keep(run, stage, seed=0, made_from=None, **parameters):
     """Record that a stage is finished."""
-    about = {"parameters": {"dataset": "phantom", "seed": seed}, "seconds": 1.0, "peak_memory_mb": 100}
+    parameters |= {"dataset": "phantom", "seed": seed}
+    about = {"parameters": parameters, "seconds": 1.0, "peak_memory_mb": 100}
     run.keep(stage, about | {"made_from": made_from or run.ready(stage)})
 
 
@@ -50,7 +52,7 @@ def compare(name, runs):
     for file in STAGES["05_analysis"]:
         save(both, file.removesuffix(".parquet"), pd.DataFrame({"a": [1]}))
     files = {f"{run}/{f}": made for run in runs for f, made in Run(run).ready("05_analysis").items()}
-    keep(both, "05_analysis", made_from=files)
+    keep(both, "05_analysis", made_from=files, runs=list(runs), results=name)
     return both
 
 
@@ -191,6 +193,54 @@ def test_an_altered_record_is_noticed_wherever_it_is(whole, old, new):
     assert any("in run.json was altered" in problem for problem in verify(whole))
 
 
+def places(tree, place=()):
+    """The ways to everything that a record holds."""
+    if isinstance(tree, dict | list):
+        for key, inside in tree.items() if isinstance(tree, dict) else enumerate(tree):
+            yield (*place, key)
+            yield from places(inside, (*place, key))
+
+
+def test_a_record_of_any_shape_is_told_and_nothing_breaks(whole, capsys):
+    file, rng = whole.path("run.json"), random.Random(0)
+    text = file.read_text()
+    for way in rng.sample(list(places(json.loads(text))), 60):
+        record = json.loads(text)
+        inside = record
+        for key in way[:-1]:
+            inside = inside[key]
+        inside[way[-1]] = rng.choice([None, -1, "x", [], ["x"], {}, {"x": {"y": 1}}])
+        file.write_text(json.dumps(record))
+        altered = record != json.loads(text)
+        assert main(["verify", "one"]) == altered and len(overview()) == 1
+        assert any(execute.untrue_stamps(whole, stage)[0] for stage in STAGES) == altered
+    file.unlink()
+    file.mkdir()
+    assert main(["verify", "one"]) == 1 and "run.json is damaged" in capsys.readouterr().err
+    assert "damaged" in overview().loc[0, "state"]
+
+
+def test_folders_and_links_in_place_of_files_and_all_that_is_foreign_are_told(whole):
+    figure = whole.figures / "03_test_a.csv"
+    figure.unlink()
+    figure.mkdir()
+    (whole.figures / "nowhere").symlink_to("absent")
+    (whole.figures / "numbers.tex.bak").touch()
+    for name in ("checkpoint_2.pt", "stamps/06.ipynb", "notebooks/copy.ipynb", "tensorboard/mine.txt"):
+        whole.path(name).parent.mkdir(exist_ok=True)
+        whole.path(name).touch()
+    whole.path("old", "empty").mkdir(parents=True)
+    for name in ("checkpoint.pt", "notebooks/02_train.partial.ipynb", ".locks/02_train"):
+        whole.path(name).parent.mkdir(exist_ok=True)
+        whole.path(name).touch()
+    told = "\n".join(verify(whole))
+    assert "figures/one/03_test_a.csv is a folder; delete it or move it away" in told
+    here = ("checkpoint_2.pt", "notebooks/copy.ipynb", "old/empty", "stamps/06.ipynb", "tensorboard/mine.txt")
+    foreign = [f"data/runs/one/{name}" for name in here]
+    foreign += [f"figures/one/{name}" for name in ("nowhere", "numbers.tex.bak")]
+    assert [line.split()[0] for line in told.splitlines() if "not in the record" in line] == foreign
+
+
 def test_figures_or_the_folder_of_another_run_in_place_are_noticed(whole):
     other = make("two", seed=1)
     for stage in STAGES:
@@ -217,7 +267,9 @@ def test_a_comparison_is_a_run_of_its_own():
     assert text.index('id="both"') < text.index("side by side") < text.index('id="one"')
     assert "of one alone" not in text
     make("two", seed=2)
-    assert any("made from another two/drift.parquet" in problem for problem in verify(both))
+    problem, advice = verify(both)[0], verify(both)[-1]
+    assert problem == "05_analysis was made from another two/corruptions.parquet"
+    assert advice.endswith("05_analysis.ipynb out.ipynb -y '{runs: [one, two], results: both}'`")
     with pytest.raises(ValueError, match="results='two' is a run with stages of its own"):
         Stage("05_analysis", config.judge("05_analysis", {"runs": ["one", "two"], "results": "two"}))
     two.path("drift.parquet").unlink()
@@ -236,6 +288,8 @@ def test_all_runs_are_listed(capsys):
         (home() / "data" / "runs" / name).mkdir()
     (home() / "data/runs/four/run.json").write_text("{")
     table = overview().set_index("run")
+    notebook(Run("one").path("notebooks", "03_test.partial.ipynb"), "what stood before this attempt stands")
+    assert overview().set_index("run").loc["one", "state"] == "complete"
     assert table.loc["one", "state"] == "complete" and table.loc["one", "auc"] == "0.912 (0.900-0.925)"
     assert table.loc["two", "state"] == "done to 02_train" and table.loc["three", "state"] == "begun"
     assert "damaged" in table.loc["four", "state"]

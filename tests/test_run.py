@@ -184,7 +184,9 @@ def test_what_a_stage_needed_meanwhile_goes_with_its_end():
         assert not any(run.path(name).exists() for name in (*killed, TEMPORARY.get(stage, "none")))
 
 
-@pytest.mark.parametrize("text", ["{", "", "[]", "null", "{}", '{"stages": []}', "\xff"])
+@pytest.mark.parametrize(
+    "text", ["{", "", "[]", "null", "{}", '{"stages": []}', "[" * 100_000, f'{{"run": {"1" * 5000}}}', "\xff"]
+)
 def test_damaged_record(text):
     run = Run("demo")
     run.folder.mkdir(parents=True)

@@ -154,6 +154,13 @@ def test_bad_weight_files(tmp_path):
             torch.save(content, file)
         with pytest.raises(ValueError, match="are damaged, or no state_dict, or hold more than arrays"):
             small(weights=str(file))
+    twice, deep = {"fc.weight": torch.ones(1)}, {"fc.weight": torch.ones(1)}
+    for level in range(200):
+        twice, deep = ({"a": twice, "b": twice} if level < 40 else twice), {"a": deep}
+    for content in (twice, deep):  # a few kB whose ways to the array are 2^40, or as long as it likes
+        torch.save(content, file)
+        with pytest.raises(ValueError, match=r"w.pth"):
+            small(weights=str(file))
     torch.save(torchvision.models.resnet34().state_dict(), file)
     with pytest.raises(ValueError, match="do not fit resnet18, stem torchvision, width 4, whatever"):
         small(weights=str(file))

@@ -25,7 +25,7 @@ def overview() -> pd.DataFrame:
     """A row of texts per run: its state, data, network, training, AUC on clean images, and minutes."""
     columns = ["run", "state", "data", "network", "augment", "seed", "auc", "minutes"]
     folders = sorted(path for path in (home() / "data" / "runs").glob("*") if path.is_dir())
-    return pd.DataFrame([_row(folder.name) for folder in folders], columns=columns).fillna("")
+    return pd.DataFrame([_row(folder.name) for folder in folders], columns=columns, dtype=object).fillna("")
 
 
 def _row(name: str) -> dict[str, str]:
