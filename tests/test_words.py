@@ -54,33 +54,36 @@ def test_data_sets_network_and_predictions():
     weights = [MagicMock(**{"numel.return_value": 1200})] * 2
     model = MagicMock(origin="random weights", **{"parameters.return_value": weights, "normalise.mean": 0.5})
     said = words.network("resnet18", model)
-    assert "resnet18 has 2,400 parameters and random weights. Grey levels are normalised by mean 0.5" in said
-    assert words.predictions(rows) == "There are 6 predictions: of 2 images under 3 conditions."
+    assert (
+        "resnet18 has 2,400 parameters and random weights. Grey levels are normalised with the mean 0.5"
+        in said
+    )
+    assert words.predictions(rows) == "There are 6 predictions, of 2 images under 3 conditions."
 
 
 def test_the_corruption_that_changes_most():
     rows = [("clean", 0, 0.0, 1.0), ("a_b", 5, 9.6, 0.5), ("c", 5, 3.0, 0.1), ("c", 4, 90.0, 0.0)]
     said = words.distances(pd.DataFrame(rows, columns=["corruption", "severity", "rmse", "ssim"]))
-    assert "severity 5, a b moves the pixels furthest (RMSE 10 grey levels)" in said
-    assert "c leaves least of the structure (SSIM 0.10)" in said
+    assert "severity 5, a b changes the pixels most (RMSE 10 grey levels)" in said
+    assert "c leaves the least structure (SSIM 0.10)" in said
 
 
 def test_the_kept_epoch_and_what_training_cost():
     val = pd.DataFrame(dict(epoch=[1, 2], split="val", loss=[0.5, 0.4], auc=[0.8, 0.9], accuracy=0.7))
     history = pd.concat([val, val.assign(split="train", loss=0.1)])
     history = history.assign(images_per_second=50.0, seconds=4.0, memory_mb=[10, 20, 30, 40], gpu_memory_mb=0)
-    for best, expected in ((2, "It is the last one"), (1, "Later epochs did not do better")):
+    for best, expected in ((2, "It is the last epoch"), (1, "Later epochs did not do better")):
         said = words.training(history, best)
         assert f"Epoch {best} of 2 is kept: its validation AUC is {0.7 + best / 10:.3f}" in said
-        assert expected in said and "0.400 in the last epoch" in said and "0.400 at its lowest" in said
+        assert expected in said and "the loss is 0.400, and at its lowest it is 0.400" in said
     said = words.speed(history)
     assert "took 16 s, with 50 training images per second" in said and "40 MB, on the GPU 0 MB" in said
     for auc, doubt in ((0.9, False), (0.55, True)):  # a network that came trained
         check = history[history["split"] == "val"].tail(1).assign(epoch=0, auc=auc)
         said = words.training(check, 0, ["a_b", "c"])
         assert (
-            "it is judged as it came" in said
-            and f"the classes: a\\_b and c. On the validation images its AUC is {auc:.3f}" in said
+            "It is judged as it came" in said
+            and f"of classes: a\\_b and c. On the validation images its AUC is {auc:.3f}" in said
         )
         assert ("hardly better than guessing" in said) == doubt
     assert words.speed(check) == "Nothing was trained here; the check on the validation images took 4 s."
@@ -106,16 +109,33 @@ def say_errors(errors, size=28, suite="thesis"):
     return words.errors(errors, size=size, suite=suite)
 
 
+def test_the_alarm_names_its_class_and_the_others():
+    rows = [(c, s, k, m, v) for k in "abc" for m, v in (("sensitivity", 0.8), ("specificity", 0.9))
+            for c, s, v in (("clean", 0, v), ("fog", 5, v - 0.5), ("shot_noise", 5, v - 0.2))]  # fmt: skip
+    points = pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", "value"])
+    points = points.assign(low=points["value"] - 0.1, high=points["value"] + 0.1)
+    said = words.operating_point(points, "b", {"b": 0.25})
+    assert (
+        "The alarm is for b, against a and c. It is raised where the probability of b is at least 0.25"
+        in said
+    )
+    assert "`positive` chooses" in said and "lowest under fog: 0.30 (0.20 to 0.40). Specificity is" in said
+    two = points[points["class"] != "c"]
+    assert "against a." in words.operating_point(two, "b", {"b": 0.25}).split("\n")[0]
+    assert "`positive`" not in words.operating_point(two, "b", {"b": 0.25})
+    assert "no operating point for d" in words.operating_point(points, "d", {})
+
+
 def test_what_the_scores_say():
     said = words.scores(scored())
     assert "The AUC on clean images is 0.900 (95 % interval 0.850 to 0.950)." in said
     assert "It drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
-    assert "lower under 1 of 3 conditions and higher under 1 by more" in said
-    assert "no skill to lose" in words.scores(scored(clean=(0.55, 0.45, 0.65)))
+    assert "lower under 1 of 3 conditions and higher under 1, by more" in said
+    assert "without skill has none to lose" in words.scores(scored(clean=(0.55, 0.45, 0.65)))
     assert "not defined" in words.scores(scored(clean=(np.nan,) * 3))
     said = words.calibration(scored())
-    assert "0.900 on clean images and 0.830 at severity 5 (mean over 3 corruptions)" in said
-    assert "higher than clean under 1 of them, lower under 1 and not shown to differ under 1" in said
+    assert "0.900 on clean images. At severity 5 it is 0.830, as a mean over 3 corruptions" in said
+    assert "than on clean images under 1 of them, lower under 1, and not shown to differ under 1" in said
 
 
 def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
@@ -159,33 +179,34 @@ def test_what_is_explained_and_how_far_it_moves():
 
     said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert said == (
-        "There are 10 comparisons of 5 images. The prediction is kept in 40.0% of them, and 20.0% are "
-        "degenerate.\nMost are degenerate for a at x under fog bank at severity 5 (40%).\nOf the degenerate, "
-        "50% are flipped predictions. They are left out below."
+        "There are 10 comparisons of a corrupted with a clean map, for 5 images. The prediction is kept in "
+        "40.0% of them. In 20.0% a map is degenerate.\nMost are degenerate for a at x under fog bank at "
+        "severity 5: 40%.\nOf the degenerate maps, 50% belong to flipped predictions. The means of drift "
+        "leave all of them out."
     )
-    assert words.drift(moves(a=[1.0, 2])).endswith("kept in 0.0% of them, and 0.0% are degenerate.")
+    assert words.drift(moves(a=[1.0, 2])).endswith("kept in 0.0% of them. In 0.0% a map is degenerate.")
 
 
 def test_the_declared_map_and_its_degenerate_maps():
     usable = moves(gradcam=[1.0] * 20).assign(severity=1)
     drift = pd.concat([moves(gradcam=[1.0] * 18 + [np.nan] * 2), usable])
     said = words.headline(drift, severity=5)
-    assert "Grad-CAM at x, severity 5: the deepest layer with at least 7 positions" in said
-    assert "2 of its 40 maps are degenerate, 2 of 20 at severity 5." in said
+    assert "Grad-CAM at x, at severity 5. The rule uses no result" in said
+    assert "Of its 40 maps, 2 are degenerate; of the 20 at severity 5, 2 are." in said
 
 
 def test_twins_are_named():
     x = np.linspace(0, 1, 8)
     said = words.twins(moves(a=x, b=x, c=x**2, d=1 - x))
-    assert said == "At x, a and b give one map: one piece of evidence."
-    assert "each is evidence of its own" in words.twins(moves(c=x**2, d=1 - x))
+    assert said == "At x, a and b give the same map, so they are one piece of evidence."
+    assert "each one is evidence of its own" in words.twins(moves(c=x**2, d=1 - x))
 
 
 def test_the_normalised_drift_of_one_map():
     rows = pd.DataFrame(dict(severity=[5, 5, 1], stratum=["all", "flipped", "all"], value=[0.9, 1.3, 0.1]))
     rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, images=[12, 1, 12], **GRADCAM)
     said = words.normalised(rows, **GRADCAM, severity=5)
-    assert "is\n\n- all: 0.90 (0.80 to 1.00, 12 images)\n- flipped: 1.30 (1.20 to 1.40, 1 image)" in said
+    assert "):\n\n- all: 0.90 (0.80 to 1.00, 12 images)\n- flipped: 1.30 (1.20 to 1.40, 1 image)" in said
 
 
 def test_which_maps_fail_randomisation():
@@ -198,11 +219,14 @@ def test_which_maps_fail_randomisation():
     ]
     twin = [dict(row, method="twin") for row in rows[2:4]]  # the map of b again: it does not count
     said = words.randomisation(pd.DataFrame([*rows, *twin]), 9)
-    assert said.startswith("The check uses 9 images.\n\n- 2 of 10 maps fail randomisation")
-    for method, verdict in dict(a="fail ", c="are unclear", d="cannot be tested", e="rest on").items():
+    assert said.startswith("The check uses 9 images.\n\n- 2 of 10 maps fail the randomisation")
+    for method, verdict in dict(a="fail ", c="is unclear", d="cannot be tested", e="rest on").items():
         line = next(line for line in said.split("\n") if verdict in line)
-        assert "2 of 10 maps" in line and line.endswith(f": {method} at layer1.0, layer4.1.")
-    assert "2 of 10 maps change when all weights are randomised" in said and "twin" not in said
+        assert "2 of 10 maps" in line and line.endswith(f"({method} at layer1.0, layer4.1).")
+    assert (
+        "2 of 10 maps pass the check: they change when all weights are randomised" in said
+        and "twin" not in said
+    )
 
 
 def test_faithful_is_better_than_a_random_map_image_by_image():
@@ -214,73 +238,56 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
     frame = pd.DataFrame(rows, columns=["method", "test", "above", "above_low", "above_high", "images"])
     said = words.faithfulness(frame.assign(layer="layer4.1", value=0.3, low=0.2, high=0.4, chance=0.1))
     assert said.split("\n")[2:] == [
-        "- Insertion: better: a +0.200 (+0.100 to +0.300, 7 images); "
-        "not shown to differ: b +0.100 (-0.100 to +0.300, 7 images).",
-        "- Deletion: worse: a -0.200 (-0.300 to -0.100, 7 images); "
-        "better: b +0.200 (+0.100 to +0.300, 7 images).",
-        "- ROAD: no map to judge: a; fewer than 5 images, not judged: b.",
+        "- Insertion is better for a +0.200 (+0.100 to +0.300); not shown to differ for b +0.100 (-0.100 to "
+        "+0.300).",
+        "- Deletion is worse for a -0.200 (-0.300 to -0.100); better for b +0.200 (+0.100 to +0.300).",
+        "- ROAD is not judged (fewer than 5 images) for a, b.",
     ]
 
 
 def places(clean, **dirty):
-    """Energy (low, value) for clean and at severity 5 of corruptions; chance .1; maps of 9 images of 12."""
+    """A test (low, value) for clean, and its change at severity 5 under corruptions; chance .1; 12 images."""
     rows = [("clean", 0, *clean), *((name, 5, *limits) for name, limits in dirty.items())]
     frame = pd.DataFrame(rows, columns=["corruption", "severity", "low", "value"])
-    frame = frame.assign(test="energy", high=frame["value"] + 0.1, **GRADCAM)
-    frame["stage"] = np.where(frame["severity"] == 0, "", "preserved")
-    frame["degenerate"] = np.where(frame["severity"] == 0, 0, 3)
+    frame = frame.assign(test="energy", high=frame["value"] + 0.1, degenerate=0, images=12, **GRADCAM)
+    frame["stage"] = np.where(frame["severity"] == 0, "", "change")
     above = {"above": frame["value"], "above_low": frame["low"], "above_high": frame["high"]}
-    return frame.assign(images=12 - frame["degenerate"], chance=0.1, **{k: v - 0.1 for k, v in above.items()})
+    return frame.assign(chance=0.1, **{k: v - 0.1 for k, v in above.items()})
 
 
 def say(frame):
     return words.localisation(frame, **GRADCAM)
 
 
-def test_still_looks_no_longer_looks_never_looked():
-    said = say(places((0.4, 0.5), fog=(0.3, 0.4), shot_noise=(0.05, 0.15), snow=(np.nan, np.nan)))
-    assert said == (
-        "- Clean: the share of the map inside the lesion is 50% (40% to 60%; 12 images; chance 10%); image "
-        "by image, +40.0 (+30.0 to +50.0) points above chance: more than chance.\n"
-        "- At severity 5, energy, prediction preserved: more than chance under fog (9 of 12 images); "
-        "not shown to differ from chance under shot noise (9 of 12 images); no map to judge under snow "
-        "(9 of 12 images)."
-    )
-    never = say(places((0.08, 0.12), fog=(0.3, 0.4)))
-    assert "not shown to differ from chance" in never and "severity" not in never
+def test_where_the_map_lies_against_chance_and_against_the_same_images_clean():
+    rows = places((0.4, 0.5), fog=(-0.3, -0.2), snow=(-0.1, 0.0), rain=(0, 0.1), haze=(np.nan, np.nan))
+    rows.loc[rows["corruption"] == "rain", "images"] = 4
+    attainable = rows[:1].assign(stage="attainable", value=0.75)
+    best = pd.concat([attainable, attainable.assign(test="pointing", value=1.0)])
+    of_classes = [rows[:1].assign(stage=f"class {name}", test="pointing") for name in ("a_b", "c")]
+    assert say(pd.concat([rows, best, *of_classes])).split("\n") == [
+        "- On clean images, 50% of the map lies inside the lesion (40% to 60%; 12 images; chance: 10%). "
+        "Image by image, the difference to chance is +40.0 (+30.0 to +50.0) points: more than chance.",
+        "- With so few positions, the best possible map would have 75% of its energy inside the lesion, and "
+        "its highest point there in 100% of the images.",
+        r"- By class, the highest point on clean images lies inside the lesion in 50% of a\_b (40% to 60%, "
+        "12 images, chance: 10%) and 50% of c (40% to 60%, 12 images, chance: 10%).",
+        "- At severity 5, compared with the same images when clean, energy is lower under fog -0.200 (-0.300 "
+        "to -0.100); not shown to differ under snow; not judged (fewer than 5 images) under rain; not "
+        "defined under haze.",
+    ]
     assert "can be compared" in say(places((np.nan, np.nan)))
-    assert "no lesion masks" in say(places((0.4, 0.5))[:0])
-
-
-def test_preserved_and_flipped_energy_and_pointing_are_told_apart():
-    rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(-0.2, -0.1))
-    flipped = rows[1:].assign(stage="flipped", images=[7, 4], degenerate=0, above_low=-0.09, above_high=-0.01)
-    pointing = rows[:1].assign(test="pointing", above_low=-0.2, above_high=-0.1)
-    _, point, preserved, moved = say(pd.concat([rows, flipped, pointing])).split("\n")
-    assert "the highest point is inside it in 50% (40% to 60%; 12 images; chance 10%)" in point
-    assert point.endswith("+40.0 (-20.0 to -10.0) points above chance: less than chance.")
-    assert "more than chance under fog" in preserved and "less than chance under snow (9 of 12" in preserved
-    assert "flipped" in moved and "less than chance under fog (7 images)" in moved
-    assert "fewer than 5 images, not judged under snow (4 images)" in moved
+    assert "nothing can be said about localisation" in say(rows[:0])
 
 
 def test_chance_may_miss_a_small_lesion_and_is_paired_with_each_image():
-    rows = places((0.4, 0.5), fog=(0, 0)).assign(test="pointing", chance=0.05, degenerate=0)
-    rows.loc[1, ["above_low", "above_high"]] = -0.06, -0.04
-    assert "not shown to differ from chance under fog (9 images)" in say(rows.assign(images=9))
-    assert "less than chance under fog (90 images)" in say(rows.assign(images=90))
+    rows = places((0, 0)).assign(test="pointing", chance=0.05, above_low=-0.06, above_high=-0.04)
+    assert "points: not shown to differ from chance." in say(rows.assign(images=9))
+    assert "points: less than chance." in say(rows.assign(images=90))
     # All of the interval lies above the mean of chance, but not image by image; and the other way round.
-    rows = places((0.4, 0.5), fog=(0.3, 0.4), snow=(0.05, 0.15))
-    said = say(rows.assign(above_low=[0.3, -0.01, 0.01], above_high=0.5))
-    assert "not shown to differ from chance under fog (9 of 12 images); more than chance under snow" in said
-
-
-def test_the_change_against_the_same_images_clean():
-    rows = places((0.4, 0.5), fog=(-0.3, -0.2), snow=(-0.1, 0.0), rain=(0, 0.1), haze=(np.nan, np.nan))
-    rows.loc[1:, "stage"] = "change"
-    rows.loc[rows["corruption"] == "rain", "images"] = 4
-    assert say(rows).split("\n")[1] == (
-        "- At severity 5 against the same images clean, kept and flipped, energy: lower under fog -0.200 "
-        "(-0.300 to -0.100); not shown to differ under snow; fewer than 5 images, not judged under rain; "
-        "no map to judge under haze."
-    )
+    for low, value, above_low, expected in (
+        (0.3, 0.4, -0.01, "not shown to"),
+        (0.05, 0.15, 0.01, "more than"),
+    ):
+        said = say(places((low, value)).assign(above_low=above_low, above_high=0.5, degenerate=3))
+        assert f"points: {expected}" in said and "12 of 15 images" in said

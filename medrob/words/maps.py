@@ -9,7 +9,7 @@ from medrob import analysis
 from medrob.analysis import CONDITION, FAITHFULNESS, FEWEST, MAP, THRESHOLD, rows_of
 from medrob.words.phrases import count, grouped, listed, name, number, place, say, shown, side, text
 
-NOT_JUDGED = ("no map to judge", f"fewer than {FEWEST} images, not judged")
+NOT_JUDGED = f"not judged (fewer than {FEWEST} images)"
 
 
 def chosen(counts: Mapping[str, int], how: str) -> str:
@@ -58,7 +58,7 @@ def twins(drift: pd.DataFrame) -> str:
     """Which methods give the same map."""
     same, lines = analysis.twins(drift), []
     for (layer, first), group in same.groupby(["layer", "same_as"], sort=False):
-        methods = listed(map(name, [first, *group["method"]]))
+        methods = listed(map(shown, [first, *group["method"]]))
         lines.append(say("twins", "same", layer=layer, methods=methods))
     if not lines and drift["method"].nunique() > 1:
         lines.append(say("twins", "different"))
@@ -93,73 +93,61 @@ def faithfulness(trust: pd.DataFrame) -> str:
         pairs = []
         for row in part.to_dict("records"):
             said = _judged(row, "above", "better", "worse", "not shown to differ")
-            value = f" {number(row, 'above', '+.3f', count(row['images'], 'image'))}"
-            pairs.append((said, name(row["method"]) + ("" if said in NOT_JUDGED else value)))
-        lines.append(f"{FAITHFULNESS[test][0]}: {grouped(pairs, ': ')}.")
+            value = "" if said == NOT_JUDGED else f" {number(row, 'above', '+.3f')}"
+            pairs.append((said, shown(row["method"]) + value))
+        lines.append(f"{FAITHFULNESS[test][0]} is {grouped(pairs, ' for ')}.")
     return text(say("faithfulness", "title"), lines)
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
-    """Does the map lie on the lesion when clean, and still at the highest severity, more than by chance?
+    """Does the map lie on the lesion when clean, more than by chance, and less at the highest severity?
 
     Chance is the share of each image that its lesion covers.
     """
     if trust.empty:
         return say("localisation", "no_masks")
-    rows, lines = rows_of(trust, method, layer, "trust"), []
-    clean, severity = rows["corruption"] == "clean", rows["severity"].max()
-    worst = rows[(rows["severity"] == severity) & ~clean]
-    best = rows[rows["stage"] == "attainable"].set_index("test")["value"]
-    clean = rows[
-        clean & (rows["stage"] == "") & rows["test"].isin(["energy", "pointing"]) & rows["value"].notna()
-    ]
-    for row in clean.to_dict("records"):
-        points = {end: f"{100 * row[end]:+.1f}" for end in ("above", "above_low", "above_high")}
-        points |= dict(said=_against_chance(row), counted=_counted(row))
-        more = say("localisation", "more", row=row, **points)
-        lines.append(say("localisation", row["test"], row=row, more=more))
-    lines += [say("localisation", "attainable", **best)] if len(best) else []
-    of_class = rows["stage"].str.startswith("class ") & (rows["test"] == "pointing")
-    others = rows[of_class & (rows["images"] > 0)]
+    rows = rows_of(trust, method, layer, "trust")
+    rows = rows[rows["test"].isin(["energy", "pointing"])]
+    parts = {stage: part.to_dict("records") for stage, part in rows.groupby("stage", sort=False)}
+    clean = [row for row in parts.get("", []) if row["corruption"] == "clean" and np.isfinite(row["value"])]
+    if not clean:
+        return say("localisation", "no_map", map=rows.iloc[0])
+    lines = [say("localisation", row["test"], row=row, more=_against_chance(row)) for row in clean]
+    if best := {row["test"]: row["value"] for row in parts.get("attainable", [])}:
+        lines.append(say("localisation", "attainable", **best))
     each = [
-        say("localisation", "of_class", row=row, name=row["stage"].removeprefix("class "))
-        for row in others.to_dict("records")
+        say("localisation", "of_class", row=row, name=stage.removeprefix("class "))
+        for stage in parts
+        for row in parts[stage]
+        if stage.startswith("class ") and row["test"] == "pointing" and row["images"]
     ]
     lines += [say("localisation", "classes", found=listed(each))] if len(each) > 1 else []
-    for test, part in worst[worst["stage"] == "change"].groupby("test", sort=False):
-        pairs = []
-        for row in part.to_dict("records"):
+    severity, changed = rows["severity"].max(), dict[str, list[tuple[str, str]]]()
+    for row in parts.get("change", []):
+        if row["severity"] == severity:
             said = _judged(row, "value", "higher", "lower", "not shown to differ")
             value = f" {number(row, form='+.3f')}" if said in ("higher", "lower") else ""
-            pairs.append((said, shown(row["corruption"]) + value))
-        found = grouped(pairs, " under ")
-        lines.append(say("localisation", "change", severity=severity, test=test, found=found))
-    for test in clean.loc[clean["above_low"] > 0, "test"]:
-        for stage in ("preserved", "flipped"):
-            part = worst[(worst["test"] == test) & (worst["stage"] == stage)].to_dict("records")
-            pairs = [(_against_chance(r), f"{shown(r['corruption'])} ({_counted(r)})") for r in part]
-            found = grouped(pairs, " under ")
-            lines += [say("localisation", stage, severity=severity, test=test, found=found)] if pairs else []
-    return text(lines) if len(clean) else say("localisation", "no_map", map=rows.iloc[0])
+            changed.setdefault(row["test"], []).append((said, shown(row["corruption"]) + value))
+    for test, pairs in changed.items():
+        lines.append(
+            say("localisation", "change", severity=severity, test=test, found=grouped(pairs, " under "))
+        )
+    return text(lines)
 
 
 def _judged(row: dict, stem: str, above: str, below: str, neither: str) -> str:
-    """`side`, or why there is nothing to judge."""
-    if np.isnan(row[stem]) or row["images"] < FEWEST:
-        return NOT_JUDGED[0 if np.isnan(row[stem]) else 1]
-    return side(row, stem, above, below, neither)
+    """`side`, unless there is too little to judge."""
+    return NOT_JUDGED if row["images"] < FEWEST else side(row, stem, above, below, neither)
 
 
 def _against_chance(row: dict) -> str:
-    """Against chance, by the paired difference."""
-    unsure = "not shown to differ from chance"
+    """A share with its interval, and how far it is above chance, image by image."""
     # Where no map hits, the bootstrap has no spread: could chance have missed every time, too?
     missed = row["test"] == "pointing" and row["value"] == 0
     lucky = missed and (1 - row["chance"]) ** row["images"] >= 0.025
-    return _judged(row, "above", "more than chance", unsure if lucky else "less than chance", unsure)
-
-
-def _counted(row: dict) -> str:
-    """How many images count, and of how many, if maps are left out as degenerate."""
+    unsure = "not shown to differ from chance"
+    said = _judged(row, "above", "more than chance", unsure if lucky else "less than chance", unsure)
     total = count(row["images"] + row["degenerate"], "image")
-    return f"{row['images']} of {total}" if row["degenerate"] else total
+    counted = f"{row['images']} of {total}" if row["degenerate"] else total
+    points = {end: 100 * row[end] for end in ("above", "above_low", "above_high")}
+    return say("localisation", "more", row=row, said=said, counted=counted, **points)
