@@ -283,7 +283,7 @@ class Heatmaps(Parameters):
     select: Literal["random", "correct", "wrong"] = "random"
     'which of them: "random", "correct" or "wrong" (as predicted when clean)'
     target: str = "predicted"
-    """the class explained: "predicted" (clean image), "label", "own" (each picture's) or a class name"""
+    'the class explained: "predicted" (for the clean image), "label" or a class name'
     samples: Positive = 10
     "noisy copies or steps, for the methods that need several (integrated gradients: at least 50)"
     channels: Count = 0

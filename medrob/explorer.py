@@ -176,8 +176,7 @@ class Explorer:
         given = None if known is None else int(known[0])
         clean, before, logits = self._explained(image, CLEAN, of, given)
         target = int(logits.argmax()) if given is None else given
-        wanted = None if self.target == "own" else target
-        changed, after, moved = self._explained(image, (corruption, severity), of, wanted)
+        changed, after, moved = self._explained(image, (corruption, severity), of, target)
         task = saliency.task_of(self.explainer.model, self.dataset.task)
         kept = bool(saliency.same_decision(logits, moved, torch.tensor([target]), task))
         rmse = float(drift.compare(before, after, ["rmse"])["rmse"][0])

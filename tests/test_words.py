@@ -174,8 +174,7 @@ def moves(**drifts):
 def test_what_is_explained_and_how_far_it_moves():
     said = words.chosen({"a_b": 3, "c": 2}, "random")
     assert said == r"5 images are explained (random): 3 of a\_b and 2 of c."
-    assert words.explained(7, ["a", "a"], "Grad-CAM") == "Image 7: the maps explain a, by Grad-CAM."
-    assert "explain a, b, a, by" in words.explained(7, ["a", "b", "a"], "Grad-CAM")
+    assert words.explained(7, "a", "Grad-CAM") == "Image 7: the maps explain a, by Grad-CAM."
 
     said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert said == (

@@ -128,14 +128,14 @@ def example(dataset: ImageDataset, chosen: np.ndarray) -> int:
 def targets(target: str, dataset: ImageDataset, rows: np.ndarray) -> np.ndarray | None:
     """The class to explain, see `measure`, in each of the images, int64 (rows,); None = that predicted."""
     names = dataset.class_names
-    if target in ("predicted", "own"):
+    if target == "predicted":
         return None
     if target == "label":
         if dataset.labels.ndim > 1:
             raise ValueError("target='label': an image has several labels here; give the name of one")
         return dataset.labels[rows].astype(np.int64)
     if target not in names:
-        known = ", ".join(("predicted", "label", "own", *names))
+        known = ", ".join(("predicted", "label", *names))
         raise ValueError(f"target={target!r} is unknown; give one of {known}")
     return np.full(len(rows), names.index(target), np.int64)
 
@@ -146,14 +146,12 @@ def one_image(
 ) -> SimpleNamespace:  # fmt: skip
     """The image at that place under R conditions, explained by the first method at every layer.
 
-    It has pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; targets, the class
-    explained in each, int64 (R,); classes, their names, or the one name; mask, bool (H, W) or None.
+    It has pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; target, the number of
+    the class explained, and its name; mask, bool (H, W) or None.
     """
     pictures = np.stack(list(examples(dataset.images, image, conditions, seed=seed).values()))
-    seen = pictures if target == "own" else dataset.images[[image]]
-    classes = explainer.classes(seen, targets(target, dataset, np.array([image]))).cpu().numpy()
-    explained = np.resize(classes, len(conditions))
-    maps = explainer.only(methods=explainer.methods[:1]).explain(pictures, explained)
-    names = [dataset.class_names[c] for c in classes]
-    mask = None if dataset.masks is None else dataset.masks[image]
-    return SimpleNamespace(pictures=pictures, maps=maps, targets=explained, classes=names, mask=mask)
+    known = targets(target, dataset, np.array([image]))
+    number = int(explainer.classes(dataset.images[[image]], known))
+    maps = explainer.only(methods=explainer.methods[:1]).explain(pictures, number)
+    mask, name = None if dataset.masks is None else dataset.masks[image], dataset.class_names[number]
+    return SimpleNamespace(pictures=pictures, maps=maps, target=number, name=name, mask=mask)

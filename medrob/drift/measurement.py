@@ -27,9 +27,8 @@ def measure(
     """Explain every chosen image clean and under every condition, and compare the maps.
 
     `images` are indices, None = all; `seed` is that of the predictions, so that the pictures are the same.
-    `target` is the class explained: "predicted" = that predicted for the clean image, at every severity;
-    "label" = the true one; "own" = that predicted for each picture, clean or corrupted: the map may then
-    change because the class did. Or a class's name, in every image.
+    `target` is the class explained, at every severity: "predicted" = that predicted for the clean image;
+    "label" = the true one; or a class's name, in every image.
 
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
@@ -55,7 +54,7 @@ def measure(
         moved = []
         for condition in corruptions:
             changed = corrupted(pictures, condition, seed=seed, index=index)
-            maps, after = explainer.maps(changed, index, None if target == "own" else classes)
+            maps, after = explainer.maps(changed, index, classes)
             kept = same_decision(before, after, classes, task).cpu().numpy()[None]
             columns_of = {"preserved": kept, "logit": _logits(after, classes)}
             moved.append(columns_of | _columns(maps, masks, clean)[1])

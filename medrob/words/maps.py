@@ -1,6 +1,6 @@
 """What the maps say: how far they move, and what the checks of trust make of them. For notebook 04."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
@@ -18,10 +18,9 @@ def chosen(counts: Mapping[str, int], how: str) -> str:
     return say("chosen", "images", total=sum(counts.values()), how=how, classes=classes)
 
 
-def explained(image: int, classes: Sequence[str], method: str) -> str:
-    """Which class the maps of one image explain, or which ones, row by row."""
-    rows = classes if len(set(classes)) > 1 else classes[:1]
-    return say("explained", "image", image=image, classes=", ".join(map(name, rows)), method=method)
+def explained(image: int, target: str, method: str) -> str:
+    """Which class the maps of one image explain."""
+    return say("explained", "image", image=image, target=name(target), method=method)
 
 
 def explored(*, kept: bool, rmse: float, **view: object) -> str:
