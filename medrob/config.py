@@ -107,16 +107,13 @@ def scale(normalise: Any) -> tuple[Any, Any]:
     )
 
 
-def _pattern(pattern: str, advice: str) -> AfterValidator:
-    def check(value: str) -> str:
-        if not re.fullmatch(pattern, value):
-            raise ValueError(f"give {advice}")
-        return value
-
-    return AfterValidator(check)
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
+        raise ValueError("give 'auto', 'cpu', 'cuda' or 'mps'")
+    return value
 
 
-Device = Annotated[str, _pattern(r"auto|cpu|mps|cuda(:\d+)?", "'auto', 'cpu', 'cuda' or 'mps'")]
+Device = Annotated[str, AfterValidator(_device)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]

@@ -35,16 +35,11 @@ def peak_memory_mb() -> float:
 
 
 def peak_gpu_memory_mb() -> float:
-    """Most memory that tensors took on one GPU in this process so far, in MB (10^6 bytes); 0 without a GPU.
-
-    Apple's MPS keeps no record: there it is what the driver holds now.
-    """
+    """Most memory that tensors took on one CUDA device in this process so far, in MB (10^6 bytes); else 0."""
     torch = sys.modules.get("torch")  # a stage without a network has not imported it
-    if torch is None:
+    if torch is None or not torch.cuda.is_initialized():
         return 0.0
-    if torch.cuda.is_initialized():
-        return max(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count()))) / 1e6
-    return torch.mps.driver_allocated_memory() / 1e6 if torch.backends.mps.is_available() else 0.0
+    return max(map(torch.cuda.max_memory_allocated, range(torch.cuda.device_count()))) / 1e6
 
 
 def _version(package: str) -> str | None:

@@ -152,22 +152,16 @@ def _find(path_or_name: str) -> Path | None:
 
 
 def source_of(arch: str) -> str:
-    """A hash of the code of ``"package.module:function"``: of its module, or of all of its package.
-
-    It is "" for a network known by name, "absent" for a module that is not found.
-    """
+    """A hash of the code of ``"package.module:function"``, of all of its package; "" where there is none."""
     module, colon, _ = arch.partition(":")
-    if not colon:
+    top = None
+    with contextlib.suppress(ImportError, ValueError):
+        top = find_spec(module.split(".")[0]) if colon else None
+    if top is None:
         return ""
-    try:
-        top, found = find_spec(module.split(".")[0]), find_spec(module)
-    except (ImportError, ValueError, AttributeError):
-        return "absent"
-    if not (top and found and found.origin):
-        return "absent"
     folders = [Path(folder) for folder in top.submodule_search_locations or []]
-    files = {file for folder in folders for file in folder.rglob("*.py")} | {Path(found.origin)}
-    return _together(sorted(files), Path(found.origin).parent)
+    files = sorted(file for folder in folders for file in folder.rglob("*.py")) or [Path(top.origin or "")]
+    return _together(files, files[0].parent)
 
 
 def _together(files: list[Path], base: Path) -> str:

@@ -226,16 +226,10 @@ class Run:
         for path in [*sorted(images.rglob("*"), reverse=True), images] if old else ():
             with contextlib.suppress(OSError):  # folders that hold something else
                 path.unlink() if path in old else path.rmdir()
-        self.forget_attempts(stage)
         if stage in TEMPORARY:
             path = self.path(TEMPORARY[stage])
             shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
         return whole
-
-    def forget_attempts(self, stage: str) -> None:
-        """Remove the executed notebooks of attempts at a stage that failed or were cut off."""
-        for left in self.path("notebooks").glob(f"{stage}.*.ipynb"):
-            left.unlink(missing_ok=True)
 
 
 def entry_checksum(entry: Mapping[str, Any]) -> str:

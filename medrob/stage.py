@@ -38,7 +38,7 @@ def only_the_sentence() -> Iterator[None]:
         yield
     except (ValueError, OSError, RuntimeError) as error:
         said = f"{type(error).__name__}: {error}"
-        error._render_traceback_ = lambda: [said]  # type: ignore[attr-defined, union-attr]
+        error._render_traceback_ = lambda: [said]  # type: ignore[union-attr]
         raise
 
 

@@ -9,7 +9,6 @@ compare: {both: [seeds-seed0, seeds-seed1]}  which runs stand side by side; with
 from __future__ import annotations
 
 import itertools
-import math
 import re
 import shutil
 from collections.abc import Iterable, Iterator, Mapping
@@ -30,7 +29,6 @@ PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results")  # parameters that the study itself gives
 TOGETHER = ("arch", "stem", "width", "weights", "epochs")  # those of 02 that depend on each other
-MOST_RUNS = 10_000
 
 
 @dataclass(frozen=True)
@@ -258,9 +256,6 @@ class Reader:
             axes = self.stages(place, value, axes=True)
             keys = [(stage, name) for stage in axes for name in axes[stage]]
             values = [axes[stage][name] for stage, name in keys]
-            if (count := math.prod(map(len, values))) > MOST_RUNS:
-                self.say(place, f"these would be {count} runs; at most {MOST_RUNS} are taken")
-                continue
             words = itertools.product(*map(_words, (name for _, name in keys), values))
             for parts, combination in zip(words, itertools.product(*values), strict=True):
                 stages: Stages = {stage: {} for stage in STAGES}

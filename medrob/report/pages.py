@@ -66,7 +66,8 @@ def _run(folder: Path, name: str) -> dict[str, Any]:
         stages, partial = run.record["stages"], unfinished(run)
     except ValueError:
         stages, partial = {}, {}
-    pages, cells = [], []
+    pages: list[str] = []
+    cells: list[Any] = []
     for stage in STAGES:
         notebook = partial.get(stage, run.path("notebooks", f"{stage}.ipynb"))
         page, cells = _page(notebook, f"{name}: {stage}")
