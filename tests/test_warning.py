@@ -8,8 +8,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from medrob.analysis.evidence import doubts
-from medrob.analysis.statistics import auroc_interval, detect, flipped, two_sided
+from medrob.analysis.statistics import detect, flipped, two_sided
 from medrob.analysis.warning import logistic
+from medrob.evaluation import share_interval
 
 
 def strata(seed=0, digits=8):
@@ -38,10 +39,10 @@ def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
 
 def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     same = np.ones(100)
-    assert auroc_interval(same, 4) == pytest.approx((0.510, 1), abs=1e-3)  # Wilson, 4 of 4
-    assert auroc_interval(0 * same, 10) == pytest.approx((0, 0.278), abs=1e-3)
+    assert share_interval(same, 4) == pytest.approx((0.510, 1), abs=1e-3)  # Wilson, 4 of 4
+    assert share_interval(0 * same, 10) == pytest.approx((0, 0.278), abs=1e-3)
     spread = np.r_[0.8, np.linspace(0.6, 1, 101)]
-    assert auroc_interval(spread, 4) == pytest.approx((0.61, 0.99))
+    assert share_interval(spread, 4) == pytest.approx((0.61, 0.99))
 
 
 def test_nothing_to_detect_is_nan():

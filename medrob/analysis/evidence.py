@@ -56,7 +56,6 @@ class Evidence:
             amount: the energy, the sum of the raw map after the ReLU. lost: that of the clean map less it,
             over the sum of both, 1 where all is gone, 0 where there was nothing.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
-        truth: all images and their labels, to tell data sets apart.
         group: the class predicted for each clean image; with the condition it makes the stratum (conditions,
             images), numbered.
         unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: the
@@ -102,7 +101,6 @@ class Evidence:
         clean_first = pd.MultiIndex.from_tuples([CLEAN, *conditions])
         self.every = laid(self.predictions, columns, clean_first, all_images, "predictions")
         self.place = np.searchsorted(all_images, images)
-        self.truth = np.stack([all_images, *(self.every[label][0] for label in labels)]).tobytes()
         away = laid(self.distances, ["rmse"], conditions, images, "corruptions")["rmse"]
         self.picture: np.ndarray = away.astype(float)
         here = {column: values[:, self.place] for column, values in self.every.items()}

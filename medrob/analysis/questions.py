@@ -145,12 +145,10 @@ def grid(conditions: Iterable[tuple[str, int]]) -> str:
 
 COLUMNS = ["name", "value", "low", "high", "p", "correction", "what"]
 COUNTED = {  # columns of `failure`: the name of the number, and what it is
-    "events": ("flips", "flipped predictions"),
     "cases": ("pictures", "pictures"),
+    "events": ("flips", "flipped predictions"),
     "vanished": ("vanished", "pictures whose map is degenerate, counted as the largest drift"),
-    "vanished_events": ("vanished flips", "flipped predictions whose map is degenerate"),
     "compared": ("compared", "pictures that the AUROC rests on, in strata with and without flips"),
-    "compared_events": ("compared flips", "flipped predictions among them"),
 }
 
 

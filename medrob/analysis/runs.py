@@ -19,25 +19,22 @@ IDLE = ("run", "device", "batch_size", "export")  # but for these ("batch_size" 
 Samples = dict[tuple[str, str], np.ndarray]  # (measure, severity) -> values (1 + resamples,)
 
 
-def compare_runs(
-    runs: Mapping[str, Sequence[Evidence]], fingerprints: Mapping[str, str] | None = None
-) -> pd.DataFrame:
+def compare_runs(runs: Mapping[str, Sequence[Evidence]], data: Mapping[str, str]) -> pd.DataFrame:
     """AUC, drop and mean drift of each run, and the difference to the first run.
 
     Everything is a mean over corruptions at a severity, and over the severities ("all"), of the conditions
-    that all runs hold; a ValueError if there are none. The bootstrap takes the same images for all runs that
-    have the same images and labels, so that differences are paired. Of repetitions the mean is given, and
-    they are resampled, too; of fewer than five such an interval is too narrow.
+    that all runs hold; a ValueError if there are none. Of repetitions the mean is given, and they are
+    resampled, too; of fewer than five such an interval is too narrow. The drift leaves out degenerate maps.
 
     Args:
         runs: name -> the evidence of the run and of its repetitions, which differ in the seed alone.
-        fingerprints: name -> the checksum of its data; runs in which it differs are not paired.
+        data: name -> the checksum of its test images. The bootstrap takes the same images for all runs that
+            have the same ones, so that differences are paired.
 
     Returns:
         measure ("auc", "drop", "drift"), run, severity, value, low, high, difference (of drift NaN where the
         methods differ), difference_low, difference_high, pairing ("same images", "independent"; "" for the
-        first run), seeds, images, explained (images with a drift), method, layer (declared), conditions (that
-        are compared), left_out (this run's others, in words).
+        first run), seeds, method, layer (declared), left_out (conditions that not all have, in words).
     """
     held = {name: [set(e.conditions) for e in repeated] for name, repeated in runs.items()}
     common = set.intersection(*(conditions for parts in held.values() for conditions in parts))
@@ -45,29 +42,24 @@ def compare_runs(
         each = "; ".join(f"{name} holds {grid(set().union(*parts))}" for name, parts in held.items())
         raise ValueError(f"the runs have no condition in common, so they cannot be compared: {each}")
     keys = pd.MultiIndex.from_tuples(sorted(common), names=CONDITION)
-    seen: dict[tuple[str, bytes], int] = {}  # data -> its number
+    sets = list(dict.fromkeys(data[name] for name in runs))
     rows: list[tuple] = []
     for g, (name, repeated) in enumerate(runs.items()):
         method, layer = repeated[0].declared_map
-        fingerprint = (fingerprints or {}).get(name, "")
-        numbers = [seen.setdefault((fingerprint, e.truth), len(seen)) for e in repeated]
-        parts = [_samples(e, keys, number) for e, number in zip(repeated, numbers, strict=True)]
+        parts = [_samples(evidence, keys, sets.index(data[name])) for evidence in repeated]
         # The mean over the repetitions of a run, which are resampled with the images.
         shares = resampled(len(parts), repeated[0].resamples, _seed(0, g)).astype(float) / len(parts)
         found = {key: (shares * np.stack([part[key] for part in parts], 1)).sum(1) for key in parts[0]}
         if g == 0:
-            first, first_method, first_data, pairing = found, method, set(numbers), ""
-        else:
-            pairing = PAIRED if len(set(numbers)) == 1 and set(numbers) == first_data else INDEPENDENT
-        images = (len(repeated[0].unit_of_all), len(repeated[0].images))
-        left_out = grid(set().union(*held[name]) - common)
-        known = (pairing, len(repeated), *images, method, layer, len(keys), left_out)
+            first, first_method = found, method
+        pairing = "" if g == 0 else PAIRED if data[name] == sets[0] else INDEPENDENT
+        known = (pairing, len(repeated), method, layer, grid(set().union(*held[name]) - common))
         for (measure, severity), values in found.items():
             alike = g > 0 and (measure != "drift" or method == first_method)
             gap = values - first[measure, severity] if alike else np.full(len(values), np.nan)
             rows.append((measure, name, severity, *estimate(values), *estimate(gap), *known))
     columns = ["measure", "run", "severity", "value", "low", "high", *ends("difference"), "pairing", "seeds"]
-    frame = pd.DataFrame(rows, columns=[*columns, "images", "explained", *MAP, "conditions", "left_out"])
+    frame = pd.DataFrame(rows, columns=[*columns, *MAP, "left_out"])
     order = ["auc", "drop", "drift"]
     return frame.sort_values("measure", key=lambda m: m.map(order.index), kind="stable", ignore_index=True)
 

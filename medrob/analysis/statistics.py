@@ -16,9 +16,9 @@ from typing import Self
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest, rankdata
+from scipy.stats import rankdata
 
-from medrob.evaluation import auc, interval
+from medrob.evaluation import auc
 
 LEVEL = 0.05
 TOGETHER = 1024  # images exchanged at once: bounds the memory
@@ -169,18 +169,6 @@ def compared(event: np.ndarray, group: np.ndarray) -> np.ndarray:
         happened = event[:, at]
         found[:, at] = happened.any(1, keepdims=True) & ~happened.all(1, keepdims=True)
     return found
-
-
-def auroc_interval(samples: np.ndarray, fewest: int) -> tuple[float, float]:
-    """`interval`; of a perfect AUROC, which all resamples repeat, that of Wilson (1927).
-
-    fewest: the units with an event, or those with none, whichever are fewer.
-    """
-    low, high = interval(samples[1:])
-    if low == high and samples[0] in (0.0, 1.0):
-        found = binomtest(round(samples[0] * fewest), fewest).proportion_ci(method="wilson")
-        return float(found.low), float(found.high)
-    return low, high
 
 
 def centred_ranks(values: np.ndarray, group: np.ndarray) -> np.ndarray:

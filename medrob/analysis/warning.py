@@ -11,14 +11,8 @@ from scipy.special import expit
 
 from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence
 from medrob.analysis.layout import INPUT, MAP, ends, estimate
-from medrob.analysis.statistics import (
-    auroc_interval,
-    compared,
-    detect,
-    flipped,
-    two_sided,
-)
-from medrob.evaluation import FEWEST, fewest
+from medrob.analysis.statistics import compared, detect, flipped, two_sided
+from medrob.evaluation import FEWEST, fewest, share_interval
 
 FOLDS = 5
 AHEAD = ends("ahead")
@@ -55,7 +49,7 @@ def failure(evidence: Evidence) -> pd.DataFrame:
         stop = None if few >= FEWEST else 1  # no resamples, and so no interval
         for signal, auroc in aurocs.items():
             ahead = aurocs[DRIFT] - auroc if signal != DRIFT else np.full(len(auroc), np.nan)
-            numbers = auroc[0], *auroc_interval(auroc[:stop], few), *estimate(ahead[:stop])
+            numbers = auroc[0], *share_interval(auroc[:stop], few), *estimate(ahead[:stop])
             known = int(severity), name, signal, SIGNALS[signal].league
             rows.append((*known, *numbers, event.size, *(int(count.sum()) for count in counts)))
     columns = ["severity", "event", "signal", "league", "auroc", "low", "high", *AHEAD]

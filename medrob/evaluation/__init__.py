@@ -12,6 +12,7 @@ from medrob.evaluation.metrics import (
     means_with_intervals,
     metrics,
     resampled,
+    share_interval,
     units,
 )
 from medrob.evaluation.operating import alarm_class, operating_points, thresholds

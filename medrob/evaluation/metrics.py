@@ -9,6 +9,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 FEWEST = 5  # images, or groups, below which a bootstrap says nothing: its resamples hardly differ
@@ -55,6 +56,17 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
     kept = samples[np.isfinite(samples)]
     low, high = np.quantile(kept, [0.025, 0.975]) if kept.size else (np.nan, np.nan)
     return float(low), float(high)
+
+
+def share_interval(samples: np.ndarray, units: int) -> tuple[float, float]:
+    """`interval` of shares, the first of which is the value; of 0 or 1, which all resamples repeat, Wilson's.
+
+    units: of how many cases (Wilson 1927). NaN where there are no resamples.
+    """
+    low, high = interval(samples[1:])
+    if low == high and samples[0] in (0, 1):
+        low, high = binomtest(round(samples[0] * units), units).proportion_ci(method="wilson")
+    return low, high
 
 
 def means_with_intervals(values: np.ndarray, images: pd.DataFrame, seed: int = 0) -> np.ndarray:

@@ -4,11 +4,10 @@ from collections.abc import Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import FEWEST, drawn, interval, units
+from medrob.evaluation.metrics import FEWEST, drawn, interval, share_interval, units
 from medrob.evaluation.scores import DROP, ENDS, class_names
 
 RATES = {"sensitivity": True, "specificity": False}  # of the images that have the class, or have it not
@@ -67,10 +66,8 @@ def operating_points(
                     value = w[:, of] @ (alarm[of] == present).astype(float) / w[:, of].sum(1)
                 clean.setdefault((name, metric), value)
                 drop = clean[name, metric] - value
-                stop = None if len(np.unique(unit[of])) >= FEWEST else 1  # see `medrob.evaluation.score`
-                ends = interval(value[1:stop])
-                if value[0] in (0, 1) and np.isfinite(ends[0]):
-                    n = len(np.unique(unit[of]))
-                    ends = tuple(binomtest(round(value[0] * n), n).proportion_ci(method="wilson"))
+                n = len(np.unique(unit[of]))
+                stop = None if n >= FEWEST else 1  # see `medrob.evaluation.score`
+                ends = share_interval(value[:stop], n)
                 rows.append((*condition, name, metric, value[0], *ends, drop[0], *interval(drop[1:stop])))
     return pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", *ENDS, *DROP])

@@ -83,9 +83,8 @@ def _works(scores: pd.DataFrame) -> str:
 
 def _looks(drift: pd.DataFrame) -> str:
     worst = drift[drift["severity"] == drift["severity"].max()]
-    metric = "normalised" if "normalised" in drift else "rmse"
-    row = analysis.mean_drift(worst, ["severity"], metric=metric).iloc[0]
-    key = metric if np.isfinite(row["value"]) else "no_map"
+    row = analysis.mean_drift(worst, ["severity"], metric="normalised").iloc[0]
+    key = "normalised" if np.isfinite(row["value"]) else "no_map"
     return say("answer", key, row=row, lost=row["degenerate"])
 
 

@@ -92,7 +92,7 @@ def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str
     numbers = dict(zip(("missed", "alarms"), worst, strict=True)) | clean
     numbers |= dict(positive=positive, threshold=thresholds[positive], severity=points["severity"].max())
     choice = "choice" if len(others) > 1 else ""
-    numbers["others"] = listed(map(name, others))
+    numbers["others"] = listed(map(name, others)) if others else "the rest"
     return say("operating_point", "rule", choice, "clean", "worst", **numbers)
 
 

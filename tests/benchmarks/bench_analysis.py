@@ -48,7 +48,7 @@ def main():
     scores = timed("score", evaluation.score, predictions, "binary")
     mean, strata = timed("mean_drift", analysis.mean_drift, drift), timed("strata", analysis.strata, drift)
     found = {name: timed(name, getattr(analysis, name), evidence) for name in QUESTIONS}
-    compared = timed("compare_runs", analysis.compare_runs, {"run": [evidence]})
+    compared = timed("compare_runs", analysis.compare_runs, {"run": [evidence]}, {"run": ""})
     tests, failure, points = found["tests"], found["failure"], analysis.moved_and_fell(evidence)
     pairs = analysis.drop_and_drift(scores, mean, method=method)
     by_class = analysis.drift_by_class(drift, evidence.classes, **at)
