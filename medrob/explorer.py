@@ -165,7 +165,8 @@ class Explorer:
         method, layer = analysis.headline(tables["drift"]) if known else explainer.pairs[-1]
         explained = np.unique(tables["drift"]["image"]) if known else self.choices["all"]
         image = drift.example(dataset, explained)
-        self.start = dict(image=image, corruption=suite[0], severity=3, method=method, layer=layer)
+        self.start: dict[str, Any] = dict(image=image, corruption=suite[0], severity=3)
+        self.start |= dict(method=method, layer=layer)
         self._only = functools.cache(lambda method, layer: explainer.only([method], [layer]))
         self._explained = functools.lru_cache(16)(self._explain)
 
@@ -274,7 +275,8 @@ class Panel:
 
 def encoded(image: np.ndarray, kind: str) -> bytes:
     """A picture, uint8 RGB, as a file of a kind such as ".png"."""
-    return cv2.imencode(kind, np.ascontiguousarray(image[..., ::-1]))[1].tobytes()
+    quality = [cv2.IMWRITE_WEBP_QUALITY, 80] if kind == ".webp" else []
+    return cv2.imencode(kind, np.ascontiguousarray(image[..., ::-1]), quality)[1].tobytes()
 
 
 def _choices(dataset: ImageDataset, tables: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:

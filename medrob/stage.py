@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
     from medrob.data import ImageDataset
 
+LONG = ("thesis", "told", "answer", "exports")  # of a record, what nobody reads there
+
 
 @contextlib.contextmanager
 def only_the_sentence() -> Iterator[None]:
@@ -81,6 +83,7 @@ class Stage:
             raise ValueError(taken)
         self._made_from = self._sources(runs)
         self._notes: dict[str, Any] = {}
+        self._told: list[dict[str, str]] = []  # sentences and figures, for the report
         self._described: dict[str, Any] = {}
         self._about: Mapping[str, Any] = {}
         self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
@@ -143,7 +146,7 @@ class Stage:
             return fit(model, *data, **how)
         from medrob.models import load, load_arrays
 
-        anew = ("parameters", "finished", "thesis", "files", "checksum")
+        anew = ("parameters", "finished", "files", "checksum", *LONG)
         self.note(**{name: fact for name, fact in before.items() if name not in anew})
         load_arrays(model.eval(), load(self.results.folder).state_dict())
         advice = f"delete {self.results.path('model.safetensors')} to train again"
@@ -160,7 +163,7 @@ class Stage:
         if figure is None:
             return
         self._say_what_is_known()
-        self._bundle.figure(figure, name, caption)
+        self._tell({"figure": self._bundle.figure(figure, name, caption)})
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
         """Collect a table for the thesis; caption and printed rows (`keep`) are usually those of the name."""
@@ -187,7 +190,18 @@ class Stage:
         """Show sentences as Markdown."""
         from IPython.display import Markdown, display
 
-        display(Markdown("\n\n".join(sentences)))
+        text = "\n\n".join(sentences)
+        self._tell({"text": text})
+        display(Markdown(text))
+
+    def _tell(self, part: dict[str, str]) -> None:
+        """Keep a part of what is told; once, also where its cell is run again."""
+        self._told = [told for told in self._told if told != part] + [part]
+
+    def answer(self, verdicts: str, done: str, limits: str) -> None:
+        """Show what was found and what limits it, and keep it: the report and the thesis begin with it."""
+        self.note(answer={"verdicts": verdicts, "done": done, "limits": limits})
+        self.say(verdicts, done, limits)
 
     def keep(self, *, model: Any = None, **tables: pd.DataFrame) -> dict[str, Any]:
         """End the stage: write its network, its tables (``scores=scores``), figures and entry in the record.
@@ -210,6 +224,7 @@ class Stage:
             **self._notes,
         }
         entry["thesis"], stages = self._bundle.notes, self.results.record["stages"]
+        entry["told"] = self._told
         with contextlib.ExitStack() as files:  # all of them, or none
             for name, frame in tables.items():
                 frame.to_parquet(
@@ -231,4 +246,4 @@ class Stage:
                 entry["exports"] = self._exported
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
-        return {name: value for name, value in whole.items() if name not in ("thesis", "exports")}
+        return {name: value for name, value in whole.items() if name not in LONG}

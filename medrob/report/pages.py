@@ -1,26 +1,26 @@
-"""The report of a study: a folder of plain HTML that opens from disk, without a server or a network."""
+"""The report of a study: a folder of plain HTML that opens from disk, without a server or a network.
 
-import re
+It is made of the records of the runs, so that one executed by hand is as full as one of a study.
+"""
+
 import shutil
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from itertools import product
 from pathlib import Path
 from typing import Any
 
 import jinja2
-import nbformat
-from latex2mathml.converter import convert
-from nbconvert import HTMLExporter
 from nbconvert.filters import markdown2html
 
+from medrob.corruptions import SEVERITIES
 from medrob.files import ALONE, home
 from medrob.report.runs import overview, unfinished
-from medrob.run import NAME, STAGES, Run
+from medrob.run import NAME, Run
+from medrob.words import word
 
 MARK = ".medrob-report"  # stands in a report: a folder without it, or with other files, is left alone
-FORMULA = re.compile(r"\$\$(.+?)\$\$|(?<![\\$])\$([^$\n]+?)\$", re.DOTALL)
-SCRIPT = re.compile(r"<script\b.*?</script>", re.DOTALL)
-CODE = re.compile(r"(```.*?```|`[^`\n]+`)", re.DOTALL)
+EACH = 4  # images of a kind behind the sliders
 
 
 def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
@@ -36,7 +36,7 @@ def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
         nothing = f"there are no runs in {home() / 'data' / 'runs'}"
         raise FileNotFoundError(f"{nothing}; `make run` makes them{ALONE}")
     folder = folder.resolve()
-    ours = (MARK, ".html", ".png") if (folder / MARK).exists() else ()
+    ours = (MARK, ".html", ".png", ".webp") if (folder / MARK).exists() else ()
     files = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
     if others := [file for file in files if not file.endswith(ours)]:
         what = ", ".join(others[:3])
@@ -44,13 +44,15 @@ def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
         part = Path(place) / folder.name
+        templates = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
+        templates.filters["markdown"] = markdown2html
+        templates.policies["json.dumps_kwargs"] = {"sort_keys": False}
         sections = sorted((_run(part, name) for name in table["run"]), key=lambda run: not run["comparison"])
-        pages = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
-        pages.policies["json.dumps_kwargs"] = {"sort_keys": False}
-        text = pages.get_template("index.html").render(
-            rows=table.to_dict("records"), columns=list(table), sections=sections
-        )
-        (part / "index.html").write_text(text, encoding="utf-8")
+        for section in sections:
+            page = templates.get_template("run.html").render(of=section)
+            (part / section["run"] / "index.html").write_text(page, encoding="utf-8")
+        page = templates.get_template("index.html").render(rows=table.to_dict("records"), sections=sections)
+        (part / "index.html").write_text(page, encoding="utf-8")
         (part / MARK).touch()
         if folder.exists():
             shutil.rmtree(folder)
@@ -59,62 +61,53 @@ def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
 
 
 def _run(folder: Path, name: str) -> dict[str, Any]:
-    """Write the pages of a run's notebooks; what the index shows of the run."""
-    run = Run(name)
-    (folder / name).mkdir(parents=True)
+    """Copy or draw the pictures of a run; what its page shows, and the index of it."""
+    run, place = Run(name), folder / name
+    place.mkdir(parents=True)
     try:
         stages, partial = run.record["stages"], unfinished(run)
     except ValueError:
         stages, partial = {}, {}
-    pages: list[str] = []
-    cells: list[Any] = []
-    for stage in STAGES:
-        notebook = partial.get(stage, run.path("notebooks", f"{stage}.ipynb"))
-        page, cells = _page(notebook, f"{name}: {stage}")
-        if page:
-            pages.append(stage)
-            (folder / name / f"{stage}.html").write_text(page, encoding="utf-8")
     comparison = list(stages) == ["05_analysis"]
-    picture = run.figures / ("05_runs.png" if comparison else "summary.png")
-    if picture.exists():
-        shutil.copy(picture, folder / name)
-    sentences = [  # of the last stage; of a comparison, what its notebook says of several runs
-        markdown2html(output.data["text/markdown"])
-        for cell in cells
-        if not comparison or "compared" in cell.metadata.get("tags", [])
-        for output in cell.get("outputs", [])
-        if "text/markdown" in output.get("data", {})
-    ]
+    for picture in run.figures.glob("*.png"):
+        shutil.copy(picture, place)
+    if comparison:  # what its notebook tells before concerns the first run alone
+        told = stages["05_analysis"].get("told", [])
+        beside = [i for i, part in enumerate(told) if part.get("figure") == "05_runs"]
+        stages["05_analysis"]["told"] = told[beside[0] :] if beside else told
+    picture = "05_runs.png" if comparison else "summary.png"
+    views, problem = ({}, "") if comparison or "02_train" not in stages else _views(place, name)
     return {
-        "run": name, "notebooks": pages, "comparison": comparison, "unfinished": list(partial),
-        "picture": picture.name if picture.exists() else "", "record": stages, "sentences": sentences,
+        "run": name, "comparison": comparison, "record": stages, "views": views, "problem": problem,
+        "answer": {} if comparison else stages.get("05_analysis", {}).get("answer", {}),
+        "picture": picture if (place / picture).exists() else "",
+        "unfinished": list(partial),
     }  # fmt: skip
 
 
-def _page(notebook: Path, title: str) -> tuple[str, list[Any]]:
-    """A notebook as a page of its own, with pictures inside, and its cells; none if it is not whole."""
+def _views(place: Path, run: str) -> tuple[dict[str, Any], str]:
+    """Some images under every condition, a file each, as `medrob.explore` shows them; or why not."""
+    from medrob.explorer import encoded, explore  # with PyTorch
+
+    texts = {}
     try:
-        book = nbformat.read(notebook, as_version=4)
-        nbformat.validate(book)
-    except Exception:  # nbformat raises many kinds on what is no notebook
-        return "", []
-    for cell in book.cells:
-        if cell.cell_type == "markdown":
-            cell.source = with_formulas(cell.source)
-    exporter = HTMLExporter(exclude_input_prompt=True, exclude_output_prompt=True, exclude_anchor_links=True)
-    text, _ = exporter.from_notebook_node(book, resources={"metadata": {"name": title}})
-    return SCRIPT.sub("", text), book.cells  # nbconvert's scripts fetch libraries that nothing here needs
+        explorer = explore(run)
+        method, layer = explorer.start["method"], explorer.start["layer"]
+        images = _chosen(explorer.choices)
+        for image, (c, corruption), severity in product(images, enumerate(explorer.suite), SEVERITIES):
+            view, key = explorer.look(image, corruption, severity, method, layer), f"{image}-{c}-{severity}"
+            (place / f"{key}.webp").write_bytes(encoded(view.sheet(), ".webp"))
+            texts[key] = view.html
+    except Exception as error:  # the data may be gone, and a network of a user's own raises anything
+        return {}, str(error)
+    return {"images": images, "corruptions": list(map(word, explorer.suite)), "texts": texts}, ""
 
 
-def with_formulas(markdown: str) -> str:
-    """TeX between dollar signs as MathML, which browsers draw themselves; code is left alone."""
-    parts = CODE.split(markdown)
-    return "".join(part if i % 2 else FORMULA.sub(_mathml, part) for i, part in enumerate(parts))
-
-
-def _mathml(found: re.Match[str]) -> str:
-    formula, display = (found[1], "block") if found[1] else (found[2], "inline")
-    try:
-        return convert(formula.strip(), display=display)
-    except Exception:  # a formula that the library does not know is shown as it was written
-        return f"<code>{found[0]}</code>"
+def _chosen(choices: Mapping[str, Any]) -> dict[int, str]:
+    """Images whose maps move as most do, that flip most often, and that move most: ``{image: why}``."""
+    moved, chosen = choices.get("largest drift", ()), dict[int, str]()
+    typical = moved[len(moved) // 2 :] if len(moved) else choices["all"]
+    kinds = {"typical": typical, "often flipped": choices.get("flipped", ()), "largest drift": moved}
+    for why, rows in kinds.items():
+        chosen |= {int(image): why for image in [row for row in rows if row not in chosen][:EACH]}
+    return chosen

@@ -21,7 +21,7 @@ from matplotlib.figure import Figure
 from medrob.figures import TEXTWIDTH, boxes, word
 from medrob.files import atomic
 from medrob.thesis.latex import documents as latex_documents
-from medrob.thesis.latex import escape, file_name, quoted
+from medrob.thesis.latex import file_name, quoted
 from medrob.thesis.latex_table import latex_table
 
 TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
@@ -104,8 +104,8 @@ class Bundle:
         self._numbers: dict[str, dict[str, Any]] = {}
         self._boxes: set[str] = set()  # letters that no font here has, as far as it was said
 
-    def figure(self, figure: Figure, name: str, caption: str = "") -> None:
-        """Draw the figure as PDF and PNG (300 dots per inch); then show and close it.
+    def figure(self, figure: Figure, name: str, caption: str = "") -> str:
+        """Draw the figure as PDF and PNG (300 dots per inch); then show and close it. Gives the files' name.
 
         In the name of the files all but letters, digits, ``-`` and ``+`` becomes ``_``. Without a caption, it
         is that in ``texts.toml``, or the name in words.
@@ -124,9 +124,10 @@ class Bundle:
             figure.set_layout_engine("none")  # the places stay as they are; to find them takes long
         text = _caption(file, caption, self.facts | getattr(figure, "facts", {}))
         ending = _ending(self.context, self.failed)
-        self._put("figure", file, files, caption=escape(f"{text} {ending}".strip()))
+        self._put("figure", file, files, caption=f"{text} {ending}".strip())
         plt.show()
         plt.close(figure)
+        return file
 
     def table(
         self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: pd.DataFrame | None = None

@@ -10,4 +10,4 @@ from medrob.words.maps import chosen, drift, explained, explored, faithfulness, 
 from medrob.words.maps import localisation, normalised, randomisation, twins
 from medrob.words.phrases import WORDS, Failed, counted, p_value, say, word
 from medrob.words.performance import calibration, data_sets, distances, errors, network
-from medrob.words.performance import operating_point, predictions, scores, speed, training
+from medrob.words.performance import done, limits, operating_point, predictions, scores, speed, training

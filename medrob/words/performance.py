@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.words.phrases import counted, listed, name, number, say, side, text
+from medrob.words.phrases import counted, listed, name, number, say, shown, side, text
 
 GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
 
@@ -49,6 +49,28 @@ def speed(history: pd.DataFrame) -> str:
     images = history.loc[history["split"] == "train", "images_per_second"].median()
     memory = history[["memory_mb", "gpu_memory_mb"]].max()
     return say("speed", what, seconds=history["seconds"].sum(), images=images, memory=memory)
+
+
+def done(params: Mapping[str, Any], splits: Mapping[str, Any], drift: pd.DataFrame) -> str:
+    """What was done on what data: by the parameters of a run, its ``data.json`` and its drift."""
+    began, train = params["01_augment"], params["02_train"]
+    height, width, _ = splits["test"]["shape"]
+    names = listed(map(shown, drift["corruption"].unique()))
+    images = {split: about["images"] for split, about in splits.items()}
+    numbers = dict(data=str(began["dataset"]).rpartition("/")[2], height=height, width=width, names=names)
+    numbers |= dict(classes=listed(map(name, splits["test"]["counts"])), train=train, images=images)
+    numbers |= dict(severity=drift["severity"].max(), explained=counted(drift.drop_duplicates("image")))
+    numbers |= dict(methods=listed(map(shown, drift["method"].unique())), layers=drift["layer"].nunique())
+    how = "trained" if train["epochs"] else "as_it_came"
+    return say("done", "data", how, "tested", "explained", **numbers)
+
+
+def limits(params: Mapping[str, Any], drift: pd.DataFrame, runs: int) -> str:
+    """What limits the answers of a run, or of so many side by side."""
+    generated = str(params["01_augment"]["dataset"]).startswith("phantom")
+    keys = ["generated" if generated else "source", "corruptions", "one_run" if runs == 1 else ""]
+    keys += ["" if "group" in drift else "groups", "clean", "clinic"]
+    return say("limits", *keys, suite=drift["corruption"].nunique())
 
 
 def predictions(predictions: pd.DataFrame) -> str:
