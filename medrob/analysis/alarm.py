@@ -51,18 +51,24 @@ def alarms(
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
     table = signals_of(predictions, alarm, others)
     names = [name for name in table if name not in ("image", *CONDITION, "wrong", "group")]
-    clean = table["corruption"] == CLEAN[0]
-    rows = []
-    for pictures, use in {"clean": clean, "corrupted": ~clean, "all": clean | ~clean}.items():
-        part = table[use].sort_values(["image", *CONDITION])
+    clean, rows = table["corruption"] == CLEAN[0], []
+    groups = {"clean": table[clean], "corrupted": table[~clean], SAME: table, "all": table}
+    for pictures, part in groups.items():
+        part = part.sort_values(["image", *CONDITION])
+        images = part.drop_duplicates("image")
         _, image = np.unique(part["image"], return_inverse=True)
-        wrong = part["wrong"].to_numpy()
-        few = fewest(wrong, units(part.drop_duplicates("image"))[image]) < FEWEST
-        weights = drawn(part.drop_duplicates("image"), 0 if few else resamples)
-        w = weights[:, image]
-        found = {name: curves(part[name].to_numpy(float), wrong, w) for name in names}
-        if pictures == "all":
-            rows += _within(part, names, wrong, weights)
+        wrong, signals = part["wrong"].to_numpy(), {name: part[name].to_numpy(float) for name in names}
+        few = fewest(wrong, units(images)[image]) < FEWEST
+        w = drawn(images, 0 if few else resamples)
+        if pictures == SAME:  # pairs of one condition alone: what tells the conditions apart does not count
+            shape, one = (len(images), -1), np.zeros(len(images), int)
+            happened = wrong.reshape(shape).T
+            found = {
+                name: {"auroc": detect(values.reshape(shape).T, happened, w, one)}
+                for name, values in signals.items()
+            }
+        else:
+            found = {name: curves(values, wrong, w[:, image]) for name, values in signals.items()}
         for name, values in found.items():
             for metric, samples in values.items():
                 ahead = found[MAP_SIGNAL][metric] - samples
@@ -71,26 +77,6 @@ def alarms(
                 rows.append((pictures, name, metric, *numbers))
     columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
-
-
-def _within(part: pd.DataFrame, names: Sequence[str], wrong: np.ndarray, weights: np.ndarray) -> list[tuple]:
-    """Rows of the AUROC over pairs of the same condition: what tells the conditions apart does not count.
-
-    part: sorted by image and condition, each image under all of them. weights: (B, images).
-    """
-    images = weights.shape[1]
-
-    def wide(values: np.ndarray) -> np.ndarray:
-        return values.reshape(images, -1).T
-
-    signals = {name: wide(part[name].to_numpy(float)) for name in names}
-    one = np.zeros(images, int)
-    found = {name: detect(signal, wide(wrong), weights, one) for name, signal in signals.items()}
-    counts = int(wrong.sum()), len(wrong)
-    return [
-        (SAME, name, "auroc", *estimate(values), *estimate(found[MAP_SIGNAL] - values), *counts)
-        for name, values in found.items()
-    ]
 
 
 def signals_of(

@@ -91,8 +91,7 @@ class Evidence:
         self.layers = list(dict.fromkeys(self.drift.loc[self.drift["method"] == method, "layer"]))
         self._lay_out(distinct(self.drift))
         conditions, images = self.conditions, self.images
-        self.corruptions, self.severities = (conditions.get_level_values(c).to_numpy() for c in CONDITION)
-        self.highest = self.severities == self.declared["severity"]
+        self.severities = conditions.get_level_values("severity").to_numpy()
         self.single = "label" in self.predictions  # an image has one label, not several
         labels = ["label"] if self.single else [f"label_{name}" for name in self.classes]
         columns = ["predicted", *labels, *(f"p_{name}" for name in self.classes)]

@@ -41,9 +41,10 @@ class Question:
 
 COSTS = "Does the map move more under the corruption that costs more AUC, beyond what the scores tell?"
 LOSES = (
-    "Does the map move more in the image, of one class, that loses more margin, beyond what the logit tells?"
+    "Of two images of one class, does the map move more in the one that loses more margin, beyond what the "
+    "logit tells?"
 )
-TELLS = "Does the place of the map tell of wrong predictions what the scores do not?"
+TELLS = "Does the place of the map tell something of wrong predictions that the scores do not?"
 GAIN = "gain in AUROC"
 QUESTIONS = (
     Question("between conditions", "between conditions", COSTS, association, PARTIAL, WITHIN),

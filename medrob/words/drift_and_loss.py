@@ -91,7 +91,9 @@ def _looks(drift: pd.DataFrame) -> str:
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
     place = answers.set_index("kind").loc[BEYOND]
     key = "control" if place["controls"] and place["verdict"] != OPPOSITE else place["verdict"]
-    return say("answer", f"tells {key}", row=place, map=added.set_index("adds").loc["map"])
+    rows = added.set_index("adds")
+    without = rows.loc[DRIFT, "auroc"] - rows.loc[DRIFT, "value"]
+    return say("answer", f"tells {key}", row=place, map=rows.loc["map"], without=without)
 
 
 def association(tests: pd.DataFrame) -> str:

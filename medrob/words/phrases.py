@@ -101,6 +101,7 @@ def finding(row: Row, stem: str = "value") -> Finding:
 def number(row: Row, stem: str = "value", form: str = "+.2f", note: str = "") -> str:
     """``+0.88 (+0.74 to +0.96, Holm p = .008)``; a note stands last in the brackets."""
     found = finding(row, stem)
+    form = f"+z{form[1:]}" if form.startswith("+") else f"z{form}"  # z: no minus before 0.00
     if not np.isfinite(found.value):
         return UNDEFINED
     ends = f"{found.low:{form}} to {found.high:{form}}" if np.isfinite([found.low, found.high]).all() else ""

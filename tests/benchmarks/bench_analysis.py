@@ -39,7 +39,7 @@ def main():
         return np.where(rng.random(len(harm)) < 0.02, np.nan, 0.1 * harm + rng.normal(0.1, 0.05, len(harm)))
 
     predictions, drift, distances = world(moved, images=624, methods=METHODS, layers=LAYERS)
-    drift["degenerate"] = drift["rmse"].isna()
+    drift = drift.assign(degenerate=drift["rmse"].isna(), normalised=drift["rmse"])
     print(f"{len(drift)} rows of drift; {peak_memory_mb():.0f} MB before the start")
     began, worked = time.perf_counter(), time.process_time()
     evidence = timed("evidence", analysis.Evidence, predictions, drift, distances)
