@@ -1,4 +1,5 @@
 import itertools
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -128,6 +129,14 @@ def test_steadiness_by_hand(network):
 
     rmse = np.sqrt(((scaled(maps) - scaled(moved[:, :, ::-1])) ** 2).mean((1, 2)))
     assert found["unsteady"].to_numpy() == pytest.approx(rmse, abs=1e-5)
+
+
+def test_the_distance_is_the_pictures_own_whatever_passes_the_method_needs(network):
+    explainer, data = network
+    how = dict(images=np.arange(5), changes=["flip"], training=data.images[5:], seed=0)
+    several = replace(explainer, methods=["smoothgradcam++"])
+    one, other = (steadiness(e, data, ["contrast"], **how)["distance"] for e in (explainer, several))
+    assert other.to_numpy() == pytest.approx(one.to_numpy(), abs=1e-5) and (one > 1e-3).all()
 
 
 def test_steadiness_does_not_depend_on_batches(network):

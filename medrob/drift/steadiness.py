@@ -66,12 +66,15 @@ def steadiness(
     features: list[Tensor] = []
     progress = bar(total=len(images) * len(conditions), desc="steadiness", unit="image")
     with _watch(explainer.model, features):
-        known = _of_training(explainer, training[some], features)
+        explainer.classes(training[some], None)
+        known = torch.cat(features) if features else None
         for condition, batch in itertools.product(conditions, explainer.batches(len(images))):
             index = images[batch]
             pictures = corrupted(dataset.images[index], condition, seed=seed, index=index)
+            features.clear()  # the first pass of the maps is that of the pictures as they are
             maps, logits = explainer.maps(pictures, index)
-            distance, energy = _distance(features, known, len(index)), -logits.logsumexp(1).cpu().numpy()
+            distance = np.float32(np.nan) if known is None else _distance(features[0], known)
+            energy = -logits.logsumexp(1).cpu().numpy()
             classes, clean = logits.argmax(1), PreparedMaps(maps[key])
             moved, all_p = [], [activate(logits.float(), task)]
             shape = pictures.shape[1:]  # an image has the same noise in every batch and condition
@@ -94,26 +97,16 @@ def steadiness(
 
 
 def _watch(model: nn.Module, features: list[Tensor]) -> contextlib.AbstractContextManager:
-    """Keep in the list what went last into the last linear layer, the head; nothing, if there is none."""
+    """Add to the list what goes into the last linear layer, the head; nothing, if there is none."""
 
     def keep(module: nn.Module, inputs: tuple[Tensor, ...]) -> None:
         if inputs[0].ndim == 2:
-            features[:] = [F.normalize(inputs[0].detach().float())]
+            features.append(F.normalize(inputs[0].detach().float()))
 
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return linear[-1].register_forward_pre_hook(keep) if linear else contextlib.nullcontext()
 
 
-def _of_training(explainer: Explainer, images: np.ndarray, features: list[Tensor]) -> Tensor | None:
-    found = []
-    for batch in explainer.batches(len(images)):
-        explainer.classes(images[batch], None)
-        found += features
-    return torch.cat(found) if found else None
-
-
-def _distance(features: list[Tensor], known: Tensor | None, count: int) -> np.ndarray:
-    if known is None or not features or len(features[0]) != count:
-        return np.full(count, np.nan, np.float32)
-    k = max(1, len(known) // 1000)
-    return torch.cdist(features[0], known).kthvalue(k, dim=1).values.cpu().numpy()
+def _distance(features: Tensor, known: Tensor) -> np.ndarray:
+    nearest = max(1, len(known) // 1000)
+    return torch.cdist(features, known).kthvalue(nearest, dim=1).values.cpu().numpy()
