@@ -154,8 +154,6 @@ class Augment(Parameters):
     'what -1 in a table of labels becomes: "zeros", "ones", "drop" (no image); blanks become 0'
     seed: Count = 0
     "of the phantom, the noise, splits that are made and the choice of images"
-    export: bool = False
-    "True: also write the corrupted test sets, one .npz a corruption, as MedMNIST-C does"
 
 
 class Network(Parameters):

@@ -58,8 +58,8 @@ def stamped(stage: str) -> list[str]:
 
 
 def made_beside(run: Run, stage: str) -> dict[Path, str]:
-    """The checksums of what a finished stage made beside its tables: its executed notebook, exported images
-    and its part of the thesis; of the last stage also the documents about all of them.
+    """The checksums of what a finished stage made beside its tables: its executed notebook and its part of
+    the thesis; of the last stage also the documents about all of them.
     """
     from medrob import thesis
 
@@ -69,7 +69,6 @@ def made_beside(run: Run, stage: str) -> dict[Path, str]:
     figures |= thesis.checksums(stages[stage])
     # Nobody knows what a notebook was that was executed by hand: it has no stamp.
     made = {run.path("notebooks", stamp.name): stamp.read_text()[:64]} if stamp.exists() else {}
-    made |= {run.path(name): recorded for name, recorded in stages[stage].get("exports", {}).items()}
     return made | {run.figures / name: recorded for name, recorded in figures.items()}
 
 

@@ -7,12 +7,10 @@ from, so that `Run.problems` can tell what does not belong together.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import json
 import re
 import shlex
-import shutil
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -43,8 +41,7 @@ READS: dict[str, tuple[str, ...]] = {
     "04_heatmaps": (*STAGES["01_augment"], *NETWORK, "predictions.parquet"),
     "05_analysis": ("corruptions.parquet", *STAGES["03_test"], *STAGES["04_heatmaps"]),
 }
-# What a stage needs while it runs, and nobody after it.
-TEMPORARY = {"01_augment": ".corrupted", "02_train": "checkpoint.pt"}
+CHECKPOINT = "checkpoint.pt"  # what 02_train needs while it runs, and nobody after it
 
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]*"
 LONGEST = 100  # characters of a run's name: every file system takes the file names built from it
@@ -74,7 +71,6 @@ class Entry(BaseModel):
     parameters: dict[str, Any]
     made_from: dict[str, str] = {}
     files: dict[str, str] = {}
-    exports: dict[str, str] = {}
     thesis: dict[str, Part] = {}
 
 
@@ -214,21 +210,14 @@ class Run:
         files = {f: checksum(self.path(f)) for f in STAGES[stage] if self.path(f).exists()}
         whole = json.loads(json.dumps({**entry, "files": files}))  # as it will be read: lists for tuples
         whole["checksum"] = entry_checksum(whole)
-        before = self.record["stages"].get(stage, {})
         stages = self.record["stages"] | {stage: whole}
         record = {"run": self.name, "stages": {name: stages[name] for name in STAGES if name in stages}}
         with atomic(self.path("run.json")) as file:
             file.write_text(json.dumps(record, indent=1) + "\n")
-        images = self.path("corrupted")
-        for part in (*self.folder.glob(".*.part"), *self.figures.glob(".*.part"), *images.rglob(".*.part")):
+        for part in (*self.folder.glob(".*.part"), *self.figures.glob(".*.part")):
             part.unlink()  # of what was killed
-        old = {self.path(file) for file in before.get("exports", {}) if file not in whole.get("exports", {})}
-        for path in [*sorted(images.rglob("*"), reverse=True), images] if old else ():
-            with contextlib.suppress(OSError):  # folders that hold something else
-                path.unlink() if path in old else path.rmdir()
-        if stage in TEMPORARY:
-            path = self.path(TEMPORARY[stage])
-            shutil.rmtree(path, ignore_errors=True) if path.is_dir() else path.unlink(missing_ok=True)
+        if stage == "02_train":
+            self.path(CHECKPOINT).unlink(missing_ok=True)
         return whole
 
 

@@ -10,7 +10,6 @@ import ast
 import contextlib
 import hashlib
 import json
-import shutil
 import sys
 import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -19,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 from medrob import config, plan
 from medrob import data as datasets
 from medrob.figures import TEXTWIDTH, use_style
-from medrob.files import atomic, checksum, hold
+from medrob.files import atomic, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
-from medrob.run import TEMPORARY, Run
+from medrob.run import Run
 from medrob.thesis import Bundle, context
 
 if TYPE_CHECKING:
@@ -30,7 +29,7 @@ if TYPE_CHECKING:
 
     from medrob.data import ImageDataset
 
-LONG = ("thesis", "told", "answer", "exports")  # of a record, what nobody reads there
+LONG = ("thesis", "told", "answer")  # of a record, what nobody reads there
 
 
 @contextlib.contextmanager
@@ -89,10 +88,6 @@ class Stage:
         self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
         self._began = time.perf_counter()
         self._lock = hold(self.results.path(".locks", name), f"{name} of run {self.results.name!r}")
-        self.exports = self.results.path(TEMPORARY["01_augment"])  # for images, which `keep` puts in place
-        self._exported: dict[str, str] = {}
-        if name == "01_augment":
-            shutil.rmtree(self.exports, ignore_errors=True)
         self._bundle = Bundle(self.results.figures, name)
         use_style(self._values.get("textwidth", TEXTWIDTH))
 
@@ -238,12 +233,6 @@ class Stage:
                 from medrob.models import save
 
                 save(model, self.results.folder)
-            if self.name == "01_augment":
-                for file in sorted(self.exports.rglob("*.npz")):
-                    place = f"corrupted/{file.relative_to(self.exports).as_posix()}"
-                    self._exported[place] = checksum(file)
-                    file.replace(files.enter_context(atomic(self.results.path(place))))
-                entry["exports"] = self._exported
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
         return {name: value for name, value in whole.items() if name not in LONG}

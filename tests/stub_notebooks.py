@@ -13,7 +13,7 @@ import hashlib, json, os, time
 import pandas as pd
 from medrob.stage import begin
 stage = begin({name!r}, globals())
-apart = ("run", "runs", "results", "device", "export", {apart})
+apart = ("run", "runs", "results", "device", {apart})
 given = {{k: v for k, v in stage.parameters.model_dump().items() if k not in apart}}
 read = [hashlib.sha256(stage.run.path(f).read_bytes()).hexdigest() for f in {reads!r}]
 table = pd.DataFrame({{"given": [json.dumps(given)], "read": [json.dumps(read)]}})

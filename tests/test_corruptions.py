@@ -17,7 +17,6 @@ from medrob.corruptions import (
     apply,
     corrupt,
     describe,
-    export,
     names,
     registry,
     suites,
@@ -313,35 +312,3 @@ def test_unknown_names_suggest_the_nearest():
         names(["thesis", "motion_blurr"])
     with pytest.raises(ValueError, match=r"suite is \[\].*or a list of names"):
         names([])
-
-
-@pytest.mark.parametrize("channels", [1, 3])
-def test_files_have_the_layout_of_medmnist(tmp_path, channels):
-    images, labels = noise_images(6, 28, 30, channels), np.arange(6)
-    paths = export(images, labels, tmp_path, ("contrast", "pneumoniamnist/shot_noise"), seed=3)
-    assert paths == [tmp_path / "contrast.npz", tmp_path / "pneumoniamnist" / "shot_noise.npz"]
-    for path, name in zip(paths, ("contrast", "pneumoniamnist/shot_noise"), strict=True):
-        with np.load(path, allow_pickle=False) as archive:
-            assert sorted(archive) == ["test_images", "test_labels"]
-            np.testing.assert_array_equal(archive["test_labels"], np.tile(labels[:, None], (5, 1)))
-            stacked = np.concatenate([corrupt(images, name, severity, seed=3) for severity in range(1, 6)])
-            np.testing.assert_array_equal(
-                archive["test_images"], stacked[..., 0] if channels == 1 else stacked
-            )
-    assert not [path for path in tmp_path.rglob("*") if path.name.startswith(".")]
-
-
-def test_a_full_disk_is_noticed_before_writing(tmp_path, monkeypatch):
-    monkeypatch.setattr(apply.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 1000})())
-    with pytest.raises(OSError, match="MB are needed"):
-        export(IMAGES, np.zeros(2), tmp_path, names("thesis"), seed=0)
-    assert not list(tmp_path.iterdir())
-
-
-def test_a_failure_leaves_the_old_file(tmp_path, monkeypatch):
-    (path,) = export(IMAGES, np.zeros(2), tmp_path, ["contrast"], seed=0)
-    before = path.read_bytes()
-    monkeypatch.setattr(apply, "corrupt", lambda *_, **__: 1 / 0)
-    with pytest.raises(ZeroDivisionError):
-        export(IMAGES, np.zeros(2), tmp_path, ["contrast"], seed=0)
-    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]

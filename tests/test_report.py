@@ -180,8 +180,7 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
         path.unlink()
     notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
     (run.figures / "of_another.pdf").write_text("x")
-    run.path("corrupted").mkdir()
-    run.path("corrupted", "fog.npz").write_text("x")
+    run.path("fog.npz").write_text("x")
     record = run.path("run.json").read_text()
     run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
     problems = [
@@ -193,7 +192,7 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
         "data/runs/one/drift.parquet was changed after it was made",
         "data/runs/one/notebooks/04_heatmaps.ipynb was changed after it was made",
         "figures/one/numbers.tex was changed after it was made",
-        "data/runs/one/corrupted/fog.npz is not in the record of the run; delete it or move it away",
+        "data/runs/one/fog.npz is not in the record of the run; delete it or move it away",
         "figures/one/of_another.pdf is not in the record of the run; delete it or move it away",
         "make it with `snakemake --cores all`",
     ]

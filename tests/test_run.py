@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from medrob import machine
 from medrob.files import PROJECT, atomic, home
-from medrob.run import READS, STAGES, TEMPORARY, Run
+from medrob.run import CHECKPOINT, READS, STAGES, Run
 
 FRAME = pd.DataFrame({"image": [0, 1], "corruption": ["clean", "contrast"], "rmse": [0.0, np.nan]})
 
@@ -173,14 +173,12 @@ def test_altered_files_and_what_was_made_from_others_are_told():
 def test_what_a_stage_needed_meanwhile_goes_with_its_end():
     run = Run("demo")
     for stage in list(STAGES)[:4]:
-        if stage in TEMPORARY:
-            path = run.path(TEMPORARY[stage])
-            path.mkdir(parents=True) if stage != "02_train" else path.write_text("x")
-        killed = run.path(".scores.parquet.123.part")
-        killed.parent.mkdir(parents=True, exist_ok=True)
-        killed.touch()
+        killed = [run.path(".scores.parquet.123.part"), run.path(CHECKPOINT)][: 1 + (stage == "02_train")]
+        for path in killed:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
         finish(run, stage)
-        assert not killed.exists() and not run.path(TEMPORARY.get(stage, "none")).exists()
+        assert not any(path.exists() for path in killed)
 
 
 @pytest.mark.parametrize(

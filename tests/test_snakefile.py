@@ -98,11 +98,10 @@ def stages(*names, run="a"):
     [
         ("", ()),
         ("01_augment: {suite: imagenet-c}", ("01", "03", "04", "05")),
-        ("01_augment: {export: true}", ("01", "05")),
         ("01_augment: {size: 32}", ("01", "02", "03", "04", "05")),
         ("02_train: {epochs: 3}", ("02", "03", "04", "05")),
         ("03_test: {resamples: 10}", ("03", "05")),
-        ("01_augment: {export: true}, 04_heatmaps: {samples: 3}", ("01", "04", "05")),
+        ("03_test: {resamples: 10}, 04_heatmaps: {samples: 3}", ("03", "04", "05")),
         ("05_analysis: {textwidth: 300}", ("05",)),
     ],
 )

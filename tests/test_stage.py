@@ -7,8 +7,7 @@ import pandas as pd
 import pytest
 from small_training import build, same
 
-from medrob import config, corruptions, data, plan
-from medrob.files import checksum
+from medrob import config, data, plan
 from medrob.run import STAGES, Run
 from medrob.stage import begin
 
@@ -34,7 +33,7 @@ def state(home):
     return {str(f): f.read_bytes() for f in home.rglob("*") if f.is_file() and ".locks" not in f.parts}
 
 
-@pytest.mark.parametrize("text", ["seed = 3", "export = True", "suite = ['fog', 'contrast']"])
+@pytest.mark.parametrize("text", ["seed = 3", "skip_unreadable = True", "suite = ['fog', 'contrast']"])
 def test_injected_parameters_that_fit(monkeypatch, text):
     notebook(monkeypatch, 'run = "demo"', f"# Parameters\n{text}\n", "begin(...)")
     values: dict = {}
@@ -47,10 +46,10 @@ def test_injected_parameters_that_fit(monkeypatch, text):
 def test_every_wrong_parameter_is_told_at_once(monkeypatch, home):
     notebook(monkeypatch, 'run = "demo"', "# Parameters\nsede = 3\nsize = '28'\n")
     with pytest.raises(ValueError) as error:
-        begin("01_augment", {"run": "demo", "size": "28", "export": 1})
+        begin("01_augment", {"run": "demo", "size": "28", "skip_unreadable": 1})
     message = str(error.value)
     assert "sede" in message and "seed" in message
-    assert "size" in message and "export" in message
+    assert "size" in message and "skip_unreadable" in message
     assert list(home.iterdir()) == []
 
 
@@ -91,32 +90,6 @@ def test_tables_are_written_all_or_none(augmented, home):
     with pytest.raises(Exception, match="Could not convert"):
         stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}), other=pd.DataFrame({"a": [1, "x"]}))
     assert state(home) == before
-
-
-def test_exports_stand_until_the_stage_ends_and_only_those_of_it_are_recorded(augmented):
-    folder, frame = augmented.path("corrupted"), pd.DataFrame({"rmse": [1.0]})
-
-    def end(*names, frame=frame, seed=0):
-        stage = begin("01_augment", TINY | {"export": bool(names)})
-        (test,) = stage.load("test")
-        corruptions.export(test.images, test.labels, stage.exports, names, seed=seed)
-        stage.keep(corruptions=frame)
-        stage.keep(corruptions=frame)  # the same cell once more
-        return {str(f.relative_to(folder)): f.read_bytes() for f in folder.rglob("*.npz")}
-
-    first = end("contrast", "pneumoniamnist/shot_noise")
-    recorded = augmented.record["stages"]["01_augment"]["exports"]
-    assert set(first) == {"contrast.npz", "pneumoniamnist/shot_noise.npz"}
-    assert recorded == {f"corrupted/{name}": checksum(folder / name) for name in first}
-    with pytest.raises(Exception, match="Could not convert"):
-        end("fog", "pneumoniamnist/shot_noise", seed=1, frame=pd.DataFrame({"rmse": [2.0, "x"]}))
-    assert {name: (folder / name).read_bytes() for name in first} == first
-    assert augmented.record["stages"]["01_augment"]["exports"] == recorded
-    (folder / "mine.npz").touch()
-    assert set(end("fog")) == {"fog.npz", "mine.npz"}  # nothing that somebody else put there is removed
-    assert list(augmented.record["stages"]["01_augment"]["exports"]) == ["corrupted/fog.npz"]
-    (folder / "mine.npz").unlink()
-    assert end() == {} and not folder.exists() and not augmented.path(".corrupted").exists()
 
 
 def test_a_name_that_is_mistyped_in_the_cell_itself_is_noticed():

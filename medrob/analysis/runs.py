@@ -15,7 +15,7 @@ from medrob.evaluation import FEWEST, resampled
 OVERALL = "all"
 PAIRED, INDEPENDENT = "same images", "independent"
 STAGES = ("01_augment", "02_train", "04_heatmaps")  # whose parameters change the numbers that are compared
-IDLE = ("run", "device", "batch_size", "export")  # but for these ("batch_size" of the training apart)
+IDLE = ("run", "device", "batch_size")  # but for these ("batch_size" of the training apart)
 Samples = dict[tuple[str, str], np.ndarray]  # (measure, severity) -> values (1 + resamples,)
 
 

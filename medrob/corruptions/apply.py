@@ -1,22 +1,16 @@
-"""Corrupted images: of a batch, of a condition, and test sets as files."""
+"""Corrupted images: of a batch, and of a data set under a condition."""
 
 import math
-import shutil
-import zipfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
-from numpy.lib import format as npy
-from numpy.typing import NDArray
 
 from medrob.check import check_images
 from medrob.corruptions.draws import Draws, Images
 from medrob.corruptions.registry import describe
-from medrob.files import atomic
 from medrob.machine import cores
 
 Condition = tuple[str, int]  # corruption, severity; 0 is the clean image
@@ -88,26 +82,3 @@ def examples(images: Images, index: int, conditions: Iterable[Condition], *, see
     """One image of a data set under several conditions: ``{condition: uint8 (H, W, C)}``."""
     picture, place = images[index : index + 1], np.array([index])
     return {c: apply_condition(picture, c, seed=seed, index=place)[0] for c in conditions}
-
-
-def export(images: Images, labels: NDArray, folder: Path, names: Sequence[str], *, seed: int) -> list[Path]:
-    """Write one .npz for each corruption: severities 1..5 stacked, as MedMNIST-C does (Di Salvo et al. 2024).
-
-    `<folder>/<name>.npz` holds `test_images` and `test_labels`. The disk must hold all, or none is made.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    needed = len(names) * (5 * (images.nbytes + labels.nbytes) + 4096)
-    if needed > (free := shutil.disk_usage(folder).free):
-        raise OSError(f"{folder} has {free / 1e6:,.1f} MB free, but {needed / 1e6:,.1f} MB are needed")
-    count, *sides, channels = images.shape
-    shape = (5 * count, *sides, channels) if channels > 1 else (5 * count, *sides)
-    paths = [folder / f"{name.replace(':', '.')}.npz" for name in names]  # no file of Windows has a colon
-    for path, name in zip(paths, names, strict=True):
-        with atomic(path) as unfinished, zipfile.ZipFile(unfinished, "w") as archive:
-            with archive.open("test_images.npy", "w", force_zip64=True) as entry:
-                npy.write_array_header_1_0(entry, {"descr": "|u1", "fortran_order": False, "shape": shape})
-                for severity in SEVERITIES:
-                    entry.write(corrupt(images, name, severity, seed=seed).data)
-            with archive.open("test_labels.npy", "w", force_zip64=True) as entry:
-                npy.write_array(entry, np.tile(labels.reshape(count, -1), (5, 1)))
-    return paths

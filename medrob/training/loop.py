@@ -17,9 +17,8 @@ from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.machine import bar
 from medrob.models import Classifier, load_arrays, pick_device, place
+from medrob.run import CHECKPOINT
 from medrob.training.epoch import Epochs
-
-CHECKPOINT = "checkpoint.pt"
 
 
 def fit(
