@@ -173,12 +173,10 @@ class Network(Parameters):
     """grey levels: "auto" (as for the weights, if known), "half" (by 0.5), "imagenet", [mean, std] in shares
     of 255 (numbers, or a list each, one a channel; two numbers from 0 to 1 are always this), or what black
     and white become, such as [-1024, 1024]"""
-    recipe: Literal["own", "medmnist"] = "own"
-    '"own": the settings below; "medmnist": medrob.config.RECIPES replaces what it decides'
 
 
 class Recipe(Parameters):
-    """The settings of a training; `RECIPES` has the published ones."""
+    """How it is trained."""
 
     epochs: Count = 8
     "at most so many passes over the training images; 0: none, the network is judged as it comes"
@@ -202,19 +200,6 @@ class Recipe(Parameters):
     'which epoch is kept: highest validation "auc" or lowest validation "loss"'
     patience: Count = 4
     "stop after so many epochs without a better one; 0: never"
-
-
-# What a published recipe decides; the rest (epochs, augmentation) stays the user's.
-# fmt: off
-RECIPES: dict[str, dict[str, Any]] = {
-    "own": {},
-    # MedMNIST v2 (Yang et al. 2023): 100 epochs, the weights of the best validation AUC are kept.
-    "medmnist": dict(
-        optimizer="adam", lr=1e-3, schedule="step", weight_decay=0.0, batch_size=128,
-        class_weights="none", precision="float32", monitor="auc", patience=0,
-    ),
-}
-# fmt: on
 
 
 class Train(Recipe, Network):  # in the order of the notebook: pydantic begins with the last base
@@ -245,8 +230,8 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
 
     @property
     def settings(self) -> Recipe:
-        """The settings of the training: those given, and over them those of the recipe."""
-        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields} | RECIPES[self.recipe])
+        """The settings of the training alone."""
+        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
 
 
 class Test(Parameters):

@@ -15,7 +15,7 @@ from typing import Any
 
 import yaml
 
-from medrob import augment, config, corruptions, data, study
+from medrob import augment, corruptions, data, study
 from medrob.files import checksum, exists, home
 from medrob.run import READS, STAGES, Run
 
@@ -66,7 +66,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
 def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a training follows from besides its parameters and its data."""
     network: dict[str, Any] = {"arch": source_of(parameters["arch"]), "code": _code(CODE["02_train"])}
-    network |= {"weights": weights(parameters["weights"]), "recipe": config.RECIPES[parameters["recipe"]]}
+    network |= {"weights": weights(parameters["weights"])}
     policy = parameters["augment"]
     used = corruptions.fingerprint(augment.corruptions_of(policy))
     return network | {"augment": [used, source_of(policy)]}

@@ -72,6 +72,8 @@ class Entry(BaseModel):
     made_from: dict[str, str] = {}
     files: dict[str, str] = {}
     thesis: dict[str, Part] = {}
+    told: list[dict[str, str]] = []
+    answer: dict[str, str] = {}
 
 
 class Record(BaseModel):

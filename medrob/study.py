@@ -28,7 +28,6 @@ Place = tuple[str, ...]  # keys of the file, one inside the other: ("runs", "dem
 PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results")  # parameters that the study itself gives
-TOGETHER = ("arch", "stem", "width", "weights", "epochs")  # those of 02 that depend on each other
 
 
 @dataclass(frozen=True)
@@ -91,15 +90,15 @@ def load(file: Path) -> Study:
 def unfit(stages: Stages) -> Iterator[tuple[str, str]]:
     """What cannot work in a run, of parameters that are right each by itself: stages and sentences."""
     size, layers = stages["01_augment"]["size"], stages["04_heatmaps"]["layers"]
-    network = {name: stages["02_train"][name] for name in TOGETHER}
-    problems = [text for _, text in config.mistakes(config.Train, network)]
+    train = stages["02_train"]
+    problems = [text for _, text in config.mistakes(config.Train, train)]
     yield from (("02_train", text) for text in problems)
     layers = () if layers == "all" else layers
-    if not problems and (layers or (size and network["arch"] != config.Train.model_fields["arch"].default)):
+    if not problems and (layers or (size and train["arch"] != config.Train.model_fields["arch"].default)):
         from medrob import models  # with PyTorch, which most studies do not need yet
 
         try:
-            models.check_choice(config.Train(**network), size, layers)
+            models.check_choice(config.Train(**train), size, layers)
         except ValueError as error:
             yield ("04_heatmaps" if str(error).startswith("layers=") else "02_train"), str(error)
 

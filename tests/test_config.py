@@ -77,7 +77,7 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("05_analysis", {"textwidth": 20000}, "textwidth=20000: give at most 2000"),
         # choices
         ("01_augment", {"channels": 2}, "channels=2: give 0, 1 or 3"),
-        ("02_train", {"recipe": "foo"}, "recipe='foo': give 'own' or 'medmnist'"),
+        ("02_train", {"optimizer": "foo"}, "optimizer='foo': give 'adamw', 'adam' or 'sgd'"),
         ("02_train", {"device": "gpu"}, "device='gpu': give 'auto', 'cpu', 'cuda' or 'mps'"),
         ("04_heatmaps", {"layers": "layer4"}, "layers='layer4': give 'all', or a list such as ['layer4.1']"),
         ("04_heatmaps", {"images": [-1]}, "images=[-1]: give a number of images, 0 for all, or a list"),
@@ -148,14 +148,3 @@ def test_what_does_not_go_together_is_told_beside_other_mistakes():
 def test_parameters_do_not_change_afterwards():
     with pytest.raises(ValueError, match="frozen"):
         config.judge("02_train", {}).epochs = 3
-
-
-def test_a_recipe_replaces_what_it_decides_and_nothing_else():
-    own = {"epochs": 100, "lr": 0.3, "patience": 9, "augment": "mixed", "batch_size": 7}
-    assert config.judge("02_train", own).settings.model_dump() == config.Recipe(**own).model_dump()
-    published = config.judge("02_train", own | {"recipe": "medmnist"}).settings
-    assert (published.epochs, published.augment) == (100, "mixed")
-    assert (published.optimizer, published.lr, published.schedule) == ("adam", 1e-3, "step")
-    assert (published.batch_size, published.patience) == (128, 0)
-    decided = set(config.RECIPES["medmnist"])
-    assert set(config.Recipe.model_fields) - decided == {"epochs", "augment"}

@@ -1,6 +1,5 @@
 """The whole chain, as users run it: a study of two runs and their comparison through Snakemake."""
 
-import json
 from pathlib import Path
 
 import pandas as pd
@@ -29,23 +28,27 @@ def without_name(file):
 
 @pytest.fixture(scope="module")
 def study(tmp_path_factory):
-    """A home with two tiny runs of the same parameters, made side by side."""
+    """A home with two tiny runs of the same parameters, made side by side, and the command that made them."""
     home = tmp_path_factory.mktemp("home")
     (home / "study.yaml").write_text(TINY)
-    command = ["snakemake", "--cores", "2", "--directory", str(home)]
-    command += ["--snakefile", str(ROOT / "Snakefile")]
+    command = ["snakemake", "--cores", "2", "--directory", str(home), "--snakefile", str(ROOT / "Snakefile")]
     command += ["--config", f"study={home / 'study.yaml'}", "threads=1"]
     run(home, *command)
     return home, command
 
 
-def test_the_same_parameters_give_the_same_tables_figures_and_weights(study, monkeypatch):
-    home, _ = study
-    monkeypatch.setenv("MEDROB_HOME", str(home))
-    first, second = Run("first"), Run("second")
+@pytest.fixture(autouse=True)
+def runs(study, monkeypatch):
+    """The two runs."""
+    monkeypatch.setenv("MEDROB_HOME", str(study[0]))
+    return Run("first"), Run("second")
+
+
+def test_the_same_parameters_give_the_same_tables_figures_and_weights(runs):
+    first, second = runs
     tables = [Path(f).stem for files in STAGES.values() for f in files if f.endswith(".parquet")]
     for name in tables:
-        a, b = (r.table(name).drop(columns=TIMES, errors="ignore") for r in (first, second))
+        a, b = (r.table(name).drop(columns=TIMES, errors="ignore") for r in runs)
         pd.testing.assert_frame_equal(a, b, check_exact=True)
         assert len(a), name
     assert first.path("model.safetensors").read_bytes() == second.path("model.safetensors").read_bytes()
@@ -53,49 +56,28 @@ def test_the_same_parameters_give_the_same_tables_figures_and_weights(study, mon
     assert {"summary.pdf", "summary.png", "03_auc.tex", "03_scores.csv", "thesis.tex"} <= set(drawn)
     for name in drawn:
         if "performance" not in name and "05_runs" not in name and "05_ranks" not in name:
-            ours, theirs = (without_name(run.figures / name) for run in (first, second))
+            ours, theirs = (without_name(run.figures / name) for run in runs)
             assert ours == theirs, name
 
 
-def test_the_record_says_what_made_the_run(study, monkeypatch):
-    home, _ = study
-    monkeypatch.setenv("MEDROB_HOME", str(home))
-    record = json.loads(Run("first").path("run.json").read_text())
-    assert list(record["stages"]) == list(STAGES)
-    train = record["stages"]["02_train"]
-    assert train["parameters"]["width"] == 8
-    assert train["seconds"] > 0
-    assert train["packages"]["torch"]
-    assert train["device"] == "cpu" or train["device"].startswith(("cuda", "mps"))
-    assert Run("first").data["splits"]["test"]["counts"] == {
-        "normal": 15,
-        "nodule": 15,
-        "consolidation": 15,
-    }
-
-
-def test_the_tables_are_whole(study, monkeypatch):
-    home, _ = study
-    monkeypatch.setenv("MEDROB_HOME", str(home))
-    made = Run("first")
-    assert len(made.table("corruptions")) == 45 * 26
-    assert len(made.table("predictions")) == 45 * 26
+def test_the_record_and_the_tables_are_whole(runs):
+    made = runs[0]
+    assert list(made.record["stages"]) == list(STAGES)
+    train = made.record["stages"]["02_train"]
+    assert train["parameters"]["width"] == 8 and train["seconds"] > 0 and train["packages"]["torch"]
+    assert train["device"].startswith(("cpu", "cuda", "mps"))
+    assert made.data["splits"]["test"]["counts"] == {"normal": 15, "nodule": 15, "consolidation": 15}
+    assert len(made.table("corruptions")) == len(made.table("predictions")) == 45 * 26
     drift = made.table("drift")
     assert len(drift) == 9 * 25 * 2 * 6
     assert not drift.duplicated(["image", "corruption", "severity", "method", "layer"]).any()
-    scores = made.table("scores")
-    assert set(scores["class"]) == {"all", "normal", "nodule", "consolidation"}
+    assert set(made.table("scores")["class"]) == {"all", "normal", "nodule", "consolidation"}
 
 
-def test_the_runs_are_compared_beside_them(study, monkeypatch):
-    home, _ = study
-    monkeypatch.setenv("MEDROB_HOME", str(home))
+def test_the_runs_are_compared_and_a_finished_study_is_not_run_again(study):
+    home, command = study
     assert list(Run("comparison").record["stages"]) == ["05_analysis"]
     assert Run("comparison").params["05_analysis"]["runs"] == ["first", "second"]
     assert (home / "figures" / "comparison" / "05_runs.pdf").exists()
     assert all(verify(Run(name)) == [] for name in ("first", "second", "comparison"))
-
-
-def test_a_finished_study_is_not_run_again(study):
-    home, command = study
     assert "Nothing to be done" in run(home, *command)

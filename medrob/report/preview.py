@@ -21,7 +21,7 @@ from medrob.files import atomic, home
 from medrob.words import say
 
 IMAGES = ("dataset", *data.OPTIONS)  # the parameters of notebook 01 that decide the images
-NETWORK = [name for name in (*config.Network.model_fields, "seed", "device") if name not in ("run", "recipe")]
+NETWORK = [name for name in (*config.Network.model_fields, "seed", "device") if name != "run"]
 PARAMETERS: Any = {config.Augment: IMAGES, config.Train: NETWORK, config.Heatmaps: ["layers"]}
 SHEET = 24  # classes on a sheet of pictures
 ROWS = 40  # of a table; the middle of a longer one is left out
