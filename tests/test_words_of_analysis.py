@@ -229,7 +229,7 @@ def test_the_order_of_the_methods_and_what_it_leaves_out():
 def test_what_controls_say_yes_to():
     table = pd.DataFrame(dict(control="untrained head", draw=[0, 0, 1, 1], name=["a", "b"] * 2))
     said = words.controls(table.assign(verdict=["yes", "undecided", "yes", "yes"]))
-    assert said.startswith("- Untrained head, 2 draws: it says yes to 'a' in 2 and 'b' in 1.\n\nIf a control")
+    assert said.startswith("- Untrained head, 2 draws: it says yes to 'a' in 2, 'b' in 1.\n\nIf a control")
 
 
 def test_an_alarm_is_judged_and_its_cost_is_said():

@@ -80,13 +80,6 @@ def condition_aucs(evidence: Evidence, w: np.ndarray) -> np.ndarray:
     return aucs / len(classes)
 
 
-def condition_means(values: np.ndarray, w: np.ndarray) -> np.ndarray:
-    """Means over the images with a value, (B, conditions), for weights (B, images); NaN where none has."""
-    known = np.isfinite(values)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return (w @ np.nan_to_num(values).T) / (w @ known.T.astype(w.dtype))
-
-
 def moved_and_fell(evidence: Evidence) -> pd.DataFrame:
     """Drift (rmse) and drop of the margin of every image under each condition, of the declared map."""
     drift = rows_of(evidence.drift, *evidence.declared_map, "drift")

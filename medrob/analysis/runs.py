@@ -8,7 +8,7 @@ import pandas as pd
 
 from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, MAP, ends, estimate
-from medrob.analysis.links import condition_aucs, condition_means
+from medrob.analysis.links import condition_aucs
 from medrob.analysis.questions import grid
 from medrob.evaluation import FEWEST, resampled
 
@@ -90,7 +90,9 @@ def _samples(evidence: Evidence, keys: pd.MultiIndex, data: int) -> Samples:
     shares = w[:, evidence.place]
     shares[1:] += np.nan if evidence.unit.max() + 1 < FEWEST else 0  # of all images there may be enough
     usable = np.where(evidence.vanished[evidence.head] == 1, np.nan, evidence.moved[evidence.head])
-    drift = condition_means(usable[order], shares)
+    known = np.isfinite(usable[order]).T
+    with np.errstate(invalid="ignore"):
+        drift = (shares @ np.nan_to_num(usable[order]).T) / (shares @ known.astype(shares.dtype))
     severities = keys.get_level_values("severity").to_numpy()
     found = {("auc", "clean"): clean[:, 0]}
     for measure, values in {"auc": aucs, "drop": clean - aucs, "drift": drift}.items():

@@ -94,24 +94,19 @@ def image_orders(group: np.ndarray, count: int) -> np.ndarray:
 def corruption_orders(conditions: pd.MultiIndex, count: int) -> np.ndarray:
     """Orders (orders, conditions) that exchange whole corruptions; all of them, if there are at most `count`.
 
-    The five severities of one corruption are not five independent cases: they move together. Where the
-    corruptions do not have the same severities, conditions of one severity change places instead.
+    The five severities of one corruption are not five independent cases: they move together.
     """
-    rng = np.random.default_rng(0)
     grid = pd.Series(np.arange(len(conditions)), index=conditions).unstack("severity")
     if grid.isna().to_numpy().any():
-        severity = conditions.get_level_values("severity").to_numpy()
-        places = np.argsort(severity, kind="stable")
-        changed = np.stack([places, *(np.lexsort((rng.random(len(places)), severity)) for _ in range(count))])
+        raise ValueError("the corruptions have different severities, so that they cannot change places")
+    places, n = grid.to_numpy(np.int64), len(grid)
+    if math.factorial(n) <= count:
+        changes = np.array(list(itertools.permutations(range(n))))
     else:
-        rows, n = grid.to_numpy(np.int64), len(grid)
-        if math.factorial(n) <= count:
-            changes = np.array(list(itertools.permutations(range(n))))
-        else:
-            changes = np.array([np.arange(n), *(rng.permutation(n) for _ in range(count))])
-        places, changed = rows.ravel(), rows[changes].reshape(len(changes), -1)
-    orders = np.empty(changed.shape, np.int64)
-    orders[:, places] = changed
+        rng = np.random.default_rng(0)
+        changes = np.array([np.arange(n), *(rng.permutation(n) for _ in range(count))])
+    orders = np.empty((len(changes), places.size), np.int64)
+    orders[:, places.ravel()] = places[changes].reshape(len(changes), -1)
     return orders
 
 

@@ -4,40 +4,11 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import (
-    BEYOND,
-    DOUBT,
-    DRIFT,
-    MAP_SIGNAL,
-    OPEN,
-    OPPOSITE,
-    PARTIAL,
-    PER_IMAGE,
-    PER_IMAGE_PARTIAL,
-    POOLED,
-    UNDEFINED,
-    WITHIN,
-    YES,
-    declared_kinds,
-    rows_of,
-)  # fmt: skip
+from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, declared_kinds, rows_of
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import (
-    BETTER,
-    Failed,
-    grouped,
-    judged,
-    listed,
-    name,
-    number,
-    place,
-    say,
-    shown,
-    side,
-    text,
-)  # fmt: skip
+from medrob.words.phrases import BETTER, Failed, grouped, judged, name, number, place, say, shown, side, text
 
-VERDICTS = (YES, OPPOSITE, OPEN, UNDEFINED)
+VERDICTS = (YES, analysis.OPPOSITE, analysis.OPEN, UNDEFINED)
 FATES = ("preserved", "flipped")  # of predictions
 
 
@@ -67,7 +38,7 @@ def controls(controls: pd.DataFrame) -> str:
     for control, rows in controls.groupby("control", sort=False):
         draws = rows["draw"].nunique()
         yes = (rows["verdict"] == YES).groupby(rows["name"], sort=False).sum()
-        each = listed([f"'{question}' in {count}" for question, count in yes.items()])
+        each = ", ".join(f"'{question}' in {count}" for question, count in yes.items())
         lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
     return text(lines, say("controls", "rule"))
 
@@ -90,7 +61,7 @@ def _looks(drift: pd.DataFrame) -> str:
 
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
     place = answers.set_index("kind").loc[BEYOND]
-    key = "control" if place["controls"] and place["verdict"] != OPPOSITE else place["verdict"]
+    key = "control" if place["controls"] and place["verdict"] != analysis.OPPOSITE else place["verdict"]
     rows = added.set_index("adds")
     without = rows.loc[DRIFT, "auroc"] - rows.loc[DRIFT, "value"]
     return say("answer", f"tells {key}", row=place, map=rows.loc["map"], without=without)
@@ -99,17 +70,17 @@ def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
 def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
     kinds = declared_kinds(tests)
-    plain, partial = kinds.loc[WITHIN], kinds.loc[PARTIAL]
+    plain, partial = kinds.loc[analysis.WITHIN], kinds.loc[analysis.PARTIAL]
     if judged(plain) == UNDEFINED:
         return say("association", "nothing")
     keys = ("pooled", "within", judged(partial))
-    return say("association", *keys, pooled=kinds.loc[POOLED], plain=plain, partial=partial)
+    return say("association", *keys, pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial)
 
 
 def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
     kinds = declared_kinds(tests)
-    plain, partial = kinds.loc[PER_IMAGE], kinds.loc[PER_IMAGE_PARTIAL]
+    plain, partial = kinds.loc[analysis.PER_IMAGE], kinds.loc[analysis.PER_IMAGE_PARTIAL]
     if judged(plain) == UNDEFINED:
         return say("per_image", "nothing")
     return say("per_image", "within", judged(partial), plain=plain, partial=partial)
@@ -135,15 +106,11 @@ def beside(failure: pd.DataFrame) -> str:
         others = rows[rows["signal"] != DRIFT].dropna(subset="auroc")
         for league, part in others.groupby("league", sort=False):
             # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
-            alike = part.groupby(["auroc", "ahead", "ahead_low", "ahead_high"], sort=False, dropna=False)
-            signals = [
-                (
-                    side(same.iloc[0], "ahead", *BETTER),
-                    say("beside", "signals", names=", ".join(map(shown, same["signal"])), row=same.iloc[0]),
-                )
-                for _, same in alike
-            ]
-            said = grouped(signals, " ")
+            pairs = []
+            for _, same in part.groupby(["auroc", "ahead"], sort=False):
+                row, names = same.iloc[0], ", ".join(map(shown, same["signal"]))
+                pairs.append((side(row, "ahead", *BETTER), say("beside", "signals", names=names, row=row)))
+            said = grouped(pairs, " ")
             lines.append(say("beside", "league", event=event, league=league, auroc=drift, signals=said))
         lines += [] if len(others) else [say("beside", "nothing", event=event)]
     return text(say("beside", "title"), lines)
@@ -217,18 +184,10 @@ def strata(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> str:
     for method, means in wide.to_dict("index").items():
         apart = [f"{kind}: {means[kind]:.3f}" for kind in FATES if np.isfinite(means.get(kind, np.nan))]
         parts.append(f"{shown(method, failed)} {means['all']:.3f} ({', '.join(apart)})")
-    lost = rows.loc[rows["stratum"] == "all", "degenerate"].mean()
-    marked = "failed" if "†" in "".join(parts) else ""
-    return say(
-        "strata",
-        "order",
-        "lost" if lost else "",
-        marked,
-        layer=layer,
-        severity=severity,
-        order="; ".join(parts),
-        lost=lost,
-    )
+    numbers = dict(severity=severity, order="; ".join(parts))
+    numbers["lost"] = rows.loc[rows["stratum"] == "all", "degenerate"].mean()
+    marked = "failed" if "†" in numbers["order"] else ""
+    return say("strata", "order", "lost" if numbers["lost"] else "", marked, layer=layer, **numbers)
 
 
 def alarms(found: pd.DataFrame) -> str:
