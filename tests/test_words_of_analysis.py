@@ -169,7 +169,8 @@ def test_answers_from_run_to_run():
     given = [("my_run", 0, "yes"), ("my_run", 1, "undecided"), ("b", 0, "yes"), ("b", 1, "yes")]
     both = pd.DataFrame(given, columns=["run", "question", "verdict"]).assign(conditions="fog 1-5")
     assert words.answers(both).split("\n") == [
-        r"- 0 yes in 2 (my\_run, b).", r"- 1 yes in 1 (b); undecided in 1 (my\_run).", "",
+        r"- 0 The answer is yes in 2 (my\_run, b).",
+        r"- 1 The answer is yes in 1 (b); undecided in 1 (my\_run).", "",
         "1 of 2 questions have the answer yes in every one of the 2 runs.",
     ]  # fmt: skip
     said = words.answers(both.assign(conditions=["fog 1"] * 2 + ["snow 2"] * 2))
@@ -227,9 +228,11 @@ def test_the_order_of_the_methods_and_what_it_leaves_out():
 
 
 def test_what_controls_say_yes_to():
-    table = pd.DataFrame(dict(control="untrained head", draw=[0, 0, 1, 1], name=["a", "b"] * 2))
+    table = pd.DataFrame(dict(control="untrained head", draw=[0, 0, 1, 1], name=["per image", "a"] * 2))
     said = words.controls(table.assign(verdict=["yes", "undecided", "yes", "yes"]))
-    assert said.startswith("- Untrained head, 2 draws: it says yes to 'a' in 2, 'b' in 1.\n\nIf a control")
+    assert said.startswith(
+        "- Untrained head, 2 draws: it says yes to 'image by image' in 2, 'a' in 1.\n\nIf a control"
+    )
 
 
 def test_an_alarm_is_judged_and_its_cost_is_said():

@@ -14,7 +14,7 @@ from medrob.analysis.links import PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN,
 from medrob.analysis.means import mean_drift
 from medrob.analysis.statistics import FDR, HOLM, YES, Finding, holm
 from medrob.analysis.warning import BEYOND, DRIFT, added, failure
-from medrob.corruptions import CLEAN
+from medrob.corruptions import CLEAN, SEVERITIES
 
 
 @dataclass(frozen=True)
@@ -135,11 +135,15 @@ def answers_of_runs(runs: Mapping[str, Evidence]) -> pd.DataFrame:
 
 
 def grid(conditions: Iterable[tuple[str, int]]) -> str:
-    """Conditions in words: ``contrast 1, 2; fog 3``."""
+    """Conditions in words: ``motion blur 1, 2; fog 1-5``."""
     levels: dict[str, list[int]] = {}
     for corruption, severity in sorted(conditions):
-        levels.setdefault(corruption, []).append(severity)
-    return "; ".join(f"{name} {', '.join(map(str, at))}" for name, at in levels.items())
+        levels.setdefault(corruption.replace("_", " "), []).append(severity)
+    parts = (
+        f"{name} {'1-5' if at == list(SEVERITIES) else ', '.join(map(str, at))}"
+        for name, at in levels.items()
+    )
+    return "; ".join(parts)
 
 
 # -- The numbers that a text quotes, each under a name --------------------------------------------------

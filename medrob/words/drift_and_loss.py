@@ -34,11 +34,11 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
 
 def controls(controls: pd.DataFrame) -> str:
     """How often networks that have learnt nothing say yes to the declared questions."""
-    lines = []
+    lines, titles = [], {question.name: question.title for question in analysis.QUESTIONS}
     for control, rows in controls.groupby("control", sort=False):
         draws = rows["draw"].nunique()
         yes = (rows["verdict"] == YES).groupby(rows["name"], sort=False).sum()
-        each = ", ".join(f"'{question}' in {count}" for question, count in yes.items())
+        each = ", ".join(f"'{titles.get(question, question)}' in {count}" for question, count in yes.items())
         lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
     return text(lines, say("controls", "rule"))
 
@@ -166,7 +166,7 @@ def answers(asked: pd.DataFrame) -> str:
         named = rows["run"].map(name).groupby(rows["verdict"]).agg(list)
         verdicts = [v for v in VERDICTS if v in named]
         parts = [f"{verdict} in {len(named[verdict])} ({', '.join(named[verdict])})" for verdict in verdicts]
-        lines.append(f"{question} {'; '.join(parts)}.")
+        lines.append(say("answers", "question", question=question, verdicts="; ".join(parts)))
         everywhere += verdicts == [YES]
     runs = asked["run"].nunique()
     return text(begin, lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
