@@ -115,7 +115,7 @@ def _cells(notebook: Path) -> str:
 @cache
 def _code(rooms: tuple[str, ...]) -> str:
     """A hash of the files of rooms, so that files which were only touched change nothing."""
-    endings = (".py", "/**/*.py", "/**/*.toml", "/**/*.jinja")
+    endings = (".py", "/**/*.py", "/**/*.toml", "/**/*.jinja", "/**/*.bib")
     patterns = [room + ending for room in rooms for ending in endings]
     files = [file for pattern in patterns for file in PACKAGE.glob(pattern)]
     names = "".join(f"{file.relative_to(PACKAGE)} {checksum(file)}\n" for file in sorted(files))

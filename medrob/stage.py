@@ -21,7 +21,7 @@ from medrob.figures import TEXTWIDTH, use_style
 from medrob.files import atomic, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.run import Run
-from medrob.thesis import Bundle, context
+from medrob.thesis import Bundle
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from medrob.data import ImageDataset
 
-LONG = ("thesis", "told", "answer")  # of a record, what nobody reads there
+LONG = ("thesis", "told", "answer", "data")  # of a record, what nobody reads there
 
 
 @contextlib.contextmanager
@@ -84,7 +84,6 @@ class Stage:
         self._notes: dict[str, Any] = {}
         self._told: list[dict[str, str]] = []  # sentences and figures, for the report
         self._described: dict[str, Any] = {}
-        self._about: Mapping[str, Any] = {}
         self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
         self._began = time.perf_counter()
         self._lock = hold(self.results.path(".locks", name), f"{name} of run {self.results.name!r}")
@@ -107,6 +106,7 @@ class Stage:
         loaded = [datasets.load(self._values["dataset"], split, **options) for split in splits]
         parameters = {"dataset": self._values["dataset"], **options}
         self._described = {"parameters": parameters, "splits": datasets.describe(*loaded)}
+        self.note(data=self._described)
         return loaded
 
     @property
@@ -148,21 +148,20 @@ class Stage:
         self.say(f"This network is trained already, with the same parameters, data and code; {advice}.")
         return self.read("history")
 
-    def describe(self, *, about: Mapping[str, Any] | None = None, **facts: Any) -> None:
-        """Note `about`, said at the end of every caption, and facts by which tables select (``method=``)."""
-        self._about = self._about if about is None else about
+    def describe(self, **facts: Any) -> None:
+        """Note facts that captions tell, and by which tables select (``method=``)."""
         self._bundle.facts |= facts
 
     def figure(self, figure: Figure | None, name: str, caption: str = "") -> None:
         """Show a figure, and collect it for the thesis under a name such as "03_auc"; None is no figure."""
         if figure is None:
             return
-        self._say_what_is_known()
+        self._bundle.failed = self.failed
         self._tell({"figure": self._bundle.figure(figure, name, caption)})
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
         """Collect a table for the thesis; caption and printed rows (`keep`) are usually those of the name."""
-        self._say_what_is_known()
+        self._bundle.failed = self.failed
         self._bundle.table(frame, name, caption, keep=keep)
 
     def tables(self, frames: Mapping[str, pd.DataFrame]) -> None:
@@ -174,12 +173,6 @@ class Stage:
     def numbers(self, numbers: pd.DataFrame) -> None:
         """Collect numbers that the text of a thesis quotes."""
         self._bundle.numbers(numbers)
-
-    def _say_what_is_known(self) -> None:
-        """Hand on what every caption says of the data, the network and maps that failed randomisation."""
-        train = self._values if self.name == "02_train" else self.run.params.get("02_train")
-        self._bundle.context = context(self._described or self.run.data, train) | dict(self._about)
-        self._bundle.failed = self.failed
 
     def say(self, *sentences: str) -> None:
         """Show sentences as Markdown."""

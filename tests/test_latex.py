@@ -1,16 +1,21 @@
 """Words, numbers and tables as LaTeX: by hand, and what cannot be printed."""
 
+import json
 import re
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from chain import write
 
-from medrob.thesis import Bundle, latex
+from medrob import saliency
+from medrob.thesis import CAPTIONS, Bundle, latex
+from medrob.thesis.bundle import TEXTS
 from medrob.thesis.latex_table import latex_table, readable
 
 NAN = float("nan")
+NOTEBOOKS = sorted((Path(__file__).parents[1] / "notebooks").glob("*.ipynb"))
 
 
 def numbers(**values):
@@ -84,12 +89,11 @@ def test_file_names():
 
 def test_a_table_by_hand():
     assert latex_table(frame(), "Five_p.", "tab:r:t", ending="Seed: 0.").splitlines() == [
+        r"{\setlength{\tabcolsep}{3pt}\footnotesize",
         r"\begin{table}",
         r"\centering",
         r"\caption{Five\_p. A dash (—): not defined. Seed: 0.}",
         r"\label{tab:r:t}",
-        r"\setlength{\tabcolsep}{4pt}",
-        r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%",
         r"\begin{tabular}{lrrr}",
         r"\toprule",
         r"corruption & \begin{tabular}[b]{@{}r@{}}AUROC \\ (95~\% interval)\end{tabular}"
@@ -98,9 +102,65 @@ def test_a_table_by_hand():
         r"motion blur & 0.988 (0.950 to 1.000) & <~.001 & 60 \\",
         r"contrast & 0.500 (—) & .250 & 12\,345 \\",
         r"\bottomrule",
-        r"\end{tabular}}",
+        r"\end{tabular}",
         r"\end{table}",
+        "}",
     ]
+
+
+def test_what_is_wider_than_the_text_stands_on_a_page_on_its_side():
+    texts = [
+        latex_table(pd.DataFrame({f"{k}": ["ten letters"] * 2 for k in range(n)}), "C.", "l") for n in (6, 9)
+    ]
+    assert [text.startswith("\\begin{landscape}") for text in texts] == [False, True]
+    assert all("\\footnotesize" in text for text in texts)
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("so (He et al. 2016).", r"so~\cite{he2016}."),
+        (r"(Brooks \& Di Chiro 1976)", r"~\cite{brooks1976}"),
+        (r"(Ruifrok \& Johnston 2001; Tellez et al. 2018)", r"~\cite{ruifrok2001,tellez2018}"),
+        ("(Nobody 1999)", "(Nobody 1999)"),
+        ("(since 2016)", "(since 2016)"),
+    ],
+)
+def test_works_that_are_known_are_cited(text, wanted):
+    assert latex.cited(text) == wanted
+
+
+CITED = re.compile(
+    r"((?:Di |Van |De )?[A-Z][a-z]+)(?: et al\.| & (?:Di )?[A-Z][a-z]+)?,? \(?((?:19|20)\d\d)\b"
+)
+ENTRY = re.compile(r"^@(\w+){(\w+),\n(.*?)\n}", re.MULTILINE | re.DOTALL)
+
+
+def test_every_work_that_notebooks_captions_and_methods_cite_is_in_the_references():
+    cells = [cell for file in NOTEBOOKS for cell in json.loads(file.read_text())["cells"]]
+    texts = ["".join(cell["source"]) for cell in cells if cell["cell_type"] == "markdown"]
+    texts += CAPTIONS.values()
+    keys = {name.replace(" ", "").lower() + year for text in texts for name, year in CITED.findall(text)}
+    template = (Path(latex.__file__).parent / "methods.tex.jinja").read_text()
+    keys |= set(re.findall(r"\\cite{(\w+)}", template)) | set(TEXTS["methods"].values())
+    assert {"adebayo2018", "holm1979", "youden1950"} <= keys <= latex.WORKS
+    assert set(TEXTS["methods"]) == set(saliency.names())
+
+
+def test_every_reference_has_what_a_citation_needs():
+    entries = {
+        key: (kind, dict.fromkeys(re.findall(r"(\w+) = ", body)))
+        for kind, key, body in ENTRY.findall(latex.REFERENCES)
+    }
+    assert entries.keys() == latex.WORKS
+    for kind, fields in entries.values():
+        assert {"author", "title", "year", "journal" if kind == "article" else "booktitle"} <= fields.keys()
+    without = {key for key, (_, fields) in entries.items() if "doi" not in fields}
+    # What ICLR, ICML and NeurIPS publish has no DOI, and two journals gave none.
+    assert without == {
+        "adebayo2018", "guo2017", "hendrycks2019", "hendrycks2020", "holm1979", "liu2020", "loshchilov2019",
+        "rong2022", "ruifrok2001", "sun2022", "sundararajan2017",
+    }  # fmt: skip
 
 
 def test_methods_that_failed_are_marked():

@@ -99,16 +99,19 @@ def test_a_name_that_is_mistyped_in_the_cell_itself_is_noticed():
         begin("01_augment", {**cell, "sise": size, "get_ipython": None})
 
 
-def test_captions_say_what_is_known(augmented):
+def test_captions_and_methods_say_what_is_known(augmented):
     stage = begin("01_augment", TINY)
     stage.load(*data.SPLITS)
-    figure, _ = plt.subplots()
-    stage.describe(about={"explained": "3 images"})
-    stage.figure(figure, "01_montage", "Pictures")
+    stage.describe(tested=9)
+    stage.note(corruptions={"fog": "Hendrycks & Dietterich 2019", "ours": "own"})
+    stage.figure(plt.figure(), "01_montage", "Pictures")
+    stage.figure(plt.figure(), "03_auc")
     stage.keep(corruptions=pd.DataFrame({"rmse": [1.0]}))
     text = (augmented.figures / "captions.tex").read_text()
-    assert "Pictures. Data: phantom, 28 x 28 pixels; test images: 9; " in text
-    assert "explained: 3 images" in text
+    assert "Pictures.}" in text and "AUC on the 9 test images" in text
+    methods = (augmented.figures / "methods.tex").read_text()
+    assert r"9 for testing, of $28 \times 28$ pixels in grey, in 3 classes (normal, " in methods
+    assert r"by fog~\cite{hendrycks2019}; ours." in methods and "Seeds: 0 (data, corruptions)" in methods
 
 
 def test_results_go_to_a_folder_of_their_own(augmented):

@@ -5,6 +5,7 @@ from collections import defaultdict
 
 import numpy as np
 import pandas as pd
+from scipy.stats import binomtest
 
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
@@ -79,7 +80,10 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
 
 
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
-    """How often the network is right (accuracy) when it is so sure, per condition and bin of confidence."""
+    """How often the network is right when it is so sure, per condition and bin of confidence.
+
+    Columns: corruption, severity, confidence (mean), accuracy, images, low, high (Wilson's 95 % interval).
+    """
     p = predictions[[f"p_{name}" for name in class_names(predictions)]].to_numpy()
     if "label" in predictions:
         sure, right = p.max(1), (predictions["predicted"] == predictions["label"]).to_numpy(float)
@@ -91,8 +95,14 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
         confidence=sure, accuracy=right, bin=np.clip(np.ceil(sure * DECILES).astype(int) - 1, 0, DECILES - 1)
     )
     grouped = frame.groupby(["corruption", "severity", "bin"], sort=False)
-    means = grouped[["confidence", "accuracy"]].mean()
-    return means.assign(images=grouped.size()).reset_index().drop(columns="bin")
+    means = grouped[["confidence", "accuracy"]].mean().assign(images=grouped.size())
+    right_of = zip(grouped["accuracy"].sum(), means["images"], strict=True)
+    ends = [binomtest(round(right), many).proportion_ci(method="wilson")[:] for right, many in right_of]
+    return (
+        means.assign(**dict(zip(("low", "high"), np.transpose(ends), strict=True)))
+        .reset_index()
+        .drop(columns="bin")
+    )
 
 
 def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples: int = 2000) -> pd.DataFrame:

@@ -14,10 +14,9 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import FontProperties, findfont, get_font, get_font_names
+from matplotlib.font_manager import findfont, get_font, get_font_names
 from matplotlib.lines import Line2D
 from matplotlib.text import Text
-from matplotlib.textpath import TextPath
 from seaborn.utils import relative_luminance
 
 from medrob.words import word
@@ -25,7 +24,10 @@ from medrob.words import word
 Style = dict[str, Any]  # keywords for matplotlib
 TEXTWIDTH = 418.0  # points of TeX, of which an inch has 72.27
 MARKERS = "osD^vPX<>*hpdH8"
-FIRST = "What follows is said of the first run."
+SMALL = 7.0  # points: no letter of a figure is smaller
+HIGHEST = 1.25  # of a figure, in widths of the text: below it, a page has room for the caption
+PANELS = 12  # of a figure at most
+LETTER = 0.42  # the width of a letter, in sizes of the font
 DRIFT = "drift: RMSE of maps (0-1)"
 VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
 Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every panel of a figure
@@ -85,6 +87,39 @@ def layer_labels(layers: Sequence[str]) -> list[str]:
     return [name.removeprefix(begin) for name in layers]
 
 
+def folded(name: str, letters: int) -> str:
+    """A name in lines of so many letters, broken between words; of a longer word the middle is left out."""
+    words = " ".join(short(part, max(letters, 26)) for part in name.split(" "))
+    return fill(words, letters, break_long_words=False)
+
+
+def alike(values: Mapping[str, np.ndarray], within: float = 1e-4) -> dict[str, list[str]]:
+    """The first of the names whose arrays agree -> all of these names: they are drawn once."""
+    groups: dict[str, list[str]] = {}
+    for name, array in values.items():
+        near = (
+            first
+            for first in groups
+            if values[first].shape == array.shape
+            and np.allclose(values[first], array, atol=within, equal_nan=True)
+        )
+        groups.setdefault(next(near, name), []).append(name)
+    return groups
+
+
+def most(losses: pd.Series, count: int = PANELS) -> tuple[list[str], str]:
+    """The names of the `count` largest losses, in their order, and a note if some are left out."""
+    largest = set(losses.fillna(0).nlargest(count).index)
+    note = f"; the {count} largest of {len(losses)}" if len(losses) > count else ""
+    return [str(name) for name in losses.index if name in largest], note
+
+
+def layer_ticks(ax: Axes, layers: Sequence[str]) -> None:
+    """A tick for each layer, or for every second, third, ... where there are more than ten."""
+    every = slice(None, None, 1 + (len(layers) - 1) // 10)
+    ax.set_xticks(range(len(layers))[every], layer_labels(layers)[every], rotation=45)
+
+
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """A colour and a marker for each name, so that grey print tells them apart, too."""
     names = list(dict.fromkeys(names))
@@ -102,10 +137,13 @@ def least_squares(ax: Axes, x: pd.Series, y: pd.Series) -> None:
 
 def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Drawing, np.ndarray]:
     """A figure as wide as the text and `height` times as high, with a grid of axes (rows, columns)."""
+    return plt.subplots(rows, columns, figsize=size(height), squeeze=False, FigureClass=Drawing, **options)
+
+
+def size(height: float) -> tuple[float, float]:
+    """The size in inches of a figure as wide as the text and `height` times as high, if a page allows it."""
     width = mpl.rcParams["figure.figsize"][0]
-    return plt.subplots(
-        rows, columns, figsize=(width, width * height), squeeze=False, FigureClass=Drawing, **options
-    )
+    return width, width * min(height, HIGHEST)
 
 
 def grid(count: int, most: int, height: float, above: float = 0.06) -> tuple[Drawing, np.ndarray]:
@@ -191,8 +229,7 @@ def finish(
     found = {short(label): handle for label, handle in found.items()}
     if found:
         size = mpl.rcParams["legend.fontsize"]
-        paths = (TextPath((0, 0), label, prop=FontProperties(size=size)) for label in found)
-        widths = [path.get_extents().width + 4.8 * size for path in paths]
+        widths = [size * (LETTER * len(label) + 4.8) for label in found]
         columns = range(min(len(found), most), 1, -1)  # matplotlib cuts off what does not fit
         fits = (n for n in columns if sum(map(max, np.array_split(widths, n))) <= width)
         figure.legend(list(found.values()), list(found), loc="outside upper center", ncols=next(fits, 1))
@@ -200,16 +237,15 @@ def finish(
 
 
 def _wrapped(text: str, points: float) -> str:
-    """The text in lines of at most that length; a letter takes about 0.42 of the size of the font."""
-    letters = max(int((0.95 * points - 8) / 0.42 / mpl.rcParams["font.size"]), 1)
-    rows = fill(text.replace(" %", "\N{NO-BREAK SPACE}%"), letters, break_on_hyphens=False)
-    return rows.replace("\N{NO-BREAK SPACE}", " ")
+    """The text in lines of at most that length."""
+    return fill(text, int((0.95 * points - 8) / LETTER / mpl.rcParams["font.size"]), break_long_words=False)
 
 
-def level(ax: Axes, at: float = 0.0, *, upright: bool = False, dotted: bool = False, label: str = "") -> None:
-    """A thin grey line: zero, or chance (dotted)."""
+def level(ax: Axes, at: float = 0.0, label: str = "", *, upright: bool = False) -> None:
+    """A thin grey line at zero; or one that the legend names, such as "chance": dotted."""
     draw = ax.axvline if upright else ax.axhline
-    draw(at, color="0.6", linewidth=0.7, linestyle=":" if dotted else "-", label=label or None)
+    look = Style(color="0.35", linestyle=":", linewidth=1, label=label) if label else Style(color="0.6")
+    draw(at, **{"linewidth": 0.7, "zorder": 0.5} | look)
 
 
 def named_ticks(ax: Axes, names: Sequence[str]) -> None:
@@ -223,14 +259,25 @@ def aside(i: int, count: int, width: float = 0.5) -> float:
     return width * (i - (count - 1) / 2) / count
 
 
-def pictures(height: float, names: Sequence[str], rows: Sequence[Sequence]) -> tuple[Drawing, np.ndarray]:
-    """Rows of pictures, each named at its left; `height`: of a row, in widths of a column."""
-    figure, axes = sized(height * len(rows) / len(rows[0]), len(rows), len(rows[0]))
-    for name, images, row in zip(names, rows, axes, strict=True):
-        row[0].set_ylabel(name)
-        for ax, image in zip(row, images, strict=True):
-            picture(ax, image)
-    return figure, axes
+def strips(rows: Mapping[str, np.ndarray], count: int, columns: int = 1) -> tuple[Drawing, list[Axes]]:
+    """Under each title its pictures (N, H, W, C), up to `count`, side by side; `columns` titles in a row."""
+    height, width = next(iter(rows.values())).shape[1:3]
+    lines = -(-len(rows) // columns)
+    figure, axes = sized((height / width / count / columns + 0.05) * lines, lines, columns)
+    for ax in axes.flat:
+        picture(ax, None)
+    for ax, (title, images) in zip(axes.flat, rows.items(), strict=False):
+        picture(ax, strip(images, count))
+        ax.images[0].set_interpolation("antialiased")
+        ax.set_title(title, pad=3)
+    return figure, [*axes.flat[: len(rows)]]
+
+
+def strip(images: np.ndarray, count: int, paper: int = 255) -> np.ndarray:
+    """Pictures (N, H, W, C) as one, a little apart; where there are fewer than `count`, paper follows."""
+    gap = 1 + images.shape[2] // 32
+    apart = [(0, count - len(images)), (0, 0), (0, gap), (0, 0)]
+    return np.hstack([*np.pad(images, apart, constant_values=paper)])[:, :-gap]
 
 
 def picture(ax: Axes, image: np.ndarray | None) -> None:

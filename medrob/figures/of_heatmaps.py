@@ -1,20 +1,20 @@
 """Figures of saliency: the maps themselves, how far they move, and whether they can be trusted."""
 
 from collections.abc import Mapping, Sequence
-from textwrap import fill
 
 import numpy as np
 import pandas as pd
 
+from medrob.analysis import THRESHOLD
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Look, aside, bars, finish, lines, looks, sized
+from medrob.figures.draw import Drawing, Look, aside, bars, finish, folded, lines, looks, sized
 from medrob.words import Failed, word
 
 __all__ = ["drift_by_layer", "drift_scale", "faithfulness", "localisation", "overlay_grid", "randomisation"]
 __all__ += ["row_labels"]
 
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
-SAME = 1e-4  # of rank correlations: rounding
+MAPS = 8  # beside a picture at most, as their names must stay readable
 LESION = {"energy": "energy inside the lesion", "pointing": "pointing game", "iou": "intersection over union"}
 LIMITS = {  # what a drift is held against: name in the legend, look
     "floor": ("same picture again", Look("0.2", "|")),
@@ -31,28 +31,34 @@ def overlay_grid(
 
     images: uint8 (R, H, W, C), one for each row and its text. mask: bool (H, W), outlined in every panel.
     maps: (method, layer) -> raw maps (R, h, w), titled by their layer or, of several methods, by the method
-    (its last layer); each is shown from 0 to its own maximum.
+    (its last layer); each is shown from 0 to its own maximum. Methods of one map are drawn once; of more
+    layers than `MAPS`, so many are drawn, from the first to the last.
     """
     several = len({method for method, _ in maps}) > 1
-    titled = {word(method) if several else layer: stack for (method, layer), stack in maps.items()}
+    heat = {word(method) if several else layer: np.maximum(m, 0) for (method, layer), m in maps.items()}
+    tops = {title: stack.max((1, 2), keepdims=True) for title, stack in heat.items()}
+    heat = {title: stack / np.where(tops[title] > 0, tops[title], 1) for title, stack in heat.items()}
+    columns = [*(draw.alike(heat, 1e-3) if several else {title: [title] for title in heat}).items()]
+    columns = [columns[k] for k in np.unique(np.linspace(0, len(columns) - 1, MAPS).astype(int))]
     height, width = images.shape[1:3]
     box = (-0.5, width - 0.5, height - 0.5, -0.5)  # maps are coarser than the picture they cover
-    figure, axes = sized(len(rows) / max(len(titled) + 2, 7) * 1.06 + 0.03, len(rows), len(titled) + 1)
+    wide = max(len(columns) + 2, 6)
+    figure, axes = sized(len(rows) / wide * 1.06 * height / width + 0.09, len(rows), len(columns) + 1)
     for i, row in enumerate(axes):
         for ax in row:
             draw.picture(ax, images[i])
             if mask is not None and mask.any():
                 ax.contour(mask, levels=[0.5], colors="#4dff88", linewidths=0.6)
-        for ax, stack in zip(row[1:], titled.values(), strict=True):
-            heat = np.maximum(stack[i], 0)
-            if heat.max() > 0:
-                shown = dict(cmap="inferno", vmin=0, vmax=heat.max(), interpolation="bilinear")
-                ax.imshow(heat, alpha=0.55, extent=box, **shown)
+        for ax, (title, _) in zip(row[1:], columns, strict=True):
+            if heat[title][i].any():
+                shown = dict(cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
+                ax.imshow(heat[title][i], alpha=0.55, extent=box, **shown)
             else:
                 draw.empty(ax, "empty")
-        row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize="x-small")
-    for ax, title in zip(axes[0], ["picture", *titled], strict=True):
-        ax.set_title(title if len(titled) < 7 else fill(title, 11), fontsize="x-small")
+        row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize=draw.SMALL)
+    letters = 90 // wide
+    for ax, title in zip(axes[0], ["picture", *(" = ".join(same) for _, same in columns)], strict=True):
+        ax.set_title(folded(title, letters), fontsize=draw.SMALL)
     return figure
 
 
@@ -82,7 +88,8 @@ def drift_by_layer(
     rows = mean[mean["value"].notna()]
     if rows.empty:
         return draw.nothing(f"every map is degenerate ({note})")
-    shown, layers = (list(dict.fromkeys(mean[column])) for column in (panels, "layer"))
+    moved = mean["value"].groupby(mean[panels], sort=False).mean()
+    (shown, left_out), layers = draw.most(moved), list(dict.fromkeys(mean["layer"]))
     look, few = looks(rows[by]), rows["degenerate"] > MOSTLY
     figure, axes = draw.grid(len(shown), 3, 0.38)
     for ax, panel in zip(axes.flat, shown, strict=False):
@@ -95,40 +102,35 @@ def drift_by_layer(
             colour, marker = look[name]
             ax.plot(place, group["value"], marker, color=colour, markerfacecolor="white", zorder=3)
         ax.set_title((titles or {}).get(panel, word(panel, failed)))
-        ax.set_xticks(range(len(layers)), draw.layer_labels(layers), rotation=45)
+        draw.layer_ticks(ax, layers)
     axes.flat[0].set_ylim(bottom=0)
     least, most = rows["images"].min(), rows["images"].max()
-    notes = [note, f"n = {most if least == most else f'{least} to {most}'} images a point"]
-    notes += ["open: over 10 % of maps degenerate"] * bool(few.any())
-    return finish(figure, below=f"layer, shallow to deep ({'; '.join(notes)})", beside=draw.DRIFT)
+    count = f"n = {most if least == most else f'{least} to {most}'} images a point"
+    below = f"layer, shallow to deep ({note}; {count}{left_out})"
+    return finish(figure, below=below, beside=draw.DRIFT)
 
 
 def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
     """(a) Similarity of a layer's maps while the network loses its weights from the head down; (b) at last.
 
-    Dashed line: the map of another image. trust: holds the rows of `medrob.trust.randomisation`.
+    Dotted lines: the map of another image, and the limit above which a method fails when all weights are
+    lost. trust: holds the rows of `medrob.trust.randomisation`.
     """
     rows = trust[trust["test"] == "randomisation"]
-    figure, [[ax, beside]] = sized(0.42, 1, 2, width_ratios=[1, 1.15])
+    figure, [[ax, beside]] = sized(0.48, 1, 2, width_ratios=[1, 1.15])
     here = rows[(rows["layer"] == layer) & rows["value"].notna()]
     stages = list(dict.fromkeys(rows["stage"]))
-    # Methods whose values are the same at every stage are one line: its first method -> all of them.
     wide = here.pivot(index="stage", columns="method", values="value")
-    same: dict[str, list[str]] = {}
-    for method in dict.fromkeys(here["method"]):
-        twins = (m for m in same if np.allclose(wide[m], wide[method], atol=SAME, equal_nan=True))
-        same.setdefault(next(twins, method), []).append(method)
+    same = draw.alike({method: wide[method].to_numpy() for method in dict.fromkeys(here["method"])})
     for i, (method, names) in enumerate(same.items()):
         # Side by side, so that no marker hides another.
         place = here["stage"].map(stages.index) + aside(i, len(same), 0.09 * len(same))
         name = " = ".join(word(m, failed) for m in names)
         group = here[here["method"] == method].assign(place=place, name=name)
-        lines(ax, group, "name", "place", {name: looks(same)[method]})
+        lines(ax, group, "name", "place", {name: looks(same)[method]}, label=str)
+    ax.axhline(THRESHOLD, color="C3", linestyle="--", linewidth=1, label=f"limit {THRESHOLD:g}")
     if here["chance"].notna().any():
-        chance = here["chance"].mean()
-        ax.axhline(chance, color="0.5", linestyle="--", linewidth=0.8)
-        there = dict(xycoords=("axes fraction", "data"), va="bottom", ha="right")
-        ax.annotate("another image", (1, chance), fontsize="x-small", color="0.3", **there)
+        draw.level(ax, here["chance"].mean(), "map of another image")
     if here.empty:
         draw.empty(ax, f"no map at {layer} can be compared")
     draw.level(ax)
@@ -138,109 +140,95 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
     lost = rows[rows["stage"].isin(stages[-1:])]
     methods, layers = (list(dict.fromkeys(lost[column])) for column in ("method", "layer"))
     values = lost.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
-    size, labels = {"fontsize": "xx-small"}, draw.layer_labels(layers)
     draw.cells(
         beside, values.round(2) + 0.0, ".2f", [word(m, failed) for m in methods],
-        xticklabels=labels, cmap="RdBu_r", vmin=-1, vmax=1, cbar=False, annot_kws=size,
+        xticklabels=draw.layer_labels(layers), cmap="RdBu_r", vmin=-1, vmax=1, cbar=False,
+        annot_kws={"fontsize": draw.SMALL},
     )  # fmt: skip
     for text in beside.texts:
         text.set_text(text.get_text().replace("0.", "."))
     beside.set(title="all weights lost", xlabel="layer", facecolor="0.85")  # grey where no map is left
-    beside.tick_params(length=0, labelsize="x-small")
+    beside.tick_params(length=0, labelsize=draw.SMALL)
     beside.tick_params(axis="x", rotation=45)
     return finish(figure, lettered=True, most=3)
 
 
-def faithfulness(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
-    """Insertion, deletion and ROAD of every method at a layer (and of maps of the input); bars: 95 %.
+def faithfulness(table: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+    """How much better than a random map is each, by insertion, deletion and ROAD? Bars: paired 95 %.
 
-    Open circles: a random map of that resolution. trust: holds the rows of `medrob.trust.faithfulness`.
+    table: from `medrob.analysis.faithfulness_table`, of maps of that layer and of the input.
     """
-    tests = ["insertion", "deletion", "road"]
-    rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(tests)]
-    methods = list(dict.fromkeys(rows["method"]))
-    figure, [axes] = sized(0.12 + 0.04 * max(len(methods), 4), 1, len(tests), sharey=True)
-    for ax, test in zip(axes, tests, strict=True):
-        group = rows[rows["test"] == test]
+    methods, tests = (list(dict.fromkeys(table[column])) for column in ("method", "test"))
+    figure, [axes] = sized(0.17 + 0.04 * max(len(methods), 4), 1, max(len(tests), 1), sharey=True)
+    for ax, test in zip(axes, tests, strict=False):
+        group = table[table["test"] == test]
         place = [methods.index(method) for method in group["method"]]
-        bars(ax, group, place, Look("C0", "o"), label="the method")
-        hollow = dict(color="0.4", marker="o", markerfacecolor="none", linestyle="")
-        ax.plot(group["chance"], place, label="a random map", **hollow)
-        ax.set_title(f"{word(test)} ({'lower' if test == 'deletion' else 'higher'}: better)")
+        bars(ax, group, place, Look("C0", "o"), columns=("above", "above_low", "above_high"))
+        draw.level(ax, 0, "a random map of that resolution", upright=True)
+        ax.set_title(word(test))
     draw.named_ticks(axes[0], [word(m, failed) for m in methods])
-    return finish(figure, below=f"probability of the class explained: area; of ROAD: difference ({layer})")
+    return finish(figure, below=f"gain over a random map, in probability of the class explained ({layer})")
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing | None:
-    """Does the map still lie on the lesion? Against severity, a line a corruption; bars: 95 %.
+    """Does the map still lie on the lesion? Against severity, a line a corruption; bands: 95 %.
 
-    Dotted: the best that so few positions allow. Dashed: chance, at each severity for the images that count
-    there, and a band from the least to the most of the corruptions. Below each severity: how many images
-    count, from the least to the most.
+    Dotted: the best that so few positions allow, and chance, at each severity for the images that count
+    there. Below each severity: how many images count, from the least to the most.
     trust: holds the rows of `medrob.trust.localisation`; None if it has none, as no lesion is known.
     """
     if trust.empty:
         return None
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
     best, rows = rows[rows["stage"] == "attainable"], rows[rows["stage"] == ""]
-    names = looks(n for n in rows[rows["test"] == "energy"]["corruption"] if n != "clean")
-    figure, [axes] = sized(0.42, 1, 3)
-    small = draw.Style(upright=True, markersize=3, elinewidth=0.7)
+    clean, dirty = rows[rows["corruption"] == "clean"], rows[rows["corruption"] != "clean"]
+    look = looks(dirty["corruption"])
+    rows = pd.concat([*(clean.assign(corruption=name) for name in look), dirty]).sort_values("severity")
+    figure, [axes] = sized(0.48, 1, 3)
     for ax, (test, title) in zip(axes, LESION.items(), strict=True):
         here = rows[rows["test"] == test]
-        clean = here[here["corruption"] == "clean"]
-        for i, (name, look) in enumerate(names.items()):
-            group = here[here["corruption"] == name].sort_values("severity")
-            place = [*clean["severity"], *group["severity"] + aside(i, len(names), 0.6)]
-            line = draw.Style(linestyle="-", linewidth=0.7, label=word(name))
-            bars(ax, pd.concat([clean, group]), place, look, **small, **line)
-        bars(ax, clean, clean["severity"], Look("0.1", "o"), **small)
+        lines(ax, here, "corruption", "severity", look)
         by_severity = here.groupby("severity")
         if here["value"].notna().any():
-            chance = by_severity["chance"].agg(["mean", "min", "max"])
-            ax.plot(chance.index, chance["mean"], color="0.3", linestyle="--", linewidth=0.8, label="chance")
-            ax.fill_between(chance.index, chance["min"], chance["max"], color="0.3", alpha=0.2, linewidth=0)
+            chance = by_severity["chance"].mean()
+            ax.plot(chance.index, chance, color="0.3", linestyle="--", linewidth=1, label="chance")
             for value in best.loc[best["test"] == test, "value"]:
-                draw.level(ax, value, dotted=True, label="attainable")
+                draw.level(ax, value, "attainable")
             ax.set_ylim(bottom=0)
         else:
             draw.empty(ax, "no map to compare")
         count = by_severity["images"].agg(["min", "max"])
         ticks = [f"{s}\n{low}" + f"–{high}" * (low < high) for s, low, high in count.itertuples()]
         ax.set_title(title)
-        ax.set_xticks(list(count.index), ticks, fontsize="x-small")
+        ax.set_xticks(list(count.index), ticks, fontsize=draw.SMALL)
     axes[0].set_ylabel("mean over the images with a lesion")
     below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}"
-    return finish(figure, below=below, lettered=True, most=3)
+    return finish(figure, below=below, lettered=True, most=4)
 
 
-def drift_scale(
-    trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, twins: pd.DataFrame, failed: Failed = ()
-) -> Drawing:
+def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
     """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
 
-    Methods that are one map (`medrob.analysis.twins`) are drawn once, under all their names.
-    trust: holds the rows of `medrob.trust.scale`, and those of the worst case, if it was run.
-    mean: from `medrob.analysis.mean_drift` by severity, method and layer.
+    Methods of the same values are drawn once, under all their names.
+    trust: holds the rows of `medrob.trust.scale`. mean: from `medrob.analysis.mean_drift` by severity,
+    method and layer.
     """
     rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(LIMITS)]
-    names = {method: [method] for method in rows[rows["test"] == "ceiling-image"]["method"]}
-    for row in twins[twins["layer"] == layer].itertuples():
-        if {row.method, row.same_as} <= set(names):
-            names[row.same_as] += names.pop(row.method)
-    methods = list(names)
-    tallest = max(map(len, names.values()), default=1)
-    figure, [[ax]] = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
     moved = mean[mean["layer"].isin([layer, "input"])].assign(test="corruption")
+    values = moved.pivot(index="severity", columns="method", values="value")
+    names = [m for m in rows[rows["test"] == "ceiling-image"]["method"] if m in values]
+    same = draw.alike({m: values[m].to_numpy() for m in names}, 1e-6)
+    methods, tallest = list(same), max(map(len, same.values()), default=1)
+    figure, [[ax]] = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
     for row in pd.concat([rows, moved]).query("method in @methods and value.notna()").to_dict("records"):
         y = methods.index(row["method"])
         if row["test"] in LIMITS:
             bars(ax, row, y, LIMITS[row["test"]][1])
         else:
-            above = dict(fontsize="x-small", ha="center", va="bottom")
+            above = dict(fontsize=draw.SMALL, ha="center", va="bottom")
             ax.text(row["value"], y - 0.12, f"{row['severity']:.0f}", **above)
             bars(ax, row, y, Look("C0", "o"), markersize=3)
-    draw.named_ticks(ax, [" =\n".join(word(m, failed) for m in same) for same in names.values()])
+    draw.named_ticks(ax, [" =\n".join(word(m, failed) for m in names) for names in same.values()])
     inputs = "; methods of the input: there" if "input" in set(rows["layer"]) - {layer} else ""
     ax.set(xlabel=f"RMSE of maps (0-1), {layer}{inputs}", xlim=(-0.01, None))
     shown = dict(look for test, look in LIMITS.items() if test in set(rows["test"]))

@@ -1,19 +1,19 @@
 """Figures of the pictures, of the training and of the scores: what there is, and what is lost."""
 
 from collections.abc import Mapping, Sequence
-from itertools import chain
 
 import numpy as np
 import pandas as pd
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, finish, grid, lines, looks, short, sized
+from medrob.figures.draw import Drawing, Look, finish, folded, grid, lines, looks, short, sized, strips
 from medrob.words import word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
-__all__ += ["montage", "operating_points", "performance", "reliability", "severity_curves"]
+__all__ += ["montage", "operating_points", "reliability", "severity_curves"]
 
 SPLITS = {("train", "training"): "C0o-", ("val", "validation"): "C1s-"}
+FEW = 5  # corruptions; more stand in two columns
 
 
 def montage(
@@ -24,51 +24,44 @@ def montage(
 
     images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones. masks: bool (N, H, W), outlined.
     """
-    height, width = images.shape[1:3]
-    rows = -(-len(class_names) // columns)
-    figure, axes = sized((height / width / each / columns + 0.05) * rows, rows, columns)
-    for ax in axes.flat:
-        draw.picture(ax, None)
-    for k, (ax, name) in enumerate(zip(axes.flat, class_names, strict=False)):
-        member = np.flatnonzero(labels[:, k] if labels.ndim == 2 else labels == k)
-        few = member[np.unique(np.linspace(0, len(member) - 1, each).astype(int))] if len(member) else member
-        missing = np.full((each - len(few), *images.shape[1:]), 255, np.uint8)
-        draw.picture(ax, np.hstack([*images[few], *missing]))
-        ax.images[0].set_interpolation("antialiased")
-        ax.set_title(f"{short(name, 90 // columns)} ({len(member):,})")
-        if masks is not None and masks[few].any():
-            outlined = np.hstack([*masks[few], *np.zeros(missing.shape[:3], bool)])
-            ax.contour(outlined, [0.5], colors="C1", linewidths=0.7)
+    members = [
+        np.flatnonzero(labels[:, k] if labels.ndim == 2 else labels == k) for k in range(len(class_names))
+    ]
+    few = [m[np.unique(np.linspace(0, len(m) - 1, each).astype(int))] if len(m) else m for m in members]
+    titles = [f"{short(n, 90 // columns)} ({len(m):,})" for n, m in zip(class_names, members, strict=True)]
+    figure, axes = strips({t: images[m] for t, m in zip(titles, few, strict=True)}, each, columns)
+    for ax, shown in zip(axes, few, strict=True):
+        if masks is not None and masks[shown].any():
+            outlined = draw.strip(masks[shown][..., None], each, paper=0)
+            ax.contour(outlined[..., 0], [0.5], colors="C1", linewidths=0.7)
     return figure
 
 
 def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
     """What each augmentation policy (its name -> uint8 (columns, H, W, C)) makes of one image (H, W, C)."""
-    figure, axes = draw.pictures(1.04, [*examples], [[original, *images] for images in examples.values()])
-    axes[0][0].set_title("original")
-    return figure
+    rows = {word(name): np.stack([original, *images]) for name, images in examples.items()}
+    return strips(rows, max(map(len, rows.values())))[0]
 
 
 def corruption_grid(
-    conditions: Mapping[tuple[str, int], np.ndarray], rmse: Mapping[tuple[str, int], float], *, title: str
+    conditions: Mapping[tuple[str, int], np.ndarray], rmse: Mapping[tuple[str, int], float]
 ) -> Drawing:
-    """One image under every corruption (rows) and severity (columns), with the RMSE of the picture.
+    """One image clean and at each severity, under every corruption, with the RMSE of the picture.
 
-    conditions: (corruption, severity) -> uint8 (H, W, C); ("clean", 0) stands first in each row.
+    conditions: (corruption, severity) -> uint8 (H, W, C), with ("clean", 0).
     rmse: (corruption, severity) -> RMSE against clean, grey levels.
     """
-    names = [name for name in dict.fromkeys(name for name, _ in conditions) if name != "clean"]
-    severities = sorted({severity for _, severity in conditions})
-    rows = [[(name, severity) if severity else ("clean", 0) for severity in severities] for name in names]
-    shown = [[conditions[condition] for condition in row] for row in rows]
-    figure, axes = draw.pictures(1.1, [word(name) for name in names], shown)
-    for (_, severity), ax in zip(rows[0], axes[0], strict=True):
-        ax.set_title(f"severity {severity}" if severity else "clean")
-    for condition, ax in zip(chain(*rows), axes.flat, strict=True):
-        ax.set_xlabel(f"{rmse[condition]:.1f}" if condition[1] else "", labelpad=1)
-    figure.suptitle(short(title), fontsize="medium")
-    figure.supxlabel("below each picture: RMSE against clean, grey levels (0-255)", fontsize="small")
-    return figure
+    names = list(dict.fromkeys(name for name, severity in conditions if severity))
+    severities = sorted({severity for _, severity in conditions if severity})
+    clean = conditions["clean", 0]
+    rows = {word(n): np.stack([clean, *(conditions[n, s] for s in severities)]) for n in names}
+    figure, axes = strips(rows, len(severities) + 1, 1 + (len(names) > FEW))
+    for ax, name in zip(axes, names, strict=True):
+        labels = ["clean", *(f"{s}: {rmse[name, s]:.1f}" for s in severities)]
+        middles = (np.arange(len(labels)) + 0.5) * ax.images[0].get_array().shape[1] / len(labels)
+        ax.set_xticks(middles, labels, fontsize=draw.SMALL)
+        ax.tick_params(length=0, pad=1)
+    return finish(figure, below="severity: RMSE against clean, grey levels (0-255)")
 
 
 def image_distance(spread: pd.DataFrame) -> Drawing:
@@ -79,42 +72,23 @@ def image_distance(spread: pd.DataFrame) -> Drawing:
         rows = spread[spread["metric"] == metric]
         lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
         ax.set(xlabel="severity", ylabel=label, xticks=sorted(set(rows["severity"])))
-    return finish(figure, most=4)
+    return finish(figure)
 
 
 def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
     """Loss and AUC against the epoch, training and validation; a line marks the epoch kept (0: none)."""
-    figure, axes = _against_epoch(history, 0.42, {"loss": "loss (nats)", "auc": "AUC"})
-    for ax in axes:
-        label = f"kept: epoch {kept}" if kept else "not trained here"
-        ax.axvline(kept, color="0.4", linestyle=":", linewidth=1, label=label, zorder=0)
-    axes[0].set_ylim(bottom=0)
-    return finish(figure, lettered=True)
-
-
-def performance(history: pd.DataFrame) -> Drawing:
-    """Seconds, images a second and peak memory against the epoch; that of the GPU if one was used."""
-    panels = {"seconds": "seconds", "images_per_second": "images / s", "memory_mb": "peak memory (MB)"}
-    if history["gpu_memory_mb"].any():
-        panels["gpu_memory_mb"] = "peak GPU memory (MB)"
-    figure, axes = _against_epoch(history, 0.36, panels)
-    for ax, column in zip(axes, panels, strict=True):
-        ax.set_ylim(0, 1.1 * history[column].max())
-    return finish(figure, lettered=True)
-
-
-def _against_epoch(history: pd.DataFrame, height: float, panels: Mapping[str, str]) -> tuple:
-    """A figure and its panels: one for each column (-> its label), a line for training and for validation."""
-    figure, [axes] = sized(height, 1, len(panels))
-    for ax, (column, label) in zip(axes, panels.items(), strict=True):
+    figure, [axes] = sized(0.42, 1, 2)
+    for ax, (column, label) in zip(axes, {"loss": "loss (nats)", "auc": "AUC"}.items(), strict=True):
         for (split, name), look in SPLITS.items():
             if len(rows := history[history["split"] == split]):
                 ax.plot(rows["epoch"], rows[column], look, label=name)
+        draw.level(ax, kept, f"kept: epoch {kept}" if kept else "not trained here", upright=True)
         ax.set(xlabel="epoch", ylabel=label)
         ax.locator_params(axis="x", integer=True)
         if history["epoch"].nunique() == 1:  # one point: no fractions of an epoch
             ax.set_xticks(history["epoch"].unique())
-    return figure, axes
+    axes[0].set_ylim(bottom=0)
+    return finish(figure, lettered=True)
 
 
 def from_clean(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
@@ -131,17 +105,17 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
     scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
     """
     rows = from_clean(scores, metric)
-    classes = list(dict.fromkeys(rows["class"]))
+    losses = rows.groupby("class", sort=False)["drop"].mean()
+    single, note = draw.most(losses.drop("all"), draw.PANELS - 1)
+    classes = ["all", *single]
     figure, axes = grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
     for ax, name in zip(axes.flat, classes, strict=False):
         lines(ax, rows[rows["class"] == name], "corruption", "severity", looks(rows["corruption"]))
         if metric == "auc":
-            draw.level(ax, 0.5, dotted=True)
-        ax.set(
-            title="all classes" if name == "all" else short(name, 24),
-            xticks=range(int(rows["severity"].max()) + 1),
-        )
-    return finish(figure, below="severity (0 = clean)", beside=word(metric))
+            draw.level(ax, 0.5, "chance")
+        title = "all classes" if name == "all" else folded(name, 24)
+        ax.set(title=title, xticks=range(int(rows["severity"].max()) + 1))
+    return finish(figure, below=f"severity (0 = clean){note}", beside=word(metric))
 
 
 def operating_points(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> Drawing:
@@ -161,7 +135,10 @@ def operating_points(points: pd.DataFrame, positive: str, thresholds: Mapping[st
 
 
 def drop_heatmap(scores: pd.DataFrame) -> Drawing:
-    """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0."""
+    """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0.
+
+    The colours run from white, or, if a drop is below 0, to both sides of it.
+    """
     rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
     if rows["drop"].isna().all():
         return draw.nothing("the drop of the AUC is not defined")
@@ -169,9 +146,11 @@ def drop_heatmap(scores: pd.DataFrame) -> Drawing:
     wide = wide.loc[wide["drop"].mean(axis=1).sort_values(ascending=False).index]
     drop, low = wide["drop"], wide["drop_low"]
     limit = float(np.nanmax(np.abs(drop.to_numpy()), initial=0.05))
+    signed = drop.min(axis=None) < 0
     figure, [[ax]] = sized(0.1 + 0.075 * len(drop))
     draw.cells(
-        ax, drop, "+.3f", [word(name) for name in drop.index], cmap="vlag", vmin=-limit, vmax=limit,
+        ax, drop, "+.3f" if signed else ".3f", [word(name) for name in drop.index],
+        cmap="vlag" if signed else "Reds", vmin=-limit if signed else 0, vmax=limit,
         cbar_kws={"label": "AUC drop against clean"}, annot_kws={"fontsize": 8},
     )  # fmt: skip
     for text, bound in zip(ax.texts, low.to_numpy()[drop.notna()], strict=True):
@@ -182,26 +161,21 @@ def drop_heatmap(scores: pd.DataFrame) -> Drawing:
 
 
 def reliability(bins: pd.DataFrame) -> Drawing:
-    """Share right against confidence, clean and each corruption at the highest severity.
+    """Share right against confidence, clean and each corruption at the highest severity; bands: 95 %.
 
-    The size of the markers is the share of the images. bins: from `medrob.evaluation.reliability`.
+    bins: from `medrob.evaluation.reliability`.
     """
     severity = int(bins["severity"].max())
-    clean = bins[bins["corruption"] == "clean"].sort_values("confidence")
-    dirty = bins[(bins["severity"] == severity) & (bins["corruption"] != "clean")]
-    names = looks(dirty["corruption"])
-    figure, axes = grid(len(names), 3, 0.3, above=0.05)
-    for ax, (name, (colour, marker)) in zip(axes.flat, names.items(), strict=False):
-        group = dirty[dirty["corruption"] == name].sort_values("confidence")
-        ax.plot([0, 1], [0, 1], color="0.6", linewidth=0.8, linestyle=":")
-        ax.plot(clean["confidence"], clean["accuracy"], color="0.35", linewidth=1, marker=".", label="clean")
-        ax.plot(group["confidence"], group["accuracy"], color=colour, linewidth=1)
-        ax.scatter(
-            group["confidence"], group["accuracy"], s=6 + 90 * group["images"] / group["images"].sum(),
-            color=colour, marker=marker, zorder=3, edgecolor="white", linewidth=0.4,
-        )  # fmt: skip
-        ax.set(title=word(name), xlim=(0, 1.06), ylim=(-0.04, 1.08))
-    axes.flat[0].legend(loc="upper left")
-    area = "area of the coloured markers: share of the images"
-    below = f"confidence of the network (severity {severity}; {area})"
-    return finish(figure, below=below, beside="share of right predictions", axes=()).noted(severity=severity)
+    clean, dirty = bins[bins["severity"] == 0], bins[(bins["severity"] == severity) & (severity > 0)]
+    wrong = (1 - dirty["accuracy"]) * dirty["images"]
+    names, note = draw.most(wrong.groupby(dirty["corruption"], sort=False).sum())
+    look = {"clean": Look("0.35", "s"), f"severity {severity}": Look("C0", "o")}
+    figure, axes = grid(len(names), 3, 0.3, above=0.1)
+    for ax, name in zip(axes.flat, names, strict=False):
+        rows = zip(look, (clean, dirty[dirty["corruption"] == name]), strict=True)
+        both = pd.concat([part.assign(of=of).sort_values("confidence") for of, part in rows])
+        lines(ax, both, "of", "confidence", look, columns=("accuracy", "low", "high"))
+        ax.plot([0, 1], [0, 1], color="0.35", linewidth=1, linestyle=":", label="as sure as right")
+        ax.set(title=word(name), xlim=(0, 1.04), ylim=(-0.04, 1.04))
+    below = f"confidence of the network (n = {clean['images'].sum():,} a condition{note})"
+    return finish(figure, below=below, beside="share of right predictions").noted(severity=severity)

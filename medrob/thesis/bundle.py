@@ -18,11 +18,12 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.figures import TEXTWIDTH, boxes, word
+from medrob.figures import TEXTWIDTH, boxes
 from medrob.files import atomic
 from medrob.thesis.latex import documents as latex_documents
 from medrob.thesis.latex import file_name, quoted
 from medrob.thesis.latex_table import latex_table
+from medrob.words import word
 
 TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
 CAPTIONS: dict[str, str] = TEXTS["figures"]
@@ -32,23 +33,6 @@ METADATA = {
     "pdf": {"CreationDate": None, "ModDate": None, "Producer": None, "Creator": None},
     "png": {"Software": None},
 }
-
-
-def context(about: Mapping[str, Any], train: Mapping[str, Any] | None) -> dict[str, str | int]:
-    """What a caption says of a run, by its ``data.json`` and the parameters of 02_train (None before it)."""
-    began, test = about["parameters"], about["splits"]["test"]
-    name = str(began["dataset"]).replace("\\", "/").rsplit("/", 1)[-1]
-    facts: dict[str, str | int] = {
-        "data": f"{name}, {test['shape'][0]} x {test['shape'][1]} pixels",
-        "test images": int(test["images"]),
-    }
-    if train:
-        own = train["arch"].startswith("resnet") and not train.get("weights")  # others have theirs, or none
-        width = f", width {train['width']}" if own else ""
-        facts["network"] = train["arch"] + width
-        facts["training augmentation"] = train["augment"]
-        facts["training seed"] = int(train["seed"])
-    return facts | {"seed of data and corruptions": int(began["seed"])}
 
 
 def _caption(file: str, caption: str, facts: Mapping[str, Any]) -> str:
@@ -66,15 +50,13 @@ def _printed(file: str, frame: pd.DataFrame, facts: Mapping[str, Any]) -> tuple[
     return rows, texts.get("caption", "").format(**facts)
 
 
-def _ending(context: Mapping[str, Any], failed: Collection[tuple[str, str]]) -> str:
-    """The end of every caption: ``Data: phantom; seed: 0.``, and what a dagger means if there is one."""
-    facts = "; ".join(f"{word(key)}: {value}" for key, value in context.items())
+def _dagger(failed: Collection[tuple[str, str]]) -> str:
+    """What a dagger means, if there is one: the end of every caption."""
     layers: dict[str, list[str]] = {}
     for method, layer in failed:
         layers.setdefault(method, []).append(layer)
     methods = "; ".join(f"{word(method)} at {', '.join(names)}" for method, names in layers.items())
-    dagger = f"† fails randomisation: {methods}." if methods else ""
-    return f"{_sentence(facts[:1].upper() + facts[1:])} {dagger}".strip()
+    return f"† fails randomisation: {methods}." if methods else ""
 
 
 def _sentence(text: str) -> str:
@@ -88,7 +70,6 @@ class Bundle:
     `stage`: who writes, such as "03_test". What it wrote before and does not write again is removed.
 
     Attributes:
-        context: ends every caption: a mapping such as ``{"data": "phantom", "seed": 0}``.
         facts: what the captions in ``texts.toml`` leave open, such as ``{"layer": "layer4.1"}``.
         failed: (method, layer) pairs that fail randomisation (`medrob.analysis.failed`): these methods are
             marked in tables, and captions explain the mark.
@@ -96,7 +77,6 @@ class Bundle:
 
     def __init__(self, folder: Path, stage: str) -> None:
         self.folder, self.stage = folder, stage
-        self.context: Mapping[str, Any] = {}
         self.facts: dict[str, Any] = {}
         self.failed: Collection[tuple[str, str]] = ()
         self._names: dict[str, str] = {}  # key of a part -> the name it was given
@@ -123,8 +103,7 @@ class Bundle:
             files[f"{file}.{kind}"] = stream.getvalue()
             figure.set_layout_engine("none")  # the places stay as they are; to find them takes long
         text = _caption(file, caption, self.facts | getattr(figure, "facts", {}))
-        ending = _ending(self.context, self.failed)
-        self._put("figure", file, files, caption=f"{text} {ending}".strip())
+        self._put("figure", file, files, caption=f"{text} {_dagger(self.failed)}".strip())
         plt.show()
         plt.close(figure)
         return file
@@ -142,7 +121,7 @@ class Bundle:
             rows,
             _caption(file, caption or text, self.facts),
             f"tab:{self.folder.name}:{file}",
-            ending=_ending(self.context, self.failed),
+            ending=_dagger(self.failed),
             failed=self.failed,
         )
         csv = frame.to_csv(index=False, lineterminator="\n")
@@ -163,7 +142,7 @@ class Bundle:
         return json.loads(json.dumps({key: note for key, (note, _) in self._parts.items()}, sort_keys=True))
 
     def document(self, stages: Mapping[str, Entry], before: Entry | None = None) -> None:
-        """Write the parts of this stage, and captions, numbers and ``thesis.tex`` of all stages, or nothing.
+        """Write the parts of this stage, and the LaTeX files about all stages (`documents`), or nothing.
 
         `stages`: the entries of the run's record, with that of this stage (`notes` under "thesis"); `before`:
         its earlier entry, whose files are removed if they are not made again. ValueError: two names give the
@@ -199,7 +178,9 @@ def checksums(entry: Entry) -> dict[str, str]:
 
 
 def documents(stages: Mapping[str, Entry], run: str) -> dict[str, str]:
-    """What ``captions.tex``, ``numbers.tex`` and ``thesis.tex`` say, by the entries of a record."""
+    """What ``thesis.tex`` and the files that it takes in say, by the entries of a record."""
     notes = {key: note for entry in stages.values() for key, note in entry.get("thesis", {}).items()}
-    width = stages.get("05_analysis", {}).get("parameters", {}).get("textwidth", TEXTWIDTH)
-    return latex_documents([notes[key] for key in sorted(notes)], run, width)
+    given = {stage: entry["parameters"] for stage, entry in stages.items() if "parameters" in entry}
+    facts = {"stages": stages, "given": given, "works": TEXTS["methods"]}
+    width = given.get("05_analysis", {}).get("textwidth", TEXTWIDTH)
+    return latex_documents([notes[key] for key in sorted(notes)], run, width, facts)

@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChainableUndefined, Environment, PackageLoader
 
-from medrob.figures import WORDS, short
+from medrob.figures import short
+from medrob.words import WORDS, word
 
 UNDEFINED = "not defined"
 LONGEST = 26  # characters of a word
@@ -27,6 +28,9 @@ MATHS = tomllib.loads(Path(__file__).with_name("symbols.toml").read_text("utf-8"
 SYMBOLS = {sign: rf"\ensuremath{{{text}}}" for sign, text in MATHS.items()}
 # What pdflatex prints with T1 fonts and no further package, beyond ASCII.
 PRINTED = ({chr(code) for code in range(0xA1, 0x180)} - set("ĦħĸĿŀŉŦŧſ")) | set("–—‘’‚“”„…•†‡€™‰")
+REFERENCES = Path(__file__).with_name("references.bib").read_text("utf-8")
+WORKS = frozenset(re.findall(r"^@\w+{(\w+),", REFERENCES, re.MULTILINE))
+CITATION = r" ?\(([A-Z][^()]* (?:19|20)\d\d)\)"
 Part = Mapping[str, Any]
 FIRST = "summary"  # the figure of the first page
 P_NAMES = {"Holm": "PHolm", "Benjamini-Hochberg": "PBH", "none": "PRaw"}  # correction -> end of the macro
@@ -156,8 +160,20 @@ def quoted(numbers: pd.DataFrame) -> list[dict[str, Any]]:
     return entries
 
 
-def documents(parts: Sequence[Part], run: str, textwidth: float) -> dict[str, str]:
-    """The text of ``captions.tex``, ``numbers.tex`` and ``thesis.tex``; a ValueError if two macros agree."""
+def cited(text: str) -> str:
+    """LaTeX in which ``(He et al. 2016)`` became ``\\cite{he2016}``, if all works in a bracket are known."""
+
+    def cite(found: re.Match[str]) -> str:
+        works = found[1].split("; ")
+        first = [re.split(r" et al| \W*&| \d", work)[0] for work in works]
+        keys = [re.sub(r"\W", "", name.lower()) + work[-4:] for name, work in zip(first, works, strict=True)]
+        return rf"~\cite{{{','.join(keys)}}}" if WORKS.issuperset(keys) else found[0]
+
+    return re.sub(CITATION, cite, text)
+
+
+def documents(parts: Sequence[Part], run: str, textwidth: float, facts: Part) -> dict[str, str]:
+    """The texts of a run's LaTeX files by their names; a ValueError if two macros agree."""
     figures = [{**part, "macro": macro(part["file"], "medrobCaption")} for part in _ordered(parts, "figure")]
     entries = [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
     numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]
@@ -173,18 +189,21 @@ def documents(parts: Sequence[Part], run: str, textwidth: float) -> dict[str, st
         owners[name] = owner
     # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
     templates = Environment(
-        loader=PackageLoader("medrob.thesis", ""), undefined=StrictUndefined, trim_blocks=True,
+        loader=PackageLoader("medrob.thesis", ""), undefined=ChainableUndefined, trim_blocks=True,
         block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
         comment_start_string="<#", comment_end_string="#>", keep_trailing_newline=True,
     )  # fmt: skip
-    templates.filters["latex"] = escape
+    templates.filters["latex"] = lambda text: cited(escape(str(text)))
+    templates.filters["word"] = word
+    templates.filters["name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
     templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
-    facts = {
+    given = {
         "run": run, "textwidth": textwidth, "first": FIRST, "figures": figures, "numbers": numbers,
-        "tables": _ordered(parts, "table"), "p_words": P_WORDS, "undefined": UNDEFINED,
+        "tables": _ordered(parts, "table"), "p_words": P_WORDS, "undefined": UNDEFINED, **facts,
     }  # fmt: skip
-    files = ("captions.tex", "numbers.tex", "thesis.tex")
-    return {file: templates.get_template(f"{file}.jinja").render(facts) for file in files}
+    files = ("captions.tex", "methods.tex", "numbers.tex", "thesis.tex")
+    texts = {file: templates.get_template(f"{file}.jinja").render(given) for file in files}
+    return texts | {"references.bib": REFERENCES}
 
 
 def _ordered(parts: Sequence[Part], kind: str) -> list[Part]:

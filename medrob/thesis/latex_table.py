@@ -2,6 +2,7 @@
 
 from collections import namedtuple
 from collections.abc import Hashable
+from textwrap import wrap
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ from medrob.thesis.latex import (
     DASH,
     UNDEFINED,
     P,
+    cited,
     decimals,
     escape,
     fitting,
@@ -21,20 +23,20 @@ from medrob.thesis.latex import (
 
 LONG = 40  # rows; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
-# Points a character takes in a text of 11 points.
-SIZES = {"": 5.5, r"\small": 5.0, r"\footnotesize": 4.5, r"\scriptsize": 4.0}
-GAP = 8.0  # points between columns: \tabcolsep is set to half of it
+LETTER = 5.0  # points that a character takes at most in \footnotesize, 9 points in a text of 11
+LENGTH = 660.0  # points: the width of a page on its side
+GAP = 6.0  # points between columns: \tabcolsep is set to half of it
 P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_adjusted": f"{P} (corrected)"}
 NAMED = {"corruption", "method", "metric", "signal", "test", "measure", "same_as"}  # hold names of medrob
-# Shrinks what is wider than the text even in the smallest font, and leaves the rest alone.
-NARROW = r"\resizebox{\ifdim\width>\textwidth\textwidth\else\width\fi}{!}{%"
 Column = namedtuple("Column", "cells numeric")  # the cells in plain text; are they numbers?
 
 
 def latex_table(
     frame: pd.DataFrame, caption: str, label: str, *, ending: str = "", failed: Failed = ()
 ) -> str:
-    """A booktabs table (packages array, booktabs, graphicx), or a longtable beyond `LONG` rows.
+    """A booktabs table of 9 points (packages array, booktabs), or a longtable beyond `LONG` rows.
+
+    What is wider than the text stands on a page on its side (package pdflscape).
 
     Args:
         frame: any tidy frame. Three columns x, x_low, x_high become one, and so do low, high and the
@@ -48,24 +50,21 @@ def latex_table(
         caption += f" A dash ({DASH}): not defined."
     if "…" in same or any("…" in cell for column in columns.values() for cell in column.cells):
         caption += " Names with … are cut; the CSV file of this table has them whole."
-    caption = escape(f"{caption} {ending}".strip())
-    size, alignment = _layout(columns)
-    settings = rf"\setlength{{\tabcolsep}}{{{GAP / 2:g}pt}}" + f"\n{size}".rstrip()
+    caption = cited(escape(f"{caption} {ending}".strip()))
+    alignment, aside = _layout(columns)
     body = pd.DataFrame({_heading(name): list(map(escape, c.cells)) for name, c in columns.items()})
     changes = body.iloc[:, 0].ne(body.iloc[:, 0].shift()) & (body.index > 0)
     if 2 * (changes.sum() + 1) <= len(body):  # a small gap between groups of two rows or more
         body.iloc[:, 0] = np.where(changes, "\\addlinespace\n", "") + body.iloc[:, 0]
-    style = body.style.hide(axis="index")
-    if len(frame) <= LONG:
-        tabular = style.to_latex(hrules=True, column_format=alignment).rstrip()
-        head = f"\\begin{{table}}\n\\centering\n\\caption{{{caption}}}\n\\label{{{label}}}\n{settings}\n"
-        return f"{head}{NARROW}\n{tabular}}}\n\\end{{table}}\n"
-    text = style.to_latex(
-        hrules=True, column_format=alignment, environment="longtable", caption=caption, label=label
-    )
+    long = len(frame) > LONG
+    text = body.style.hide(axis="index").to_latex(
+        hrules=True, column_format=alignment, caption=caption, label=label,
+        environment="longtable" if long else "table", position_float=None if long else "centering",
+    )  # fmt: skip
     again = rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{continued}}}} \\"  # not the whole caption
     text = text.replace(rf"\caption[]{{{caption}}} \\", again)
-    return f"{{\n{settings}\n{text}}}\n"
+    text = f"{{\\setlength{{\\tabcolsep}}{{{GAP / 2:g}pt}}\\footnotesize\n{text}}}\n"
+    return f"\\begin{{landscape}}\n{text}\\end{{landscape}}\n" if aside else text
 
 
 def readable(frame: pd.DataFrame, *, failed: Failed = ()) -> dict[str, Column]:
@@ -131,20 +130,28 @@ def _without_constants(columns: dict[str, Column]) -> tuple[dict[str, Column], s
     return {n: c for n, c in columns.items() if n not in same}, f" All rows have the same {words}."
 
 
-def _layout(columns: dict[str, Column]) -> tuple[str, str]:
-    """The largest font in which the table fits the text, and the columns' alignment."""
-    widest = {name: max(map(len, (*name.split("\n"), *column.cells))) for name, column in columns.items()}
-    broken = [name for name, column in columns.items() if not column.numeric and widest[name] > WIDE]
-    fixed = sum(count for name, count in widest.items() if name not in broken)
-    room = TEXTWIDTH - GAP * len(columns)
-    need = fixed + WIDE * len(broken)
-    size = next((name for name, points in SIZES.items() if need * points <= room), r"\scriptsize")
-    share = (room - fixed * SIZES[size]) / TEXTWIDTH / max(len(broken), 1)
-    paragraph = rf">{{\raggedright\arraybackslash}}p{{{max(share, 0.15):.2f}\textwidth}}"
+def _layout(columns: dict[str, Column]) -> tuple[str, bool]:
+    """The alignment of the columns, and whether they need a page on its side."""
+    widest = {name: max(map(_points, (*_folded(name), *column.cells))) for name, column in columns.items()}
+    broken = [name for name, c in columns.items() if not c.numeric and widest[name] > WIDE * LETTER]
+    fixed = GAP * len(columns) + sum(points for name, points in widest.items() if name not in broken)
+    aside = fixed + WIDE * LETTER * len(broken) > TEXTWIDTH
+    share = ((LENGTH if aside else TEXTWIDTH) - fixed) / max(len(broken), 1)
+    paragraph = rf">{{\raggedright\arraybackslash}}p{{{max(share, 60):.0f}pt}}"
     kinds = (paragraph if n in broken else "r" if c.numeric else "l" for n, c in columns.items())
-    return size, "".join(kinds)
+    return "".join(kinds), aside
+
+
+def _points(text: str) -> float:
+    """How wide a text is at most; Chinese letters and the like may be printed as codes, such as U+4E2D."""
+    return LETTER * sum(6 if ord(letter) > 0x2FFF else 1 for letter in text)
+
+
+def _folded(name: str) -> list[str]:
+    """A heading in lines, broken between words."""
+    return [part for line in name.split("\n") for part in wrap(line, 16, break_long_words=False)]
 
 
 def _heading(name: str) -> str:
-    lines = r" \\ ".join(map(escape, name.split("\n")))
+    lines = r" \\ ".join(map(escape, _folded(name)))
     return rf"\begin{{tabular}}[b]{{@{{}}r@{{}}}}{lines}\end{{tabular}}" if r"\\" in lines else lines
