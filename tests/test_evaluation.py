@@ -3,7 +3,7 @@ import contextlib
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from medmnist.evaluator import getACC, getAUC
 from sklearn import metrics as sk
@@ -147,6 +147,20 @@ def test_interval():
     assert interval(np.arange(1001.0)) == pytest.approx((25, 975))
     assert interval(np.array([np.nan, 2.0, np.inf])) == (2, 2)
     assert np.isnan(interval(np.array([np.nan]))).all() and np.isnan(interval(np.array([]))).all()
+
+
+@settings(deadline=None, max_examples=40)
+@given(st.lists(st.one_of(st.floats(0, 1), st.just(np.nan)), min_size=1, max_size=9))
+def test_a_mean_lies_in_its_interval_and_that_of_few_has_none(values):
+    known = np.isfinite(values)
+    images = pd.DataFrame(index=range(len(values)))
+    value, low, high = evaluation.means_with_intervals(np.array(values)[:, None], images)[:, 0]
+    if known.any():
+        assert value == pytest.approx(np.mean(np.array(values)[known]))
+    if known.sum() < 5:
+        assert np.isnan([low, high]).all()
+    else:
+        assert low - 1e-6 <= value <= high + 1e-6
 
 
 @pytest.mark.parametrize("task", THEIRS)

@@ -354,7 +354,7 @@ def test_the_metric_that_chooses_the_epoch_counts_for_the_training(load, tmp_pat
 def test_another_corruption_in_a_file_changes_no_key(load, tmp_path, monkeypatch):
     def one(name, factor):
         return (
-            f"@corruption('{name}', severities=[1, 2, 3, 4, 5])\n"
+            "@corruption(severities=[1, 2, 3, 4, 5])\n"
             f"def {name}(images, level, draws):\n    return images * 0 + level * {factor}\n"
         )
 
@@ -374,7 +374,7 @@ def test_another_corruption_in_a_file_changes_no_key(load, tmp_path, monkeypatch
         differs.append("".join(stage[1] for stage in STAGES if before and before[stage] != after[stage]))
         before = after
     assert differs == ["", "", "1345"]
-    corruptions.corruption("one_more", severities=(1, 2, 3, 4, 5))(lambda images, level, draws: images)
+    corruptions.corruption(severities=(1, 2, 3, 4, 5))(lambda images, level, draws: images)
     assert keys(load, stages) == before
 
 

@@ -10,10 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, Images, each, look_up
-from medrob.corruptions.registry import published
+from medrob.corruptions.registry import corruption
 
 
-@published(group="blur")
+@corruption("blur")
 def motion_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Motion along a line at an angle of U(-45, 45) degrees, weights half a Gaussian."""
     return each(images, smear, motion_lines(*parameters, draws.uniform((), -45, 45), draws.factor))
@@ -69,7 +69,7 @@ def motion_lines(radius: float, sigma: float, angles: NDArray, factor: float) ->
         yield line
 
 
-@published("gaussian_blur", group="blur")
+@corruption("blur", of="gaussian_blur")
 def gaussian_blur(images: Images, sigma: float, draws: Draws) -> Images:
     """Isotropic Gaussian blur, sigma in pixels, borders replicated."""
     sigma *= draws.factor
@@ -77,7 +77,7 @@ def gaussian_blur(images: Images, sigma: float, draws: Draws) -> Images:
     return _separable(images, cv2.getGaussianKernel(width, sigma, cv2.CV_32F))
 
 
-@published("*/gaussian_blur", group="blur")
+@corruption("blur", of="*/gaussian_blur")
 def kernel_blur(images: Images, width: int, draws: Draws) -> Images:
     """Gaussian blur with a kernel `width` pixels wide, sigma 0.3 ((width - 1) / 2 - 1) + 0.8."""
     sigma = 0.3 * ((width - 1) / 2 - 1) + 0.8
@@ -96,7 +96,7 @@ def _separable(images: Images, kernel: NDArray, border: int = cv2.BORDER_REPLICA
     return each(images, lambda image: cv2.sepFilter2D(image, -1, kernel, kernel, borderType=border))
 
 
-@published(group="blur")
+@corruption("blur")
 def defocus_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Blur by the disc of an unfocused lens; `parameters` is (radius, softening sigma) in pixels."""
     kernel = _disc(*parameters, draws.factor)
@@ -125,7 +125,7 @@ def _disc(radius: float, softening: float, factor: float) -> NDArray[np.float32]
     return np.ascontiguousarray(np.where(kernel > 1e-7, kernel, 0)[crop, crop])
 
 
-@published(group="blur")
+@corruption("blur")
 def glass_blur(images: Images, parameters: tuple[float, int, int], draws: Draws) -> Images:
     """Look through rough glass: blur, swap pixels with near ones, blur."""
     sigma, offset, iterations = parameters
@@ -158,7 +158,7 @@ def shuffled(fields: Sequence[NDArray[np.uint16]], offset: int) -> NDArray[np.in
     return source
 
 
-@published(group="blur")
+@corruption("blur")
 def zoom_blur(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Mean of the image and of copies zoomed by 1, 1 + step, ... up to stop; `parameters` is (stop, step)."""
     maps = [zoom_maps(*images.shape[1:3], float(zoom)) for zoom in np.arange(1, *parameters)]

@@ -12,12 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from medrob.corruptions.draws import Draws, Images, look_up, to_uint8
-from medrob.corruptions.registry import published
+from medrob.corruptions.registry import corruption
 
 _FINE = 4  # places in each detector cell that back-projection reads
 
 
-@published(group="artefact")
+@corruption("artefact", source="Sijbers & Postnov 2004", severities=(0.08, 0.15, 0.24, 0.36, 0.5))
 def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     """Wrong gains of single detector cells draw rings about the centre of rotation."""
     height, width = images.shape[1:3]
@@ -33,7 +33,7 @@ def ring_artefact(images: Images, strength: float, draws: Draws) -> Images:
     return to_uint8(images + 255 * strength * rings[..., None])
 
 
-@published(group="artefact")
+@corruption("artefact", source="Leuschner et al. 2021", severities=(16000, 7000, 3000, 1400, 700))
 def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     """Few photons: Poisson noise of the rays, which reconstruction turns into streaks."""
     noise = draws.normal(_detector(*images.shape[1:3]))
@@ -47,7 +47,7 @@ def low_dose(images: Images, photons: float, draws: Draws) -> Images:
     return _with_ray_errors(images, error)
 
 
-@published(group="artefact")
+@corruption("artefact", source="Brooks & Di Chiro 1976", severities=(0.06, 0.12, 0.2, 0.3, 0.42))
 def beam_hardening(images: Images, share: float, draws: Draws) -> Images:
     """A polychromatic beam grows harder on its way: rays through more tissue are read too low (cupping)."""
 

@@ -10,22 +10,22 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from medrob.corruptions.draws import Draws, Images, apply_levels, each, look_up, to_uint8
-from medrob.corruptions.registry import published
+from medrob.corruptions.registry import corruption
 
 
-@published(group="noise")
+@corruption("noise")
 def gaussian_noise(images: Images, sigma: float, draws: Draws) -> Images:
     """Add normal noise, independent per pixel and channel; sigma in units of the full range (255)."""
     return cv2.add(images, draws.normal(images.shape[1:], sigma=255 * sigma), dtype=cv2.CV_8U)
 
 
-@published(group="noise")
+@corruption("noise")
 def speckle_noise(images: Images, sigma: float, draws: Draws) -> Images:
     """Add normal noise proportional to the pixel, x + x n; sigma relative to the pixel."""
     return cv2.multiply(images, draws.normal(images.shape[1:], mean=1, sigma=sigma), dtype=cv2.CV_8U)
 
 
-@published(group="noise")
+@corruption("noise")
 def shot_noise(images: Images, photons: float, draws: Draws) -> Images:
     """Poisson noise of a detector that counts `photons` at white, via quantiles of one uniform field."""
     cells = draws.bits(images.shape[1:]) >> np.uint16(4)
@@ -45,7 +45,7 @@ def _poisson_table(photons: float) -> NDArray[np.uint8]:
     return to_uint8(quantiles * (255 / photons)).ravel()
 
 
-@published(group="noise")
+@corruption("noise")
 def impulse_noise(images: Images, share: float, draws: Draws) -> Images:
     """Salt and pepper: a share of the values becomes 0 or 255, half each."""
     field, edge = draws.bits(images.shape[1:]), round(share / 2 * 65536)
@@ -53,7 +53,7 @@ def impulse_noise(images: Images, share: float, draws: Draws) -> Images:
     return cv2.subtract(cv2.add(images, white), black)
 
 
-@published(group="photometric")
+@corruption("photometric")
 def brightness(images: Images, shift: float, draws: Draws) -> Images:
     """Add `shift` (of the full range) to the HSV value; hue and saturation stay, black turns grey."""
     levels = np.arange(256)
@@ -67,7 +67,7 @@ def brightness(images: Images, shift: float, draws: Draws) -> Images:
     return cv2.merge(planes).reshape(images.shape)
 
 
-@published(group="photometric")
+@corruption("photometric")
 def contrast(images: Images, factor: float, draws: Draws) -> Images:
     """Scale each channel about its mean over the image by `factor`."""
     count, height, width, channels = images.shape
@@ -78,7 +78,7 @@ def contrast(images: Images, factor: float, draws: Draws) -> Images:
     return cv2.convertScaleAbs(out.reshape(count, -1)).reshape(images.shape)
 
 
-@published("saturate", group="photometric", colour=True)
+@corruption("photometric", of="saturate", colour=True)
 def saturate(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """HSV saturation becomes s mul + add, clipped to 1; `parameters` is (mul, add). RGB only."""
     times, plus = parameters
@@ -108,19 +108,19 @@ def _hsv(images: Images) -> tuple[list[NDArray], NDArray, NDArray]:
     return planes, cv2.max(cv2.max(*planes[:2]), planes[2]), cv2.min(cv2.min(*planes[:2]), planes[2])
 
 
-@published("*/saturate", group="photometric", colour=True)
+@corruption("photometric", of="*/saturate", colour=True)
 def saturate_more(images: Images, plus: float, draws: Draws) -> Images:
     """Add `plus` to the HSV saturation, clipped to 1. RGB only."""
     return saturate(images, (1, plus), draws)
 
 
-@published("*/brightness_*", group="photometric")
+@corruption("photometric", of="*/brightness_*")
 def enhance_brightness(images: Images, factor: float, draws: Draws) -> Images:
     """Multiply by `factor`, clip."""  # rounded, where Pillow's ImageEnhance truncates
     return apply_levels(images, factor * np.arange(256))
 
 
-@published("*/contrast_*", group="photometric")
+@corruption("photometric", of="*/contrast_*")
 def enhance_contrast(images: Images, factor: float, draws: Draws) -> Images:
     """Scale about the mean grey level of the whole image by `factor`, clip."""
 
@@ -132,13 +132,13 @@ def enhance_contrast(images: Images, factor: float, draws: Draws) -> Images:
     return each(images, about_mean)
 
 
-@published("*/gamma_corr_*", group="photometric")
+@corruption("photometric", of="*/gamma_corr_*")
 def gamma(images: Images, exponent: float, draws: Draws) -> Images:
     """Grey levels to the power of `exponent` on 0..1; above 1 darkens."""
     return apply_levels(images, 255 * (np.arange(256) / 255) ** exponent)
 
 
-@published(group="digital")
+@corruption("digital")
 def jpeg_compression(images: Images, quality: int, draws: Draws) -> Images:
     """JPEG at `quality` (1 to 100), colour halved in resolution."""
     flag = cv2.IMREAD_COLOR_RGB if images.shape[-1] == 3 else cv2.IMREAD_GRAYSCALE
@@ -146,7 +146,7 @@ def jpeg_compression(images: Images, quality: int, draws: Draws) -> Images:
     return each(images, lambda image: cv2.imdecode(cv2.imencode(".jpg", image[..., ::-1], how)[1], flag))
 
 
-@published(group="digital")
+@corruption("digital")
 def pixelate(images: Images, fraction: float, draws: Draws) -> Images:
     """Shrink to `fraction` of each side by box means, enlarge again by repeating pixels."""
     height, width = images.shape[1:3]
@@ -176,7 +176,7 @@ def _blocks(length: int, fraction: float) -> tuple[NDArray[np.float64], NDArray[
     return np.rint(means * 2**20), np.rint(shares.T * 2**18)
 
 
-@published(group="digital")
+@corruption("digital")
 def elastic_transform(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
     """A random affine map, then a smooth random displacement."""
     alpha, sigma, affine = (value * draws.factor for value in parameters)  # of the field; of the corners

@@ -9,9 +9,10 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from functools import cache, wraps
+from importlib.util import resolve_name
 from pathlib import Path
 from typing import Any
 
@@ -20,17 +21,14 @@ import numpy as np
 from medrob.check import resolve
 from medrob.corruptions.draws import Draws, Images
 
-Decorator = Callable[[Callable[..., Any]], Callable[..., Any]]
-
 PUBLISHED: dict[str, Any] = tomllib.loads(Path(__file__).with_name("catalogue.toml").read_text("utf-8"))
 SUITES: dict[str, list[str]] = PUBLISHED["suites"]
-TABLES: dict[str, dict[str, Any]] = PUBLISHED["artefacts"]  # of each corruption: source and severities
+TABLES: dict[str, tuple[str, Any]] = {}  # of published corruptions: their source and severities
 for name in PUBLISHED["imagenet-c"]["224"]:
     scales = {scale: tables[name] for scale, tables in PUBLISHED["imagenet-c"].items()}
-    TABLES[name] = {"source": "Hendrycks & Dietterich 2019", "severities": scales}
+    TABLES[name] = "Hendrycks & Dietterich 2019", scales
 for data, tables in PUBLISHED["medmnist-c"].items():
-    source = {"source": "Di Salvo et al. 2024"}
-    TABLES |= {f"{data}/{name}": source | {"severities": levels} for name, levels in tables.items()}
+    TABLES |= {f"{data}/{name}": ("Di Salvo et al. 2024", levels) for name, levels in tables.items()}
     SUITES[f"medmnist-c:{data}"] = [f"{data}/{name}" for name in tables]
 
 
@@ -40,7 +38,7 @@ class Corruption:
 
     name: str
     function: Callable[..., Images]
-    parameters: Mapping[str, tuple[Any, ...]]  # of severities 1 to 5 at each scale with a table
+    parameters: Mapping[str, Sequence[Any]]  # of severities 1 to 5 at each scale with a table
     key: str  # of the random numbers: corruptions that share one draw the same field
     group: str = "own"
     source: str = "own"
@@ -55,49 +53,37 @@ class Corruption:
 _REGISTERED: dict[str, Corruption] = {}
 
 
-def corruption(name: str, *, severities: Any = (1, 2, 3, 4, 5), **about: Any) -> Decorator:
-    """Register a function as a corruption; all that is known of it stands beside it, see `Corruption`.
+def corruption(
+    group: str = "own", *, of: str = "", source: str = "own", severities: Any = (), colour: bool = False
+) -> Callable[..., Any]:
+    """Register a function as a corruption; all that is known of it stands beside it.
 
-        @corruption("stripes", group="artefact", source="Li 2020", severities=(5, 10, 20, 30, 40))
+        @corruption("artefact", source="Li 2020", severities=(5, 10, 20, 30, 40))
         def stripes(images, height, draws):
             "Dark stripes of random places."
 
     The function takes ``(images, parameters, draws)`` and returns new images: uint8 (N, H, W, C) that it must
-    not change, the entry of `severities` (five, or five for each scale), and the `Draws` of these images,
-    such as ``draws.normal(images.shape[1:])``. In pixels, lengths are multiplied by ``draws.factor``.
+    not change, the entry of `severities`, and the `Draws` of these images, such as
+    ``draws.normal(images.shape[1:])``. In pixels, lengths are multiplied by ``draws.factor``. It is also
+    registered for the tables of ``catalogue.toml`` that have its name, or match the pattern `of`.
 
     A corruption of your own lies in a file of yours that every process of a study can import, and is named
     ``"package.module:function"``. Without the decorator, ``function(images, severity, rng)`` is given one
     image at a time, uint8 (1, H, W, C), a severity from 1 to 5 and a NumPy generator seeded for the image.
     """
-    tables = severities if isinstance(severities, Mapping) else {"224": severities}
-    parameters = {
-        scale: tuple(tuple(level) if isinstance(level, list) else level for level in levels)
-        for scale, levels in tables.items()
-    }
-    if "224" not in parameters or any(len(levels) != 5 for levels in parameters.values()):
-        raise ValueError(f"severities of {name!r} must be five, or five at each scale with '224' among them")
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        known = _REGISTERED[name].function if name in _REGISTERED else function
-        place = f"{known.__module__}.{known.__qualname__}"
-        if place != f"{function.__module__}.{function.__qualname__}":  # a module may be loaded again
-            raise ValueError(f"corruption {name!r} exists already ({place}); choose another name")
-        key = name.rpartition("/")[2]  # one data set's table draws the same field as the others'
-        _REGISTERED[name] = Corruption(name, function, parameters, key, **about)
-        return function
-
-    return register
-
-
-def published(*patterns: str, **about: Any) -> Decorator:
-    """Register a function for its name, or for patterns of names, wherever a table was published."""
-
-    def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        own = function.__name__
-        for name, facts in TABLES.items():
-            if any(fnmatchcase(name, pattern) for pattern in patterns or (own, f"*/{own}")):
-                corruption(name, **about, **facts)(function)
+        own, patterns = function.__name__, [of] if of else [function.__name__, f"*/{function.__name__}"]
+        if not function.__module__.startswith("medrob."):
+            own, patterns = f"{function.__module__}:{own}", []
+        tables = {own: (source, severities)} if severities else {}
+        tables |= {n: table for n, table in TABLES.items() if any(fnmatchcase(n, p) for p in patterns)}
+        for name, (known, levels) in tables.items():
+            scales = levels if isinstance(levels, Mapping) else {"224": levels}
+            if any(len(five) != 5 for five in scales.values()):
+                raise ValueError(f"severities of {name!r} must be five")
+            key = name.rpartition("/")[2].rpartition(":")[2]  # tables of one function draw the same field
+            _REGISTERED[name] = Corruption(name, function, scales, key, group, known, colour)
         return function
 
     return register
@@ -116,8 +102,8 @@ def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None)
     if not suite:
         raise ValueError(f"suite is {suite!r}, but must be a string, one of suites(), or a list of names")
     parts = [suite] if isinstance(suite, str) else suite
-    ours = [n for n, c in _REGISTERED.items() if "/" not in n and c.function.__module__.startswith("medrob.")]
-    known = SUITES | {"all": ours}  # what needs no table of one data set
+    plain = [name for name in _REGISTERED if not {"/", ":"} & set(name)]
+    known = SUITES | {"all": plain}  # neither of one data set nor of a user
     chosen = {name: describe(name) for part in parts for name in known.get(part, [part])}
     colour = [name for name, entry in chosen.items() if entry.colour and channels == 1]
     if colour:
@@ -139,9 +125,8 @@ def describe(name: str) -> Corruption:
     function = resolve(name)
     if not inspect.isfunction(function):  # `fingerprint` reads its source
         raise ValueError(f"corruption {name!r} is a {type(function).__name__}, and must be a function")
-    for entry in _REGISTERED.values():
-        if entry.function is function:
-            return replace(entry, name=name)
+    if name in _REGISTERED:  # decorated
+        return _REGISTERED[name]
 
     @wraps(function)
     def plain(images: Images, severity: int, draws: Draws) -> np.ndarray:
@@ -178,14 +163,15 @@ def fingerprint(names: Iterable[str]) -> str:
 def _definitions(module: str) -> dict[str, ast.stmt]:
     """The statements of a module, by the names that they define."""
     found: dict[str, ast.stmt] = {}
-    for node in ast.parse(inspect.getsource(importlib.import_module(module))).body:
-        match node:
-            case ast.FunctionDef(name) | ast.ClassDef(name) | ast.AnnAssign(ast.Name(name)):
-                found[name] = node
-            case ast.Assign(targets):
-                parts = (part for target in targets for part in ast.walk(target))
-                found |= {part.id: node for part in parts if isinstance(part, ast.Name)}
-            case ast.ImportFrom(source, aliases):
-                for alias in aliases:  # one name each: what else is imported does not count
-                    found[alias.asname or alias.name] = ast.ImportFrom(source, [alias], node.level)
+    imported = importlib.import_module(module)
+    for node in ast.parse(inspect.getsource(imported)).body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            found[node.name] = node
+        elif isinstance(node, ast.ImportFrom):
+            source = resolve_name("." * node.level + (node.module or ""), imported.__package__)
+            for alias in node.names:  # one name each: what else is imported does not count
+                found[alias.asname or alias.name] = ast.ImportFrom(source, [alias], 0)
+        else:
+            parts = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
+            found |= {part.id: node for part in parts if isinstance(part.ctx, ast.Store)}
     return found

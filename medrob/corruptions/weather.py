@@ -8,10 +8,10 @@ from numpy.typing import NDArray
 
 from medrob.corruptions.blur import motion_lines, smear, zoom_maps
 from medrob.corruptions.draws import Draws, Images, each, to_uint8
-from medrob.corruptions.registry import published
+from medrob.corruptions.registry import corruption
 
 
-@published(group="weather")
+@corruption("weather")
 def fog(images: Images, parameters: tuple[float, float], draws: Draws) -> Images:
     """Add a plasma fractal and scale back to the image's brightest value."""
     thickness, decay = parameters  # decay of the roughness at each halving
@@ -45,7 +45,7 @@ def plasma(size: int, decay: float, draws: Draws) -> NDArray[np.float32]:
     return heights / heights.max(axis=(1, 2), keepdims=True)
 
 
-@published(group="weather")
+@corruption("weather")
 def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) -> Images:
     """Image and a random cut of a frosted pane, weighted; no photograph is needed."""
     own, weight, size = parameters  # of the image, of the frost; size of the crystals
@@ -104,7 +104,7 @@ def _grow(index: int, length: int = 768) -> NDArray[np.float32]:
     return np.clip(150 + 35 * (ice - ice.mean()) / ice.std(), 0, 255)
 
 
-@published(group="weather")
+@corruption("weather")
 def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     """Whiten, and add blurred flakes falling at an angle of U(-135, -45) degrees."""
     loc, spread, size, threshold, radius, sigma, own = parameters  # field, flakes, blur, weight of the image
@@ -127,7 +127,7 @@ def snow(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     return cv2.add(whiter, flakes).reshape(images.shape)
 
 
-@published(group="weather")
+@corruption("weather")
 def spatter(images: Images, parameters: tuple[float, ...], draws: Draws) -> Images:
     """Drops of water or splashes of mud on the lens."""
     loc, spread, sigma, threshold, strength, mud = parameters  # field of the liquid; strength = blur of mud
