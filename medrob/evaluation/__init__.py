@@ -15,8 +15,16 @@ from medrob.evaluation.metrics import (
     share_interval,
     units,
 )
-from medrob.evaluation.operating import alarm_class, operating_points, thresholds
-from medrob.evaluation.scores import class_names, corruption_errors, numbers, reliability, score
+from medrob.evaluation.scores import (
+    alarm_class,
+    class_names,
+    corruption_errors,
+    numbers,
+    operating_points,
+    reliability,
+    score,
+    thresholds,
+)  # fmt: skip
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions

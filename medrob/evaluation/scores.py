@@ -1,18 +1,23 @@
-"""What a table of predictions says: scores with intervals, reliability, errors under corruption."""
+"""What a table of predictions says: scores, rates at a threshold, reliability, errors under corruption."""
 
 import warnings
 from collections import defaultdict
+from collections.abc import Mapping
+from itertools import product
 
 import numpy as np
 import pandas as pd
 from scipy.stats import binomtest
+from sklearn.metrics import roc_curve
 
 from medrob.check import require, require_numbers
-from medrob.corruptions import CLEAN
-from medrob.evaluation.metrics import FEWEST, drawn, evaluate, fewest, interval, units
+from medrob.corruptions import CLEAN, Condition
+from medrob.evaluation.metrics import FEWEST, drawn, evaluate, fewest, interval, share_interval, units
 from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
+COLUMNS = ["corruption", "severity", "class", "metric", *ENDS, *DROP]
+RATES = {"sensitivity": True, "specificity": False}  # of the images that have the class, or have it not
 DECILES = 10  # bins of the reliability diagram
 # AlexNet on MedMNIST-C: balanced error, clean and mean over corruptions (Di Salvo et al. 2024).
 ALEXNET = {
@@ -49,8 +54,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     the rest (or groups with some): resamples of so few hardly differ, and their interval would be none.
     """
     names = class_names(predictions)
-    ordered = predictions.sort_values("image", kind="stable")  # resamples are of the same images everywhere
-    groups = dict(iter(ordered.groupby(["corruption", "severity"], sort=False)))
+    groups = _conditions(predictions)
     w = drawn(groups[CLEAN], resamples)
     truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
     labels = groups[CLEAN][truth].to_numpy()
@@ -63,8 +67,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
         warnings.warn(f"classes with {told}: their scores, and those of all, have no intervals", stacklevel=2)
         few |= {"all"}
     rows, clean = [], dict[tuple[str, str], np.ndarray]()
-    for condition in bar(sorted(groups, key=lambda key: key != CLEAN), desc="scoring", unit="condition"):
-        group = groups[condition]
+    for condition, group in bar(list(groups.items()), desc="scoring", unit="condition"):
         p, y = group[[f"p_{name}" for name in names]].to_numpy(), group[truth].to_numpy()
         scores = evaluate(p, y, w, task, names)
         samples = {("all", metric): value for metric, (value, _) in scores.items()}
@@ -76,7 +79,67 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
             stop = 1 if key[0] in few else None  # of an interval nothing is taken
             ends = (value[0], *interval(value[1:stop]), drop[0], *interval(drop[1:stop]))
             rows.append((*condition, *key, *ends))
-    return pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", *ENDS, *DROP])
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def alarm_class(name: str, names: tuple[str, ...]) -> str:
+    """The class that an alarm is for: the one named, or "" = the second, as is usual of two."""
+    if name and name not in names:
+        raise ValueError(f"positive={name!r} is not a class; give one of {', '.join(names)}")
+    return name or names[:2][-1]
+
+
+def thresholds(probabilities: np.ndarray, labels: np.ndarray, names: tuple[str, ...]) -> dict[str, float]:
+    """For each class, the threshold of the highest sensitivity + specificity against the rest (Youden 1950).
+
+    Probabilities (N, K) and labels, int (N,) or (N, K), are those of clean validation images, so that nothing
+    of the test set chooses. "Has the class" means p >= threshold. Of several that are equally good, the
+    highest. A class without images, that all images have, or that no threshold tells apart, has none.
+    """
+    hot = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+    found: dict[str, float] = {}
+    for name, p, true in zip(names, probabilities.T, hot.T, strict=True):
+        if true.any() and not true.all():
+            false_alarms, sensitivity, at = roc_curve(true, p, drop_intermediate=False)
+            best = np.argmax(sensitivity - false_alarms)
+            found |= {name: float(at[best])} if best else {}  # the first one raises no alarm at all
+    return found
+
+
+def operating_points(
+    predictions: pd.DataFrame, thresholds: Mapping[str, float], *, resamples: int = 2000
+) -> pd.DataFrame:
+    """Sensitivity and specificity of each class against the rest, at fixed thresholds, under every condition.
+
+    Columns as of `medrob.evaluation.score`: metric is "sensitivity" (share of the images of the class that
+    are found) or "specificity" (share of the others that are left alone). Intervals resample images, or
+    their groups, the same ones for clean and corrupted; where all images are right, or all wrong, a score has
+    Wilson's interval.
+    """
+    groups, names = _conditions(predictions), class_names(predictions)
+    w, unit = drawn(groups[CLEAN], resamples), units(groups[CLEAN])
+    rows, clean = [], dict[tuple[str, str], np.ndarray]()
+    rates = list(product([name for name in names if name in thresholds], RATES.items()))
+    for condition, group in groups.items():
+        for name, (rate, present) in rates:
+            true = group["label"] == names.index(name) if "label" in group else group[f"label_{name}"] == 1
+            alarm = group[f"p_{name}"].to_numpy(np.float32) >= np.float32(thresholds[name])
+            of = (true == present).to_numpy()
+            if n := len(np.unique(unit[of])):
+                with np.errstate(invalid="ignore"):  # a resample without any of them
+                    value = w[:, of] @ (alarm[of] == present).astype(float) / w[:, of].sum(1)
+                drop = clean.setdefault((name, rate), value) - value
+                stop = None if n >= FEWEST else 1  # as in `score`
+                ends = (*share_interval(value[:stop], n), drop[0], *interval(drop[1:stop]))
+                rows.append((*condition, name, rate, value[0], *ends))
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _conditions(predictions: pd.DataFrame) -> dict[Condition, pd.DataFrame]:
+    """The rows of each condition, clean first, and all in the order of images, as resamples are the same."""
+    ordered = predictions.sort_values("image", kind="stable")
+    groups = dict(iter(ordered.groupby(["corruption", "severity"], sort=False)))
+    return {condition: groups[condition] for condition in sorted(groups, key=lambda key: key != CLEAN)}
 
 
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
@@ -98,11 +161,8 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     means = grouped[["confidence", "accuracy"]].mean().assign(images=grouped.size())
     right_of = zip(grouped["accuracy"].sum(), means["images"], strict=True)
     ends = [binomtest(round(right), many).proportion_ci(method="wilson")[:] for right, many in right_of]
-    return (
-        means.assign(**dict(zip(("low", "high"), np.transpose(ends), strict=True)))
-        .reset_index()
-        .drop(columns="bin")
-    )
+    means[["low", "high"]] = ends
+    return means.reset_index().drop(columns="bin")
 
 
 def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples: int = 2000) -> pd.DataFrame:
