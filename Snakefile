@@ -63,4 +63,4 @@ for STAGE in plan.STAGES:  # the rules augment, train, test, heatmaps; analysis,
             key=told(plan.key, STAGE, OPTIONS.notebooks),
         threads: THREADS
         resources: **(NETWORK if STAGE in plan.WITH_NETWORK else {})
-        shell: "python -m medrob execute {input.notebook:q} {wildcards.run} {params.key} {params.given:q}"
+        shell: "python -m medrob.execute {input.notebook:q} {wildcards.run} {params.key} {params.given:q}"

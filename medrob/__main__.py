@@ -14,31 +14,16 @@ def main(arguments: list[str] | None = None) -> int:
     command.add_argument("options", nargs="*")  # parameters of the notebooks, which medrob.report judges
     commands.add_parser("runs", help="list the runs: state, data, network, training, AUC, minutes")
     command = commands.add_parser("verify", help="are the files of a run those that were made?")
-    command.add_argument("run", help="its name, or its folder, such as data/runs/demo")
+    command.add_argument("run", help="its name, such as demo")
     command = commands.add_parser("report", help="write a folder of HTML that opens from disk")
     command.add_argument("--folder", type=Path, help="where to; default report/")
     command.add_argument("--study", type=Path, help="only the runs of this study; default all")
-    command = commands.add_parser("execute", help="execute a notebook, as the Snakefile does")
-    command.add_argument("notebook", type=Path)
-    command.add_argument("run")
-    command.add_argument("key")
-    command.add_argument("parameters", help="YAML")
     given = parser.parse_args(arguments)
     try:
-        return _execute(given) if given.command == "execute" else _tell(given)
+        return _tell(given)
     except (ValueError, OSError) as error:
         print(f"{given.command}: {error}", file=sys.stderr)
         return 1
-
-
-def _execute(given: argparse.Namespace) -> int:
-    import yaml
-
-    from medrob.execute import execute
-    from medrob.run import Run
-
-    execute(given.notebook, Run(given.run), given.key, yaml.safe_load(given.parameters))
-    return 0
 
 
 def _tell(given: argparse.Namespace) -> int:
@@ -57,7 +42,7 @@ def _tell(given: argparse.Namespace) -> int:
         runs = [*of.runs, *of.compare] if of else None
         print(report.write(given.folder or home() / "report", runs=runs))
     else:
-        run = Run(Path(given.run).resolve() if Path(given.run).is_dir() else given.run)
+        run = Run(given.run)
         problems = report.verify(run)
         print("\n".join(problems) or f"{run.name}: all files are those that were made, from the same data.")
         return 1 if problems else 0

@@ -117,7 +117,7 @@ Device = Annotated[str, AfterValidator(_device)]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-RunName = Annotated[str, accepted("medrob.run:check_name")]
+RunName = Annotated[str, accepted("medrob.run:Run")]
 Names = Annotated[list[str], AfterValidator(_different)]
 CAMS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 

@@ -14,6 +14,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import yaml
+
 from medrob.files import atomic, checksum, differing
 from medrob.run import STAGES, Run
 
@@ -119,3 +121,8 @@ def _end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+if __name__ == "__main__":
+    notebook, run, key, parameters = sys.argv[1:]
+    execute(Path(notebook), Run(run), key, yaml.safe_load(parameters))

@@ -83,31 +83,23 @@ class Record(BaseModel):
     stages: dict[Annotated[str, Field(pattern=f"^({'|'.join(STAGES)})$")], Entry]
 
 
-def check_name(name: str) -> None:
-    """Refuse what cannot be the name of a run: a path, too."""
-    Run(name)
-    if "/" in name:
-        raise ValueError(f"run={name!r}: give a name, not a path")
-
-
 class Run:
-    """One run, by its name ("demo": the folder is data/runs/demo below `files.home`) or by its folder.
+    """One run, by its name: that of ``"demo"`` is the folder data/runs/demo below `files.home`.
 
     Raises:
         ValueError: the name is too long or holds anything but letters, digits, dot, dash and underscore.
     """
 
-    def __init__(self, run: str | Path) -> None:
-        name = Path(run).name
-        if not re.fullmatch(NAME, name) or ".." in Path(run).parts:
+    def __init__(self, name: str) -> None:
+        if not re.fullmatch(NAME, name):
             raise ValueError(
-                f"run={str(run)!r} is not a run name: use letters, digits, '.', '-' and '_', "
+                f"run={name!r} is not a run name: use letters, digits, '.', '-' and '_', "
                 "beginning with a letter or a digit, such as 'pneumonia-seed1'"
             )
         if len(name) > LONGEST:
             raise ValueError(f"run={name[:40] + '...'!r} has {len(name)} characters; give at most {LONGEST}")
         self.name = name
-        self.folder = home() / "data" / "runs" / name if str(run) == name else home() / Path(run)
+        self.folder = home() / "data" / "runs" / name
 
     def __repr__(self) -> str:
         return f"Run({self.name!r}: {', '.join(self.record['stages']) or 'no stage yet'})"

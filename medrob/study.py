@@ -21,7 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from medrob import config, corruptions
 from medrob.files import PROJECT, exists
-from medrob.run import STAGES, check_name
+from medrob.run import STAGES, Run
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
 Place = tuple[str, ...]  # keys of the file, one inside the other: ("runs", "demo", "02_train")
@@ -198,8 +198,8 @@ class Reader:
     def named(self, place: Place, name: str) -> bool:
         """Whether a run or a comparison can have its name, which is that of its folder; else a mistake."""
         try:
-            check_name(place[-1])  # of a grid: told once, not for each of its runs
-            check_name(name)
+            Run(place[-1])  # of a grid: told once, not for each of its runs
+            Run(name)
         except ValueError as error:
             self.say(place, str(error))
             return False

@@ -91,7 +91,7 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"epoch": 3}, "unknown parameter 'epoch'; did you mean 'epochs'? Known: run, arch"),
         ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),
         # together
-        ("01_augment", {"run": "foo/bar"}, "run='foo/bar': give a name, not a path"),
+        ("01_augment", {"run": "foo/bar"}, "run='foo/bar' is not a run name: use letters"),
         ("01_augment", {"run": "a b"}, "run='a b' is not a run name: use letters"),
         ("02_train", {"epochs": 0}, "epochs=0 takes a network that has been trained; give its weights="),
         ("02_train", {"epochs": 0, "arch": "timm:resnet10t"}, "epochs=0 takes a network that has been"),

@@ -153,7 +153,7 @@ compare: {both: [one, five]}
         ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: give parameters, such as {size: 28}"),
         ("grids: {g: {02_train: {seed: []}}}", "grids, g, 02_train: seed=[]: give a list of different"),
         # names
-        ("runs: {a/b: {}}", "line 1: runs, a/b: run='a/b': give a name, not a path"),
+        ("runs: {a/b: {}}", "line 1: runs, a/b: run='a/b' is not a run name"),
         (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "seed=[0, 0]: give a list of different values"),
