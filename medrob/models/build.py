@@ -277,7 +277,8 @@ def load(folder: Path) -> Classifier:
                 f"{path} is missing: the notebook 02_train trains a network and writes it there"
             )
     try:
-        model = TypeAdapter(build).validate_json(description.read_bytes(), strict=True)
+        arguments = description.read_bytes()
+        model = TypeAdapter(build).validate_json(arguments, strict=True)  # type: ignore[arg-type]
         load_arrays(model, load_file(file))
     except (ValidationError, TypeError, ArithmeticError, SafetensorError, RuntimeError) as error:
         said = f"are damaged or do not fit each other ({first_error(error)}); train again"

@@ -69,8 +69,8 @@ def _run(folder: Path, name: str) -> dict[str, Any]:
     except ValueError:
         stages, partial = {}, {}
     comparison = list(stages) == ["05_analysis"]
-    for picture in run.figures.glob("*.png"):
-        shutil.copy(picture, place)
+    for figure in run.figures.glob("*.png"):
+        shutil.copy(figure, place)
     if comparison:  # what its notebook tells before concerns the first run alone
         told = stages["05_analysis"].get("told", [])
         beside = [i for i, part in enumerate(told) if part.get("figure") == "05_runs"]

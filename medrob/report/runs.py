@@ -10,12 +10,11 @@ import pandas as pd
 from medrob import execute
 from medrob.data import load_run
 from medrob.files import differing, home
-from medrob.run import STAGES, Run
+from medrob.run import CHECKPOINT, STAGES, Run
 
 PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
-WORK = [".locks/*", "checkpoint.pt"]
-WORK += [*(f"notebooks/{stage}.*ipynb" for stage in STAGES)]
+WORK = [".locks/*", CHECKPOINT, *(f"notebooks/{stage}.*ipynb" for stage in STAGES)]
 WORK += [f"stamps/{stamp}" for stage in STAGES for stamp in execute.stamped(stage)]
 LATEX = ["aux", "log", "out", "pdf", "toc", "lof", "lot", "fls", "fdb_latexmk", "synctex.gz", "dvi", "xdv"]
 ALWAYS = [*(f"thesis.{ending}" for ending in LATEX), "*.part", "*.DS_Store"]
