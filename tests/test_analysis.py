@@ -216,7 +216,7 @@ def test_summary_quotes_the_tables():
     flips = analysis.failure(evidence).query("severity == 2 and event == 'flipped'").set_index("signal")
     quoted = rows.loc[["flipped entropy", "ahead of entropy"], "value"].tolist()
     assert quoted == flips.loc["entropy", ["auroc", "ahead"]].tolist()
-    assert "severity 2" in rows.loc["flipped drift", "what"] and rows.loc["pictures", "value"] == 12
+    assert "severity 2" in rows.loc["flipped drift", "what"]
 
 
 @pytest.mark.parametrize(

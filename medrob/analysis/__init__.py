@@ -12,7 +12,7 @@ from medrob.analysis.links import (
     PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, POOLED, WITHIN, association, moved_and_fell, per_image,
 )
 from medrob.analysis.means import (
-    FAITHFULNESS, FEWEST, THRESHOLD, by_layer, drift_by_class, drop_and_drift, failed, faithfulness_table,
+    FAITHFULNESS, FEWEST, THRESHOLD, drift_by_class, drop_and_drift, failed, faithfulness_table,
     mean_drift, strata, verdicts,
 )
 from medrob.analysis.questions import (

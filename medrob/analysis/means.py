@@ -45,12 +45,6 @@ def strata(drift: pd.DataFrame, *, metric: str = "rmse") -> pd.DataFrame:
     return pd.concat(parts, ignore_index=True)
 
 
-def by_layer(means: pd.DataFrame, *, severity: int) -> pd.DataFrame:
-    """The means at a severity as a table: a row a method, a column a layer, in the order of the maps."""
-    wide = means[means["severity"] == severity].set_index(MAP)["value"].unstack("layer")
-    return wide[list(dict.fromkeys(means["layer"]))]
-
-
 def drift_by_class(
     drift: pd.DataFrame, classes: Sequence[str], *, method: str, severity: int
 ) -> pd.DataFrame:

@@ -124,12 +124,12 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
 def answers_of_runs(runs: Mapping[str, Evidence]) -> pd.DataFrame:
     """The `answers` of every run, each with its own declared map at its own highest severity.
 
-    Before their columns: run, method, layer, severity, conditions (in words). p is corrected within a run.
+    Before their columns: run, method, layer, severity. p is corrected within a run.
     """
     parts = []
     for name, evidence in runs.items():
         found = answers(tests(evidence.alone()))
-        known = {"run": name, **evidence.declared, "conditions": grid(evidence.conditions)}
+        known = {"run": name, **evidence.declared}
         parts.append(pd.DataFrame(known, index=found.index).join(found))
     return pd.concat(parts, ignore_index=True)
 
@@ -149,12 +149,6 @@ def grid(conditions: Iterable[tuple[str, int]]) -> str:
 # -- The numbers that a text quotes, each under a name --------------------------------------------------
 
 COLUMNS = ["name", "value", "low", "high", "p", "correction", "what"]
-COUNTED = {  # columns of `failure`: the name of the number, and what it is
-    "cases": ("pictures", "pictures"),
-    "events": ("flips", "flipped predictions"),
-    "vanished": ("vanished", "pictures whose map is degenerate, counted as the largest drift"),
-    "compared": ("compared", "pictures that the AUROC rests on, in strata with and without flips"),
-}
 
 
 def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
@@ -194,6 +188,4 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
         if row["signal"] != DRIFT:
             what = f"AUROC of drift for a flip less that of {row['signal']}, on the same pictures"
             quote(f"ahead of {row['signal']}", row, what, "ahead")
-    for column, (name, what) in COUNTED.items():
-        rows.append((name, flips[column].iloc[0], *(np.nan,) * 3, "", f"{what} at severity {severity}"))
     return pd.DataFrame(rows, columns=COLUMNS).astype(dict.fromkeys(COLUMNS[1:5], float))

@@ -157,11 +157,7 @@ def runs(compared: pd.DataFrame) -> str:
 
 def answers(asked: pd.DataFrame) -> str:
     """Does the answer hold from run to run?"""
-    begin, lines, everywhere = "", [], 0
-    if asked["conditions"].nunique() > 1:
-        each = asked.groupby("run", sort=False)["conditions"].first()
-        held = "; ".join(f"{name(run)}: {name(conditions)}" for run, conditions in each.items())
-        begin = say("answers", "conditions", conditions=held)
+    lines, everywhere = [], 0
     for question, rows in asked.groupby("question", sort=False):
         named = rows["run"].map(name).groupby(rows["verdict"]).agg(list)
         verdicts = [v for v in VERDICTS if v in named]
@@ -169,7 +165,7 @@ def answers(asked: pd.DataFrame) -> str:
         lines.append(say("answers", "question", question=question, verdicts="; ".join(parts)))
         everywhere += verdicts == [YES]
     runs = asked["run"].nunique()
-    return text(begin, lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
+    return text(lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
 
 
 def strata(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> str:
