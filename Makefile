@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 unexport PYTHONDONTWRITEBYTECODE  # else every kernel compiles PyTorch anew, which takes longer than its work
 
-.PHONY: help env run lab report test test-networks test-slurm bench replicate lint notebooks lock clean
+.PHONY: help env run lab report test test-browser test-networks test-slurm bench replicate lint notebooks lock clean
 
 help:  ## print this help
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,9 @@ report: env  ## what the study found, as a folder of HTML: report/index.html
 
 test: env  ## run all tests (unit tests, then the notebooks)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
+
+test-browser: env  ## the explorer and the report in Chromium (Debian: chromium, chromium-driver): some minutes
+	OMP_NUM_THREADS=1 pytest tests/browser.py
 
 test-networks: env  ## layers of sixty networks of timm and Hugging Face: some minutes
 	OMP_NUM_THREADS=1 pytest -n auto --maxprocesses 4 tests/networks.py

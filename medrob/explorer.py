@@ -246,7 +246,7 @@ class Panel:
         self.among.observe(self._list, "value")
         for control in controls:
             control.observe(self._changed, "value")
-        right = ipywidgets.VBox([*controls, self.text])
+        right = ipywidgets.VBox([*controls, self.text], layout={"width": "300px"})
         self.box = ipywidgets.HBox([self.picture, right], layout={"flex_flow": "row wrap"})
         self.update()
 
