@@ -188,7 +188,8 @@ class Stage:
 
     def answer(self, verdicts: str, done: str, limits: str) -> None:
         """Show what was found and what limits it, and keep it: the report and the thesis begin with it."""
-        self.note(answer={"verdicts": verdicts, "done": done, "limits": limits})
+        first, _, _ = verdicts.partition("\n\n")  # without the tests that they rest on
+        self.note(answer={"verdicts": first, "done": done, "limits": limits})
         self.say(verdicts, done, limits)
 
     def keep(self, *, model: Any = None, **tables: pd.DataFrame) -> dict[str, Any]:

@@ -127,7 +127,7 @@ def test_a_slider_of_notebook_04_shows_what_the_package_computes(place, browser,
     handle.send_keys(Keys.ARROW_RIGHT)
     assert told(4) != first
     drag = ActionChains(browser, duration=20).click_and_hold(handle)
-    for step in [-40] * 8 + [90] * 8:  # to the left end, then quickly to the right one
+    for step in [-20] * 8 + [20] * 12:  # to the left end, then quickly to the right one
         drag.move_by_offset(step, 0)
     drag.release().perform()
     last = told(5)
