@@ -22,14 +22,13 @@ from medrob.files import atomic, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.run import Run
 from medrob.thesis import Bundle
+from medrob.words import kept
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
     from medrob.data import ImageDataset
-
-LONG = ("thesis", "told", "answer", "data")  # of a record, what nobody reads there
 
 
 @contextlib.contextmanager
@@ -58,6 +57,14 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
     if absent and "get_ipython" in namespace:  # a name mistyped in the cell itself leaves its parameter out
         raise ValueError(f"{name}: the cell of parameters sets no {', '.join(absent)}; is a name mistyped?")
     return Stage(name, config.judge(name, dict.fromkeys(injected()) | values))
+
+
+def answer() -> None:
+    """Leave a place at the top for what `Stage.say` and `Stage.figure` are given with ``answer=True``."""
+    from IPython.display import Markdown, display
+
+    display(Markdown("*The answer will stand here.*"), display_id="answer")
+    display(Markdown(""), display_id="picture")
 
 
 def injected() -> list[str]:
@@ -141,7 +148,7 @@ class Stage:
             return fit(model, *data, **how)
         from medrob.models import load, load_arrays
 
-        anew = ("parameters", "finished", "files", "checksum", *LONG)
+        anew = ("parameters", "finished", "files", "checksum", "thesis", "told", "answer", "data")
         self.note(**{name: fact for name, fact in before.items() if name not in anew})
         load_arrays(model.eval(), load(self.results.folder).state_dict())
         advice = f"delete {self.results.path('model.safetensors')} to train again"
@@ -152,12 +159,19 @@ class Stage:
         """Note facts that captions tell, and by which tables select (``method=``)."""
         self._bundle.facts |= facts
 
-    def figure(self, figure: Figure | None, name: str, caption: str = "") -> None:
-        """Show a figure, and collect it for the thesis under a name such as "03_auc"; None is no figure."""
+    def figure(self, figure: Figure | None, name: str, caption: str = "", *, answer: bool = False) -> None:
+        """Show a figure, and collect it for the thesis under a name such as "03_auc"; None is no figure.
+
+        The one that is (part of) the `answer` of the notebook is shown at its top, too.
+        """
         if figure is None:
             return
         self._bundle.failed = self.failed
         self._tell({"figure": self._bundle.figure(figure, name, caption)})
+        if answer:
+            from IPython.display import update_display
+
+            update_display(figure, display_id="picture")
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
         """Collect a table for the thesis; caption and printed rows (`keep`) are usually those of the name."""
@@ -174,13 +188,15 @@ class Stage:
         """Collect numbers that the text of a thesis quotes."""
         self._bundle.numbers(numbers)
 
-    def say(self, *sentences: str) -> None:
-        """Show sentences as Markdown."""
-        from IPython.display import Markdown, display
+    def say(self, *sentences: str, answer: bool = False) -> None:
+        """Show sentences as Markdown; the `answer` of the notebook at its top, too."""
+        from IPython.display import Markdown, display, update_display
 
         text = "\n\n".join(sentences)
         self._tell({"text": text})
         display(Markdown(text))
+        if answer:
+            update_display(Markdown(text), display_id="answer")
 
     def _tell(self, part: dict[str, str]) -> None:
         """Keep a part of what is told; once, also where its cell is run again."""
@@ -188,15 +204,15 @@ class Stage:
 
     def answer(self, verdicts: str, done: str, limits: str) -> None:
         """Show what was found and what limits it, and keep it: the report and the thesis begin with it."""
-        first, _, _ = verdicts.partition("\n\n")  # without the tests that they rest on
+        first, _, tests = verdicts.partition("\n\n")  # without the tests that they rest on
         self.note(answer={"verdicts": first, "done": done, "limits": limits})
-        self.say(verdicts, done, limits)
+        self.say(first, answer=True)
+        self.say(tests, done, limits)
 
-    def keep(self, *, model: Any = None, **tables: pd.DataFrame) -> dict[str, Any]:
+    def keep(self, *, model: Any = None, **tables: pd.DataFrame) -> None:
         """End the stage: write its network, its tables (``scores=scores``), figures and entry in the record.
 
-        Returns:
-            The entry: parameters, seconds, memory, checksums, notes, versions, git commit.
+        The entry holds parameters, seconds, memory, checksums, notes, versions and the git commit.
         """
         if "device" in self._values and "torch" in sys.modules:
             from medrob.models import pick_device
@@ -229,4 +245,4 @@ class Stage:
                 save(model, self.results.folder)
         whole = self.results.keep(self.name, entry)
         self._lock.release(force=True)
-        return {name: value for name, value in whole.items() if name not in LONG}
+        self.say(kept(self.results.name, whole))

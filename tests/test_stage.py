@@ -129,8 +129,9 @@ def test_another_process_on_the_same_stage_is_refused(augmented, home):
     code = "from medrob.stage import begin; begin('02_train', {'run': 'demo'})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert "another process is working on 02_train of run 'demo'" in done.stderr
-    entry = held.keep(history=pd.DataFrame({"epoch": [1]}))
-    assert entry["made_from"] == {"data.json": augmented.written()["data.json"]}
+    held.keep(history=pd.DataFrame({"epoch": [1]}))
+    made_from = augmented.record["stages"]["02_train"]["made_from"]
+    assert made_from == {"data.json": augmented.written()["data.json"]}
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr  # what has ended holds nobody up
 

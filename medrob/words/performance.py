@@ -148,3 +148,10 @@ def errors(errors: pd.DataFrame, *, size: int, suite: str | list[str]) -> str:
     return text(
         say("errors", "what"), lines, say("errors", bare, "" if alike else "unlike", size=size, suite=suite)
     )
+
+
+def kept(run: str, entry: Mapping[str, Any]) -> str:
+    """Which files a stage has written, by its `entry` in the record of a run."""
+    files = listed([f"`{file}`" for file in entry["files"]])
+    parts = sum(len(part["files"]) for part in entry["thesis"].values())
+    return say("kept", "files", run=run, files=files, parts=parts)
