@@ -246,8 +246,11 @@ class Panel:
         self.among.observe(self._list, "value")
         for control in controls:
             control.observe(self._changed, "value")
+            control.layout.width = "auto"
         right = ipywidgets.VBox([*controls, self.text], layout={"width": "300px"})
-        self.box = ipywidgets.HBox([self.picture, right], layout={"flex_flow": "row wrap"})
+        self.box = ipywidgets.HBox(
+            [self.picture, right], layout={"flex_flow": "row wrap", "align_items": "flex-start"}
+        )
         self.update()
 
     def _list(self, _: Any) -> None:
