@@ -92,7 +92,6 @@ def floats(images, rng):
 def own(tmp_path, monkeypatch):
     """A module of a student's on the path."""
     (tmp_path / "augments_of_mine.py").write_text(OWN)
-    (tmp_path / "broken_ones.py").write_text("1 / 0")
     monkeypatch.syspath_prepend(tmp_path)
     yield
     sys.modules.pop("augments_of_mine", None)
@@ -127,9 +126,7 @@ def test_images_that_it_cannot_take_or_keep_are_refused(name, message):
     [
         ("mirror", "'mirror' is unknown; the policies are none, geometric"),
         ("iaa.Fliplr(0.5)", r"write `mine = iaa.Fliplr\(0.5\)` in a file own.py, .* and give 'own:mine'"),
-        ("no_such_module:flip", "cannot be imported.*put its folder on PYTHONPATH"),
-        ("broken_ones:flip", r"cannot be imported \(ZeroDivisionError"),
-        ("augments_of_mine:flop", "has no attribute 'flop'"),
+        ("augments_of_mine:flop", "has no attribute 'flop'.*put its folder on PYTHONPATH"),
         ("augments_of_mine:number", "is a int; your own is 'package.module:name'"),
     ],
 )

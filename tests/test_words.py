@@ -141,7 +141,7 @@ def test_what_the_scores_say():
 
 def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
     bare = scored().assign(**dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan))
-    errors = means(be=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
+    errors = means(BE=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
     said = [words.scores(bare), words.calibration(bare), say_errors(errors)]
     assert "is 0.900.\nIt drops most under c 0 at severity 5, by 0.300." in said[0]
     assert "0.900 on clean images" in said[1] and "BE is 0.750." in said[2]
@@ -153,7 +153,7 @@ def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
 def test_errors_are_judged_beside_alexnets_which_are_one():
     verdicts = {(0.5, 0.9): "better than", (1.1, 1.4): "worse than", (0.9, 1.1): "not shown to differ from"}
     for ends, verdict in verdicts.items():
-        errors = means(excess=(0.1, 0.05, 0.2), be=(1.0, *ends))
+        errors = means(excess=(0.1, 0.05, 0.2), BE=(1.0, *ends))
         excess, be = say_errors(errors, 224, "medmnist-c:pneumoniamnist").split("\n")[2:]
         assert excess == "- excess is 0.100 (0.050 to 0.200)."
         assert be == f"- BE is 1.000 ({ends[0]:.3f} to {ends[1]:.3f}): {verdict} AlexNet."

@@ -2,29 +2,16 @@
 
 from typing import TYPE_CHECKING, Any
 
+# isort: off
+# fmt: off
 from medrob.evaluation.distance import compare_images
 from medrob.evaluation.metrics import (
-    FEWEST,
-    auc,
-    drawn,
-    fewest,
-    interval,
-    means_with_intervals,
-    metrics,
-    resampled,
-    share_interval,
-    units,
+    FEWEST, auc, drawn, fewest, interval, means_with_intervals, metrics, resampled, share_interval, units,
 )
 from medrob.evaluation.scores import (
-    alarm_class,
-    class_names,
-    corruption_errors,
-    numbers,
-    operating_points,
-    reliability,
-    score,
-    thresholds,
-)  # fmt: skip
+    alarm_class, class_names, corruption_errors, numbers, operating_points, reliability, score, thresholds,
+)
+# fmt: on
 
 if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions

@@ -171,7 +171,7 @@ def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples
     ``error``: 1 - accuracy (Hendrycks & Dietterich 2019, before they divide by another network's);
     ``balanced error``: 1 - balanced accuracy; ``excess``: balanced error minus that of clean images. For a
     set of MedMNIST-C, by the name `dataset`, their means are also divided by the published ones of AlexNet:
-    ``be`` and ``rbe`` (Di Salvo et al. 2024). Columns: corruption, metric, value, low, high; no rows where an
+    ``BE`` and ``rBE`` (Di Salvo et al. 2024). Columns: corruption, metric, value, low, high; no rows where an
     image has several labels.
     """
     if "label" not in predictions:
@@ -196,8 +196,8 @@ def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples
     }
     if dataset in ALEXNET:
         base, mean = ALEXNET[dataset]
-        samples["mean", "be"] = samples["mean", "balanced error"] / mean
-        samples["mean", "rbe"] = samples["mean", "excess"] / (mean - base)
+        samples["mean", "BE"] = samples["mean", "balanced error"] / mean
+        samples["mean", "rBE"] = samples["mean", "excess"] / (mean - base)
     rows = [(*key, values[0], *interval(values[1:])) for key, values in samples.items()]
     return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS])
 

@@ -140,10 +140,10 @@ def errors(errors: pd.DataFrame, *, size: int, suite: str | list[str]) -> str:
     mean = errors[errors["corruption"] == "mean"]
     lines, verdicts = [], ("worse than", "better than", "not shown to differ from")
     for row in mean.to_dict("records"):
-        relative = row["metric"] in ("be", "rbe") and np.isfinite(row["low"])
+        relative = row["metric"] in ("BE", "rBE") and np.isfinite(row["low"])
         beside = f": {side(row, 'value', *verdicts, chance=1)} AlexNet" if relative else ""
         lines.append(say("errors", "mean", row=row, beside=beside))
-    alike = "be" not in set(mean["metric"]) or (size, str(suite).split(":")[0]) == (224, "medmnist-c")
+    alike = "BE" not in set(mean["metric"]) or (size, str(suite).split(":")[0]) == (224, "medmnist-c")
     bare = "no_intervals" if mean["low"].isna().all() else ""
     return text(
         say("errors", "what"), lines, say("errors", bare, "" if alike else "unlike", size=size, suite=suite)
