@@ -31,10 +31,8 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
         assert re.search(rf"{name} +" + " +".join(map(str, [*splits, 20])), text)
     assert "60 images of 32x24 pixels, grey" in text
     assert re.search("PNG, grey, 8 bit +40\n", text) and re.search("JPEG, grey, 8 bit +20\n", text)
-    page = home() / "data" / "check" / "set" / "index.html"
-    assert str(page) in text and "&lt;a &amp; b&gt;" in page.read_text() and "<a" not in page.read_text()
-    sheet = cv2.imread(str(page.with_name("pictures-01.png")))
-    assert sheet.std() > 20 and 'src="pictures-01.png"' in page.read_text()
+    sheet = home() / "data" / "check" / "set" / "pictures-01.png"
+    assert str(sheet) in text and cv2.imread(str(sheet)).std() > 20
 
 
 def test_a_sheet_holds_at_most_so_many_classes(tmp_path, capsys):
@@ -77,7 +75,6 @@ class Broken(torch.nn.Module):
     ("arguments", "said"),
     [
         ("nowhere/at/all", "dataset='nowhere/at/all': no file or folder"),
-        ("--siez 64 phantom", "unknown parameter 'siez'; did you mean 'size'"),
         ("phantom --size -1 --width x", "size=-1: give at least 0\nwidth='x': give a whole number"),
         ("phantom --limit 9 --layers [layer9]", "layers: unknown 'layer9'"),
         (f"phantom --limit 9 --arch {__name__}:Broken", "Network: ZeroDivisionError: "),

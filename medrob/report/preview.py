@@ -3,10 +3,9 @@
 import argparse
 import contextlib
 import hashlib
-import html
 import re
 import warnings
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,7 @@ from PIL import Image
 
 from medrob import config, data, figures, words
 from medrob.data import ImageDataset
-from medrob.files import atomic, home
+from medrob.files import atomic, cache, home
 from medrob.words import say
 
 IMAGES = ("dataset", *data.OPTIONS)  # the parameters of notebook 01 that decide the images
@@ -25,9 +24,6 @@ NETWORK = [name for name in (*config.Network.model_fields, "seed", "device") if 
 PARAMETERS: Any = {config.Augment: IMAGES, config.Train: NETWORK, config.Heatmaps: ["layers"]}
 SHEET = 24  # classes on a sheet of pictures
 ROWS = 40  # of a table; the middle of a longer one is left out
-PAGE = """<!doctype html><meta charset="utf-8"><title>medrob check</title>
-<pre style="white-space: pre-wrap">{text}</pre>{pictures}
-"""
 Values = Mapping[str, Any]
 
 
@@ -36,21 +32,20 @@ def check(arguments: Sequence[str]) -> int:
     about = "What is in a data set, before any training; and in a network, if options name one."
     parser = argparse.ArgumentParser("python -m medrob check", description=about, allow_abbrev=False)
     fields = {name: model.model_fields[name] for model, names in PARAMETERS.items() for name in names}
-    parser.add_argument("dataset", help=fields["dataset"].description)
-    for name, field in list(fields.items())[1:]:
+    for name, field in fields.items():
         told = str(field.description).replace("%", "%%")
-        parser.add_argument(f"--{name}", help=told, default=argparse.SUPPRESS, metavar="VALUE")
-    given, unknown = parser.parse_known_args(arguments)
-    values = {name: _value(text, fields[name].default) for name, text in vars(given).items()}
-    names = [text[2:].partition("=")[0] for text in unknown if text.startswith("--")] or unknown
-    wrong = [f"unknown parameter {name!r}{config.nearest([name], fields)}" for name in names]
-    if wrong:  # the data set may be taken for the value of an unknown one
-        del values["dataset"]
-    for model, known in PARAMETERS.items():
-        wrong += [told for _, told in config.mistakes(model, _of(values, known))]
-    text, refused = ("\n".join(dict.fromkeys(wrong)), wrong) if wrong else preview(values)
+        option = name if name == "dataset" else f"--{name}"
+        parser.add_argument(option, help=told, default=argparse.SUPPRESS, metavar="VALUE")
+    given = vars(parser.parse_args(arguments))
+    values = {name: _value(text, fields[name].default) for name, text in given.items()}
+    wrong = [
+        mistake
+        for model, names in PARAMETERS.items()
+        for mistake in config.mistakes(model, _of(values, names))
+    ]
+    text, refused = ("\n".join(dict.fromkeys(told for _, told in wrong)), True) if wrong else preview(values)
     print(text.encode("utf-8", "replace").decode())  # the name of a file may be no text
-    return 1 if refused else 0
+    return int(refused)
 
 
 def _value(text: str, default: Any) -> Any:
@@ -64,40 +59,32 @@ def _of(values: Values, names: Collection[str]) -> dict[str, Any]:
     return {name: value for name, value in values.items() if name in names}
 
 
-def preview(values: Values) -> tuple[str, list[str]]:
-    """The page on the data set and the network of these parameters, and what was refused, in sentences.
+def preview(values: Values) -> tuple[str, bool]:
+    """The page on the data set and the network of these parameters; whether something was refused.
 
-    It is also written to ``data/check/<name>/index.html``, with pictures beside it. Nothing is raised.
+    Pictures are written to ``data/check/<name>``. Nothing is raised.
     """
-    name = re.sub(r"[^\w.-]", "-", Path(values["dataset"]).absolute().stem)
-    folder, sets = home() / "data" / "check" / name, list[ImageDataset]()
-    parts, refused = dict[str, list[str]](), dict[str, None]()
-
-    def add(title: str, part: Callable[..., Iterator[str]], *given: Any) -> None:
-        try:
-            for line in part(*given):
-                parts.setdefault(title, []).append(line)
-        except (ValueError, TypeError, OSError) as error:
-            refused[str(error)] = None
-        except (Exception, SystemExit) as error:  # a page must come, whatever code of a user's does
-            refused[f"{title}: {type(error).__name__}: {error}"] = None
-
+    sets, parts, refused = list[ImageDataset](), dict[str, list[str]](), dict[str, None]()
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
-        add("Images", _images, sets, values)
-        add("Files", _files, data.find(values["dataset"]), _of(values, ["group", "label", "uncertain"]))
-        add("Pictures", _pictures, sets, folder)
-        if sets and values.keys() & {*NETWORK, "layers"} - {*IMAGES}:
-            add("Network", _network, sets, values)
-    add("Guessed or left out", map, "- {}".format, dict.fromkeys(str(warning.message) for warning in said))
-    where = dict(page=folder / "index.html", cache=home() / "data" / "cache")
-    parts["Written"] = [say("check", "page", "cache" if sets else "", **where)]
+        for part in (_images, _files, _pictures, _network):
+            title = part.__name__.strip("_").capitalize()
+            try:
+                for line in part(sets, values):
+                    parts.setdefault(title, []).append(line)
+            except (ValueError, TypeError, OSError) as error:
+                refused[str(error)] = None
+            except (Exception, SystemExit) as error:  # a page must come, whatever code of a user's does
+                refused[f"{title}: {type(error).__name__}: {error}"] = None
+    if said:
+        parts["Guessed or left out"] = [f"- {told}" for told in dict.fromkeys(str(w.message) for w in said)]
     body = (f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in parts.items())
-    text = "\n\n".join(["\n".join(refused) or say("check", "usable", name=name), *body])
-    pictures = "".join(f'<img src="{file.name}">' for file in sorted(folder.glob("*.png")))
-    with contextlib.suppress(OSError), atomic(folder / "index.html") as file:
-        file.write_text(PAGE.format(text=html.escape(text), pictures=pictures), "utf-8", "replace")
-    return text, list(refused)
+    first = "\n".join(refused) or say("check", "usable", name=_name(values))
+    return "\n\n".join([first, *body]), bool(refused)
+
+
+def _name(values: Values) -> str:
+    return re.sub(r"[^\w.-]", "-", Path(values["dataset"]).absolute().stem)
 
 
 def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
@@ -117,14 +104,16 @@ def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     digests = [hashlib.sha256(image.data).digest() for d in sets for image in d.images]
     across = sum(split["duplicates"] for split in about.values())
     yield say("check", "repeated", copies=len(digests) - len(set(digests)), across=across)
+    yield say("check", "cache", cache=cache())
 
 
-def _files(path: Path | None, options: Values) -> Iterator[str]:
+def _files(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     """Which kinds and sizes of files there are, by their headers; which splits and groups are given."""
-    if path is None or path.suffix.lower() == ".npz":
-        return
     with contextlib.suppress(ValueError, OSError), warnings.catch_warnings(action="ignore"):  # loading told
-        rows, _, _ = data.listed(path, **options)
+        path = data.find(values["dataset"])
+        if path is None or path.suffix.lower() == ".npz":
+            return
+        rows, _, _ = data.listed(path, **_of(values, ["group", "label", "uncertain"]))
         found = pd.DataFrame([_kind(file) for file in rows["file"]])
         yield found[0].value_counts().rename_axis(None).to_string(max_rows=ROWS)
         sizes = found.loc[found[1] > 0, [1, 2]].value_counts().sort_index()  # by width, then height
@@ -153,23 +142,23 @@ def _kind(file: Path) -> tuple[str, int, int]:
     return "of another kind", 0, 0
 
 
-def _pictures(sets: list[ImageDataset], folder: Path) -> Iterator[str]:
+def _pictures(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     """Draw three pictures of each class, on sheets of so many classes."""
     figures.use_style()
-    for old in folder.glob("pictures-*.png"):
-        old.unlink()
     for start in range(0, sets[0].num_classes if sets else 0, SHEET):
         train, names = sets[0], sets[0].class_names[start : start + SHEET]
         labels = train.labels[:, start:] if train.labels.ndim == 2 else train.labels - start
         sheet = figures.montage(train.images, labels, names, train.masks, each=3, columns=min(3, len(names)))
-        path = folder / f"pictures-{start // SHEET + 1:02}.png"
+        path = home() / "data" / "check" / _name(values) / f"pictures-{start // SHEET + 1:02}.png"
         with atomic(path) as file:
             sheet.savefig(file, format="png")
         yield str(path)
 
 
 def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
-    """What the network is, what it gives for ten test images, and its layers."""
+    """What the network is, what it gives for ten test images, and its layers; nothing if none is named."""
+    if not sets or not values.keys() & {*NETWORK, "layers"} - {*IMAGES}:
+        return
     from medrob import models, saliency  # with torch, which images alone do not need
 
     choice = config.Train(**_of(values, NETWORK))
