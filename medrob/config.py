@@ -144,8 +144,6 @@ class Augment(Parameters):
     "package.module:function"'''
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
-    skip_unreadable: bool = False
-    "True: leave out image files that cannot be read"
     group: str = ""
     'column of a table whose images stay in one split; "": as columns are called'
     label: str = ""

@@ -77,7 +77,7 @@ def _own(model: Any, images: Any, labels: Sequence[int] | None, like: Mapping[st
     """Images from outside; `like`: what ``data.json`` says of those that the network knows."""
     if isinstance(images, str | Path):
         picture = data.read(Path(images))
-        levels = (0, 255) if picture.dtype == np.uint8 else (picture.min(), picture.max())
+        levels = (0, 255) if picture.dtype == np.uint8 else (np.nanmin(picture), np.nanmax(picture))
         size, _, channels = like.get("shape", (0, 0, picture.shape[-1]))
         images = data.fit(picture, size=size, channels=channels, levels=levels)
     images = images if images.shape[-1] in (1, 3) else images[..., None]

@@ -2,8 +2,9 @@
 
 import contextlib
 import hashlib
+import json
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import filelock
@@ -16,6 +17,11 @@ ALONE = "" if CLONE else " (notebooks, Makefile and Snakefile come with medrob's
 def home() -> Path:
     """The folder that holds ``data/`` and ``figures/``: $MEDROB_HOME, the clone, else the working folder."""
     return Path(os.environ.get("MEDROB_HOME") or (PROJECT if CLONE else "")).absolute()
+
+
+def cache() -> Path:
+    """Where decoded images and the like are kept; it may be removed at any time."""
+    return home() / "data" / "cache"
 
 
 def exists(path: Path) -> bool:
@@ -73,6 +79,32 @@ def checksum(path: Path) -> str:
     """SHA-256 of a file; 64 hexadecimal digits."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def checksums(files: Sequence[Path | None]) -> list[str | None]:
+    """The SHA-256 of files; None where there is none. A file is read once: its hash is kept in the cache, and
+    holds while its inode, its size and both its times are the same, one of which no program can set.
+    """
+    store, known = cache() / "contents.json", dict[str, str]()
+    with contextlib.suppress(OSError, ValueError, TypeError, RecursionError):  # not there, or damaged
+        known = dict(json.loads(store.read_text()))
+    before, found = len(known), list[str | None]()
+    for file in files:
+        if file is None or not exists(file):
+            found.append(None)
+            continue
+        state = file.stat()
+        now = f"{file.absolute()} {state.st_ino} {state.st_size} {state.st_mtime_ns} {state.st_ctime_ns}"
+        if now not in known:
+            known[now] = checksum(file)
+        found.append(known[now])
+    if len(known) > before:
+        with (
+            contextlib.suppress(OSError),
+            atomic(store) as part,
+        ):  # else files are read again next time
+            part.write_text(json.dumps(known))
+    return found
 
 
 def differing(files: Mapping[Path, str]) -> Iterator[str]:

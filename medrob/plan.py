@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from medrob import augment, corruptions, data, study
-from medrob.files import checksum, exists, home
+from medrob.files import checksum, checksums, exists, home
 from medrob.run import READS, STAGES, Run
 
 PACKAGE = Path(__file__).parent
@@ -34,7 +34,7 @@ CODE = {
 WITH_NETWORK = ("02_train", "03_test", "04_heatmaps")
 ANALYSED = ("01_augment", "03_test", "04_heatmaps")  # whose tables 05_analysis reads
 # What the images of a run follow from, of the parameters of 01_augment.
-DATA = ("dataset", "size", "limit", "channels", "skip_unreadable", "group", "label", "uncertain", "seed")
+DATA = ("dataset", "size", "limit", "channels", "group", "label", "uncertain", "seed")
 
 
 def given(of: study.Study, stage: str, run: str) -> str:
@@ -167,7 +167,7 @@ def source_of(arch: str) -> str:
 def _together(files: list[Path], base: Path) -> str:
     """A hash of files and their names below a folder."""
     digest = hashlib.sha256()
-    for file, content in zip(files, data.contents(files), strict=True):
+    for file, content in zip(files, checksums(files), strict=True):
         name = file.relative_to(base) if file.is_relative_to(base) else file
         digest.update(f"{name} {content}\n".encode())
     return digest.hexdigest()[:16]

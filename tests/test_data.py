@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from medrob import config, data
-from medrob.data import ImageDataset, decode, load, phantom
+from medrob.data import ImageDataset, load, phantom
 from medrob.data.dataset import parts, subset
 from medrob.stage import Stage
 
@@ -128,21 +128,9 @@ def test_resize(npz):
     assert (load(npz(test_images=flat), size=7).images == flat[:, :7, :7]).all()
     small = load(npz(test_images=left), size=2)
     assert small.images[..., 0].tolist() == [[[200, 0], [200, 0]]] * 12  # area average: exact halves
-    with pytest.warns(UserWarning, match="enlarged to 20x20"):
-        large = load(npz(test_images=left), size=20)
+    large = load(npz(test_images=left), size=20)
     assert large.images.shape == (12, 20, 20, 1) and large.images[0, 0, [0, -1], 0].tolist() == [200, 0]
     assert load(npz(), size=10).fingerprint == load(npz()).fingerprint
-
-
-def test_a_large_npz_is_mapped_and_the_same(npz, monkeypatch):
-    file = npz(val_images=None, val_labels=None, **{k: v for k, v in arrays(60).items() if "val" not in k})
-    for options in ({}, {"size": 7}, {"split": "val"}, {"split": "val", "size": 7}):
-        inside = load(file, **options)
-        with monkeypatch.context() as patched:
-            patched.setattr(decode, "LARGE", 100)
-            mapped = load(file, **options)
-        assert mapped.fingerprint == inside.fingerprint and mapped.images.shape == inside.images.shape
-        assert any(isinstance(array, np.memmap) for array in (mapped.images, mapped.images.base))
 
 
 def test_an_npz_without_val_and_test_is_split(tmp_path):

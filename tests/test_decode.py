@@ -1,5 +1,6 @@
 """One image file: JPEG, PNG, TIFF, DICOM."""
 
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -99,6 +100,13 @@ def lut(function, entries=4096, bits=16):
     return items(LUTDescriptor=[entries, 0, bits], LUTData=table.astype(np.uint16).tobytes())
 
 
+def shown(file):
+    """The image of a file; without a window from its darkest pixel to its brightest, padding black."""
+    image = decode.read(file)
+    levels = np.nanmin(image), np.nanmax(image)
+    return image if image.dtype == np.uint8 else decode.fit(image, size=0, channels=1, levels=levels)
+
+
 @pytest.mark.parametrize(
     "window",
     [
@@ -134,7 +142,7 @@ def test_dicom_goes_through_its_window(tmp_path, window):
 def test_pydicoms_own_files_are_read_as_pydicom_reads_them():
     root = Path(pydicom.__file__).with_name("data") / "test_files"
     for name in ("RLE", "bigendian", "implicit", "jp2klossless", "jpeg_ls_lossless", "expb", "padded"):
-        assert (decode.read(root / f"MR_small_{name}.dcm") == decode.read(root / "MR_small.dcm")).all(), name
+        assert (shown(root / f"MR_small_{name}.dcm") == shown(root / "MR_small.dcm")).all(), name
     colours = "SC_rgb_jpeg_gdcm SC_rgb_rle SC_ybr_full_422_uncompressed SC_rgb_jpeg_dcmtk GDCMJ2K_TextGBR"
     for name in (*colours.split(), "examples_jpeg2k", "SC_rgb_jls_lossy_line", "SC_rgb_dcmtk_+eb+cy+np"):
         file = root / f"{name}.dcm"
@@ -157,7 +165,7 @@ def test_padding_is_found_whether_written_as_signed_or_unsigned(tmp_path, vr, va
     pixels = np.tile(np.arange(100, 900, 100), (8, 1))
     pixels[:, :2] = stored
     kind = dict(BitsStored=16, HighBit=15, PixelRepresentation=int(stored < 0))
-    image = decode.read(dicom(tmp_path / "a.dcm", pixels, padding=(vr, value), **kind))
+    image = shown(dicom(tmp_path / "a.dcm", pixels, padding=(vr, value), **kind))
     assert image[0, :, 0].tolist() == [0, 0, 0, 51, 102, 153, 204, 255]
 
 
@@ -170,8 +178,6 @@ def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
     for k in range(20):
         (tmp_path / "scans" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
         dicom(tmp_path / "scans" / "ab"[k % 2] / f"IM{k}", stored + k)
-    image = decode.read(named)  # without a window: from the darkest to the brightest
-    assert image.min() == 0 and image.max() == 255
     test = load(str(tmp_path / "scans"))  # and a set of them: as many bits as are stored
     away = [np.abs((stored + k) / 4095 * 255 - test.images[0, ..., 0]).max() for k in range(20)]
     assert test.images.shape == (4, 8, 8, 1) and min(away) < 0.51
@@ -182,7 +188,7 @@ def test_padding_is_black_in_both_senses_of_grey(tmp_path, monkeypatch):
     stored[:, :2], stored[4, 4] = 0, 100
     for kind, bright in (("MONOCHROME1", 100), ("MONOCHROME2", 600)):
         file = dicom(tmp_path / "a.dcm", stored, PhotometricInterpretation=kind, PixelPaddingValue=0)
-        image = decode.read(file)[..., 0]
+        image = shown(file)[..., 0]
         assert (image[:, :2] == 0).all() and (image[stored == bright] == 255).all()
     monkeypatch.setattr(decode, "MOST_PIXELS", 50)
     with pytest.raises(decode.UnreadableError, match="8x8 pixels are more than 50"):
@@ -201,3 +207,19 @@ def test_a_damaged_header_of_dicom(tmp_path, changes, match):
     dicom(tmp_path / "a.dcm", np.ones((16, 16), np.uint16), **changes)
     with pytest.raises(decode.UnreadableError, match=match):
         decode.read(tmp_path / "a.dcm")
+
+
+def test_windows_and_rescaling_that_differ_are_said_by_class(tmp_path):
+    windows = dict(WindowCenter=[40, 300], WindowWidth=[400, 900]), dict(WindowCenter=40, WindowWidth=400)
+    for scale in (-1000, 0):
+        for k in range(20):
+            (tmp_path / "scans" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
+            pixels = picture(k, dtype=np.uint16) // 16
+            rescaling = dict(RescaleSlope=1, RescaleIntercept=scale * (k % 2))
+            dicom(tmp_path / "scans" / "ab"[k % 2] / f"{k}.dcm", pixels, **windows[scale < 0], **rescaling)
+        with warnings.catch_warnings(record=True) as said:
+            load(str(tmp_path / "scans"))
+        told = [str(text.message) for text in said if "DICOM files differ" in str(text.message)]
+        assert [text.partition(" apart. ")[2] for text in told] == [
+            "a: 40/400, rescaled by 1 and 0 in 10; b: 40/400, rescaled by 1 and -1000 in 10"
+        ] * (scale < 0)

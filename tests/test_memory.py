@@ -27,7 +27,6 @@ from medrob.files import home
 
 cv2.setNumThreads(1)
 torch.set_num_threads(1)
-data.decode.LARGE = 2**20
 table, npz, room = *sys.argv[1:3], int(sys.argv[3])
 network = torch.nn.Sequential(
     torch.nn.Conv2d(1, 8, 16, 16), torch.nn.BatchNorm2d(8), torch.nn.ReLU(),

@@ -2,21 +2,21 @@
 
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
-from medrob.data import decode, listing, npz, phantom
+from medrob.data import decode, listing, npz, phantom, table
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
-from medrob.data.decode import contents, fit, read
-from medrob.files import exists, home
+from medrob.data.decode import fit, read
+from medrob.files import checksums, exists, home
 from medrob.run import Run
 
 FORMATS = (".npz", ".csv", ".parquet")
 # Of `load`, as notebook 01 gives them.
-OPTIONS = ("size", "limit", "seed", "channels", "skip_unreadable", "group", "label", "uncertain")
+OPTIONS = ("size", "limit", "seed", "channels", "group", "label", "uncertain")
 
 
 def load(
@@ -27,7 +27,6 @@ def load(
     seed: int = 0,
     limit: int = 0,
     channels: int = 0,
-    skip_unreadable: bool = False,
     group: str = "",
     label: str = "",
     uncertain: str = "",
@@ -44,7 +43,6 @@ def load(
         seed: of the phantom, of splits that have to be made, and of the choice of images.
         limit: at most so many images, every class in proportion; 0 = all.
         channels: 1 = image files become grey, 3 = RGB, 0 = RGB if most of them show colours, else grey.
-        skip_unreadable: leave out image files that cannot be read, rather than refuse them all.
         group: the column of a table whose images stay in one split, such as "lesion_id"; "": patients and
             the like, where they are known by their names.
         label: the column of a table that holds the labels, or several of zeros and ones, separated by commas;
@@ -69,45 +67,55 @@ def load(
         if path.suffix.lower() == ".npz":
             return subset(npz.read(path, split, size, seed), limit, seed)
         rows, names, task = listed(path, **options)
-        pictures = pd.Series(contents(rows["file"].tolist()))
-        while True:  # all splits are decoded at once, and lie one after the other
-            whole = decode.decoded(complete(rows, seed, pictures), path, size, channels, skip_unreadable)
-            kept, images, masks, notes, pixels = whole
-            alike = rows["file"].map(dict(zip(kept["file"], pixels, strict=True))).fillna(pictures)
-            leak = kept["split"].groupby(np.array(pixels)).nunique().max() > 1
-            # Of equal pixels in files that differ one learns only now: once more, and they stay together.
-            if not leak or alike.nunique() == pictures.nunique():
-                break
-            pictures = alike
-        _one_label(kept, pixels)
+        rows = complete(rows, seed, pd.Series(checksums(rows["file"].tolist())))
+        # All splits are decoded at once, and lie one after the other.
+        report, images, masks = decode.decoded(rows, path, size, channels)
+        _one_label(rows["file"], rows["label"].map(str), report["pixels"])
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    for note in notes:
+    labels = np.array(rows["label"].tolist())
+    for note in _notes(rows["file"], report, labels, names, images.shape[-1]):
         warnings.warn(f"{path}: {note}", stacklevel=2)
-    groups = kept["group"].to_numpy() if "group" in kept else None
-    labels, files = np.array(kept["label"].tolist()), kept["file"].map(str).to_numpy()
+    groups, files = rows["group"].to_numpy() if "group" in rows else None, rows["file"].map(str).to_numpy()
     loaded = ImageDataset(images, labels, names, task, masks, path.stem, split, groups, files)
-    return subset(loaded[(kept["split"] == split).to_numpy()], limit, seed)
+    return subset(loaded[(rows["split"] == split).to_numpy()], limit, seed)
 
 
-def _one_label(rows: pd.DataFrame, pictures: Sequence[str]) -> None:
+def _one_label(files: pd.Series, labels: pd.Series, pictures: pd.Series) -> None:
     """Refuse files of one picture that have different labels."""
-    two = rows["label"].map(str).groupby(np.array(pictures)).transform("nunique") > 1
-    if two.any():
-        alike = rows["file"][two].groupby(np.array(pictures)[two])
-        same = "; ".join([", ".join(map(str, files[:5])) for _, files in alike][:5])
-        raise ValueError(f"of {len(alike)} pictures labels differ; keep one file of each: {same}")
+    two = files[labels.groupby(pictures).transform("nunique") > 1]
+    if len(two):
+        same = "; ".join([", ".join(map(str, group[:5])) for _, group in two.groupby(pictures)][:5])
+        raise ValueError(f"a picture has different labels; keep one file of each of these: {same}")
+
+
+def _notes(
+    files: pd.Series, report: pd.DataFrame, labels: np.ndarray, names: Sequence[str], channels: int
+) -> Iterator[str]:
+    """What was found in files and chosen for them, in sentences; `report` as of `decode.decoded`."""
+    coloured, three, flat = report["kind"] == "coloured", report["kind"] == "RGB", report["flat"]
+    if three.any() or coloured.any() > coloured.all():
+        also = f"; in colour: {coloured.sum()}, such as {files[coloured.idxmax()]}" if coloured.any() else ""
+        way = "one channel (channels=3: as RGB)" if channels == 1 else "RGB (channels=1: as grey)"
+        told = f"grey images: {(~coloured).sum()} of {len(files)}, stored as RGB: {three.sum()}{also}"
+        yield f"{told}; all are read as {way}"
+    if flat.any() > flat.all():
+        told = f"images of two values at most: {flat.sum()} of {len(files)}, such as {files[flat.idxmax()]}"
+        yield f"{told}; if they are masks, call them as their image with _mask behind it"
+    if report["levels"][0]:
+        yield report["levels"][0]
+    hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
+    shown = [report["shown"][member > 0].value_counts() for member in hot.T]
+    if report["shown"].nunique() > 1:
+        most = [", ".join(f"{text} in {count}" for text, count in found.head(3).items()) for found in shown]
+        by_class = "; ".join(map("{}: {}".format, names[:5], most))
+        told = "where classes differ in it, brightness alone tells them apart"
+        yield f"DICOM files differ in window (centre/width) or rescaling; {told}. {by_class}"
 
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
     """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
-    if path.is_file():
-        return listing.of_table(path, group, uncertain, label)
-    try:
-        return listing.of_folder(path)
-    except ValueError as error:
-        tables = [str(file) for file in sorted(path.iterdir()) if file.suffix.lower() in (".csv", ".parquet")]
-        raise ValueError(f"{error}{'; or give its table ' * bool(tables)}{', '.join(tables[:3])}") from None
+    return listing.of_folder(path) if path.is_dir() else table.of_table(path, group, uncertain, label)
 
 
 def files(path: Path, group: str = "", uncertain: str = "") -> list[Path]:
@@ -122,7 +130,8 @@ def files(path: Path, group: str = "", uncertain: str = "") -> list[Path]:
 
 def load_run(run: Run, split: str) -> ImageDataset:
     """A split of the data that a run was begun with; a ValueError if they are no longer the same."""
-    dataset = load(split=split, **run.data["parameters"])
+    given = {name: value for name, value in run.data["parameters"].items() if name in ("dataset", *OPTIONS)}
+    dataset = load(split=split, **given)
     recorded = run.data["splits"][split]["fingerprint"]
     if dataset.fingerprint != recorded:
         raise ValueError(

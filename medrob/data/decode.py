@@ -8,11 +8,8 @@ import functools
 import hashlib
 import io
 import itertools
-import json
 import math
 import os
-import warnings
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,7 +21,7 @@ import pandas as pd
 from PIL import Image, TiffImagePlugin
 
 from medrob.data import dicom
-from medrob.files import atomic, checksum, exists, home
+from medrob.files import atomic, cache, checksums
 from medrob.machine import bar, cores
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
@@ -32,15 +29,14 @@ FEWEST_PIXELS = 4  # pixels a side
 JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
-DEPTHS = (8, 10, 12, 14, 16)  # bits a pixel that 16-bit files are known to hold
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
+MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 7  # of the decoding: another number makes every set be decoded again
-LARGE = 2**28  # bytes; larger arrays lie on the disk
+VERSION = 8  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
-mapped = functools.partial(np.load, mmap_mode="r", allow_pickle=False)
+mapped = functools.partial(np.lib.format.open_memmap, mode="r")
 
 
 class UnreadableError(ValueError):
@@ -48,15 +44,6 @@ class UnreadableError(ValueError):
 
 
 def read(file: Path) -> np.ndarray:
-    """The image as it is `stored`; DICOM without a window from its darkest to its brightest pixel, uint8."""
-    image = stored(file)
-    if image.dtype != np.float32:
-        return image
-    shown = image[np.isfinite(image)]
-    return fit(image, size=0, channels=1, levels=(shown.min(), shown.max()) if shown.size else (0, 1))
-
-
-def stored(file: Path) -> np.ndarray:
     """The image as it is stored: (H, W, C), grey or RGB, uint8 or uint16.
 
     DICOM comes through its window, uint8; without one grey levels are float32, padding NaN. Raises an
@@ -104,21 +91,19 @@ def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255
     return np.broadcast_to(image, (*image.shape[:2], channels))
 
 
-def read_mask(
-    files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...], resized: list[Path]
-) -> np.ndarray:
-    """Masks united, bool (H, W) of `sides`: True where one is above zero. `shape` is that of the picture;
-    masks of another one join `resized`, if their sides have the same ratio, else they are refused.
+def read_mask(files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...]) -> np.ndarray:
+    """Masks united, bool (H, W) of `sides`: True where one is above zero.
+
+    Masks that have not the form of the picture, whose `shape` this is, are refused; the size may differ.
     """
     united = np.zeros(sides, bool)
     for file in files:
         try:
-            mask = stored(file).max(-1)
+            mask = read(file).max(-1)
         except UnreadableError as error:
             raise UnreadableError(f"its mask {file}: {error}") from None
         if abs(mask.shape[0] * shape[1] - mask.shape[1] * shape[0]) > max(*mask.shape, *shape):
             raise UnreadableError(f"its mask {file}: {mask.shape} pixels are of another form than {shape}")
-        resized += [file] * (mask.shape != shape)
         united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > 0
     return united
 
@@ -168,11 +153,6 @@ def _dicom(file: Path) -> np.ndarray:
         raise UnreadableError(f"not usable as DICOM: {error}") from None
 
 
-def cache() -> Path:
-    """Where the decoded sets are; it may be removed at any time."""
-    return home() / "data" / "cache"
-
-
 @contextlib.contextmanager
 def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndarray]:
     """An array to be filled, which becomes `file`, whole or not at all; OSError if the disk has no room."""
@@ -184,156 +164,75 @@ def written(file: Path, shape: tuple[int, ...], dtype: type) -> Iterator[np.ndar
         yield array
 
 
-def gather(name: str, rows: Iterable[np.ndarray], shape: tuple[int, ...]) -> np.ndarray:
-    """A uint8 array of rows; a large one is a file of the cache, which is made once."""
-    if math.prod(shape) <= LARGE:
-        return np.fromiter(rows, (np.uint8, shape[1:]), shape[0])
-    file = cache() / f"{name}.npy"
-    if not file.exists():
-        with written(file, shape, np.uint8) as result:
-            for place, row in enumerate(rows):
-                result[place] = row
-    return mapped(file)
-
-
-def contents(files: Sequence[Path | None]) -> list[str | None]:
-    """The SHA-256 of files; None where there is none. A file is read once: its hash is kept in the cache, and
-    holds while its inode, its size and both its times are the same, one of which no program can set.
-    """
-    store = cache() / "contents.json"
-    known = _recall(store) or {}
-    found: list[str | None] = []
-    changed = False
-    for file in files:
-        if file is None or not exists(file):
-            found.append(None)
-            continue
-        state = file.stat()
-        now = [state.st_ino, state.st_size, state.st_mtime_ns, state.st_ctime_ns]
-        name = str(file.absolute())
-        if known.get(name, [])[:-1] != now:
-            known[name], changed = [*now, checksum(file)], True
-        found.append(known[name][-1])
-    with contextlib.suppress(OSError):  # without it, files are read again next time
-        if changed:
-            _keep(store, known)
-    return found
-
-
-def _keep(file: Path, content: Any) -> None:
-    """Write a file of the cache: JSON, and its checksum before it."""
-    text = json.dumps(content)
-    with atomic(file) as part:
-        part.write_text(f"{hashlib.sha256(text.encode()).hexdigest()}\n{text}")
-
-
-def _recall(file: Path) -> Any:
-    """What `_keep` wrote; None if it is not there, or no longer what it was."""
-    with contextlib.suppress(OSError, UnicodeDecodeError):
-        digest, _, text = file.read_text().partition("\n")
-        if digest == hashlib.sha256(text.encode()).hexdigest():
-            return json.loads(text)
-    return None
-
-
 def decoded(
-    rows: pd.DataFrame, source: Path, size: int, channels: int, skip_unreadable: bool
-) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None, list[str], list[str]]:
-    """A listing, its images uint8 (N, H, W, C), masks bool (N, H, W): from the cache, or decoded now.
+    rows: pd.DataFrame, source: Path, size: int, channels: int
+) -> tuple[pd.DataFrame, np.ndarray, np.ndarray | None]:
+    """A report on the files of a listing, as of `_decode`; images uint8 (N, H, W, C); masks bool (N, H, W).
 
-    Then come notes: what was found and chosen, in sentences; last a hash of each image's pixels.
+    They are read from the cache, or decoded now.
     """
     files, *masks = (rows[column].tolist() for column in ("file", "mask") if column in rows)
-    known = list(itertools.chain(files, *itertools.chain(*masks)))
-    made_of = [VERSION, source.absolute(), size, channels, skip_unreadable, list(map(str, known + masks))]
-    made_of += contents(known)
-    base = f"{source.stem}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
-    report, *places = (cache() / f"{base}.{kind}" for kind in ("json", "images.npy", "masks.npy"))
-    places = places[: 1 + len(masks)]
-    kept, arrays = _recall(report), []
-    with contextlib.suppress(Exception):  # not there, or damaged: NumPy raises many kinds
+    named = list(itertools.chain(files, *itertools.chain(*masks)))
+    made_of = [VERSION, source.absolute(), size, channels, list(map(str, named + masks)), checksums(named)]
+    base = cache() / f"{source.stem}-{hashlib.sha256(repr(made_of).encode()).hexdigest()[:16]}"
+    kinds = ["parquet", "images.npy", "masks.npy"][: 2 + len(masks)]
+    report, *places = (base.with_name(f"{base.name}.{kind}") for kind in kinds)
+    try:
+        found, arrays = pd.read_parquet(report), list(map(mapped, places))
+    except Exception:  # not there, or damaged: NumPy and pandas raise many kinds
+        found = _decode(files, masks, places, size, channels)
+        with atomic(report) as part:
+            found.to_parquet(part)
         arrays = list(map(mapped, places))
-    if kept is None or not arrays:
-        kept = _decode(files, masks, places, size, channels, skip_unreadable)
-        _keep(report, kept)
-        arrays = list(map(mapped, places))
-    unreadable, notes, pixels = kept
-    if unreadable:
-        warnings.warn(f"{source}: {_told(files, unreadable)} are left out", stacklevel=2)
-        rows = rows.drop(index=[row for row, _ in unreadable]).reset_index(drop=True)
-    images, *spots = (array[: len(rows)] for array in arrays)
-    return rows, images, spots[0] if spots else None, notes, pixels
+    return found, arrays[0], arrays[1] if masks else None
 
 
 def _decode(
-    files: list[Path], masks: list[list[Any]], places: list[Path], size: int, channels: int, skip: bool
-) -> tuple[list[tuple[int, str]], list[str], list[str]]:
-    """Write images and masks. The rows that are unreadable and why (rows after them have moved up); notes;
-    the hashes of the images.
-    """
-    readable = (image for image in map(_try, files) if image is not None)
-    first: np.ndarray = next(readable, np.zeros((1, 1, 1), np.uint8))
-    medical, notes = all(map(is_dicom, files)), list[str]()
-    sides, levels = (size, size) if size else first.shape[:2], _levels(files, first, notes)
-    shown = fit(first, size=size, channels=first.shape[-1], levels=levels)
-    colours, resized, flat = channels or (3 if _coloured(shown) else 1), list[Path](), list[Path]()
+    files: list[Path], masks: list[list[Any]], places: list[Path], size: int, channels: int
+) -> pd.DataFrame:
+    """Write images and masks; a report with a row a file.
 
-    def work(row: int) -> tuple[str, str, str]:
+    Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `flat` (two values at most),
+    `pixels` (a hash of the image), `shown` (how DICOM becomes grey) and `levels` (of the set, in words).
+    """
+    first = next((image for image in map(_try, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
+    medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
+    shown = _each(_shown, files, "looking for windows") if medical else [(first.dtype == np.uint8, "")]
+    levels, told = _levels([file for file, (window, _) in zip(files, itertools.cycle(shown)) if not window])
+    small = fit(first, size=size, channels=first.shape[-1], levels=levels)
+    colours = channels or (3 if _coloured(small) else 1)
+
+    def work(row: int) -> dict[str, Any]:
         try:
-            image = stored(files[row])
+            image = read(files[row])
             for array, given in zip(spots, masks, strict=True):
-                array[row] = read_mask(given[row], image.shape[:2], sides, resized)
+                array[row] = read_mask(given[row], image.shape[:2], sides)
         except UnreadableError as error:
-            return "unreadable", str(error), ""
-        for alike, advice in (
-            (size or image.shape[:2] == first.shape[:2], "give size=, the side in pixels"),
-            (medical or image.dtype == first.dtype, "store all in 8 or all in 16 bit"),
-        ):
-            if not alike:
-                kinds = f"is {image.shape} {image.dtype}, the first {first.shape} {first.dtype}"
-                raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
-        flat.extend([files[row]] * bool(((image == image.min()) | (image == image.max())).all()))
+            return {"why": f"{files[row]}: {error}"}
+        alike = size or image.shape[:2] == first.shape[:2]
+        if not alike or not (medical or image.dtype == first.dtype):
+            kinds = f"is {image.shape} {image.dtype}, the first {first.shape} {first.dtype}"
+            advice = "store all in 8 or all in 16 bit" if alike else "give size=, the side in pixels"
+            raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
-        return kind, "", hashlib.sha256(images[row].data).hexdigest()[:32]
+        flat = bool(((image == image.min()) | (image == image.max())).all())
+        return {"kind": kind, "flat": flat, "pixels": hashlib.sha256(images[row].data).hexdigest()[:32]}
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
         spots = [stack.enter_context(written(place, (len(files), *sides), bool)) for place in places[1:]]
-        kinds, reasons, found = zip(*_each(work, range(len(files)), "decoding"), strict=True)
-        if resized:
-            told = f"{len(resized)} masks are of another size than their image, such as {min(resized)}"
-            notes.append(f"{told}: they are resized (nearest pixel)")
-        if 0 < len(flat) < len(files):
-            told = f"{len(flat)} of {len(files)} images hold two values at most, such as {min(flat)}"
-            notes.append(f"{told}: if they are masks, call them as their image with _mask behind it")
-        hashes = list(filter(None, found))
-        unreadable = [(row, why) for row, why in enumerate(reasons) if why]
-        if unreadable and not (skip and len(unreadable) < len(files)):
-            advice = "cannot be used. Repair or remove them, or give skip_unreadable=True"
-            raise ValueError(f"{_told(files, unreadable)} {advice}")
-        for place, row in enumerate(row for row, why in enumerate(reasons) if not why):
-            for array in (images, *spots) if place < row else ():
-                array[place] = array[row]
-    if not channels and (most := _channels(files, kinds, notes)) != colours:  # the first image is unlike most
-        unreadable, _, hashes = _decode(files, masks, places, size, most, skip)
-    return unreadable, notes, hashes
-
-
-def _channels(files: list[Path], kinds: Sequence[str], notes: list[str]) -> int:
-    """3 if most of files "grey", "RGB" (but grey) or "coloured" are in colour, else 1; adds what to say.
-
-    A few tinted or annotated pictures do not make a set of grey ones coloured.
-    """
-    grey, three, coloured = (kinds.count(kind) for kind in ("grey", "RGB", "coloured"))
-    most = 3 if coloured > grey + three else 1
-    if three or (coloured and grey):
-        told = f"{grey + three} of {len(files)} images are grey, {three} of them stored as RGB"
-        way = "one channel (channels=3: as RGB)" if most == 1 else "RGB (channels=1: as grey)"
-        also = f"; {coloured} show colours, such as {files[kinds.index('coloured')]}" if coloured else ""
-        notes.append(f"{told}{also}: all are read as {way}")
-    return most
+        found = pd.DataFrame(_each(work, range(len(files)), "decoding"))
+        if "why" in found:
+            bad = found["why"].dropna()
+            reasons = "; ".join(bad[:MOST_NAMED])
+            raise ValueError(
+                f"cannot use {len(bad)} of {len(files)} images; repair or remove them: {reasons}"
+            )
+    if not channels and (most := 3 if (found["kind"] == "coloured").mean() > 0.5 else 1) != colours:
+        return _decode(files, masks, places, size, most)  # the first image is unlike most
+    return found.assign(shown=[text for _, text in shown] if medical else "", levels=told)
 
 
 def _coloured(pixels: np.ndarray) -> bool:
@@ -342,61 +241,44 @@ def _coloured(pixels: np.ndarray) -> bool:
     return np.count_nonzero(away > CHROMA) > RARE * away.size
 
 
-def _levels(files: list[Path], first: np.ndarray, notes: list[str]) -> Levels:
-    """Which stored values become black and white in a set of more than 8 bits; adds what to say.
+def _levels(deep: list[Path]) -> tuple[Levels, str]:
+    """Which stored values become black and white in images of more than 8 bits; and that in words.
 
-    One range for all images: what their files declare, if they agree and an eighth of it is used, else the
-    depth of which half is used, else where nearly all pixels lie, rounded outwards. No one picture moves it.
+    One range for all: what their files declare, if they agree and an eighth of it is used, else where nearly
+    all pixels lie, rounded outwards. No one picture moves it.
     """
-    windows = [int(first.dtype == np.uint8)] * len(files)
-    if all(map(is_dicom, files)):
-        windows = _each(_windows, files, "looking for windows")
-        shown = Counter(_each(_window, files, "comparing windows"))
-        if len(shown) > 1:
-            most = "; ".join(f"{window} in {count}" for window, count in shown.most_common(5))
-            told = f"DICOM files have {len(shown)} different windows (centre/width: {most})"
-            notes.append(f"{told}: if the classes differ in them, brightness alone tells the classes apart")
-    if several := sum(count > 1 for count in windows):
-        notes.append(f"{several} of {len(files)} DICOM files have several windows: the first is used")
-    deep = sorted({file for file, count in zip(files, windows, strict=True) if not count})
-    sample = deep[:: math.ceil(len(deep) / SAMPLED) or 1]
+    sample = sorted(set(deep))[:: math.ceil(len(set(deep)) / SAMPLED) or 1]
     looked = [*filter(None, _each(_sample, sample, "looking for black and white"))] if deep else []
     if not looked:
-        return 0, 255
-    low, high = np.percentile(np.concatenate([pixels for pixels, _ in looked]), INSIDE)
+        return (0, 255), ""
+    pixels = np.concatenate([values for values, _ in looked])
+    low, high = np.percentile(pixels, INSIDE)
+    one = pixels.dtype == np.uint16  # of whole numbers white is 255, and not 256
     step = 2.0 ** math.floor(math.log2((high - low or 16) / 16))
-    levels, why = (math.floor(low / step) * step, math.ceil(high / step) * step), "found"
+    levels, why = (math.floor(low / step) * step, math.ceil((high + one) / step) * step - one), "found"
     declared = {ends for _, ends in looked}
-    known = [((0, 2**bits - 1), 1 / 2, "found") for bits in reversed(DEPTHS)]
-    known += [(ends, 1 / 8, "declared") for ends in declared if ends and len(declared) == 1]
-    for ends, share, origin in known:
-        if ends[0] <= low and high <= ends[1] and high - low > share * (ends[1] - ends[0]):
-            levels, why = ends, origin
-    lack = "" if first.dtype == np.uint16 else " and no window"
-    nearly = f"{why}; {np.ptp(INSIDE):g} % of their pixels lie in {low:g} to {high:g}"
-    notes.append(
-        f"{len(deep)} of {len(files)} images have more than 8 bits{lack}: values {levels[0]:g} to "
-        f"{levels[1]:g} become black to white ({nearly})"
+    for ends in filter(None, declared if len(declared) == 1 else ()):
+        if ends[0] <= low and high <= ends[1] and high - low > (ends[1] - ends[0]) / 8:
+            levels, why = ends, "declared"
+    lack, inside = (
+        "" if one else " and no window",
+        f"{np.ptp(INSIDE):g} % of the pixels lie in {low:g} to {high:g}",
     )
-    return levels
+    told = f"values {levels[0]:g} to {levels[1]:g} become black to white ({why}; {inside})"
+    return levels, f"images of more than 8 bits{lack}: {len(deep)}; {told}"
 
 
-def _windows(file: Path) -> int:
+def _shown(file: Path) -> tuple[bool, str]:
+    """Whether a DICOM file says how it becomes grey levels; its window and rescaling."""
     with contextlib.suppress(Exception):  # decoding says why
-        return dicom.windows(dicom.header(file))
-    return 1
-
-
-def _window(file: Path) -> str:
-    with contextlib.suppress(Exception):
         known = dicom.header(file)
-        return "/".join(f"{np.ravel(known[name].value)[0]:g}" for name in ("WindowCenter", "WindowWidth"))
-    return "none"
+        return dicom.windows(known) > 0, dicom.window_and_rescaling(known)
+    return True, ""
 
 
 def _try(file: Path) -> np.ndarray | None:
     with contextlib.suppress(UnreadableError):  # decoding says why
-        return stored(file)
+        return read(file)
     return None
 
 
@@ -427,9 +309,3 @@ def _each(function: Callable[[Any], Any], items: Sequence[Any], desc: str) -> li
     """The function of every item, on all cores: OpenCV releases Python's lock."""
     with ThreadPoolExecutor(cores()) as pool:
         return list(bar(pool.map(function, items), total=len(items), desc=desc, unit="image"))
-
-
-def _told(files: list[Path], unreadable: list[tuple[int, str]]) -> str:
-    """How many images are unreadable, and of the first five why."""
-    shown = "; ".join(f"{files[row]}: {why}" for row, why in unreadable[:5])
-    return f"{len(unreadable)} of {len(files)} images ({shown}{'; ...' if unreadable[5:] else ''})"

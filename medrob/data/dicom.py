@@ -55,6 +55,16 @@ def windows(dataset: Dataset) -> int:
     return int(dataset.PhotometricInterpretation == "PALETTE COLOR" or dataset.BitsAllocated <= 8)
 
 
+def window_and_rescaling(dataset: Dataset) -> str:
+    """Both in words, such as "40/400, rescaled by 1 and -1024"; of several windows the first."""
+    count, tables = windows(dataset), dataset.get("VOILUTSequence")
+    ends = (np.ravel(dataset.get(name, np.nan))[0] for name in ("WindowCenter", "WindowWidth"))
+    window = "VOI LUT" if tables else "{:g}/{:g}".format(*ends) if count else "no window"
+    scale = [dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")]
+    rescaled = "" if None in scale else ", rescaled by {:g} and {:g}".format(*scale)
+    return window + f" (first of {count})" * (count > 1) + rescaled
+
+
 def levels(dataset: Dataset) -> tuple[float, float] | None:
     """The lowest and highest value, rescaled, of as many bits as are stored; None if all bits are in use.
 

@@ -2,7 +2,6 @@
 
 import hashlib
 import shutil
-import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ import numpy as np
 
 from medrob.data import decode
 from medrob.data.dataset import SPLITS, ImageDataset, numbered, parts
-from medrob.files import atomic, home
+from medrob.files import atomic, cache, home
 
 MEDMNIST = (
     *("pathmnist", "chestmnist", "dermamnist", "octmnist", "pneumoniamnist", "retinamnist"),
@@ -43,15 +42,17 @@ def read(file: Path, split: str, size: int, seed: int) -> ImageDataset:
 
     A validation or test split that is not in the file is made of the training images.
     """
-    arrays, held, absent = _content(file, split)
+    arrays, held = _arrays(file)
+    absent = [name for name in ("test", "val") if not {f"{name}_images", f"{name}_labels"} & {*held}]
+    if split not in ("train", *absent) or not {"train_images", "train_labels"} <= {*held}:
+        absent = []
     origin = "train" if absent else split
-    missing = [key for key in (f"{origin}_images", f"{origin}_labels") if key not in arrays]
-    if missing:
+    if missing := [key for key in (f"{origin}_images", f"{origin}_labels") if key not in arrays]:
         raise ValueError(
             f"there is no {' and no '.join(missing)} (MedMNIST's layout is {{train,val,test}}_images and "
             f"{{train,val,test}}_labels); the file holds {', '.join(held) or 'nothing'}"
         )
-    images, labels = arrays.pop(f"{origin}_images"), arrays[f"{origin}_labels"]
+    images, labels = arrays[f"{origin}_images"], arrays[f"{origin}_labels"]
     images = images[..., None] if images.ndim == 3 else images
     name, _, side = file.stem.partition("_")
     if name in MEDMNIST and (side.isdigit() or not side):
@@ -60,32 +61,29 @@ def read(file: Path, split: str, size: int, seed: int) -> ImageDataset:
         info = medmnist.INFO[name]
         names, task = tuple(info["label"].values()), "ordinal" * (info["task"] == "ordinal-regression")
     else:  # every split has the same classes, whichever is asked for
-        names, task = numbered(arrays.values(), str(file)), ""
+        names, task = numbered([arrays[key] for key in arrays if key.endswith("labels")], str(file)), ""
     dataset = ImageDataset(images, labels, names, task, None, file.stem, origin)
-    made = parts(dataset.labels, None, seed, absent) if absent else np.full(len(images), split)
-    rows, (height, width) = np.flatnonzero(made == split), images.shape[1:3]
+    height, width = images.shape[1:3]
     sides = (size or height, size or width)
     if not absent and sides == (height, width):
         return dataset
-    if size > min(height, width):
-        enlarged = f"{height}x{width} are enlarged to {size}x{size}; that adds pixels, not detail"
-        warnings.warn(f"{file.stem}: images of {enlarged}", stacklevel=3)
-    name = f"{file.stem}-{dataset.fingerprint}-{split}-{len(absent)}-{seed}-{size}"
-    chosen = (decode.fit(images[row], size=size, channels=dataset.channels) for row in rows)
-    images = decode.gather(name, chosen, (len(rows), *sides, dataset.channels))
-    return replace(dataset, images=images, labels=dataset.labels[rows], split=split)
+    made = parts(dataset.labels, None, seed, absent) if absent else np.full(len(images), split)
+    rows = np.flatnonzero(made == split)
+    chosen = cache() / f"{file.stem}-{dataset.fingerprint}-{split}-{len(absent)}-{seed}-{size}.npy"
+    if not chosen.exists():
+        with decode.written(chosen, (len(rows), *sides, dataset.channels), np.uint8) as result:
+            for place, row in enumerate(rows):
+                result[place] = decode.fit(images[row], size=size, channels=dataset.channels)
+    return replace(dataset, images=decode.mapped(chosen), labels=dataset.labels[rows], split=split)
 
 
-def _content(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str], list[str]]:
-    """The arrays that a split needs, what the file holds, and the splits to make if this is one of them."""
+def _arrays(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
+    """The arrays of a file that the layout knows, and the names of all that it holds."""
+    known = {f"{split}_{what}" for split in SPLITS for what in ("images", "labels")}
     try:
         with np.load(file, allow_pickle=False) as archive:
             held = list(archive)
-            absent = [name for name in ("test", "val") if not {f"{name}_images", f"{name}_labels"} & {*held}]
-            if split not in ("train", *absent) or not {"train_images", "train_labels"} <= {*held}:
-                absent = []
-            keys = [f"{'train' if absent else split}_images", *(f"{name}_labels" for name in SPLITS)]
-            found = {key: _array(file, archive, key) for key in keys if key in held}
+            return {key: _unpacked(file, archive, key) for key in held if key in known}, held
     except Exception as error:  # a damaged file raises many kinds
         if "could not write" in str(error):
             raise
@@ -95,21 +93,17 @@ def _content(file: Path, split: str) -> tuple[dict[str, np.ndarray], list[str], 
                 "refused; save plain uint8 images and integer labels with np.savez_compressed"
             ) from None
         raise ValueError(f"the file is damaged or truncated ({error}); fetch it again") from None
-    return found, held, absent
 
 
-def _array(file: Path, archive: Any, key: str) -> np.ndarray:
-    """An array of an archive; a large one is unpacked once, by its size and checksum, and mapped."""
+def _unpacked(file: Path, archive: Any, key: str) -> np.ndarray:
+    """An array of an archive, unpacked once, by its size and checksum, and mapped."""
     member = archive.zip.getinfo(f"{key}.npy")
-    if member.file_size <= decode.LARGE:
-        with archive.zip.open(member) as packed:
-            array = np.lib.format.read_array(packed, allow_pickle=False)
-            if packed.read(1):  # only at its end does zipfile compare the checksum
-                raise ValueError(f"{key} holds more bytes than its shape {array.shape} needs")
-        return array
     name = hashlib.sha256(repr((key, member.file_size, member.CRC)).encode()).hexdigest()[:16]
-    unpacked = decode.cache() / f"{file.stem}-{name}.npy"
+    unpacked = cache() / f"{file.stem}-{name}.npy"
     if not unpacked.exists():
         with archive.zip.open(member) as packed, atomic(unpacked) as part, part.open("wb") as stream:
             shutil.copyfileobj(packed, stream, 2**22)
-    return decode.mapped(unpacked)
+    array = decode.mapped(unpacked)
+    if array.offset + array.nbytes != member.file_size:
+        raise ValueError(f"{key} does not hold as many bytes as its shape {array.shape} needs")
+    return array

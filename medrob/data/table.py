@@ -1,0 +1,258 @@
+"""A user's own images: which files a table lists, CSV or Parquet, and their labels."""
+
+import os
+import re
+import warnings
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from medrob.data.dataset import SPLITS
+from medrob.data.listing import (
+    KNOWN,
+    NAMES,
+    SUFFIXES,
+    Listing,
+    classes,
+    grouped,
+    mask_of,
+    masks_of,
+    natural,
+    one_spelling,
+    plain,
+    refuse,
+    split_of,
+    tell,
+    walk,
+)
+from medrob.files import exists
+
+
+def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") -> Listing:
+    """List the images of a table, CSV or Parquet; paths start at the table's folder.
+
+    Columns: ``path``; ``label`` (names or whole numbers, several as ``a|b``) or, for several labels, one
+    column of zeros and ones for each; if known ``split``, ``group`` (patient; no group is in two splits) and
+    ``mask`` (picture that is above zero on the lesion); rows or files that are named as masks are masks.
+    `label` names the columns of labels, where they are called otherwise, separated by commas; `uncertain`
+    says what labels of -1 become ("zeros", "ones", "drop": no image); blanks become 0.
+    """
+    frame, folder = _frame(file), file.parent
+    asked = [label] if label in frame else [name.strip() for name in label.split(",") if name.strip()]
+    every = ", ".join(map(str, frame))
+    for option, wanted in {"group": [group] * bool(group), "label": asked}.items():
+        if unknown := {*wanted} - {*frame}:
+            raise ValueError(f"{option}={unknown.pop()!r} is no column; there are {every}")
+    columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "split", "mask")}
+    path, split, mask = columns.values()
+    if path is None or not len(frame):
+        raise ValueError(f"a column 'path' and rows are needed; there are {len(frame)} rows and {every}")
+    rows = pd.DataFrame({"file": _files(frame[path], folder), "split": ""})
+    if mask:
+        given = _files(frame[mask].dropna(), folder)
+        rows["mask"] = [(given[row],) if row in given else () for row in rows.index]
+    else:
+        rows = _beside(rows)
+        frame = frame.loc[rows.index]
+    images = rows["file"].rename(path)
+    refuse(images, images.duplicated(), "repeats an image", "give one row an image (several labels: a|b)")
+    if split:
+        rows["split"] = frame[split].astype(str).map(split_of)
+        refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
+    free = frame.drop(columns=[name for name in columns.values() if name])
+    known = {plain(name): name for name in free if name not in asked}
+    owners = [group] if group else [known[name] for name in KNOWN["groups"].split() if name in known]
+    labels = asked or _labels(free.drop(columns=owners, errors="ignore"))
+    unused = [name for name in free if name not in (*owners, *labels)]
+    unsure = {name: free[name] for name in unused if not NAMES["single"].fullmatch(plain(name))}
+    places = rows["file"].map(lambda place: os.path.relpath(place, folder))
+    rows = grouped(rows, places, {name: frame[name] for name in owners}, unsure)
+    if unused:
+        warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
+    if len(labels) == 1 and (labels[0] in _called(frame, "label") or not _zeros_and_ones(frame[labels[0]])):
+        rows, names, task = _single(rows, frame[labels[0]])
+    else:
+        rows, names, task = _certain(rows, frame[labels], uncertain)
+    told = f"labels are those of {', '.join(map(repr, labels))}: {len(names)} classes, {task}"
+    warnings.warn(told, stacklevel=2)
+    return rows.reset_index(drop=True), names, task
+
+
+def _called(frame: pd.DataFrame, role: str) -> list[str]:
+    """The columns that may have a role by their names; one that is called exactly so is the only one."""
+    names = [name for name in frame if plain(name) in KNOWN["columns"][role].split()]
+    return [name for name in names if name == role] or names
+
+
+def _column(frame: pd.DataFrame, role: str) -> str | None:
+    """The column that has a role by its name, if there is one."""
+    names = _called(frame, role)
+    if role == "split":  # a numbered fold, or the name of a data set, is none
+        names = [n for n in names if n == "split" or frame[n].astype(str).map(split_of).notna().all()]
+    if len(names) > 1:
+        raise ValueError(f"columns {', '.join(names)} may all be the {role}; leave one of them")
+    return names[0] if names else None
+
+
+def _frame(file: Path) -> pd.DataFrame:
+    try:
+        if file.suffix.lower() == ".parquet":
+            frame = pd.read_parquet(file).reset_index(drop=True)
+            if (nested := frame.map(pd.api.types.is_list_like).any()).any():
+                raise ValueError(f"column {nested.idxmax()!r} holds lists or tables: give a value a row")
+            return frame
+        with file.open(encoding="utf-8-sig") as stream:
+            first = stream.readline()
+        separator = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
+        given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
+        given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
+        frame = pd.read_csv(file, index_col=False, **given)
+    except Exception as error:  # the readers raise many kinds on a damaged file
+        advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
+        raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
+    for name in frame:
+        if re.fullmatch(r".+\.\d+", name) and (twice := name.rpartition(".")[0]) in frame:
+            raise ValueError(f"column {twice!r} is there twice; rename or remove one")
+    return frame.loc[:, ~frame.columns.str.startswith("Unnamed: ")]  # an index that was saved
+
+
+# Files
+
+
+def _files(values: pd.Series, folder: Path) -> pd.Series:
+    """The files that a column names, all of them there and below the table's folder.
+
+    What is not there is looked for below the folder: with slashes, with an ending, or in other folders, if
+    one file alone has that name: its path ends in what is named, or what is named ends in its path.
+    """
+    refuse(values, values.isna(), "is empty", "fill them, or remove the rows")
+    folder = Path(os.path.abspath(folder))  # noqa: PTH100  links inside the folder may lead out of it
+    named = values.astype(str).str.strip()
+    found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
+    outside = ~found.map(lambda path: path.is_relative_to(folder)).astype(bool)
+    refuse(values, outside, f"leads out of {folder}", "put the table above its images")
+    lost = ~found.map(lambda path: exists(path) and path.is_file()).astype(bool)
+    known = defaultdict[str, set[tuple[str, Path]]](set)
+    for path in walk(folder)[0] if lost.any() else ():
+        for text in (f"/{path}", f"/{path.with_suffix('')}"):
+            known[text.rpartition("/")[2]].add((text, path))
+
+    def look(name: str) -> Path | None:
+        name = "/" + os.path.normpath(name.replace("\\", "/")).lstrip("/")
+        near = known[name.rpartition("/")[2]]
+        hits = {path for text, path in near if text.endswith(name) or name.endswith(text)}
+        hits = hits if len(hits) == 1 else {path for path in hits if mask_of(path) is None}
+        return folder / hits.pop() if len(hits) == 1 else None
+
+    found[lost] = named[lost].map(look)
+    advice = "paths start at the table's folder"
+    if named.str.contains("\\", regex=False).any():
+        advice += ", with / and not \\ between folders"
+    elif not named.map(lambda name: Path(name).suffix.lower() in SUFFIXES).any():
+        advice += ", and end as the files do (.png)"
+    refuse(values, found.isna(), "names no file", advice)
+    taken = [f"{named[row]!r} is {found[row]}" for row in values.index[lost]]
+    tell(f"files that are called otherwise than in {values.name!r}", taken, "")
+    return found
+
+
+def _beside(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows that are images, with masks that lie beside them or are rows."""
+    beside = sorted(path for place in {path.parent for path in rows["file"]} for path in place.iterdir())
+    beside = [path for path in beside if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
+    masks = masks_of(dict.fromkeys([*rows["file"], *beside]))
+    if any(masks.values()):
+        rows = rows[rows["file"].isin(masks)]
+        rows = rows.assign(mask=rows["file"].map(masks))
+    return rows
+
+
+# Labels
+
+
+def _zeros_and_ones(values: pd.Series) -> bool:
+    """Whether most of what a column holds is 0, 1 or (uncertain) -1."""
+    return bool(values.dropna().isin([0, 1, -1]).mean() > 0.5)
+
+
+def _labels(frame: pd.DataFrame) -> list[str]:
+    """The columns of labels: one that is called so, else all of zeros and ones, if no other looks like it."""
+    named = _called(frame, "label")
+    if len(named) > 1 or "x" in frame:  # then y is a coordinate
+        named = [name for name in named if plain(name) != "y"]
+    if len(named) > 1:
+        raise ValueError(f"columns {', '.join(named)} may all be the label; say which by label={named[0]!r}")
+    if named:
+        return named
+    free = [name for name in frame if not NAMES["single"].fullmatch(plain(name))]
+    several = [name for name in free if _zeros_and_ones(frame[name])]
+    counts = frame[[name for name in free if name not in several]].select_dtypes(exclude="floating").nunique()
+    few = [name for name, count in counts.items() if 2 <= count <= len(frame) / 2]
+    if few or not several:
+        raise ValueError(
+            f"there are no labels: give a column 'label', one of zeros and ones for each, or say by label= "
+            f"which columns they are; {', '.join(few + several) or 'none'} may be"
+        )
+    return several
+
+
+def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
+    """A listing with a column of labels: one an image, or several with a separator."""
+    refuse(values, values.isna(), "is empty", "fill them, or remove the rows")
+    ordinal, fractions = plain(values.name).endswith("grade"), pd.api.types.is_float_dtype(values)
+    values = values if fractions else values.astype(str).str.strip()
+    numbers = pd.to_numeric(values, errors="coerce")  # "0" and "1.0" as text, too
+    exact = (numbers % 1 == 0) & (numbers.abs() < 2**53)  # a float holds no larger one exactly
+    if ordinal or fractions:
+        advice = "give whole numbers, or names in a column 'label' if the classes have no order"
+        refuse(values, ~exact, "is no whole number", advice)
+    if exact.all():
+        rows, names, task = classes(rows, numbers.astype(int))
+        return rows, names, "ordinal" if ordinal else task
+    for separator in "|;":
+        if values.str.contains(separator, regex=False).any():
+            return _several(rows, values, separator)
+    commas = values[values.str.contains(",", regex=False)].unique()
+    tell("labels that hold a comma", commas, "; they are taken as names: separate several labels by '|'")
+    return classes(rows, values)
+
+
+def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
+    """A listing with several labels an image, of texts such as "Mass|Effusion"; "No Finding" is none."""
+    parts = values.str.split(separator, regex=False).explode().str.strip()
+    parts = one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])])
+    names = sorted(parts.unique(), key=natural)
+    labels = pd.crosstab(parts.index, parts).reindex(index=values.index, columns=names, fill_value=0)
+    told = f"column {values.name!r} lists several labels, separated by {separator!r}: {len(names)} labels"
+    warnings.warn(f"{told} ({', '.join(names[:5])}); 'No Finding' is none of them", stacklevel=2)
+    return rows.assign(label=list((labels > 0).to_numpy(np.int64))), tuple(names), "multilabel"
+
+
+def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> Listing:
+    """A listing with columns of zeros and ones; what is blank or -1 needs a policy."""
+    advice = "without a column 'label' such a column is a label: remove it, or name the others by label="
+    for name in frame:
+        bad = ~frame[name].isin([0, 1, -1]) & frame[name].notna()
+        refuse(frame[name], bad, "is neither 0 nor 1", advice)
+    counts = pd.DataFrame({"blank": frame.isna().sum(), "of -1": (frame == -1).sum()})
+    counts, unsure = counts[counts.any(axis=1)], (frame == -1).any(axis=1)
+    if len(counts):
+        found = "; ".join(
+            f"{name!r}: {blank} blank, {minus} of -1" for name, blank, minus in counts.itertuples()
+        )
+        if not uncertain:
+            raise ValueError(
+                f"labels are blank or -1 ({found}); say what -1 means: uncertain='zeros', 'ones' or 'drop' "
+                "(leave the image out). Blanks then become 0, not mentioned"
+            )
+        way = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}[uncertain]
+        warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
+    kept = ~unsure | (uncertain != "drop")
+    labels = frame.fillna(0).replace(-1, int(uncertain == "ones"))[kept].to_numpy(np.int64)
+    rows, names = rows[kept], tuple(map(str, frame))
+    if len(names) == 1:
+        return rows.assign(label=labels[:, 0]), (f"no {names[0]}", names[0]), "binary"
+    return rows.assign(label=list(labels)), names, "multilabel"
