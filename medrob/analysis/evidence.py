@@ -74,22 +74,33 @@ class Evidence:
     controls: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
-        numbers = ["logit", "logit_clean", "amount", "amount_clean"]
-        require(self.drift, ["image", *CONDITION, *MAP, "rmse", "degenerate", *numbers], "drift")
-        require_numbers(self.drift, numbers, "drift")
-        require_numbers(self.drift[~self.drift["degenerate"].astype(bool)], ["rmse"], "drift")
-        if not len(self.drift):
-            raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
+        self._check()
         self.classes = list(class_names(self.predictions))
-        require(self.distances, ["image", *CONDITION, "rmse"], "corruptions")
-        require_numbers(self.distances, ["rmse"], "corruptions")
         method, layer = headline(self.drift)
         self.declared: dict[str, Any] = dict(
             method=method, layer=layer, severity=int(self.drift["severity"].max())
         )
         self.declared_map = method, layer
         self.layers = list(dict.fromkeys(self.drift.loc[self.drift["method"] == method, "layer"]))
-        self._lay_out(distinct(self.drift))
+        self._lay_out_maps(distinct(self.drift))
+        self._lay_out_predictions()
+        self.weights = self.drawn(self.unit, min(self.resamples, 500))
+        self.orders = None if "group" in self.every else image_orders(self.group, self.permutations)
+        count = self.unit.max() + 1
+        signs = 2 * np.random.default_rng(0).integers(0, 2, (self.permutations, count)) - 1
+        self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
+
+    def _check(self) -> None:
+        numbers = ["logit", "logit_clean", "amount", "amount_clean"]
+        require(self.drift, ["image", *CONDITION, *MAP, "rmse", "degenerate", *numbers], "drift")
+        require_numbers(self.drift, numbers, "drift")
+        require_numbers(self.drift[~self.drift["degenerate"].astype(bool)], ["rmse"], "drift")
+        if not len(self.drift):
+            raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
+        require(self.distances, ["image", *CONDITION, "rmse"], "corruptions")
+        require_numbers(self.distances, ["rmse"], "corruptions")
+
+    def _lay_out_predictions(self) -> None:
         conditions, images = self.conditions, self.images
         self.severities = conditions.get_level_values("severity").to_numpy()
         self.single = "label" in self.predictions  # an image has one label, not several
@@ -106,7 +117,7 @@ class Evidence:
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
         self.group, predicted = here["predicted"][0], here["predicted"][1:]
         self.stratum = np.arange(len(conditions))[:, None] * len(self.classes) + self.group
-        known = {"group": self.every["group"][0]} if "group" in here else {}
+        known = {"group": self.every["group"][0]} if "group" in self.every else {}
         self.unit_of_all = units(pd.DataFrame(known, index=all_images))
         self.unit = np.unique(self.unit_of_all[self.place], return_inverse=True)[1]
         self.own: np.ndarray = p[:, np.arange(len(images)), self.group]
@@ -116,13 +127,8 @@ class Evidence:
         if self.single:
             self.events["wrong"] = predicted != here["label"][1:]
         self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
-        self.weights = self.drawn(min(self.resamples, 500))
-        self.orders = None if known else image_orders(self.group, self.permutations)
-        count = self.unit.max() + 1
-        signs = 2 * np.random.default_rng(0).integers(0, 2, (self.permutations, count)) - 1
-        self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
 
-    def _lay_out(self, drift: pd.DataFrame) -> None:
+    def _lay_out_maps(self, drift: pd.DataFrame) -> None:
         laid_out = cube(drift, ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"])
         self.maps, self.conditions, self.images = laid_out.maps, laid_out.conditions, laid_out.images
         drifts, self.vanished, self.amount, before, logit, logit_clean = laid_out.columns.values()
@@ -138,13 +144,10 @@ class Evidence:
         known = np.isfinite(self.moved[at])
         return {name: np.where(known, signal.of(self, at), np.nan) for name, signal in SIGNALS.items()}
 
-    def drawn(self, resamples: int, seed: int = 0) -> np.ndarray:
+    @staticmethod
+    def drawn(unit: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
         """Weights (1 + resamples, images): whole units are drawn (`medrob.evaluation.drawn`)."""
-        return drawn(pd.DataFrame({"group": self.unit}), resamples, seed)
-
-    def drawn_of_all(self, resamples: int, seed: int = 0) -> np.ndarray:
-        """As `drawn`, of all images that are predicted."""
-        return drawn(pd.DataFrame({"group": self.unit_of_all}), resamples, seed)
+        return drawn(pd.DataFrame({"group": unit}), resamples, seed)
 
     def exchanged(self, a: np.ndarray, b: np.ndarray) -> np.ndarray:
         """Sums (B,) of a b, (conditions, images), the first as is, then as chance would have it.

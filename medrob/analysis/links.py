@@ -100,7 +100,7 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
     two-sided, from `Evidence.exchanged` (of residuals, if partial: Freedman & Lane 1983). NaN where fewer
     than three images, or constant drift or drop, leave nothing to correlate.
     """
-    w, group, rows = evidence.drawn(evidence.resamples)[1:], evidence.group, []
+    w, group, rows = evidence.drawn(evidence.unit, evidence.resamples)[1:], evidence.group, []
     for at, key in enumerate(evidence.maps):
         energy = evidence.lost[at], evidence.vanished[at]
         held = evidence.picture, evidence.logit, evidence.logit_lost, *energy

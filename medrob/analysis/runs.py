@@ -83,7 +83,7 @@ def _seed(*parts: int) -> int:
 
 def _samples(evidence: Evidence, keys: pd.MultiIndex, data: int) -> Samples:
     """The measures of a run on resamples of its images, which are the same for the same data."""
-    w = evidence.drawn_of_all(evidence.resamples, _seed(0, 1, data) if data else 0)
+    w = evidence.drawn(evidence.unit_of_all, evidence.resamples, _seed(0, 1, data) if data else 0)
     order = evidence.conditions.get_indexer(keys)
     aucs = condition_aucs(evidence, w)
     clean, aucs = aucs[:, :1], aucs[:, 1:][:, order]
