@@ -50,6 +50,7 @@ IMAGES = np.random.default_rng(0).integers(0, 200, (5, 28, 30, 1), dtype=np.uint
 def mine(tmp_path, monkeypatch):
     """Three modules of a student's in a folder on the path; afterwards all is as before."""
     modules = dict(plain_ones=PLAIN, decorated_ones=DECORATED, helpers_of_mine=HELPERS, broken_ones="1 / 0")
+    modules["again"] = "from decorated_ones import lift"
     for name, text in modules.items():
         (tmp_path / f"{name}.py").write_text(text)
     monkeypatch.syspath_prepend(tmp_path)
@@ -92,6 +93,7 @@ def test_what_is_said_of_it_comes_from_the_decorator_or_claims_nothing():
     assert plain.parameters == {"224": (1, 2, 3, 4, 5)}
     assert (decorated.name, decorated.source) == ("decorated_ones:lift", "Li 2020")
     assert decorated.parameters == {"224": (10, 20, 30, 40, 50)}
+    assert (corrupt(IMAGES, "again:lift", 3) == corrupt(IMAGES, "decorated_ones:lift", 3)).all()
     assert "lift" not in names("all")  # which is the same in every process
 
 
@@ -133,11 +135,11 @@ def test_a_new_corruption_changes_no_plan_but_its_own(mine):
         return fingerprint(wanted)
 
     thesis, lift = plan(*names("thesis")), plan("decorated_ones:lift")
-    another = "@corruption(severities=(1, 2, 3, 4, 5))\ndef new(images, level, draws):\n    return images\n"
+    another = "@corruption()\ndef new(images, level, draws):\n    return images\n"
     added = DECORATED + another + "# a comment\n"
     (mine / "decorated_ones.py").write_text("import math\n" + added)
     assert plan("decorated_ones:lift") == lift and plan(*names("thesis")) == thesis
-    assert plan("decorated_ones:new") != lift
+    assert plan("decorated_ones:new") != lift and (corrupt(IMAGES, "decorated_ones:new", 3) == IMAGES).all()
     (mine / "decorated_ones.py").write_text(DECORATED.replace("50)", "500)"))
     assert plan("decorated_ones:lift") != lift
     (mine / "decorated_ones.py").write_text(DECORATED)

@@ -9,7 +9,7 @@ import sys
 import tomllib
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
 from functools import cache, wraps
 from importlib.util import resolve_name
@@ -73,11 +73,13 @@ def corruption(
     """
 
     def register(function: Callable[..., Any]) -> Callable[..., Any]:
-        own, patterns = function.__name__, [of] if of else [function.__name__, f"*/{function.__name__}"]
-        if not function.__module__.startswith("medrob."):
-            own, patterns = f"{function.__module__}:{own}", []
-        tables = {own: (source, severities)} if severities else {}
-        tables |= {n: table for n, table in TABLES.items() if any(fnmatchcase(n, p) for p in patterns)}
+        own = function.__name__
+        if function.__module__.startswith("medrob."):
+            patterns = [of] if of else [own, f"*/{own}"]
+            tables = {n: table for n, table in TABLES.items() if any(fnmatchcase(n, p) for p in patterns)}
+            tables |= {own: (source, severities)} if severities else {}
+        else:
+            tables = {f"{function.__module__}:{own}": (source, severities or (1, 2, 3, 4, 5))}
         for name, (known, levels) in tables.items():
             scales = levels if isinstance(levels, Mapping) else {"224": levels}
             if any(len(five) != 5 for five in scales.values()):
@@ -125,8 +127,8 @@ def describe(name: str) -> Corruption:
     function = resolve(name)
     if not inspect.isfunction(function):  # `fingerprint` reads its source
         raise ValueError(f"corruption {name!r} is a {type(function).__name__}, and must be a function")
-    if name in _REGISTERED:  # decorated
-        return _REGISTERED[name]
+    if decorated := _REGISTERED.get(f"{function.__module__}:{function.__name__}"):
+        return replace(decorated, name=name)
 
     @wraps(function)
     def plain(images: Images, severity: int, draws: Draws) -> np.ndarray:
