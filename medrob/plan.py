@@ -146,8 +146,7 @@ def contents(dataset: str, group: str = "", uncertain: str = "") -> str:
 
 
 def _find(path_or_name: str) -> Path | None:
-    names = (path_or_name, path_or_name.rpartition(":")[0] or path_or_name)  # of weights, a part of a file
-    paths = (place for name in names if name for place in (Path(name), home() / name))
+    paths = (Path(path_or_name), home() / path_or_name) if path_or_name else ()
     return next(filter(exists, paths), None)
 
 

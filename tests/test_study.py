@@ -167,7 +167,6 @@ compare: {both: [one, five]}
         ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "not ['a']; the runs are a, b"),
         # what does not go together
         ("runs: {a: {02_train: {weights: DEFAULTS}}}", "nor a name such as 'DEFAULT'; the names"),
-        ("runs: {a: {02_train: {arch: resnet18, weights: DEFAULT, width: 8}}}", "published network: give"),
         ("runs: {a: {02_train: {arch: resnet19}}}", "runs, a, 02_train: arch='resnet19' is unknown"),
         ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
         ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' does not take images"),

@@ -1,5 +1,6 @@
 """Networks: the first layer normalises, so clean and corrupted images cannot be treated differently."""
 
+from medrob.models.adopt import load_arrays
 from medrob.models.build import architectures, build, check_choice, check_trained, for_data, load, save, wrap
 from medrob.models.layers import NO_MAPS, cam_layers, check_layers, layer_shapes
 from medrob.models.network import RESNETS, Classifier, Normalise, ResNet, activate, pick_device, place
@@ -15,4 +16,3 @@ from medrob.models.passes import (
     to_maps,
 )
 from medrob.models.probe import named_layers
-from medrob.models.weights import load_arrays

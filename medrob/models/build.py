@@ -21,16 +21,10 @@ from torch import nn
 from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
-from medrob.models.network import CHANGED, KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet
+from medrob.models.adopt import adopt, input_channels, load_arrays
+from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
 from medrob.models.passes import check_logits, evaluating
-from medrob.models.weights import TIMM, Weights, adopt, find, input_channels, load_arrays, read
-
-from medrob.models.weights import timm_network, timm_settings  # isort: skip
-
-YOUR_OWN = (
-    "; your own is 'package.module:function', takes in_channels= and num_classes=, and lies in the folder "
-    "where you start or in one that PYTHONPATH names"
-)
+from medrob.models.weights import TIMM, Weights, carried, find, read, timm_network, timm_settings
 
 
 def architectures() -> tuple[str, ...]:
@@ -71,8 +65,6 @@ def build(
     Raises:
         ValueError: what cannot be built, images it cannot take, weights that do not fit, other outputs.
     """
-    if stem not in ("auto", "small", "torchvision"):
-        raise ValueError(f"stem={stem!r}: give 'auto', 'small' or 'torchvision'")
     if ":" not in arch and arch not in architectures():
         near = "; like it: ".join(["", *difflib.get_close_matches(arch, architectures(), 1)])
         raise ValueError(
@@ -88,12 +80,7 @@ def build(
         form = {"size": size}
     found = read(weights, arch, form.get("size")) if weights else None
     if arch in RESNETS:  # stem and width are as asked for, else as the first filters of the weights tell
-        stems = (
-            {k.removesuffix("conv1.weight"): v.shape for k, v in found.arrays.items() if v.ndim == 4}
-            if found
-            else {}
-        )
-        filters = next((shape for k, shape in stems.items() if found and found.chosen(k)), ())
+        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
         usual = "torchvision" if filters[2:] == (7, 7) else "small"
         form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
@@ -142,7 +129,7 @@ def _classifier(
         )
     said, (mean, std) = "", given
     if mean is None:
-        mean, std, source = (found.mean, found.std, found.source) if found else _carried(backbone)
+        mean, std, source = (found.mean, found.std, found.source) if found else carried(backbone)
         said = source and f"grey levels are normalised as {source} says"
         if mean is None and (found or ":" in arch.removeprefix(TIMM)):
             said = "it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
@@ -152,27 +139,7 @@ def _classifier(
     mean, std = (_by_channel(values, channels) for values in (mean, std))
     if np.min(std) <= 0:
         raise ValueError(f"std={std}: give a spread above zero")
-    scaled = {} if (mean, std) == (0.5, 0.5) else {"mean": mean, "std": std}
-    return Classifier(backbone, config | scaled, Normalise(mean, std), said)
-
-
-def _carried(network: nn.Module) -> tuple[Any, Any, str]:
-    """Mean and spread in shares of 255 that a network says it was trained with, or None, and who says it."""
-    for module in network.modules():
-        package = type(module).__module__.split(".")[0]
-        if package in KNOWN["ranges"]:
-            return *scale(KNOWN["ranges"][package]), package
-        config = getattr(module, "pretrained_cfg", None)
-        if isinstance(config, dict) and "mean" in config:
-            return config["mean"], config["std"], "timm"
-        if name := getattr(getattr(module, "config", None), "_name_or_path", ""):
-            with contextlib.suppress(Exception):  # no such settings, or no connection
-                from transformers import AutoImageProcessor
-
-                found = AutoImageProcessor.from_pretrained(name)
-                scaled = (found.image_mean, found.image_std) if found.do_normalize else (0.0, 1.0)
-                return *scaled, "Hugging Face"
-    return None, None, ""
+    return Classifier(backbone, config | {"mean": mean, "std": std}, Normalise(mean, std), said)
 
 
 def _check_outputs(model: Classifier, size: int) -> list[str]:
@@ -196,11 +163,6 @@ def _check_outputs(model: Classifier, size: int) -> list[str]:
             raise ValueError(message) from error
         check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
         said += [f"{text}{mode}" for text in made if text not in said]
-        if CHANGED in "".join(made) and ((logits >= 0) & (logits <= 1)).all():
-            raise ValueError(
-                f"arch={arch!r} gives probabilities: {made[-1]}; let it give the logits before "
-                "(TorchXRayVision's do with op_threshs = None)"
-            )
     return said
 
 
@@ -232,10 +194,8 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
     No memory is taken for its weights; what a file of weights holds is not looked at.
     """
     modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
-    published = choice.weights and isinstance(find(choice.weights, choice.arch)[0], str)
-    if published and choice.arch in RESNETS and choice.form["width"] not in (0, 64):
-        advice = "give width: 0, too"
-        raise ValueError(f"weights={choice.weights!r} belong to the published network: {advice}")
+    if choice.weights:
+        find(choice.weights, choice.arch)
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])
         raise ValueError(f"layers={unknown!r}: the network has no such layer; it has {last}")
@@ -288,18 +248,12 @@ def load(folder: Path) -> Classifier:
 
 def _by_channel(values: Any, channels: int) -> Any:
     """What normalises: a number, or a list of one for each channel; of grey images their mean."""
-    if values is None:
-        return 0.5
-    fits = False
-    with contextlib.suppress(TypeError, ValueError, OverflowError):
-        fits = np.size(values) > 0 and np.isfinite(np.ravel(values).astype(float)).all()
-    if not fits:
-        raise ValueError(f"mean, std: {values!r}; give finite numbers, one or one for each channel")
-    if not isinstance(values, Sequence):
-        return values
-    if channels not in (1, len(values)):
-        raise ValueError(f"normalise: {len(values)} numbers for {channels} channels; give one for each")
-    return sum(values) / len(values) if channels == 1 else list(values)
+    numbers: list[float] = []
+    with contextlib.suppress(TypeError, ValueError):
+        numbers = np.ravel(np.asarray(0.5 if values is None else values, float)).tolist()
+    if not numbers or not np.isfinite(numbers).all() or channels > 1 < len(numbers) != channels:
+        raise ValueError(f"normalise: {values!r}; give finite numbers, one or one for each channel")
+    return numbers if len(numbers) == channels > 1 else sum(numbers) / len(numbers)
 
 
 def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any]) -> nn.Module:
@@ -323,8 +277,10 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
     except (ImportError, AttributeError, AssertionError, TypeError, ValueError) as error:
         pixels = f", {size} pixels" if size else ""
-        cause = f"({in_channels} channels{pixels}): {error}{YOUR_OWN if ':' in arch else ''}"
-        raise ValueError(f"arch={arch!r} cannot be built {cause}") from error
+        where = "it takes in_channels= and num_classes=, and lies where you start or in PYTHONPATH"
+        advice = f"; your own is 'package.module:function': {where}" if ":" in arch else ""
+        problem = f"cannot be built ({in_channels} channels{pixels}): {error}{advice}"
+        raise ValueError(f"arch={arch!r} {problem}") from error
     if in_channels == 1:  # as if a grey image were repeated in three channels
         stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
         stem.weight = nn.Parameter(stem.weight.detach().sum(1, keepdim=True))

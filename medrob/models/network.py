@@ -40,7 +40,7 @@ class Normalise(nn.Module):
         return x * (1 / (255 * std)) - mean / std
 
 
-class ResNet(nn.Module):
+class ResNet(torchvision.models.ResNet):
     """A residual network (He et al. 2016) of selectable width, with torchvision's parameter names.
 
     With ``width=64`` and ``stem="torchvision"`` it is torchvision's network, and takes its weights.
@@ -48,38 +48,25 @@ class ResNet(nn.Module):
     """
 
     def __init__(self, arch: str, in_channels: int, num_classes: int, stem: str, width: int) -> None:
-        super().__init__()
+        nn.Module.__init__(self)  # torchvision's own would build 64 channels and four stages
         block, depths = RESNETS[arch]
-        kernel, stride = (3, 1) if stem == "small" else (7, 2)
+        kernel, stride = {"small": (3, 1), "torchvision": (7, 2)}[stem]
+        self._norm_layer, self.inplanes = nn.BatchNorm2d, width
+        self.dilation, self.groups, self.base_width = 1, 1, 64
         self.conv1 = nn.Conv2d(in_channels, width, kernel, stride, kernel // 2, bias=False)
         self.bn1 = nn.BatchNorm2d(width)
         self.relu = nn.ReLU(inplace=True)
         self.maxpool = nn.Identity() if stem == "small" else nn.MaxPool2d(3, 2, 1)
-        channels = width
-        for i, depth in enumerate(depths):
-            planes, blocks = width * 2**i, []
-            for j in range(depth):
-                step = 2 if i > 0 and j == 0 else 1
-                wide = planes * block.expansion
-                shortcut = None
-                if step != 1 or channels != wide:
-                    conv = nn.Conv2d(channels, wide, 1, step, bias=False)
-                    shortcut = nn.Sequential(conv, nn.BatchNorm2d(wide))
-                blocks.append(block(channels, planes, step, shortcut))
-                channels = wide
-            setattr(self, f"layer{i + 1}", nn.Sequential(*blocks))
+        for i in range(4):
+            stage: nn.Module = nn.Identity()  # a fourth that there is not
+            if i < len(depths):
+                stage = self._make_layer(block, width * 2**i, depths[i], stride=2 if i else 1)
+            setattr(self, f"layer{i + 1}", stage)
         self.avgpool = nn.AdaptiveAvgPool2d(1)
-        self.fc = nn.Linear(channels, num_classes)
+        self.fc = nn.Linear(self.inplanes, num_classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
                 nn.init.kaiming_normal_(module.weight, mode="fan_out", nonlinearity="relu")
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(N, C, H, W) float in, logits (N, num_classes) out."""
-        x = self.maxpool(self.relu(self.bn1(self.conv1(x))))
-        for name, stage in self.named_children():
-            x = stage(x) if name.startswith("layer") else x
-        return self.fc(self.avgpool(x).flatten(1))
 
 
 class DenseNet(nn.Sequential):
@@ -114,9 +101,6 @@ class LastActivation(TorchFunctionMode):
             return None
         same = output is self.after or (not output.is_meta and output.data_ptr() == self.after.data_ptr())
         return self.before.reshape(output.shape) if same else None
-
-
-CHANGED = "changed afterwards and taken for logits"
 
 
 class Classifier(nn.Module):
@@ -172,8 +156,6 @@ class Classifier(nn.Module):
             unlike = last.name not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
             followed = f", and {ours} is taken of them instead" if unlike else ""
             said.append(f"what its last {last.name} takes are the logits{followed}")
-        elif last.after is not None and last.after.shape == logits.shape and last.before is not logits:
-            said.append(f"what its {last.name} gives is {CHANGED}")
         if classes == 2 and logits.shape in ((len(x),), (len(x), 1)) and logits.is_floating_point():
             logits = logits.reshape(-1, 1) * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")
@@ -190,16 +172,14 @@ def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, 
         return output.logits, ""
     if not isinstance(output, Mapping | tuple | list) or not output:
         return output, ""
-    entries = dict(output if isinstance(output, Mapping) else enumerate(output))
+    entries = dict(output if isinstance(output, Mapping) else enumerate(output, 1))
     named = [name for name in KNOWN["names"]["logits"] if name in entries]
     fitting = [name for name, value in entries.items() if getattr(value, "shape", None) == shape]
     if len(fitting) > 1 and not named:
         return output, ""
     name = [*named, *fitting, *entries][0]
-    if isinstance(output, Mapping):
-        others = ", ".join(str(key) for key in output if key != name)
-        return output[name], others and f"of its outputs {name!r} is taken, not {others}"
-    return output[name], f"of its {len(output)} outputs number {name + 1} is taken" if len(output) > 1 else ""
+    others = ", ".join(str(key) for key in entries if key != name)
+    return entries[name], others and f"of its outputs {name!r} is taken, not {others}"
 
 
 def activate(logits: Tensor, task: str) -> Tensor:

@@ -1,0 +1,198 @@
+"""Which array of a file belongs where in a network: by names, and the head by its shape."""
+
+import itertools
+import re
+from collections import Counter, OrderedDict
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from medrob.models.network import KNOWN
+from medrob.models.weights import Weights
+
+COUNTER = "num_batches_tracked"  # of batch norms, in no old file
+NEEDLESS = re.compile(KNOWN["names"]["needless"])
+
+
+def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
+    """Which array of a file belongs to which of a network's: by name, behind any prefix.
+
+    Returns:
+        ``{name in the network: name in the file}`` under the one prefix that fits most names; and, without
+        what no network needs, ``{name: name in the file}`` of what else stands under it, and beside it.
+
+    Raises:
+        ValueError: several prefixes fit alike and their values differ.
+    """
+    wanted, arrays = list(network.state_dict()), weights.arrays
+    levels = itertools.takewhile(lambda level: len({*level}) == 1, zip(*map(_above, wanted), strict=False))
+    top = "".join(f"{level[0]}." for level in levels)
+    # As names usually are, on both sides, unless two of the network would become one.
+    rules = KNOWN["names"]["renamed"] if len({*map(_usual, wanted)}) == len(wanted) else []
+    ours = {_usual(name.removeprefix(top), rules): name for name in wanted}
+    theirs = {_usual(name, rules): name for name in arrays}
+    counted = (name for name in theirs if not name.endswith(COUNTER))
+    cuts = ((name, cut.end()) for name in counted for cut in re.finditer(r"^|\.", name))
+    starts = Counter(name[:cut] for name, cut in cuts if name[cut:] in ours)
+    start, most = next(iter(starts.most_common(1)), ("", 0))
+    if most <= len(wanted) / 4:
+        return {}, {name: name for name in arrays}, {}
+    alike = {s: {k: theirs[s + k] for k in ours if s + k in theirs} for s, n in starts.items() if n == most}
+    taken = alike.pop(start)
+    if rivals := [s for s, names in alike.items() if _differ(arrays, names, taken)]:
+        places = " and ".join(repr(prefix[:-1]) for prefix in (start, *rivals))
+        raise ValueError(
+            f"weights={weights.name!r} hold {1 + len(rivals)} networks whose values differ, under {places}; "
+            "save the one that you mean in a file of its own"
+        )
+    inner = tuple(s for s in alike if s.startswith(start))
+    above = start[: start[:-1].rfind(".") + 1]
+    rest, beside = dict[str, str](), dict[str, str]()
+    for name, old in theirs.items():
+        under, around = name.removeprefix(start), name.removeprefix(above)
+        if not name.startswith(start) and name.startswith(above) and not NEEDLESS.search(around):
+            beside[around] = old
+        elif name.startswith(start) and not (
+            under in taken or name.startswith(inner) or NEEDLESS.search(under)
+        ):
+            rest[under] = old
+    return {ours[k]: old for k, old in taken.items()}, rest, beside
+
+
+def _usual(name: str, rules: Sequence[tuple[str, str]] = KNOWN["names"]["renamed"]) -> str:
+    """A name as it usually is: see `renamed` of known.toml."""
+    for pattern, usual in rules:
+        name = re.sub(pattern, usual, name)
+    return name
+
+
+def _differ(arrays: Mapping[str, Tensor], first: Mapping[str, str], second: Mapping[str, str]) -> bool:
+    return any(not torch.equal(arrays[first[k]], arrays[second[k]]) for k in first.keys() & second.keys())
+
+
+def _above(name: str) -> list[str]:
+    return name.split(".")[:-1]
+
+
+def input_channels(network: nn.Module, weights: Weights | None) -> int:
+    """The channels of the images that a network's weights, or else the network, take; 0 = not told."""
+    stem = _stem_and_head(network)[0]
+    if not weights:
+        layer: Any = network.get_submodule(stem) if stem else None
+        return layer.in_channels if layer else 0
+    name = fit(network, weights)[0].get(f"{stem}.weight", "")
+    return weights.arrays[name].shape[1] if name else 0
+
+
+def _stem_and_head(network: nn.Module) -> tuple[str, str]:
+    """The names of the first convolution and of the last layer with weights, which is the head."""
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    stem = next((name for name, module in layers.items() if isinstance(module, nn.Conv2d)), "")
+    return stem, next(reversed(layers), "")
+
+
+def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = False) -> tuple[str, str]:
+    """Give a network weights; a head whose shape fits is taken whatever its name, else it stays new.
+
+    Of a network for two classes (`binary`) a head of one logit z is taken, too: -z/2 and z/2.
+
+    Returns:
+        What was taken, what was left out and what is new, in a sentence; and the tensors of the head that are
+        not those of the file ("" = none).
+    """
+    wanted, arrays = network.state_dict(), weights.arrays
+    names, rest, beside = fit(network, weights)
+    head = _stem_and_head(network)[1]
+    new = [k for k in wanted if k.rpartition(".")[0] == head]
+    lost = [k for k in wanted if k not in new and not k.endswith(COUNTER) and k not in names]
+    lost += [k for k, old in names.items() if k not in new and arrays[old].shape != wanted[k].shape]
+    one_layer = len({tuple(_above(k)) for k in rest or beside}) == 1
+    spare = {k.rpartition(".")[2]: old for k, old in (rest or beside).items()} if one_layer else {}
+    ends = {k: spare.get(k.rpartition(".")[2], "") for k in new} if len(spare) == len(new) else {}
+    own, heads, said = {k: names.get(k, "") for k in new}, dict[str, Tensor](), list[str]()
+    for theirs in (own, ends):
+        given = _head({k: arrays[old] for k, old in theirs.items() if old}, wanted, binary=binary)
+        if new and all(k in given for k in new):
+            said = [f"{k} is {old} of the file" for k, old in ends.items() if theirs is ends]
+            halved = [k for k in new if given[k].shape != arrays[theirs[k]].shape]
+            said += ["its one logit z becomes two, -z/2 and z/2"] if halved else []
+            names, heads, new = names | theirs, given, []
+    extra = [k for k, old in rest.items() if old not in names.values()]
+    of_head = all(k.split(".")[0] == head.split(".")[0] for k in extra)
+    if lost or (extra and not of_head and not (new and one_layer)) or len(new) == len(wanted):
+        raise ValueError(_misfit(weights, arch, wanted, names, lost, extra))
+    taken = {k: old for k, old in names.items() if k not in new}
+    _check_values(weights, taken, wanted)
+    load_arrays(network, {k: arrays[old] for k, old in taken.items()} | heads, strict=False)
+    if new:
+        before = "other layers" if extra else "no outputs"
+        before = f"{len(arrays[names[new[0]]])} outputs" if new[0] in names else before
+        outputs = f"{len(wanted[new[0]])} outputs instead of {before}"
+        said.append(f"head ({head}) new: {outputs} ({', '.join(new)})")
+    if left := [k for k in arrays if k not in names.values()]:
+        said.append(f"left out: {_grouped(left, names.values())}")
+    file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
+    start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
+    return "; ".join([start, *said]), ", ".join(new or extra)
+
+
+def _head(given: dict[str, Tensor], wanted: Mapping[str, Tensor], *, binary: bool) -> dict[str, Tensor]:
+    """Of the arrays of a layer those that have the shape of the head, or become it from one logit z."""
+    if binary and all(v.shape[:1] == (1,) for v in given.values()):
+        given = {k: torch.cat([-v / 2, v / 2]) for k, v in given.items()}
+    return {k: v for k, v in given.items() if v.shape == wanted[k].shape}
+
+
+def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[str, Tensor]) -> None:
+    for ours, theirs in taken.items():
+        given, kind, odd = weights.arrays[theirs], wanted[ours].dtype, ""
+        dense = given.layout is torch.strided and not given.is_meta
+        if not dense or given.is_floating_point() != kind.is_floating_point:
+            odd = f"{given.dtype} ({given.layout}, {given.device}), not {kind}"
+        elif not torch.isfinite(given).all():
+            odd = "NaN or infinite values"
+        elif ours.endswith("running_var") and (given < 0).any():
+            odd = "negative variances"
+        if odd and not ours.endswith(COUNTER):
+            raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
+
+
+def _grouped(names: Sequence[str], used: Collection[str]) -> str:
+    """Names; of parts of a file of which none is used, if they have many, the part and how many there are."""
+    needed = {part for name in used for part in _parts(name)}
+    parts = {name: next((part for part in _parts(name) if part not in needed), name) for name in names}
+    sizes = Counter(parts.values())
+    said = (f"{part} ({sizes[part]} arrays)" if sizes[part] > 6 else name for name, part in parts.items())
+    return ", ".join(dict.fromkeys(said))
+
+
+def _parts(name: str) -> Iterator[str]:
+    """``a``, ``a.b`` and ``a.b.c`` of ``a.b.c``."""
+    return itertools.accumulate(name.split("."), "{}.{}".format)
+
+
+def _misfit(
+    weights: Weights, arch: str, wanted: Mapping[str, Tensor], names: Mapping[str, str],
+    lost: Sequence[str], extra: Sequence[str],
+) -> str:  # fmt: skip
+    """Why weights are not those of a network: the first names and shapes that differ."""
+    given = {k: list(weights.arrays[old].shape) for k, old in names.items()}
+    shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
+    shown += [f"{k} unexpected" for k in extra[:3]]
+    advice = "they belong to another network, stem or width (of ResNets, 'auto' and 0 take those of a file)"
+    if lost and all("pos" in k for k in lost):
+        advice = "its positions are those of images of another size: give notebook 01 the size= it learnt"
+    return (
+        f"weights={weights.name!r} do not fit {arch}, whatever stands before the names: {len(lost)} of "
+        f"{len(wanted)} tensors are missing or have another shape, {len(extra)} are unexpected: "
+        f"{'; '.join(shown)}; {advice}"
+    )
+
+
+def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: bool = True) -> None:
+    """Give a network arrays by name, as of its own version: some (MNASNet) take those of none for old."""
+    named: Any = OrderedDict(arrays)
+    named._metadata = getattr(network.state_dict(), "_metadata", None)
+    network.load_state_dict(named, strict=strict)
