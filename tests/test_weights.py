@@ -300,7 +300,7 @@ def renamed(*pairs):
             {"optimizer": {i: {"m": v} for i, v in enumerate(PLAIN.values())}, "model": PLAIN},
             "optimizer (122",
         ),
-        ({"model": PLAIN, "ema": renamed()}, "left out: ema (122 arrays)"),
+        ({"model": PLAIN, "ema": dict(PLAIN)}, "left out: ema (122 arrays)"),
         ({"net": renamed(("downsample", "shortcut"), ("fc.", "linear."))}, ""),
         (renamed(("fc.", "fc.1.")), "fc.weight is fc.1.weight of the file; fc.bias is fc.1.bias of the file"),
         (
