@@ -173,26 +173,6 @@ def test_stages_that_are_out_of_date_are_left_out(tmp_path):
     assert "03_new" in texts[0] and (folder / "05_former.pdf").exists()
 
 
-def test_names_that_are_alike_get_files_and_macros_of_their_own(tmp_path):
-    bundle = Bundle(tmp_path / "demo", "01")
-    names = [
-        "01_a, b",
-        "01_a/b",
-        "01_A b",
-        "01_$a$ b",
-        "01_文",
-        "01_字",
-        "01_" + "w" * 230,
-        "01_" + "w" * 231,
-    ]
-    for name in (*names, names[0]):
-        bundle.figure(line(), name, f"Caption of {name}")
-    write(bundle)
-    files = [file.stem for file in (tmp_path / "demo").glob("*.pdf")]
-    assert len({file.lower() for file in files}) == len(names) and max(map(len, files)) <= 110
-    assert (tmp_path / "demo" / "captions.tex").read_text().count(r"\newcommand") == len(names)
-
-
 def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):
     stage(tmp_path, "03", ["03_auc"])
     before, write = contents(tmp_path), Path.write_bytes

@@ -14,9 +14,7 @@ from matplotlib.text import Text
 from scipy import stats
 
 from medrob import analysis, figures
-from medrob.analysis import QUESTIONS
 from medrob.figures import draw
-from medrob.thesis import CAPTIONS
 
 NAMES = ("gaussian_noise", "motion_blur", "contrast")
 LAYERS = ("layer1.0", "layer2.0", "layer3.0", "layer4.0")
@@ -77,10 +75,6 @@ def words_in(figure):
 
 def titles(figure):
     return [ax.get_title() for ax in drawn(figure)]
-
-
-def caption(figure, name, **given):
-    return CAPTIONS[name].format(**given | figure.facts)
 
 
 def no_text_on_text(figure):
@@ -151,7 +145,6 @@ def test_reliability_draws_clean_and_corrupted_with_intervals_and_n(highest):
     assert titles(figure) == ["gaussian noise", "motion blur", "contrast"]
     assert legend_texts(figure) == ["clean", f"severity {highest}", "as sure as right"]
     assert "n = 10 a condition" in figure.get_supxlabel()
-    assert f"at severity {highest}." in caption(figure, "03_reliability", tested=10)
     bands = [band.get_paths()[0].vertices[:, 1] for band in figure.axes[0].collections]
     assert [(band.min(), band.max()) for band in bands] == [(pytest.approx(0.2), 0.9)] * 2
 
@@ -412,13 +405,10 @@ def test_strata_without_a_flip_say_so():
     strata = pd.DataFrame(rows, columns=["severity", "method", "layer", "stratum", "value", "low", "high"])
     figure = figures.strata_bars(strata, layer="layer4.1")
     assert legend_texts(figure) == ["prediction preserved"]
-    assert figure.get_supxlabel() == "severity (layer4.1; no prediction is flipped)"
-    assert "has flipped (no prediction is flipped)," in caption(
-        figure, "05_strata", layer="layer4.1", explained=""
-    )
+    assert figure.get_supxlabel() == "severity (layer4.1; no usable map of a flipped prediction)"
     lost = strata.assign(stratum="flipped", value=np.nan, low=np.nan, high=np.nan)
     figure = figures.strata_bars(pd.concat([strata, lost]), layer="layer4.1")
-    assert "every map of a flipped prediction is degenerate" in figure.get_supxlabel().replace("\n", " ")
+    assert "no usable map of a flipped prediction" in figure.get_supxlabel()
     assert legend_texts(figure) == ["prediction preserved"]
     assert words_in(figures.strata_bars(lost, layer="layer4.1")) == ["every map of layer4.1 is degenerate"]
 
@@ -473,8 +463,6 @@ def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
     for ax, (_, group) in zip(drawn(figure), wide.groupby("severity"), strict=True):
         for column, (low, high) in {"rmse": ax.get_xlim(), "drop": ax.get_ylim()}.items():
             assert (group[column] < low).mean() <= 0.005 and (group[column] > high).mean() <= 0.005
-    facts = dict(method="Grad-CAM", layer="layer1.0", explained="30 images")
-    assert "marker: the class (the true label)" in caption(figure, "05_images", **facts)
 
 
 def test_image_boxes_are_coloured_by_class_and_say_the_drop(points, scores):
@@ -484,8 +472,6 @@ def test_image_boxes_are_coloured_by_class_and_say_the_drop(points, scores):
     assert [text.get_text() for text in panels[0].texts] == ["+0.03", "+0.06", "+0.09"]
     colours = {box.get_facecolor() for group in panels[0].containers for box in group.boxes}
     assert len(colours) == 2 and legend_texts(figure) == CLASSES
-    facts = dict(method="Grad-CAM", layer="layer1.0", explained="30 images")
-    assert "of each class (the true label)" in caption(figure, "05_boxes", **facts)
 
 
 @pytest.mark.parametrize("labels", [-1, "many"])
@@ -494,8 +480,6 @@ def test_labels_that_cannot_be_shown_are_drawn_as_one(points, scores, labels):
     assert len(drawn(scatter(rows))) == 2
     figure = figures.image_boxes(rows, scores, classes=CLASSES)
     assert not figure.legends
-    text = caption(figure, "05_boxes", method="x", layer="y", explained="z")
-    assert "images of all classes together" in text
 
 
 def test_images_without_a_usable_map_are_said_in_words(points, scores):
@@ -515,23 +499,6 @@ def test_signals_of_each_event_and_what_has_to_be_known():
     assert "nothing to detect" in words_in(figures.signals(table.assign(auroc=np.nan, severity=5)))[0]
 
 
-def test_the_answers_of_runs():
-    verdicts = dict(
-        zip([question.name for question in QUESTIONS], ("yes", "undecided", "not defined"), strict=True)
-    )
-    rows = pd.DataFrame([(run, *v) for run in ("plain", "robust") for v in verdicts.items()])
-    rows = rows.set_axis(["run", "name", "verdict"], axis=1).assign(method="gradcam", layer="layer4.1")
-    known = rows["verdict"] != "not defined"
-    numbers = {c: np.where(known, v, np.nan) for c, v in {"value": 0.6, "low": 0.5, "high": 0.7}.items()}
-    figure = figures.answers_compared(rows.assign(**numbers))
-    points = [[line for line in ax.lines if line.get_marker() == "o"] for ax in figure.axes]
-    faces = [[line.get_markerfacecolor() for line in lines] for lines in points]
-    assert faces == [["0.1"] * 2, ["white"] * 2, []]
-    assert words_in(figure) == ["not defined"] * 2
-    assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == ["plain", "robust"]
-    assert "(plain, robust: Grad-CAM at layer4.1)" in caption(figure, "05_answers")
-
-
 def test_runs_side_by_side():
     rows = [
         (m, r, s, 0.5 + k, 0.4 + k, 0.6 + k, k, k - 0.1, k + 0.1)
@@ -547,7 +514,6 @@ def test_runs_side_by_side():
     assert legend_texts(figures.runs_compared(pooled)) == ["plain and 2 other seeds", "robust"]
     figure = figures.runs_compared(compared)
     assert len(drawn(figure)) == 3 and legend_texts(figure) == ["plain", "robust"]
-    assert "(plain, robust)" in caption(figure, "05_runs")
 
 
 def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests_of, failure):

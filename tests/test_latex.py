@@ -197,14 +197,6 @@ def test_pivoted_columns_are_read_after_their_name():
     assert readable(wide)["severity 5"][0] == ["—", "0.500"]
 
 
-def test_words_that_never_change_move_to_the_caption():
-    table = pd.DataFrame({"event": ["flipped"] * 2, "method": ["gradcam"] * 2, "auroc": [0.7, 0.8]})
-    text = latex_table(table, "C.", "l")
-    assert r"\caption{C. All rows have the same event (flipped) and method (Grad-CAM).}" in text
-    assert text.count("flipped") == 1
-    assert "Grad-CAM" in latex_table(table[["method"]], "C.", "l").split(r"\midrule")[1]
-
-
 def test_tables_beyond_40_rows_run_over_pages():
     assert "longtable" not in latex_table(pd.DataFrame({"n": range(40)}), "C.", "l")
     text = latex_table(pd.DataFrame({"n": range(41)}), "C.", "l")

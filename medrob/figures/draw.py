@@ -4,7 +4,7 @@ import hashlib
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import fill
-from typing import Any, Self
+from typing import Any
 from warnings import filterwarnings
 
 import matplotlib as mpl
@@ -34,17 +34,6 @@ Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every pa
 
 # Fonts for what STIX lacks; those that the system has are taken.
 CJK = {"Noto Sans CJK SC", "Noto Sans CJK JP", "Hiragino Sans GB", "Microsoft YaHei", "WenQuanYi Zen Hei"}
-
-
-class Drawing(Figure):
-    """A figure that carries what its caption must say of what was drawn, such as ``severity=5``."""
-
-    facts: Mapping[str, object] = {}
-
-    def noted(self, **facts: object) -> Self:
-        """The figure itself, with facts for the caption."""
-        self.facts = {**self.facts, **facts}
-        return self
 
 
 def use_style(textwidth: float = TEXTWIDTH) -> None:
@@ -135,9 +124,9 @@ def least_squares(ax: Axes, x: pd.Series, y: pd.Series) -> None:
         sns.regplot(x=x[known].to_numpy(), y=y[known].to_numpy(), ax=ax, scatter=False, ci=None, **style)
 
 
-def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Drawing, np.ndarray]:
+def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
     """A figure as wide as the text and `height` times as high, with a grid of axes (rows, columns)."""
-    return plt.subplots(rows, columns, figsize=size(height), squeeze=False, FigureClass=Drawing, **options)
+    return plt.subplots(rows, columns, figsize=size(height), squeeze=False, **options)
 
 
 def size(height: float) -> tuple[float, float]:
@@ -146,7 +135,7 @@ def size(height: float) -> tuple[float, float]:
     return width, width * min(height, HIGHEST)
 
 
-def grid(count: int, most: int, height: float, above: float = 0.06) -> tuple[Drawing, np.ndarray]:
+def grid(count: int, most: int, height: float, above: float = 0.06) -> tuple[Figure, np.ndarray]:
     """A figure with so many panels that share their axes, at most `most` in a row; see `sized`."""
     columns = min(max(count, 1), most)
     rows = -(-max(count, 1) // columns)
@@ -207,9 +196,9 @@ def key(looks: Mapping[str, Look], label: Callable[[str], str] = word) -> list[L
 
 
 def finish(
-    figure: Drawing, *, below: str = "", beside: str = "", lettered: bool = False,
+    figure: Figure, *, below: str = "", beside: str = "", lettered: bool = False,
     axes: Iterable[Axes] | None = None, handles: Sequence[Any] = (), most: int = 5,
-) -> Drawing:  # fmt: skip
+) -> Figure:  # fmt: skip
     """The figure with what its panels share: labels of the axes, (a), (b), ... before titles, a legend above.
 
     The legend has the handles, else the entries of the axes (None: of all), in at most `most` columns.
@@ -259,7 +248,7 @@ def aside(i: int, count: int, width: float = 0.5) -> float:
     return width * (i - (count - 1) / 2) / count
 
 
-def strips(rows: Mapping[str, np.ndarray], count: int, columns: int = 1) -> tuple[Drawing, list[Axes]]:
+def strips(rows: Mapping[str, np.ndarray], count: int, columns: int = 1) -> tuple[Figure, list[Axes]]:
     """Under each title its pictures (N, H, W, C), up to `count`, side by side; `columns` titles in a row."""
     height, width = next(iter(rows.values())).shape[1:3]
     lines = -(-len(rows) // columns)
@@ -295,7 +284,7 @@ def empty(ax: Axes, why: str) -> None:
     ax.text(0.5, 0.5, why, **middle, fontsize="small", bbox=paper, zorder=5)
 
 
-def nothing(why: str) -> Drawing:
+def nothing(why: str) -> Figure:
     """A figure that says why there is nothing to draw."""
     figure, [[ax]] = sized(0.2)
     picture(ax, None)

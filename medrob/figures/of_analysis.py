@@ -6,10 +6,11 @@ import numpy as np
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Look, finish, lines, looks, sized
+from medrob.figures.draw import Look, finish, lines, looks, sized
 from medrob.figures.of_heatmaps import drift_by_layer
 from medrob.words import Failed, word
 
@@ -23,7 +24,7 @@ AUROC = ("auroc", "low", "high")
 
 def drift_by_class(
     mean: pd.DataFrame, scores: pd.DataFrame, *, method: str, severity: int, failed: Failed = ()
-) -> Drawing:
+) -> Figure:
     """`medrob.analysis.drift_by_class` by layer: a panel a corruption, a line a class; above: AUC drop."""
     drops = _drops(scores).xs(severity, level="severity")
     titles = {name: f"{word(name)}: {drop:+.3f}" for name, drop in drops.items()}
@@ -31,7 +32,7 @@ def drift_by_class(
     return drift_by_layer(mean, panels="corruption", by="of", titles=titles, note=note)
 
 
-def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Failed = ()) -> Drawing:
+def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Failed = ()) -> Figure:
     """AUC drop against mean drift: a panel a layer, a point a condition, larger with severity; bars: 95 %.
 
     pairs: from `medrob.analysis.drop_and_drift`. Of more than twelve layers so many are drawn, from the
@@ -73,7 +74,7 @@ def conditions(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look], *, ends:
     draw.level(ax)
 
 
-def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()) -> Drawing:
+def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()) -> Figure:
     """Loss of margin against drift, a point an image and corruption, of one layer: a panel a severity.
 
     Colour: the corruption; marker: the class. At most half a per cent of the points lie beyond each edge.
@@ -81,7 +82,7 @@ def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Faile
     """
     points = points.dropna(subset=["rmse", "drop"])
     if points.empty:
-        return draw.nothing("no picture has a usable map").noted(markers="")
+        return draw.nothing("no picture has a usable map")
     of, names = _classes(points, classes)
     look, shapes, several = looks(points["corruption"]), looks(names), len(names) > 1
     severities = sorted(set(points["severity"]))
@@ -103,13 +104,12 @@ def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Faile
     handles = draw.key({name: Look(colour, "o") for name, (colour, _) in look.items()})
     handles += draw.key({name: Look("0.3", marker) for name, (_, marker) in shapes.items()}, str) * several
     below = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
-    finish(figure, below=below, beside="drop of the clean class's logit margin", handles=handles)
-    return figure.noted(markers="Colour: the corruption; marker: the class (the true label). " * several)
+    return finish(figure, below=below, beside="drop of the clean class's logit margin", handles=handles)
 
 
 def image_boxes(
     points: pd.DataFrame, scores: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()
-) -> Drawing:
+) -> Figure:
     """Drift of the images of each class under each corruption, a row a severity; above: the AUC drop.
 
     Boxes hold the middle half, whiskers reach at most 1.5 times its length; colour: the class.
@@ -117,7 +117,7 @@ def image_boxes(
     """
     points = points.dropna(subset=["rmse"])
     if points.empty:
-        return draw.nothing("no picture has a usable map").noted(classes="each class (the true label)")
+        return draw.nothing("no picture has a usable map")
     of, shown = _classes(points, classes)
     names, drops, severities = (
         list(points["corruption"].unique()),
@@ -139,9 +139,9 @@ def image_boxes(
     axes[-1][0].set_xticks(range(len(names)), map(word, names), rotation=45 if len(names) > 5 else 0)
     beside = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
     if len(shown) == 1:
-        return finish(figure, beside=beside, axes=()).noted(classes="all classes together")
+        return finish(figure, beside=beside, axes=())
     handles = [Patch(facecolor=colours[name], edgecolor="0.3", label=name) for name in shown]
-    return finish(figure, beside=beside, handles=handles).noted(classes="each class (the true label)")
+    return finish(figure, beside=beside, handles=handles)
 
 
 def _drops(scores: pd.DataFrame) -> pd.Series:
@@ -158,26 +158,24 @@ def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, l
     return points["label"].map(dict(enumerate(classes))).rename("of"), [classes[k] for k in known]
 
 
-def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:
     """Drift of preserved and of flipped images (`medrob.analysis.strata`) by severity, a panel a method."""
     rows = strata[(strata["layer"] == layer) & strata["value"].notna() & strata["stratum"].isin(FLIPS)]
     if rows.empty:
-        return draw.nothing(f"every map of {layer} is degenerate").noted(lacking=" (every map is degenerate)")
+        return draw.nothing(f"every map of {layer} is degenerate")
     methods = list(dict.fromkeys(rows["method"]))
     figure, axes = draw.grid(len(methods), 3, 0.38)
     for ax, method in zip(axes.flat, methods, strict=False):
         of = rows[rows["method"] == method]
         lines(ax, of, "stratum", "severity", FLIPS, label=lambda kind: f"prediction {kind}")
         ax.set(title=word(method, failed), xticks=sorted(set(rows["severity"])))
-    lacking = ""
-    for kind in set(FLIPS) - set(rows["stratum"]):
-        lost = f"every map of a {kind} prediction is degenerate"
-        lacking = lost if kind in set(strata["stratum"]) else f"no prediction is {kind}"
-    below = f"severity ({layer}; {lacking})" if lacking else f"severity ({layer})"
-    return finish(figure, below=below, beside=draw.DRIFT).noted(lacking=lacking and f" ({lacking})")
+    absent = [kind for kind in FLIPS if kind not in set(rows["stratum"])]
+    lacking = "".join(f"; no usable map of a {kind} prediction" for kind in absent)
+    below = f"severity ({layer}{lacking})"
+    return finish(figure, below=below, beside=draw.DRIFT)
 
 
-def signals(failure: pd.DataFrame) -> Drawing:
+def signals(failure: pd.DataFrame) -> Figure:
     """AUROC of each signal at the highest severity, a row a signal, for each event, within strata.
 
     failure: from `medrob.analysis.failure`. Colours tell what has to be known for a signal.
@@ -195,7 +193,7 @@ def signals(failure: pd.DataFrame) -> Drawing:
     return finish(figure, lettered=True)
 
 
-def alarms(found: pd.DataFrame) -> Drawing:
+def alarms(found: pd.DataFrame) -> Figure:
     """How well each signal finds the errors of the network, a row a signal: AUROC and AUGRC.
 
     found: from `medrob.analysis.alarms`; colours tell clean, corrupted and all pictures apart.

@@ -4,10 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from medrob.analysis import THRESHOLD
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Look, aside, bars, finish, folded, lines, looks, sized
+from medrob.figures.draw import Look, aside, bars, finish, folded, lines, looks, sized
 from medrob.words import Failed, word
 
 __all__ = ["drift_by_layer", "drift_scale", "faithfulness", "localisation", "overlay_grid", "randomisation"]
@@ -26,7 +27,7 @@ LIMITS = {  # what a drift is held against: name in the legend, look
 def overlay_grid(
     images: np.ndarray, maps: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], *,
     mask: np.ndarray | None = None,
-) -> Drawing:  # fmt: skip
+) -> Figure:  # fmt: skip
     """Heatmaps over the picture: a row a condition, a column a map, the picture itself at the left.
 
     images: uint8 (R, H, W, C), one for each row and its text. mask: bool (H, W), outlined in every panel.
@@ -79,7 +80,7 @@ def row_labels(
 def drift_by_layer(
     mean: pd.DataFrame, *, note: str, panels: str = "method", by: str = "corruption",
     titles: Mapping[str, str] | None = None, failed: Failed = (),
-) -> Drawing:  # fmt: skip
+) -> Figure:  # fmt: skip
     """Drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
 
     Markers are open where over a tenth of the maps are degenerate; below stand the note and how many images
@@ -110,7 +111,7 @@ def drift_by_layer(
     return finish(figure, below=below, beside=draw.DRIFT)
 
 
-def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:
     """(a) Similarity of a layer's maps while the network loses its weights from the head down; (b) at last.
 
     Dotted lines: the map of another image, and the limit above which a method fails when all weights are
@@ -153,7 +154,7 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dr
     return finish(figure, lettered=True, most=3)
 
 
-def faithfulness(table: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+def faithfulness(table: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:
     """How much better than a random map is each, by insertion, deletion and ROAD? Bars: paired 95 %.
 
     table: from `medrob.analysis.faithfulness_table`, of maps of that layer and of the input.
@@ -170,7 +171,7 @@ def faithfulness(table: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Dra
     return finish(figure, below=f"gain over a random map, in probability of the class explained ({layer})")
 
 
-def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Drawing | None:
+def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Figure | None:
     """Does the map still lie on the lesion? Against severity, a line a corruption; bands: 95 %.
 
     Dotted: the best that so few positions allow, and chance, at each severity for the images that count
@@ -206,7 +207,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     return finish(figure, below=below, lettered=True, most=4)
 
 
-def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Drawing:
+def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:
     """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
 
     Methods of the same values are drawn once, under all their names.

@@ -6,15 +6,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
+from matplotlib.figure import Figure
 
-from medrob.analysis import OPPOSITE, QUESTIONS, YES, Finding
+from medrob.analysis import QUESTIONS, Finding
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Look, bars, empty, finish, level, lines, looks, sized
+from medrob.figures.draw import Look, bars, empty, finish, level, lines, looks, sized
 from medrob.figures.of_analysis import AUROC, conditions
 from medrob.figures.of_scores import from_clean
 from medrob.words import Failed, p_value, word
 
-__all__ = ["answers_compared", "runs_compared", "summary"]
+__all__ = ["runs_compared", "summary"]
 
 PANELS = [*zip("ac", "bd", strict=True), ("e", "f"), ("e", "g")]  # (f), (g): correlations, a gain
 KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
@@ -25,7 +26,7 @@ MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 def summary(
     scores: pd.DataFrame, pairs: pd.DataFrame, tests: pd.DataFrame, failure: pd.DataFrame,
     answers: pd.DataFrame, *, method: str, layer: str, failed: Failed = (),
-) -> Drawing:  # fmt: skip
+) -> Figure:  # fmt: skip
     """Does it still work, does it still look there, does a moving map tell of failure? Seven panels.
 
     Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs are
@@ -34,7 +35,7 @@ def summary(
     rows = from_clean(scores[scores["class"] == "all"], "auc")
     pairs = pairs[pairs["layer"] == layer]
     look, name = looks(rows["corruption"]), word(method, failed)
-    options = dict(height_ratios=[1, 1, 0.6, 0.4], figsize=draw.size(1.15), FigureClass=Drawing)
+    options = dict(height_ratios=[1, 1, 0.6, 0.4], figsize=draw.size(1.15))
     figure, panels = plt.subplot_mosaic(PANELS, **options)
     works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefg")
     lines(works, rows, "corruption", "severity", look)
@@ -111,7 +112,7 @@ def _answer(ax: Axes, axis: str, answers: pd.DataFrame) -> None:
     ax.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(len(asked) - 0.6, -0.8), yticks=[], xlabel=axis)
 
 
-def runs_compared(compared: pd.DataFrame) -> Drawing:
+def runs_compared(compared: pd.DataFrame) -> Figure:
     """`medrob.analysis.compare_runs`: (a) AUC, (b) drift by severity, (c) less the first run."""
     look = looks(compared["run"])
     first, *others = look
@@ -133,31 +134,4 @@ def runs_compared(compared: pd.DataFrame) -> Drawing:
     for row in every[every["run"].isin(others) & every["difference"].notna()].to_dict("records"):
         place = list(MEASURES).index(row["measure"]) + draw.aside(others.index(row["run"]), len(others))
         bars(ax, row, place, look[row["run"]], columns=columns)
-    return finish(figure, lettered=True, most=4).noted(compared=", ".join(look))
-
-
-def answers_compared(asked: pd.DataFrame, *, failed: Failed = ()) -> Drawing:
-    """The declared tests of every run (`medrob.analysis.answers_of_runs`), a panel a test; bars: 95 %.
-
-    Black: yes, or the other way round; white: undecided.
-    """
-    runs = list(dict.fromkeys(asked["run"]))
-    faces = {YES: "0.1", OPPOSITE: "0.1"}
-    figure, axes = sized(0.2 + 0.045 * len(runs), 1, len(QUESTIONS), sharey=True)
-    for ax, question in zip(axes[0], QUESTIONS, strict=True):
-        level(ax, 0, "chance", upright=True)
-        for row in asked[asked["name"] == question.name].to_dict("records"):
-            y, face = runs.index(row["run"]), faces.get(row["verdict"], "white")
-            if np.isfinite(row["value"]):
-                bars(ax, row, y, Look("0.1", "o"), markerfacecolor=face)
-            else:
-                ax.text(0, y, row["verdict"], ha="center", va="center", fontsize=draw.SMALL)
-        ax.set(
-            title=question.title, xlabel=question.axis, xlim=(-1.06 * question.reach, 1.06 * question.reach)
-        )
-    draw.named_ticks(axes[0][0], runs)
-    where = asked.drop_duplicates("run").itertuples()
-    maps = {row.run: f"{word(row.method, failed)} at {row.layer}" for row in where}
-    each = "; ".join(f"{run}: {name}" for run, name in maps.items())
-    compared = each if len(set(maps.values())) > 1 else f"{', '.join(runs)}: {maps[runs[0]]}"
-    return finish(figure, lettered=True).noted(compared=compared)
+    return finish(figure, lettered=True, most=4)

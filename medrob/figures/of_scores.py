@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.figure import Figure
 
 from medrob.figures import draw
-from medrob.figures.draw import Drawing, Look, finish, folded, grid, lines, looks, short, sized, strips
+from medrob.figures.draw import Look, finish, folded, grid, lines, looks, short, sized, strips
 from medrob.words import word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
@@ -19,7 +20,7 @@ FEW = 5  # corruptions; more stand in two columns
 def montage(
     images: np.ndarray, labels: np.ndarray, class_names: Sequence[str], masks: np.ndarray | None = None,
     *, each: int = 8, columns: int = 1,
-) -> Drawing:  # fmt: skip
+) -> Figure:  # fmt: skip
     """So many pictures of each class, from its first to its last; `columns` classes stand in a row.
 
     images: uint8 (N, H, W, C). labels: int (N,), or (N, L) zeros and ones. masks: bool (N, H, W), outlined.
@@ -37,7 +38,7 @@ def montage(
     return figure
 
 
-def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Drawing:
+def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Figure:
     """What each augmentation policy (its name -> uint8 (columns, H, W, C)) makes of one image (H, W, C)."""
     rows = {word(name): np.stack([original, *images]) for name, images in examples.items()}
     return strips(rows, max(map(len, rows.values())))[0]
@@ -45,7 +46,7 @@ def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> D
 
 def corruption_grid(
     conditions: Mapping[tuple[str, int], np.ndarray], rmse: Mapping[tuple[str, int], float]
-) -> Drawing:
+) -> Figure:
     """One image clean and at each severity, under every corruption, with the RMSE of the picture.
 
     conditions: (corruption, severity) -> uint8 (H, W, C), with ("clean", 0).
@@ -64,7 +65,7 @@ def corruption_grid(
     return finish(figure, below="severity: RMSE against clean, grey levels (0-255)")
 
 
-def image_distance(spread: pd.DataFrame) -> Drawing:
+def image_distance(spread: pd.DataFrame) -> Figure:
     """RMSE, PSNR and SSIM of the picture against severity, a line a corruption; bands: 5-95 % of images."""
     panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
     figure, axes = sized(0.45, 1, len(panels))
@@ -75,7 +76,7 @@ def image_distance(spread: pd.DataFrame) -> Drawing:
     return finish(figure)
 
 
-def learning_curves(history: pd.DataFrame, kept: int) -> Drawing:
+def learning_curves(history: pd.DataFrame, kept: int) -> Figure:
     """Loss and AUC against the epoch, training and validation; a line marks the epoch kept (0: none)."""
     figure, [axes] = sized(0.42, 1, 2)
     for ax, (column, label) in zip(axes, {"loss": "loss (nats)", "auc": "AUC"}.items(), strict=True):
@@ -99,7 +100,7 @@ def from_clean(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
     return pd.concat([*(clean.assign(corruption=name) for name in dirty["corruption"].unique()), dirty])
 
 
-def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
+def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     """A score against severity: a panel a class and one for all, a line a corruption, bands: 95 % intervals.
 
     scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
@@ -118,23 +119,21 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Drawing:
     return finish(figure, below=f"severity (0 = clean){note}", beside=word(metric))
 
 
-def operating_points(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> Drawing:
+def operating_points(points: pd.DataFrame, positive: str) -> Figure:
     """Sensitivity and specificity of a class against severity, a line a corruption, at a fixed threshold."""
     points = points[points["class"] == positive]
     if points.empty:
-        return draw.nothing(f"no operating point for {short(positive)}").noted(
-            positive=positive, threshold="-"
-        )
+        return draw.nothing(f"no operating point for {short(positive)}")
     figure, axes = grid(2, 2, 0.46, above=0)
     for ax, metric in zip(axes.flat, ("sensitivity", "specificity"), strict=True):
         rows = from_clean(points, metric)
         lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
         ax.set(title=metric, ylim=(-0.03, 1.03), xticks=range(int(rows["severity"].max()) + 1))
-    finish(figure, below="severity (0 = clean)", beside=f"share of the images (alarm: {short(positive, 24)})")
-    return figure.noted(positive=positive, threshold=f"{thresholds[positive]:.2f}")
+    beside = f"share of the images (alarm: {short(positive, 24)})"
+    return finish(figure, below="severity (0 = clean)", beside=beside)
 
 
-def drop_heatmap(scores: pd.DataFrame) -> Drawing:
+def drop_heatmap(scores: pd.DataFrame) -> Figure:
     """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0.
 
     The colours run from white, or, if a drop is below 0, to both sides of it.
@@ -160,7 +159,7 @@ def drop_heatmap(scores: pd.DataFrame) -> Drawing:
     return figure
 
 
-def reliability(bins: pd.DataFrame) -> Drawing:
+def reliability(bins: pd.DataFrame) -> Figure:
     """Share right against confidence, clean and each corruption at the highest severity; bands: 95 %.
 
     bins: from `medrob.evaluation.reliability`.
@@ -178,4 +177,4 @@ def reliability(bins: pd.DataFrame) -> Drawing:
         ax.plot([0, 1], [0, 1], color="0.35", linewidth=1, linestyle=":", label="as sure as right")
         ax.set(title=word(name), xlim=(0, 1.04), ylim=(-0.04, 1.04))
     below = f"confidence of the network (n = {clean['images'].sum():,} a condition{note})"
-    return finish(figure, below=below, beside="share of right predictions").noted(severity=severity)
+    return finish(figure, below=below, beside="share of right predictions")

@@ -7,7 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import re
 import tomllib
 import warnings
 from collections.abc import Collection, Mapping
@@ -38,7 +37,7 @@ METADATA = {
 def _caption(file: str, caption: str, facts: Mapping[str, Any]) -> str:
     """A caption as a sentence: as given, or that of `CAPTIONS`, or the words of the file's name."""
     text = caption.strip() or CAPTIONS.get(file, "").format(**facts) or word(file.lstrip("0123456789_"))
-    return _sentence(text[:1].upper() + text[1:])
+    return text[:1].upper() + text[1:] + "." * (text[-1:] not in (".", "?", "!", ""))
 
 
 def _printed(file: str, frame: pd.DataFrame, facts: Mapping[str, Any]) -> tuple[pd.DataFrame, str]:
@@ -59,11 +58,6 @@ def _dagger(failed: Collection[tuple[str, str]]) -> str:
     return f"† fails randomisation: {methods}." if methods else ""
 
 
-def _sentence(text: str) -> str:
-    """The text with a full stop, if it has no other end."""
-    return text if not text or text[-1] in ".?!" else f"{text}."
-
-
 class Bundle:
     """What a notebook adds to the figures folder of a run; nothing is written before `document`.
 
@@ -79,7 +73,6 @@ class Bundle:
         self.folder, self.stage = folder, stage
         self.facts: dict[str, Any] = {}
         self.failed: Collection[tuple[str, str]] = ()
-        self._names: dict[str, str] = {}  # key of a part -> the name it was given
         self._parts: dict[str, tuple[dict[str, Any], Mapping[str, bytes]]] = {}  # its note, its files
         self._numbers: dict[str, dict[str, Any]] = {}
         self._boxes: set[str] = set()  # letters that no font here has, as far as it was said
@@ -90,7 +83,7 @@ class Bundle:
         In the name of the files all but letters, digits, ``-`` and ``+`` becomes ``_``. Without a caption, it
         is that in ``texts.toml``, or the name in words.
         """
-        file = self._file("figure", name)
+        file = file_name(name)
         if lacking := boxes(figure) - self._boxes:
             advice = "for Chinese or Japanese, install Noto Sans CJK"
             letters = "".join(sorted(lacking))
@@ -102,7 +95,7 @@ class Bundle:
             figure.savefig(stream, format=kind, metadata=metadata)
             files[f"{file}.{kind}"] = stream.getvalue()
             figure.set_layout_engine("none")  # the places stay as they are; to find them takes long
-        text = _caption(file, caption, self.facts | getattr(figure, "facts", {}))
+        text = _caption(file, caption, self.facts)
         self._put("figure", file, files, caption=f"{text} {_dagger(self.failed)}".strip())
         plt.show()
         plt.close(figure)
@@ -115,7 +108,7 @@ class Bundle:
 
         `keep`: the rows and columns to print; None: those in ``texts.toml``, or all.
         """
-        file = self._file("table", name)
+        file = file_name(name)
         rows, text = _printed(file, frame if keep is None else keep, self.facts)
         latex = latex_table(
             rows,
@@ -155,14 +148,6 @@ class Bundle:
                 stack.enter_context(atomic(self.folder / name)).write_bytes(data)
         for name in set(checksums(before or {})) - set(files):
             (self.folder / name).unlink(missing_ok=True)
-
-    def _file(self, kind: str, name: str) -> str:
-        """The file's name without its ending; one like another ("a b", "A/b") gets a hash behind it."""
-        file = file_name(name)
-        alike = re.sub("[^a-z0-9]", "", file.lower())  # for LaTeX's macros, and where capitals do not count
-        if self._names.setdefault(f"{kind}-{alike}", name) != name:
-            file += f"-{hashlib.sha256(name.encode()).hexdigest()[:6]}"
-        return file
 
     def _put(self, kind: str, file: str, files: Mapping[str, bytes], **facts: Any) -> None:
         """Collect the files of a part and its note."""

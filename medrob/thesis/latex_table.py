@@ -40,15 +40,15 @@ def latex_table(
 
     Args:
         frame: any tidy frame. Three columns x, x_low, x_high become one, and so do low, high and the
-            column before them. A word that is the same in all rows moves to the caption.
+            column before them.
         caption, ending: plain text; what concerns this table alone is said between them.
         label: for ``\\ref``. failed: (method, layer) pairs; these methods are marked with a dagger.
     """
-    columns, same = _without_constants(readable(frame, failed=failed))
-    caption += same
+    shown = readable(frame, failed=failed)
+    columns = {name: column for name, column in shown.items() if any(column.cells) or frame.empty}
     if any(DASH in cell for column in columns.values() for cell in column.cells):
         caption += f" A dash ({DASH}): not defined."
-    if "…" in same or any("…" in cell for column in columns.values() for cell in column.cells):
+    if any("…" in cell for column in columns.values() for cell in column.cells):
         caption += " Names with … are cut; the CSV file of this table has them whole."
     caption = cited(escape(f"{caption} {ending}".strip()))
     alignment, aside = _layout(columns)
@@ -114,20 +114,6 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
     else:
         texts = [number(row[0], 0 if (finite % 1 == 0).all() else places) for row in table]
     return Column([text.replace(UNDEFINED, DASH) for text in texts], True)
-
-
-def _without_constants(columns: dict[str, Column]) -> tuple[dict[str, Column], str]:
-    """The columns that differ between rows, and a sentence on the words that do not."""
-    columns = {name: column for name, column in columns.items() if any(column.cells) or not column.cells}
-    same = {
-        name: cells[0]
-        for name, (cells, numeric) in columns.items()
-        if not numeric and len(cells) > 1 and set(cells) == {cells[0]} != {DASH}
-    }
-    if not same or len(same) == len(columns):
-        return columns, ""
-    words = " and ".join(f"{name} ({cell})" for name, cell in same.items())
-    return {n: c for n, c in columns.items() if n not in same}, f" All rows have the same {words}."
 
 
 def _layout(columns: dict[str, Column]) -> tuple[str, bool]:
