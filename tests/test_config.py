@@ -56,7 +56,6 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("01_augment", {"size": 28.0}, "size=28.0: give a whole number"),
         ("01_augment", {"channels": True}, "channels=True: give a whole number"),
         ("01_augment", {"channels": 1.0}, "channels=1.0: give a whole number"),
-        ("01_augment", {"skip_unreadable": 1}, "skip_unreadable=1: give True or False"),
         ("01_augment", {"suite": [3]}, "suite=[3]: give a text in quotes or a list of texts"),
         ("02_train", {"lr": "fast"}, "lr='fast': give a number"),
         ("02_train", {"lr": True}, "lr=True: give a number"),

@@ -33,7 +33,7 @@ def state(home):
     return {str(f): f.read_bytes() for f in home.rglob("*") if f.is_file() and ".locks" not in f.parts}
 
 
-@pytest.mark.parametrize("text", ["seed = 3", "skip_unreadable = True", "suite = ['fog', 'contrast']"])
+@pytest.mark.parametrize("text", ["seed = 3", "suite = ['fog', 'contrast']"])
 def test_injected_parameters_that_fit(monkeypatch, text):
     notebook(monkeypatch, 'run = "demo"', f"# Parameters\n{text}\n", "begin(...)")
     values: dict = {}
@@ -46,10 +46,10 @@ def test_injected_parameters_that_fit(monkeypatch, text):
 def test_every_wrong_parameter_is_told_at_once(monkeypatch, home):
     notebook(monkeypatch, 'run = "demo"', "# Parameters\nsede = 3\nsize = '28'\n")
     with pytest.raises(ValueError) as error:
-        begin("01_augment", {"run": "demo", "size": "28", "skip_unreadable": 1})
+        begin("01_augment", {"run": "demo", "size": "28", "channels": 2})
     message = str(error.value)
     assert "sede" in message and "seed" in message
-    assert "size" in message and "skip_unreadable" in message
+    assert "size" in message and "channels" in message
     assert list(home.iterdir()) == []
 
 

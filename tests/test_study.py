@@ -74,7 +74,6 @@ grids:
     ("axes", "names"),
     [
         ("02_train: {lr: [1e-3, 0.01], patience: [1]}", ["g-lr0.001", "g-lr0.01"]),
-        ("01_augment: {skip_unreadable: [true, false]}", ["g-skip_unreadableTrue", "g-skip_unreadableFalse"]),
         ("04_heatmaps: {methods: [[gradcam], [layercam]]}", ["g-methods1", "g-methods2"]),
         ("01_augment: {suite: [mri, 'medmnist-c:pathmnist']}", ["g-mri", "g-medmnist_c_pathmnist"]),
         ("01_augment: {dataset: [phantom, 'phantom:0.8']}", ["g-phantom", "g-phantom_0.8"]),
