@@ -72,6 +72,7 @@ def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
     return network | {"augment": [used, source_of(policy)]}
 
 
+@cache
 def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
     """A hash of all parameters of a stage and all that it follows from; 16 hexadecimal digits."""
     members = of.members(run)

@@ -30,7 +30,7 @@ COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results")  # parameters that the study itself gives
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # one is the same as itself alone, so that `medrob.plan` can cache by it
 class Study:
     """The runs of a study, each with what the study gives for its stages, and the comparisons of runs."""
 
