@@ -309,8 +309,8 @@ def judge(stage: str, values: Mapping[str, Any]) -> Parameters:
     return STAGES[stage](**values)
 
 
-def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tuple[str, str]]:
-    """What is wrong with values for a model: pairs of the parameter's name and a sentence."""
+def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tuple[str | None, str]]:
+    """What is wrong with values for a model: pairs of a parameter (None: of several) and a sentence."""
     fields = model.model_fields
     # A default is right as it is; leaving it out saves the imports that looking up a choice costs.
     usual = {name: repr(field.default) for name, field in fields.items()}
@@ -318,13 +318,13 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
     try:
         model(**other)
     except ValidationError as error:
-        first: dict[str, Any] = {}  # one mistake gives an error for each kind of value that is allowed
+        first: dict[str | None, Any] = {}  # one mistake gives an error for each kind of value that is allowed
         for problem in error.errors(include_url=False):
-            first.setdefault(str(problem["loc"][0]) if problem["loc"] else "", problem)
+            first.setdefault(str(problem["loc"][0]) if problem["loc"] else None, problem)
         for name, problem in first.items():
-            yield name, _sentence(name, problem, model, other)
+            yield name, _sentence(name or "", problem, model, other)
         # What does not go together is looked for only among values that are right, and one after the other.
-        wrong = re.findall(r"(\w+)=", str(first[""]["ctx"]["error"]))[:1] if "" in first else first
+        wrong = re.findall(r"(\w+)=", str(first[None]["ctx"]["error"]))[:1] if None in first else first
         rest = {name: value for name, value in other.items() if name not in wrong}
         yield from mistakes(model, rest) if len(rest) < len(other) else ()
 

@@ -185,7 +185,7 @@ class Reader:
 
     def say_of_run(self, run: str, stage: str, text: str) -> None:
         """Note a mistake of a run, ``arch='resnet19' is unknown``, where its parameter is given."""
-        key, places = text.partition("=")[0], [(self.sources[run]), ("defaults",)]
+        key, places = text.partition("=")[0], [self.sources[run], ("defaults",)]
         given = [place for place in places if self.line((*place, stage, key))[1]]
         self.say((*(given or places)[0], stage), text, key)
 
@@ -234,7 +234,7 @@ class Reader:
             return [f"{name}={item!r}: give a list of different values to try, such as [0, 1]"]
         judged = (config.mistakes(config.STAGES[stage], {name: value}) for value in values)
         # What does not go together has no name: it is looked for when all of a run is known.
-        return [*dict.fromkeys(text for pairs in judged for about, text in pairs if about)]
+        return [*dict.fromkeys(text for pairs in judged for about, text in pairs if about is not None)]
 
     def runs(self) -> dict[str, Stages]:
         """All runs: those with a name of their own, and those of the grids."""
@@ -267,19 +267,18 @@ class Reader:
         if "compare" not in self.tree:
             several = len(runs) > 1 and self.named(("runs",), COMPARISON) and not _apart(runs.values())
             return {COMPARISON: list(runs)} if several else {}
-        given = self.mapping(
-            ("compare",), self.tree["compare"], "a name and its runs, such as both: [one, two]"
-        )
-        for name, members in given.items():
+        example = "a name and its runs, such as both: [one, two]"
+        found: dict[str, list[str]] = {}
+        for name, value in self.mapping(("compare",), self.tree["compare"], example).items():
             place = ("compare", name)
             self.named(place, name)
-            different = {*map(str, members)} if isinstance(members, list) else set()
-            if not different <= {*runs} or len(different) < 2 or len(different) < len(members):
-                text = f"give two runs or more, each once, such as [one, two], not {members!r}"
+            found[name] = members = [*map(str, value)] if isinstance(value, list) else []
+            if not {*members} <= {*runs} or len(members) < 2 or len({*members}) < len(members):
+                text = f"give two runs or more, each once, such as [one, two], not {value!r}"
                 self.say(place, f"{text}; the runs are {', '.join(runs)}")
             elif suites := _apart(runs[member] for member in members):
                 self.say(place, f"the suites {suites} have no corruption in common")
-        return dict(given)
+        return found
 
 
 def _apart(runs: Iterable[Stages]) -> str:

@@ -150,6 +150,7 @@ compare: {both: [one, five]}
         # shapes
         ("runs: [a]", "line 1: runs: give names of runs, such as demo: {}, not ['a']"),
         ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: give parameters, such as {size: 28}"),
+        ("runs: {a: {01_augment: {'': 1}}}", "runs, a, 01_augment: unknown parameter ''"),
         ("grids: {g: {02_train: {seed: []}}}", "grids, g, 02_train: seed=[]: give a list of different"),
         # names
         ("runs: {a/b: {}}", "line 1: runs, a/b: run='a/b' is not a run name"),
@@ -225,6 +226,7 @@ def test_runs_without_a_corruption_in_common_are_not_compared(load, mistakes):
     (line,) = mistakes(f"{runs}\ncompare: {{x: [a, b]}}")
     assert line == "line 2: compare, x: the suites mri, thesis have no corruption in common"
     assert load("{runs: {a: {}, b: {}}, compare: {}}").compare == {}
+    assert load("{runs: {1: {}, b: {}}, compare: {x: [b, 1]}}").compare == {"x": ["b", "1"]}
 
 
 def test_options_of_the_command_line(tmp_path):
