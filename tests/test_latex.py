@@ -109,10 +109,10 @@ def test_a_table_by_hand():
 
 
 def test_what_is_wider_than_the_text_stands_on_a_page_on_its_side():
-    texts = [
-        latex_table(pd.DataFrame({f"{k}": ["ten letters"] * 2 for k in range(n)}), "C.", "l") for n in (6, 9)
-    ]
+    frames = [pd.DataFrame({f"{k}": ["ten letters"] * 30 for k in range(n)}) for n in (6, 9)]
+    texts = [latex_table(frame, "C.", "l") for frame in frames]
     assert [text.startswith("\\begin{landscape}") for text in texts] == [False, True]
+    assert ["longtable" in text for text in texts] == [False, True]  # such a page is less high
     assert all("\\footnotesize" in text for text in texts)
 
 

@@ -21,9 +21,9 @@ from medrob.thesis.latex import (
     with_interval,
 )
 
-LONG = 40  # rows; longer tables run over pages
+LONG = {False: 40, True: 24}  # rows, upright and on its side; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
-LETTER = 5.0  # points that a character takes at most in \footnotesize, 9 points in a text of 11
+LETTER = 5.1  # points that a character takes at most in \footnotesize, 9 points in a text of 11
 LENGTH = 660.0  # points: the width of a page on its side
 GAP = 6.0  # points between columns: \tabcolsep is set to half of it
 P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_adjusted": f"{P} (corrected)"}
@@ -56,7 +56,7 @@ def latex_table(
     changes = body.iloc[:, 0].ne(body.iloc[:, 0].shift()) & (body.index > 0)
     if 2 * (changes.sum() + 1) <= len(body):  # a small gap between groups of two rows or more
         body.iloc[:, 0] = np.where(changes, "\\addlinespace\n", "") + body.iloc[:, 0]
-    long = len(frame) > LONG
+    long = len(frame) > LONG[aside]
     text = body.style.hide(axis="index").to_latex(
         hrules=True, column_format=alignment, caption=caption, label=label,
         environment="longtable" if long else "table", position_float=None if long else "centering",
