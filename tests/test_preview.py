@@ -30,7 +30,9 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
         splits = [data.load(str(folder), split, seed=3).counts[name] for split in data.SPLITS]
         assert re.search(rf"{name} +" + " +".join(map(str, [*splits, 20])), text)
     assert "60 images of 32x24 pixels, grey" in text
-    assert re.search("PNG, grey, 8 bit +40\n", text) and re.search("JPEG, grey, 8 bit +20\n", text)
+    assert re.search("PNG, grey, 8 bit +32x24 +40\n", text) and re.search(
+        "JPEG, grey, 8 bit +32x24 +20\n", text
+    )
     sheet = home() / "data" / "check" / "set" / "pictures-01.png"
     assert str(sheet) in text and cv2.imread(str(sheet)).std() > 20
 

@@ -114,32 +114,27 @@ def _files(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         if path is None or path.suffix.lower() == ".npz":
             return
         rows, _, _ = data.listed(path, **_of(values, ["group", "label", "uncertain"]))
-        found = pd.DataFrame([_kind(file) for file in rows["file"]])
-        yield found[0].value_counts().rename_axis(None).to_string(max_rows=ROWS)
-        sizes = found.loc[found[1] > 0, [1, 2]].value_counts().sort_index()  # by width, then height
-        names = [f"{wide}x{high}" for wide, high in sizes.index]
-        most = dict(most=names[sizes.argmax()], count=sizes.max(), first=names[0], last=names[-1])
-        yield say("check", "sizes" if len(sizes) > 1 else "size", sizes=len(sizes), **most)
+        found = pd.DataFrame([_kind(file) for file in rows["file"]], columns=["files", "pixels"])
+        yield found.value_counts().to_string(max_rows=ROWS)
         made = ", ".join(split for split in data.SPLITS if split not in set(rows["split"]))
         yield say("check", "made" if made else "given", splits=made)
         groups = rows["group"].nunique() if "group" in rows else 0
         yield say("check", "groups" if groups else "no_groups", groups=groups)
 
 
-def _kind(file: Path) -> tuple[str, int, int]:
-    """The kind of a file, such as "JPEG, RGB, 8 bit", and its width and height, 0 if unknown."""
+def _kind(file: Path) -> tuple[str, str]:
+    """The kind of a file, such as "JPEG, RGB, 8 bit", and its width and height, such as "64x48"."""
     with contextlib.suppress(Exception), Image.open(file) as image:  # Pillow and pydicom raise many kinds
         mode, deep = image.mode.partition(";")[0], ";16" in f"{image.mode} {image.tile}"
-        bits = 16 if deep else 1 if mode == "1" else 8
-        return f"{image.format}, {'grey' if mode in '1LI' else mode}, {bits} bit", *image.size
+        bits, wide, high = 16 if deep else 1 if mode == "1" else 8, *image.size
+        return f"{image.format}, {'grey' if mode in '1LI' else mode}, {bits} bit", f"{wide}x{high}"
     with contextlib.suppress(Exception):
         import pydicom
 
-        header = pydicom.dcmread(file, stop_before_pixels=True)
-        kind = f"DICOM {header.get('Modality', '')}".strip()
-        colours = f"{header.PhotometricInterpretation}, {header.BitsStored} bit"
-        return f"{kind}, {colours}", header.Columns, header.Rows
-    return "of another kind", 0, 0
+        known = pydicom.dcmread(file, stop_before_pixels=True)
+        kind = f"DICOM {known.get('Modality', '')}, {known.PhotometricInterpretation}, {known.BitsStored} bit"
+        return kind, f"{known.Columns}x{known.Rows}"
+    return "of another kind", "unknown"
 
 
 def _pictures(sets: list[ImageDataset], values: Values) -> Iterator[str]:
