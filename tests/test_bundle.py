@@ -96,7 +96,9 @@ def write_all(folder):
     ]
     columns = ["name", "value", "low", "high", "p", "correction", "what"]
     bundle.numbers(pd.DataFrame(rows, columns=columns))
-    return write(bundle)
+    return write(
+        bundle, answer=dict(verdicts="- It works: 5 % \\_a\\_.\n- It looks.", done=NASTY, limits="A few.")
+    )
 
 
 def test_the_same_bytes_in_another_process(tmp_path):
@@ -224,6 +226,14 @@ def compiled(folder, engine="pdflatex"):
         done = subprocess.run(command, env=whole, **options)
         assert done.returncode == 0, done.stdout[-2000:]
     return (folder / "thesis.log").read_text(errors="replace")
+
+
+def test_the_answer_is_the_first_page(tmp_path):
+    text = write_all(tmp_path / "demo").read_text()
+    parts = (r"\item It works: 5~\% \_a\_.", r"\item It looks.", r"\end{itemize}", "{summary.pdf}", "A few.")
+    found = [text.index(part) for part in (*parts, r"\clearpage", r"\medrobCaptionSummary", "{03_auc.pdf}")]
+    assert found == sorted(found)
+    assert "clearpage" not in stage(tmp_path / "other", "05_analysis", ["summary"]).read_text()
 
 
 @needs_pdflatex

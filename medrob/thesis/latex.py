@@ -195,6 +195,7 @@ def documents(parts: Sequence[Part], run: str, textwidth: float, facts: Part) ->
     )  # fmt: skip
     templates.filters["latex"] = lambda text: cited(escape(str(text)))
     templates.filters["word"] = word
+    templates.filters["plain"] = lambda markdown: re.sub(r"\\(\W|_)", r"\1", markdown)
     templates.filters["name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
     templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
     given = {
