@@ -400,19 +400,6 @@ def test_the_line_over_corruptions_is_that_of_least_squares(scores, mean):
     assert all(len(line.get_xdata()) <= 2 for line in few.axes[0].get_lines())
 
 
-def test_strata_without_a_flip_say_so():
-    rows = [(s, "gradcam", "layer4.1", "preserved", 0.2, 0.1, 0.3) for s in (1, 2)]
-    strata = pd.DataFrame(rows, columns=["severity", "method", "layer", "stratum", "value", "low", "high"])
-    figure = figures.strata_bars(strata, layer="layer4.1")
-    assert legend_texts(figure) == ["prediction preserved"]
-    assert figure.get_supxlabel() == "severity (layer4.1; no usable map of a flipped prediction)"
-    lost = strata.assign(stratum="flipped", value=np.nan, low=np.nan, high=np.nan)
-    figure = figures.strata_bars(pd.concat([strata, lost]), layer="layer4.1")
-    assert "no usable map of a flipped prediction" in figure.get_supxlabel()
-    assert legend_texts(figure) == ["prediction preserved"]
-    assert words_in(figures.strata_bars(lost, layer="layer4.1")) == ["every map of layer4.1 is degenerate"]
-
-
 def test_the_summary_uses_every_panel(scores, mean, tests_of, failure):
     figure = summarised(scores, mean, tests_of, failure)
     panels = drawn(figure)

@@ -10,15 +10,14 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 
 from medrob.figures import draw
-from medrob.figures.draw import Look, finish, lines, looks, sized
+from medrob.figures.draw import Look, finish, looks, sized
 from medrob.figures.of_heatmaps import drift_by_layer
 from medrob.words import Failed, word
 
 __all__ = ["alarms", "drift_by_class", "drop_against_drift", "image_boxes"]
-__all__ += ["image_scatter", "signals", "strata_bars"]
+__all__ += ["image_scatter", "signals"]
 
 CLASSES = 8  # that are told apart; more are drawn as one
-FLIPS = {"preserved": Look("C0", "o"), "flipped": Look("C3", "X")}
 AUROC = ("auroc", "low", "high")
 
 
@@ -156,23 +155,6 @@ def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, l
     if not 1 < len(known) <= CLASSES or known[0] < 0:
         return pd.Series("all", points.index, name="of"), ["all"]
     return points["label"].map(dict(enumerate(classes))).rename("of"), [classes[k] for k in known]
-
-
-def strata_bars(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:
-    """Drift of preserved and of flipped images (`medrob.analysis.strata`) by severity, a panel a method."""
-    rows = strata[(strata["layer"] == layer) & strata["value"].notna() & strata["stratum"].isin(FLIPS)]
-    if rows.empty:
-        return draw.nothing(f"every map of {layer} is degenerate")
-    methods = list(dict.fromkeys(rows["method"]))
-    figure, axes = draw.grid(len(methods), 3, 0.38)
-    for ax, method in zip(axes.flat, methods, strict=False):
-        of = rows[rows["method"] == method]
-        lines(ax, of, "stratum", "severity", FLIPS, label=lambda kind: f"prediction {kind}")
-        ax.set(title=word(method, failed), xticks=sorted(set(rows["severity"])))
-    absent = [kind for kind in FLIPS if kind not in set(rows["stratum"])]
-    lacking = "".join(f"; no usable map of a {kind} prediction" for kind in absent)
-    below = f"severity ({layer}{lacking})"
-    return finish(figure, below=below, beside=draw.DRIFT)
 
 
 def signals(failure: pd.DataFrame) -> Figure:
