@@ -154,17 +154,6 @@ def test_more_classes_in_test_than_in_train(whole):
         data.describe(*found)
 
 
-def test_folders_of_one_name_in_two_places_are_two_sets(tmp_path, monkeypatch):
-    means = []
-    for place, level in (("one", 20), ("two", 200)):
-        for i in range(20):
-            file = put(tmp_path / place / "images" / "ab"[i % 2] / f"{i}.bmp", np.full((8, 8), level + i))
-            os.utime(file, (1, 1))
-        monkeypatch.chdir(tmp_path / place)
-        means.append(load("images", "train").images.mean())
-    assert means[0] < 50 < 150 < means[1]
-
-
 def test_duplicates_are_found_and_told(folder):
     top = folder("train", "val", "test", count=3)
     put(top / "test" / "ill" / "2.bmp", picture(1))  # train/ill/1.png in another format
@@ -464,15 +453,6 @@ def test_masks_beside_images_are_masks(folder, name):
 
 
 # All files of a set, and the cache
-
-
-def test_sixteen_bits_are_scaled_alike_in_a_set(folder):
-    top = folder("train", "val", "test", count=2, dtype=np.uint16)
-    for file in top.rglob("*.png"):
-        put(file, cv2.imread(str(file), cv2.IMREAD_UNCHANGED) >> 4)  # 12 bits, as many detectors have
-    test = load(str(top))
-    stored = cv2.imread(str(top / "test" / "ill" / "0.png"), cv2.IMREAD_UNCHANGED)
-    assert (test.images[0, ..., 0] == np.rint(stored / 4095 * 255)).all()
 
 
 WHITE = [(281, "H", 1, 4095, True)]  # TIFF's MaxSampleValue
