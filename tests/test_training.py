@@ -7,7 +7,7 @@ from small_training import TIMES, build, fit, train
 
 from medrob import config, evaluation, training
 from medrob.data import ImageDataset
-from medrob.training.epoch import Epochs, Objective, make_optimizer, make_schedule, starts
+from medrob.training.epoch import Epochs, make_objective, make_optimizer, make_schedule, starts
 
 # Learning
 
@@ -55,15 +55,15 @@ def test_validation_rows_are_what_predict_says(blobs):
 def objective(labels, **settings):
     """The loss that a recipe gives for data of these labels."""
     data = ImageDataset(np.zeros((len(labels), 2, 2, 1), np.uint8), np.asarray(labels))
-    return Objective(config.Recipe(**settings), data)
+    return make_objective(config.Recipe(**settings), data)
 
 
 def test_objective():
     logits = torch.tensor([[0.0, np.log(3)], [0.0, 0.0]], dtype=torch.float32)
-    one, many = torch.tensor([1, 0]), torch.tensor([[1, 1], [0, 1]])
+    one, many = torch.tensor([1, 0]), torch.tensor([[1.0, 1], [0, 1]])
     worked = -np.log([0.75, 0.5])
     assert objective([0, 1])(logits, one).item() == pytest.approx(worked.mean())
-    assert objective(many.tolist())(logits, many).item() == pytest.approx(
+    assert objective(many.int().tolist())(logits, many).item() == pytest.approx(
         -np.log([0.5, 0.75, 0.5, 0.5]).mean()
     )
 
@@ -75,7 +75,7 @@ def test_class_weights_are_balanced():
     worked = (2 * -np.log(0.75) + 2 / 3 * -np.log(0.5)) / (2 + 2 / 3)
     assert balanced(logits, torch.tensor([1, 0])).item() == pytest.approx(worked)
     many = objective([[1, 0], [0, 0], [0, 1], [0, 1]], class_weights="balanced")
-    assert many.weight.tolist() == [3, 1]  # absent / present
+    assert many.pos_weight.tolist() == [3, 1]  # absent / present
 
 
 # Recipes

@@ -45,32 +45,17 @@ def make_schedule(optimizer: Optimizer, recipe: Recipe, steps: int) -> lr_schedu
     return lr_scheduler.LambdaLR(optimizer, factor)
 
 
-class Objective(nn.Module):
-    """The loss of a recipe in nats: cross-entropy, or for several labels the mean of theirs.
+def make_objective(recipe: Recipe, train: ImageDataset) -> nn.Module:
+    """The loss of a recipe in nats: cross-entropy, or for several labels (0.0 or 1.0) the mean of theirs.
 
-    Takes logits (N, K) with labels (N,) of classes, or (N, K) of zeros and ones. Balanced, a class of n of N
-    images weighs N / (K n), a label absent / present.
+    Balanced, a class of n of N images weighs N / (K n), a label absent / present.
     """
-
-    weight: Tensor | None
-
-    def __init__(self, recipe: Recipe, train: ImageDataset) -> None:
-        super().__init__()
-        weight = None
-        if recipe.class_weights == "balanced":
-            counts, total = np.array(list(train.counts.values()), float), len(train)
-            several = train.task == "multilabel"
-            balanced = (total - counts) / counts if several else total / (len(counts) * counts)
-            weight = torch.from_numpy(balanced).float()
-        self.register_buffer("weight", weight)
-
-    def forward(self, logits: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss of the images."""
-        if labels.ndim == 1:
-            return nn.functional.cross_entropy(logits.float(), labels, weight=self.weight)
-        return nn.functional.binary_cross_entropy_with_logits(
-            logits.float(), labels.float(), pos_weight=self.weight
-        )
+    several, weight = train.task == "multilabel", None
+    if recipe.class_weights == "balanced":
+        counts, total = np.array(list(train.counts.values()), float), len(train)
+        balanced = (total - counts) / counts if several else total / (len(counts) * counts)
+        weight = torch.from_numpy(balanced).float()
+    return nn.BCEWithLogitsLoss(pos_weight=weight) if several else nn.CrossEntropyLoss(weight)
 
 
 def starts(images: int, batch_size: int) -> range:
@@ -90,7 +75,7 @@ class Epochs:
         self.model, self.train, self.val, self.recipe, self.seed = model, train, val, recipe, seed
         self.device = next(model.parameters()).device
         self.policy = augment.policy(recipe.augment)
-        self.objective = Objective(recipe, train).to(self.device)
+        self.objective = make_objective(recipe, train).to(self.device)
         self.optimizer = make_optimizer(model.parameters(), recipe)
         steps = len(starts(len(train), recipe.batch_size))
         self.schedule = make_schedule(self.optimizer, recipe, steps)
@@ -109,6 +94,10 @@ class Epochs:
         """The row of the validation images, by the network as it is."""
         began = time.perf_counter()
         return self._row("val", self.val, np.arange(len(self.val)), self._judge(), rate, began)
+
+    def loss(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """The mean loss of images."""
+        return self.objective(logits.float(), labels.float() if labels.ndim == 2 else labels)
 
     def _batches(
         self, data: ImageDataset, parts: list[np.ndarray], seeds: Iterable[list[int] | None]
@@ -148,7 +137,7 @@ class Epochs:
         for i, x in zip(begin, images, strict=True):
             with torch.autocast(self.device.type, torch.bfloat16, enabled=self.mixed):
                 logits = self.model(x)
-            loss = self.objective(logits, labels[i : i + len(x)])
+            loss = self.loss(logits, labels[i : i + len(x)])
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()
             self.optimizer.step()
@@ -183,7 +172,7 @@ class Epochs:
         scores = metrics(activate(logits, data.task).cpu().numpy(), labels, data.task)
         return dict(
             split=split,
-            loss=self.objective(logits, torch.from_numpy(labels).to(self.device)).item(),
+            loss=self.loss(logits, torch.from_numpy(labels).to(self.device)).item(),
             accuracy=scores["accuracy"],
             auc=scores["auc"],
             lr=rate,
