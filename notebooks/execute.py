@@ -57,4 +57,7 @@ if __name__ == "__main__":
         os.environ.update(MEDROB_HOME=home, MEDROB_PROGRESS="off")
         for stage in tqdm(STAGES, desc="notebooks"):
             execute(HERE / f"{stage}.ipynb")
-        shutil.copy(Path(home) / "figures" / "demo" / "summary.png", HERE.parent / "figures" / "summary.png")
+        for name, shown in {"04_overlays": "heatmaps", "summary": "summary"}.items():  # in README
+            shutil.copy(
+                Path(home, "figures", "demo", f"{name}.png"), HERE.parent / "figures" / f"{shown}.png"
+            )
