@@ -2,6 +2,7 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import cache, partial
 from typing import Any
 
@@ -10,6 +11,7 @@ from numpy.random import Generator
 
 from medrob import corruptions
 from medrob.check import resolve
+from medrob.data import ImageDataset
 
 Array = np.ndarray
 # New images of the same shape, uint8 (N, H, W, C), made from these and a generator.
@@ -57,16 +59,28 @@ POLICIES: dict[str, Policy] = {
     "corruptions": _corruptions,
     "mixed": _mixed,
 }
+EXPANDED = "expanded"  # changes no image: there are more of them
 
 
 def names() -> tuple[str, ...]:
     """The names that `policy` takes."""
-    return tuple(POLICIES)
+    return (*POLICIES, EXPANDED)
+
+
+def expanded(data: ImageDataset) -> ImageDataset:
+    """The images, then those under each corruption of "thesis" at severities 1 to 5: 26 times as many.
+
+    All of them are held in memory.
+    """
+    conditions = corruptions.grid(corruptions.names("thesis"))[1:]
+    images = [data.images, *(corruptions.corrupt(data.images, *condition) for condition in conditions)]
+    labels = np.concatenate([data.labels] * len(images))
+    return replace(data, images=np.concatenate(images), labels=labels, masks=None, groups=None, files=None)
 
 
 def corruptions_of(name: str) -> tuple[str, ...]:
     """The corruptions that a policy applies."""
-    return corruptions.names("thesis") if name in ("corruptions", "mixed") else ()
+    return corruptions.names("thesis") if name in ("corruptions", "mixed", EXPANDED) else ()
 
 
 def policy(name: str) -> Policy:
@@ -75,14 +89,14 @@ def policy(name: str) -> Policy:
     Your own is ``"package.module:name"``: an augmenter of imgaug, such as ``iaa.Fliplr(0.5)``, or a function
     that is given images, uint8 (N, H, W, C), and a NumPy generator, and returns new images of that shape.
     """
-    if name in POLICIES:
-        return POLICIES[name]
+    if name in names():
+        return POLICIES.get(name, POLICIES["none"])
     advice = "your own is 'package.module:name', an imgaug augmenter or a function of (images, rng)"
     if name.startswith("iaa."):
         how = f"write `mine = {name}` in a file own.py, after `import imgaug.augmenters as iaa`"
         raise ValueError(f"augment={name!r}: {advice}; {how}, and give 'own:mine'")
     if ":" not in name:
-        raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(POLICIES)}; {advice}")
+        raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(names())}; {advice}")
     change = resolve(name)
     if hasattr(change, "augment_images"):
         return partial(_imgaug, change)

@@ -5,7 +5,7 @@ import imgaug.augmenters as iaa
 import numpy as np
 import pytest
 
-from medrob import augment, corruptions
+from medrob import augment, corruptions, data
 from medrob.augment import policy
 
 
@@ -26,7 +26,7 @@ def test_a_policy_is_a_function_of_images_and_generator(name, channels):
     first, again, other = (policy(name)(images, np.random.default_rng(s)) for s in (0, 0, 1))
     assert first.shape == images.shape and first.dtype == np.uint8
     assert (first == again).all() and (images == kept).all()
-    assert (first != other).any() == (first != images).any() == (name != "none")
+    assert (first != other).any() == (first != images).any() == (name not in ("none", "expanded"))
     wide = pictures(channels, 40)[:1, :32]
     assert policy(name)(wide, np.random.default_rng(0)).shape == wide.shape
     assert (np.random.get_state()[1] == world).all()  # noqa: NPY002  NumPy's own generator is left alone
@@ -143,3 +143,13 @@ def test_imgaugs_own_generator_does_not_matter(name):
         imgaug.seed(seed)
         found.append(policy(name)(images, np.random.default_rng(0)))
     np.testing.assert_array_equal(*found)
+
+
+def test_an_expanded_training_set_holds_each_image_under_every_condition():
+    train = data.load("phantom", "train", size=28, limit=9)
+    more, conditions = augment.expanded(train), corruptions.grid(corruptions.names("thesis"))
+    assert len(more) == 26 * len(train) and augment.policy("expanded")(train.images, None) is train.images
+    for place, condition in enumerate(conditions):
+        rows = slice(place * len(train), (place + 1) * len(train))
+        assert np.array_equal(more.images[rows], corruptions.corrupt(train.images, *condition)), condition
+        assert np.array_equal(more.labels[rows], train.labels)

@@ -12,6 +12,7 @@ import pandas as pd
 import torch
 from torch import nn
 
+from medrob import augment
 from medrob.config import Recipe
 from medrob.data import ImageDataset
 from medrob.files import atomic
@@ -55,6 +56,8 @@ def fit(
                 f"{', '.join(constant)}: a network cannot learn, nor an AUC judge, such a class; take more "
                 "images or leave it out"
             )
+    if recipe.augment == augment.EXPANDED:
+        train = augment.expanded(train)
     arguments = {
         **{"network": repr(model.config), "weights": _fingerprint(model), "seed": seed},
         **{"train": train.fingerprint, "val": val.fingerprint},
