@@ -17,7 +17,7 @@ from medrob.words import Failed, p_value, word
 
 __all__ = ["runs_compared", "summary"]
 
-PANELS = [*zip("ac", "bd", strict=True), ("e", "f"), ("e", "g")]  # (f), (g): correlations, a gain
+PANELS = [[*"ab"], [*"cd"], [*"ef"], [*"eg"]]  # (f), (g): correlations, a gain
 KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
 SIGNALS = {"drift": Look("0.1", "o"), "clean class": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
@@ -35,8 +35,7 @@ def summary(
     rows = from_clean(scores[scores["class"] == "all"], "auc")
     pairs = pairs[pairs["layer"] == layer]
     look, name = looks(rows["corruption"]), word(method, failed)
-    options = dict(height_ratios=[1, 1, 0.6, 0.4], figsize=draw.size(1.15))
-    figure, panels = plt.subplot_mosaic(PANELS, **options)
+    figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[1, 1, 0.6, 0.4], figsize=draw.size(1.15))
     works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefg")
     lines(works, rows, "corruption", "severity", look)
     level(works, 0.5, "chance")

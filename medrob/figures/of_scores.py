@@ -59,7 +59,7 @@ def corruption_grid(
     figure, axes = strips(rows, len(severities) + 1, 1 + (len(names) > FEW))
     for ax, name in zip(axes, names, strict=True):
         labels = ["clean", *(f"{s}: {rmse[name, s]:.1f}" for s in severities)]
-        middles = (np.arange(len(labels)) + 0.5) * ax.images[0].get_array().shape[1] / len(labels)
+        middles = (np.arange(len(labels)) + 0.5) * ax.get_xlim()[1] / len(labels)
         ax.set_xticks(middles, labels, fontsize=draw.SMALL)
         ax.tick_params(length=0, pad=1)
     return finish(figure, below="severity: RMSE against clean, grey levels (0-255)")
