@@ -35,7 +35,7 @@ def summary(
     rows = from_clean(scores[scores["class"] == "all"], "auc")
     pairs = pairs[pairs["layer"] == layer]
     look, name = looks(rows["corruption"]), word(method, failed)
-    figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[1, 1, 0.6, 0.4], figsize=draw.size(1.15))
+    figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[0.9, 0.9, 0.7, 0.4], figsize=draw.size(1.0))
     works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefg")
     lines(works, rows, "corruption", "severity", look)
     level(works, 0.5, "chance")
@@ -107,7 +107,7 @@ def _answer(ax: Axes, axis: str, answers: pd.DataFrame) -> None:
             bars(ax, row, y, Look("0.1", "o"), elinewidth=1)
         verdict = ", ".join(filter(None, (row["verdict"], p_value(Finding.of(row)))))
         ax.text(-reach, y - 0.25, f"{question.title}: {verdict}", fontsize=draw.SMALL, va="bottom")
-        ax.vlines(0, y - 0.15, y + 0.35, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
+        ax.vlines(0, y - 0.15, y + 0.15, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
     ax.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(len(asked) - 0.6, -0.8), yticks=[], xlabel=axis)
 
 
