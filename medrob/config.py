@@ -18,7 +18,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 KINDS: dict[Any, str] = {
-    **{int: "a whole number", float: "a number", bool: "True or False", str: "a text in quotes"},
+    **{int: "a whole number", float: "a number", str: "a text in quotes"},
     **{list[str]: "a list of texts", list[int]: "a list of whole numbers", list[Any]: "a list"},
     Path: "a path",
 }

@@ -73,8 +73,8 @@ def test_seed():
         ({"arch": "os:getcwd"}, r"arch='os:getcwd' cannot be built .*takes in_channels= and num_classes="),
         ({"arch": "vit_b_16", "size": 60}, r"arch='vit_b_16' cannot be built \(1 channels, 60 pixels\)"),
         ({"arch": "maxvit_t", "size": 60}, "arch='maxvit_t' cannot be built"),
-        ({"arch": "alexnet", "size": 28}, r"'alexnet' does not take images of shape \(2, 1, 28, 28\)"),
-        ({"arch": "densenet121", "size": 16}, r"'densenet121' does not take images of shape"),
+        ({"arch": "alexnet", "size": 28}, r"'alexnet' cannot be used for images of shape \(2, 1, 28, 28\)"),
+        ({"arch": "densenet121", "size": 16}, r"'densenet121' cannot be used for images of shape"),
     ],
 )
 @pytest.mark.parametrize("device", ["cpu", "meta"])
@@ -190,8 +190,8 @@ def own(tmp_path, monkeypatch):
         ("one_more", r"gives \(2, 4\) for 2 images; give logits \(2, 3\) as one tensor, one for each class"),
         ("pair", r"gives \(2, 1, 8, 8\) for 2 images; give logits \(2, 3\)"),
         ("nothing", "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
-        ("grey", r"does not take images of shape \(2, 3, 8, 8\)|take grey images, and these are RGB"),
-        ("fixed", r"does not take images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
+        ("grey", r"cannot be used for images of shape \(2, 3, 8, 8\)|take grey images, and these are RGB"),
+        ("fixed", r"cannot be used for images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
     ],
 )
 def test_outputs_of_a_network_of_ones_own_are_looked_at(own, name, message):

@@ -80,7 +80,7 @@ def test_one_logit_becomes_two_classes(ending):
 def test_a_softmax_within_the_network_is_left_alone():
     model = wrap(Net(lambda x: 3 * x.softmax(1)).eval(), in_channels=1, num_classes=2)
     assert not model.explained(X)[1] and torch.allclose(model(X).sum(1), torch.tensor(3.0))
-    model = wrap(Net(lambda x: 0.5 * (0.01 * x).softmax(1)), in_channels=1, num_classes=2)
+    model = wrap(Net(lambda x: 0.5 + 0.4 * (0.01 * x).tanh()), in_channels=1, num_classes=2)
     with pytest.warns(UserWarning, match="for 6 images lies between 0 and 1; if these are probabilities"):
         evaluation.predict(model, IMAGES)
 
@@ -120,6 +120,24 @@ def test_outputs_that_do_not_tell_the_logits_are_refused(mine, ending, message):
     mine.net = lambda in_channels, num_classes: Net(ending)
     with pytest.raises(ValueError, match=message):
         build()
+
+
+@pytest.mark.parametrize(
+    "ending", [lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()]
+)
+def test_probabilities_that_were_changed_are_refused_wherever_a_network_is_used(mine, ending):
+    mine.net = lambda in_channels, num_classes: Net(ending)
+    model = wrap(Net(ending), in_channels=1, num_classes=2)
+    for use in (
+        build,
+        lambda: evaluation.predict(model, IMAGES),
+        lambda: saliency.explain(model, IMAGES[:1], methods=["gradcam"], layers=["conv"]),
+        lambda: saliency.explain(model, IMAGES[:1], methods=["saliency"]),
+    ):
+        with pytest.raises(
+            ValueError, match=r"gives probabilities: what its s.* gives is changed afterwards"
+        ):
+            use()
 
 
 def test_grey_images_are_repeated_for_a_network_of_rgb_and_not_the_reverse(mine):

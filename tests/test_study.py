@@ -169,7 +169,7 @@ compare: {both: [one, five]}
         ("runs: {a: {02_train: {weights: DEFAULTS}}}", "nor a name such as 'DEFAULT'; the names"),
         ("runs: {a: {02_train: {arch: resnet19}}}", "runs, a, 02_train: arch='resnet19' is unknown"),
         ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
-        ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' does not take images"),
+        ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' cannot be used for"),
         ("runs: {a: {02_train: {epochs: 0}}}", "runs, a, 02_train: epochs=0 takes a network that has been"),
     ],
 )  # fmt: skip

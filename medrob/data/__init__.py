@@ -130,8 +130,7 @@ def files(path: Path, group: str = "", uncertain: str = "") -> list[Path]:
 
 def load_run(run: Run, split: str) -> ImageDataset:
     """A split of the data that a run was begun with; a ValueError if they are no longer the same."""
-    given = {name: value for name, value in run.data["parameters"].items() if name in ("dataset", *OPTIONS)}
-    dataset = load(split=split, **given)
+    dataset = load(split=split, **run.data["parameters"])
     recorded = run.data["splits"][split]["fingerprint"]
     if dataset.fingerprint != recorded:
         raise ValueError(

@@ -159,7 +159,7 @@ def _check_outputs(model: Classifier, size: int) -> list[str]:
         except Exception as error:  # whatever the network's own code raises
             usual = getattr(model.backbone, "pretrained_cfg", {}).get("input_size")
             advice = f"; it usually takes {usual[-1]} pixels, size= of notebook 01" if usual else ""
-            message = f"arch={arch!r} does not take images of shape {shape}{mode}: {error}{advice}"
+            message = f"arch={arch!r} cannot be used for images of shape {shape}{mode}: {error}{advice}"
             raise ValueError(message) from error
         check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
         said += [f"{text}{mode}" for text in made if text not in said]

@@ -102,6 +102,11 @@ class LastActivation(TorchFunctionMode):
         same = output is self.after or (not output.is_meta and output.data_ptr() == self.after.data_ptr())
         return self.before.reshape(output.shape) if same else None
 
+    def altered(self, output: Tensor) -> bool:
+        """Whether a network's output looks like what the last activation gave, and is not."""
+        like = self.after is not None and self.after.shape == output.shape and self.before is not output
+        return like and not output.is_meta and bool(((output >= 0) & (output <= 1)).all())
+
 
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
@@ -131,7 +136,8 @@ class Classifier(nn.Module):
 
         Of a network of one's own: grey images are repeated where it takes three channels; of several outputs
         one is taken; a last softmax or sigmoid is undone; one logit z becomes two, -z/2 and z/2, since their
-        softmax is the sigmoid of z, and both have a gradient.
+        softmax is the sigmoid of z, and both have a gradient. Probabilities that were changed afterwards
+        cannot be undone, and are refused.
         """
         given, classes = self.config.get("in_channels", x.shape[1]), self.config["num_classes"]
         if x.ndim == 4 and x.shape[1] != given:
@@ -156,6 +162,11 @@ class Classifier(nn.Module):
             unlike = last.name not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
             followed = f", and {ours} is taken of them instead" if unlike else ""
             said.append(f"what its last {last.name} takes are the logits{followed}")
+        elif last.altered(logits):
+            raise ValueError(
+                f"the network gives probabilities: what its {last.name} gives is changed afterwards; let it "
+                "give the logits before (TorchXRayVision's do with op_threshs = None)"
+            )
         if classes == 2 and logits.shape in ((len(x),), (len(x), 1)) and logits.is_floating_point():
             logits = logits.reshape(-1, 1) * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")

@@ -76,10 +76,11 @@ def preview(values: Values) -> tuple[str, bool]:
                 refused[str(error)] = None
             except (Exception, SystemExit) as error:  # a page must come, whatever code of a user's does
                 refused[f"{title}: {type(error).__name__}: {error}"] = None
-    if said:
-        parts["Guessed or left out"] = [f"- {told}" for told in dict.fromkeys(str(w.message) for w in said)]
+    if warned := [*dict.fromkeys(f"- {w.message}" for w in said)]:
+        parts["Guessed or left out"] = warned
     body = (f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in parts.items())
-    first = "\n".join(refused) or say("check", "usable", name=_name(values))
+    usable = say("check", "warned" if warned else "usable", name=_name(values), warnings=len(warned))
+    first = "\n".join(refused) or usable
     return "\n\n".join([first, *body]), bool(refused)
 
 
