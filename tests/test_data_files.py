@@ -117,7 +117,11 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
             (files, "are no layout that is known: give class folders")
             for files in (
                 *("train/a/1 train/b/1 test/", "1", "a/train/1 a/test/1 b/train/1"),
-                *("chest/a/train/1 chest/b/train/1", "f1/a/1 f1/b/1 f2/a/1 f2/b/1"),
+                *(
+                    "chest/a/train/1 chest/b/train/1",
+                    "top/a/1 top/b/1",
+                    "f1/a/1 f1/b/1 f2/a/1 f2/b/1",
+                ),
             )
         ),
         ("a/1 b/", "class folder b is empty .no image in it.; fill or remove it"),
@@ -422,12 +426,7 @@ def test_uncertain_labels(frame, tmp_path, way, second, count):
     assert train.labels[:2].tolist() == [[1, 0], second] and len(test) == count
 
 
-def test_folders_of_volumes_or_of_one_folder(folder, tmp_path):
-    plain = load(str(folder()), "train").fingerprint
-    (tmp_path / "more").mkdir()
-    (tmp_path / "mine").rename(tmp_path / "more" / "archive")
-    with pytest.warns(UserWarning, match="all lies in its folder archive"):
-        assert load(str(tmp_path / "more"), "train").fingerprint == plain
+def test_folders_of_volumes(tmp_path):
     for name in ("a/1.nii", "b/2.nii", "list.csv"):
         (tmp_path / "volumes" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "volumes" / name).write_text("")

@@ -157,8 +157,8 @@ def _together(groups: np.ndarray | None, pictures: np.ndarray) -> np.ndarray | N
 def parts(labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list[str]) -> np.ndarray:
     """The split of each image, str (N,): "train", and where they are absent, "val" and "test".
 
-    Ten folds, stratified and by group, of which those become a split that are fairest; then single images or
-    groups go to a split that lacks their class, as long as another split can spare them.
+    Ten folds, stratified and by group, of which those become a split that hold most nearly a tenth of every
+    class; then images or groups go to a split that lacks their class, if another split can spare them.
     """
     from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 
@@ -178,10 +178,11 @@ def parts(labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list
         found = kind(FOLDS, shuffle=True, random_state=seed).split(rarest, rarest, groups)
         for number, (_, rows) in enumerate(found):
             fold[rows] = number
+    counts = pd.crosstab(fold, rarest)
+    fairest = (counts / counts.mean() - 1).abs().sum(axis=1).sort_values(kind="stable").index
+    tenths = dict(zip(fairest, 2 * ("test" in absent) * ["test"] + ("val" in absent) * ["val"], strict=False))
+    splits = np.array([tenths.get(number, "train") for number in fold])
     hot = labels if labels.ndim == 2 else labels[:, None] == np.unique(labels)
-    test, val = _fairest(hot, fold, absent)
-    splits = np.full(len(labels), "train", "U5")
-    splits[np.isin(fold, test)], splits[np.isin(fold, val)] = "test", "val"
     home = splits[np.unique(unit, return_index=True)[1]]  # the split of each unit
     held = pd.DataFrame(hot).groupby(unit).sum().to_numpy(int)  # (units, classes)
     order = np.random.default_rng(seed).permutation(len(images))
@@ -200,27 +201,6 @@ def _rarest(labels: np.ndarray) -> np.ndarray:
         return labels
     rarest = np.argsort(labels.sum(0), kind="stable")
     return np.where(labels.any(1), 1 + labels[:, rarest].argmax(1), 0)
-
-
-def _fairest(hot: np.ndarray, fold: np.ndarray, absent: list[str]) -> tuple[list[int], list[int]]:
-    """The folds that become test and validation: first by classes missing, then by shares."""
-    counts = np.stack([hot[fold == number].sum(0) for number in range(FOLDS)])  # (folds, classes)
-    images = np.bincount(fold, minlength=FOLDS)
-    share = np.maximum(counts.sum(0) / len(fold), 1e-9)
-
-    def unfairness(choice: tuple[list[int], list[int]]) -> tuple[int, float]:
-        missing, away = 0, 0.0
-        for part in filter(None, (list(set(range(FOLDS)) - {*choice[0], *choice[1]}), *choice)):
-            count, total = counts[part].sum(0), max(images[part].sum(), 1)
-            missing += int((count == 0).sum())
-            away += np.square(count / total - share).dot(1 / share)  # of a rare class one image is more
-            away += abs(len(part) / FOLDS - total / len(fold))
-        return missing, round(float(away), 9)
-
-    tests = itertools.combinations(range(FOLDS), 2 * ("test" in absent))
-    validations = [[number] for number in range(FOLDS)] if "val" in absent else [[]]
-    choices = ((list(test), val) for test in tests for val in validations if not {*test} & {*val})
-    return min(choices, key=unfairness)
 
 
 def subset(dataset: ImageDataset, limit: int, seed: int) -> ImageDataset:

@@ -40,10 +40,6 @@ def of_folder(folder: Path) -> Listing:
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     if others and not files:
         raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
-    tops = {path.parts[0] for path in [*files, *folders]}
-    if len(tops) == 1 and not split_of(min(tops)) and all(len(path.parts) > 2 for path in files):
-        warnings.warn(f"all lies in its folder {min(tops)}, which is taken for the set", stacklevel=2)
-        return of_folder(folder / min(tops))
     masks = masks_of(files)
     places = {path: path for path in masks}
     if any(masks.values()):  # then a folder "images" stands for no class

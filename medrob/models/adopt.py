@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,6 +13,7 @@ from medrob.models.network import KNOWN
 from medrob.models.weights import Weights
 
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
+MOST_NAMED = 12  # arrays that are left out; an optimizer holds hundreds
 NEEDLESS = re.compile(KNOWN["names"]["needless"])
 
 
@@ -132,7 +133,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
         outputs = f"{len(wanted[new[0]])} outputs instead of {before}"
         said.append(f"head ({head}) new: {outputs} ({', '.join(new)})")
     if left := [k for k in arrays if k not in names.values()]:
-        said.append(f"left out: {_grouped(left, names.values())}")
+        said.append(f"left out: {_named(left)}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     return "; ".join([start, *said]), ", ".join(new or extra)
@@ -159,18 +160,10 @@ def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[st
             raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
 
 
-def _grouped(names: Sequence[str], used: Collection[str]) -> str:
-    """Names; of parts of a file of which none is used, if they have many, the part and how many there are."""
-    needed = {part for name in used for part in _parts(name)}
-    parts = {name: next((part for part in _parts(name) if part not in needed), name) for name in names}
-    sizes = Counter(parts.values())
-    said = (f"{part} ({sizes[part]} arrays)" if sizes[part] > 6 else name for name, part in parts.items())
-    return ", ".join(dict.fromkeys(said))
-
-
-def _parts(name: str) -> Iterator[str]:
-    """``a``, ``a.b`` and ``a.b.c`` of ``a.b.c``."""
-    return itertools.accumulate(name.split("."), "{}.{}".format)
+def _named(names: Sequence[str]) -> str:
+    """The first of many names, and how many others there are."""
+    more = f" and {len(names) - MOST_NAMED} others" if len(names) > MOST_NAMED else ""
+    return ", ".join(names[:MOST_NAMED]) + more
 
 
 def _misfit(
@@ -181,13 +174,11 @@ def _misfit(
     given = {k: list(weights.arrays[old].shape) for k, old in names.items()}
     shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
     shown += [f"{k} unexpected" for k in extra[:3]]
-    advice = "they belong to another network, stem or width (of ResNets, 'auto' and 0 take those of a file)"
-    if lost and all("pos" in k for k in lost):
-        advice = "its positions are those of images of another size: give notebook 01 the size= it learnt"
     return (
         f"weights={weights.name!r} do not fit {arch}, whatever stands before the names: {len(lost)} of "
         f"{len(wanted)} tensors are missing or have another shape, {len(extra)} are unexpected: "
-        f"{'; '.join(shown)}; {advice}"
+        f"{'; '.join(shown)}; they belong to another network, stem or width (of ResNets, 'auto' and 0 take "
+        "those of a file), or, if these are positions, to images of another size (size= of notebook 01)"
     )
 
 

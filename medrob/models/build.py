@@ -171,9 +171,6 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
     asked = choice.model_dump(include={"arch", "weights", "normalise", "seed"}) | choice.form
     form = dict(in_channels=data.channels, num_classes=data.num_classes, size=data.images.shape[1])
     model = build(**asked, **form, task=data.task)
-    given = {name: getattr(choice, name) for name in choice.form}
-    taken = [f"{k} {model.config[k]}" for k, v in given.items() if model.config.get(k, v) != v]
-    model.origin += f"; {' and '.join(taken)} as in the weights" if choice.weights and taken else ""
     if not choice.epochs:
         check_trained(model)
     return model

@@ -22,7 +22,7 @@ from medrob.words import say
 IMAGES = ("dataset", *data.OPTIONS)  # the parameters of notebook 01 that decide the images
 NETWORK = [name for name in (*config.Network.model_fields, "seed", "device") if name != "run"]
 PARAMETERS: Any = {config.Augment: IMAGES, config.Train: NETWORK, config.Heatmaps: ["layers"]}
-SHEET = 24  # classes on a sheet of pictures
+SHEET = 24  # classes of which there are pictures
 ROWS = 40  # of a table; the middle of a longer one is left out
 Values = Mapping[str, Any]
 
@@ -62,7 +62,7 @@ def _of(values: Values, names: Collection[str]) -> dict[str, Any]:
 def preview(values: Values) -> tuple[str, bool]:
     """The page on the data set and the network of these parameters; whether something was refused.
 
-    Pictures are written to ``data/check/<name>``. Nothing is raised.
+    Pictures are written to ``data/check/<name>.png``. Nothing is raised.
     """
     sets, parts, refused = list[ImageDataset](), dict[str, list[str]](), dict[str, None]()
     with warnings.catch_warnings(record=True) as said:
@@ -139,13 +139,12 @@ def _kind(file: Path) -> tuple[str, str]:
 
 
 def _pictures(sets: list[ImageDataset], values: Values) -> Iterator[str]:
-    """Draw three pictures of each class, on sheets of so many classes."""
+    """Draw three pictures of each of the first classes."""
     figures.use_style()
-    for start in range(0, sets[0].num_classes if sets else 0, SHEET):
-        train, names = sets[0], sets[0].class_names[start : start + SHEET]
-        labels = train.labels[:, start:] if train.labels.ndim == 2 else train.labels - start
-        sheet = figures.montage(train.images, labels, names, train.masks, each=3, columns=min(3, len(names)))
-        path = home() / "data" / "check" / _name(values) / f"pictures-{start // SHEET + 1:02}.png"
+    for train in sets[:1]:
+        names, path = train.class_names[:SHEET], home() / "data" / "check" / f"{_name(values)}.png"
+        columns = min(3, len(names))
+        sheet = figures.montage(train.images, train.labels, names, train.masks, each=3, columns=columns)
         with atomic(path) as file:
             sheet.savefig(file, format="png")
         yield str(path)
