@@ -590,6 +590,3 @@ def test_images_of_different_kinds(whole):
     with pytest.raises(ValueError, match=r"1.png is \(20, 20, 1\) .* first \(16, 16, 1\) .*; give size="):
         load(str(whole))
     assert load(str(whole), size=16).images.shape == (4, 16, 16, 1)
-    put(other, (picture(5) > 99).astype(np.uint8))
-    with pytest.warns(UserWarning, match="images of two values at most: 1 of 12, such as .*1.png"):
-        load(str(whole))

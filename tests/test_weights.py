@@ -50,7 +50,7 @@ def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path, wrapper
     digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:16]
     assert ours.origin == (
         f"120 of 122 arrays from w.pth (SHA-256 {digest}...); "
-        "head (fc) new: 3 outputs instead of 1000 outputs (fc.weight, fc.bias); "
+        "head new, as the file has none of its shape: fc.weight, fc.bias; "
         "grey images are repeated in its 3 channels"
     )
     theirs.fc = ours.backbone.fc
@@ -68,7 +68,7 @@ def test_our_own_weights_start_another_training(tmp_path):
     models.save(small(mean=0.3, std=0.2), tmp_path)
     file = str(tmp_path / "model.safetensors")
     ours = small(num_classes=5, seed=1, weights=file)
-    assert "head (fc) new: 5 outputs instead of 3 outputs (fc.weight, fc.bias)" in ours.origin
+    assert "head new, as the file has none of its shape: fc.weight, fc.bias" in ours.origin
     assert (ours.normalise.mean, ours.normalise.std) == (0.3, 0.2)
     assert torch.equal(ours.backbone.layer4[1].conv2.weight, small().backbone.layer4[1].conv2.weight)
     same = small(seed=1, weights=file).origin
@@ -131,7 +131,7 @@ def test_published_densenets_have_other_names(monkeypatch):
     weights = torchvision.models.DenseNet121_Weights
     monkeypatch.setattr(weights, "get_state_dict", lambda self, **options: published.copy())
     model = build("densenet121", in_channels=3, num_classes=2, weights="DEFAULT")
-    assert model.origin.startswith("725 of 727 arrays from densenet121 DEFAULT; head (classifier) new")
+    assert model.origin.startswith("725 of 727 arrays from densenet121 DEFAULT; head new")
     assert torch.equal(model.backbone.features.conv0.weight, arrays["features.conv0.weight"])
 
 
@@ -216,7 +216,7 @@ def test_a_network_of_timm_predicts_is_saved_and_comes_back(tmp_path):
     models.save(model, tmp_path)
     assert np.array_equal(evaluation.predict(models.load(tmp_path), images), before)
     again = resnet(weights=str(tmp_path / "model.safetensors"), num_classes=5)
-    assert "head (fc) new: 5 outputs instead of 3 outputs" in again.origin
+    assert "head new" in again.origin
 
 
 def test_layers_of_a_transformer_of_timm_are_found():
@@ -228,7 +228,7 @@ def test_layers_of_a_transformer_of_timm_are_found():
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
-        (dict(arch="timm:resnet10"), "unknown to timm; .*; like it: timm:resnet10t"),
+        (dict(arch="timm:resnet10"), "unknown to timm; timm.list_models"),
         (dict(arch="timm:test_vit", size=33), "cannot be built|cannot be used"),
         (dict(weights="IMAGENET1K_V1"), "the names for timm:test_resnet: DEFAULT"),
     ],
@@ -244,7 +244,7 @@ def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
     real = timm.create_model
     monkeypatch.setattr(timm, "create_model", lambda name, pretrained=False, **rest: real(name, **rest))
     model = resnet(arch="timm:resnet10t", weights="DEFAULT")
-    assert "head (fc) new" in model.origin and "are normalised as timm says" in model.origin
+    assert "head new" in model.origin and "are normalised as timm says" in model.origin
     assert model.config["mean"] == list(timm.get_pretrained_cfg("resnet10t").mean)
 
 
@@ -353,15 +353,11 @@ def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
     assert adopt(inside, Weights(PLAIN, "w"), "mine") == ("122 of 122 arrays from w", "")
 
 
-@pytest.mark.parametrize(
-    ("head", "said"),
-    [
-        (torch.nn.Linear(512, 7), "2 outputs instead of 7 outputs (fc.weight, fc.bias)"),
-        (torch.nn.Sequential(torch.nn.Linear(512, 4), torch.nn.Linear(4, 2)), "other layers"),
-        (torch.nn.Identity(), "2 outputs instead of no outputs"),
-    ],
-)
-def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs, head, said):
+TWO = torch.nn.Sequential(torch.nn.Linear(512, 4), torch.nn.Linear(4, 2))
+
+
+@pytest.mark.parametrize("head", [torch.nn.Linear(512, 7), TWO, torch.nn.Identity()])
+def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs, head):
     theirs = torchvision.models.resnet18()
     theirs.fc = head
     torch.save(theirs.state_dict(), tmp_path / "w.pth")
@@ -370,7 +366,7 @@ def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs,
     assert model.config["stem"] == "torchvision" and model.config["width"] == 64
     with pytest.raises(ValueError, match=r"w.pth' do not fit resnet18, stem torchvision, width 8"):
         models.for_data(blobs(), config.Train(**choice, width=8))
-    assert said in model.origin and model.new == "fc.weight, fc.bias"
+    assert "head new" in model.origin and model.new == "fc.weight, fc.bias"
     with pytest.raises(ValueError, match=r"^fc.weight, fc.bias would not be as trained"):
         models.for_data(blobs(), config.Train(**choice, epochs=0))
 

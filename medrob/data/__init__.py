@@ -93,15 +93,12 @@ def _notes(
     files: pd.Series, report: pd.DataFrame, labels: np.ndarray, names: Sequence[str], channels: int
 ) -> Iterator[str]:
     """What was found in files and chosen for them, in sentences; `report` as of `decode.decoded`."""
-    coloured, three, flat = report["kind"] == "coloured", report["kind"] == "RGB", report["flat"]
+    coloured, three = report["kind"] == "coloured", report["kind"] == "RGB"
     if three.any() or coloured.any() > coloured.all():
         also = f"; in colour: {coloured.sum()}, such as {files[coloured.idxmax()]}" if coloured.any() else ""
         way = "one channel (channels=3: as RGB)" if channels == 1 else "RGB (channels=1: as grey)"
         told = f"grey images: {(~coloured).sum()} of {len(files)}, stored as RGB: {three.sum()}{also}"
         yield f"{told}; all are read as {way}"
-    if flat.any() > flat.all():
-        told = f"images of two values at most: {flat.sum()} of {len(files)}, such as {files[flat.idxmax()]}"
-        yield f"{told}; if they are masks, call them as their image with _mask behind it"
     if report["levels"][0]:
         yield report["levels"][0]
     hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))

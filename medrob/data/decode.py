@@ -192,7 +192,7 @@ def _decode(
 ) -> pd.DataFrame:
     """Write images and masks; a report with a row a file.
 
-    Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `flat` (two values at most),
+    Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"),
     `pixels` (a hash of the image), `shown` (how DICOM becomes grey) and `levels` (of the set, in words).
     """
     first = next((image for image in map(_try, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
@@ -217,8 +217,7 @@ def _decode(
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
-        flat = bool(((image == image.min()) | (image == image.max())).all())
-        return {"kind": kind, "flat": flat, "pixels": hashlib.sha256(images[row].data).hexdigest()[:32]}
+        return {"kind": kind, "pixels": hashlib.sha256(images[row].data).hexdigest()[:32]}
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))

@@ -128,10 +128,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     _check_values(weights, taken, wanted)
     load_arrays(network, {k: arrays[old] for k, old in taken.items()} | heads, strict=False)
     if new:
-        before = "other layers" if extra else "no outputs"
-        before = f"{len(arrays[names[new[0]]])} outputs" if new[0] in names else before
-        outputs = f"{len(wanted[new[0]])} outputs instead of {before}"
-        said.append(f"head ({head}) new: {outputs} ({', '.join(new)})")
+        said.append(f"head new, as the file has none of its shape: {', '.join(new)}")
     if left := [k for k in arrays if k not in names.values()]:
         said.append(f"left out: {_named(left)}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"

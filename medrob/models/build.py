@@ -2,7 +2,6 @@
 
 import contextlib
 import copy
-import difflib
 import json
 from collections.abc import Sequence
 from functools import cache
@@ -66,10 +65,9 @@ def build(
         ValueError: what cannot be built, images it cannot take, weights that do not fit, other outputs.
     """
     if ":" not in arch and arch not in architectures():
-        near = "; like it: ".join(["", *difflib.get_close_matches(arch, architectures(), 1)])
         raise ValueError(
             f"arch={arch!r} is unknown; give one of medrob.models.architectures(), timm's "
-            f"('timm:resnet10t') or your own ('package.module:function'){near}"
+            f"('timm:resnet10t') or your own ('package.module:function')"
         )
     form: dict[str, Any] = {}  # what else decides the network
     if arch.startswith(("vit_", "maxvit_")):

@@ -3,7 +3,6 @@
 import argparse
 import contextlib
 import datetime
-import difflib
 import json
 import pickle
 import re
@@ -166,8 +165,7 @@ def timm_settings(arch: str) -> Any:
 
     name = arch.removeprefix(TIMM)
     if not timm.is_model(name):
-        near = "; like it: timm:".join(["", *difflib.get_close_matches(name, timm.list_models(), 1)])
-        raise ValueError(f"arch={arch!r} is unknown to timm; timm.list_models() lists its networks{near}")
+        raise ValueError(f"arch={arch!r} is unknown to timm; timm.list_models() lists its networks")
     return timm.get_pretrained_cfg(name, allow_unregistered=True) or timm.models.PretrainedCfg()
 
 
