@@ -10,13 +10,12 @@ import pytest
 import torchvision
 from hypothesis import given
 from hypothesis import strategies as st
+from small_training import Evil
 
 from medrob import config, data
 from medrob.data import ImageDataset, load, phantom
 from medrob.data.dataset import parts, subset
 from medrob.stage import Stage
-
-PNEUMONIA = Path(__file__).parents[2] / "shared" / "data" / "pneumoniamnist.npz"
 
 
 def arrays(count=12, classes=3, side=10, colours=None):
@@ -149,25 +148,7 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
         load(str(tmp_path / "bad.npz"))
 
 
-@pytest.mark.skipif(not PNEUMONIA.exists(), reason=f"{PNEUMONIA} is not there")
-def test_real_pneumonia():
-    for split, count in {"train": 4708, "val": 524, "test": 624}.items():
-        ds = load(str(PNEUMONIA), split)
-        assert ds.images.shape == (count, 28, 28, 1) and sum(ds.counts.values()) == count
-        assert (ds.task, ds.class_names, ds.name) == ("binary", ("normal", "pneumonia"), "pneumoniamnist")
-
-
 # Bad files
-
-
-class Evil:
-    """Unpickling it creates the file whose path it holds."""
-
-    def __init__(self, path):
-        self.path = path
-
-    def __reduce__(self):
-        return Path.touch, (self.path,)
 
 
 @pytest.mark.parametrize("key", ["test_images", "test_labels", "train_labels"])

@@ -98,8 +98,9 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
     (top / "test" / "well").symlink_to(tmp_path / "elsewhere" / "well")
     put(top / "train" / "loose.png", picture(900))
     (top / "test" / "well" / "scan.nii.gz").write_text("a volume")
+    os.mkfifo(top / "train" / "ill" / "pipe")
     kinds = pytest.warns(
-        UserWarning, match="files of kinds that are not read, and are left out: 1 .nii.gz, 1 .txt"
+        UserWarning, match="files of kinds that are not read, and are left out: 1 .nii.gz, .*1 without"
     )
     with kinds, pytest.warns(UserWarning, match=r"images beside class folders: 1 \(train/loose.png\); they"):
         assert load(str(top), "train").counts["ill"] + load(str(top), "val").counts["ill"] == 11
@@ -545,13 +546,6 @@ def test_a_cache_that_is_not_whole_is_made_again(whole, kind, content):
         file.unlink()
     else:  # cut off, or other text
         file.write_bytes(file.read_bytes()[:-20] if content is ... else content.encode())
-    assert load(str(whole)).fingerprint == first
-
-
-def test_a_pipe_and_a_damaged_header_of_the_cache(whole):
-    first, file = load(str(whole)).fingerprint, next(cache().glob("mine-*.images.npy"))
-    file.write_bytes(file.read_bytes().replace(b"(", b"[", 1))
-    os.mkfifo(whole / "train" / "ill" / "pipe")
     assert load(str(whole)).fingerprint == first
 
 

@@ -185,6 +185,7 @@ def test_weights_that_were_altered_or_are_of_another_kind(tmp_path):
         ({key: weight.to("meta")}, f"{key} holds torch.float32 .torch.strided, meta., not torch.float32"),
         ({key: weight.to(torch.complex64)}, f"{key} holds torch.complex64"),
         ({key: weight.int()}, f"{key} holds torch.int32"),
+        ({key: weight.log()}, f"{key} holds NaN or infinite values"),
         ({"bn1.running_var": -arrays["bn1.running_var"]}, "holds negative variances"),
         ({counter: torch.zeros(9)}, "1 of 122 tensors are missing or have another shape"),
     ):
@@ -219,12 +220,6 @@ def test_a_network_of_timm_predicts_is_saved_and_comes_back(tmp_path):
     assert "head new" in again.origin
 
 
-def test_layers_of_a_transformer_of_timm_are_found():
-    model = resnet(arch="timm:test_vit", size=32)
-    assert model.config["size"] == 32 and model(torch.zeros(1, 1, 32, 32)).shape == (1, 3)
-    assert list(cam_layers(model))[-1].endswith("norm1")  # after it only the class token reaches the logits
-
-
 @pytest.mark.parametrize(
     ("changes", "match"),
     [
@@ -248,15 +243,11 @@ def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
     assert model.config["mean"] == list(timm.get_pretrained_cfg("resnet10t").mean)
 
 
-def test_old_files_without_counters_are_taken_and_nan_is_named(tmp_path):
+def test_old_files_without_counters_are_taken(tmp_path):
     arrays = torchvision.models.resnet18(num_classes=2).state_dict()
     torch.save({k: v for k, v in arrays.items() if "num_batches" not in k}, tmp_path / "old.pth")
     model = build("resnet18", **TAKEN, weights=str(tmp_path / "old.pth"))
     assert torch.equal(model.backbone.fc.weight, arrays["fc.weight"])
-    arrays["layer1.0.conv1.weight"][0] = float("nan")
-    torch.save(arrays, tmp_path / "nan.pth")
-    with pytest.raises(ValueError, match=r"'nan.pth': layer1.0.conv1.weight holds NaN or infinite values"):
-        build("resnet18", **TAKEN, weights=str(tmp_path / "nan.pth"))
 
 
 # As people save them
