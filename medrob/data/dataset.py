@@ -173,8 +173,7 @@ def parts(labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list
             f"take at least {FOLDS}, or give train, val and test yourself"
         )
     fold = np.empty(len(labels), int)
-    with warnings.catch_warnings():  # a class of fewer than ten images: `describe` says what is lacking
-        warnings.filterwarnings("ignore", message="The least populated class")
+    with warnings.catch_warnings(action="ignore"):  # a class of fewer than ten images: `describe` says so
         found = kind(FOLDS, shuffle=True, random_state=seed).split(rarest, rarest, groups)
         for number, (_, rows) in enumerate(found):
             fold[rows] = number

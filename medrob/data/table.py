@@ -181,8 +181,6 @@ def _zeros_and_ones(values: pd.Series) -> bool:
 def _labels(frame: pd.DataFrame) -> list[str]:
     """The columns of labels: one that is called so, else all of zeros and ones, if no other looks like it."""
     named = _called(frame, "label")
-    if len(named) > 1 or "x" in frame:  # then y is a coordinate
-        named = [name for name in named if plain(name) != "y"]
     if len(named) > 1:
         raise ValueError(f"columns {', '.join(named)} may all be the label; say which by label={named[0]!r}")
     if named:

@@ -155,10 +155,8 @@ def _check_outputs(model: Classifier, size: int) -> list[str]:
             with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
                 logits, made = (copy.deepcopy(model).train() if mode else model).explained(images)
         except Exception as error:  # whatever the network's own code raises
-            usual = getattr(model.backbone, "pretrained_cfg", {}).get("input_size")
-            advice = f"; it usually takes {usual[-1]} pixels, size= of notebook 01" if usual else ""
-            message = f"arch={arch!r} cannot be used for images of shape {shape}{mode}: {error}{advice}"
-            raise ValueError(message) from error
+            problem = f"cannot be used for images of shape {shape}{mode}"
+            raise ValueError(f"arch={arch!r} {problem}: {error}") from error
         check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
         said += [f"{text}{mode}" for text in made if text not in said]
     return said
