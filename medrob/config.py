@@ -193,7 +193,7 @@ class Recipe(Parameters):
     precision: Literal["mixed", "float32"] = "mixed"
     '"mixed": bfloat16 on GPUs that have it; "float32": never'
     augment: Annotated[str, accepted("medrob.augment:policy")] = "none"
-    'one of medrob.augment.names(), or your own augmenter or function, "package.module:name"'
+    "one of medrob.augment.names()"
     monitor: Literal["auc", "loss"] = "auc"
     'which epoch is kept: highest validation "auc" or lowest validation "loss"'
     patience: Count = 4
