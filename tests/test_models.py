@@ -9,8 +9,7 @@ import torch
 import torchvision
 from small_training import Evil, pictures, small
 
-from medrob import config, evaluation, models
-from medrob.data import ImageDataset
+from medrob import evaluation, models
 from medrob.models import Normalise, build, memory_order
 
 # The networks
@@ -141,75 +140,6 @@ def tiny_vit(patch_size, weights, progress, **changes):
     form = dict(num_layers=1, num_heads=1, hidden_dim=8, mlp_dim=8)
     changes = {k: v for k, v in changes.items() if k not in form}
     return torchvision.models.VisionTransformer(patch_size=patch_size, **form, **changes)
-
-
-# Networks of users
-
-OWN = """
-import torch
-from torch import nn
-
-def right(in_channels, num_classes):
-    return nn.Sequential(nn.Dropout(), nn.Flatten(), nn.LazyLinear(num_classes))
-
-def one_more(in_channels, num_classes):
-    return right(in_channels, num_classes + 1)
-
-class Two(nn.Module):
-    def forward(self, x):
-        return x, x
-
-def pair(in_channels, num_classes):
-    return Two()
-
-def nothing(in_channels, num_classes):
-    right(in_channels, num_classes)
-
-def fixed(in_channels, num_classes):
-    return nn.Sequential(nn.Flatten(), nn.Linear(5, num_classes))
-
-def grey(in_channels, num_classes):
-    return tiny(1, num_classes)
-
-def tiny(in_channels, num_classes):
-    return nn.Sequential(nn.Conv2d(in_channels, 4, 3), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-                         nn.Linear(4, num_classes))
-"""
-
-
-@pytest.fixture
-def own(tmp_path, monkeypatch):
-    """A module of networks that can be imported."""
-    (tmp_path / "ownnets.py").write_text(OWN)
-    monkeypatch.syspath_prepend(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"),
-    [
-        ("one_more", r"gives \(2, 4\) for 2 images; give logits \(2, 3\) as one tensor, one for each class"),
-        ("pair", r"gives \(2, 1, 8, 8\) for 2 images; give logits \(2, 3\)"),
-        ("nothing", "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
-        ("grey", r"cannot be used for images of shape \(2, 3, 8, 8\)|take grey images, and these are RGB"),
-        ("fixed", r"cannot be used for images of shape \(2, 1, 8, 8\): .*mat1 and mat2"),
-    ],
-)
-def test_outputs_of_a_network_of_ones_own_are_looked_at(own, name, message):
-    first, second = (build("ownnets:right", **SHAPES, size=8, seed=1) for _ in "12")
-    assert first.training and first(torch.zeros(2, 1, 8, 8)).shape == (2, 3)
-    assert torch.equal(first.backbone[2].weight, second.backbone[2].weight)
-    with pytest.raises(ValueError, match=rf"ownnets:{name}'? ({message})"):
-        build(f"ownnets:{name}", **SHAPES | {"in_channels": 3 if name == "grey" else 1}, size=8)
-
-
-def test_a_function_of_your_own_builds_the_network(own, tmp_path):
-    data = ImageDataset(pictures(4, 16, 16, 1).numpy(), [0, 1, 2, 0])
-    model = models.for_data(data, config.Train(arch="ownnets:tiny"))
-    models.save(model.eval(), tmp_path)
-    images = pictures(2, 1, 16, 16)
-    assert torch.equal(models.load(tmp_path)(images), model(images))
-    ours = models.for_data(data, config.Train(width=8))
-    assert {"stem": "small", "width": 8, "task": "multiclass"}.items() <= ours.config.items()
 
 
 @pytest.mark.parametrize("task", ["multiclass", "multilabel"])

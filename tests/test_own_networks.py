@@ -123,6 +123,29 @@ def test_outputs_that_do_not_tell_the_logits_are_refused(mine, ending, message):
 
 
 @pytest.mark.parametrize(
+    ("network", "message"),
+    [
+        (
+            Net(classes=3),
+            r"mine:net' gives \(2, 3\) for 2 images; give logits \(2, 2\) as one tensor, one for each",
+        ),
+        (None, "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
+        (nn.Linear(5, 2), r"cannot be used for images of shape \(2, 1, 16, 16\): .*mat1 and mat2"),
+    ],
+)
+def test_what_is_no_network_of_these_images_and_classes_is_refused(mine, network, message):
+    mine.net = lambda in_channels, num_classes: network
+    with pytest.raises(ValueError, match=message):
+        build()
+
+
+def test_weights_that_a_first_pass_makes_are_those_of_the_seed(mine):
+    mine.net = lambda in_channels, num_classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+    first, second = (build(seed=1) for _ in "12")
+    assert first.training and torch.equal(first.backbone[1].weight, second.backbone[1].weight)
+
+
+@pytest.mark.parametrize(
     "ending", [lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()]
 )
 def test_probabilities_that_were_changed_are_refused_wherever_a_network_is_used(mine, ending):
