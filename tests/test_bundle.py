@@ -127,21 +127,6 @@ def test_captions_cite_and_explain_the_dagger_once_a_method_has_failed(tmp_path)
     assert "Later. † fails randomisation: Grad-CAM at layer4.0, layer4.1.}" in text
 
 
-def test_letters_that_no_font_has_are_said_once(tmp_path, recwarn):
-    figures.use_style()
-    bundle = Bundle(tmp_path, "01_augment")
-    for name, title in (
-        ("a", "Ärzte ≤ 5 µm"),
-        ("b", "\N{EGYPTIAN HIEROGLYPH A001} of a"),
-        ("c", "\N{EGYPTIAN HIEROGLYPH A001}"),
-    ):
-        figure, [[ax]] = sized(0.5)
-        ax.set_title(title)
-        bundle.figure(figure, name)
-    said = [str(warning.message) for warning in recwarn if "font" in str(warning.message)]
-    assert len(said) == 1 and "no font here has \N{EGYPTIAN HIEROGLYPH A001}: figures show boxes" in said[0]
-
-
 def test_stages_add_their_parts_in_any_order_and_the_summary_stands_first(tmp_path):
     for order in ("ab", "ba"):
         for name in order:

@@ -43,9 +43,8 @@ def make(name="one", stages=STAGES, seed=0):
 
 def keep(run, stage, seed=0, made_from=None, **parameters):
     """Record that a stage is finished."""
-    parameters |= {"dataset": "phantom", "seed": seed} | (
-        {"suite": "thesis"} if stage == "01_augment" else {}
-    )
+    default = config.judge(stage, {}).model_dump(mode="json")
+    parameters = default | {"dataset": "phantom", "seed": seed} | parameters
     about = {"parameters": parameters, "seconds": 1.0, "peak_memory_mb": 100}
     told = [{"text": f"What {stage} says & thinks."}, {"figure": "05_runs"}, {"text": "side by side"}]
     figure = {"kind": "figure", "file": "05_runs", "stage": stage, "files": {}, "caption": "A & B_1"}

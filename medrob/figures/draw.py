@@ -5,7 +5,6 @@ from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from textwrap import fill
 from typing import Any
-from warnings import filterwarnings
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
@@ -14,9 +13,8 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.font_manager import findfont, get_font, get_font_names
+from matplotlib.font_manager import get_font_names
 from matplotlib.lines import Line2D
-from matplotlib.text import Text
 from seaborn.utils import relative_luminance
 
 from medrob.words import word
@@ -52,14 +50,6 @@ def use_style(textwidth: float = TEXTWIDTH) -> None:
         "pdf.fonttype": 42, "svg.hashsalt": "medrob",
     }  # fmt: skip
     mpl.rcParams.update(settings)
-    filterwarnings("ignore", "Glyph .* missing from font")  # one for each letter, figure and format
-
-
-def boxes(figure: Figure) -> set[str]:
-    """The letters of a figure that none of its fonts has: boxes stand in their place."""
-    fonts = [get_font(findfont(family)) for family in mpl.rcParams["font.family"]]
-    letters = set("".join(text.get_text() for text in figure.findobj(Text)))
-    return {c for c in letters if c.isprintable() and not any(font.get_char_index(ord(c)) for font in fonts)}
 
 
 def short(name: str, most: int = 40) -> str:
@@ -164,6 +154,18 @@ def lines(
         edge = Style(markeredgecolor="white", markeredgewidth=0.4)
         ax.plot(place, value, color=colour, marker=marker, label=label(str(name)), **edge)
         ax.fill_between(place, low, high, color=colour, alpha=0.18, linewidth=0)
+
+
+def by_severity(ax: Axes, rows: pd.DataFrame, **labels: Any) -> None:
+    """A line for each corruption, and a tick for each severity."""
+    lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
+    ax.set(xticks=sorted(set(rows["severity"])), **labels)
+
+
+def from_clean(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows; every corruption begins with the clean one, so that each line starts there."""
+    dirty, clean = (rows[(rows["corruption"] == "clean") == of] for of in (False, True))
+    return pd.concat([*(clean.assign(corruption=name) for name in dirty["corruption"].unique()), dirty])
 
 
 def bars(

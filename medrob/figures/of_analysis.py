@@ -118,11 +118,8 @@ def image_boxes(
     if points.empty:
         return draw.nothing("no picture has a usable map")
     of, shown = _classes(points, classes)
-    names, drops, severities = (
-        list(points["corruption"].unique()),
-        _drops(scores),
-        sorted(set(points["severity"])),
-    )
+    names, severities = list(points["corruption"].unique()), sorted(set(points["severity"]))
+    drops = _drops(scores)
     colours = {name: of.colour for name, of in looks(shown).items()}
     figure, axes = sized(0.2 * len(severities) + 0.16, len(severities), sharex=True, sharey=True)
     for severity, ax in zip(severities, axes.flat, strict=True):
@@ -165,13 +162,11 @@ def signals(failure: pd.DataFrame) -> Figure:
     failure = failure[failure["severity"] == failure["severity"].max()]
     if failure["auroc"].isna().all():
         return draw.nothing("nothing to detect: no usable map, or within a class none or all fail")
-    events = failure.groupby("event", sort=False)
-    names, look = list(dict.fromkeys(failure["signal"])), looks(failure["league"])
-    figure, axes = sized(0.16 + 0.05 * len(names), 1, len(events), sharey=True)
-    for ax, (event, rows) in zip(axes[0], events, strict=True):
-        _ranked(ax, rows, names, "league", look, AUROC)
+    events = {f"prediction {event}": rows for event, rows in failure.groupby("event", sort=False)}
+    figure = _ranked(events, "league", AUROC, 0.05)
+    for ax, title in zip(figure.axes, events, strict=True):
         draw.level(ax, 0.5, "chance", upright=True)
-        ax.set(title=f"prediction {event}", xlabel="AUROC within class", xlim=(-0.03, 1.03))
+        ax.set(title=title, xlabel="AUROC within class", xlim=(-0.03, 1.03))
     return finish(figure, lettered=True)
 
 
@@ -182,22 +177,26 @@ def alarms(found: pd.DataFrame) -> Figure:
     """
     if found.empty or not found.query("pictures == 'all'")["errors"].any():
         return draw.nothing("no alarm to judge: no errors, or several labels an image")
-    names, look = list(dict.fromkeys(found["signal"])), looks(found["pictures"])
-    figure, axes = sized(0.16 + 0.055 * len(names), 1, 2, sharey=True)
-    for ax, metric in zip(axes[0], ("auroc", "augrc"), strict=True):
-        _ranked(ax, found[found["metric"] == metric], names, "pictures", look, draw.VALUE, apart=0.5)
-        ax.set_xlabel(f"{word(metric)} ({'higher' if metric == 'auroc' else 'lower'} is better)")
-    draw.level(axes[0][0], 0.5, "chance", upright=True)
+    better = {"auroc": "higher", "augrc": "lower"}
+    metrics = {metric: found[found["metric"] == metric] for metric in better}
+    figure = _ranked(metrics, "pictures", draw.VALUE, 0.055, apart=0.5)
+    for ax, metric in zip(figure.axes, metrics, strict=True):
+        ax.set_xlabel(f"{word(metric)} ({better[metric]} is better)")
+    draw.level(figure.axes[0], 0.5, "chance", upright=True)
     return finish(figure)
 
 
 def _ranked(
-    ax: Axes, rows: pd.DataFrame, names: list[str], by: str, look: Mapping[str, Look],
-    columns: Sequence[str], apart: float = 0,
-) -> None:  # fmt: skip
-    """A row a signal, a point and its interval for each value of the column `by`, so far apart."""
-    for i, (kind, of) in enumerate(look.items()):
-        part = rows[rows[by] == kind]
-        place = [names.index(name) + draw.aside(i, len(look), apart) for name in part["signal"]]
-        draw.bars(ax, part, place, of, columns=columns, markersize=4, label=kind)
-    draw.named_ticks(ax, [word(name) for name in names])
+    panels: Mapping[str, pd.DataFrame], by: str, columns: Sequence[str], height: float, apart: float = 0
+) -> Figure:
+    """Panels with a row a signal, of that height: a point and its interval for each value of `by`."""
+    every = pd.concat(panels.values())
+    names, look = list(every["signal"].unique()), looks(every[by])
+    figure, [axes] = sized(0.16 + height * len(names), 1, len(panels), sharey=True)
+    for ax, rows in zip(axes, panels.values(), strict=True):
+        for i, (kind, of) in enumerate(look.items()):
+            part = rows[rows[by] == kind]
+            place = [names.index(name) + draw.aside(i, len(look), apart) for name in part["signal"]]
+            draw.bars(ax, part, place, of, columns=columns, markersize=4, label=kind)
+    draw.named_ticks(axes[0], list(map(word, names)))
+    return figure

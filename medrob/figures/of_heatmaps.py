@@ -182,9 +182,8 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
         return None
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
     best, rows = rows[rows["stage"] == "attainable"], rows[rows["stage"] == ""]
-    clean, dirty = rows[rows["corruption"] == "clean"], rows[rows["corruption"] != "clean"]
-    look = looks(dirty["corruption"])
-    rows = pd.concat([*(clean.assign(corruption=name) for name in look), dirty]).sort_values("severity")
+    rows = draw.from_clean(rows).sort_values("severity", kind="stable")
+    look = looks(rows["corruption"])
     figure, [axes] = sized(0.48, 1, 3)
     for ax, (test, title) in zip(axes, LESION.items(), strict=True):
         here = rows[rows["test"] == test]

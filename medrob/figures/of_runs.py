@@ -10,9 +10,8 @@ from matplotlib.figure import Figure
 
 from medrob.analysis import QUESTIONS, Finding
 from medrob.figures import draw
-from medrob.figures.draw import Look, bars, empty, finish, level, lines, looks, sized
+from medrob.figures.draw import Look, bars, empty, finish, from_clean, level, lines, looks, sized
 from medrob.figures.of_analysis import AUROC, conditions
-from medrob.figures.of_scores import from_clean
 from medrob.words import Failed, p_value, word
 
 __all__ = ["runs_compared", "summary"]
@@ -32,7 +31,7 @@ def summary(
     Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs are
     from `drop_and_drift`.
     """
-    rows = from_clean(scores[scores["class"] == "all"], "auc")
+    rows = from_clean(scores[(scores["class"] == "all") & (scores["metric"] == "auc")])
     pairs = pairs[pairs["layer"] == layer]
     look, name = looks(rows["corruption"]), word(method, failed)
     figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[0.9, 0.9, 0.7, 0.4], figsize=draw.size(1.0))

@@ -7,7 +7,18 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medrob.figures import draw
-from medrob.figures.draw import Look, finish, folded, grid, lines, looks, short, sized, strips
+from medrob.figures.draw import (
+    Look,
+    by_severity,
+    finish,
+    folded,
+    from_clean,
+    grid,
+    lines,
+    short,
+    sized,
+    strips,
+)
 from medrob.words import word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
@@ -70,9 +81,7 @@ def image_distance(spread: pd.DataFrame) -> Figure:
     panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
     figure, axes = sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
-        rows = spread[spread["metric"] == metric]
-        lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
-        ax.set(xlabel="severity", ylabel=label, xticks=sorted(set(rows["severity"])))
+        by_severity(ax, spread[spread["metric"] == metric], xlabel="severity", ylabel=label)
     return finish(figure)
 
 
@@ -85,19 +94,9 @@ def learning_curves(history: pd.DataFrame, kept: int) -> Figure:
                 ax.plot(rows["epoch"], rows[column], look, label=name)
         draw.level(ax, kept, f"kept: epoch {kept}" if kept else "not trained here", upright=True)
         ax.set(xlabel="epoch", ylabel=label)
-        ax.locator_params(axis="x", integer=True)
-        if history["epoch"].nunique() == 1:  # one point: no fractions of an epoch
-            ax.set_xticks(history["epoch"].unique())
+        ax.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes[0].set_ylim(bottom=0)
     return finish(figure, lettered=True)
-
-
-def from_clean(scores: pd.DataFrame, metric: str) -> pd.DataFrame:
-    """The rows of a metric; every corruption begins with the clean one, so that each line starts there."""
-    rows = scores[scores["metric"] == metric]
-    dirty = rows[rows["corruption"] != "clean"]
-    clean = rows[rows["corruption"] == "clean"]
-    return pd.concat([*(clean.assign(corruption=name) for name in dirty["corruption"].unique()), dirty])
 
 
 def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
@@ -105,17 +104,16 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
 
     scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
     """
-    rows = from_clean(scores, metric)
+    rows = from_clean(scores[scores["metric"] == metric])
     losses = rows.groupby("class", sort=False)["drop"].mean()
     single, note = draw.most(losses.drop("all"), draw.PANELS - 1)
     classes = ["all", *single]
     figure, axes = grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
     for ax, name in zip(axes.flat, classes, strict=False):
-        lines(ax, rows[rows["class"] == name], "corruption", "severity", looks(rows["corruption"]))
+        title = "all classes" if name == "all" else folded(name, 24)
+        by_severity(ax, rows[rows["class"] == name], title=title)
         if metric == "auc":
             draw.level(ax, 0.5, "chance")
-        title = "all classes" if name == "all" else folded(name, 24)
-        ax.set(title=title, xticks=range(int(rows["severity"].max()) + 1))
     return finish(figure, below=f"severity (0 = clean){note}", beside=word(metric))
 
 
@@ -126,9 +124,7 @@ def operating_points(points: pd.DataFrame, positive: str) -> Figure:
         return draw.nothing(f"no operating point for {short(positive)}")
     figure, axes = grid(2, 2, 0.46, above=0)
     for ax, metric in zip(axes.flat, ("sensitivity", "specificity"), strict=True):
-        rows = from_clean(points, metric)
-        lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
-        ax.set(title=metric, ylim=(-0.03, 1.03), xticks=range(int(rows["severity"].max()) + 1))
+        by_severity(ax, from_clean(points[points["metric"] == metric]), title=metric, ylim=(-0.03, 1.03))
     beside = f"share of the images (alarm: {short(positive, 24)})"
     return finish(figure, below="severity (0 = clean)", beside=beside)
 

@@ -7,8 +7,6 @@ import contextlib
 import hashlib
 import io
 import json
-import tomllib
-import warnings
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -17,14 +15,11 @@ import matplotlib.pyplot as plt
 import pandas as pd
 from matplotlib.figure import Figure
 
-from medrob.figures import TEXTWIDTH, boxes
 from medrob.files import atomic
-from medrob.thesis.latex import documents as latex_documents
-from medrob.thesis.latex import file_name, quoted
+from medrob.thesis.latex import TEXTS, documents, file_name, quoted
 from medrob.thesis.latex_table import latex_table
 from medrob.words import word
 
-TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
 CAPTIONS: dict[str, str] = TEXTS["figures"]
 Entry = Mapping[str, Any]  # what a record says of a stage
 # No dates and no versions in the files: the same figure gives the same bytes.
@@ -75,7 +70,6 @@ class Bundle:
         self.failed: Collection[tuple[str, str]] = ()
         self._parts: dict[str, tuple[dict[str, Any], Mapping[str, bytes]]] = {}  # its note, its files
         self._numbers: dict[str, dict[str, Any]] = {}
-        self._boxes: set[str] = set()  # letters that no font here has, as far as it was said
 
     def figure(self, figure: Figure, name: str, caption: str = "") -> str:
         """Draw the figure as PDF and PNG (300 dots per inch); then show and close it. Gives the files' name.
@@ -84,11 +78,6 @@ class Bundle:
         is that in ``texts.toml``, or the name in words.
         """
         file = file_name(name)
-        if lacking := boxes(figure) - self._boxes:
-            advice = "for Chinese or Japanese, install Noto Sans CJK"
-            letters = "".join(sorted(lacking))
-            warnings.warn(f"no font here has {letters}: figures show boxes instead; {advice}", stacklevel=3)
-            self._boxes |= lacking
         files = {}
         for kind, metadata in METADATA.items():
             stream = io.BytesIO()
@@ -160,12 +149,3 @@ def checksums(entry: Entry) -> dict[str, str]:
     """The files of a stage in the figures folder, by its entry in the record, and their checksums."""
     files = [item for note in entry.get("thesis", {}).values() for item in note["files"].items()]
     return {name: made for name, made in files if Path(name).name == name}  # none elsewhere
-
-
-def documents(stages: Mapping[str, Entry], run: str) -> dict[str, str]:
-    """What ``thesis.tex`` and the files that it takes in say, by the entries of a record."""
-    notes = {key: note for entry in stages.values() for key, note in entry.get("thesis", {}).items()}
-    given = {stage: entry["parameters"] for stage, entry in stages.items() if "parameters" in entry}
-    facts = {"stages": stages, "given": given, "works": TEXTS["methods"]}
-    width = given.get("05_analysis", {}).get("textwidth", TEXTWIDTH)
-    return latex_documents([notes[key] for key in sorted(notes)], run, width, facts)

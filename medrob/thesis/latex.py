@@ -5,15 +5,15 @@ import math
 import re
 import tomllib
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import ChainableUndefined, Environment, PackageLoader
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medrob.figures import short
+from medrob.figures import TEXTWIDTH, short
 from medrob.words import WORDS, word
 
 UNDEFINED = "not defined"
@@ -24,6 +24,7 @@ DIGITS = ("Zero", "One", "Two", "Three", "Four", "Five", "Six", "Seven", "Eight"
 MACRO_WORDS = {"+": "Plus", "%": "Percent", "ci": "CI"} | {str(i): word for i, word in enumerate(DIGITS)}
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
 SPECIAL |= {"\N{NO-BREAK SPACE}": "~", "\N{THIN SPACE}": r"\,"} | {c: f"\\{c}" for c in "&%$#_{}"}
+TEXTS: dict[str, Any] = tomllib.loads(Path(__file__).with_name("texts.toml").read_text("utf-8"))
 MATHS = tomllib.loads(Path(__file__).with_name("symbols.toml").read_text("utf-8"))
 SYMBOLS = {sign: rf"\ensuremath{{{text}}}" for sign, text in MATHS.items()}
 # What pdflatex prints with T1 fonts and no further package, beyond ASCII.
@@ -172,10 +173,13 @@ def cited(text: str) -> str:
     return re.sub(CITATION, cite, text)
 
 
-def documents(parts: Sequence[Part], run: str, textwidth: float, facts: Part) -> dict[str, str]:
-    """The texts of a run's LaTeX files by their names; a ValueError if two macros agree."""
-    figures = [{**part, "macro": macro(part["file"], "medrobCaption")} for part in _ordered(parts, "figure")]
-    entries = [entry for part in _ordered(parts, "numbers") for entry in part["entries"]]
+def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
+    """The texts of a run's LaTeX files by their names, by its record; a ValueError if two macros agree."""
+    notes = {key: note for entry in stages.values() for key, note in entry.get("thesis", {}).items()}
+    parts = sorted(notes.values(), key=lambda part: (part["file"] != FIRST, part["file"]))
+    figures = [part for part in parts if part["kind"] == "figure"]
+    figures = [{**figure, "macro": macro(figure["file"], "medrobCaption")} for figure in figures]
+    entries = [entry for part in parts for entry in part.get("entries", ())]
     numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]
     owners: dict[str, str] = {}
     names = [(figure["macro"], figure["file"]) for figure in figures]
@@ -189,7 +193,7 @@ def documents(parts: Sequence[Part], run: str, textwidth: float, facts: Part) ->
         owners[name] = owner
     # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
     templates = Environment(
-        loader=PackageLoader("medrob.thesis", ""), undefined=ChainableUndefined, trim_blocks=True,
+        loader=PackageLoader("medrob.thesis", ""), undefined=StrictUndefined, trim_blocks=True,
         block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
         comment_start_string="<#", comment_end_string="#>", keep_trailing_newline=True,
     )  # fmt: skip
@@ -198,15 +202,16 @@ def documents(parts: Sequence[Part], run: str, textwidth: float, facts: Part) ->
     templates.filters["plain"] = lambda markdown: re.sub(r"\\(\W|_)", r"\1", markdown)
     templates.filters["name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
     templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
-    given = {
-        "run": run, "textwidth": textwidth, "first": FIRST, "figures": figures, "numbers": numbers,
-        "tables": _ordered(parts, "table"), "p_words": P_WORDS, "undefined": UNDEFINED, **facts,
+    given = {stage: entry["parameters"] for stage, entry in stages.items() if "parameters" in entry}
+    facts = {
+        "run": run, "stages": stages, "given": given, "works": TEXTS["methods"], "first": FIRST,
+        "figures": figures, "numbers": numbers,
+        "tables": [part for part in parts if part["kind"] == "table"], "p_words": P_WORDS,
+        "textwidth": given.get("05_analysis", {}).get("textwidth", TEXTWIDTH),
     }  # fmt: skip
     files = ("captions.tex", "methods.tex", "numbers.tex", "thesis.tex")
-    texts = {file: templates.get_template(f"{file}.jinja").render(given) for file in files}
+    try:
+        texts = {file: templates.get_template(f"{file}.jinja").render(facts) for file in files}
+    except Exception as error:  # a parameter that was altered may be of any type
+        raise ValueError(f"run.json of run {run!r} is damaged ({error}); run its notebooks again") from error
     return texts | {"references.bib": REFERENCES}
-
-
-def _ordered(parts: Sequence[Part], kind: str) -> list[Part]:
-    """The parts of a kind by name, the summary first."""
-    return sorted((p for p in parts if p["kind"] == kind), key=lambda p: (p["file"] != FIRST, p["file"]))
