@@ -10,7 +10,8 @@ import torchvision
 from small_training import Evil, pictures, small
 
 from medrob import evaluation, models
-from medrob.models import Normalise, build, memory_order
+from medrob.models import Normalise, build
+from medrob.models.network import memory_order
 
 # The networks
 

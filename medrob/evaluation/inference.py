@@ -11,7 +11,7 @@ from medrob.check import check_images
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
 from medrob.machine import bar
-from medrob.models import activate, check_logits, evaluating, memory_order, ordered, pick_device, place
+from medrob.models import activate, as_input, check_logits, evaluating, pick_device, place
 
 
 def predict(
@@ -23,15 +23,13 @@ def predict(
     `device` None = where the model is. Other images and results that are not finite are refused.
     """
     images = check_images(images)
-    weights = next((p for p in model.parameters() if p.is_floating_point()), torch.empty(0))
-    where = pick_device(device) if device else weights.device
+    where = pick_device(device) if device else next(model.parameters(), torch.empty(0)).device
     given = getattr(model, "config", None)  # networks of another make have none, or one of their own
     config = given if isinstance(given, Mapping) else {}
     probabilities = np.empty((len(images), 0), np.float32)
     with evaluating(place(model, where)), torch.inference_mode():
         for i in range(0, len(images), batch_size):
-            x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
-            x = ordered(x.to(weights.dtype), memory_order(model, where))
+            x = as_input(model, torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2))
             check_logits(logits := model(x), type(model).__name__, len(x))
             p = activate(logits.float(), config.get("task", "multiclass"))
             if i == 0:  # what is kept of each batch would lie between its images in memory, which then grows

@@ -4,8 +4,6 @@ from medrob.models.adopt import load_arrays
 from medrob.models.build import architectures, build, check_choice, check_trained, for_data, load, save, wrap
 from medrob.models.layers import NO_MAPS, cam_layers, check_layers, layer_shapes
 from medrob.models.network import RESNETS, Classifier, Normalise, ResNet, activate, pick_device, place
-
-from medrob.models.network import memory_order, ordered  # isort: skip
 from medrob.models.passes import (
     as_input,
     channel_axis,
