@@ -9,19 +9,11 @@ import difflib
 import math
 import re
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from pkgutil import resolve_name
-from types import UnionType
-from typing import Annotated, Any, Literal, Self, get_args, get_origin
+from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 from pydantic.functional_validators import AfterValidator, BeforeValidator
-
-KINDS: dict[Any, str] = {
-    **{int: "a whole number", float: "a number", str: "a text in quotes"},
-    **{list[str]: "a list of texts", list[int]: "a list of whole numbers", list[Any]: "a list"},
-    Path: "a path",
-}
 
 
 def listed(source: str) -> AfterValidator:
@@ -322,7 +314,7 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
         for problem in error.errors(include_url=False):
             first.setdefault(str(problem["loc"][0]) if problem["loc"] else None, problem)
         for name, problem in first.items():
-            yield name, _sentence(name or "", problem, model, other)
+            yield name, _sentence(name or "", problem, model, other.get(name))
         # What does not go together is looked for only among values that are right, and one after the other.
         wrong = re.findall(r"(\w+)=", str(first[None]["ctx"]["error"]))[:1] if None in first else first
         rest = {name: value for name, value in other.items() if name not in wrong}
@@ -337,37 +329,14 @@ def first_error(error: Exception) -> str:
     return f"{'.'.join(map(str, problem['loc']))}: {problem['msg']}".removeprefix(": ")
 
 
-def _sentence(
-    name: str, problem: Mapping[str, Any], model: type[BaseModel], values: Mapping[str, Any]
-) -> str:
-    """An error of pydantic in our words."""
-    kind, context = problem["type"], problem.get("ctx", {})
-    if kind == "extra_forbidden":
+def _sentence(name: str, problem: Mapping[str, Any], model: type[BaseModel], value: Any) -> str:
+    """An error of pydantic, with the parameter and what came."""
+    if problem["type"] == "extra_forbidden":
         return f"unknown parameter {name!r}{nearest([name], model.model_fields)}"
-    if kind == "value_error":
-        text = str(context["error"])  # which another room may have begun with the parameter's name
-        return text if not name or text.startswith(f"{name}=") else f"{name}={values[name]!r}: {text}"
-    limits = {
-        "greater_than_equal": "give at least {ge:g}",
-        "greater_than": "give more than {gt:g}",
-        "less_than_equal": "give at most {le:g}",
-        "literal_error": "give {expected}",
-        "finite_number": "give a finite number",
-    }
-    if kind in limits:
-        return f"{name}={values[name]!r}: {limits[kind].format(**context)}"
-    wanted = " or ".join(dict.fromkeys(_kinds(model.model_fields[name].annotation)))
-    return f"{name}={values[name]!r}: give {wanted}"
-
-
-def _kinds(annotation: Any) -> Iterable[str]:
-    """What an annotation allows, in words."""
-    if get_origin(annotation) is UnionType:
-        for part in get_args(annotation):
-            yield from _kinds(part)
-    else:  # a choice of numbers is written as one of them
-        kind = type(get_args(annotation)[0]) if get_origin(annotation) is Literal else annotation
-        yield KINDS.get(kind, str(kind))
+    if problem["type"] == "value_error":
+        text = str(problem["ctx"]["error"])  # which another room may have begun with the parameter's name
+        return text if not name or text.startswith(f"{name}=") else f"{name}={value!r}: {text}"
+    return f"{name}={value!r}: {problem['msg'].replace('Input should', 'it should')}"
 
 
 def nearest(unknown: Iterable[str], names: Iterable[str]) -> str:

@@ -80,7 +80,7 @@ def load(file: Path) -> Study:
     found = Study(runs, reader.compare(runs))
     for run in runs:
         for stage, text in unfit({s: found.parameters(run, s) for s in STAGES}):
-            reader.say_of_run(run, stage, text)
+            reader.note_of_run(run, stage, text)
     if mistakes:
         lines = dict.fromkeys(f"line {line}: {text}" for line, text in sorted(mistakes))
         raise ValueError(f"{file}:\n  " + "\n  ".join(lines))
@@ -183,7 +183,7 @@ class Reader:
         """Note a mistake at a place, on the line of a key there."""
         self.mistakes.append((self.line((*place, key))[0], f"{', '.join(place)}: {text}"))
 
-    def say_of_run(self, run: str, stage: str, text: str) -> None:
+    def note_of_run(self, run: str, stage: str, text: str) -> None:
         """Note a mistake of a run, ``arch='resnet19' is unknown``, where its parameter is given."""
         key, places = text.partition("=")[0], [self.sources[run], ("defaults",)]
         given = [place for place in places if self.line((*place, stage, key))[1]]
@@ -290,13 +290,10 @@ def _apart(runs: Iterable[Stages]) -> str:
 
 
 def _words(name: str, values: list[Any]) -> list[str]:
-    """Values as parts of runs' names: none for the only one; lists, paths, what looks alike are numbered."""
+    """Values as parts of runs' names: none for the only one, numbers for lists, paths and what is alike."""
     if len(values) == 1:
         return [""]
-    words = []
-    for number, value in enumerate(values, 1):
-        text = value if isinstance(value, str) else f"{name}{value}"
-        plain = re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_")
-        words.append(f"{name}{number}" if isinstance(value, list) or "/" in text or not plain else plain)
-    alike = len(set(words)) < len(words)
-    return [f"{name}{number}" for number in range(1, len(values) + 1)] if alike else words
+    texts = [value if isinstance(value, str) else f"{name}{value}" for value in values]
+    words = [re.sub(r"[^A-Za-z0-9._]+", "_", text).strip("_") for text in texts]
+    plain = all(words) and len(set(words)) == len(words) and not any(re.search(r"[/\[]", t) for t in texts)
+    return words if plain else [f"{name}{number}" for number in range(1, len(values) + 1)]

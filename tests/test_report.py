@@ -243,13 +243,12 @@ def test_folders_and_links_in_place_of_files_and_all_that_is_foreign_are_told(wh
     for name in ("checkpoint_2.pt", "stamps/06.ipynb", "notebooks/copy.ipynb", "tensorboard/mine.txt"):
         whole.path(name).parent.mkdir(exist_ok=True)
         whole.path(name).touch()
-    whole.path("old", "empty").mkdir(parents=True)
     for name in ("checkpoint.pt", "notebooks/02_train.partial.ipynb", ".locks/02_train"):
         whole.path(name).parent.mkdir(exist_ok=True)
         whole.path(name).touch()
     told = "\n".join(verify(whole))
     assert "figures/one/03_test_a.csv is a folder; delete it or move it away" in told
-    here = ("checkpoint_2.pt", "notebooks/copy.ipynb", "old/empty", "stamps/06.ipynb", "tensorboard/mine.txt")
+    here = ("checkpoint_2.pt", "notebooks/copy.ipynb", "stamps/06.ipynb", "tensorboard/mine.txt")
     foreign = [f"data/runs/one/{name}" for name in here]
     foreign += [f"figures/one/{name}" for name in ("nowhere", "numbers.tex.bak")]
     assert [line.split()[0] for line in told.splitlines() if "not in the record" in line] == foreign

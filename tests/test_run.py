@@ -30,13 +30,11 @@ def finish(run, stage, text="x", **entry):
 
 
 @pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/../b", "../b", "x y", "-rf", ".hidden", "ä", "a\n", "a;b"]
+    "name", ["", ".", "..", "a/../b", "../b", "x y", "-rf", ".hidden", "ä", "a\n", "a;b", "a" * 101]
 )
 def test_bad_names_are_refused(name):
     with pytest.raises(ValueError, match="is not a run name: use letters"):
         Run(name)
-    with pytest.raises(ValueError, match="has 101 characters; give at most 100"):
-        Run("a" * 101)
 
 
 @given(st.text(max_size=12))

@@ -78,7 +78,7 @@ grids:
         ("01_augment: {suite: [mri, 'medmnist-c:pathmnist']}", ["g-mri", "g-medmnist_c_pathmnist"]),
         ("01_augment: {dataset: [phantom, 'phantom:0.8']}", ["g-phantom", "g-phantom_0.8"]),
         ("01_augment: {dataset: [A/images, B/images]}", ["g-dataset1", "g-dataset2"]),
-        ("01_augment: {dataset: [phantom, A/one.csv]}", ["g-phantom", "g-dataset2"]),
+        ("01_augment: {dataset: [phantom, A/one.csv]}", ["g-dataset1", "g-dataset2"]),
     ],
 )
 def test_runs_of_a_grid_are_named_by_what_differs(load, home, axes, names):
@@ -109,11 +109,11 @@ compare: {both: [one, five]}
 """)
     starts = [
         "line 2: defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
-        "line 2: defaults, 02_train: epochs='many': give a whole number",
+        "line 2: defaults, 02_train: epochs='many': it should be a valid integer",
         "line 5: duplicate key 'one' (first defined on line 4)",
         "line 8: runs, one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
         "line 9: duplicate key 'lr' (first defined on line 7)",
-        "line 9: runs, one, 02_train: lr='fast': give a number",
+        "line 9: runs, one, 02_train: lr='fast': it should be a valid number",
         "line 10: runs, a b: run='a b' is not a run name: use letters, digits",
         "line 11: runs, two, 01_augment: 'run' is set by the study; leave it out",
         "line 11: runs, two, 01_augment: dataset='absent.npz': no file or folder",
@@ -154,7 +154,7 @@ compare: {both: [one, five]}
         ("grids: {g: {02_train: {seed: []}}}", "grids, g, 02_train: seed=[]: give a list of different"),
         # names
         ("runs: {a/b: {}}", "line 1: runs, a/b: run='a/b' is not a run name"),
-        (f"runs: {{{'a' * 101}: {{}}}}", "has 101 characters; give at most 100"),
+        (f"runs: {{{'a' * 101}: {{}}}}", "is not a run name: use letters"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "seed=[0, 0]: give a list of different values"),
         ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "another run or comparison has the folder"),
@@ -240,7 +240,7 @@ def test_options_of_the_command_line(tmp_path):
     lines = [line.strip() for line in str(caught.value).removeprefix("--config: ").splitlines()]
     assert sorted(lines) == [
         "gpu=1.5: give a whole number",
-        "threads=-1: give at least 0",
+        "threads=-1: it should be greater than or equal to 0",
         "unknown parameter 'stdy'; did you mean 'study'? Known: study, notebooks, threads, gpu",
     ]
 

@@ -95,11 +95,10 @@ def verify(run: Run) -> list[str]:
 
 
 def _foreign(folder: Path, known: Collection[Path], work: Iterable[str]) -> Iterator[str]:
-    """What is in a folder, links and empty folders too, that the record does not name, nor is of the work."""
-    named = {*known, *(above for path in known for above in path.parents)}
-    for path in sorted(path for path in folder.rglob("*") if path not in named):
-        own = path.is_dir() and not path.is_symlink()  # else a file, or a link to anything or to nothing
-        name = f"{path.relative_to(folder).as_posix()}{'/' * own}"
-        if not (own and any(path.iterdir())) and not any(fnmatchcase(name, pattern) for pattern in work):
+    """Files and links in a folder that the record does not name, and that are not of the work."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        own = path.is_dir() and not path.is_symlink()
+        if not own and path not in known and not any(fnmatchcase(name, pattern) for pattern in work):
             where = os.path.relpath(path, home())
             yield f"{where} is not in the record of the run; delete it or move it away"
