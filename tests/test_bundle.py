@@ -195,12 +195,6 @@ def test_numbers_add_up_in_a_stage_and_begin_anew_in_the_next_run(tmp_path):
     assert r"\medrobC}" in text.read_text() and r"\medrobA}" not in text.read_text()
 
 
-def test_two_stages_cannot_give_the_same_macro(tmp_path):
-    stage(tmp_path, "03", [], {"clean auc": 0.9})
-    with pytest.raises(ValueError, match=r"'clean auc' and 'clean-AUC' both give the macro \\medrobCleanAUC"):
-        stage(tmp_path, "05", [], {"clean-AUC": 0.8})
-
-
 def compiled(folder, engine="pdflatex"):
     """Compile as references need; the log."""
     latex = [engine, "-interaction=nonstopmode", "-halt-on-error", "thesis.tex"]

@@ -177,10 +177,7 @@ def test_every_interval_joins_its_value():
         "drop\n(95 % interval)": ["−0.100 (−0.200 to 0.000)"],
         "gain": ["3"],
     }
-
-
-def test_no_interval_at_all_leaves_the_value_alone():
-    table = pd.DataFrame({"auc": [0.9, 0.85], "low": NAN, "high": NAN})
+    table = pd.DataFrame({"auc": [0.9, 0.85], "low": NAN, "high": NAN})  # an interval nowhere
     assert readable(table) == {"AUC": (["0.900", "0.850"], True)}
 
 
@@ -223,20 +220,24 @@ def test_numbers_by_hand(tmp_path):
         ("worst drop", -0.031, NAN, NAN, NAN, "", "a drop"),
         ("rmse", 31.72, 20.04, 40.0, 1e-9, "none", "grey levels"),
         ("nothing", NAN, NAN, NAN, NAN, "Holm", "no number"),
+        ("answer", "not shown", NAN, NAN, NAN, "", "a text"),
+        ("other", 0.5, 0.4, 0.6, 0.2, "Benjamini-Hochberg", ""),
     ]
     columns = ["name", "value", "low", "high", "p", "correction", "what"]
     bundle.numbers(pd.DataFrame(rows, columns=columns))
-    write(bundle)
+    listed = write(bundle).read_text()
+    assert r"\medrobCleanAUCPHolm{} (Holm)" in listed and r"\medrobRMSEPRaw{} (uncorrected)" in listed
     text = (tmp_path / "demo" / "numbers.tex").read_text()
     wanted = {
         "CleanAUC": "0.960", "CleanAUCLow": "0.944", "CleanAUCHigh": "0.975",
         "CleanAUCCI": "0.960 (0.944 to 0.975)", "CleanAUCPHolm": r"\ensuremath{p}~=~.008",
         "WorstDrop": r"\ensuremath{-}0.031", "RMSECI": "31.7 (20.0 to 40.0)",
         "RMSEPRaw": r"\ensuremath{p}~<~.001", "NothingCI": "not defined", "NothingPHolm": "not defined",
+        "Answer": "not shown", "OtherPBH": r"\ensuremath{p}~=~.200",
     }  # fmt: skip
     for name, prints in wanted.items():
         assert rf"\newcommand{{\medrob{name}}}{{{prints}}}" in text
-    assert not re.search("WorstDrop(CI|Low|High)", text)  # it has no interval
+    assert not re.search("WorstDrop(CI|Low|High|P)|Answer(CI|P)", text)  # no interval, no test
     assert "% AUC on clean images\n" in text
     assert "nan" not in text.lower().replace("name", "")
 
@@ -253,24 +254,3 @@ def test_names_of_one_macro_are_refused_and_nothing_is_written(tmp_path):
     with pytest.raises(ValueError, match=r"'x' and 'x low' both give the macro \\medrobXLow"):
         write(bundle)
     assert not (tmp_path / "run").exists()
-
-
-def test_the_macro_of_a_p_value_names_its_correction(tmp_path):
-    columns = ["name", "value", "low", "high", "p", "correction", "what"]
-    rows = [
-        ("one", 0.5, 0.4, 0.6, 0.012, "Holm", "first"),
-        ("two", 0.5, 0.4, 0.6, 0.2, "Benjamini-Hochberg", ""),
-        ("three", 0.5, 0.4, 0.6, 0.3, "none", ""),
-        ("four", 0.5, 0.4, 0.6, NAN, "Holm", ""),
-        ("five", 0.5, 0.4, 0.6, NAN, "", ""),
-        ("six", "not shown", NAN, NAN, NAN, "", "the answer"),
-    ]
-    found = {e["name"]: e["macros"] for e in latex.quoted(pd.DataFrame(rows, columns=columns))}
-    ends = {name: [end for end in macros if end.startswith("P")] for name, macros in found.items()}
-    assert list(ends.values()) == [["PHolm"], ["PBH"], ["PRaw"], ["PHolm"], [], []]
-    assert found["four"]["PHolm"] == "not defined" and found["six"] == {"": "not shown"}
-    bundle = Bundle(tmp_path, "05")
-    bundle.numbers(pd.DataFrame(rows, columns=columns))
-    text = write(bundle).read_text()
-    assert r"\medrobOnePHolm{} (Holm)" in text and r"\medrobThreePRaw{} (uncorrected)" in text
-    assert r"\newcommand{\medrobThreePRaw}" in (tmp_path / "numbers.tex").read_text()

@@ -76,12 +76,8 @@ def alike(values: Mapping[str, np.ndarray], within: float = 1e-4) -> dict[str, l
     """The first of the names whose arrays agree -> all of these names: they are drawn once."""
     groups: dict[str, list[str]] = {}
     for name, array in values.items():
-        near = (
-            first
-            for first in groups
-            if values[first].shape == array.shape
-            and np.allclose(values[first], array, atol=within, equal_nan=True)
-        )
+        comparable = (first for first in groups if values[first].shape == array.shape)
+        near = (n for n in comparable if np.allclose(values[n], array, atol=within, equal_nan=True))
         groups.setdefault(next(near, name), []).append(name)
     return groups
 

@@ -134,10 +134,8 @@ def image_boxes(
         ax.set(ylabel=f"severity {severity}", xlabel="")
     axes[-1][0].set_xticks(range(len(names)), map(word, names), rotation=45 if len(names) > 5 else 0)
     beside = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
-    if len(shown) == 1:
-        return finish(figure, beside=beside, axes=())
     handles = [Patch(facecolor=colours[name], edgecolor="0.3", label=name) for name in shown]
-    return finish(figure, beside=beside, handles=handles)
+    return finish(figure, beside=beside, handles=handles * (len(shown) > 1))
 
 
 def _drops(scores: pd.DataFrame) -> pd.Series:

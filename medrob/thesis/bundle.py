@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from medrob.files import atomic
 from medrob.thesis.latex import TEXTS, documents, file_name, quoted
 from medrob.thesis.latex_table import latex_table
-from medrob.words import word
+from medrob.words import grouped, word
 
 CAPTIONS: dict[str, str] = TEXTS["figures"]
 Entry = Mapping[str, Any]  # what a record says of a stage
@@ -46,10 +46,7 @@ def _printed(file: str, frame: pd.DataFrame, facts: Mapping[str, Any]) -> tuple[
 
 def _dagger(failed: Collection[tuple[str, str]]) -> str:
     """What a dagger means, if there is one: the end of every caption."""
-    layers: dict[str, list[str]] = {}
-    for method, layer in failed:
-        layers.setdefault(method, []).append(layer)
-    methods = "; ".join(f"{word(method)} at {', '.join(names)}" for method, names in layers.items())
+    methods = grouped([(word(method), layer) for method, layer in failed], " at ")
     return f"† fails randomisation: {methods}." if methods else ""
 
 
