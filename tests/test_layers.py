@@ -15,8 +15,9 @@ from torchvision.models import SwinTransformer, VisionTransformer
 from torchvision.models.swin_transformer import PatchMergingV2, SwinTransformerBlockV2
 
 from medrob import models
-from medrob.models import cam_layers, channel_axis, evaluating, forward, layer_shapes, named_layers, to_maps
+from medrob.models import cam_layers, evaluating, forward, layer_shapes, named_layers, to_maps
 from medrob.models.network import DenseNet
+from medrob.models.passes import channel_axis
 from medrob.saliency import explain, layers_for, normalise, upsample
 
 

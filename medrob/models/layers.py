@@ -9,17 +9,9 @@ from torch import nn
 
 from medrob.models.network import KNOWN
 from medrob.models.passes import as_input, evaluating, forward, to_maps
-from medrob.models.probe import (
-    CANCELLED,
-    ELSEWHERE,
-    NO_TENSOR,
-    SHUFFLED,
-    TOLD,
-    Found,
-    inner,
-    named_layers,
-    probe,
-)
+from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, SHUFFLED, TOLD
+
+from medrob.models.probe import Found, inner, named_layers, probe  # isort: skip
 
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
