@@ -7,7 +7,6 @@ differs from its default.
 
 import difflib
 import math
-import re
 from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, Self
@@ -99,13 +98,7 @@ def scale(normalise: Any) -> tuple[Any, Any]:
     )
 
 
-def _device(value: str) -> str:
-    if not re.fullmatch(r"auto|cpu|mps|cuda(:\d+)?", value):
-        raise ValueError("give 'auto', 'cpu', 'cuda' or 'mps'")
-    return value
-
-
-Device = Annotated[str, AfterValidator(_device)]
+Device = Annotated[str, Field(pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")]
 Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -302,7 +295,10 @@ def judge(stage: str, values: Mapping[str, Any]) -> Parameters:
 
 
 def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tuple[str | None, str]]:
-    """What is wrong with values for a model: pairs of a parameter (None: of several) and a sentence."""
+    """What is wrong with values for a model: pairs of a parameter (None: of several) and a sentence.
+
+    What does not go together is looked for when each value is right by itself.
+    """
     fields = model.model_fields
     # A default is right as it is; leaving it out saves the imports that looking up a choice costs.
     usual = {name: repr(field.default) for name, field in fields.items()}
@@ -310,15 +306,12 @@ def mistakes(model: type[BaseModel], values: Mapping[str, Any]) -> Iterable[tupl
     try:
         model(**other)
     except ValidationError as error:
-        first: dict[str | None, Any] = {}  # one mistake gives an error for each kind of value that is allowed
+        told = set[str | None]()  # one mistake gives an error for each kind of value that is allowed
         for problem in error.errors(include_url=False):
-            first.setdefault(str(problem["loc"][0]) if problem["loc"] else None, problem)
-        for name, problem in first.items():
-            yield name, _sentence(name or "", problem, model, other.get(name))
-        # What does not go together is looked for only among values that are right, and one after the other.
-        wrong = re.findall(r"(\w+)=", str(first[None]["ctx"]["error"]))[:1] if None in first else first
-        rest = {name: value for name, value in other.items() if name not in wrong}
-        yield from mistakes(model, rest) if len(rest) < len(other) else ()
+            name = str(problem["loc"][0]) if problem["loc"] else None
+            if name not in told:
+                yield name, _sentence(name or "", problem, model, other.get(name or ""))
+            told.add(name)
 
 
 def first_error(error: Exception) -> str:
@@ -336,7 +329,7 @@ def _sentence(name: str, problem: Mapping[str, Any], model: type[BaseModel], val
     if problem["type"] == "value_error":
         text = str(problem["ctx"]["error"])  # which another room may have begun with the parameter's name
         return text if not name or text.startswith(f"{name}=") else f"{name}={value!r}: {text}"
-    return f"{name}={value!r}: {problem['msg'].replace('Input should', 'it should')}"
+    return f"{name}={value!r}: {problem['msg'].replace('Input', 'it').replace('String', 'it')}"
 
 
 def nearest(unknown: Iterable[str], names: Iterable[str]) -> str:

@@ -99,10 +99,8 @@ def checksums(files: Sequence[Path | None]) -> list[str | None]:
             known[now] = checksum(file)
         found.append(known[now])
     if len(known) > before:
-        with (
-            contextlib.suppress(OSError),
-            atomic(store) as part,
-        ):  # else files are read again next time
+        # Where it cannot be written, files are read again next time.
+        with contextlib.suppress(OSError), atomic(store) as part:
             part.write_text(json.dumps(known))
     return found
 

@@ -33,8 +33,7 @@ CODE = {
 }
 WITH_NETWORK = ("02_train", "03_test", "04_heatmaps")
 ANALYSED = ("01_augment", "03_test", "04_heatmaps")  # whose tables 05_analysis reads
-# What the images of a run follow from, of the parameters of 01_augment.
-DATA = ("dataset", "size", "limit", "channels", "group", "label", "uncertain", "seed")
+DATA = ("dataset", *data.OPTIONS)  # what the images of a run follow from, of the parameters of 01_augment
 
 
 def given(of: study.Study, stage: str, run: str) -> str:

@@ -227,14 +227,14 @@ class Stage:
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **machine_facts(),
             **self._notes,
+            "thesis": self._bundle.notes,
+            "told": self._told,
         }
-        entry["thesis"], stages = self._bundle.notes, self.results.record["stages"]
-        entry["told"] = self._told
+        stages = self.results.record["stages"]
         with contextlib.ExitStack() as files:  # all of them, or none
             for name, frame in tables.items():
-                frame.to_parquet(
-                    files.enter_context(atomic(self.results.path(f"{name}.parquet"))), index=False
-                )
+                part = files.enter_context(atomic(self.results.path(f"{name}.parquet")))
+                frame.to_parquet(part, index=False)
             if self._described:
                 about = files.enter_context(atomic(self.results.path("data.json")))
                 about.write_text(json.dumps(self._described, indent=1) + "\n")

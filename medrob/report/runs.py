@@ -32,15 +32,13 @@ def _row(name: str) -> dict[str, str]:
         run = Run(name)
         stages, params, auc = run.record["stages"], run.params, ""
         train, minutes = params.get("02_train", {}), sum(entry["seconds"] for entry in stages.values()) / 60
-        own = train.get("arch", "").startswith("resnet") and not train.get("weights")  # others have theirs
-        width = f", width {train['width']}" if own else ""
         if "03_test" in stages and run.path("scores.parquet").exists():
             clean = run.table("scores").query("severity == 0 and metric == 'auc' and `class` == 'all'")
             value, low, high = clean[["value", "low", "high"]].iloc[0]
             auc = f"{value:.3f} ({low:.3f}-{high:.3f})".replace(" (nan-nan)", "")
         return {
             "run": name, "state": _state(run), "data": params.get("01_augment", {}).get("dataset", ""),
-            "network": train.get("arch", "") + width, "augment": train.get("augment", ""),
+            "network": train.get("arch", ""), "augment": train.get("augment", ""),
             "seed": str(train.get("seed", "")), "auc": auc, "minutes": f"{minutes:.1f}",
         }  # fmt: skip
     except (ValueError, KeyError, TypeError, AttributeError, IndexError) as error:
