@@ -143,14 +143,6 @@ def test_reliability_draws_clean_and_corrupted_with_intervals_and_n(highest):
     assert [(band.min(), band.max()) for band in bands] == [(pytest.approx(0.2), 0.9)] * 2
 
 
-def test_drift_by_layer_shows_all_of_every_band(mean):
-    figure = figures.drift_by_layer(mean[mean["severity"] == 5], note="severity 5")
-    assert titles(figure) == ["Grad-CAM", "LayerCAM"]
-    low, high = figure.axes[0].get_ylim()
-    assert low == 0 and high >= 0.26
-    no_text_on_text(figure)
-
-
 def test_overlay_grid_says_when_a_map_is_empty():
     images = np.full((2, 16, 16, 1), 90, np.uint8)
     maps = {("gradcam", "layer1"): np.stack([np.eye(8), np.zeros((8, 8))])}
@@ -219,11 +211,6 @@ def test_labels_of_layers_leave_out_what_all_share():
 def test_more_corruptions_than_colours_are_still_told_apart():
     names = [f"c{i}" for i in range(19)]
     assert len({look.colour for look in draw.looks(names).values()}) == 19
-
-
-def test_figure_width_is_the_text_width():
-    figures.use_style(300)
-    assert draw.sized(0.5)[0].get_size_inches()[0] * 72.27 == pytest.approx(300)
 
 
 def test_randomisation_draws_methods_of_the_same_values_once_and_no_marker_on_another():
@@ -354,6 +341,7 @@ def test_labels_of_the_whole_figure_fit_its_width(drift, scores, width):
     figures.use_style(width)
     figure = by_class(drift, scores, "gradcam")
     assert ("\n" in figure.get_supxlabel()) == (width == 300)
+    assert figure.get_size_inches()[0] * 72.27 == pytest.approx(width)
     no_text_on_text(figure)
 
 
@@ -373,13 +361,13 @@ def test_drop_against_drift_has_a_panel_for_each_layer_but_at_most_twelve(scores
     assert len(titles(figure)) == 12 and {"layer0", "layer29"} < set(titles(figure))
 
 
-def test_drop_against_drift_without_an_interval_or_a_drift(scores, mean):
-    drawn(against(scores, mean.assign(low=np.nan, high=np.nan), LAYERS[:2]))
+def test_drop_against_drift_without_a_drift(scores, mean):
     figure = against(scores, mean.assign(value=np.nan, low=np.nan, high=np.nan), LAYERS[:2])
     assert words_in(figure) == ["no usable map, or no AUC"]
     lost = mean.assign(value=mean["value"].where(mean["layer"] != LAYERS[1]))
     assert words_in(against(scores, lost, LAYERS[:2])) == ["no usable map,\nor no AUC"]
-    drawn(against(scores.assign(drop_low=np.nan, drop_high=np.nan), mean, LAYERS[:1]))
+    none = dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan)
+    drawn(against(scores.assign(**none), mean.assign(low=np.nan, high=np.nan), LAYERS[:1]))
 
 
 def test_the_line_over_corruptions_is_that_of_least_squares(scores, mean):
@@ -411,10 +399,6 @@ def test_the_summary_uses_every_panel(scores, mean, tests_of, failure):
         dotted = [sorted(ends[:, 1]) for ends in lines if np.ptp(ends[:, 1])]
         assert len(dotted) == len(words) and all(box.x0 < 0 < box.x1 for box in words)
         assert not any(low < box.ymax and box.ymin < high for low, high in dotted for box in words)
-    ranks = [line.get_window_extent(renderer).padded(2) for line in panels[3].get_lines()[:3]]
-    assert len({round(box.x0) for box in ranks}) == 3
-    edges = panels[3].get_window_extent(renderer)
-    assert all(edges.x0 <= box.x0 and box.x1 <= edges.x1 for box in ranks)
 
 
 def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
@@ -431,28 +415,25 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
 
 
-def test_image_scatter_has_a_panel_for_each_severity(points):
-    figure = scatter(points)
-    assert titles(figure) == ["severity 1", "severity 3"]
-    assert legend_texts(figure) == ["gaussian noise", "motion blur", "contrast", "healthy", "ill"]
-    no_text_on_text(figure)
-
-
 def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
     wide = points.assign(drop=points["drop"] * points["severity"] ** 3)  # the severest spread the most
     figure = scatter(wide)
+    assert titles(figure) == ["severity 1", "severity 3"]
+    assert legend_texts(figure) == ["gaussian noise", "motion blur", "contrast", "healthy", "ill"]
+    no_text_on_text(figure)
     for ax, (_, group) in zip(drawn(figure), wide.groupby("severity"), strict=True):
         for column, (low, high) in {"rmse": ax.get_xlim(), "drop": ax.get_ylim()}.items():
             assert (group[column] < low).mean() <= 0.005 and (group[column] > high).mean() <= 0.005
 
 
 def test_image_boxes_are_coloured_by_class_and_say_the_drop(points, scores):
-    figure = figures.image_boxes(points, scores, classes=CLASSES)
+    names = ["_hidden", "benign/a_b"]  # stand in the legend as they are
+    figure = figures.image_boxes(points, scores, classes=names)
     panels = drawn(figure)
     assert [ax.get_ylabel() for ax in panels] == ["severity 1", "severity 3"]
     assert [text.get_text() for text in panels[0].texts] == ["+0.03", "+0.06", "+0.09"]
     colours = {box.get_facecolor() for group in panels[0].containers for box in group.boxes}
-    assert len(colours) == 2 and legend_texts(figure) == CLASSES
+    assert len(colours) == 2 and legend_texts(figure) == names
 
 
 @pytest.mark.parametrize("labels", [-1, "many"])
@@ -490,11 +471,9 @@ def test_runs_side_by_side():
     ]
     columns = ["measure", "run", "severity", "value", "low", "high"]
     columns += ["difference", "difference_low", "difference_high"]
-    compared = pd.DataFrame(rows, columns=columns).assign(seeds=1)
-    pooled = compared.assign(seeds=np.where(compared["run"] == "plain", 3, 1))
-    assert legend_texts(figures.runs_compared(pooled)) == ["plain and 2 other seeds", "robust"]
-    figure = figures.runs_compared(compared)
-    assert len(drawn(figure)) == 3 and legend_texts(figure) == ["plain", "robust"]
+    compared = pd.DataFrame(rows, columns=columns)
+    figure = figures.runs_compared(compared.assign(seeds=np.where(compared["run"] == "plain", 3, 1)))
+    assert len(drawn(figure)) == 3 and legend_texts(figure) == ["plain and 2 other seeds", "robust"]
 
 
 def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests_of, failure):
@@ -503,19 +482,14 @@ def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests
     assert [ax.get_ylabel() for ax in figure.axes][1] == "RMSE of maps\nGrad-CAM†, layer4.0"
     marked = figures.drift_by_layer(mean[mean["severity"] == 5], note="", failed=failed)
     assert titles(marked) == ["Grad-CAM†", "LayerCAM"]
+    low, high = marked.axes[0].get_ylim()
+    assert low == 0 and high >= 0.26  # all of every band
+    no_text_on_text(marked)
     assert figures.word("gradcam") == "Grad-CAM"  # nothing is remembered
 
 
 def test_names_of_classes_are_text_and_no_formula_and_fit():
-    figures.use_style()
     names = (r"costs $\frac{ 5$", "w" * 230)
     figure = figures.montage(np.zeros((4, 8, 8, 1), np.uint8), np.array([0, 1, 0, 1]), names)
     figure.savefig(io.BytesIO(), format="pdf")  # a formula that is none would raise
     assert "$" in titles(figure)[0] and len(titles(figure)[1]) < 100
-
-
-def test_names_of_classes_stand_in_legends_as_they_are(points, scores):
-    names = ["_hidden", "benign/a_b"]
-    scattered = figures.image_scatter(points, classes=names)
-    boxes = figures.image_boxes(points, scores, classes=names)
-    assert legend_texts(boxes) == names and set(names) <= set(legend_texts(scattered))

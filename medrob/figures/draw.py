@@ -104,10 +104,9 @@ def looks(names: Iterable[str]) -> dict[str, Look]:
 
 def least_squares(ax: Axes, x: pd.Series, y: pd.Series) -> None:
     """The line of least squares through three points or more: it describes, and tests nothing."""
-    known = np.isfinite(x) & np.isfinite(y)
-    if known.sum() > 2:
+    if len(x) > 2:
         style = Style(color="0.5", line_kws=Style(linewidth=0.9, zorder=1))
-        sns.regplot(x=x[known].to_numpy(), y=y[known].to_numpy(), ax=ax, scatter=False, ci=None, **style)
+        sns.regplot(x=x.to_numpy(), y=y.to_numpy(), ax=ax, scatter=False, ci=None, **style)
 
 
 def sized(height: float, rows: int = 1, columns: int = 1, **options: Any) -> tuple[Figure, np.ndarray]:
