@@ -177,6 +177,11 @@ def test_a_full_disk_changes_nothing(tmp_path, monkeypatch):
     assert contents(tmp_path) == before
 
 
+def test_a_record_that_lacks_what_the_methods_say_is_refused():
+    with pytest.raises(ValueError, match=r"run\.json of run 'one' is damaged .*resamples"):
+        latex.documents({"03_test": {"parameters": {}}}, "one")
+
+
 def test_a_record_removes_nothing_elsewhere(tmp_path):
     (tmp_path / "precious.pdf").write_text("mine")
     before = {"thesis": {"figure-a": {"kind": "figure", "file": "a", "files": {"../precious.pdf": "0" * 64}}}}
