@@ -13,14 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage import data as pictures
 
-from medrob.corruptions import (
-    apply,
-    corrupt,
-    describe,
-    names,
-    registry,
-    suites,
-)
+from medrob.corruptions import apply, corrupt, describe, names, registry, suites
 from medrob.data import phantom
 
 ROOT = Path(__file__).parents[1]

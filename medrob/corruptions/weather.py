@@ -50,30 +50,29 @@ def frost(images: Images, parameters: tuple[float, float, float], draws: Draws) 
     """Image and a random cut of a frosted pane, weighted; no photograph is needed."""
     own, weight, size = parameters  # of the image, of the frost; size of the crystals
     height, width, channels = images.shape[1:]
-    bank = _panes(round(size * draws.factor, 4), max(height, width), channels)
+    panes = _panes(round(size * draws.factor, 4), max(height, width), channels)
 
     def frosted(image: NDArray, chance: tuple[float, float, float, float]) -> NDArray:
         which, down, across, flip = chance
-        pane = bank[int(which * 5)][flip < 0.5]
+        pane = panes[int(which * 5)][:, :: -1 if flip < 0.5 else 1]
         top, left = int(down * (len(pane) - height + 1)), int(across * (len(pane) - width + 1))
-        cut = pane[top : top + height, left * channels : (left + width) * channels]
+        cut = pane[top : top + height, left : left + width].reshape(height, -1)
         return cv2.addWeighted(image.reshape(height, -1), own, cut, weight, 0)  # flat tables are fastest
 
     return each(images, frosted, draws.uniform((4,)).tolist())
 
 
 @lru_cache(maxsize=4)
-def _panes(size: float, side: int, channels: int) -> list[tuple[Images, Images]]:
-    """Five panes and their mirror images, uint8 (S, S times channels), S at least 1.25 times `side`."""
-    grown = []
+def _panes(size: float, side: int, channels: int) -> list[Images]:
+    """Five panes, uint8 (S, S, channels), S at least 1.25 times `side`."""
+    colour = np.array([0.88, 1.02, 1.1]) if channels == 3 else np.ones(1)
+    panes = []
     for index in range(5):
         pane: NDArray = _grow(index)
         length = max(round(len(pane) * size), round(side * 1.25))
         pane = cv2.resize(pane, (length, length), interpolation=cv2.INTER_AREA)
-        colour = np.array([0.88, 1.02, 1.1]) if channels == 3 else np.ones(1)
-        pane = to_uint8(pane[..., None] * colour)
-        grown.append((pane.reshape(length, -1), pane[:, ::-1].reshape(length, -1)))
-    return grown
+        panes.append(to_uint8(pane[..., None] * colour))
+    return panes
 
 
 @lru_cache(maxsize=5)
