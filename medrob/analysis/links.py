@@ -108,11 +108,12 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
             a, b = (_standard(x, fixed, group) for x in (evidence.moved[at], evidence.margin_drop))
             used = _vary(a, group) & _vary(b, group)
             a, b = a * used, b * used
-            value = _ratio((a * b).sum(), used.sum())
-            p = two_sided(evidence.exchanged(a, b)) if used.any() else np.nan
+            value, p = np.nan, np.nan
+            if used.any():
+                value, p = float((a * b).sum() / used.sum()), two_sided(evidence.exchanged(a, b))
             enough = len(np.unique(evidence.unit[used.any(0)])) >= FEWEST
             ends = interval(_correlations(a, b, used, w, group)) if enough else (np.nan, np.nan)
-            rows.append((*key, kind, float(value), *ends, p))
+            rows.append((*key, kind, value, *ends, p))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p"])
 
 
@@ -149,12 +150,6 @@ def _unit(x: np.ndarray, near: float = 1e-6, flat: float = 0.0) -> np.ndarray:
     return np.divide(x, length, out=np.full_like(x, flat), where=length > near)
 
 
-def _ratio(top: np.ndarray, below: np.ndarray) -> np.ndarray:
-    """NaN where there is nothing."""
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return top / below
-
-
 def _correlations(
     a: np.ndarray, b: np.ndarray, used: np.ndarray, w: np.ndarray, group: np.ndarray
 ) -> np.ndarray:
@@ -171,4 +166,5 @@ def _correlations(
             r = np.clip((xy - mx * my) / np.sqrt(vx * vy), -1, 1)
         found += np.where(vary, total * r, 0)
         below += np.where(vary, total, 0)
-    return _ratio(found.sum(1), below.sum(1))
+    with np.errstate(invalid="ignore"):  # nothing varies in any stratum
+        return found.sum(1) / below.sum(1)
