@@ -3,7 +3,7 @@
 import itertools
 import re
 from collections import Counter, OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,7 +13,7 @@ from medrob.models.network import KNOWN
 from medrob.models.weights import Weights
 
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
-MOST_NAMED = 12  # arrays that are left out; an optimizer holds hundreds
+MOST_NAMED = 12  # arrays of a part of a file that is left out whole: an optimizer holds hundreds
 NEEDLESS = re.compile(KNOWN["names"]["needless"])
 
 
@@ -130,7 +130,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     if new:
         said.append(f"head new, as the file has none of its shape: {', '.join(new)}")
     if left := [k for k in arrays if k not in names.values()]:
-        said.append(f"left out: {_named(left)}")
+        said.append(f"left out: {_named(left, names.values())}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     return "; ".join([start, *said]), ", ".join(new or extra)
@@ -157,10 +157,15 @@ def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[st
             raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
 
 
-def _named(names: Sequence[str]) -> str:
-    """The first of many names, and how many others there are."""
-    more = f" and {len(names) - MOST_NAMED} others" if len(names) > MOST_NAMED else ""
-    return ", ".join(names[:MOST_NAMED]) + more
+def _named(left: Sequence[str], used: Iterable[str]) -> str:
+    """All names; of a part of the file that has many and none of which is used, its own and their number."""
+    part_of = {name: name.partition(".")[0] for name in left}
+    inside = {name.partition(".")[0] for name in used}
+    whole = {
+        part: n for part, n in Counter(part_of.values()).items() if n > MOST_NAMED and part not in inside
+    }
+    alone = [name for name in left if part_of[name] not in whole]
+    return ", ".join([*(f"all {count} of {part}" for part, count in whole.items()), *alone])
 
 
 def _misfit(
