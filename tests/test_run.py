@@ -53,11 +53,6 @@ def test_a_run_that_is_named_writes_nothing(home):
     assert list(home.iterdir()) == []
 
 
-def test_home_without_the_variable_is_the_project(monkeypatch):
-    monkeypatch.delenv("MEDROB_HOME")
-    assert (home() / "pyproject.toml").is_file()
-
-
 @pytest.mark.parametrize("installed", [True, False])
 def test_an_installed_package_writes_where_we_are(tmp_path, installed):
     (tmp_path / "medrob" / "data").mkdir(parents=True)  # beside a clone

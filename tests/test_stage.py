@@ -53,11 +53,6 @@ def test_every_wrong_parameter_is_told_at_once(monkeypatch, home):
     assert list(home.iterdir()) == []
 
 
-def test_an_earlier_stage_that_is_missing_is_named():
-    with pytest.raises(FileNotFoundError, match=r"no data.json .*notebooks/01_augment.ipynb"):
-        begin("02_train", {"run": "demo"})
-
-
 def test_the_first_stage_notes_the_data_and_later_ones_load_them(augmented):
     assert augmented.data["parameters"]["size"] == 28
     assert augmented.data["splits"]["test"]["images"] == 9
@@ -112,15 +107,6 @@ def test_captions_and_methods_say_what_is_known(augmented):
     methods = (augmented.figures / "methods.tex").read_text()
     assert r"9 for testing, of $28 \times 28$ pixels in grey, in 3 classes (normal, " in methods
     assert r"by fog~\cite{hendrycks2019}; ours." in methods and "Seeds: 0 (data, corruptions)" in methods
-
-
-def test_results_go_to_a_folder_of_their_own(augmented):
-    with pytest.raises(ValueError, match="results='demo2' is a run with stages of its own"):
-        Run("demo2").path("data.json").parent.mkdir(parents=True)
-        Run("demo2").keep("01_augment", {"parameters": {}})
-        from medrob.stage import Stage
-
-        Stage("05_analysis", config.Analysis(runs=["demo"], results="demo2"))
 
 
 def test_another_process_on_the_same_stage_is_refused(augmented, home):

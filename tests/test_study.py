@@ -137,12 +137,10 @@ compare: {both: [one, five]}
     [
         # no study at all
         ("", "names no runs; write 'runs:' and below it a name"),
-        ("[1, 2]", "names no runs"),
         ("runs: {a: {b", "is not a study: while parsing"),
         ("runs: {a: {02_train: {seed: 2020-13-01}}}", "is not a study: month must be in 1..12"),
         ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
         ("runs: {a: {02_train: {seed: !!int ''}}}", "is not a study: string index"),
-        ("runs: {a: {02_train: {seed: !!bool x}}}", "is not a study: 'x'"),
         ('runs: {"\\UFFFFFFFF": {}}', "is not a study: "),
         ("runs: {[a]: {}}", "is not a study: line 1: a key must be a word"),
         (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
@@ -150,10 +148,7 @@ compare: {both: [one, five]}
         # shapes
         ("runs: [a]", "line 1: runs: give names of runs, such as demo: {}, not ['a']"),
         ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: give parameters, such as {size: 28}"),
-        ("runs: {a: {01_augment: {'': 1}}}", "runs, a, 01_augment: unknown parameter ''"),
-        ("grids: {g: {02_train: {seed: []}}}", "grids, g, 02_train: seed=[]: give a list of different"),
         # names
-        ("runs: {a/b: {}}", "line 1: runs, a/b: run='a/b' is not a run name"),
         (f"runs: {{{'a' * 101}: {{}}}}", "is not a run name: use letters"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "seed=[0, 0]: give a list of different values"),
@@ -164,10 +159,7 @@ compare: {both: [one, five]}
         ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "compare, A: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more, each once"),
-        ("{runs: {a: {}, b: {}}, compare: {c: [a]}}", "not ['a']; the runs are a, b"),
         # what does not go together
-        ("runs: {a: {02_train: {weights: DEFAULTS}}}", "nor a name such as 'DEFAULT'; the names"),
-        ("runs: {a: {02_train: {arch: resnet19}}}", "runs, a, 02_train: arch='resnet19' is unknown"),
         ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
         ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' cannot be used for"),
         ("runs: {a: {02_train: {epochs: 0}}}", "runs, a, 02_train: epochs=0 takes a network that has been"),
