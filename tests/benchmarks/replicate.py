@@ -113,6 +113,7 @@ def main() -> None:
     if not runs:
         sys.exit("no data set: give paths, such as SETS=pneumoniamnist.npz")
     file = home() / "data" / "replicate.yaml"
+    file.parent.mkdir(parents=True, exist_ok=True)
     sets = dict.fromkeys(run.split("-")[1] for run in runs)
     compare = {f"replicate-{name}": [run for run in runs if run.split("-")[1] == name] for name in sets}
     together = {"compare": compare} if choice.seeds > 1 else {}
