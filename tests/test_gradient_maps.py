@@ -16,6 +16,7 @@ X, W = PICTURE[0, ..., 0], WEIGHT[0].reshape(2, 2).numpy()
 BY_HAND = {
     "saliency": np.abs(W),
     "smoothgrad": np.abs(W),  # the gradient is the same everywhere
+    "input-x-gradient": W * X,
     "integrated-gradients": W * X,
     "occlusion": W * X,  # squares of one pixel: the logit loses just its share
 }
@@ -43,11 +44,14 @@ def test_occlusion_by_larger_squares_is_the_mean_of_those_that_cover_a_pixel():
     assert found[1, 1] == pytest.approx(np.mean([squares[i, j] for i in (0, 1) for j in (0, 1)]))
 
 
-def test_saliency_agrees_with_captum():
+@pytest.mark.parametrize(
+    ("method", "peer"), [("saliency", captum.Saliency), ("input-x-gradient", captum.InputXGradient)]
+)
+def test_agrees_with_captum(method, peer):
     model, images = network(channels=3), pictures(3, 16, channels=3)
-    expected = captum.Saliency(model).attribute(to_input(images).requires_grad_(), target=1).detach()
-    found = one(model, images, "saliency", targets=1)
-    np.testing.assert_allclose(found, expected.amax(1), rtol=1e-5, atol=1e-9)
+    expected = peer(model).attribute(to_input(images).requires_grad_(), target=1).detach()
+    expected = expected.amax(1) if method == "saliency" else expected.sum(1)
+    np.testing.assert_allclose(one(model, images, method, targets=1), expected, rtol=1e-5, atol=1e-9)
 
 
 def test_integrated_gradients_sum_to_the_rise_of_the_logit_from_black():

@@ -44,7 +44,7 @@ class Explainer:
     @classmethod
     def of(cls, model: nn.Module, choice: Heatmaps) -> Self:
         """The one that the parameters of notebook 04 choose."""
-        settings = Settings(seed=choice.seed, samples=choice.samples)
+        settings = Settings(seed=choice.seed, samples=choice.samples, channels=choice.channels)
         return cls(model, choice.methods, choice.layers, settings, choice.batch_size, choice.device)
 
     def only(self, methods: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> Self:

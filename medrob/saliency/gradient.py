@@ -25,6 +25,7 @@ class Settings:
     seed: int = 0  # of the noise
     samples: int = 10  # noisy copies; steps (integrated-gradients takes at least 50)
     noise: float = 0.15  # standard deviation, in shares of the range of grey levels
+    channels: int = 0  # of a layer, that Score-CAM looks at: those of most energy; 0 = all, as published
     chunk: int = 64  # most images in one pass of the methods that need many; no result depends on it
 
 

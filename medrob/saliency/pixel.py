@@ -6,7 +6,7 @@ Where a method needs a picture without content, that is black (0).
 from collections.abc import Callable, Sequence
 
 import torch
-from captum.attr import IntegratedGradients, Occlusion, Saliency
+from captum.attr import InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor
 
 from medrob.saliency.gradient import Batch, Maps
@@ -27,6 +27,11 @@ def smoothgrad(network: Network, x: Tensor, batch: Batch) -> Tensor:
     for noisy in batch.noisy():
         total += Saliency(network).attribute(noisy.requires_grad_(), target=batch.targets, abs=False)
     return (total / batch.settings.samples).abs().amax(1)
+
+
+def input_x_gradient(network: Network, x: Tensor, batch: Batch) -> Tensor:
+    """Grey level times gradient, the sum over the channels, with its sign (Shrikumar et al. 2016)."""
+    return InputXGradient(network).attribute(x, target=batch.targets).sum(1)
 
 
 def integrated_gradients(network: Network, x: Tensor, batch: Batch) -> Tensor:
@@ -61,6 +66,7 @@ def occlusion(network: Network, x: Tensor, batch: Batch) -> Tensor:
 # Each is given the network, a copy of its input that requires a gradient, and the batch.
 PIXEL: dict[str, Callable[[Network, Tensor, Batch], Tensor]] = {
     "saliency": saliency,
+    "input-x-gradient": input_x_gradient,
     "integrated-gradients": integrated_gradients,
     "smoothgrad": smoothgrad,
     "occlusion": occlusion,

@@ -19,21 +19,24 @@ def score_cam(batch: Batch, layers: Layers) -> Maps:
     """Raw maps at all layers (Wang et al. 2020).
 
     The masks multiply the grey levels 0-255, so that what is masked is black, whatever the network does to
-    its input. Scores are logits; the softmax runs over the channels.
+    its input. Scores are logits; the softmax runs over the channels looked at (`Settings.channels`), others
+    weigh 0.
     """
     found: Maps = {}
     outputs, _ = forward(batch.model, batch.x.clone(), layers)
     for layer, module in layers.items():
         A = map_output(layer, outputs[layer], module)
-        weights = _scores(batch, A).softmax(1)
+        order = torch.linalg.vector_norm(A, dim=(2, 3)).sort(dim=1, descending=True, stable=True).indices
+        kept = order[:, : batch.settings.channels or None]
+        weights = torch.zeros_like(A[:, :, 0, 0]).scatter(1, kept, _scores(batch, A, kept).softmax(1))
         found[SCORE, layer] = torch.einsum("nk,nkhw->nhw", weights, A)
     return found
 
 
-def _scores(batch: Batch, A: Tensor) -> Tensor:
-    """The logit of each image's class when it is seen through each of the channels: (N, K)."""
-    n, channels = A.shape[:2]
-    jobs = torch.cartesian_prod(torch.arange(n), torch.arange(channels)).T.to(A.device)
+def _scores(batch: Batch, A: Tensor, kept: Tensor) -> Tensor:
+    """The logit of each image's class when it is seen through each of the channels `kept`: (N, C)."""
+    images = torch.arange(len(kept), device=kept.device).repeat_interleave(kept.shape[1])
+    jobs = torch.stack([images, kept.flatten()])
     scores = []
     for image, channel in jobs.split(batch.settings.chunk, dim=1):
         x, maps = batch.x[image], A[image, channel, None]
@@ -42,4 +45,4 @@ def _scores(batch: Batch, A: Tensor) -> Tensor:
         flat = high - low <= FLAT * torch.maximum(high.abs(), low.abs())
         H = torch.where(flat, 0, (H - low) / (high - low))
         scores.append(batch.model(x * H).gather(1, batch.targets[image, None])[:, 0])
-    return torch.cat(scores).view(n, channels)
+    return torch.cat(scores).view_as(kept)

@@ -28,10 +28,11 @@ from torchcam import methods as torchcam
 
 from medrob import models
 from medrob.drift import PreparedMaps, compare
-from medrob.saliency import attribute, cams
+from medrob.saliency import Settings, attribute, cams
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 TORCHCAM = (torchcam.GradCAM, torchcam.GradCAMpp, torchcam.XGradCAM, torchcam.LayerCAM)
+CHANNELS = 64
 PEERS = (GradCAM, GradCAMPlusPlus, HiResCAM, XGradCAM, LayerCAM)
 
 
@@ -143,6 +144,9 @@ def score_cam(model: nn.Module, x: torch.Tensor, device: torch.device) -> None:
     peer = seconds(theirs, device, 1)
     speeds = f"medrob {len(x) / ours:.1f} maps/s, pytorch-grad-cam {len(x) / peer:.1f}"
     print(f"Score-CAM: {speeds}: {peer / ours:.1f} times")
+    few = Settings(channels=CHANNELS)
+    capped = seconds(lambda: attribute(model, x, ["scorecam"], layers, settings=few), device, 2)
+    print(f"Score-CAM of the {CHANNELS} channels: {peer / capped:.1f} times pytorch-grad-cam of all of them")
 
 
 if __name__ == "__main__":
