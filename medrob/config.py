@@ -250,7 +250,7 @@ class Heatmaps(Parameters):
     samples: Positive = 10
     "noisy copies or steps, for the methods that need several (integrated gradients: at least 50)"
     channels: Count = 0
-    "how many channels of a layer Score-CAM weighs; 0: all"
+    "how many channels of a layer the score CAMs weigh; 0: all"
     changes: Annotated[Names, listed("medrob.drift:CHANGES")] = ["noise", "shift", "flip", "contrast"]
     "under which a map should be steady: of drift.CHANGES"
     checked: Count = 5

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
+from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import nn
 
 from medrob import models
@@ -50,12 +51,15 @@ class Toy(nn.Module):
 PICTURE = np.array([[1, 2], [3, 4]], np.uint8).reshape(1, 2, 2, 1)
 # Class 0: g1 = [1 -1; 2 0], g2 = [-1 1; 1 3].
 PLUS1, PLUS2 = 1 / 12 + 2 / 22, 1 / 11 + 1 / 11 + 3 / 29
+# [A1.A1 A1.A2; A1.A2 A2.A2] = [30 31; 31 35] has the larger eigenvalue (65 + sqrt(3869)) / 2.
+E1, E2 = np.array([31, (5 + 3869**0.5) / 2]) / np.hypot(31, (5 + 3869**0.5) / 2)
 BY_HAND = {
     "gradcam": [[0.5, 2.0], [4.5, 7.0]],  # w = .5, 1
     "gradcam++": [[PLUS1, 2 * PLUS1 + PLUS2], [3 * PLUS1 + 3 * PLUS2, 4 * PLUS1 + 5 * PLUS2]],
     "xgradcam": [[0.5, 1 + 19 / 9], [1.5 + 19 / 3, 2 + 95 / 9]],  # w = 5/10, 19/9
     "hirescam": [[1, -1], [9, 15]],  # [1 -2; 6 0] + [0 1; 3 15]
     "layercam": [[1, 1], [9, 15]],  # [1 0; 6 0] + [0 1; 3 15]
+    "eigencam": [[E1, 2 * E1 + E2], [3 * E1 + 3 * E2, 4 * E1 + 5 * E2]],
 }
 
 
@@ -107,7 +111,7 @@ def test_one_layer_network_by_hand(method):
 
 
 def test_the_table_by_hand_has_every_method():
-    assert {*BY_HAND} == {*ALL} and len(names()) == len({*names()}) == 12
+    assert {*BY_HAND} == {*ALL} and len(names()) == len({*names()}) == 15
 
 
 positive = arrays(np.float64, (1, 3, 2, 3), elements=st.floats(0, 50))
@@ -246,6 +250,44 @@ def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
     np.testing.assert_allclose(normalise(cubes), theirs, atol=1e-3)
     ours = explain(model, images, methods=["gradcam++"], layers=[layer], targets=TARGETS)["gradcam++", layer]
     assert np.abs(normalise(torch.from_numpy(ours)) - theirs).max() > 0.02
+
+
+# -- Eigen-CAM ---------------------------------------------------------------------------------------
+
+
+def eigen(A):
+    return formula("eigencam", A, np.zeros(1))
+
+
+def by_svd(A):
+    """The projection on the first right singular vector of positions x channels, of a sum not below 0."""
+    maps = []
+    for a in A:
+        _, _, vectors = np.linalg.svd(a.reshape(len(a), -1).T)
+        projected = np.tensordot(vectors[0], a, 1)
+        maps.append(projected * (-1 if projected.sum() < 0 else 1))
+    return np.stack(maps)
+
+
+@pytest.mark.parametrize("shape", [(2, 3, 4, 5), (2, 9, 2, 3), (2, 4, 2, 2), (1, 1, 3, 3), (2, 5, 1, 1)])
+@pytest.mark.parametrize("offset", [2.0, -2.0])
+def test_eigencam_is_the_singular_vector(shape, offset):
+    A = np.random.default_rng(0).normal(offset, 1, shape)
+    np.testing.assert_allclose(eigen(A), by_svd(A), rtol=1e-9, atol=1e-12)
+    np.testing.assert_allclose(eigen(-A), eigen(A), rtol=1e-9)
+    positive = eigen(np.abs(A))
+    assert (positive >= -1e-9 * positive.max()).all()  # Perron and Frobenius
+
+
+def test_pytorch_grad_cam_centres_the_channels_and_the_paper_does_not():
+    """Centred first, the two are one map up to its sign, which pytorch-grad-cam leaves to chance."""
+    A = np.random.default_rng(0).gamma(1, size=(3, 5, 6, 6))
+    theirs = get_2d_projection(A)
+    centred = eigen(A - A.mean((2, 3), keepdims=True))
+    scale = np.abs(theirs).max((1, 2), keepdims=True)
+    np.testing.assert_allclose(np.abs(centred / scale), np.abs(theirs / scale), atol=1e-5)
+    for ours, other in zip(eigen(A), theirs, strict=True):
+        assert np.abs(np.abs(ours) - np.abs(other)).max() > 0.1 * np.abs(other).max()
 
 
 # -- Smooth Grad-CAM++ -------------------------------------------------------------------------------

@@ -212,7 +212,7 @@ def test_a_step_without_gradient_is_named(stop):
     before = state(model)
     for method in ("gradcam", "saliency"):
         with pytest.raises(
-            ValueError, match=r"Net has a step that stops the gradient .*; Score-CAM and occlus"
+            ValueError, match=r"Net has a step that stops the gradient .*; score CAMs and occlus"
         ):
             explain(model, pictures(3, 16), methods=[method], layers=["layer"])
     assert_same(before, state(model))

@@ -35,14 +35,14 @@ from medrob.saliency.gradient import (
     smooth_gradcam_plus_plus,
 )
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
-from medrob.saliency.score import SCORE, score_cam
+from medrob.saliency.score import MASKS, score_cams
 
-STOCHASTIC = (SMOOTH, "smoothgrad")
+STOCHASTIC = (SMOOTH, "sscam", "smoothgrad")
 
 
 def names() -> tuple[str, ...]:
     """The names of all methods."""
-    return (*ONE_PASS, SMOOTH, SCORE, *PIXEL)
+    return (*ONE_PASS, SMOOTH, *MASKS, *PIXEL)
 
 
 def explain(
@@ -134,7 +134,7 @@ def attribute(
     x = as_input(model, x)
     if x.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()")
-    if set(methods) <= {SCORE, "occlusion"}:  # which need no gradient
+    if set(methods) <= {*MASKS, "occlusion"}:  # which need no gradient
         with torch.no_grad():
             found, logits = Maps(), forward(model, x.clone(), {})[1]
     else:
@@ -143,8 +143,8 @@ def attribute(
     batch = Batch(model, x, classes(targets, logits), settings, noise)
     if SMOOTH in methods:
         found |= smooth_gradcam_plus_plus(batch, layers)
-    if SCORE in methods:
-        found |= score_cam(batch, layers)
+    if chosen := [method for method in methods if method in MASKS]:
+        found |= score_cams(batch, chosen, layers)
     if chosen := [method for method in methods if method in PIXEL]:
         found |= pixel_maps(batch, chosen)
     return {(m, layer): found[m, layer] for m in methods for layer in layers_of(m, layers)}, logits

@@ -23,9 +23,11 @@ class Settings:
     """Choices of the methods that have any; the defaults are those of the papers, or stated."""
 
     seed: int = 0  # of the noise
-    samples: int = 10  # noisy copies; steps (integrated-gradients takes at least 50)
-    noise: float = 0.15  # standard deviation, in shares of the range of grey levels
-    channels: int = 0  # of a layer, that Score-CAM looks at: those of most energy; 0 = all, as published
+    samples: int = 10  # noisy copies; steps to the whole (iscam; integrated-gradients takes at least 50)
+    noise: float = 0.15  # standard deviation, in shares of the range: of grey levels, or of masks (sscam)
+    # How many channels of a layer the score CAMs look at, those of most energy in each image; 0 = all, which
+    # is what the papers do.
+    channels: int = 0
     chunk: int = 64  # most images in one pass of the methods that need many; no result depends on it
 
 
@@ -52,11 +54,10 @@ class Batch:
     settings: Settings
     noise: Noise
 
-    def noisy(self) -> Iterator[Tensor]:
-        """The input with noise, not clipped, (N, C, H, W), for each of the samples."""
+    def fields(self, channels: int) -> Iterator[Tensor]:
+        """Standard normal (N, channels, H, W) for each of the samples."""
         for i in range(self.settings.samples):
-            field = self.noise.normal(self.x.shape[1:], self.x.device, i)
-            yield self.x.detach() + 255 * self.settings.noise * field
+            yield self.noise.normal((channels, *self.x.shape[2:]), self.x.device, i)
 
 
 Formula = Callable[[Tensor, Tensor], Tensor]
@@ -92,10 +93,27 @@ def layercam(A: Tensor, g: Tensor) -> Tensor:
     return torch.einsum("nkhw,nkhw->nhw", g.relu(), A)
 
 
+def eigencam(A: Tensor, g: Tensor) -> Tensor:
+    """Projection on the first right singular vector of A as positions x channels (Muhammad & Yeasin 2020).
+
+    A is not centred, as in the paper; the class plays no part. Of the two signs, the one is taken whose map
+    has a sum that is not negative: where A >= 0 it has no negative value (Perron and Frobenius).
+    """
+    flat = A.flatten(2)  # (N, K, P); the vector comes from the smaller of the two Gram matrices
+    if flat.shape[1] <= flat.shape[2]:
+        v = torch.linalg.eigh(flat @ flat.mT).eigenvectors[..., -1]  # (N, K)
+        projected = torch.einsum("nk,nkp->np", v, flat)
+    else:
+        values, vectors = torch.linalg.eigh(flat.mT @ flat)
+        projected = values[:, -1:].clamp_min(0).sqrt() * vectors[..., -1]  # sigma u = A v, (N, P)
+    sign = torch.where(projected.sum(1, keepdim=True) < 0, -1, 1)
+    return (sign * projected).view(A.shape[0], *A.shape[2:])
+
+
 # Methods of the form sum_k w_k A_k are given as weights (N, K); they share one matrix product.
 WEIGHTS: dict[str, Formula] = {"gradcam": gradcam, "gradcam++": gradcam_plus_plus, "xgradcam": xgradcam}
 # The others weight each position for itself, and give the map (N, h, w).
-MAPS: dict[str, Formula] = {"hirescam": hirescam, "layercam": layercam}
+MAPS: dict[str, Formula] = {"hirescam": hirescam, "layercam": layercam, "eigencam": eigencam}
 ONE_PASS = (*WEIGHTS, *MAPS)
 SMOOTH = "smoothgradcam++"
 # Their derivations take A >= 0: where S_k is not above 0, the weights have poles.
@@ -137,7 +155,7 @@ def differentiate(
         if not logits.requires_grad:
             raise ValueError(
                 f"{type(model).__name__} has a step that stops the gradient (detach, no_grad, argmax, NumPy) "
-                "before its logits, so gradients explain nothing; Score-CAM and occlusion need none"
+                "before its logits, so gradients explain nothing; score CAMs and occlusion need none"
             )
         # Images do not interact in eval mode: the gradient of the sum holds each image's own.
         explained = logits.gather(1, chosen).sum()
@@ -185,7 +203,8 @@ def smooth_gradcam_plus_plus(batch: Batch, layers: Layers) -> Maps:
     activations = {layer: map_output(layer, outputs[layer], layers[layer]) for layer in layers}
     warn_signed([SMOOTH], activations)
     moments = {layer: A.new_zeros(3, *A.shape) for layer, A in activations.items()}
-    for noisy in batch.noisy():
+    for field in batch.fields(batch.x.shape[1]):
+        noisy = batch.x + 255 * batch.settings.noise * field
         pairs, _ = differentiate(batch.model, noisy, layers, batch.targets)
         for layer, (_, g) in pairs.items():
             moments[layer] += torch.stack([g, g**2, g**3]) / batch.settings.samples

@@ -24,8 +24,9 @@ def saliency(network: Network, x: Tensor, batch: Batch) -> Tensor:
 def smoothgrad(network: Network, x: Tensor, batch: Batch) -> Tensor:
     """Size of the mean gradient of noisy copies, the largest of the channels (Smilkov et al. 2017)."""
     total = torch.zeros_like(x)
-    for noisy in batch.noisy():
-        total += Saliency(network).attribute(noisy.requires_grad_(), target=batch.targets, abs=False)
+    for field in batch.fields(x.shape[1]):
+        noisy = (x.detach() + 255 * batch.settings.noise * field).requires_grad_()
+        total += Saliency(network).attribute(noisy, target=batch.targets, abs=False)
     return (total / batch.settings.samples).abs().amax(1)
 
 

@@ -1,39 +1,66 @@
-"""Score-CAM: channels weighed by what the network says when it sees the picture through them.
+"""Score CAMs: channels weighed by what the network says when it sees the picture through them.
 
 A job is one image with one channel: jobs of all images run together, in chunks. No gradient is used.
 """
+
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from medrob.models import forward, map_output
-from medrob.saliency.gradient import Batch, Layers, Maps
+from medrob.saliency.gradient import Batch, Layers, Maps, Settings
 
-SCORE = "scorecam"
 FLAT = 1e-6  # a map whose spread is below this share of its size is flat up to rounding: its mask is black
 
 
-@torch.no_grad()
-def score_cam(batch: Batch, layers: Layers) -> Maps:
-    """Raw maps at all layers (Wang et al. 2020).
+def scorecam(H: Tensor, fields: Tensor, settings: Settings) -> Iterator[Tensor]:
+    """The mask as it is (Wang et al. 2020, Score-CAM)."""
+    yield H
+
+
+def sscam(H: Tensor, fields: Tensor, settings: Settings) -> Iterator[Tensor]:
+    """Noisy copies of the mask, not clipped (Wang et al. 2020, SS-CAM, noise on the maps)."""
+    for field in fields:
+        yield H + settings.noise * field
+
+
+def iscam(H: Tensor, fields: Tensor, settings: Settings) -> Iterator[Tensor]:
+    """The mask at i/N of its strength, i = 1 to N (Naidu et al. 2020, IS-CAM)."""
+    for i in range(1, settings.samples + 1):
+        yield H * (i / settings.samples)
+
+
+# What the network is shown for a mask H (M, 1, H, W), 0-1; fields are standard normal (samples, M, 1, H, W).
+# The score of a channel is the mean over them.
+Masks = Callable[[Tensor, Tensor, Settings], Iterator[Tensor]]
+MASKS: dict[str, Masks] = {"scorecam": scorecam, "sscam": sscam, "iscam": iscam}
+
+
+def score_cams(batch: Batch, methods: Sequence[str], layers: Layers) -> Maps:
+    """Raw maps by methods of `MASKS`, at all layers.
 
     The masks multiply the grey levels 0-255, so that what is masked is black, whatever the network does to
-    its input. Scores are logits; the softmax runs over the channels looked at (`Settings.channels`), others
-    weigh 0.
+    its input. One noise field for each image and sample serves all channels, layers and copies of the image.
+    Scores are logits; the softmax runs over the channels looked at (`Settings.channels`), others weigh 0.
     """
     found: Maps = {}
-    outputs, _ = forward(batch.model, batch.x.clone(), layers)
-    for layer, module in layers.items():
-        A = map_output(layer, outputs[layer], module)
-        order = torch.linalg.vector_norm(A, dim=(2, 3)).sort(dim=1, descending=True, stable=True).indices
-        kept = order[:, : batch.settings.channels or None]
-        weights = torch.zeros_like(A[:, :, 0, 0]).scatter(1, kept, _scores(batch, A, kept).softmax(1))
-        found[SCORE, layer] = torch.einsum("nk,nkhw->nhw", weights, A)
+    with torch.no_grad():
+        outputs, _ = forward(batch.model, batch.x.clone(), layers)
+        fields = torch.stack([*batch.fields(1)])
+        for layer, module in layers.items():
+            A = map_output(layer, outputs[layer], module)
+            order = torch.linalg.vector_norm(A, dim=(2, 3)).sort(dim=1, descending=True, stable=True).indices
+            kept = order[:, : batch.settings.channels or None]
+            for method in methods:
+                scores = _scores(batch, A, kept, fields, MASKS[method])
+                weights = torch.zeros_like(A[:, :, 0, 0]).scatter(1, kept, scores.softmax(1))
+                found[method, layer] = torch.einsum("nk,nkhw->nhw", weights, A)
     return found
 
 
-def _scores(batch: Batch, A: Tensor, kept: Tensor) -> Tensor:
+def _scores(batch: Batch, A: Tensor, kept: Tensor, fields: Tensor, shown: Masks) -> Tensor:
     """The logit of each image's class when it is seen through each of the channels `kept`: (N, C)."""
     images = torch.arange(len(kept), device=kept.device).repeat_interleave(kept.shape[1])
     jobs = torch.stack([images, kept.flatten()])
@@ -44,5 +71,6 @@ def _scores(batch: Batch, A: Tensor, kept: Tensor) -> Tensor:
         low, high = H.amin((2, 3), keepdim=True), H.amax((2, 3), keepdim=True)
         flat = high - low <= FLAT * torch.maximum(high.abs(), low.abs())
         H = torch.where(flat, 0, (H - low) / (high - low))
-        scores.append(batch.model(x * H).gather(1, batch.targets[image, None])[:, 0])
+        logits = [batch.model(x * M) for M in shown(H, fields[:, image], batch.settings)]
+        scores.append(torch.stack(logits).mean(0).gather(1, batch.targets[image, None])[:, 0])
     return torch.cat(scores).view_as(kept)

@@ -11,6 +11,7 @@ from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_saliency import (
     PICTURE,
     Toy,
+    close,
     network,
     ours_enlarged,
     pictures,
@@ -19,10 +20,12 @@ from test_saliency import (
 from torch import nn
 
 from medrob import models
-from medrob.saliency import Settings, attribute, degenerate, explain, normalise
+from medrob.saliency import Noise, Settings, attribute, degenerate, explain, normalise
+from medrob.saliency.score import MASKS as ALL
 
-ALL, TARGETS = ["scorecam"], np.array([0, 2, 1])
+TARGETS = np.array([0, 2, 1])
 LAYERS = ["layer1.0", "layer2.1", "layer4.0"]
+FEW = Settings(samples=2)
 
 
 @pytest.fixture(scope="module")
@@ -37,7 +40,7 @@ def images():
 
 @pytest.fixture(scope="module")
 def found(model, images):
-    return explain(model, images, methods=ALL, layers=LAYERS, targets=TARGETS)
+    return explain(model, images, methods=ALL, layers=LAYERS, targets=TARGETS, settings=FEW)
 
 
 # -- By hand -----------------------------------------------------------------------------------------
@@ -54,30 +57,41 @@ def softmax(s1, s2):
     return 1 / (1 + np.exp(s2 - s1)), 1 / (1 + np.exp(s1 - s2))
 
 
-# x H1 = [0 2/3; 2 4] has Y = -2/3 + 4 + 1 + 15, x H2 = [0 .4; 1.8 4] has -.4 + 3.6 + .6 + 15.
-BY_HAND = weighted(*softmax(58 / 3, 18.8))
+BY_HAND = {
+    # x H1 = [0 2/3; 2 4] has Y = -2/3 + 4 + 1 + 15, x H2 = [0 .4; 1.8 4] has -.4 + 3.6 + .6 + 15.
+    "scorecam": weighted(*softmax(58 / 3, 18.8)),
+    # At half strength -1/3 + 2 + 3 and -.2 + 1.8 + 3; the mean with the whole is 12 and 11.7.
+    "iscam": weighted(*softmax(12, 11.7)),
+}
 
 
-def toy_map(toy, **settings):
-    """The float64 map of the picture by a toy network, as a NumPy array."""
-    how = dict(settings=Settings(**settings))
-    x, toy = to_input(PICTURE), toy.double().eval()
-    maps, _ = attribute(toy, x, ["scorecam"], {"relu": toy.relu}, torch.tensor([0]), **how)
-    return maps["scorecam", "relu"][0].numpy()
+def toy_maps(toy, methods, target=0, layer="relu", **settings):
+    """Float64 maps of the picture by a toy network, as NumPy arrays."""
+    layers, targets = {layer: getattr(toy, layer)}, torch.tensor([target])
+    network = toy.double().eval()
+    maps, _ = attribute(network, to_input(PICTURE), methods, layers, targets, settings=Settings(**settings))
+    return {method: m[0].numpy() for (method, _), m in maps.items()}
 
 
+@pytest.mark.parametrize("method", BY_HAND)
 @pytest.mark.parametrize("inplace", [False, True])
-def test_by_hand(inplace):
-    np.testing.assert_allclose(toy_map(Toy(inplace)), BY_HAND, rtol=1e-12)
+def test_by_hand(method, inplace):
+    np.testing.assert_allclose(
+        toy_maps(Toy(inplace), [method], samples=2)[method], BY_HAND[method], rtol=1e-12
+    )
 
 
 def test_cap_on_channels_by_hand():
     """A2 has more energy, 35 against 30: alone it has the whole softmax."""
-    np.testing.assert_allclose(toy_map(Toy(), channels=1), A2, rtol=1e-12)
+    for maps in toy_maps(Toy(), ALL, channels=1).values():
+        np.testing.assert_allclose(maps, A2, rtol=1e-12)
 
 
-def by_loops(model, images, layer, channels):
-    """One image, one channel, one pass at a time; masks enlarged by OpenCV. (N, h, w) of float64."""
+def by_loops(model, images, layer, masks, channels=None):
+    """One image, one channel, one pass at a time; masks enlarged by OpenCV. (N, h, w) of float64.
+
+    `masks(H, i)` lists what image i is multiplied by.
+    """
     kept = {}
     handle = models.cam_layers(model)[layer].register_forward_hook(
         lambda m, i, out: kept.update(A=out.numpy())
@@ -90,7 +104,8 @@ def by_loops(model, images, layer, channels):
             for a in A:
                 H = cv2.resize(a, images.shape[2:0:-1], interpolation=cv2.INTER_LINEAR)
                 H = (H - H.min()) / ((H.max() - H.min()) or 1)
-                scores.append(model((torch.from_numpy(H) * image)[None])[0, TARGETS[i]].item())
+                shown = [torch.from_numpy(M) * image for M in masks(H, i)]
+                scores.append(np.mean([model(x[None])[0, TARGETS[i]].item() for x in shown]))
             order = np.argsort([-np.square(a).sum() for a in A], kind="stable")[:channels]
             w = np.zeros(len(A))
             w[order] = np.exp(np.array(scores)[order] - max(scores))
@@ -99,14 +114,34 @@ def by_loops(model, images, layer, channels):
     return np.stack(maps)
 
 
+def noisy(H, i):
+    fields = [Noise(0, [i]).normal((1, *H.shape), torch.device("cpu"), s)[0, 0].numpy() for s in range(2)]
+    return [H + 0.15 * field for field in fields]
+
+
+@pytest.mark.parametrize(
+    ("method", "masks"),
+    [("scorecam", lambda H, i: [H]), ("iscam", lambda H, i: [H / 2, H]), ("sscam", noisy)],
+)
 @pytest.mark.parametrize("layer", ["layer2.1", "layer4.0"])
-def test_agrees_with_one_pass_at_a_time(images, layer):
+def test_agrees_with_one_pass_at_a_time(images, method, masks, layer):
     double = network().double()
     for channels in (0, 5):
-        settings = Settings(channels=channels)
-        ours = explain(double, images, methods=ALL, layers=[layer], targets=TARGETS, settings=settings)
-        expected = by_loops(double, images, layer, channels or None)
-        np.testing.assert_allclose(ours["scorecam", layer], expected, rtol=1e-5)
+        settings = Settings(samples=2, channels=channels)
+        ours = explain(double, images, methods=[method], layers=[layer], targets=TARGETS, settings=settings)
+        expected = by_loops(double, images, layer, masks, channels or None)
+        np.testing.assert_allclose(ours[method, layer], expected, rtol=1e-5)
+
+
+def test_what_the_methods_have_in_common(model, images, found):
+    """IS-CAM of one step and SS-CAM without noise are Score-CAM."""
+    settings = Settings(samples=1, noise=0)
+    maps = explain(model, images, methods=ALL, layers=LAYERS, targets=TARGETS, settings=settings)
+    for layer in LAYERS:
+        close(maps["iscam", layer], found["scorecam", layer])
+        close(maps["sscam", layer], found["scorecam", layer])
+        assert not np.allclose(found["iscam", layer], found["scorecam", layer], rtol=1e-5)
+        assert not np.allclose(found["sscam", layer], found["scorecam", layer], rtol=1e-5)
 
 
 # -- Other libraries ---------------------------------------------------------------------------------
@@ -136,13 +171,34 @@ def test_scorecam_agrees_with_pytorch_grad_cam_but_for_its_aligned_corners(
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def test_agrees_with_torch_cam_where_it_is_right(model, images):
+def torch_cam(name, model, layer, images, targets=TARGETS, fields=None, **options):
+    """The normalised maps of torch-cam at the layer's resolution; `fields` replace its noise."""
+    shape = (1, *images.shape[1:3])
+    with getattr(torchcam, name)(model, layer, input_shape=shape, **options) as extractor:
+        if fields is not None:
+            given = iter(fields)
+            extractor._distrib.sample = lambda size: next(given).expand(size)
+        (maps,) = extractor(list(map(int, targets)), model(to_input(images)))
+    return maps.detach().numpy()
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "options"),
+    [
+        ("scorecam", "ScoreCAM", {}),
+        ("sscam", "SSCAM", {"num_samples": 2}),
+        ("iscam", "ISCAM", {"num_samples": 1}),
+    ],
+)
+def test_agrees_with_torch_cam_where_it_is_right(model, images, method, name, options):
     """It normalises masks before it enlarges them: compared at a layer as large as the image."""
-    layer, x = "layer1.1", to_input(images)
-    ours = explain(model, images, methods=ALL, layers=[layer], targets=TARGETS)["scorecam", layer]
-    with torchcam.ScoreCAM(model, f"backbone.{layer}", input_shape=x.shape[1:]) as extractor:
-        (theirs,) = extractor(list(map(int, TARGETS)), model(x))
-    np.testing.assert_allclose(normalise(torch.from_numpy(ours)), theirs.detach(), atol=1e-4)
+    noise = Noise(0, range(3))
+    fields = [0.15 * noise.normal((1, 16, 16), torch.device("cpu"), i) for i in range(2)]
+    settings = Settings(samples=options.get("num_samples", 1))
+    ours = explain(model, images, methods=[method], layers=["layer1.1"], targets=TARGETS, settings=settings)
+    given = fields if method == "sscam" else None
+    theirs = torch_cam(name, model, "backbone.layer1.1", images, fields=given, **options)
+    np.testing.assert_allclose(normalise(torch.from_numpy(ours[method, "layer1.1"])), theirs, atol=1e-4)
 
 
 # -- How they are run --------------------------------------------------------------------------------
@@ -151,8 +207,20 @@ def test_agrees_with_torch_cam_where_it_is_right(model, images):
 def test_a_passes_size_is_bounded(images):
     model, sizes = network(), []
     model.register_forward_pre_hook(lambda m, inputs: sizes.append(len(inputs[0])))
-    explain(model, images, methods=ALL, layers=LAYERS, settings=Settings(chunk=5))
+    explain(model, images, methods=ALL, layers=LAYERS, settings=Settings(samples=2, chunk=5))
     assert max(sizes) == 5 > len(images)
+
+
+def test_clean_and_corrupted_copies_share_the_noise():
+    """Twice as bright a picture has the same masks before the ReLU: what is shown is twice as bright, too."""
+    shown = []
+    for picture in (PICTURE, 2 * PICTURE):
+        toy, inputs = Toy().double(), []
+        toy.register_forward_pre_hook(lambda m, given, inputs=inputs: inputs.append(given[0]))
+        explain(toy, picture, methods=["sscam"], layers=["conv"], targets=0, settings=Settings(samples=3))
+        shown.append(torch.cat([x for x in inputs if len(x) == 2]))
+    assert shown[0].shape == (6, 1, 2, 2)
+    np.testing.assert_allclose(shown[1], 2 * shown[0], rtol=1e-12)
 
 
 # -- Channels without content ------------------------------------------------------------------------
@@ -181,7 +249,7 @@ def test_a_channel_without_content_is_black():
             expected.append(toy(x * (a - a.min()) / spread if spread else 0 * x)[0, 0])
         assert [toy(0 * x)[0, 0] == score for score in expected] == [False] * 3 + [True] * 3
         expected = (torch.stack(expected).softmax(0)[:, None, None] * A).sum(0)
-    np.testing.assert_allclose(toy_map(toy), expected, rtol=1e-12)
+    np.testing.assert_allclose(toy_maps(toy, ["scorecam"])["scorecam"], expected, rtol=1e-12)
 
 
 def test_a_channel_flat_up_to_rounding_is_flat():
@@ -197,8 +265,8 @@ def test_a_channel_flat_up_to_rounding_is_flat():
     assert seen[0].any() and not seen[-1].any()  # the last is black
 
 
-def test_a_dead_layer_gives_a_degenerate_map():
+@pytest.mark.parametrize("method", ALL)
+def test_a_dead_layer_gives_a_degenerate_map(method):
     toy = Dead(alive=False)
-    maps = explain(toy, np.concatenate([PICTURE, PICTURE]), methods=ALL, layers=["relu"])
-    found = maps["scorecam", "relu"]
-    assert not found.any() and degenerate(torch.from_numpy(found)).all()
+    maps = explain(toy, np.concatenate([PICTURE, PICTURE]), methods=[method], layers=["relu"], settings=FEW)
+    assert not maps[method, "relu"].any() and degenerate(torch.from_numpy(maps[method, "relu"])).all()
