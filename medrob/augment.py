@@ -1,7 +1,7 @@
 """Augmentation of the training images: policies made of imgaug augmenters and of the corruptions."""
 
 import copy
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import cache, partial
 from typing import Any
@@ -10,6 +10,7 @@ import numpy as np
 from numpy.random import Generator
 
 from medrob import corruptions
+from medrob.check import resolve
 from medrob.data import ImageDataset
 
 Array = np.ndarray
@@ -51,19 +52,10 @@ def _augmenters() -> dict[str, Any]:
     }
 
 
-def _imgaug(name: str, images: Array, rng: Generator) -> Array:
-    """Run a copy of an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
-    augmenter, seed = copy.deepcopy(_augmenters()[name]), int(rng.integers(2**31))
-    # imgaug's own `seed_` misses a list of children.
-    for number, part in enumerate([augmenter, *augmenter.get_all_children(flat=True)]):
-        part.seed_(seed + number, deterministic_too=True)
-    return augmenter.augment_images(images)
-
-
 POLICIES: dict[str, Policy] = {
     "none": lambda images, rng: images,
-    "geometric": partial(_imgaug, "geometric"),
-    "photometric": partial(_imgaug, "photometric"),
+    "geometric": lambda images, rng: _imgaug(_augmenters()["geometric"], images, rng),
+    "photometric": lambda images, rng: _imgaug(_augmenters()["photometric"], images, rng),
     "corruptions": _corruptions,
     "mixed": _mixed,
 }
@@ -92,7 +84,55 @@ def corruptions_of(name: str) -> tuple[str, ...]:
 
 
 def policy(name: str) -> Policy:
-    """The policy of that name: ``policy("mixed")(images, np.random.default_rng(0))``."""
-    if name not in names():
-        raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(names())}")
-    return POLICIES.get(name, POLICIES["none"])
+    """The policy of that name: ``policy("mixed")(images, np.random.default_rng(0))``.
+
+    Your own is ``"package.module:name"``: an augmenter of imgaug, such as ``iaa.Fliplr(0.5)``, or a function
+    that is given images, uint8 (N, H, W, C), and a NumPy generator, and returns new images of that shape.
+    """
+    if name in names():
+        return POLICIES.get(name, POLICIES["none"])
+    advice = "your own is 'package.module:name', an imgaug augmenter or a function of (images, rng)"
+    if name.startswith("iaa."):
+        how = f"write `mine = {name}` in a file own.py, after `import imgaug.augmenters as iaa`"
+        raise ValueError(f"augment={name!r}: {advice}; {how}, and give 'own:mine'")
+    if ":" not in name:
+        raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(names())}; {advice}")
+    change = resolve(name)
+    if hasattr(change, "augment_images"):
+        return partial(_imgaug, change)
+    if not callable(change):
+        raise ValueError(f"augment={name!r} is a {type(change).__name__}; {advice}")
+    return lambda images, rng: _as_before(change(images.copy(), rng), images)
+
+
+def _imgaug(augmenter: Any, images: Array, rng: Generator) -> Array:
+    """Run a copy of an imgaug augmenter from a seed; the shared augmenter itself is left as it was."""
+    augmenter, seed = copy.deepcopy(augmenter), int(rng.integers(2**31))
+    try:
+        for number, part in enumerate(_parts(augmenter)):  # imgaug's own `seed_` misses a list of children
+            part.seed_(seed + number, deterministic_too=True)
+        changed = augmenter.augment_images(images)
+    except Exception as error:  # imgaug raises many kinds on images that it does not take
+        kind = "grey images; leave out what changes colours" if images.shape[-1] == 1 else "these images"
+        told = f"the augmentation cannot be made of {kind} ({type(error).__name__}: {error})"
+        raise ValueError(told) from error
+    return _as_before(changed, images)
+
+
+def _as_before(changed: Any, images: Array) -> Array:
+    """The changed images as one array, if they are as many, of the size and the type of the images."""
+    wanted = f"uint8 {images.shape[1:]}"
+    came = [f"{image.dtype} {image.shape}" for image in map(np.asarray, changed)]
+    if came != [wanted] * len(images):
+        told = f"the augmentation makes {len(came)} images of {', '.join(sorted(set(came)))}"
+        raise ValueError(f"{told} of {len(images)} of {wanted}; keep type and size (imgaug: keep_size=True)")
+    return np.stack(list(changed))
+
+
+def _parts(augmenter: Any) -> Iterator[Any]:
+    yield augmenter
+    for children in augmenter.get_children_lists():
+        # A Sequential is its own list of children; a OneOf within a Sometimes is one child.
+        single = hasattr(children, "augment_images") and children is not augmenter
+        for child in [children] if single else children:
+            yield from _parts(child)

@@ -178,7 +178,7 @@ class Recipe(Parameters):
     precision: Literal["mixed", "float32"] = "mixed"
     '"mixed": bfloat16 on GPUs that have it; "float32": never'
     augment: Annotated[str, accepted("medrob.augment:policy")] = "none"
-    "one of medrob.augment.names()"
+    'one of medrob.augment.names(), or your own augmenter or function, "package.module:name"'
     monitor: Literal["auc", "loss"] = "auc"
     'which epoch is kept: highest validation "auc" or lowest validation "loss"'
     patience: Count = 4

@@ -66,7 +66,9 @@ def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """What a training follows from besides its parameters and its data."""
     network: dict[str, Any] = {"arch": source_of(parameters["arch"]), "code": _code(CODE["02_train"])}
     network |= {"weights": weights(parameters["weights"])}
-    return network | {"augment": corruptions.fingerprint(augment.corruptions_of(parameters["augment"]))}
+    policy = parameters["augment"]
+    used = corruptions.fingerprint(augment.corruptions_of(policy))
+    return network | {"augment": [used, source_of(policy)]}
 
 
 @cache

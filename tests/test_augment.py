@@ -1,4 +1,7 @@
+import sys
+
 import imgaug
+import imgaug.augmenters as iaa
 import numpy as np
 import pytest
 
@@ -64,12 +67,75 @@ def test_corruptions_are_those_of_the_thesis():
     assert len(flat & {image.tobytes() for image in changed}) >= 5  # what has no noise is recognised
 
 
-def test_what_is_no_policy():
-    with pytest.raises(ValueError, match="'mirror' is unknown; the policies are none, geometric"):
-        policy("mirror")
+OWN = """
+import imgaug.augmenters as iaa
+
+flip = iaa.Sequential([iaa.Fliplr(1.0), iaa.Add(value=-7)])
+some = iaa.Sometimes(0.9, iaa.OneOf([iaa.Add((-60, 60)), iaa.Multiply((0.5, 1.5)), iaa.Invert(1.0)]))
+blend = iaa.BlendAlpha(0.7, iaa.Sequential([iaa.Add((-60, 60)), iaa.Invert(0.5)], random_order=True))
+grey, small = iaa.Grayscale(1.0), iaa.Crop(px=1, keep_size=False)
+number = 3
+
+def darker(images, rng):
+    images -= images // 2
+    return images
+
+def fewer(images, rng):
+    return images[1:]
+
+def floats(images, rng):
+    return images / 2
+"""
 
 
-@pytest.mark.parametrize("name", augment.names())
+@pytest.fixture(autouse=True)
+def own(tmp_path, monkeypatch):
+    """A module of a student's on the path."""
+    (tmp_path / "augments_of_mine.py").write_text(OWN)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield
+    sys.modules.pop("augments_of_mine", None)
+
+
+def test_an_augmenter_or_a_function_of_ones_own():
+    images = pictures(3)
+    kept = images.copy()
+    flipped = policy("augments_of_mine:flip")(images, np.random.default_rng(0))
+    assert (flipped == iaa.Add(-7).augment_images(images[:, :, ::-1])).all()
+    darker = policy("augments_of_mine:darker")(images, np.random.default_rng(0))
+    assert (darker == kept - kept // 2).all() and (images == kept).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("grey", "cannot be made of grey images; leave out what changes colours"),
+        ("small", r"6 images of uint8 \(26, 26, 1\) of 6 of uint8 \(28, 28, 1\); keep type and size"),
+        ("fewer", r"makes 5 images of uint8 \(28, 28, 1\) of 6"),
+        ("floats", "makes 6 images of float64"),
+    ],
+)
+def test_images_that_it_cannot_take_or_keep_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
+        policy(f"augments_of_mine:{name}")(pictures(1), np.random.default_rng(0))
+    policy("augments_of_mine:grey")(pictures(3), np.random.default_rng(0))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("mirror", "'mirror' is unknown; the policies are none, geometric"),
+        ("iaa.Fliplr(0.5)", r"write `mine = iaa.Fliplr\(0.5\)` in a file own.py, .* and give 'own:mine'"),
+        ("augments_of_mine:flop", "has no attribute 'flop'.*put its folder on PYTHONPATH"),
+        ("augments_of_mine:number", "is a int; your own is 'package.module:name'"),
+    ],
+)
+def test_what_is_no_policy(name, message):
+    with pytest.raises(ValueError, match=message):
+        policy(name)
+
+
+@pytest.mark.parametrize("name", [*augment.names(), "augments_of_mine:some", "augments_of_mine:blend"])
 def test_imgaugs_own_generator_does_not_matter(name):
     images = np.random.default_rng(0).integers(0, 255, (6, 28, 28, 1), dtype=np.uint8)
     found = []
