@@ -126,7 +126,7 @@ def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) 
         if row["adds"] == DRIFT:
             row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
         verdict = judged(row, tested=row["adds"] == DRIFT)
-        lines.append(say("added", row["adds"], verdict, row=row).replace("\n", " "))
+        lines.append(say("added", row["adds"], verdict, row=row, folds=analysis.FOLDS).replace("\n", " "))
     return text(lines)
 
 
