@@ -15,6 +15,8 @@ import time
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import pandas as pd
+
 from medrob import config, plan
 from medrob import data as datasets
 from medrob.figures import TEXTWIDTH, use_style
@@ -25,7 +27,6 @@ from medrob.thesis import Bundle
 from medrob.words import kept
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.figure import Figure
 
     from medrob.data import ImageDataset
@@ -51,6 +52,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
         FileNotFoundError: an earlier stage is missing; the message says which notebook makes it.
         RuntimeError: another process is working on the same stage of the same run.
     """
+    pd.set_option("display.max_colwidth", None)  # sentences in tables, whole
     known = config.STAGES[name].model_fields
     values = {parameter: namespace[parameter] for parameter in known if parameter in namespace}
     absent = [parameter for parameter in known if parameter not in namespace]

@@ -6,7 +6,6 @@ They run in a folder of their own, which is removed: results in data/ and figure
 import base64
 import io
 import os
-import shutil
 import tempfile
 from pathlib import Path
 
@@ -58,6 +57,6 @@ if __name__ == "__main__":
         for stage in tqdm(STAGES, desc="notebooks"):
             execute(HERE / f"{stage}.ipynb")
         for name, shown in {"04_overlays": "heatmaps", "summary": "summary"}.items():  # in README
-            shutil.copy(
-                Path(home, "figures", "demo", f"{name}.png"), HERE.parent / "figures" / f"{shown}.png"
-            )
+            picture = Image.open(Path(home, "figures", "demo", f"{name}.png")).convert("RGB")
+            picture.thumbnail((1200, 1600))
+            picture.quantize(256).save(HERE.parent / "figures" / f"{shown}.png", optimize=True)

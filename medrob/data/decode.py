@@ -92,7 +92,7 @@ def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255
 
 
 def read_mask(files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...]) -> np.ndarray:
-    """Masks united, bool (H, W) of `sides`: True where one is above zero.
+    """Masks united, bool (H, W) of `sides`: True where one is above zero; of a JPEG, above half.
 
     Masks that have not the form of the picture, whose `shape` this is, are refused; the size may differ.
     """
@@ -104,7 +104,8 @@ def read_mask(files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, .
             raise UnreadableError(f"its mask {file}: {error}") from None
         if abs(mask.shape[0] * shape[1] - mask.shape[1] * shape[0]) > max(*mask.shape, *shape):
             raise UnreadableError(f"its mask {file}: {mask.shape} pixels are of another form than {shape}")
-        united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > 0
+        lossy = file.suffix.lower() in (".jpg", ".jpeg")  # which is not quite black around the lesion
+        united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > 127 * lossy
     return united
 
 

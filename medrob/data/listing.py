@@ -129,6 +129,9 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
         if key:
             (found[key] if key in known else orphans).append(path)
     if not found:
+        folders = {part for path in named for part in path.parts[:-1] if NAMES["masks"].fullmatch(part)}
+        tell("folders that are named as masks, but whose files are those of no image", sorted(folders),
+             "; they are taken for classes: masks stand as masks/CLASS/ or beside their images")  # fmt: skip
         return dict.fromkeys(named, ())
     tell("masks beside images", [mask for masks in found.values() for mask in masks],
          f", of {len(found)} pictures: they say where the lesion is")  # fmt: skip

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
@@ -169,7 +170,21 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
     model = build(**asked, **form, task=data.task)
     if not choice.epochs:
         check_trained(model)
+        _tell_order(model, data.class_names)
     return model
+
+
+def _tell_order(model: Classifier, classes: Sequence[str]) -> None:
+    """Warn if a network names its own classes (Hugging Face's `id2label`), and these are not the data's."""
+    configs = (getattr(module, "config", None) for module in model.backbone.modules())
+    named = next((config.id2label for config in configs if hasattr(config, "id2label")), {})
+    own = [str(name) for _, name in sorted(named.items()) if not str(name).startswith("LABEL_")]
+    if own and [name.casefold() for name in own] != [name.casefold() for name in classes]:
+        warnings.warn(
+            f"the network calls its outputs {', '.join(own)}, in this order; they are taken for "
+            f"{', '.join(classes)}: if that is wrong, rename the classes so that they sort as its own",
+            stacklevel=3,
+        )
 
 
 def check_trained(model: Classifier) -> None:

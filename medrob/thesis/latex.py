@@ -120,7 +120,7 @@ def with_interval(value: float, low: float, high: float, digits: int = 3) -> str
     """``0.960 (0.944 to 0.975)``: the zero before the point is kept, as AUC may be 1 and a drop below 0."""
     if pd.isna(value):
         return UNDEFINED
-    known = pd.notna(low) and pd.notna(high)
+    known = low < high  # else unknown, or without a width, which no sample of images can show
     ends = f"{number(low, digits)} to {number(high, digits)}" if known else f"interval {UNDEFINED}"
     return f"{number(value, digits)} ({ends})"
 

@@ -40,7 +40,8 @@ def training(history: pd.DataFrame, best: int, classes: Iterable[str] = ()) -> s
         return say("training", "as_it_came", doubt, kept=checked.iloc[0], classes=listed(map(name, classes)))
     last, loss, kept = checked.index[-1], checked["loss"], checked.loc[best]
     numbers = dict(best=best, last=last, kept=kept, end=loss.iloc[-1], least=loss.min())
-    return say("training", "kept", "ended" if best == last else "went_on", "loss", **numbers)
+    told = "lowest" if kept["loss"] == loss.min() else "loss"
+    return say("training", "kept", "ended" if best == last else "went_on", told, **numbers)
 
 
 def speed(history: pd.DataFrame) -> str:

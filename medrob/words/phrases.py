@@ -104,7 +104,7 @@ def number(row: Row, stem: str = "value", form: str = "+.2f", note: str = "") ->
     form = f"+z{form[1:]}" if form.startswith("+") else f"z{form}"  # z: no minus before 0.00
     if not np.isfinite(found.value):
         return UNDEFINED
-    ends = f"{found.low:{form}} to {found.high:{form}}" if np.isfinite([found.low, found.high]).all() else ""
+    ends = f"{found.low:{form}} to {found.high:{form}}" if found.low < found.high else ""
     more = ", ".join(filter(None, (ends, p_value(found), note)))
     return f"{found.value:{form}}" + (f" ({more})" if more else "")
 
