@@ -452,6 +452,21 @@ def test_masks_beside_images_are_masks(folder, name):
     assert (train.images == plain.images).all() and (train.masks == (spot > 0)).all()
 
 
+def test_folders_of_masks_that_stand_as_classes_are_told(folder):
+    top = folder(names=("a", "b", "masks"))
+    with pytest.warns(UserWarning, match=r"named as masks, but .*: 1 \(masks\); they are taken for classes"):
+        assert load(str(top), "train").class_names == ("a", "b", "masks")
+
+
+def test_a_mask_that_jpeg_has_blurred_ends_at_half(folder):
+    top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
+    spot[4:8, 4:8] = 255
+    for file in sorted(top.rglob("*.png")):
+        put(file.with_name(f"{file.stem}_mask.jpg"), spot)
+    with pytest.warns(UserWarning, match="masks beside images"):
+        assert (load(str(top), "train").masks == (spot > 0)).mean() > 0.99
+
+
 # All files of a set, and the cache
 
 

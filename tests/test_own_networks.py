@@ -3,6 +3,8 @@
 import json
 import sys
 import types
+import warnings
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -10,7 +12,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from medrob import evaluation, models, saliency
+from medrob import config, evaluation, models, saliency
 from medrob.models import wrap
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 1), np.uint8)
@@ -211,3 +213,21 @@ def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, mo
 def test_scales_that_do_not_exist_are_refused_in_python_too(value):
     with pytest.raises(ValueError, match=r"normalise=.*: give 'auto'"):
         models.build("resnet18", in_channels=1, num_classes=2, width=4, normalise=value)
+
+
+@pytest.mark.parametrize("names, told", [("ba", True), ("AB", False), (["LABEL_0", "LABEL_1"], False)])
+def test_classes_of_another_order_are_told(monkeypatch, blobs, names, told):
+    """As Hugging Face's networks name theirs."""
+
+    def network(in_channels, num_classes):
+        net = Net(channels=in_channels)
+        net.config = types.SimpleNamespace(id2label=dict(enumerate(names)))
+        return net
+
+    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(network=network))
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        data = replace(blobs(), class_names=("a", "b"))
+        models.for_data(data, config.Train(arch="mine:network", epochs=0, normalise="half"))
+    said = "calls its outputs b, a, in this order; they are taken for a, b"
+    assert any(said in str(warning.message) for warning in warned) == told

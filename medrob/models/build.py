@@ -176,8 +176,8 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
 
 def _tell_order(model: Classifier, classes: Sequence[str]) -> None:
     """Warn if a network names its own classes (Hugging Face's `id2label`), and these are not the data's."""
-    configs = (getattr(module, "config", None) for module in model.backbone.modules())
-    named = next((config.id2label for config in configs if hasattr(config, "id2label")), {})
+    configs: list[Any] = [getattr(module, "config", None) for module in model.backbone.modules()]
+    named = next((config.id2label for config in configs if hasattr(config, "id2label")), dict[int, str]())
     own = [str(name) for _, name in sorted(named.items()) if not str(name).startswith("LABEL_")]
     if own and [name.casefold() for name in own] != [name.casefold() for name in classes]:
         warnings.warn(

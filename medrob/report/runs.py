@@ -14,7 +14,7 @@ from medrob.run import CHECKPOINT, STAGES, Run
 
 PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
-WORK = [".locks/*", CHECKPOINT, *(f"notebooks/{stage}.*ipynb" for stage in STAGES)]
+WORK = [".locks/*", CHECKPOINT, *(f"notebooks/{stage}{PARTIAL}" for stage in STAGES)]
 WORK += [f"stamps/{stamp}" for stage in STAGES for stamp in execute.stamped(stage)]
 LATEX = ["aux", "log", "out", "pdf", "toc", "lof", "lot", "fls", "fdb_latexmk", "synctex.gz", "dvi", "xdv"]
 ALWAYS = [*(f"thesis.{ending}" for ending in LATEX), "*.part", "*.DS_Store"]

@@ -2,6 +2,7 @@
 
 import copy
 import itertools
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
@@ -176,6 +177,8 @@ def controls(
         for stage, network in cascade(explainer.model, seed=(seed, draw)):
             if stage in last:
                 batch, alone = explainer.batch_size, replace(explainer, model=network)
-                predictions = predict_conditions(network, dataset, conditions, batch_size=batch, **how)
-                found[last[stage], draw] = predictions, measure(alone, dataset, conditions, **how)
+                with warnings.catch_warnings():  # small logits of such a network are no probabilities
+                    warnings.filterwarnings("ignore", "all that .* lies between 0 and 1")
+                    predictions = predict_conditions(network, dataset, conditions, batch_size=batch, **how)
+                    found[last[stage], draw] = predictions, measure(alone, dataset, conditions, **how)
     return found
