@@ -599,3 +599,13 @@ def test_images_of_different_kinds(whole):
     with pytest.raises(ValueError, match=r"1.png is \(20, 20, 1\) .* first \(16, 16, 1\) .*; give size="):
         load(str(whole))
     assert load(str(whole), size=16).images.shape == (4, 16, 16, 1)
+
+
+def test_images_without_a_patient_are_told(folder, tmp_path):
+    top = folder(count=10)
+    paths = sorted(str(file.relative_to(top)) for file in top.rglob("*.png"))
+    patients = [None if i % 2 else f"p{i // 4}" for i in range(20)]
+    rows = pd.DataFrame({"path": paths, "label": [i // 10 for i in range(20)], "patient": patients})
+    rows.to_csv(top / "table.csv", index=False)
+    with pytest.warns(UserWarning, match=r"images without a value, each a group of its own: 10"):
+        load(str(top / "table.csv"), "train")

@@ -178,7 +178,9 @@ def grouped(
             told = f"{name!r}: {group[apart].nunique()} are in several splits, such as {group[apart].iloc[0]}"
         others = [other for other in columns if other != name]
         told += f"; not used: {', '.join(others)}" if others else ""
-        if not columns or others or plain(name) not in ("group", "patient"):
+        blank = int(text.isna().sum()) if columns else 0
+        told += f"; images without a value, each a group of its own: {blank}" if blank else ""
+        if not columns or others or blank or plain(name) not in ("group", "patient"):
             warnings.warn(told, stacklevel=2)
         return rows.assign(group=group)
     made = set(rows["split"]) != set(SPLITS)  # some split has to be drawn

@@ -40,7 +40,7 @@ def montage(
         np.flatnonzero(labels[:, k] if labels.ndim == 2 else labels == k) for k in range(len(class_names))
     ]
     few = [m[np.unique(np.linspace(0, len(m) - 1, each).astype(int))] if len(m) else m for m in members]
-    titles = [f"{short(n, 90 // columns)} ({len(m):,})" for n, m in zip(class_names, members, strict=True)]
+    titles = [f"{short(n, 60 // columns)} ({len(m):,})" for n, m in zip(class_names, members, strict=True)]
     figure, axes = strips({t: images[m] for t, m in zip(titles, few, strict=True)}, each, columns)
     for ax, shown in zip(axes, few, strict=True):
         if masks is not None and masks[shown].any():

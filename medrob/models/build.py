@@ -98,6 +98,9 @@ def build(
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
         binary = not model.own and num_classes == 2 and task != "multilabel"
         origin, model.new = adopt(backbone, found, name, binary=binary)
+        # A pooling has no weights: whether it was there, no file tells.
+        small = stem == "auto" and form.get("stem") == "small"
+        said += ["no pooling is taken to follow its stem, a small one"] if small else []
     model.origin = "; ".join(filter(None, [origin, *said, model.origin]))
     return model
 
