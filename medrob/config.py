@@ -130,9 +130,9 @@ class Augment(Parameters):
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
     group: str = ""
-    'column of a table whose images stay in one split; "": as columns are called'
+    'column of a table whose images stay in one split; "": the column is found by its usual names'
     label: str = ""
-    'columns of a table that hold the labels, separated by commas; "": as they are called'
+    'columns of a table that hold the labels, separated by commas; "": found by their usual names'
     uncertain: Literal["", "zeros", "ones", "drop"] = ""
     'what -1 in a table of labels becomes: "zeros", "ones", "drop" (no image); blanks become 0'
     seed: Count = 0

@@ -72,7 +72,7 @@ class Broken(torch.nn.Module):
     ("arguments", "said"),
     [
         ("nowhere/at/all", "dataset='nowhere/at/all': no file or folder"),
-        ("phantom --size -1 --width x", "than or equal to 0\nwidth='x': it should be a valid integer"),
+        ("phantom --size -1 --width x", "size=-1: it should be greater than or equal to 0\nwidth='x': "),
         ("phantom --limit 9 --layers [layer9]", "layers: unknown 'layer9'"),
         (f"phantom --limit 9 --arch {__name__}:Broken", "Network: ZeroDivisionError: "),
     ],
