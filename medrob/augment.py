@@ -59,7 +59,7 @@ POLICIES: dict[str, Policy] = {
     "corruptions": _corruptions,
     "mixed": _mixed,
 }
-EXPANDED = "expanded"  # changes no image: there are more of them
+EXPANDED, EXPANDED_SEED = "expanded", 2**31 - 1  # changes no image: there are more of them
 
 
 def names() -> tuple[str, ...]:
@@ -70,10 +70,11 @@ def names() -> tuple[str, ...]:
 def expanded(data: ImageDataset) -> ImageDataset:
     """The images, then those under each corruption of "thesis" at severities 1 to 5: 26 times as many.
 
-    All of them are held in memory.
+    All of them are held in memory. Their noise is not that of the test images, whose seed is another.
     """
     conditions = corruptions.grid(corruptions.names("thesis"))[1:]
-    images = [data.images, *(corruptions.corrupt(data.images, *condition) for condition in conditions)]
+    changed = (corruptions.corrupt(data.images, *condition, seed=EXPANDED_SEED) for condition in conditions)
+    images = [data.images, *changed]
     labels = np.concatenate([data.labels] * len(images))
     return replace(data, images=np.concatenate(images), labels=labels, masks=None, groups=None, files=None)
 
