@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from pkgutil import resolve_name
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationInfo, model_validator
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 
@@ -39,6 +39,11 @@ def accepted(source: str) -> AfterValidator:
         return value
 
     return AfterValidator(check)
+
+
+def _suite(value: str | list[str], info: ValidationInfo) -> str | list[str]:
+    """The suite "auto" becomes that of the data set: a record says which it was."""
+    return resolve_name("medrob.corruptions:suite_of")(value, info.data.get("dataset", ""))
 
 
 def _names_or_all(value: str | list[str]) -> str | list[str]:
@@ -103,6 +108,7 @@ Count = Annotated[int, BeforeValidator(_whole), Field(ge=0)]
 Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 RunName = Annotated[str, accepted("medrob.run:Run")]
+Suite = Annotated[str | list[str], AfterValidator(_suite), accepted("medrob.corruptions:names")]
 Names = Annotated[list[str], AfterValidator(_different)]
 CAMS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 
@@ -124,9 +130,9 @@ class Augment(Parameters):
     "side of the images in pixels; 0: the set's own (phantom 48, MedMNIST 28)"
     limit: Count = 0
     "at most so many images of each split, every class in proportion; 0: all"
-    suite: Annotated[str | list[str], accepted("medrob.corruptions:names")] = "thesis"
-    '''which corruptions: one of medrob.corruptions.suites(), or a list of names; your own:
-    "package.module:function"'''
+    suite: Suite = Field("auto", validate_default=True)
+    '''which corruptions: "auto" (phantom: "thesis", five; MedMNIST: MedMNIST-C's own; else ImageNet-C's 19),
+    another of medrob.corruptions.suites(), or a list of names; your own: "package.module:function"'''
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
     group: str = ""

@@ -39,7 +39,7 @@ class Study:
 
     def parameters(self, run: str, stage: str) -> dict[str, Any]:
         """All parameters of a stage of a run, with the defaults."""
-        return config.STAGES[stage].model_construct(**self.runs[run][stage]).model_dump()
+        return _parameters(self.runs[run], stage)
 
     def members(self, name: str) -> list[str]:
         """The runs of a comparison; of a run, that run."""
@@ -281,9 +281,17 @@ class Reader:
         return found
 
 
+def _parameters(run: Stages, stage: str) -> dict[str, Any]:
+    """All parameters of a stage, as the notebook takes them: the suite "auto" is that of the data set."""
+    found = config.STAGES[stage].model_construct(**run[stage]).model_dump()
+    if "suite" in found:
+        found["suite"] = corruptions.suite_of(found["suite"], found["dataset"])
+    return found
+
+
 def _apart(runs: Iterable[Stages]) -> str:
     """The suites of runs in words, if they have no corruption in common."""
-    given = [run["01_augment"].get("suite", config.Augment().suite) for run in runs]
+    given = [_parameters(run, "01_augment")["suite"] for run in runs]
     suites = {str(suite): suite for suite in given}
     common = set.intersection(*(set(corruptions.names(suite)) for suite in suites.values()))
     return "" if common else ", ".join(sorted(suites))

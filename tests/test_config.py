@@ -7,7 +7,7 @@ import sys
 import papermill
 import pytest
 
-from medrob import config
+from medrob import config, corruptions, words
 from medrob.files import PROJECT
 
 NOTEBOOKS = PROJECT / "notebooks"
@@ -30,7 +30,7 @@ def test_a_notebooks_cell_and_its_model_say_the_same(stage):
 def test_defaults_are_judged_without_pytorch_and_fast_imports():
     code = """
 import sys
-from medrob import config
+from medrob import config, corruptions, words
 for stage, model in config.STAGES.items():
     assert not list(config.mistakes(model, model().model_dump()))
     config.judge(stage, {})
@@ -115,6 +115,26 @@ def test_all_mistakes_are_told_at_once_a_line_each():
 def test_what_makes_sense_is_taken_as_it_is(stage, values):
     taken = config.judge(stage, values).model_dump()
     assert taken == {**config.STAGES[stage]().model_dump(), **values}
+
+
+@pytest.mark.parametrize(
+    ("given", "suite", "number"),
+    [
+        ({}, "thesis", 5),
+        ({"dataset": "phantom:1"}, "thesis", 5),
+        ({"dataset": "pneumoniamnist"}, "medmnist-c:pneumoniamnist", 13),
+        ({"dataset": "bloodmnist_64.npz", "suite": "auto"}, "medmnist-c:bloodmnist", 11),
+        ({"dataset": "mine.npz"}, ["imagenet-c", "imagenet-c-extra"], 19),
+        ({"dataset": "mine.npz", "suite": "thesis"}, "thesis", 5),
+    ],
+)
+def test_a_suite_that_is_not_given_is_that_of_the_data_set(monkeypatch, tmp_path, given, suite, number):
+    monkeypatch.chdir(tmp_path)
+    for file in ("bloodmnist_64.npz", "mine.npz"):
+        (tmp_path / file).touch()
+    taken = config.judge("01_augment", given).suite
+    assert taken == suite and len(corruptions.names(taken)) == number
+    assert f"{number} corruptions" in words.suite(taken, corruptions.names(taken))
 
 
 def test_parameters_do_not_change_afterwards():

@@ -254,6 +254,7 @@ def keys(load, stages="{}"):
         ("{03_test: {resamples: 5}}", "35"),
         ("{05_analysis: {textwidth: 300}}", "5"),
         ("{03_test: {resamples: 2000}, 02_train: {epochs: 8}}", ""),  # the defaults, written out
+        ("{01_augment: {suite: thesis}}", ""),  # what "auto" means for the phantom
     ],
 )
 def test_a_parameter_changes_the_keys_of_what_follows_from_it(load, stages, changed):

@@ -9,4 +9,4 @@
 from . import blur, ct, instruments, pixels, weather
 from .apply import CLEAN, SEVERITIES, Condition, apply_condition, corrupt, examples, grid
 from .draws import Draws
-from .registry import Corruption, corruption, describe, fingerprint, names, suites
+from .registry import Corruption, corruption, describe, fingerprint, names, suite_of, suites

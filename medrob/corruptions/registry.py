@@ -92,8 +92,21 @@ def corruption(
 
 
 def suites() -> tuple[str, ...]:
-    """The names of the suites that `names` takes."""
+    """The names of the suites that `names` takes; notebooks also take "auto" (`suite_of`)."""
     return ("all", *SUITES)
+
+
+def suite_of(suite: str | list[str], dataset: str) -> str | list[str]:
+    """The suite itself; for "auto" that of a data set, by its name or path, see `medrob.config.Augment`.
+
+    Five corruptions teach what a run is, and are too few for a test between them.
+    """
+    if suite != "auto":
+        return suite
+    if dataset.split(":")[0] == "phantom":
+        return "thesis"
+    own = f"medmnist-c:{Path(dataset).stem.partition('_')[0]}"  # of pneumoniamnist_224.npz, too
+    return own if own in SUITES else ["imagenet-c", "imagenet-c-extra"]
 
 
 def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None) -> tuple[str, ...]:

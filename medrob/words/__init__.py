@@ -9,5 +9,5 @@ from medrob.words.drift_and_loss import controls, per_image, runs, strata
 from medrob.words.maps import chosen, drift, explained, explored, faithfulness, headline, identity
 from medrob.words.maps import localisation, normalised, randomisation, twins
 from medrob.words.phrases import WORDS, Failed, counted, grouped, p_value, say, word
-from medrob.words.performance import calibration, data_sets, distances, errors, kept, network
+from medrob.words.performance import calibration, data_sets, distances, errors, kept, network, suite
 from medrob.words.performance import done, limits, operating_point, predictions, scores, speed, training

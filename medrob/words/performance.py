@@ -1,6 +1,6 @@
 """What data, training, predictions and scores say. For notebooks 01 to 03."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,12 @@ def data_sets(*sets: Any) -> str:
     sizes = listed([f"{len(part):,} {part.split}" for part in sets])
     shape = "x".join(map(str, sets[-1].images.shape[1:]))
     return say("data_sets", "images", data=sets[-1], sizes=sizes, shape=shape)
+
+
+def suite(suite: str | list[str], names: Sequence[str]) -> str:
+    """Which corruptions the test images are put under, and how `suite` of notebook 01 chooses them."""
+    names_of = [suite] if isinstance(suite, str) else suite
+    return say("suite", "chosen", suite=listed(map(name, names_of)), number=len(names))
 
 
 def distances(distances: pd.DataFrame) -> str:
