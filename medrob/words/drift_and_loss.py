@@ -1,4 +1,4 @@
-"""What drift says of loss: the declared tests, drift as a warning, runs side by side. For notebook 05."""
+"""What drift says of loss: declared tests, drift beside other signals, runs side by side. For notebook 05."""
 
 import numpy as np
 import pandas as pd
@@ -6,10 +6,9 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, declared_kinds, rows_of
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, Failed, grouped, judged, name, number, place, say, shown, side, text
+from medrob.words.phrases import BETTER, grouped, judged, name, number, place, say, shown, side, text
 
 VERDICTS = (YES, analysis.OPPOSITE, analysis.OPEN, UNDEFINED)
-FATES = ("preserved", "flipped")  # of predictions
 
 
 def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
@@ -28,6 +27,8 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
         value = "there is too little to go by" if row["verdict"] == UNDEFINED else value
         plain = say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
         passed = say("answer", "control", passed=row["controls"]) if row["controls"] else ""
+        if row["p_adjusted"] < 0.05 and row["verdict"] == analysis.OPEN and not passed:
+            passed = say("answer", "slope")
         asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain + passed))
     return text(lines, say("answer", "tests", map=kinds.iloc[0]), asked)
 
@@ -40,7 +41,7 @@ def controls(controls: pd.DataFrame) -> str:
         yes = (rows["verdict"] == YES).groupby(rows["name"], sort=False).sum()
         each = ", ".join(f"'{titles.get(question, question)}' in {count}" for question, count in yes.items())
         lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
-    return text(lines, say("controls", "rule"))
+    return text(lines)
 
 
 def _works(scores: pd.DataFrame) -> str:
@@ -62,28 +63,27 @@ def _looks(drift: pd.DataFrame) -> str:
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
     place = answers.set_index("kind").loc[BEYOND]
     key = "control" if place["controls"] and place["verdict"] != analysis.OPPOSITE else place["verdict"]
-    rows = added.set_index("adds")
-    without = rows.loc[DRIFT, "auroc"] - rows.loc[DRIFT, "value"]
-    return say("answer", f"tells {key}", row=place, map=rows.loc["map"], without=without)
+    row = added.set_index("adds").loc[DRIFT].drop("p")  # the tests below give it, corrected
+    return say("answer", f"tells {key}", row=row, place=place, without=row["auroc"] - row["value"])
 
 
 def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
-    kinds = declared_kinds(tests)
-    plain, partial = kinds.loc[analysis.WITHIN], kinds.loc[analysis.PARTIAL]
-    if judged(plain) == UNDEFINED:
-        return say("association", "nothing")
-    keys = ("pooled", "within", judged(partial))
-    return say("association", *keys, pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial)
+    return _linked("association", "pooled", declared_kinds(tests), analysis.WITHIN, analysis.PARTIAL)
 
 
 def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
     kinds = declared_kinds(tests)
-    plain, partial = kinds.loc[analysis.PER_IMAGE], kinds.loc[analysis.PER_IMAGE_PARTIAL]
+    return _linked("per_image", "", kinds, analysis.PER_IMAGE, analysis.PER_IMAGE_PARTIAL)
+
+
+def _linked(section: str, first: str, kinds: pd.DataFrame, *pair: str) -> str:
+    plain, partial = (kinds.loc[kind] for kind in pair)
     if judged(plain) == UNDEFINED:
-        return say("per_image", "nothing")
-    return say("per_image", "within", judged(partial), plain=plain, partial=partial)
+        return say(section, "nothing")
+    numbers = dict(pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial)
+    return say(section, first, "within", judged(partial), **numbers)
 
 
 def failure(failure: pd.DataFrame) -> str:
@@ -99,19 +99,15 @@ def failure(failure: pd.DataFrame) -> str:
 
 
 def beside(failure: pd.DataFrame) -> str:
-    """Which other signals tell less of a failure than drift, and which more? Each league by itself."""
+    """Which signal of each league tells most of a failure, and where does drift stand beside the others?"""
     worst, lines = failure[failure["severity"] == failure["severity"].max()], []
     for event, rows in worst.groupby("event", sort=False):
-        drift = rows.set_index("signal")["auroc"][DRIFT]
+        drift = rows.set_index("signal").loc[DRIFT]
         others = rows[rows["signal"] != DRIFT].dropna(subset="auroc")
         for league, part in others.groupby("league", sort=False):
-            # Of two classes, confidence, entropy and margin order images alike: one number for all of them.
-            pairs = []
-            for _, same in part.groupby(["auroc", "ahead"], sort=False):
-                row, names = same.iloc[0], ", ".join(map(shown, same["signal"]))
-                pairs.append((side(row, "ahead", *BETTER), say("beside", "signals", names=names, row=row)))
-            said = grouped(pairs, " ")
-            lines.append(say("beside", "league", event=event, league=league, auroc=drift, signals=said))
+            pairs = [(side(row, "ahead", *BETTER), shown(row["signal"])) for _, row in part.iterrows()]
+            numbers = dict(league=league, drift=drift, best=part.nlargest(1, "auroc").iloc[0])
+            lines.append(say("beside", "league", event=event, signals=grouped(pairs, " "), **numbers))
         lines += [] if len(others) else [say("beside", "nothing", event=event)]
     return text(say("beside", "title"), lines)
 
@@ -144,8 +140,8 @@ def runs(compared: pd.DataFrame) -> str:
         for measure in ("auc", "drop", "drift"):
             row = rows.loc[(run, measure)]
             said = side(row, "difference", "higher", "lower", "not shown to differ")
-            known = "" if np.isfinite(row["difference"]) else "_unknown"
-            parts[measure] = say("runs", f"{measure}{known}", said=said, row=row)
+            known = measure if np.isfinite(row["difference"]) else "unknown"
+            parts[measure] = say("runs", known, said=said, row=row, what=measure)
         here, there = rows.loc[(run, "drift")], rows.loc[(first, "drift")]
         if place(here) != place(there) and np.isfinite(here["difference"]):
             parts["drift"] += say("runs", "unlike", here=here, there=there)
@@ -168,36 +164,22 @@ def answers(asked: pd.DataFrame) -> str:
     return text(lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
 
 
-def strata(strata: pd.DataFrame, *, layer: str, failed: Failed = ()) -> str:
-    """Which method is the steadiest, and does its map move less where the prediction is kept?"""
-    severity = strata["severity"].max()
-    rows = strata[(strata["layer"] == layer) & (strata["severity"] == severity)]
-    wide = rows.pivot(index="method", columns="stratum", values="value")
-    wide = wide.dropna(subset="all").sort_values("all")
-    if wide.empty:
-        return say("strata", "nothing", layer=layer, severity=severity)
-    parts: list[str] = []
-    for method, means in wide.to_dict("index").items():
-        apart = [f"{kind}: {means[kind]:.3f}" for kind in FATES if np.isfinite(means.get(kind, np.nan))]
-        parts.append(f"{shown(method, failed)} {means['all']:.3f} ({', '.join(apart)})")
-    numbers = dict(severity=severity, order="; ".join(parts))
-    numbers["lost"] = rows.loc[rows["stratum"] == "all", "degenerate"].mean()
-    marked = "failed" if "†" in numbers["order"] else ""
-    return say("strata", "order", "lost" if numbers["lost"] else "", marked, layer=layer, **numbers)
-
-
 def alarms(found: pd.DataFrame) -> str:
-    """Does the unsteadiness of a map find errors better than what needs no map, and what does it cost?"""
+    """Which signal finds errors best, does an unsteady map do it better than doubt, and what does it cost?"""
     if found.empty:
         return say("alarms", "several")
-    rows = found[found["pictures"] == "all"].set_index(["metric", "signal"])
-    aurocs = found[found["metric"] == "auroc"].set_index(["pictures", "signal"])
-    doubt, own = (aurocs.loc[("same corruption", signal)] for signal in (DOUBT, MAP_SIGNAL))
-    apart = {key: side(aurocs.loc[(key, DOUBT)], "ahead", *BETTER) for key in ("clean", "corrupted", "all")}
+    rows = found.set_index(["metric", "pictures"])
+    same = rows.loc[("auroc", "same corruption")].set_index("signal", drop=False)
+    doubt, own = same.loc[DOUBT], same.loc[MAP_SIGNAL]
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
-    others = rows.loc["augrc"].drop(MAP_SIGNAL)
-    signals = grouped([(side(row, "ahead", *BETTER), shown(name)) for name, row in others.iterrows()], " ")
-    numbers = dict(verdict=side(doubt, "ahead", *BETTER), row=doubt, map=own["value"], doubt=doubt["value"])
-    numbers |= dict(errors=own["errors"], cases=int(own["cases"]), signals=signals, passes=own["passes"])
-    return say("alarms", "answer", "apart", "beside", "cost", **numbers, **apart)
+    numbers = dict(map=own, doubt=doubt, best=same.nlargest(1, "value").iloc[0], signals=len(same))
+    numbers |= dict(verdict=side(doubt, "ahead", *BETTER), cases=int(own["cases"]))
+    parts = rows.loc["auroc"].groupby(level=0)
+    for key in ("clean", "corrupted"):
+        part = parts.get_group(key).set_index("signal", drop=False)
+        numbers |= {key: part.loc[MAP_SIGNAL], f"{key}_doubt": part.loc[DOUBT]}
+        numbers |= {f"{key}_best": part.nlargest(1, "value").iloc[0]}
+    kept = rows.loc[("augrc", "all")].set_index("signal", drop=False)
+    numbers |= dict(kept=kept.nsmallest(1, "value").iloc[0], kept_map=kept.loc[MAP_SIGNAL])
+    return say("alarms", "best", "beside", "errors", "apart", "kept", "cost", **numbers)

@@ -7,7 +7,8 @@ import pandas as pd
 
 from medrob import analysis
 from medrob.analysis import CONDITION, FAITHFULNESS, FEWEST, MAP, THRESHOLD, rows_of
-from medrob.words.phrases import count, grouped, listed, name, number, place, say, shown, side, text
+from medrob.corruptions import CLEAN
+from medrob.words.phrases import grouped, listed, name, number, place, say, shown, side, text
 
 NOT_JUDGED = f"not judged (fewer than {FEWEST} images)"
 
@@ -39,12 +40,16 @@ def drift(drift: pd.DataFrame) -> str:
     return say("drift", "all", *(["worst", "flipped"] if flat.any() else []), **numbers)
 
 
-def headline(drift: pd.DataFrame, *, severity: int) -> str:
-    """The map that is declared for the tests, and how many of its maps are degenerate."""
-    rows = rows_of(drift, *analysis.headline(drift), "drift")
-    flat, there = rows["degenerate"].astype(bool), rows["severity"] == severity
-    numbers = dict(lost=flat.sum(), total=len(rows), lost_there=(flat & there).sum(), total_there=there.sum())
-    return say("headline", "map", map=rows.iloc[0], severity=severity, **numbers)
+def moved_most(means: pd.DataFrame) -> str:
+    """Under which corruption one map moves most, and least; of which class, where the means tell classes."""
+    rows = means.dropna(subset="value").sort_values("value")
+    of = "of_class" if "of" in rows else "of_all"
+    return say("moved_most", of, most=rows.iloc[-1], least=rows.iloc[0]) if len(rows) else ""
+
+
+def headline(declared: Mapping[str, object]) -> str:
+    """The map that is declared for the tests, and the rule that has chosen it."""
+    return say("headline", "map", map=declared, severity=declared["severity"])
 
 
 def identity(same: Mapping[str, np.ndarray] | None, layer: str) -> str:
@@ -64,89 +69,84 @@ def twins(drift: pd.DataFrame) -> str:
     return text(*lines)
 
 
-def normalised(strata: pd.DataFrame, *, method: str, layer: str, severity: int) -> str:
-    """How far a map moves where 1 is another image's map: all, preserved and flipped predictions."""
-    rows = rows_of(strata[strata["severity"] == severity], method, layer, "strata").to_dict("records")
-    lines = [f"{r['stratum']}: {number(r, form='.2f', note=count(r['images'], 'image'))}" for r in rows]
-    return text(say("normalised", "title", map=rows[0], severity=severity), lines)
+def normalised(strata: pd.DataFrame, *, method: str, layer: str) -> str:
+    """How far a map has gone to that of another picture: all, preserved and flipped predictions."""
+    rows = rows_of(strata, method, layer, "strata").set_index("stratum", drop=False)
+    means, known = rows.to_dict("index"), rows["value"].dropna()
+    keys = [key for key in ("all", "preserved", "flipped") if key in known]
+    keys += ["lost"] if keys and means["all"]["degenerate"] else []
+    return " ".join(say("normalised", key, **means) for key in keys or ["nothing"])
 
 
-def randomisation(trust: pd.DataFrame, images: int) -> str:
-    """Which maps, looked at in so many images, change when all weights are randomised, and which do not."""
-    rows, lines = analysis.verdicts(trust), []
+def scale(limits: pd.DataFrame, strata: pd.DataFrame, *, method: str, layer: str) -> str:
+    """How far apart maps are where nothing has changed, and where everything has; then the range of drift."""
+    rows = rows_of(limits, method, layer, "trust").to_dict("records")
+    said = say("scale", "ends", map=rows[0], **{row["test"].replace("-", "_"): row for row in rows})
+    known = strata[strata["stratum"] == "all"].dropna(subset="value").sort_values("value")
+    return text(said, say("scale", "range", most=known.iloc[-1], least=known.iloc[0]) if len(known) else "")
+
+
+def randomisation(trust: pd.DataFrame, images: int, layer: str) -> str:
+    """Which maps, looked at in so many images, change when all weights are randomised, and which do not.
+
+    Of a layer also said: how alike its maps still are when only the last part of the network is random.
+    """
+    rows = analysis.verdicts(trust)
     again = rows["value"].notna() & rows.duplicated(["layer", "value", "low", "high"])  # a twin's map
-    rows = rows[~again]
+    counts = dict(images=images, total=len(rows), again=again.sum())
+    rows, lines = rows[~again], list[str]()
     for verdict in ("failed", "unclear", "too few images", "not testable", "passed"):
         found = rows[rows["verdict"] == verdict]
         layers = found.groupby("method", sort=False)["layer"].agg(", ".join).reset_index()
         where = "; ".join(map(place, layers.to_dict("records")))
         numbers = dict(maps=len(found), total=len(rows), where=where, fewest=FEWEST, limit=THRESHOLD)
         lines += [say("randomisation", verdict, **numbers)] if len(found) else []
-    return text(say("randomisation", "images", images=images), lines)
+    steps = trust[(trust["test"] == "randomisation") & (trust["layer"] == layer)].dropna(subset="value")
+    head = steps[steps["stage"] == steps["stage"].iloc[0]] if len(steps) else steps
+    most = head.nlargest(1, "value").to_dict("records")
+    title = say("randomisation", "images", "twins" if counts["again"] else "", **counts)
+    return text(title, lines, *(say("randomisation", "head", row=row) for row in most))
 
 
 def faithfulness(trust: pd.DataFrame) -> str:
     """Which methods mark what the network needs better than a random map of the same resolution?"""
-    lines = []
-    for test, part in analysis.faithfulness_table(trust).groupby("test", sort=False):
-        pairs = []
-        for row in part.to_dict("records"):
-            said = _judged(row, "above", "better", "worse", "not shown to differ")
-            value = "" if said == NOT_JUDGED else f" {number(row, 'above', '+.3f')}"
-            pairs.append((said, shown(row["method"]) + value))
-        lines.append(f"{FAITHFULNESS[test][0]} is {grouped(pairs, ' for ')}.")
+    tests = analysis.faithfulness_table(trust).groupby("test", sort=False)
+    verdicts = ("better", "worse", "not shown to differ")
+    found = {test: _judged(rows, "above", verdicts, "method", " for ") for test, rows in tests}
+    lines = [f"{FAITHFULNESS[test][0]} is {said}." for test, said in found.items()]
     return text(say("faithfulness", "title"), lines)
 
 
 def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
-    """Does the map lie on the lesion when clean, more than by chance, and less at the highest severity?
+    """Does the map lie on the lesion when clean, beside chance, and less at the highest severity?
 
     Chance is the share of each image that its lesion covers.
     """
     if trust.empty:
         return say("localisation", "no_masks")
     rows = rows_of(trust, method, layer, "trust")
-    rows = rows[rows["test"].isin(["energy", "pointing"])]
-    parts = {stage: part.to_dict("records") for stage, part in rows.groupby("stage", sort=False)}
-    clean = [row for row in parts.get("", []) if row["corruption"] == "clean" and np.isfinite(row["value"])]
-    if not clean:
+    rows = rows[rows["test"].isin(["energy", "pointing", "iou"])]
+    clean = rows[(rows["stage"] == "") & (rows["corruption"] == CLEAN[0])].dropna(subset="value")
+    if clean.empty:
         return say("localisation", "no_map", map=rows.iloc[0])
-    lines = [say("localisation", row["test"], row=row, more=_against_chance(row)) for row in clean]
-    if best := {row["test"]: row["value"] for row in parts.get("attainable", [])}:
-        lines.append(say("localisation", "attainable", **best))
-    each = [
-        say("localisation", "of_class", row=row, name=stage.removeprefix("class "))
-        for stage in parts
-        for row in parts[stage]
-        if stage.startswith("class ") and row["test"] == "pointing" and row["images"]
-    ]
-    lines += [say("localisation", "classes", found=listed(each))] if len(each) > 1 else []
-    severity, changed = rows["severity"].max(), dict[str, list[tuple[str, str]]]()
-    for row in parts.get("change", []):
-        if row["severity"] == severity:
-            said = _judged(row, "value", "higher", "lower", "not shown to differ")
-            value = f" {number(row, form='+.3f')}" if said in ("higher", "lower") else ""
-            changed.setdefault(row["test"], []).append((said, shown(row["corruption"]) + value))
-    for test, pairs in changed.items():
-        lines.append(
-            say("localisation", "change", severity=severity, test=test, found=grouped(pairs, " under "))
-        )
-    return text(lines)
+    lines = [say("localisation", row["test"], row=row) for row in clean.to_dict("records")]
+    best = rows[rows["stage"] == "attainable"].set_index("test")["value"]
+    lines += [say("localisation", "attainable", **best)] if len(best) else []
+    each = rows[rows["stage"].str.startswith("class ") & (rows["test"] == "pointing") & (rows["images"] > 0)]
+    found = [say("localisation", "of_class", row=row, name=row["stage"][6:]) for _, row in each.iterrows()]
+    lines += [say("localisation", "classes", found=listed(found))] if len(found) > 1 else []
+    severity = rows["severity"].max()
+    changed = rows[(rows["stage"] == "change") & (rows["severity"] == severity)]
+    for test, part in changed.groupby("test", sort=False):
+        found = _judged(part, "value", ("higher", "lower", "not shown to differ"), "corruption", " under ")
+        lines.append(say("localisation", f"change {test}", severity=severity, found=found))
+    return text(say("localisation", "basis", row=clean.iloc[0]), lines)
 
 
-def _judged(row: dict, stem: str, above: str, below: str, neither: str) -> str:
-    """`side`, unless there is too little to judge."""
-    return NOT_JUDGED if row["images"] < FEWEST else side(row, stem, above, below, neither)
-
-
-def _against_chance(row: dict) -> str:
-    """A share with its interval, and how far it is above chance, image by image."""
-    # Where no map hits, the bootstrap has no spread: could chance have missed every time, too?
-    missed = row["test"] == "pointing" and row["value"] == 0
-    lucky = missed and (1 - row["chance"]) ** row["images"] >= 0.025
-    unsure = "not shown to differ from chance"
-    said = _judged(row, "above", "more than chance", unsure if lucky else "less than chance", unsure)
-    total = count(row["images"] + row["degenerate"], "image")
-    counted = f"{row['images']} of {total}" if row["degenerate"] else total
-    points = {end: 100 * row[end] for end in ("above", "above_low", "above_high")}
-    return say("localisation", "more", row=row, said=said, counted=counted, **points)
+def _judged(rows: pd.DataFrame, stem: str, verdicts: tuple[str, str, str], of: str, link: str) -> str:
+    """What is said of each row where there is enough to judge, with its number: `grouped`."""
+    pairs = []
+    for _, row in rows.iterrows():
+        few, value = row["images"] < FEWEST, f" {number(row, stem, '+.3f')}"
+        pairs.append((NOT_JUDGED if few else side(row, stem, *verdicts), shown(row[of]) + value * (not few)))
+    return grouped(pairs, link)

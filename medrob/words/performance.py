@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.words.phrases import counted, listed, name, number, say, shown, side, text
+from medrob.words.phrases import counted, listed, name, say, shown, side, text
 
 GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
 
@@ -14,28 +14,58 @@ GUESSING = 0.6  # an AUC on validation images below which a trained network was 
 def data_sets(*sets: Any) -> str:
     """How many images of which size each split (`medrob.data.ImageDataset`) has."""
     sizes = listed([f"{len(part):,} {part.split}" for part in sets])
-    shape = "x".join(map(str, sets[-1].images.shape[1:]))
-    return say("data_sets", "images", data=sets[-1], sizes=sizes, shape=shape)
+    _, height, width, channels = sets[-1].images.shape
+    task = "multilabel" if sets[-1].task == "multilabel" else "single"
+    numbers = dict(height=height, width=width, colour="grey" if channels == 1 else "colour")
+    classes = listed(map(name, sets[-1].class_names))
+    return say("data_sets", "images", task, data=sets[-1], sizes=sizes, classes=classes, **numbers)
 
 
 def suite(suite: str | list[str], names: Sequence[str]) -> str:
     """Which corruptions the test images are put under, and how `suite` of notebook 01 chooses them."""
-    names_of = [suite] if isinstance(suite, str) else suite
-    return say("suite", "chosen", suite=listed(map(name, names_of)), number=len(names))
+    chosen = [suite] if isinstance(suite, str) else suite
+    return say("suite", "chosen", suite=listed(map(name, chosen)), number=len(names))
 
 
-def distances(distances: pd.DataFrame) -> str:
-    """Which corruption changes the images most at the highest severity, in two measures."""
-    severity = distances["severity"].max()
-    rows = distances[distances["severity"] == severity].groupby("corruption", sort=False)
-    rmse, ssim = rows["rmse"].mean(), rows["ssim"].mean()
-    most = dict(pixels=rmse.idxmax(), rmse=rmse.max(), structure=ssim.idxmin(), ssim=ssim.min())
-    return say("distances", "most", severity=severity, **most)
+def example(away: Mapping[tuple[str, int], float], corruption: str) -> str:
+    """How far one picture moves as a corruption grows: its RMSE by condition."""
+    moved = {severity: rmse for (name, severity), rmse in away.items() if name == corruption}
+    last = max(moved)
+    return say("example", "grows", corruption=corruption, severity=last, first=moved[1], last=moved[last])
+
+
+def distances(spread: pd.DataFrame) -> str:
+    """Which corruption changes the images most, in two measures; under which a step of severity does not."""
+    severity = spread["severity"].max()
+    rows = spread[spread["severity"] == severity].set_index("metric", drop=False)
+    pixels = rows.loc[["rmse"]].nlargest(1, "value").iloc[0]
+    structure = rows.loc[["ssim"]].nsmallest(1, "value").iloc[0]
+    rmse = spread[spread["metric"] == "rmse"].pivot(index="severity", columns="corruption", values="value")
+    still = list(map(shown, rmse.columns[~(rmse.diff()[1:] > 0).all()]))
+    numbers = dict(pixels=pixels, structure=structure, severity=severity, still=listed(still or [""]))
+    return say("distances", "pixels", "structure", "steps" if still else "grow", **numbers)
 
 
 def network(arch: str, model: Any) -> str:
     """The size of the network, where its weights come from, and how it normalises grey levels."""
     return say("network", "size", arch=arch, model=model, size=sum(w.numel() for w in model.parameters()))
+
+
+def deepest(layers: pd.DataFrame) -> str:
+    """How fine the maps of the deepest layer of `medrob.models.layer_shapes` are."""
+    return say("deepest", "positions", layer=layers.index[-1], row=layers.iloc[-1]) if len(layers) else ""
+
+
+def probabilities(table: pd.DataFrame) -> str:
+    """What a network takes one picture for, in the first and the last row: a column for each class."""
+    rows = {str(condition): row for condition, row in table.iterrows()}
+    said = [say("probabilities", "row", condition=c, of=p.idxmax(), p=p.max()) for c, p in rows.items()]
+    return say("probabilities", "first" if len(said) == 1 else "both", first=said[0], last=said[-1])
+
+
+def right(scores: pd.DataFrame, images: str) -> str:
+    """How often the network is right, by the scores of clean images of this kind."""
+    return say("right", "share", row=_clean_and_corrupted(scores, "accuracy")[0], images=images)
 
 
 def training(history: pd.DataFrame, best: int, classes: Iterable[str] = ()) -> str:
@@ -55,7 +85,8 @@ def speed(history: pd.DataFrame) -> str:
     what = "cost" if "train" in set(history["split"]) else "checked"
     images = history.loc[history["split"] == "train", "images_per_second"].median()
     memory = history[["memory_mb", "gpu_memory_mb"]].max()
-    return say("speed", what, seconds=history["seconds"].sum(), images=images, memory=memory)
+    gpu = "gpu" if memory["gpu_memory_mb"] else ""
+    return say("speed", what, gpu, seconds=history["seconds"].sum(), images=images, memory=memory)
 
 
 def done(params: Mapping[str, Any], splits: Mapping[str, Any], drift: pd.DataFrame) -> str:
@@ -88,19 +119,27 @@ def predictions(predictions: pd.DataFrame) -> str:
     return say("predictions", "number", **numbers)
 
 
+def accuracy(scores: pd.DataFrame) -> str:
+    """Under which condition the network is right least often, and of which classes then."""
+    worst = _clean_and_corrupted(scores, "accuracy")[1].nsmallest(1, "value").iloc[0]
+    rows = scores[(scores["metric"] == "accuracy") & (scores["class"] != "all")]
+    rows = rows[(rows["corruption"] == worst["corruption"]) & (rows["severity"] == worst["severity"])]
+    each = listed([say("accuracy", "of_class", row=row) for row in rows.to_dict("records")])
+    return say("accuracy", "worst", worst=worst, each=each)
+
+
 def scores(scores: pd.DataFrame) -> str:
     """Has the network skill to lose, where does it lose most, and is the loss larger than chance?"""
     clean, corrupted = _clean_and_corrupted(scores, "auc")
     if not np.isfinite(clean["value"]):
         return say("scores", "undefined")
-    auc = number(clean, form=".3f").replace("(", "(95 % interval ")
     if clean["low"] <= 0.5:
-        return say("scores", "clean", "no_skill", auc=auc)
+        return say("scores", "clean", "no_skill", clean=clean)
     worst, higher = corrupted.loc[corrupted["drop"].idxmax()], (corrupted["drop_high"] < 0).sum()
     end = "lower" if np.isfinite(clean["low"]) else "no_intervals"
     numbers = dict(total=len(corrupted), lower=(corrupted["drop_low"] > 0).sum())
     numbers["higher"] = f" and higher under {higher}" if higher else ""
-    return say("scores", "clean", "worst", end, auc=auc, worst=worst, **numbers)
+    return say("scores", "clean", "worst", end, clean=clean, worst=worst, **numbers)
 
 
 def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:

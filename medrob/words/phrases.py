@@ -35,7 +35,8 @@ class _Phrases(string.Formatter):
 
 def say(section: str, *sentences: str, **numbers: Any) -> str:
     """Sentences of a section of ``sentences.toml``, each in a line, with these numbers; "" is none."""
-    return "\n".join(_Phrases().vformat(SENTENCES[section][key], (), numbers) for key in sentences if key)
+    lines = [_Phrases().vformat(SENTENCES[section][key], (), numbers) for key in sentences if key]
+    return re.sub(r"(?<=\d) ?%", "\u00a0%", "\n".join(lines))  # "81 %", never broken at the end of a line
 
 
 def text(*parts: str | Sequence[str]) -> str:
