@@ -53,6 +53,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
         RuntimeError: another process is working on the same stage of the same run.
     """
     pd.set_option("display.max_colwidth", None)  # sentences in tables, whole
+    pd.set_option("display.precision", 3)  # rounded as in sentences, figures and LaTeX
     known = config.STAGES[name].model_fields
     values = {parameter: namespace[parameter] for parameter in known if parameter in namespace}
     absent = [parameter for parameter in known if parameter not in namespace]

@@ -49,9 +49,11 @@ def test_data_sets_network_and_predictions():
     rows = pd.DataFrame(dict(image=[0, 1] * 3, corruption="fog", severity=[0, 0, 1, 1, 2, 2]))
     sets = [MagicMock(split=split, images=np.zeros((3, 28, 28, 1)), task="binary") for split in ("a", "b")]
     for part, n in zip(sets, (2000, 3), strict=True):
-        part.name, part.__len__.return_value = "my_set", n
-    said = words.data_sets(*sets)
-    assert said == r"my\_set has 2,000 a and 3 b images of 28x28x1; the task is binary."
+        part.name, part.class_names, part.__len__.return_value = "my_set", ["c_1", "c2"], n
+    assert words.data_sets(*sets).split("\n") == [
+        r"my\_set has 2,000 a and 3 b images, grey, of 28 x 28 pixels.",
+        r"Each image belongs to one of these classes: c\_1 and c2.",
+    ]
     weights = [MagicMock(**{"numel.return_value": 1200})] * 2
     model = MagicMock(origin="random weights", **{"parameters.return_value": weights, "normalise.mean": 0.5})
     said = words.network("resnet18", model)
@@ -59,14 +61,31 @@ def test_data_sets_network_and_predictions():
         "resnet18 has 2,400 parameters and random weights. Grey levels are normalised with the mean 0.5"
         in said
     )
-    assert words.predictions(rows) == "There are 6 predictions, of 2 images under 3 conditions."
+    assert words.predictions(rows).startswith("There are 6 predictions, of 2 images under 3 conditions (")
+    shapes = pd.DataFrame(dict(height=[9, 7], width=[9, 8]), ["a", "b_1"])
+    assert words.deepest(shapes).endswith(r"layers, b\_1, sees the picture as 7 x 8 positions.")
+    assert words.deepest(shapes[:0]) == ""
+    table = pd.DataFrame(dict(a=[0.6, 0.1], b_1=[0.4, 0.9]), ["clean 0", "shot_noise 5"])
+    first, last = "60\u00a0% sure of a (clean 0)", "90\u00a0% sure of b\\_1 (shot noise 5)"
+    assert words.probabilities(table[:1]) == f"For this picture, the network is {first}."
+    assert words.probabilities(table).endswith(f"is {first} at first, and {last} at the end.")
 
 
 def test_the_corruption_that_changes_most():
-    rows = [("clean", 0, 0.0, 1.0), ("a_b", 5, 9.6, 0.5), ("c", 5, 3.0, 0.1), ("c", 4, 90.0, 0.0)]
-    said = words.distances(pd.DataFrame(rows, columns=["corruption", "severity", "rmse", "ssim"]))
-    assert "severity 5, a b changes the pixels most (RMSE 10 grey levels)" in said
-    assert "c leaves the least structure (SSIM 0.10)" in said
+    means = dict(rmse=[("a_b", 4, 9.0), ("a_b", 5, 9.6), ("c", 4, 90.0), ("c", 5, 3.0)])
+    means["ssim"] = [("a_b", 4, 0.9), ("a_b", 5, 0.5), ("c", 4, 0.0), ("c", 5, 0.1)]
+    columns = ["corruption", "severity", "value"]
+    spread = pd.concat([pd.DataFrame(rows, columns=columns).assign(metric=m) for m, rows in means.items()])
+    spread = spread.assign(low=spread["value"] - 0.1, high=spread["value"] + 1)
+    pixels, structure, steps = words.distances(spread).split("\n")
+    assert "5, a b changes the pictures most: a pixel moves by 10 of 255 grey levels (between 10" in pixels
+    assert "structure is left under c: " in structure and "is 0.10 (between 0.00 and 1.10 in 90" in structure
+    assert "under c, at least one does not" in steps
+    assert words.distances(spread[spread["corruption"] != "c"]).endswith("moves the pictures further.")
+    away = {("clean", 0): 0.0, ("a_b", 1): 2.0, ("a_b", 5): 9.6, ("c", 5): 3.0}
+    assert "under a b grows from 2 grey levels at severity 1 to 10 at severity 5." in words.example(
+        away, "a_b"
+    )
 
 
 def test_the_kept_epoch_and_what_training_cost():
@@ -82,7 +101,8 @@ def test_the_kept_epoch_and_what_training_cost():
         assert f"Epoch {best} of 2 is kept: its validation AUC is {0.7 + best / 10:.3f}" in said
         assert expected in said and loss in said
     said = words.speed(history)
-    assert "took 16 s, with 50 training images per second" in said and "40 MB, on the GPU 0 MB" in said
+    assert "took 16 s, with 50 training images per second" in said and said.endswith("was 40 MB.")
+    assert words.speed(history.assign(gpu_memory_mb=7)).endswith("On the GPU it was 7 MB.")
     for auc, doubt in ((0.9, False), (0.55, True)):  # a network that came trained
         check = history[history["split"] == "val"].tail(1).assign(epoch=0, auc=auc)
         said = words.training(check, 0, ["a_b", "c"])
@@ -101,7 +121,8 @@ def scored(clean=(0.9, 0.85, 0.95)):
     frame = frame.assign(corruption=["clean", "c_0", "c_1", "c_2"], severity=[0, 5, 5, 5])
     frame["value"] = clean[0] - frame["drop"]
     frame.loc[0, ["low", "high"]] = clean[1:]
-    return pd.concat([frame.assign(metric=metric) for metric in ("auc", "ece")]).assign(**{"class": "all"})
+    metrics = ("auc", "accuracy", "ece")
+    return pd.concat([frame.assign(metric=metric) for metric in metrics]).assign(**{"class": "all"})
 
 
 def means(**rows):
@@ -133,9 +154,17 @@ def test_the_alarm_names_its_class_and_the_others():
 
 def test_what_the_scores_say():
     said = words.scores(scored())
-    assert "The AUC on clean images is 0.900 (95 % interval 0.850 to 0.950)." in said
-    assert "It drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
-    assert "lower under 1 of 3 conditions and higher under 1, by more" in said
+    assert (
+        "in 90\u00a0% (85\u00a0% to 95\u00a0%) of the pairs. This is the AUC: 0.900 (0.850 to 0.950)," in said
+    )
+    assert "The AUC drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
+    assert "lower under 1 of 3 conditions (a corruption at a severity) and higher under 1, by more" in said
+    assert "On 9 images from which it did not learn, the network is right in 90" in words.right(
+        scored(), "9 images"
+    )
+    both = pd.concat([scored(), scored().assign(**{"class": "a_b"})])
+    assert words.accuracy(both).startswith("The accuracy is lowest under c 0 at severity 5: 60\u00a0% (0")
+    assert words.accuracy(both).endswith("it is then 60\u00a0% (0\u00a0% to 100\u00a0%) for a\\_b.")
     assert "no better than chance has nothing to lose" in words.scores(scored(clean=(0.55, 0.45, 0.65)))
     assert "not defined" in words.scores(scored(clean=(np.nan,) * 3))
     said = words.calibration(scored())
@@ -147,7 +176,7 @@ def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
     bare = scored().assign(**dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan))
     errors = means(BE=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
     said = [words.scores(bare), words.calibration(bare), say_errors(errors)]
-    assert "is 0.900.\nIt drops most under c 0 at severity 5, by 0.300." in said[0]
+    assert "AUC: 0.900, where" in said[0] and "under c 0 at severity 5, by 0.300.\n" in said[0]
     assert "0.900 on clean images" in said[1] and "BE is 0.750." in said[2]
     for sentence in said:
         assert "There are no intervals" in sentence and "nan" not in sentence
@@ -159,8 +188,8 @@ def test_errors_are_judged_beside_alexnets_which_are_one():
     for ends, verdict in verdicts.items():
         errors = means(excess=(0.1, 0.05, 0.2), BE=(1.0, *ends))
         excess, be = say_errors(errors, 224, "medmnist-c:pneumoniamnist").split("\n")[2:]
-        assert excess == "- excess is 0.100 (0.050 to 0.200)."
-        assert be == f"- BE is 1.000 ({ends[0]:.3f} to {ends[1]:.3f}): {verdict} AlexNet."
+        assert excess == "- The excess is 0.100 (0.050 to 0.200)."
+        assert be == f"- The BE is 1.000 ({ends[0]:.3f} to {ends[1]:.3f}): {verdict} AlexNet."
     for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
         said = say_errors(errors, size, suite)
         assert "cannot be compared with AlexNet" in said and f"uses {size} px and the suite {suite}" in said
@@ -184,19 +213,17 @@ def test_what_is_explained_and_how_far_it_moves():
     said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert said == (
         "There are 10 comparisons of a corrupted with a clean map, for 5 images. The prediction is kept in "
-        "40.0% of them. In 20.0% a map is degenerate.\nMost are degenerate for a at x under fog bank at "
-        "severity 5: 40%.\nOf the degenerate maps, 50% belong to flipped predictions. The means of drift "
-        "leave all of them out."
+        "40.0\u00a0% of them. In 20.0\u00a0% a map is degenerate.\nMost are degenerate for a at x under fog "
+        "bank at severity 5: 40\u00a0%.\nOf the degenerate maps, 50\u00a0% belong to flipped predictions. "
+        "The means of drift leave all of them out."
     )
-    assert words.drift(moves(a=[1.0, 2])).endswith("kept in 0.0% of them. In 0.0% a map is degenerate.")
-
-
-def test_the_declared_map_and_its_degenerate_maps():
-    usable = moves(gradcam=[1.0] * 20).assign(severity=1)
-    drift = pd.concat([moves(gradcam=[1.0] * 18 + [np.nan] * 2), usable])
-    said = words.headline(drift, severity=5)
-    assert "Grad-CAM at x, at severity 5. The rule uses no result" in said
-    assert "Of its 40 maps, 2 are degenerate; of the 20 at severity 5, 2 are." in said
+    assert words.drift(moves(a=[1.0, 2])).endswith("In 0.0\u00a0% a map is degenerate.")
+    means = moves(a=[0.2, np.nan, 0.1], b=[np.nan, 0.3, 0.3]).rename(columns={"rmse": "value"})
+    means = means.assign(low=means["value"] - 0.1, high=means["value"] + 0.1)
+    said = words.moved_most(means)
+    assert "the map of b at x moves most under fog bank, with a mean drift of 0.30 (0.20 to" in said
+    assert "and least under fog bank, with 0.10 (" in said and words.moved_most(means[1:2]) == ""
+    assert "most for k under fog bank" in words.moved_most(means.assign(of="k"))
 
 
 def test_twins_are_named():
@@ -206,11 +233,20 @@ def test_twins_are_named():
     assert "each one is evidence of its own" in words.twins(moves(c=x**2, d=1 - x))
 
 
-def test_the_normalised_drift_of_one_map():
-    rows = pd.DataFrame(dict(severity=[5, 5, 1], stratum=["all", "flipped", "all"], value=[0.9, 1.3, 0.1]))
-    rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, images=[12, 1, 12], **GRADCAM)
-    said = words.normalised(rows, **GRADCAM, severity=5)
-    assert "):\n\n- all: 0.90 (0.80 to 1.00, 12 images)\n- flipped: 1.30 (1.20 to 1.40, 1 image)" in said
+def test_how_far_a_map_has_gone_to_that_of_another_picture():
+    rows = pd.DataFrame(dict(stratum=["all", "flipped", "preserved"], value=[0.9, 1.3, np.nan]))
+    rows = rows.assign(
+        low=rows["value"] - 0.1, high=rows["value"] + 0.1, severity=5, degenerate=0.2, **GRADCAM
+    )
+    said = words.normalised(rows, **GRADCAM).replace("\u00a0", " ")
+    assert "(severity 5), the map of where the network looks has gone 90 % (80 % to 100 %) of the way" in said
+    assert "another picture (Grad-CAM at layer4.1). Where the prediction changes it is 130 % (120 %" in said
+    assert said.endswith("In 20.0 % of the comparisons a map is empty or flat; these are left out.")
+    assert words.normalised(rows.assign(value=np.nan), **GRADCAM).startswith("Grad-CAM at layer4.1: no map")
+    limits = pd.DataFrame(dict(test=["floor", "ceiling-image", "ceiling-weights"], value=[0, 0.25, 0.5]))
+    said = words.scale(limits.assign(low=np.nan, high=np.nan, **GRADCAM), rows, **GRADCAM)
+    assert "RMSE of 0.000, another picture 0.250, and a network with random weights 0.500." in said
+    assert said.endswith("between 0.90 (Grad-CAM at layer4.1) and 0.90 (Grad-CAM at layer4.1).")
 
 
 def test_which_maps_fail_randomisation():
@@ -222,8 +258,13 @@ def test_which_maps_fail_randomisation():
         for layer in ("layer1.0", "layer4.1")
     ]
     twin = [dict(row, method="twin") for row in rows[2:4]]  # the map of b again: it does not count
-    said = words.randomisation(pd.DataFrame([*rows, *twin]), 9)
-    assert said.startswith("The check uses 9 images.\n\n- 2 of 10 maps fail the randomisation")
+    head = dict(rows[0], stage="fc", value=0.8)
+    said = words.randomisation(pd.DataFrame([head, *rows, *twin]), 9, "layer1.0")
+    assert said.startswith(
+        "The check looks at 12 maps, one for each method and layer, on 9 images.\n2 of them are the same as "
+        "another one and are not counted again.\n\n- 2 of 10 maps fail the randomisation"
+    )
+    assert "part of the network (fc) is random, the maps of a at layer1.0 are the most alike" in said
     for method, verdict in dict(a="fail ", c="is unclear", d="cannot be tested", e="rest on").items():
         line = next(line for line in said.split("\n") if verdict in line)
         assert "2 of 10 maps" in line and line.endswith(f"({method} at layer1.0, layer4.1).")
@@ -267,31 +308,36 @@ def test_where_the_map_lies_against_chance_and_against_the_same_images_clean():
     rows = places((0.4, 0.5), fog=(-0.3, -0.2), snow=(-0.1, 0.0), rain=(0, 0.1), haze=(np.nan, np.nan))
     rows.loc[rows["corruption"] == "rain", "images"] = 4
     attainable = rows[:1].assign(stage="attainable", value=0.75)
-    best = pd.concat([attainable, attainable.assign(test="pointing", value=1.0)])
+    best = pd.concat(
+        [attainable.assign(test=t, value=v) for t, v in dict(energy=0.75, pointing=1, iou=0.9).items()]
+    )
     of_classes = [rows[:1].assign(stage=f"class {name}", test="pointing") for name in ("a_b", "c")]
-    assert say(pd.concat([rows, best, *of_classes])).split("\n") == [
-        "- On clean images, 50% of the map lies inside the lesion (40% to 60%; 12 images; chance: 10%). "
-        "Image by image, the difference to chance is +40.0 (+30.0 to +50.0) points: more than chance.",
-        "- With so few positions, the best possible map would have 75% of its energy inside the lesion, and "
-        "its highest point there in 100% of the images.",
-        r"- By class, the highest point on clean images lies inside the lesion in 50% of a\_b (40% to 60%, "
-        "12 images, chance: 10%) and 50% of c (40% to 60%, 12 images, chance: 10%).",
-        "- At severity 5, compared with the same images when clean, energy is lower under fog -0.200 (-0.300 "
-        "to -0.100); not shown to differ under snow; not judged (fewer than 5 images) under rain; not "
-        "defined under haze.",
-    ]
+    assert say(pd.concat([rows, best, *of_classes])).replace("\u00a0", " ").split("\n") == [
+        "These numbers are of 12 images with a lesion and a map of Grad-CAM at layer4.1 (0 more have none):",
+        "",
+        "- On clean images, 50 % (40 % to 60 %) of the map lies inside the lesion: image by image, this is "
+        "more than by chance (10 %).",
+        "- With so few positions, the best possible map would have 75 % of its energy inside the lesion, its "
+        "highest point there in 100 % of the images, and an overlap of 90 %.",
+        "- By class, the highest point on clean images lies inside the lesion in 50 % (40 % to 60 %) of "
+        r"a\_b (12 images, chance: 10 %) and 50 % (40 % to 60 %) of c (12 images, chance: 10 %).",
+        "- At severity 5, compared with the same images when clean, the share of the map inside the lesion "
+        "is lower under fog -0.200 (-0.300 to -0.100); not shown to differ under snow +0.000 (-0.100 to "
+        "+0.100); not judged (fewer than 5 images) under rain; not defined under haze not defined.",
+    ]  # fmt: skip
     assert "can be compared" in say(places((np.nan, np.nan)))
     assert "nothing can be said about localisation" in say(rows[:0])
 
 
-def test_chance_may_miss_a_small_lesion_and_is_paired_with_each_image():
+def test_more_than_chance_is_judged_image_by_image():
     rows = places((0, 0)).assign(test="pointing", chance=0.05, above_low=-0.06, above_high=-0.04)
-    assert "points: not shown to differ from chance." in say(rows.assign(images=9))
-    assert "points: less than chance." in say(rows.assign(images=90))
+    assert "this is not shown to be more than by chance (5" in say(rows)
     # All of the interval lies above the mean of chance, but not image by image; and the other way round.
     for low, value, above_low, expected in (
-        (0.3, 0.4, -0.01, "not shown to"),
+        (0.3, 0.4, -0.01, "not shown to be more than"),
         (0.05, 0.15, 0.01, "more than"),
     ):
         said = say(places((low, value)).assign(above_low=above_low, above_high=0.5, degenerate=3))
-        assert f"points: {expected}" in said and "12 of 15 images" in said
+        assert (
+            f"this is {expected} by chance" in said and "12 images" in said and "(3 more have none)" in said
+        )

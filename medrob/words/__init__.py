@@ -11,4 +11,4 @@ from medrob.words.maps import localisation, moved_most, normalised, randomisatio
 from medrob.words.phrases import WORDS, Failed, counted, grouped, p_value, say, word
 from medrob.words.performance import accuracy, calibration, data_sets, deepest, distances, errors
 from medrob.words.performance import done, example, kept, limits, network, operating_point, predictions
-from medrob.words.performance import probabilities, right, scores, speed, suite, training
+from medrob.words.performance import probabilities, reliability, right, scores, speed, suite, training

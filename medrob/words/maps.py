@@ -129,7 +129,10 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     clean = rows[(rows["stage"] == "") & (rows["corruption"] == CLEAN[0])].dropna(subset="value")
     if clean.empty:
         return say("localisation", "no_map", map=rows.iloc[0])
-    lines = [say("localisation", row["test"], row=row) for row in clean.to_dict("records")]
+    lines, unsure = [], "not shown to be more"
+    for row in clean.to_dict("records"):
+        said = NOT_JUDGED if row["images"] < FEWEST else side(row, "above", "more", unsure, unsure)
+        lines.append(say("localisation", row["test"], row=row, said=said))
     best = rows[rows["stage"] == "attainable"].set_index("test")["value"]
     lines += [say("localisation", "attainable", **best)] if len(best) else []
     each = rows[rows["stage"].str.startswith("class ") & (rows["test"] == "pointing") & (rows["images"] > 0)]

@@ -164,6 +164,14 @@ def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str
     return say("operating_point", "rule", choice, "clean", "worst", **numbers)
 
 
+def reliability(table: pd.DataFrame) -> str:
+    """How often the network is right where it is surest, under the corruption with the largest gap."""
+    worst = table[table["severity"] == table["severity"].max()].sort_values("confidence")
+    surest = worst.groupby("corruption", sort=False).tail(1)
+    row = surest.loc[(surest["confidence"] - surest["accuracy"]).idxmax()]
+    return say("reliability", "surest", row=row.rename({"accuracy": "value"}))
+
+
 def calibration(scores: pd.DataFrame) -> str:
     """Does the calibration error grow, as a mean over the corruptions at the highest severity?"""
     clean, corrupted = _clean_and_corrupted(scores, "ece")
