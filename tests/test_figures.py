@@ -105,11 +105,11 @@ def test_of_many_classes_those_that_lose_most_are_drawn(scores):
     assert figure.get_supxlabel() == "severity (0 = clean); the 11 largest of 20"
 
 
-def test_drop_heatmap_is_sorted_and_marks_drops_above_chance(scores):
+def test_drop_heatmap_has_the_order_of_the_suite_and_marks_drops_above_chance(scores):
     small = (scores["corruption"] == "gaussian_noise") & (scores["severity"] == 1)
     ax = figures.drop_heatmap(scores.assign(drop_low=scores["drop_low"].mask(small, -0.01))).axes[0]
-    assert [t.get_text() for t in ax.get_yticklabels()] == ["contrast", "motion blur", "gaussian noise"]
-    assert [t.get_fontweight() for t in ax.texts] == ["bold"] * 10 + ["normal"] + ["bold"] * 4
+    assert [t.get_text() for t in ax.get_yticklabels()] == ["gaussian noise", "motion blur", "contrast"]
+    assert [t.get_fontweight() for t in ax.texts] == ["normal"] + ["bold"] * 14
     both = figures.drop_heatmap(scores.assign(drop=-scores["drop"])).axes[0]
     assert [a.collections[0].norm.vmin for a in (ax, both)] == [0, pytest.approx(-0.45)]
 
@@ -122,7 +122,7 @@ def test_digits_stand_out_from_their_cells(scores):
 
     lost = (scores["corruption"] == "contrast") & (scores["severity"] == 1)
     ax = figures.drop_heatmap(scores.assign(drop=scores["drop"].mask(lost))).axes[0]
-    papers = np.delete(ax.collections[0].get_facecolor(), 0, axis=0)
+    papers = np.delete(ax.collections[0].get_facecolor(), 10, axis=0)
     assert len(ax.texts) == len(papers) == 14
     for text, paper in zip(ax.texts, papers, strict=True):
         low, high = sorted([luminance(text.get_color()), luminance(paper)])
@@ -131,45 +131,54 @@ def test_digits_stand_out_from_their_cells(scores):
 
 
 @pytest.mark.parametrize("highest", [5, 3])
-def test_reliability_draws_clean_and_corrupted_with_intervals_and_n(highest):
-    conditions = [("clean", 0), *((n, highest) for n in NAMES)]
+def test_reliability_draws_clean_and_each_corruption_once_with_intervals_and_n(highest):
+    conditions = [("clean", 0), *((n, s) for n in NAMES for s in (1, highest))]
     rows = [(c, s, q, q - 0.1, q - 0.3, q, 5) for c, s in conditions for q in (0.5, 0.9)]
     columns = ["corruption", "severity", "confidence", "accuracy", "low", "high", "images"]
     figure = figures.reliability(pd.DataFrame(rows, columns=columns))
-    assert titles(figure) == ["gaussian noise", "motion blur", "contrast"]
-    assert legend_texts(figure) == ["clean", f"severity {highest}", "as sure as right"]
-    assert "n = 10 a condition" in figure.get_supxlabel()
-    bands = [band.get_paths()[0].vertices[:, 1] for band in figure.axes[0].collections]
-    assert [(band.min(), band.max()) for band in bands] == [(pytest.approx(0.2), 0.9)] * 2
+    assert titles(figure) == ["clean", "gaussian noise", "motion blur", "contrast"]
+    assert legend_texts(figure) == ["right predictions", "as sure as right"]
+    assert f"severity {highest}; n = 10 a panel" in figure.get_supxlabel()
+    for ax in figure.axes[:4]:
+        [band] = [band.get_paths()[0].vertices[:, 1] for band in ax.collections]
+        assert (band.min(), band.max()) == (pytest.approx(0.2), 0.9)
 
 
-def test_overlay_grid_says_when_a_map_is_empty():
+def test_a_map_lies_below_each_picture_and_the_lesion_is_outlined_in_both():
     images = np.full((2, 16, 16, 1), 90, np.uint8)
-    maps = {("gradcam", "layer1"): np.stack([np.eye(8), np.zeros((8, 8))])}
-    maps["gradcam", "layer2"] = -np.ones((2, 4, 4))
-    figure = figures.overlay_grid(images, maps, ["clean", "noise"], mask=np.eye(16, dtype=bool))
-    assert [len(ax.texts) for ax in drawn(figure)] == [0, 0, 1, 0, 1, 1]
-    assert words_in(figure) == ["empty"] * 3
+    maps, mask = np.stack([np.eye(8), -np.ones((8, 8))]), np.zeros((16, 16), bool)
+    mask[:4, :4] = True  # at the edge of the picture, where its outline closes, too
+    figure = figures.overlays(images, maps, ["clean", "noise"], mask=mask)
+    panels = drawn(figure)
+    assert [ax.get_title() for ax in panels] == ["clean", "noise", "", ""]
+    assert [len(ax.images) for ax in panels] == [1, 1, 2, 1] and words_in(figure) == ["empty"]
+    for ax in panels:
+        [outline] = ax.collections[0].get_paths()
+        np.testing.assert_allclose(outline.get_extents().get_points(), [[-0.5, -0.5], [3.5, 3.5]])
+        assert ax.get_xlim() == (-1, 16) or ax.get_xlim() == (-0.5, 15.5)
 
 
-def test_overlay_grid_draws_methods_of_one_map_once_and_at_most_eight_layers():
-    images, rng = np.full((1, 16, 16, 1), 90, np.uint8), np.random.default_rng(0)
-    one, other = rng.random((2, 1, 4, 4))
+def test_map_grid_draws_maps_that_agree_once_and_at_most_eight_layers():
+    images, rng = np.full((2, 16, 16, 1), 90, np.uint8), np.random.default_rng(0)
+    one, other = rng.random((2, 2, 4, 4))
     maps = {("gradcam", "l"): one, ("hirescam", "l"): 16 * one, ("layercam", "l"): other}
-    assert titles(figures.overlay_grid(images, maps, ["clean"])) == [
+    assert titles(figures.map_grid(images[:1], maps, ["clean"])) == [
         "picture",
         "Grad-CAM =\nHiResCAM",
         "LayerCAM",
     ]
-    layers = {("gradcam", f"layer{k}"): one for k in range(20)}
-    found = titles(figures.overlay_grid(images, layers, ["clean"]))
-    assert len(found) == 9 and found[1] == "layer0" and found[-1] == "layer19"
+    layers = {("gradcam", f"layer{k}"): rng.random((3, 4, 4)) for k in range(20)}
+    figure = figures.map_grid(images, layers, ["clean", "gaussian noise 3"])
+    found = titles(figure)[:9]
+    assert found[1] == "layer0" and found[-1] == "layer19" and len(figure.axes) == 18
+    assert [ax.get_ylabel() for ax in figure.axes[::9]] == ["clean", "gaussian\nnoise 3"]
 
 
-def test_row_labels_hold_the_scores_of_the_condition(scores):
-    distances = pd.DataFrame({"image": [3], "corruption": ["contrast"], "severity": [2], "rmse": [31.7]})
-    [label] = figures.row_labels([("contrast", 2)], scores, distances, 3)
-    assert label.split("\n") == ["contrast 2", "AUC 0.770", "accuracy 0.770", "image RMSE 32"]
+def test_a_condition_is_titled_with_the_class_that_is_predicted_for_the_image():
+    rows = [(3, "clean", 0, 0.1, 0.9), (3, "contrast", 2, 0.8, 0.2), (4, "contrast", 2, 0.0, 1.0)]
+    table = pd.DataFrame(rows, columns=["image", "corruption", "severity", "p_well", "p_ill"])
+    found = figures.condition_titles([("clean", 0), ("contrast", 2)], table, 3)
+    assert [title.split("\n") for title in found] == [["clean", "ill 0.90"], ["contrast 2", "well 0.80"]]
 
 
 def test_pictures():
@@ -285,7 +294,7 @@ def drift():
     names = ["image", "corruption", "severity", "method", "layer"]
     rows = pd.MultiIndex.from_product(keys, names=names).to_frame(index=False)
     lost = (rows["method"] == "dead") | ((rows["image"] == 0) & (rows["corruption"] == "contrast"))
-    rows["rmse"] = (0.1 + 0.01 * rows["image"]).where(~lost)
+    rows["normalised"] = (0.1 + 0.01 * rows["image"]).where(~lost)
     return rows.assign(label=rows["image"] % 2, preserved=True, degenerate=lost)
 
 
@@ -348,7 +357,7 @@ def test_labels_of_the_whole_figure_fit_its_width(drift, scores, width):
 def test_drift_by_class_says_what_is_missing(drift, scores):
     figure = by_class(drift, scores, "dead")
     assert words_in(figure) == ["every map is degenerate (dead, severity 5; above: AUC drop)"]
-    lost = drift.assign(rmse=drift["rmse"].where(drift["corruption"] != "contrast"))
+    lost = drift.assign(normalised=drift["normalised"].where(drift["corruption"] != "contrast"))
     assert words_in(by_class(lost, scores, "gradcam")) == ["every map is degenerate"]
 
 
@@ -382,23 +391,25 @@ def test_the_line_over_corruptions_is_that_of_least_squares(scores, mean):
     assert all(len(line.get_xdata()) <= 2 for line in few.axes[0].get_lines())
 
 
-def test_the_summary_uses_every_panel(scores, mean, tests_of, failure):
-    figure = summarised(scores, mean, tests_of, failure)
+def test_the_summary_uses_every_panel_and_says_why_a_small_p_is_no_yes(scores, mean, tests_of, failure):
+    passed = tests_of["controls"].mask(tests_of["kind"] == "added, drift", "untrained head in 1 of 3 draws")
+    wide = tests_of["low"].mask(tests_of["kind"] == "per image, partial", -0.1)
+    figure = summarised(scores, mean, tests_of.assign(controls=passed, low=wide), failure)
     panels = drawn(figure)
-    assert len(panels) == 7
-    assert [[text.get_text() for text in ax.texts] for ax in panels[5:]] == [
-        ["between conditions: yes, Holm p = .030", "image by image: yes, Holm p = .030"],
-        ["wrong predictions: yes, Holm p = .030"],
-    ]
-    assert [ax.get_xlabel() for ax in panels[5:]] == ["rank correlation", "gain in AUROC"]
+    assert len(panels) == 8
+    assert {ax.get_title(): text.get_text() for ax in panels[5:] for text in ax.texts} == {
+        "(f) between conditions": "yes\nHolm p = .030",
+        "(g) image by image": "undecided: the interval holds 0\nHolm p = .030",
+        "(h) wrong predictions": "undecided: a control says yes\nHolm p = .030",
+    }
+    assert [ax.get_xlabel() for ax in panels[5:]] == ["rank correlation"] * 2 + ["gain in AUROC"]
     no_text_on_text(figure)
     renderer = figure.canvas.get_renderer()
-    for ax in panels[5:]:  # no word is crossed by the line of chance
-        words = [ax.transData.inverted().transform_bbox(t.get_window_extent(renderer)) for t in ax.texts]
+    for ax in panels[5:]:  # no word is crossed by the line of chance, or leaves its panel by much
+        [text] = [ax.transData.inverted().transform_bbox(t.get_window_extent(renderer)) for t in ax.texts]
         lines = [line for part in ax.collections for line in part.get_segments() if not line[:, 0].any()]
-        dotted = [sorted(ends[:, 1]) for ends in lines if np.ptp(ends[:, 1])]
-        assert len(dotted) == len(words) and all(box.x0 < 0 < box.x1 for box in words)
-        assert not any(low < box.ymax and box.ymin < high for low, high in dotted for box in words)
+        [dotted] = [sorted(ends[:, 1]) for ends in lines if np.ptp(ends[:, 1])]
+        assert dotted[1] < text.y0 and text.y1 < ax.get_ylim()[1]
 
 
 def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
@@ -411,43 +422,31 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     assert any(text.startswith("no usable map") for text in texts)
     assert texts[0] == "every map is degenerate" and not figure.axes[1].get_lines()
     assert [text.get_text()[:11] for text in figure.axes[3].texts] == ["not defined"]
-    assert "image by image: not defined" in texts
+    assert texts[-3:] == ["not defined"] * 3
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
 
 
 def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
-    wide = points.assign(drop=points["drop"] * points["severity"] ** 3)  # the severest spread the most
+    wide = points.assign(drop=points["drop"] * (1 + 9 * (points["corruption"] == "contrast")))
     figure = scatter(wide)
-    assert titles(figure) == ["severity 1", "severity 3"]
-    assert legend_texts(figure) == ["gaussian noise", "motion blur", "contrast", "healthy", "ill"]
+    assert titles(figure) == ["gaussian noise", "motion blur", "contrast"]
+    assert legend_texts(figure) == CLASSES and "severity 3" in figure.get_supxlabel()
     no_text_on_text(figure)
-    for ax, (_, group) in zip(drawn(figure), wide.groupby("severity"), strict=True):
+    for ax, (_, group) in zip(
+        drawn(figure), wide[wide["severity"] == 3].groupby("corruption", sort=False), strict=True
+    ):
         for column, (low, high) in {"rmse": ax.get_xlim(), "drop": ax.get_ylim()}.items():
             assert (group[column] < low).mean() <= 0.005 and (group[column] > high).mean() <= 0.005
 
 
-def test_image_boxes_are_coloured_by_class_and_say_the_drop(points, scores):
-    names = ["_hidden", "benign/a_b"]  # stand in the legend as they are
-    figure = figures.image_boxes(points, scores, classes=names)
-    panels = drawn(figure)
-    assert [ax.get_ylabel() for ax in panels] == ["severity 1", "severity 3"]
-    assert [text.get_text() for text in panels[0].texts] == ["+0.03", "+0.06", "+0.09"]
-    colours = {box.get_facecolor() for group in panels[0].containers for box in group.boxes}
-    assert len(colours) == 2 and legend_texts(figure) == names
-
-
 @pytest.mark.parametrize("labels", [-1, "many"])
-def test_labels_that_cannot_be_shown_are_drawn_as_one(points, scores, labels):
-    rows = points.assign(label=points["image"] % 9 if labels == "many" else labels)
-    assert len(drawn(scatter(rows))) == 2
-    figure = figures.image_boxes(rows, scores, classes=CLASSES)
-    assert not figure.legends
+def test_labels_that_cannot_be_shown_are_drawn_as_one(points, labels):
+    figure = scatter(points.assign(label=points["image"] % 9 if labels == "many" else labels))
+    assert len(drawn(figure)) == 3 and not figure.legends
 
 
-def test_images_without_a_usable_map_are_said_in_words(points, scores):
-    lost = points.assign(rmse=np.nan)
-    for figure in (scatter(lost), figures.image_boxes(lost, scores, classes=CLASSES)):
-        assert words_in(figure) == ["no picture has a usable map"]
+def test_images_without_a_usable_map_are_said_in_words(points):
+    assert words_in(scatter(points.assign(rmse=np.nan))) == ["no picture has a usable map"]
 
 
 def test_signals_of_each_event_and_what_has_to_be_known():
@@ -479,7 +478,7 @@ def test_runs_side_by_side():
 def test_methods_that_failed_are_marked_where_they_are_drawn(scores, mean, tests_of, failure):
     failed = [("gradcam", "layer4.0")]
     figure = summarised(scores, mean, tests_of, failure, failed)
-    assert [ax.get_ylabel() for ax in figure.axes][1] == "RMSE of maps\nGrad-CAM†, layer4.0"
+    assert figure.axes[3].get_xlabel() == "layer (Grad-CAM†)"
     marked = figures.drift_by_layer(mean[mean["severity"] == 5], note="", failed=failed)
     assert titles(marked) == ["Grad-CAM†", "LayerCAM"]
     low, high = marked.axes[0].get_ylim()

@@ -48,13 +48,15 @@ def strata(drift: pd.DataFrame, *, metric: str = "rmse") -> pd.DataFrame:
 def drift_by_class(
     drift: pd.DataFrame, classes: Sequence[str], *, method: str, severity: int
 ) -> pd.DataFrame:
-    """`mean_drift` of one method at one severity, for each corruption, class (``of``) and layer.
+    """`mean_drift` of one method at one severity, normalised, for each corruption, class (``of``) and layer.
 
     The class is that of the label; "all" where an image has several.
     """
     rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
     rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).astype(object).fillna("all"))
-    return mean_drift(rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"))
+    return mean_drift(
+        rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"), metric="normalised"
+    )
 
 
 def drop_and_drift(scores: pd.DataFrame, mean: pd.DataFrame, *, method: str) -> pd.DataFrame:

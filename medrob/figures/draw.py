@@ -3,6 +3,7 @@
 import hashlib
 from collections import namedtuple
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import cycle
 from textwrap import fill
 from typing import Any
 
@@ -27,6 +28,7 @@ HIGHEST = 1.25  # of a figure, in widths of the text: below it, a page has room 
 PANELS = 12  # of a figure at most
 LETTER = 0.42  # the width of a letter, in sizes of the font
 DRIFT = "drift: RMSE of maps (0-1)"
+SCALED = "normalised drift (0: the same map)"
 VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
 Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every panel of a figure
 
@@ -97,15 +99,15 @@ def layer_ticks(ax: Axes, layers: Sequence[str]) -> None:
 
 def looks(names: Iterable[str]) -> dict[str, Look]:
     """A colour and a marker for each name, so that grey print tells them apart, too."""
-    names = list(dict.fromkeys(names))
-    palette = sns.color_palette("colorblind" if len(names) <= 10 else "husl", len(names))
-    return {name: Look(palette[i], MARKERS[i % len(MARKERS)]) for i, name in enumerate(names)}
+    palette = [*sns.color_palette("colorblind"), *sns.color_palette("dark")]
+    pairs = zip(dict.fromkeys(names), cycle(palette), cycle(MARKERS), strict=False)
+    return {name: Look(colour, marker) for name, colour, marker in pairs}
 
 
-def least_squares(ax: Axes, x: pd.Series, y: pd.Series) -> None:
+def least_squares(ax: Axes, x: pd.Series, y: pd.Series, colour: Any = "0.5") -> None:
     """The line of least squares through three points or more: it describes, and tests nothing."""
     if len(x) > 2:
-        style = Style(color="0.5", line_kws=Style(linewidth=0.9, zorder=1))
+        style = Style(color=colour, line_kws=Style(linewidth=0.9, zorder=1))
         sns.regplot(x=x.to_numpy(), y=y.to_numpy(), ax=ax, scatter=False, ci=None, **style)
 
 

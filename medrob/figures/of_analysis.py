@@ -4,18 +4,15 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
-import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.patches import Patch
 
 from medrob.figures import draw
 from medrob.figures.draw import Look, finish, looks, sized
 from medrob.figures.of_heatmaps import drift_by_layer
 from medrob.words import Failed, word
 
-__all__ = ["alarms", "drift_by_class", "drop_against_drift", "image_boxes"]
-__all__ += ["image_scatter", "signals"]
+__all__ = ["alarms", "drift_by_class", "drop_against_drift", "image_scatter", "signals"]
 
 CLASSES = 8  # that are told apart; more are drawn as one
 AUROC = ("auroc", "low", "high")
@@ -74,68 +71,33 @@ def conditions(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look], *, ends:
 
 
 def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()) -> Figure:
-    """Loss of margin against drift, a point an image and corruption, of one layer: a panel a severity.
+    """Loss of margin against drift at the highest severity: a panel a corruption, a point an image.
 
-    Colour: the corruption; marker: the class. At most half a per cent of the points lie beyond each edge.
+    Lines: least squares of each class. At most half a per cent of the points lie beyond each edge.
     points: from `medrob.analysis.moved_and_fell`, of one method and layer.
     """
-    points = points.dropna(subset=["rmse", "drop"])
+    severity = points["severity"].max()
+    points = points[points["severity"] == severity].dropna(subset=["rmse", "drop"])
     if points.empty:
         return draw.nothing("no picture has a usable map")
     of, names = _classes(points, classes)
-    look, shapes, several = looks(points["corruption"]), looks(names), len(names) > 1
-    severities = sorted(set(points["severity"]))
-    figure, axes = draw.grid(len(severities), 3, 0.36, above=0.1)
-    style = draw.Style(
-        palette={name: of.colour for name, of in look.items()}, s=12, alpha=0.6, linewidth=0,
-        markers={name: of.marker for name, of in shapes.items()}, legend=False, rasterized=True,
-    )  # fmt: skip
-    for severity, ax in zip(severities, axes.flat, strict=False):
-        group = points[points["severity"] == severity]
-        sns.scatterplot(group, x="rmse", y="drop", hue="corruption", style=of[group.index], ax=ax, **style)
-        draw.least_squares(ax, group["rmse"], group["drop"])
+    look, panels = looks(names), points.groupby("corruption", sort=False)[["rmse", "drop"]]
+    shown, note = draw.most(panels.mean()["drop"])
+    figure, axes = draw.grid(len(shown), 3, 0.34, above=0.1)
+    for ax, corruption in zip(axes.flat, shown, strict=False):
+        here = points[points["corruption"] == corruption]
+        for name, group in here.groupby(of[here.index], sort=False):
+            style = draw.Style(color=look[name].colour, markersize=3, alpha=0.5, markeredgewidth=0)
+            ax.plot(group["rmse"], group["drop"], look[name].marker, **style, rasterized=True)
+            draw.least_squares(ax, group["rmse"], group["drop"], look[name].colour)
         draw.level(ax)
-        ax.set(title=f"severity {severity}", xlabel="", ylabel="")
-    of_panels = points.groupby("severity")[["rmse", "drop"]]
-    (_, low), (right, high) = of_panels.quantile(0.005).min(), of_panels.quantile(0.995).max()
+        ax.set_title(word(corruption))
+    (_, low), (right, high) = panels.quantile(0.005).min(), panels.quantile(0.995).max()
     room = 0.05 * max(high - low, 1e-3)
     axes.flat[0].set(xlim=(0, right * 1.05 or 1), ylim=(low - room, high + room))
-    handles = draw.key({name: Look(colour, "o") for name, (colour, _) in look.items()})
-    handles += draw.key({name: Look("0.3", marker) for name, (_, marker) in shapes.items()}, str) * several
-    below = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
-    return finish(figure, below=below, beside="drop of the clean class's logit margin", handles=handles)
-
-
-def image_boxes(
-    points: pd.DataFrame, scores: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()
-) -> Figure:
-    """Drift of the images of each class under each corruption, a row a severity; above: the AUC drop.
-
-    Boxes hold the middle half, whiskers reach at most 1.5 times its length; colour: the class.
-    points: from `medrob.analysis.moved_and_fell`, of one method and layer.
-    """
-    points = points.dropna(subset=["rmse"])
-    if points.empty:
-        return draw.nothing("no picture has a usable map")
-    of, shown = _classes(points, classes)
-    names, severities = list(points["corruption"].unique()), sorted(set(points["severity"]))
-    drops = _drops(scores)
-    colours = {name: of.colour for name, of in looks(shown).items()}
-    figure, axes = sized(0.2 * len(severities) + 0.16, len(severities), sharex=True, sharey=True)
-    for severity, ax in zip(severities, axes.flat, strict=True):
-        sns.boxplot(
-            points[points["severity"] == severity], x="corruption", y="rmse", hue=of, order=names,
-            hue_order=shown, palette=colours, ax=ax, fliersize=0.8, linewidth=0.6, legend=False,
-        )  # fmt: skip
-        above = dict(ha="center", va="bottom", transform=ax.get_xaxis_transform(), fontsize=draw.SMALL)
-        for place, name in enumerate(names):
-            drop = drops.get((name, severity), np.nan)
-            ax.text(place, 1.0, f"{drop:+.2f}" if np.isfinite(drop) else "–", **above)
-        ax.set(ylabel=f"severity {severity}", xlabel="")
-    axes[-1][0].set_xticks(range(len(names)), map(word, names), rotation=45 if len(names) > 5 else 0)
-    beside = f"{draw.DRIFT}, {word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}"
-    handles = [Patch(facecolor=colours[name], edgecolor="0.3", label=name) for name in shown]
-    return finish(figure, beside=beside, handles=handles * (len(shown) > 1))
+    of_map = f"{word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}, severity {severity}"
+    beside, handles = "drop of the clean class's logit margin", draw.key(look, str) * (len(names) > 1)
+    return finish(figure, below=f"{draw.DRIFT}, {of_map}{note}", beside=beside, handles=handles)
 
 
 def _drops(scores: pd.DataFrame) -> pd.Series:

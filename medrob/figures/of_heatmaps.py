@@ -4,15 +4,16 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from medrob.analysis import THRESHOLD
 from medrob.figures import draw
-from medrob.figures.draw import Look, aside, bars, finish, folded, lines, looks, sized
+from medrob.figures.draw import Look, aside, bars, finish, lines, looks, short, sized
 from medrob.words import Failed, word
 
-__all__ = ["drift_by_layer", "drift_scale", "faithfulness", "localisation", "overlay_grid", "randomisation"]
-__all__ += ["row_labels"]
+__all__ = ["condition_titles", "drift_by_layer", "drift_scale", "faithfulness", "localisation", "map_grid"]
+__all__ += ["overlays", "randomisation"]
 
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
 MAPS = 8  # beside a picture at most, as their names must stay readable
@@ -24,67 +25,96 @@ LIMITS = {  # what a drift is held against: name in the legend, look
 }
 
 
-def overlay_grid(
-    images: np.ndarray, maps: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], *,
-    mask: np.ndarray | None = None,
-) -> Figure:  # fmt: skip
-    """Heatmaps over the picture: a row a condition, a column a map, the picture itself at the left.
+def overlays(
+    images: np.ndarray, maps: np.ndarray, titles: Sequence[str], *, mask: np.ndarray | None = None
+) -> Figure:
+    """A column for each condition: the picture, and below it one map over it.
 
-    images: uint8 (R, H, W, C), one for each row and its text. mask: bool (H, W), outlined in every panel.
-    maps: (method, layer) -> raw maps (R, h, w), titled by their layer or, of several methods, by the method
-    (its last layer); each is shown from 0 to its own maximum. Methods of one map are drawn once; of more
-    layers than `MAPS`, so many are drawn, from the first to the last.
+    images: uint8 (N, H, W, C), each with its raw map (N, h, w) and title. mask: bool (H, W), outlined.
     """
-    several = len({method for method, _ in maps}) > 1
-    heat = {word(method) if several else layer: np.maximum(m, 0) for (method, layer), m in maps.items()}
-    tops = {title: stack.max((1, 2), keepdims=True) for title, stack in heat.items()}
-    heat = {title: stack / np.where(tops[title] > 0, tops[title], 1) for title, stack in heat.items()}
-    columns = [*(draw.alike(heat, 1e-3) if several else {title: [title] for title in heat}).items()]
-    columns = [columns[k] for k in np.unique(np.linspace(0, len(columns) - 1, MAPS).astype(int))]
-    height, width = images.shape[1:3]
-    box = (-0.5, width - 0.5, height - 0.5, -0.5)  # maps are coarser than the picture they cover
-    wide = max(len(columns) + 2, 6)
-    figure, axes = sized(len(rows) / wide * 1.06 * height / width + 0.09, len(rows), len(columns) + 1)
-    for i, row in enumerate(axes):
-        for ax in row:
-            draw.picture(ax, images[i])
-            if mask is not None and mask.any():
-                ax.contour(mask, levels=[0.5], colors="#4dff88", linewidths=0.6)
-        for ax, (title, _) in zip(row[1:], columns, strict=True):
-            if heat[title][i].any():
-                shown = dict(cmap="inferno", vmin=0, vmax=1, interpolation="bilinear")
-                ax.imshow(heat[title][i], alpha=0.55, extent=box, **shown)
-            else:
-                draw.empty(ax, "empty")
-        row[0].set_ylabel(rows[i], rotation=0, ha="right", va="center", fontsize=draw.SMALL)
-    letters = 90 // wide
-    for ax, title in zip(axes[0], ["picture", *(" = ".join(same) for _, same in columns)], strict=True):
-        ax.set_title(folded(title, letters), fontsize=draw.SMALL)
+    figure, axes = _panels(2, len(images), images, lines=2)
+    for (above, below), image, heat, title in zip(axes.T, images, maps, titles, strict=False):
+        _overlay(above, image, None, mask)
+        _overlay(below, image, heat, mask)
+        above.set_title(title, fontsize=draw.SMALL)
     return figure
 
 
-def row_labels(
-    conditions: Sequence[tuple[str, int]], scores: pd.DataFrame, distances: pd.DataFrame, image: int
+def map_grid(
+    images: np.ndarray, maps: Mapping[tuple[str, str], np.ndarray], rows: Sequence[str], *,
+    mask: np.ndarray | None = None,
+) -> Figure:  # fmt: skip
+    """A row for each picture (R, H, W, C): itself and up to `MAPS` of its maps, from the first to the last.
+
+    maps: (method, layer) -> raw maps (R, h, w), titled by their layer or, of several methods, by the method
+    (its last layer). Maps that agree are drawn once. mask: bool (H, W), outlined in every panel.
+    """
+    several = len({method for method, _ in maps}) > 1
+    heat = {word(method) if several else layer: np.maximum(m, 0) for (method, layer), m in maps.items()}
+    scaled = {title: m / np.maximum(m.max((1, 2), keepdims=True), 1e-30) for title, m in heat.items()}
+    same = [*draw.alike(scaled, 1e-3).items()]
+    columns = [same[k] for k in np.unique(np.linspace(0, len(same) - 1, MAPS).astype(int))]
+    titles = ["picture", *(" =\n".join(names) for _, names in columns)]
+    lines = max(title.count("\n") for title in titles) + 1
+    figure, axes = _panels(len(rows), len(titles), images, lines)
+    for i, row in enumerate(axes):
+        for ax, heat_of in zip(row, [None, *(scaled[first][i] for first, _ in columns)], strict=False):
+            _overlay(ax, images[i], heat_of, mask)
+        beside = dict(rotation=0, ha="right", va="center", fontsize=draw.SMALL)
+        row[0].set_ylabel(draw.folded(rows[i], 9), **beside)
+    for ax, title in zip(axes[0], titles, strict=False):
+        ax.set_title(title, fontsize=draw.SMALL)
+    return figure
+
+
+def _panels(rows: int, columns: int, images: np.ndarray, lines: int) -> tuple[Figure, np.ndarray]:
+    """Axes for pictures of one size, no wider than a quarter of the text, with titles of so many lines."""
+    height, width = images.shape[1:3]
+    wide = max(columns, 4)
+    figure, axes = sized(rows / wide * height / width + 0.03 * lines, rows, wide)
+    for ax in axes[:, columns:].flat:
+        ax.axis("off")
+    return figure, axes
+
+
+def _overlay(ax: Axes, image: np.ndarray, heat: np.ndarray | None, mask: np.ndarray | None) -> None:
+    """A picture; over it a raw map, if it is given, from 0 to its own maximum; the outline of the mask."""
+    draw.picture(ax, image)
+    height, width = image.shape[:2]
+    if heat is not None and heat.max() > 0:
+        box = (-0.5, width - 0.5, height - 0.5, -0.5)  # maps are coarser than the picture they cover
+        look = dict(cmap="inferno", alpha=0.55, interpolation="bilinear")
+        ax.imshow(heat, vmin=0, vmax=heat.max(), extent=box, **look)
+    elif heat is not None:
+        draw.empty(ax, "empty")
+    if mask is not None and mask.any():
+        x, y = range(-1, width + 1), range(-1, height + 1)  # the outline closes at the edge of the picture
+        ax.contour(x, y, np.pad(mask, 1), [0.5], colors="#4dff88", linewidths=0.6)
+
+
+def condition_titles(
+    conditions: Sequence[tuple[str, int]], predictions: pd.DataFrame, image: int
 ) -> list[str]:
-    """The text beside each row of an overlay grid: AUC and accuracy of the condition, RMSE of the image."""
-    at = ["corruption", "severity"]
-    wide = scores[scores["class"] == "all"].pivot(index=at, columns="metric", values="value")
-    rmse = distances[distances["image"] == image].set_index(at)["rmse"]
-    return [
-        f"{word(name)}{(severity and f' {severity}') or ''}\nAUC {wide.loc[(name, severity), 'auc']:.3f}\n"
-        f"accuracy {wide.loc[(name, severity), 'accuracy']:.3f}\nimage RMSE {rmse.loc[(name, severity)]:.0f}"
-        for name, severity in conditions
-    ]
+    """The name of each condition, and below it the class predicted for the image and its probability."""
+    of_image = predictions[predictions["image"] == image].set_index(["corruption", "severity"])
+    p = of_image.filter(regex="^p_").rename(columns=lambda name: name.removeprefix("p_"))
+    titles = []
+    for name, severity in conditions:
+        of_classes = p.loc[(name, severity)]
+        condition = f"{word(name)} {severity or ''}".strip()
+        titles.append(f"{condition}\n{short(of_classes.idxmax(), 17)} {of_classes.max():.2f}")
+    return titles
 
 
 def drift_by_layer(
     mean: pd.DataFrame, *, note: str, panels: str = "method", by: str = "corruption",
     titles: Mapping[str, str] | None = None, failed: Failed = (),
 ) -> Figure:  # fmt: skip
-    """Drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
+    """Normalised drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
 
-    Markers are open where over a tenth of the maps are degenerate; below stand the note and how many images
-    count. mean: from `medrob.analysis.mean_drift`, a row for each of the columns `panels`, `by` and layer.
+    Raw drift would not do: every layer has a scale of its own. Markers are open where over a tenth of the
+    maps are degenerate; below stand the note and how many images count.
+    mean: from `medrob.analysis.mean_drift`, a row for each of the columns `panels`, `by` and layer.
     """
     rows = mean[mean["value"].notna()]
     if rows.empty:
@@ -102,13 +132,14 @@ def drift_by_layer(
             place = [layers.index(layer) for layer in group["layer"]]
             colour, marker = look[name]
             ax.plot(place, group["value"], marker, color=colour, markerfacecolor="white", zorder=3)
+        draw.level(ax, 1, "map of another picture")
         ax.set_title((titles or {}).get(panel, word(panel, failed)))
         draw.layer_ticks(ax, layers)
     axes.flat[0].set_ylim(bottom=0)
     least, most = rows["images"].min(), rows["images"].max()
     count = f"n = {most if least == most else f'{least} to {most}'} images a point"
     below = f"layer, shallow to deep ({note}; {count}{left_out})"
-    return finish(figure, below=below, beside=draw.DRIFT)
+    return finish(figure, below=below, beside=draw.SCALED)
 
 
 def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:

@@ -8,15 +8,15 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.analysis import QUESTIONS, Finding
+from medrob.analysis import LEVEL, OPEN, QUESTIONS, Finding, Question
 from medrob.figures import draw
-from medrob.figures.draw import Look, bars, empty, finish, from_clean, level, lines, looks, sized
+from medrob.figures.draw import Look, bars, by_severity, empty, finish, from_clean, level, lines, looks, sized
 from medrob.figures.of_analysis import AUROC, conditions
 from medrob.words import Failed, p_value, word
 
 __all__ = ["runs_compared", "summary"]
 
-PANELS = [[*"ab"], [*"cd"], [*"ef"], [*"eg"]]  # (f), (g): correlations, a gain
+PANELS = "aabbcc;dddeee;ffgghh"  # (f) to (h): the declared tests
 KINDS = {"pooled": Look("0.65", "s"), "within severity": Look("0.1", "o"), "partial": Look("0.4", "^")}
 SIGNALS = {"drift": Look("0.1", "o"), "clean class": Look("0.4", "D"), "image rmse": Look("0.65", "^")}
 MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
@@ -26,42 +26,40 @@ def summary(
     scores: pd.DataFrame, pairs: pd.DataFrame, tests: pd.DataFrame, failure: pd.DataFrame,
     answers: pd.DataFrame, *, method: str, layer: str, failed: Failed = (),
 ) -> Figure:  # fmt: skip
-    """Does it still work, does it still look there, does a moving map tell of failure? Seven panels.
+    """Does it still work, does it still look there, does a moving map tell of failure? Eight panels.
 
     Besides the scores: tables from `medrob.analysis`, with the answers for this method and layer; pairs are
     from `drop_and_drift`.
     """
     rows = from_clean(scores[(scores["class"] == "all") & (scores["metric"] == "auc")])
     pairs = pairs[pairs["layer"] == layer]
-    look, name = looks(rows["corruption"]), word(method, failed)
-    figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[0.9, 0.9, 0.7, 0.4], figsize=draw.size(1.0))
-    works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefg")
-    lines(works, rows, "corruption", "severity", look)
+    look = looks(rows["corruption"])
+    figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[1, 1, 0.6], figsize=draw.size(0.82))
+    works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefgh")
+    by_severity(works, rows, title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
     level(works, 0.5, "chance")
-    works.set(title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
     moved = pairs[pairs["value"].notna()]
     start = dict.fromkeys(draw.VALUE, 0.0)  # that of the clean picture
     clean = pd.DataFrame({"corruption": moved["corruption"].unique(), "severity": 0, **start})
     lines(there, pd.concat([clean, moved[[*clean]]]), "corruption", "severity", look)
-    there.set(title="does it still look there?", xlabel="severity (0 = clean)")
-    there.set_ylabel(f"RMSE of maps\n{name}, {layer}")
+    there.set(title="does it still look there?", xlabel="severity (0 = clean)", ylabel="RMSE of maps")
+    there.set_xticks(works.get_xticks())
     if moved.empty:
         empty(there, "every map is degenerate")
     _together(together, moved.dropna(subset=["drop"]), look)
+    name = word(method, failed)
     _association(ranks, tests[(tests["method"] == method) & tests["kind"].isin(KINDS)], name)
     flipped = failure[failure["event"] == "flipped"]
     _warning(warns, flipped[flipped["signal"].isin(SIGNALS)])
-    for ax, axis in zip(answer, dict.fromkeys(question.axis for question in QUESTIONS), strict=True):
-        _answer(ax, axis, answers)
-    answer[0].set_title("the tests declared beforehand")
+    for ax, question, row in zip(answer, QUESTIONS, answers.to_dict("records"), strict=True):
+        _answer(ax, question, row)
     return finish(figure, lettered=True, axes=[works])
 
 
 def _together(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look]) -> None:
     """AUC drop against drift."""
     conditions(ax, pairs, look)
-    ax.set(title="do drop and drift go together?", ylabel="AUC drop against clean")
-    ax.set_xlabel("RMSE of maps (larger: more severe)")
+    ax.set(title="drop against drift", xlabel="RMSE of maps", ylabel="AUC drop")
     if pairs.empty:
         empty(ax, "no usable map, or no AUC:\none class alone")
 
@@ -89,7 +87,9 @@ def _warning(ax: Axes, rows: pd.DataFrame) -> None:
     names = {"drift": "drift of the map"}
     lines(ax, rows, "signal", "severity", SIGNALS, columns=AUROC, label=lambda s: names.get(s, word(s)))
     level(ax, 0.5, "chance")
-    ax.set(title="does drift go with a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(0, 1.02))
+    ax.set(
+        title="does drift go with a flip?", xlabel="severity", ylabel="AUROC within class", ylim=(-0.1, 1.05)
+    )
     ax.set_xticks(sorted(rows["severity"].unique()))
     if rows.loc[rows["signal"] == "drift", "auroc"].notna().any():
         ax.legend(loc="lower left", fontsize=draw.SMALL, ncols=2, columnspacing=0.8)
@@ -97,17 +97,18 @@ def _warning(ax: Axes, rows: pd.DataFrame) -> None:
         empty(ax, "nothing to detect: no usable map,\nor within a class no picture or all flip")
 
 
-def _answer(ax: Axes, axis: str, answers: pd.DataFrame) -> None:
-    """The tests declared beforehand whose values are on this axis, each with its verdict."""
-    asked = [pair for pair in zip(QUESTIONS, answers.to_dict("records"), strict=True) if pair[0].axis == axis]
-    reach = asked[0][0].reach
-    for y, (question, row) in enumerate(asked):
-        if np.isfinite(row["value"]):
-            bars(ax, row, y, Look("0.1", "o"), elinewidth=1)
-        verdict = ", ".join(filter(None, (row["verdict"], p_value(Finding.of(row)))))
-        ax.text(-reach, y - 0.25, f"{question.title}: {verdict}", fontsize=draw.SMALL, va="bottom")
-        ax.vlines(0, y - 0.15, y + 0.15, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
-    ax.set(xlim=(-1.05 * reach, 1.05 * reach), ylim=(len(asked) - 0.6, -0.8), yticks=[], xlabel=axis)
+def _answer(ax: Axes, question: Question, row: Mapping) -> None:
+    """A test declared beforehand: its value, its verdict, and what keeps a small p from being a yes."""
+    found, why = Finding.of(row), ""
+    if found.p < LEVEL and row["verdict"] == OPEN:
+        why = ": a control says yes" if row["controls"] else ": the interval holds 0"
+    if np.isfinite(found.value):
+        bars(ax, row, 0, Look("0.1", "o"), elinewidth=1)
+    ax.vlines(0, -0.6, 0.5, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
+    said = f"{row['verdict']}{why}\n{p_value(found)}".strip()
+    ax.text(0, 0.6, said, fontsize=draw.SMALL, ha="center", va="bottom")
+    reach = 1.05 * question.reach
+    ax.set(xlim=(-reach, reach), ylim=(-0.6, 2.6), yticks=[], title=question.title, xlabel=question.axis)
 
 
 def runs_compared(compared: pd.DataFrame) -> Figure:

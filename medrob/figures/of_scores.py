@@ -130,22 +130,17 @@ def operating_points(points: pd.DataFrame, positive: str) -> Figure:
 
 
 def drop_heatmap(scores: pd.DataFrame) -> Figure:
-    """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0.
-
-    The colours run from white, or, if a drop is below 0, to both sides of it.
-    """
+    """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0."""
     rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
     if rows["drop"].isna().all():
         return draw.nothing("the drop of the AUC is not defined")
-    wide = rows.pivot(index="corruption", columns="severity", values=["drop", "drop_low"])
-    wide = wide.loc[wide["drop"].mean(axis=1).sort_values(ascending=False).index]
+    names = rows["corruption"].unique()
+    wide = rows.pivot(index="corruption", columns="severity", values=["drop", "drop_low"]).loc[names]
     drop, low = wide["drop"], wide["drop_low"]
-    limit = float(np.nanmax(np.abs(drop.to_numpy()), initial=0.05))
-    signed = drop.min(axis=None) < 0
     figure, [[ax]] = sized(0.1 + 0.075 * len(drop))
     draw.cells(
-        ax, drop, "+.3f" if signed else ".3f", [word(name) for name in drop.index],
-        cmap="vlag" if signed else "Reds", vmin=-limit if signed else 0, vmax=limit,
+        ax, drop, "+.3f", list(map(word, names)), cmap="vlag", center=0,
+        vmin=min(drop.min(axis=None), 0), vmax=max(drop.max(axis=None), 0.05),
         cbar_kws={"label": "AUC drop against clean"}, annot_kws={"fontsize": 8},
     )  # fmt: skip
     for text, bound in zip(ax.texts, low.to_numpy()[drop.notna()], strict=True):
@@ -156,21 +151,23 @@ def drop_heatmap(scores: pd.DataFrame) -> Figure:
 
 
 def reliability(bins: pd.DataFrame) -> Figure:
-    """Share right against confidence, clean and each corruption at the highest severity; bands: 95 %.
+    """Share right against confidence: clean, and each corruption at the highest severity; bands: 95 %.
 
     bins: from `medrob.evaluation.reliability`.
     """
     severity = int(bins["severity"].max())
-    clean, dirty = bins[bins["severity"] == 0], bins[(bins["severity"] == severity) & (severity > 0)]
-    wrong = (1 - dirty["accuracy"]) * dirty["images"]
-    names, note = draw.most(wrong.groupby(dirty["corruption"], sort=False).sum())
-    look = {"clean": Look("0.35", "s"), f"severity {severity}": Look("C0", "o")}
-    figure, axes = grid(len(names), 3, 0.3, above=0.1)
-    for ax, name in zip(axes.flat, names, strict=False):
-        rows = zip(look, (clean, dirty[dirty["corruption"] == name]), strict=True)
-        both = pd.concat([part.assign(of=of).sort_values("confidence") for of, part in rows])
-        lines(ax, both, "of", "confidence", look, columns=("accuracy", "low", "high"))
+    rows = bins[bins["severity"].isin([0, severity])].sort_values("confidence", kind="stable")
+    wrong = ((1 - rows["accuracy"]) * rows["images"]).groupby(rows["corruption"]).sum()
+    corruptions = [name for name in bins["corruption"].unique() if name != "clean"]
+    names, note = draw.most(wrong[corruptions], draw.PANELS - 1)
+    figure, axes = grid(len(names) + 1, 3, 0.3, above=0.1)
+    look = dict.fromkeys(rows["corruption"], Look("C0", "o"))
+    curve = draw.Style(columns=("accuracy", "low", "high"), label=lambda _: "right predictions")
+    for ax, name in zip(axes.flat, ["clean", *names], strict=False):
+        here = rows[rows["corruption"] == name]
+        lines(ax, here, "corruption", "confidence", look, **curve)
         ax.plot([0, 1], [0, 1], color="0.35", linewidth=1, linestyle=":", label="as sure as right")
         ax.set(title=word(name), xlim=(0, 1.04), ylim=(-0.04, 1.04))
-    below = f"confidence of the network (n = {clean['images'].sum():,} a condition{note})"
+    n = bins.loc[bins["severity"] == 0, "images"].sum()
+    below = f"confidence of the network (severity {severity}; n = {n:,} a panel{note})"
     return finish(figure, below=below, beside="share of right predictions")
