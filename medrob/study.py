@@ -1,4 +1,4 @@
-"""The study file: which runs exist and are compared; all mistakes are told at once, each with its line.
+"""The study file: which runs exist and are compared; all mistakes are told at once, each with its place.
 
 runs: {demo: {02_train: {epochs: 20}}}       a run by name: stages and their parameters
 defaults: {04_heatmaps: {images: 0}}         for all runs
@@ -14,20 +14,44 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from medrob import config, corruptions
+from medrob import config
 from medrob.files import PROJECT, exists
 from medrob.run import STAGES, Run
 
 Stages = dict[str, dict[str, Any]]  # {stage: {parameter: value}}
-Place = tuple[str, ...]  # keys of the file, one inside the other: ("runs", "demo", "02_train")
-PARTS = ("defaults", "runs", "grids", "compare")
 COMPARISON = "comparison"
 SET_BY_STUDY = ("run", "runs", "results")  # parameters that the study itself gives
+
+# What a study file holds, in which a key without a value has nothing to say.
+Empty = BeforeValidator(lambda value: {} if value is None else value)
+Stage = Literal["01_augment", "02_train", "03_test", "04_heatmaps", "05_analysis"]
+Given = Annotated[dict[Stage, Annotated[dict[str, Any], Empty]], Empty]
+Name = Annotated[str, BeforeValidator(str)]  # a run may be called 1
+
+
+def _different(values: list[Any]) -> list[Any]:
+    if not values or len({*map(repr, values)}) < len(values):
+        raise ValueError("give a list of different values to try, such as [0, 1]")
+    return values
+
+
+Tried = Annotated[list[Any], AfterValidator(_different)]
+Axes = Annotated[dict[Stage, Annotated[dict[str, Tried], Empty]], Empty]
+
+
+class File(BaseModel):
+    """The parts of a study file; the parameters in it are judged run by run."""
+
+    model_config = ConfigDict(extra="forbid")
+    defaults: Given = {}
+    runs: Annotated[dict[str, Given], Empty] = {}
+    grids: Annotated[dict[str, Axes], Empty] = {}
+    compare: Annotated[dict[str, list[Name]], Empty] | None = None
 
 
 @dataclass(frozen=True, eq=False)  # one is the same as itself alone, so that `medrob.plan` can cache by it
@@ -38,8 +62,11 @@ class Study:
     compare: dict[str, list[str]]
 
     def parameters(self, run: str, stage: str) -> dict[str, Any]:
-        """All parameters of a stage of a run, with the defaults."""
-        return _parameters(self.runs[run], stage)
+        """All parameters of a stage of a run; the suite "auto" is that of the data set."""
+        found = config.STAGES[stage].model_construct(**self.runs[run][stage]).model_dump()
+        if "suite" in found:
+            found["suite"] = corruptions.suite_of(found["suite"], found["dataset"])
+        return found
 
     def members(self, name: str) -> list[str]:
         """The runs of a comparison; of a run, that run."""
@@ -67,56 +94,103 @@ def load(file: Path) -> Study:
     """Read a study and check all of it.
 
     Raises:
-        ValueError: every mistake with its line: unknown keys and parameters, wrong types, names that stand
+        ValueError: every mistake with its place: unknown keys and parameters, wrong types, names that stand
             twice or cannot be folders, settings that no notebook would take.
     """
     if not (exists(file) and file.is_file()):
         raise FileNotFoundError(f"there is no study {file}; write one, such as 'runs: {{demo: {{}}}}'")
-    tree, mistakes = read_yaml(file)
-    if not isinstance(tree, Lines) or not (tree.get("runs") or tree.get("grids")):
+    tree = read_yaml(file)
+    if not isinstance(tree, dict) or not (tree.get("runs") or tree.get("grids")):
         raise ValueError(f"{file} names no runs; write 'runs:' and below it a name, such as 'demo: {{}}'")
-    reader = Reader(tree, mistakes)
-    runs = reader.runs()
-    found = Study(runs, reader.compare(runs))
-    for run in runs:
-        for stage, text in unfit({s: found.parameters(run, s) for s in STAGES}):
-            reader.note_of_run(run, stage, text)
+    try:
+        given = File.model_validate(tree)
+    except ValidationError as error:
+        raise ValueError(f"{file}:\n  " + "\n  ".join(map(_said, error.errors()))) from None
+    runs, mistakes = dict[str, Stages](), list[str]()
+    listed = [(f"runs, {name}", name, stages) for name, stages in given.runs.items()]
+    listed += [(f"grids, {grid}", *run) for grid, axes in given.grids.items() for run in _grid(grid, axes)]
+    for place, run, own in listed:
+        runs[run] = {stage: given.defaults.get(stage, {}) | own.get(stage, {}) for stage in STAGES}
+        for stage, name, text in _wrong(runs[run]):
+            common = name in given.defaults.get(stage, {}) and name not in own.get(stage, {})
+            mistakes.append(f"{'defaults' if common else place}, {stage}: {text}")
+    compare = given.compare
+    if compare is None:
+        compare = {COMPARISON: [*runs]} if len(runs) > 1 else {}
+    names = [(place, run) for place, run, _ in listed] + [(f"compare, {name}", name) for name in compare]
+    mistakes += _misnamed(names)
+    for name, members in compare.items():
+        if not {*members} <= {*runs} or len(members) < 2 or len({*members}) < len(members):
+            text = f"give two runs or more, each once, such as [one, two], not {members!r}"
+            mistakes.append(f"compare, {name}: {text}; the runs are {', '.join(runs)}")
     if mistakes:
-        lines = dict.fromkeys(f"line {line}: {text}" for line, text in sorted(mistakes))
-        raise ValueError(f"{file}:\n  " + "\n  ".join(lines))
-    return found
+        raise ValueError(f"{file}:\n  " + "\n  ".join(dict.fromkeys(mistakes)))
+    return Study(runs, compare)
 
 
-def unfit(stages: Stages) -> Iterator[tuple[str, str]]:
-    """What cannot work in a run, of parameters that are right each by itself: stages and sentences."""
-    size, layers = stages["01_augment"]["size"], stages["04_heatmaps"]["layers"]
-    train = stages["02_train"]
-    problems = [text for _, text in config.mistakes(config.Train, train)]
-    yield from (("02_train", text) for text in problems)
-    layers = () if layers == "all" else layers
-    if not problems and (layers or (size and train["arch"] != config.Train.model_fields["arch"].default)):
+def _said(problem: Mapping[str, Any]) -> str:
+    """A mistake in the shape of a study file, and its place."""
+    *_, last = place = [str(part) for part in problem["loc"] if part != "[key]"]
+    if problem["type"] == "extra_forbidden":
+        return f"{last}: unknown key{config.nearest([last], File.model_fields)}"
+    text = problem["msg"].removeprefix("Value error, ").replace("Input", "it")
+    return f"{', '.join(place)}: {text}, not {problem['input']!r}"
+
+
+def _wrong(stages: Stages) -> Iterator[tuple[str, str, str]]:
+    """What cannot work in a run: stages, parameters and sentences."""
+    wrong = [
+        (stage, name or text.partition("=")[0], text)
+        for stage, values in stages.items()
+        for name, text in config.mistakes(config.STAGES[stage], values)
+    ]
+    wrong += [
+        (stage, name, f"{name!r} is set by the study; leave it out")
+        for stage, values in stages.items()
+        for name in SET_BY_STUDY
+        if name in values
+    ]
+    yield from wrong
+    train, size = stages["02_train"], stages["01_augment"].get("size", 0)
+    layers = stages["04_heatmaps"].get("layers", "all")
+    if not wrong and (layers != "all" or (size and "arch" in train)):
         from medrob import models  # with PyTorch, which most studies do not need yet
 
         try:
-            models.check_choice(config.Train(**train), size, layers)
+            models.check_choice(config.Train(**train), size, () if layers == "all" else layers)
         except ValueError as error:
-            yield ("04_heatmaps" if str(error).startswith("layers=") else "02_train"), str(error)
+            text = str(error)
+            yield "04_heatmaps" if text.startswith("layers=") else "02_train", text.partition("=")[0], text
 
 
-class Lines(dict[str, Any]):
-    """A mapping of YAML that knows on which line each of its keys stands."""
+def _misnamed(names: Iterable[tuple[str, str]]) -> Iterator[str]:
+    """Which runs or comparisons, by place and name, cannot have their name, which is that of a folder."""
+    folders = set[str]()
+    for place, name in names:
+        try:
+            Run(name)
+        except ValueError as error:
+            yield f"{place}: {error}"
+        if name.casefold() in folders:
+            text = f"another run or comparison has the folder {name!r} (capitals do not count); rename one"
+            yield f"{place}: {text}"
+        folders.add(name.casefold())
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.lines: dict[str, int] = {}
+
+def _grid(grid: str, axes: Stages) -> Iterator[tuple[str, Stages]]:
+    """Name and parameters of all runs of a grid, named by what differs: ``seeds-none-seed0``."""
+    keys = [(stage, name) for stage in axes for name in axes[stage]]
+    values = [axes[stage][name] for stage, name in keys]
+    words = itertools.product(*map(_words, (name for _, name in keys), values))
+    for parts, combination in zip(words, itertools.product(*values), strict=True):
+        stages: Stages = {stage: {} for stage in STAGES}
+        for (stage, name), item in zip(keys, combination, strict=True):
+            stages[stage][name] = item
+        yield "-".join([grid, *filter(None, parts)]), stages
 
 
 class Loader(yaml.SafeLoader):
-    """YAML with `Lines` for mappings, in which ``1e-3`` is a number; a key that stands twice is a mistake."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text)
-        self.mistakes: list[tuple[int, str]] = []  # lines and sentences
+    """YAML in which ``1e-3`` is a number, and keys that stand twice and aliases are refused."""
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """A node; an alias, a few bytes of which can fill the memory, is refused before it is unfolded."""
@@ -127,174 +201,35 @@ class Loader(yaml.SafeLoader):
             raise yaml.YAMLError(f"{where} is a YAML alias, which a study does not take; {advice}")
         return super().compose_node(parent, index)
 
-    def lines(self, node: yaml.MappingNode) -> Lines:
-        """A mapping, in which all keys are texts."""
-        found = Lines()
+    def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
+        """A mapping, in which all keys are texts, each once."""
+        found, lines = dict[str, Any](), dict[str, int]()
         for key, value in node.value:
             name, line = key.value, key.start_mark.line + 1
             if not isinstance(key, yaml.ScalarNode):
                 raise yaml.YAMLError(f"line {line}: a key must be a word")
             if name in found:
-                text = f"duplicate key {name!r} (first defined on line {found.lines[name]})"
-                self.mistakes.append((line, text))
-            found.lines[name], found[name] = line, self.construct_object(value, deep=True)
+                first = f"first defined on line {lines[name]}"
+                raise yaml.YAMLError(f"line {line}: duplicate key {name!r} ({first})")
+            lines[name], found[name] = line, self.construct_object(value, deep=True)
         return found
 
 
-Loader.add_constructor("tag:yaml.org,2002:map", Loader.lines)
+Loader.add_constructor("tag:yaml.org,2002:map", Loader.mapping)
 Loader.add_implicit_resolver(
     "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
 )
 
 
-def read_yaml(file: Path) -> tuple[Any, list[tuple[int, str]]]:
-    """What a YAML file holds, and its duplicate keys as mistakes."""
+def read_yaml(file: Path) -> Any:
+    """What a YAML file holds."""
     try:
-        loader = Loader(file.read_text(encoding="utf-8"))
-        return loader.get_single_data(), loader.mistakes
+        return yaml.load(file.read_text(encoding="utf-8"), Loader)
     except RecursionError:
         raise ValueError(f"{file} is not a study: it is nested too deeply") from None
     # A date with a month 13, '\UFFFFFFFF', !!int "", !!bool x: PyYAML lets them through as they come.
     except (yaml.YAMLError, ValueError, OverflowError, LookupError, AttributeError, OSError) as error:
         raise ValueError(f"{file} is not a study: {error}") from None
-
-
-class Reader:
-    """Goes through a study and gathers what is wrong with it: lines and sentences."""
-
-    def __init__(self, tree: Lines, mistakes: list[tuple[int, str]]) -> None:
-        self.tree, self.mistakes = tree, mistakes
-        self.sources: dict[str, Place] = {}  # where each run is given
-        self.folders: set[str] = set()
-        for part in set(tree) - set(PARTS):
-            self.say((part,), f"unknown key{config.nearest([part], PARTS)}")
-        self.defaults = self.stages(("defaults",), tree.get("defaults"))
-
-    def line(self, place: Place) -> tuple[int, bool]:
-        """The line of a place, or of the nearest key above it, and whether the file has the place."""
-        line, inside = 1, self.tree
-        for key in place:
-            if not isinstance(inside, Lines) or key not in inside:
-                return line, False
-            line, inside = inside.lines[key], inside[key]
-        return line, True
-
-    def say(self, place: Place, text: str, key: str = "") -> None:
-        """Note a mistake at a place, on the line of a key there."""
-        self.mistakes.append((self.line((*place, key))[0], f"{', '.join(place)}: {text}"))
-
-    def note_of_run(self, run: str, stage: str, text: str) -> None:
-        """Note a mistake of a run, ``arch='resnet19' is unknown``, where its parameter is given."""
-        key, places = text.partition("=")[0], [self.sources[run], ("defaults",)]
-        given = [place for place in places if self.line((*place, stage, key))[1]]
-        self.say((*(given or places)[0], stage), text, key)
-
-    def mapping(self, place: Place, value: Any, example: str) -> dict[str, Any]:
-        """The value, if it is a mapping or empty."""
-        if value is not None and not isinstance(value, Lines):
-            self.say(place, f"give {example}, not {value!r}")
-        return value if isinstance(value, Lines) else {}
-
-    def named(self, place: Place, name: str) -> bool:
-        """Whether a run or a comparison can have its name, which is that of its folder; else a mistake."""
-        try:
-            Run(place[-1])  # of a grid: told once, not for each of its runs
-            Run(name)
-        except ValueError as error:
-            self.say(place, str(error))
-            return False
-        if taken := name.casefold() in self.folders:
-            text = f"another run or comparison has the folder {name!r} (capitals do not count); rename one"
-            self.say(place, text)
-        self.folders.add(name.casefold())
-        return not taken
-
-    def stages(self, place: Place, value: Any, *, axes: bool = False) -> Stages:
-        """Parameters by stage, judged; with `axes`, a list of values for each."""
-        found: Stages = {stage: {} for stage in STAGES}
-        for stage, given in self.mapping(place, value, "stages, such as 01_augment: {size: 28}").items():
-            inside = (*place, stage)
-            if stage not in STAGES:
-                self.say(inside, f"no such stage; the stages are {', '.join(STAGES)}")
-                continue
-            for name, item in self.mapping(inside, given, "parameters, such as {size: 28}").items():
-                wrong = self.wrong(stage, name, item, axes=axes)
-                for text in wrong:
-                    self.say(inside, text, name)
-                if not wrong:
-                    found[stage][name] = item
-        return found
-
-    def wrong(self, stage: str, name: str, item: Any, *, axes: bool) -> list[str]:
-        """What is wrong with a parameter, or with the list of its values in a grid."""
-        if name in SET_BY_STUDY:
-            return [f"{name!r} is set by the study; leave it out"]
-        values = item if axes else [item]
-        if not isinstance(values, list) or not values or len({*map(repr, values)}) < len(values):
-            return [f"{name}={item!r}: give a list of different values to try, such as [0, 1]"]
-        judged = (config.mistakes(config.STAGES[stage], {name: value}) for value in values)
-        # What does not go together has no name: it is looked for when all of a run is known.
-        return [*dict.fromkeys(text for pairs in judged for about, text in pairs if about is not None)]
-
-    def runs(self) -> dict[str, Stages]:
-        """All runs: those with a name of their own, and those of the grids."""
-        given = self.mapping(("runs",), self.tree.get("runs"), "names of runs, such as demo: {}")
-        own = [(("runs", run), run, self.stages(("runs", run), stages)) for run, stages in given.items()]
-        found: dict[str, Stages] = {}
-        for place, run, stages in [*own, *self.grids()]:
-            if self.named(place, run):
-                self.sources[run] = place
-                found[run] = {stage: self.defaults[stage] | stages[stage] for stage in STAGES}
-        return found
-
-    def grids(self) -> Iterator[tuple[Place, str, Stages]]:
-        """Place, name and parameters of all runs of grids, named by what differs: ``seeds-none-seed0``."""
-        given = self.mapping(("grids",), self.tree.get("grids"), "names of grids and their lists of values")
-        for grid, value in given.items():
-            place = ("grids", grid)
-            axes = self.stages(place, value, axes=True)
-            keys = [(stage, name) for stage in axes for name in axes[stage]]
-            values = [axes[stage][name] for stage, name in keys]
-            words = itertools.product(*map(_words, (name for _, name in keys), values))
-            for parts, combination in zip(words, itertools.product(*values), strict=True):
-                stages: Stages = {stage: {} for stage in STAGES}
-                for (stage, name), item in zip(keys, combination, strict=True):
-                    stages[stage][name] = item
-                yield place, "-".join([grid, *filter(None, parts)]), stages
-
-    def compare(self, runs: dict[str, Stages]) -> dict[str, list[str]]:
-        """The comparisons that are asked for; else one of all runs, if they have a corruption in common."""
-        if "compare" not in self.tree:
-            several = len(runs) > 1 and self.named(("runs",), COMPARISON) and not _apart(runs.values())
-            return {COMPARISON: list(runs)} if several else {}
-        example = "a name and its runs, such as both: [one, two]"
-        found: dict[str, list[str]] = {}
-        for name, value in self.mapping(("compare",), self.tree["compare"], example).items():
-            place = ("compare", name)
-            self.named(place, name)
-            found[name] = members = [*map(str, value)] if isinstance(value, list) else []
-            if not {*members} <= {*runs} or len(members) < 2 or len({*members}) < len(members):
-                text = f"give two runs or more, each once, such as [one, two], not {value!r}"
-                self.say(place, f"{text}; the runs are {', '.join(runs)}")
-            elif suites := _apart(runs[member] for member in members):
-                self.say(place, f"the suites {suites} have no corruption in common")
-        return found
-
-
-def _parameters(run: Stages, stage: str) -> dict[str, Any]:
-    """All parameters of a stage, as the notebook takes them: the suite "auto" is that of the data set."""
-    found = config.STAGES[stage].model_construct(**run[stage]).model_dump()
-    if "suite" in found:
-        found["suite"] = corruptions.suite_of(found["suite"], found["dataset"])
-    return found
-
-
-def _apart(runs: Iterable[Stages]) -> str:
-    """The suites of runs in words, if they have no corruption in common."""
-    given = [_parameters(run, "01_augment")["suite"] for run in runs]
-    suites = {str(suite): suite for suite in given}
-    common = set.intersection(*(set(corruptions.names(suite)) for suite in suites.values()))
-    return "" if common else ", ".join(sorted(suites))
 
 
 def _words(name: str, values: list[Any]) -> list[str]:

@@ -219,6 +219,6 @@ def test_a_malformed_study_stops_before_anything_starts(tmp_path):
     home.study("runs:\n  a b: {02_train: {epoch: 3}}\n")
     ended, text = home.run()
     assert not ended
-    assert "line 2: runs, a b: run='a b' is not a run name" in text
+    assert "runs, a b: run='a b' is not a run name" in text
     assert "unknown parameter 'epoch'; did you mean 'epochs'?" in text
     assert not (tmp_path / "data").exists()

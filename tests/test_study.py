@@ -1,4 +1,4 @@
-"""The study file: runs, grids, comparisons, and every mistake with its line; what a stage follows from."""
+"""The study file: runs, grids, comparisons, and every mistake with its place; what a stage follows from."""
 
 import importlib
 import itertools
@@ -30,7 +30,7 @@ def load(tmp_path):
 
 @pytest.fixture
 def mistakes(load):
-    """What is said of a study, line by line."""
+    """What is said of a study, mistake by mistake."""
 
     def read(text):
         with pytest.raises(ValueError) as caught:
@@ -88,47 +88,43 @@ def test_runs_of_a_grid_are_named_by_what_differs(load, home, axes, names):
     assert list(load(f"grids: {{g: {{{axes}}}}}").runs) == names
 
 
-def test_every_mistake_is_told_at_once_with_its_line(mistakes):
+def test_every_mistake_is_told_at_once_with_its_place(mistakes):
     lines = mistakes("""
 defaults: {02_train: {epochs: many}, 01_augment: {suite: foo}}
 runs:
-  one: {}
-  one:
-    02_train:
-      lr: 1e-3
-      epoch: 3
-      lr: fast
+  one: {02_train: {lr: fast, epoch: 3}}
   a b: {}
-  two: {06_more: {}, 01_augment: {run: z, dataset: absent.npz}}
-  three: {02_train: {weights: x.pth}}
-  four: {04_heatmaps: {layers: [layer9.9], images: [-1]}, 02_train: 28}
-grid: {}
+  two: {01_augment: {run: z, dataset: absent.npz, suite: thesis}}
 grids:
-  g: {02_train: {augment: [none, mirror], seed: 3}}
+  g: {02_train: {augment: [none, mirror], seed: [3]}}
 compare: {both: [one, five]}
 """)
     starts = [
-        "line 2: defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
-        "line 2: defaults, 02_train: epochs='many': it should be a valid integer",
-        "line 5: duplicate key 'one' (first defined on line 4)",
-        "line 8: runs, one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
-        "line 9: duplicate key 'lr' (first defined on line 7)",
-        "line 9: runs, one, 02_train: lr='fast': it should be a valid number",
-        "line 10: runs, a b: run='a b' is not a run name: use letters, digits",
-        "line 11: runs, two, 01_augment: 'run' is set by the study; leave it out",
-        "line 11: runs, two, 01_augment: dataset='absent.npz': no file or folder",
-        "line 11: runs, two, 06_more: no such stage; the stages are 01_augment, 02_train",
-        "line 12: runs, three, 02_train: weights='x.pth': no such file, nor a name such as 'DEFAULT'",
-        "line 13: runs, four, 02_train: give parameters, such as {size: 28}, not 28",
-        "line 13: runs, four, 04_heatmaps: images=[-1]: give a number of images",
-        "line 13: runs, four, 04_heatmaps: layers=['layer9.9']: the network has no such layer; it has",
-        "line 14: grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
-        "line 16: grids, g, 02_train: augment='mirror' is unknown",
-        "line 16: grids, g, 02_train: seed=3: give a list of different values to try, such as [0, 1]",
-        "line 17: compare, both: give two runs or more, each once, such as [one, two], not ['one', 'five']",
+        "compare, both: give two runs or more, each once, such as [one, two], not ['one', 'five']",
+        "defaults, 01_augment: suite='foo': unknown suite or corruption 'foo'",
+        "defaults, 02_train: epochs='many': it should be a valid integer",
+        "grids, g, 02_train: augment='mirror' is unknown",
+        "runs, a b: run='a b' is not a run name: use letters, digits",
+        "runs, one, 02_train: lr='fast': it should be a valid number",
+        "runs, one, 02_train: unknown parameter 'epoch'; did you mean 'epochs'?",
+        "runs, two, 01_augment: 'run' is set by the study; leave it out",
+        "runs, two, 01_augment: dataset='absent.npz': no file or folder",
     ]
     assert len(lines) == len(starts), lines
-    for line, start in zip(lines, starts, strict=True):
+    for line, start in zip(sorted(lines), starts, strict=True):
+        assert line.startswith(start)
+
+
+def test_mistakes_in_the_shape_of_a_study_are_told_before_its_parameters(mistakes):
+    lines = mistakes("{runs: {a: {06_more: {}, 02_train: 28}}, grid: {}, grids: {g: {02_train: {seed: 3}}}}")
+    starts = [
+        "grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
+        "grids, g, 02_train, seed: it should be a valid list, not 3",
+        "runs, a, 02_train: it should be a valid dictionary, not 28",
+        "runs, a, 06_more: it should be '01_augment', '02_train'",
+    ]
+    assert len(lines) == len(starts), lines
+    for line, start in zip(sorted(lines), starts, strict=True):
         assert line.startswith(start)
 
 
@@ -146,22 +142,25 @@ compare: {both: [one, five]}
         (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
         ("runs: " + "[" * 10_000, "is not a study: it is nested too deeply"),
         # shapes
-        ("runs: [a]", "line 1: runs: give names of runs, such as demo: {}, not ['a']"),
-        ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: give parameters, such as {size: 28}"),
+        ("runs: [a]", "runs: it should be a valid dictionary, not ['a']"),
+        ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: it should be a valid dictionary"),
         # names
         (f"runs: {{{'a' * 101}: {{}}}}", "is not a run name: use letters"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
-        ("grids: {g: {02_train: {seed: [0, 0]}}}", "seed=[0, 0]: give a list of different values"),
+        ("grids: {g: {02_train: {seed: [0, 0]}}}", "02_train, seed: give a list of different values"),
         ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "another run or comparison has the folder"),
-        ("runs: {Comparison: {}, b: {}}", "runs: another run or comparison has the folder 'comparison'"),
+        ("runs: {Comparison: {}, b: {}}", "another run or comparison has the folder 'comparison'"),
         # comparisons
-        ("{runs: {a: {}, b: {}}, compare: [a]}", "compare: give a name and its runs, such as both"),
+        ("{runs: {a: {}, b: {}}, compare: [a]}", "compare: it should be a valid dictionary"),
         ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "compare, A: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more, each once"),
         # what does not go together
         ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
         ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' cannot be used for"),
+        ("runs: {a: {04_heatmaps: {layers: [layer9.9]}}}", "layers=['layer9.9']: the network has no"),
+        ("runs: {a: {02_train: {weights: x.pth}}}", "weights='x.pth': no such file, nor a name such as"),
+        ("runs: {a: {}, a: {}}", "is not a study: line 1: duplicate key 'a' (first defined on line 1)"),
         ("runs: {a: {02_train: {epochs: 0}}}", "runs, a, 02_train: epochs=0 takes a network that has been"),
     ],
 )  # fmt: skip
@@ -184,7 +183,7 @@ def test_a_mistake_in_the_default_of_many_runs_is_told_once(mistakes):
         "defaults: {02_train: {arch: resnet19}}\nruns: {a: {}, b: {}}\ngrids: {g: {02_train: {seed: [0, 1]}}}"
     )
     (line,) = mistakes(text)
-    assert line.startswith("line 1: defaults, 02_train: arch='resnet19' is unknown")
+    assert line.startswith("defaults, 02_train: arch='resnet19' is unknown")
 
 
 @pytest.mark.parametrize(
@@ -211,14 +210,11 @@ def test_aliases_are_refused_before_they_are_unfolded(load):
         tracemalloc.stop()
 
 
-def test_runs_without_a_corruption_in_common_are_not_compared(load, mistakes):
-    runs = "runs: {a: {}, b: {01_augment: {suite: mri}}, c: {01_augment: {suite: imagenet-c}}}"
-    assert load(runs).compare == {}
-    assert load(f"{runs}\ncompare: {{x: [a, c]}}").compare == {"x": ["a", "c"]}
-    (line,) = mistakes(f"{runs}\ncompare: {{x: [a, b]}}")
-    assert line == "line 2: compare, x: the suites mri, thesis have no corruption in common"
-    assert load("{runs: {a: {}, b: {}}, compare: {}}").compare == {}
-    assert load("{runs: {1: {}, b: {}}, compare: {x: [b, 1]}}").compare == {"x": ["b", "1"]}
+def test_all_runs_are_compared_unless_it_is_said_which(load):
+    runs = "runs: {a: {}, 1: {01_augment: {suite: mri}}}"
+    assert load(runs).compare == {"comparison": ["a", "1"]}
+    assert load("runs: {a: {}}").compare == load(f"{runs}\ncompare: {{}}").compare == {}
+    assert load(f"{runs}\ncompare: {{x: [1, a]}}").compare == {"x": ["1", "a"]}
 
 
 def test_options_of_the_command_line(tmp_path):
