@@ -19,7 +19,7 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-from medrob import config
+from medrob import config, corruptions
 from medrob.files import PROJECT, exists
 from medrob.run import STAGES, Run
 

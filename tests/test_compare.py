@@ -42,7 +42,7 @@ def test_a_run_beside_itself_differs_by_nothing():
     compared = compared_runs(one=run(), two=run())
     second = compared[compared["run"] == "two"]
     assert (second[["difference", "difference_low", "difference_high"]] == 0).all(axis=None)
-    assert set(second["pairing"]) == {"same images"}
+    assert second["alike"].all()
     assert set(compared["severity"]) == {"clean", "1", "2", "all"}
 
 
@@ -58,12 +58,6 @@ def test_differences_are_those_of_the_values_and_paired():
     assert drift["value"] == pytest.approx(means.mean(), rel=1e-5)
 
 
-def test_other_images_are_not_paired():
-    compared = compared_runs({"one": "a", "two": "b"}, one=run(), two=run())
-    row = over_all(compared, "two", "auc")
-    assert row["pairing"] == "independent" and row["difference_low"] < row["difference"] == 0
-
-
 def test_seeds_are_averaged_and_widen_the_interval():
     seeds = [run(0.2), run(1.5, seed=1)]
     alone, both = compared_runs(net=seeds[0]), compared_runs(net=seeds)
@@ -74,13 +68,13 @@ def test_seeds_are_averaged_and_widen_the_interval():
     assert row["high"] - row["low"] > narrow["high"] - narrow["low"]
 
 
-def test_runs_that_do_not_match_are_compared_on_what_they_share_and_it_is_said():
-    less = run(conditions=[c for c in CONDITIONS if c != ("snow", 2)])
-    compared = compared_runs(one=run(), two=less)
-    assert compared.groupby("run")["left_out"].first().to_dict() == {"one": "snow 2", "two": ""}
-    nothing = run(conditions=[("clean", 0), ("rain", 1)])
-    with pytest.raises(ValueError, match=r"in common.*one holds fog 1, 2; snow 1, 2; two holds rain 1"):
-        compared_runs(one=run(), two=nothing)
+@pytest.mark.parametrize("other", ["images", "conditions"])
+def test_of_runs_that_are_not_alike_no_difference_is_formed(other):
+    conditions = CONDITIONS[:3] if other == "conditions" else CONDITIONS
+    data = {"one": "a", "two": "b" if other == "images" else "a"}
+    compared = compared_runs(data, one=run(), two=run(conditions=conditions))
+    row = over_all(compared, "two", "auc")
+    assert np.isfinite(row["value"]) and np.isnan(row["difference"]) and not row["alike"]
 
 
 def test_other_methods_make_the_drift_undefined():

@@ -165,20 +165,10 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert "no map is left to compare." in words.answer(all_tests(), auc_table(), never, gains(CLEAR))
 
 
-def test_answers_from_run_to_run():
-    given = [("my_run", 0, "yes"), ("my_run", 1, "undecided"), ("b", 0, "yes"), ("b", 1, "yes")]
-    both = pd.DataFrame(given, columns=["run", "question", "verdict"])
-    assert words.answers(both).split("\n") == [
-        r"- 0 The answer is yes in 2 (my\_run, b).",
-        r"- 1 The answer is yes in 1 (b); undecided in 1 (my\_run).", "",
-        "1 of 2 questions have the answer yes in every one of the 2 runs.",
-    ]  # fmt: skip
-
-
 def compared(difference=(0.1, 0.05, 0.2), **columns):
     """Two runs over all severities."""
     rows = [
-        dict(measure=measure, run=run, severity="all", pairing="same images", seeds=1, left_out="", **HEAD)
+        dict(measure=measure, run=run, severity="all", alike=True, seeds=1, **HEAD)
         for run in ("one", "two") for measure in ("auc", "drop", "drift")
     ]  # fmt: skip
     frame = pd.DataFrame(rows)
@@ -200,11 +190,11 @@ def test_runs_beside_the_first():
             compared(layer="shallow"),
             "; the drift is higher: +0.100 (+0.050 to +0.200), but the maps are not",
         ),
-        (compared(pairing="independent"), "were tested on different images, so the intervals are those of"),
-        (compared(left_out="snow 2"), "two: snow 2 is left out, because not every run has it."),
     ):
         said = words.runs(table)
         assert expected in said and "- two compared with one: " in said and "nan" not in said
+    other = words.runs(compared(alike=False))
+    assert other.startswith("- two was tested on other images or under other corruptions than one, so")
     alone = compared()[:3]
     assert words.runs(alone).startswith("There is only one run")
     assert "one network, trained with 2 seeds" in words.runs(alone.assign(seeds=2))

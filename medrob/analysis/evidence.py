@@ -1,13 +1,13 @@
 """What every question is asked of: the tables of a run, laid out once as arrays."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from typing import Any, Self
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid, rows_of
+from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid
 from medrob.analysis.statistics import exchanged, flipped, image_orders
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
@@ -158,10 +158,6 @@ class Evidence:
         if self.orders is not None:
             return exchanged(a, b, self.orders)
         return flipped((a * b).sum(0), self.unit, self.signs)
-
-    def alone(self) -> Self:
-        """The evidence of the declared map, which has the same answers about it and takes far less time."""
-        return replace(self, drift=rows_of(self.drift, *self.declared_map, "drift"))
 
 
 # To add a signal, enter it here.

@@ -1,6 +1,6 @@
 """The declared questions, their tests, corrected for their number, the answers, and the numbers to quote."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 
@@ -9,12 +9,12 @@ import pandas as pd
 from scipy.stats import false_discovery_control
 
 from medrob.analysis.evidence import Evidence
-from medrob.analysis.layout import INPUT, MAP, ends, rows_of
+from medrob.analysis.layout import INPUT, MAP, rows_of
 from medrob.analysis.links import PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, per_image
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, YES, Finding, holm
+from medrob.analysis.statistics import FDR, HOLM, YES, bounds, holm, verdict
 from medrob.analysis.warning import BEYOND, DRIFT, added, failure
-from medrob.corruptions import CLEAN, SEVERITIES
+from medrob.corruptions import CLEAN
 
 
 @dataclass(frozen=True)
@@ -116,34 +116,8 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
         row, plain = kinds.loc[question.kind], kinds["value"].get(question.plain, np.nan)
         known = {"kind": question.kind, "name": question.name, "question": question.text}
         numbers = row[["value", "low", "high", "p_adjusted", "correction"]].to_dict()
-        verdict = Finding.of(row).verdict()
-        found.append(known | numbers | {"verdict": verdict, "plain": plain, "controls": row["controls"]})
+        found.append(known | numbers | {"verdict": verdict(row), "plain": plain, "controls": row["controls"]})
     return pd.DataFrame(found)
-
-
-def answers_of_runs(runs: Mapping[str, Evidence]) -> pd.DataFrame:
-    """The `answers` of every run, each with its own declared map at its own highest severity.
-
-    Before their columns: run, method, layer, severity. p is corrected within a run.
-    """
-    parts = []
-    for name, evidence in runs.items():
-        found = answers(tests(evidence.alone()))
-        known = {"run": name, **evidence.declared}
-        parts.append(pd.DataFrame(known, index=found.index).join(found))
-    return pd.concat(parts, ignore_index=True)
-
-
-def grid(conditions: Iterable[tuple[str, int]]) -> str:
-    """Conditions in words: ``motion blur 1, 2; fog 1-5``."""
-    levels: dict[str, list[int]] = {}
-    for corruption, severity in sorted(conditions):
-        levels.setdefault(corruption.replace("_", " "), []).append(severity)
-    parts = (
-        f"{name} {'1-5' if at == list(SEVERITIES) else ', '.join(map(str, at))}"
-        for name, at in levels.items()
-    )
-    return "; ".join(parts)
 
 
 # -- The numbers that a text quotes, each under a name --------------------------------------------------
@@ -160,9 +134,9 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     severity, rows = evidence.declared["severity"], []
 
     def quote(name: str, row: Mapping, what: str, stem: str = "value") -> None:
-        low, high = ("low", "high") if stem in ("value", "auroc") else ends(stem)[1:]
-        numbers = (row[stem], row[low], row[high], row.get("p_adjusted", np.nan), row.get("correction", ""))
-        rows.append((name, *numbers, what))
+        rows.append(
+            (name, *bounds(row, stem), row.get("p_adjusted", np.nan), row.get("correction", ""), what)
+        )
 
     aucs = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
     clean = aucs["corruption"] == CLEAN[0]

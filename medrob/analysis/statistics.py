@@ -11,8 +11,6 @@ there is no map; happened bool (conditions, images); weights (B, images), a row 
 import itertools
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import Self
 
 import numpy as np
 import pandas as pd
@@ -27,45 +25,36 @@ HOLM, FDR = "Holm", "Benjamini-Hochberg"
 YES, OPPOSITE, OPEN, UNDEFINED = "yes", "the other way round", "undecided", "not defined"
 
 
-@dataclass(frozen=True)
-class Finding:
-    """A number with its interval and p, as read from a row; correction: how p was corrected, "" if not.
+def bounds(row: Mapping | pd.Series, stem: str = "value") -> tuple[float, float, float]:
+    """A number of a row with its interval: value, low and high, or gain, gain_low and gain_high."""
+    start = "" if stem in ("value", "auroc", "area") else f"{stem}_"
+    return float(row[stem]), float(row[f"{start}low"]), float(row[f"{start}high"])
 
-    controls: the negative controls that say yes, too; a yes is then no evidence of what was learnt.
+
+def corrected_p(row: Mapping | pd.Series) -> tuple[float, str]:
+    """p of a row, NaN where nothing is tested, and how it was corrected: "" if it was not."""
+    if np.isfinite(row.get("p_adjusted", np.nan)):
+        return float(row["p_adjusted"]), row["correction"]
+    return float(row.get("p", np.nan)), ""
+
+
+def verdict(row: Mapping | pd.Series, stem: str = "value", *, chance: float = 0, tested: bool = True) -> str:
+    """Is a number of a row above chance?
+
+    "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if tested, p
+    is below .05. Without interval the test alone decides. Else "undecided"; so it is, too, where a negative
+    control says yes (column controls): a yes is then no evidence of what was learnt.
     """
-
-    value: float
-    low: float
-    high: float
-    p: float
-    correction: str = ""
-    controls: str = ""
-
-    @classmethod
-    def of(cls, row: Mapping | pd.Series, names: Sequence[str] = ("value", "low", "high")) -> Self:
-        """From a row of a table; p_adjusted is taken where the row has it."""
-        corrected = "p_adjusted" in row and np.isfinite(row["p_adjusted"])
-        p = row["p_adjusted"] if corrected else row.get("p", np.nan)
-        value, low, high = (float(row[name]) for name in names)
-        correction = row["correction"] if corrected else ""
-        return cls(value, low, high, float(p), correction, row.get("controls", ""))
-
-    def verdict(self, *, chance: float = 0, tested: bool = True) -> str:
-        """Is the value above chance?
-
-        "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if
-        tested, p is below .05. Without interval the test alone decides. Else, and where a negative control
-        says yes, too, "undecided".
-        """
-        ends = np.array([self.low, self.high])
-        alone = tested and np.isfinite(self.p) and np.isnan(ends).all()
-        low, high = (self.value, self.value) if alone else ends
-        if not np.isfinite([self.value, low, high]).all():
-            return UNDEFINED
-        if tested and not self.p < LEVEL:
-            return OPEN
-        yes = OPEN if self.controls else YES
-        return yes if low > chance else OPPOSITE if high < chance else OPEN
+    value, low, high = bounds(row, stem)
+    p, _ = corrected_p(row)
+    if tested and np.isfinite(p) and np.isnan([low, high]).all():
+        low = high = value
+    if not np.isfinite([value, low, high]).all():
+        return UNDEFINED
+    if tested and not p < LEVEL:
+        return OPEN
+    yes = OPEN if row.get("controls", "") else YES
+    return yes if low > chance else OPPOSITE if high < chance else OPEN
 
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:

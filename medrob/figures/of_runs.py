@@ -1,4 +1,4 @@
-"""The figure on the first page, and those of several runs: how far they differ, what each answers."""
+"""The figure on the first page, and those of several runs: how far they differ."""
 
 from collections.abc import Mapping
 
@@ -8,7 +8,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from medrob.analysis import LEVEL, OPEN, QUESTIONS, Finding, Question
+from medrob.analysis import LEVEL, OPEN, QUESTIONS, Question, corrected_p
 from medrob.figures import draw
 from medrob.figures.draw import Look, bars, by_severity, empty, finish, from_clean, level, lines, looks, sized
 from medrob.figures.of_analysis import AUROC, conditions
@@ -99,13 +99,13 @@ def _warning(ax: Axes, rows: pd.DataFrame) -> None:
 
 def _answer(ax: Axes, question: Question, row: Mapping) -> None:
     """A test declared beforehand: its value, its verdict, and what keeps a small p from being a yes."""
-    found, why = Finding.of(row), ""
-    if found.p < LEVEL and row["verdict"] == OPEN:
+    (p, _), why = corrected_p(row), ""
+    if p < LEVEL and row["verdict"] == OPEN:
         why = ": a control says yes" if row["controls"] else ": the interval holds 0"
-    if np.isfinite(found.value):
+    if np.isfinite(row["value"]):
         bars(ax, row, 0, Look("0.1", "o"), elinewidth=1)
     ax.vlines(0, -0.6, 0.5, color="0.6", linewidth=0.8, linestyle=":")  # not through the words
-    said = f"{row['verdict']}{why}\n{p_value(found)}".strip()
+    said = f"{row['verdict']}{why}\n{p_value(row)}".strip()
     ax.text(0, 0.6, said, fontsize=draw.SMALL, ha="center", va="bottom")
     reach = 1.05 * question.reach
     ax.set(xlim=(-reach, reach), ylim=(-0.6, 2.6), yticks=[], title=question.title, xlabel=question.axis)

@@ -4,11 +4,9 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, declared_kinds, rows_of
+from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, declared_kinds, rows_of, verdict
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, grouped, judged, name, number, place, say, shown, side, text
-
-VERDICTS = (YES, analysis.OPPOSITE, analysis.OPEN, UNDEFINED)
+from medrob.words.phrases import BETTER, grouped, number, place, say, shown, side, text
 
 
 def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
@@ -80,10 +78,10 @@ def per_image(tests: pd.DataFrame) -> str:
 
 def _linked(section: str, first: str, kinds: pd.DataFrame, *pair: str) -> str:
     plain, partial = (kinds.loc[kind] for kind in pair)
-    if judged(plain) == UNDEFINED:
+    if verdict(plain) == UNDEFINED:
         return say(section, "nothing")
     numbers = dict(pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial)
-    return say(section, first, "within", judged(partial), **numbers)
+    return say(section, first, "within", verdict(partial), **numbers)
 
 
 def failure(failure: pd.DataFrame) -> str:
@@ -121,21 +119,22 @@ def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) 
     for row in rows.to_dict("records"):
         if row["adds"] == DRIFT:
             row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
-        verdict = judged(row, tested=row["adds"] == DRIFT)
-        lines.append(say("added", row["adds"], verdict, row=row, folds=analysis.FOLDS).replace("\n", " "))
+        said = verdict(row, tested=row["adds"] == DRIFT)
+        lines.append(say("added", row["adds"], said, row=row, folds=analysis.FOLDS).replace("\n", " "))
     return text(lines)
 
 
 def runs(compared: pd.DataFrame) -> str:
     """How each run differs from the first, over all severities."""
-    left = compared[compared["left_out"] != ""].drop_duplicates("run").set_index("run")["left_out"]
-    lines = [say("runs", "left_out", run=run, conditions=conditions) for run, conditions in left.items()]
-    first, *others = dict.fromkeys(compared["run"])
+    (first, *others), lines = dict.fromkeys(compared["run"]), []
     if not others:
         seeds = compared["seeds"].iloc[0]
-        return text(*lines, say("runs", "one_run" if seeds == 1 else "seeds", seeds=seeds))
+        return say("runs", "one_run" if seeds == 1 else "seeds", seeds=seeds)
     rows = compared[compared["severity"] == analysis.OVERALL].set_index(["run", "measure"])
     for run in others:
+        if not rows.loc[(run, "auc"), "alike"]:
+            lines.append(say("runs", "other", run=run, first=first))
+            continue
         parts = {}
         for measure in ("auc", "drop", "drift"):
             row = rows.loc[(run, measure)]
@@ -145,23 +144,8 @@ def runs(compared: pd.DataFrame) -> str:
         here, there = rows.loc[(run, "drift")], rows.loc[(first, "drift")]
         if place(here) != place(there) and np.isfinite(here["difference"]):
             parts["drift"] += say("runs", "unlike", here=here, there=there)
-        independent = rows.loc[(run, "auc"), "pairing"] == analysis.INDEPENDENT
-        line = say("runs", "run", run=run, first=first, **parts)
-        lines.append(line + (say("runs", "independent") if independent else ""))
+        lines.append(say("runs", "run", run=run, first=first, **parts))
     return text(lines)
-
-
-def answers(asked: pd.DataFrame) -> str:
-    """Does the answer hold from run to run?"""
-    lines, everywhere = [], 0
-    for question, rows in asked.groupby("question", sort=False):
-        named = rows["run"].map(name).groupby(rows["verdict"]).agg(list)
-        verdicts = [v for v in VERDICTS if v in named]
-        parts = [f"{verdict} in {len(named[verdict])} ({', '.join(named[verdict])})" for verdict in verdicts]
-        lines.append(say("answers", "question", question=question, verdicts="; ".join(parts)))
-        everywhere += verdicts == [YES]
-    runs = asked["run"].nunique()
-    return text(lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
 
 
 def alarms(found: pd.DataFrame) -> str:

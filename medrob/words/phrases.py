@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from medrob.analysis import OPPOSITE, UNDEFINED, YES, Finding
+from medrob.analysis import OPPOSITE, UNDEFINED, YES, bounds, corrected_p, verdict
 
 Row: TypeAlias = Mapping | pd.Series
 Failed: TypeAlias = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
@@ -93,37 +93,27 @@ def grouped(pairs: Iterable[tuple[str, str]], link: str) -> str:
     return "; ".join(f"{said}{link}{', '.join(who)}" for said, who in groups.items())
 
 
-def finding(row: Row, stem: str = "value") -> Finding:
-    """A number of a row with its interval: value, low and high, or gain, gain_low and gain_high."""
-    start = "" if stem in ("value", "auroc", "area") else f"{stem}_"
-    return Finding.of(row, (stem, f"{start}low", f"{start}high"))
-
-
 def number(row: Row, stem: str = "value", form: str = "+.2f", note: str = "") -> str:
     """``+0.88 (+0.74 to +0.96, Holm p = .008)``; a note stands last in the brackets."""
-    found = finding(row, stem)
+    value, low, high = bounds(row, stem)
     form = f"+z{form[1:]}" if form.startswith("+") else f"z{form}"  # z: no minus before 0.00
-    if not np.isfinite(found.value):
+    if not np.isfinite(value):
         return UNDEFINED
-    ends = f"{found.low:{form}} to {found.high:{form}}" if found.low < found.high else ""
-    more = ", ".join(filter(None, (ends, p_value(found), note)))
-    return f"{found.value:{form}}" + (f" ({more})" if more else "")
+    ends = f"{low:{form}} to {high:{form}}" if low < high else ""
+    more = ", ".join(filter(None, (ends, p_value(row), note)))
+    return f"{value:{form}}" + (f" ({more})" if more else "")
 
 
-def p_value(found: Finding) -> str:
+def p_value(row: Row) -> str:
     """``Holm p = .008``: p, and how it is corrected; "" where nothing is tested."""
-    if not np.isfinite(found.p):
+    p, correction = corrected_p(row)
+    if not np.isfinite(p):
         return ""
-    p = "p < .001" if found.p < 0.001 else f"p = {found.p:.3f}".replace("0.", ".")
-    return f"{found.correction or 'uncorrected'} {p}"
-
-
-def judged(row: Row, *, tested: bool = True) -> str:
-    """The verdict on a value: is it above 0?"""
-    return finding(row).verdict(tested=tested)
+    told = "p < .001" if p < 0.001 else f"p = {p:.3f}".replace("0.", ".")
+    return f"{correction or 'uncorrected'} {told}"
 
 
 def side(row: Row, stem: str, above: str, below: str, neither: str, *, chance: float = 0) -> str:
     """What is said where the whole interval is above chance, below, or neither: judged without a test."""
-    verdict = finding(row, stem).verdict(chance=chance, tested=False)
-    return {YES: above, OPPOSITE: below, UNDEFINED: UNDEFINED}.get(verdict, neither)
+    told = {YES: above, OPPOSITE: below, UNDEFINED: UNDEFINED}
+    return told.get(verdict(row, stem, chance=chance, tested=False), neither)
