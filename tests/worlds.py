@@ -3,7 +3,8 @@
 import numpy as np
 import pandas as pd
 
-CORRUPTIONS, SEVERITIES = ("a", "b", "c", "d", "e"), (1, 2, 3, 4, 5)
+MANY = tuple("abcdefghijklmnopqrs")  # 19, as many as a real study has
+CORRUPTIONS, SEVERITIES = MANY[:5], (1, 2, 3, 4, 5)
 KEYS = ["image", "corruption", "severity"]
 # What a drift made by hand says of logits and energy, where these are not asked about.
 STILL = dict(logit=0.0, logit_clean=0.0, amount=1.0, amount_clean=1.0)
@@ -74,7 +75,7 @@ WORLDS = {"strong": strong, "severity": severity, "none": none}
 # Worlds with the right answer: what the declared tests may find in each, besides nothing.
 TRUTH: dict[str, set[str]] = {
     "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
-    "extra": {"per image", "beyond scores"},
+    "extra": {"per image", "beyond scores"}, "conditions": {"between conditions"},
 }  # fmt: skip
 
 
@@ -84,6 +85,8 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     "severity", "class", "identity": drift follows from that alone, the last from the logit. "patients": 4
     images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where the logit is
     low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows the latter.
+    "conditions": drift knows which corruptions hurt what was seen rightly more, and the rest less; the mean
+    scores of a condition do not.
     same: a seed that gives all tables the same corruptions; None = each table draws its own.
     """
     rng = np.random.default_rng(seed)
@@ -100,6 +103,10 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     skill = rng.normal(1.5, 0.7, images)
     strength = (0.1 if kind == "extra" else 0.3) * toughness
     harm = level * strength[which] * np.exp(0.4 * alike + 0.4 * rng.normal(size=shape))
+    unfair = 0
+    if kind == "conditions":
+        unfair = of_corruptions.uniform(-1, 1, len(corruptions))[which]
+        harm = 0.7 * harm * np.where(seen == label, 1 + 0.2 * unfair, 1 - 0.8 * unfair)
     rise = rng.normal(0, 0.3, shape) + (0.3 * hidden * (level > 0) if kind == "extra" else 0)
     rival = rise + (kind == "class") * 0.3 * level * (seen == 1)
     own = skill - harm + rng.normal(0, 0.3, shape)
@@ -112,6 +119,7 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     moved = moved + {
         "severity": 0.05 * level, "class": 0.1 * (first == 1), "patients": 0.05 * moves,
         "identity": 0.2 / (1 + np.exp(logit)), "extra": 0.08 * hidden,
+        "conditions": 0.1 * unfair,
     }.get(kind, 0)  # fmt: skip
     energy = np.maximum(logit + 1, 0)
     gone = (energy == 0) & (kind == "vanished")

@@ -5,24 +5,39 @@ Run: python tests/benchmarks/bench_coverage.py [tables, 400]
 
 import sys
 import warnings
+from itertools import product
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
-from worlds import TRUTH, simulated
+from worlds import MANY, TRUTH, simulated
 
 from medrob import analysis, evaluation
 
 LARGE = 2400  # images of the table that tells the true value
 
 
-def found(kind, seed):
-    """Which of the declared tests find something in a table."""
-    evidence = analysis.Evidence(*simulated(kind, seed), resamples=200, permutations=400)
-    asked = analysis.answers(analysis.tests(evidence)).set_index("name")
-    return asked["verdict"].isin(["yes", "the other way round"])
+def verdicts(kind, seed, number, same=None):
+    """The verdicts of the declared tests in a table of so many corruptions."""
+    tables = simulated(kind, seed, corruptions=MANY[:number], same=same)
+    evidence = analysis.Evidence(*tables, resamples=200, permutations=400)
+    return analysis.answers(analysis.tests(evidence)).set_index("name")["verdict"]
+
+
+def vetoed(kind, seed, number, tables):
+    """Which tests say yes, and which would a negative control stop: 3 heads, 3 networks of random weights.
+
+    Under the same corruptions, the drift of an untrained head follows from its logit, that of random weights
+    from nothing.
+    """
+    same = 10**6 + seed
+    controls = [
+        verdicts(control, seed + draw * tables, number, same) == "yes"
+        for control, draw in product(("identity", "null"), (1, 2, 3))
+    ]
+    return pd.DataFrame({"yes": verdicts(kind, seed, number, same) == "yes", "control": np.any(controls, 0)})
 
 
 def intervals(kind, seed, images=120):
@@ -59,9 +74,15 @@ def main(tables):
     """Print both tables."""
     warnings.simplefilter("ignore")
     print(f"Share of {tables} tables of 120 images (or 30 patients x 4) in which a test finds something:")
-    for kind in TRUTH:
-        rates = pd.concat([found(kind, seed) for seed in range(tables)], axis=1).mean(1)
-        print(rates.to_frame(kind).T.round(3).to_string(header=kind == "null"), flush=True)
+    for number, kind in product((5, 19), TRUTH):
+        each = pd.concat([verdicts(kind, seed, number) for seed in range(tables)], axis=1)
+        rates = each.isin(["yes", "the other way round"]).mean(1)
+        print(rates.to_frame(f"{kind}, {number}").T.round(3).to_string(header=kind == "null"), flush=True)
+    print("Share of tables with a yes; in which one of six controls says yes; of the yes that it stops:")
+    for kind, number in (("extra", 5), ("extra", 19), ("conditions", 19)):
+        each = [vetoed(kind, seed, number, tables) for seed in range(tables // 2)]
+        both = pd.concat(each).assign(stopped=lambda t: t["control"].where(t["yes"]).astype(float))
+        print(kind, number, both.groupby(level=0).mean().round(3).to_string(), sep="\n", flush=True)
     print("How often the 95 % interval holds the true value, for the corruptions as they are:")
     for kind in ("null", "identity", "extra", "patients"):
         each = np.stack([intervals(kind, seed) for seed in range(tables)])
