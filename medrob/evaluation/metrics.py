@@ -164,10 +164,14 @@ def f1(j: Judged) -> Values:
 
 
 def ece(j: Judged) -> Values:
-    """Calibration error in bins of the highest probability; for a class, of its own (Kull et al. 2019)."""
+    """Calibration error in bins of the highest probability; for a class, of its own (Kull et al. 2019).
+
+    Of the first weighting alone: bins overestimate the error of few images, and of resamples even more, so
+    that no interval would hold (Roelofs et al. 2022).
+    """
     sure, so = (np.maximum(j.p, 1 - j.p), j.right) if j.multilabel else (j.p, j.hot)
-    each = np.stack([_gaps(q, true, j.w) for q, true in zip(sure.T, so.T, strict=True)], 1)
-    return each.mean(1) if j.multilabel else _gaps(j.p.max(1), j.right, j.w), each
+    each = np.stack([_gaps(q, true, j.w[:1]) for q, true in zip(sure.T, so.T, strict=True)], 1)
+    return each.mean(1) if j.multilabel else _gaps(j.p.max(1), j.right, j.w[:1]), each
 
 
 def brier(j: Judged) -> Values:

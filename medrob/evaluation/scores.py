@@ -45,8 +45,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     """Scores of every condition, and their drop against clean, with bootstrap intervals.
 
     Images, or their groups, are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
-    interval of a drop is far narrower than that of a score. ECE in bins is biased upwards on few images, and
-    its resamples even more: compare it between conditions of the same images (Roelofs et al. 2022).
+    interval of a drop is far narrower than that of a score. ECE has none (`medrob.evaluation.metrics.ece`).
 
     A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
     label of several is a decision of its own), metric, value, low, high, drop (clean value - value),

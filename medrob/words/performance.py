@@ -177,11 +177,8 @@ def calibration(scores: pd.DataFrame) -> str:
     clean, corrupted = _clean_and_corrupted(scores, "ece")
     severity = corrupted["severity"].max()
     worst = corrupted[corrupted["severity"] == severity]
-    # A drop is clean minus corrupted: where the whole interval is below 0, the error has grown.
-    higher, lower = (worst["drop_high"] < 0).sum(), (worst["drop_low"] > 0).sum()
     numbers = dict(clean=clean["value"], mean=worst["value"].mean(), severity=severity, total=len(worst))
-    numbers |= dict(higher=higher, lower=lower, same=len(worst) - higher - lower)
-    return say("calibration", "ece", "higher" if np.isfinite(clean["low"]) else "no_intervals", **numbers)
+    return say("calibration", "ece", **numbers, higher=(worst["value"] > clean["value"]).sum())
 
 
 def errors(errors: pd.DataFrame, *, size: int, suite: str | list[str]) -> str:
