@@ -42,6 +42,10 @@ ENDINGS = {
     "function": lambda x: torch.softmax(x, -1),
     "method": lambda x: x.softmax(dim=1),
     "sigmoid": nn.Sigmoid(),
+    "softmax by hand": lambda x: x.sub(x.amax(1, True)).exp() / x.sub(x.amax(1, True)).exp().sum(1, True),
+    "log softmax by hand": lambda x: x - x.exp().sum(1, True).log(),
+    "sigmoid by hand": lambda x: 1 / (1 + (-x).exp()),
+    "sigmoid by hand, in place": lambda x: x.neg_().exp_().add_(1).reciprocal_(),
     "tuple": lambda x: (x, torch.ones(3)),
     "list": lambda x: [x],
     "mapping": lambda x: dict(loss=torch.ones(1), logits=x, hidden_states=(x,)),
@@ -54,7 +58,7 @@ ENDINGS = {
 
 @pytest.mark.parametrize("ending", ENDINGS)
 def test_outputs_of_every_form_give_the_probabilities_and_maps_of_their_logits(ending):
-    task = "multilabel" if ending == "sigmoid" else "multiclass"
+    task = "multilabel" if "sigmoid" in ending else "multiclass"
     options = dict(in_channels=1, num_classes=2, task=task)
     plain, theirs = wrap(Net().eval(), **options), wrap(Net(ENDINGS[ending]).eval(), **options)
     assert torch.equal(theirs(X), plain(X))
@@ -66,7 +70,11 @@ def test_outputs_of_every_form_give_the_probabilities_and_maps_of_their_logits(e
 
 
 @pytest.mark.parametrize(
-    "ending", [lambda x: x, nn.Sigmoid(), lambda x: x[:, 0], lambda x: x.sigmoid().squeeze(1)]
+    "ending",
+    [
+        *(lambda x: x, nn.Sigmoid(), lambda x: x[:, 0], lambda x: x.sigmoid().squeeze(1)),
+        lambda x: 1 / (1 + (-x[:, 0]).exp()),
+    ],
 )
 def test_one_logit_becomes_two_classes(ending):
     model = wrap(Net(ending, classes=1).eval(), in_channels=1, num_classes=2)
@@ -82,9 +90,11 @@ def test_one_logit_becomes_two_classes(ending):
 def test_a_softmax_within_the_network_is_left_alone():
     model = wrap(Net(lambda x: 3 * x.softmax(1)).eval(), in_channels=1, num_classes=2)
     assert not model.explained(X)[1] and torch.allclose(model(X).sum(1), torch.tensor(3.0))
-    model = wrap(Net(lambda x: 0.5 + 0.4 * (0.01 * x).tanh()), in_channels=1, num_classes=2)
+    small = wrap(Net(lambda x: 0.5 + 1e-3 * x), in_channels=1, num_classes=2)
+    with warnings.catch_warnings(action="error"):  # logits, although all lie between 0 and 1
+        evaluation.predict(small, IMAGES)
     with pytest.warns(UserWarning, match="for 6 images lies between 0 and 1; if these are probabilities"):
-        evaluation.predict(model, IMAGES)
+        evaluation.predict(Net(lambda x: 0.5 + 0.4 * (1e-5 * x).tanh()).eval(), IMAGES)
 
 
 @pytest.fixture
@@ -148,7 +158,11 @@ def test_weights_that_a_first_pass_makes_are_those_of_the_seed(mine):
 
 
 @pytest.mark.parametrize(
-    "ending", [lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()]
+    "ending",
+    [
+        *(lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()),
+        *(F.hardsigmoid, lambda x: 0.5 + 0.4 * (0.01 * x).tanh()),
+    ],
 )
 def test_probabilities_that_were_changed_are_refused_wherever_a_network_is_used(mine, ending):
     mine.net = lambda in_channels, num_classes: Net(ending)
@@ -160,7 +174,7 @@ def test_probabilities_that_were_changed_are_refused_wherever_a_network_is_used(
         lambda: saliency.explain(model, IMAGES[:1], methods=["saliency"]),
     ):
         with pytest.raises(
-            ValueError, match=r"gives probabilities: what its s.* gives is changed afterwards"
+            ValueError, match=r"gives probabilities that are no softmax or sigmoid of what its last"
         ):
             use()
 
@@ -215,8 +229,11 @@ def test_scales_that_do_not_exist_are_refused_in_python_too(value):
         models.build("resnet18", in_channels=1, num_classes=2, width=4, normalise=value)
 
 
-@pytest.mark.parametrize("names, told", [("ba", True), ("AB", False), (["LABEL_0", "LABEL_1"], False)])
-def test_classes_of_another_order_are_told(monkeypatch, blobs, names, told):
+@pytest.mark.parametrize(
+    "names, told",
+    [("ba", "put in that of a, b"), ("AB", ""), (["LABEL_0", "LABEL_1"], ""), ("ax", "taken for a")],
+)
+def test_the_outputs_are_put_in_the_order_of_the_datas_classes(monkeypatch, blobs, tmp_path, names, told):
     """As Hugging Face's networks name theirs."""
 
     def network(in_channels, num_classes):
@@ -228,6 +245,12 @@ def test_classes_of_another_order_are_told(monkeypatch, blobs, names, told):
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         data = replace(blobs(), class_names=("a", "b"))
-        models.for_data(data, config.Train(arch="mine:network", epochs=0, normalise="half"))
-    said = "calls its outputs b, a, in this order; they are taken for a, b"
-    assert any(said in str(warning.message) for warning in warned) == told
+        model = models.for_data(data, config.Train(arch="mine:network", epochs=0, normalise="half")).eval()
+    said = [str(w.message) for w in warned if "calls its outputs" in str(w.message)]
+    assert bool(said) == bool(told) and all(told in text for text in said)
+    models.save(model, tmp_path)
+    places = [1, 0] if names == "ba" else [0, 1]
+    x = torch.from_numpy(data.images[:3]).movedim(3, 1).contiguous()
+    expected = model.backbone(model.normalise(x))[:, places]
+    torch.testing.assert_close(model(x), expected)
+    torch.testing.assert_close(models.load(tmp_path)(x), expected)

@@ -4,6 +4,9 @@ import argparse
 import hashlib
 import pickle
 import re
+import sys
+import types
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -14,7 +17,7 @@ from safetensors.torch import save_file
 from small_training import Evil, pictures, small
 
 from medrob import config, evaluation, models
-from medrob.models import build, cam_layers
+from medrob.models import build, cam_layers, evaluating
 from medrob.models.adopt import adopt
 from medrob.models.weights import Weights
 
@@ -382,3 +385,99 @@ def test_positions_of_another_size_are_refused(tmp_path):
     assert resnet(**options, size=64).new == ""
     with pytest.raises(ValueError, match=r"pos_embed .* to images of another size"):
         resnet(**options, size=96)
+
+
+# What else a checkpoint tells
+
+SCALED = {"mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
+LEVELS = {name: torch.tensor([255 * value for value in values]) for name, values in SCALED.items()}
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        {"model": PLAIN, **SCALED},
+        {"model": PLAIN, "mean": np.array(SCALED["mean"]), "std": np.array(SCALED["std"])},
+        {"state_dict": prefixed("model."), "hyper_parameters": {"lr": 1, "default_cfg": SCALED}},
+        {"net": PLAIN, "config": {"image_mean": SCALED["mean"], "image_std": SCALED["std"]}},
+        {"net": PLAIN, "args": argparse.Namespace(**SCALED)},
+        {"net": PLAIN, "data": LEVELS},
+        prefixed("1.") | {f"0.{name}": torch.tensor(values) for name, values in SCALED.items()},
+    ],
+)
+def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(tmp_path, content):
+    file = str(tmp_path / "w.pth")
+    torch.save(content, file)
+    model = build("resnet18", **TAKEN, weights=file)
+    assert model.normalise.mean == pytest.approx(SCALED["mean"])
+    assert model.normalise.std == pytest.approx(SCALED["std"]) and "as w.pth says" in model.origin
+    other = build("resnet18", **TAKEN, weights=file, normalise="imagenet")
+    assert (other.normalise.mean, other.normalise.std) == IMAGENET
+    assert "normalised as asked, but w.pth says mean [0.4" in other.origin
+    same = build("resnet18", **TAKEN, weights=file, normalise=[*SCALED.values()])
+    assert "normalised" not in same.origin
+
+
+def test_scores_are_no_scale(tmp_path):
+    torch.save({"net": PLAIN, "metrics": {"mean": 0.9, "std": 0.1}, "mean": 3}, tmp_path / "w.pth")
+    assert "not known how its images" in build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth")).origin
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"class_to_idx": {"a": 1, "b": 0}}, {"idx_to_class": {1: "A", 0: "b"}}, {"classes": ["b", "a"]},
+        {"hyper_parameters": {"class_names": ("b", "a")}}, {"config": {"id2label": {"0": "b", "1": "a"}}},
+        {"config": {"label2id": {"a": 1, "b": 0}}},
+    ],
+)  # fmt: skip
+def test_classes_of_another_order_in_a_checkpoint_are_put_in_that_of_the_data(tmp_path, blobs, told):
+    torch.save({"net": PLAIN, **told}, tmp_path / "w.pth")
+    data = replace(blobs(), class_names=("a", "b"))
+    choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
+    with pytest.warns(UserWarning, match=r"calls its outputs b, [aA], .*put in that of a, b$"):
+        model = models.for_data(data, choice).eval()
+    x = torch.from_numpy(data.images[:3]).movedim(3, 1)
+    with torch.inference_mode():
+        expected = model.backbone(model.normalise(x.expand(-1, 3, -1, -1)))[:, [1, 0]]
+        torch.testing.assert_close(model(x), expected)
+
+
+def at_first_layer(network, images):
+    """What the first convolution of a network is given."""
+    kept = []
+    first = next(module for module in network.modules() if isinstance(module, torch.nn.Conv2d))
+    with evaluating(network), torch.inference_mode():
+        hook = first.register_forward_hook(lambda module, given, output: kept.append(given[0]))
+        network(images)
+    hook.remove()
+    return kept[0]
+
+
+@pytest.mark.parametrize("arch", ["googlenet", "inception_v3"])
+def test_a_transform_of_the_input_that_no_file_tells(tmp_path, monkeypatch, arch):
+    """`transform_input` behind ImageNet's scale is (x / 255 - 0.5) / 0.5, up to rounding."""
+    options = dict(num_classes=2, init_weights=False, aux_logits=False)
+    theirs = torchvision.models.get_model(arch, **options, transform_input=True)
+    torch.save(theirs.state_dict(), tmp_path / "w.pth")
+    images = pictures(2, 3, 96, 96)
+    fed = at_first_layer(theirs, torchvision.transforms.functional.normalize(images / 255, *IMAGENET))
+    told = "trained on from it behind ImageNet's numbers is fed exactly as by normalise=half, "
+    for normalise, same in (("auto", True), ("imagenet", False)):
+        model = build(arch, **TAKEN, weights=str(tmp_path / "w.pth"), normalise=normalise)
+        assert told + ("as here" if same else "not as here") in model.origin
+        assert torch.allclose(at_first_layer(model, images), fed, atol=1e-5) == same
+    own = types.SimpleNamespace(net=lambda in_channels, num_classes: theirs)
+    monkeypatch.setitem(sys.modules, "mine", own)
+    model = build("mine:net", in_channels=3, num_classes=2)
+    torch.testing.assert_close(at_first_layer(model, images), fed, rtol=0, atol=1e-5)
+    assert "as torchvision says" in model.origin
+    kind = torchvision.models.get_model_weights(arch)
+    monkeypatch.setattr(kind, "get_state_dict", lambda self, **options: published(arch))
+    model = build(arch, in_channels=3, num_classes=2, weights="DEFAULT")
+    torch.testing.assert_close(at_first_layer(model, images), fed, rtol=0, atol=1e-5)
+
+
+def published(arch):
+    """A state_dict as torchvision's own, of random numbers."""
+    return torchvision.models.get_model(arch, init_weights=False, aux_logits=True).state_dict()

@@ -30,7 +30,7 @@ def predict(
     with evaluating(place(model, where)), torch.inference_mode():
         for i in range(0, len(images), batch_size):
             x = as_input(model, torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2))
-            check_logits(logits := model(x), type(model).__name__, len(x))
+            check_logits(logits := model(x), model, len(x))
             p = activate(logits.float(), config.get("task", "multiclass"))
             if i == 0:  # what is kept of each batch would lie between its images in memory, which then grows
                 probabilities = np.empty((len(images), p.shape[1]), np.float32)

@@ -22,9 +22,11 @@ from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.adopt import adopt, input_channels, load_arrays
-from medrob.models.network import RESNETS, Classifier, DenseNet, Normalise, ResNet
-from medrob.models.passes import check_logits, evaluating
-from medrob.models.weights import TIMM, Weights, carried, find, read, timm_network, timm_settings
+from medrob.models.network import KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet, evaluating
+from medrob.models.passes import check_logits
+from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, settings
+
+from medrob.models.weights import timm_network, timm_settings  # isort: skip
 
 
 def architectures() -> tuple[str, ...]:
@@ -47,6 +49,8 @@ def build(
     repeated: int = 0,
     mean: float | Sequence[float] | None = None,
     std: float | Sequence[float] | None = None,
+    order: Sequence[int] = (),
+    ending: Sequence[str] | None = None,
     seed: int | None = None,
 ) -> Classifier:
     """Build a classifier; the arguments that are not listed are parameters of notebook 02.
@@ -60,6 +64,8 @@ def build(
             size (ViT, MaxViT, some of timm's) are built for it, else for their usual size.
         repeated: into so many channels grey images are repeated; 0 = 3 where it learnt of RGB images.
         mean, std: what normalises instead of `normalise`, in shares of 255, a number or one for each channel.
+        order: which of its outputs is the first, second, ... class; () = as they come.
+        ending: see `medrob.models.network.ending`; None = found by trying.
         seed: of the random weights; None = PyTorch's present state.
 
     Raises:
@@ -83,6 +89,7 @@ def build(
         usual = "torchvision" if filters[2:] == (7, 7) else "small"
         form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
+    config |= ({"order": [*order]} if order else {}) | ({} if ending is None else {"ending": [*ending]})
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
@@ -129,19 +136,43 @@ def _classifier(
         raise ValueError(
             f"{whose} take grey images, and these are RGB; `channels=1` of notebook 01 makes them grey"
         )
-    said, (mean, std) = "", given
-    if mean is None:
-        mean, std, source = (found.mean, found.std, found.source) if found else carried(backbone)
-        said = source and f"grey levels are normalised as {source} says"
-        if mean is None and (found or ":" in arch.removeprefix(TIMM)):
-            said = "it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
+    said = list[str]()
     if channels == 1 and taken == 3:
         config, channels = config | {"repeated": 3}, 3
-        said = f"grey images are repeated in its 3 channels{said and f'; {said}'}"
-    mean, std = (_by_channel(values, channels) for values in (mean, std))
+        said = ["grey images are repeated in its 3 channels"]
+    chosen, told = given[0] is not None, (None, None, "")
+    if found and not {"mean", "std"} & {name.rpartition(".")[2] for name in backbone.state_dict()}:
+        told = found.mean, found.std, found.source  # else these are of the network, which normalises itself
+    elif not chosen:
+        told = carried(backbone)
+    mean, std = (_by_channel(values, channels) for values in (given if chosen else told[:2]))
     if np.min(std) <= 0:
         raise ValueError(f"std={std}: give a spread above zero")
-    return Classifier(backbone, config | {"mean": mean, "std": std}, Normalise(mean, std), said)
+    if told[2] and not chosen:
+        said.append(f"grey levels are normalised as {told[2]} says")
+    elif told[2] and not _alike(given, told[:2]):
+        said.append(
+            f"grey levels are normalised as asked, but {told[2]} says mean {told[0]}, spread {told[1]}"
+        )
+    elif not chosen and (found or ":" in arch.removeprefix(TIMM)):
+        said.append("it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)")
+    if found and found.checksum and arch in KNOWN["names"]["transformed"]:
+        fed = "as here" if _alike((mean, std), (0.5, 0.5)) else "not as here"
+        said.append(
+            f"torchvision's own {arch} has transform_input=True, which no file tells: a network trained on "
+            f"from it behind ImageNet's numbers is fed exactly as by normalise=half, {fed}"
+        )
+    model = Classifier(backbone, config | {"mean": mean, "std": std}, Normalise(mean, std), "; ".join(said))
+    tables = (table for module in backbone.modules() for table in settings(module))
+    model.names = (found and found.classes) or next(filter(None, map(class_names, tables)), [])
+    return model
+
+
+def _alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
+    """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
+    with contextlib.suppress(TypeError, ValueError):
+        return all(np.allclose(*pair, atol=1e-3) for pair in zip(first, second, strict=True))
+    return False
 
 
 def _check_outputs(model: Classifier, size: int) -> list[str]:
@@ -172,31 +203,30 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
     form = dict(in_channels=data.channels, num_classes=data.num_classes, size=data.images.shape[1])
     model = build(**asked, **form, task=data.task)
     if not choice.epochs:
-        check_trained(model)
-        _tell_order(model, data.class_names)
+        check_trained(model, data.class_names)
     return model
 
 
-def _tell_order(model: Classifier, classes: Sequence[str]) -> None:
-    """Warn if a network names its own classes (Hugging Face's `id2label`), and these are not the data's."""
-    configs: list[Any] = [getattr(module, "config", None) for module in model.backbone.modules()]
-    named = next((config.id2label for config in configs if hasattr(config, "id2label")), dict[int, str]())
-    own = [str(name) for _, name in sorted(named.items()) if not str(name).startswith("LABEL_")]
-    if own and [name.casefold() for name in own] != [name.casefold() for name in classes]:
-        warnings.warn(
-            f"the network calls its outputs {', '.join(own)}, in this order; they are taken for "
-            f"{', '.join(classes)}: if that is wrong, rename the classes so that they sort as its own",
-            stacklevel=3,
-        )
+def check_trained(model: Classifier, classes: Sequence[str]) -> None:
+    """Refuse a network whose head is not from the weights: its outputs would be random.
 
-
-def check_trained(model: Classifier) -> None:
-    """Refuse a network whose head is not from the weights: its outputs would be random."""
+    If the network, or the file of its weights, names its outputs, these are put in the order of the data's
+    classes, which is told; or what they are called is told.
+    """
     if model.new:
         raise ValueError(
             f"{model.new} would not be as trained ({model.origin}); give the weights of a network of these "
             "classes, or train with epochs=1 or more"
         )
+    own, theirs = ([name.casefold().strip() for name in names] for names in (model.names, classes))
+    if not own or own == theirs:
+        return
+    said = f"the network calls its outputs {', '.join(model.names)}, in this order; they are "
+    if same := sorted(own) == sorted(theirs):
+        model.config["order"] = [own.index(name) for name in theirs]
+    advice = "" if same else ": if that is wrong, rename the classes so that they sort as its own"
+    said += f"{'put in that of' if same else 'taken for'} {', '.join(classes)}{advice}"
+    warnings.warn(said, stacklevel=3)
 
 
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:

@@ -7,8 +7,8 @@ import pandas as pd
 import torch
 from torch import nn
 
-from medrob.models.network import KNOWN
-from medrob.models.passes import as_input, evaluating, forward, to_maps
+from medrob.models.network import KNOWN, evaluating
+from medrob.models.passes import as_input, forward, to_maps
 from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, SHUFFLED, TOLD
 
 from medrob.models.probe import Found, inner, named_layers, probe  # isort: skip

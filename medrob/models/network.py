@@ -2,7 +2,9 @@
 
 import tomllib
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,9 @@ from torchvision.models.resnet import BasicBlock, Bottleneck
 
 # What is known of the classes of others, and of files of weights.
 KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("known.toml").read_text("utf-8"))
+PROBED = 4  # images by which the end of a network is told
+SCALES = [10.0**k for k in range(-4, 5)]
+OTHER = "probabilities"
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -102,17 +107,24 @@ class LastActivation(TorchFunctionMode):
         same = output is self.after or (not output.is_meta and output.data_ptr() == self.after.data_ptr())
         return self.before.reshape(output.shape) if same else None
 
-    def altered(self, output: Tensor) -> bool:
-        """Whether a network's output looks like what the last activation gave, and is not."""
-        like = self.after is not None and self.after.shape == output.shape and self.before is not output
-        return like and not output.is_meta and bool(((output >= 0) & (output <= 1)).all())
+
+@contextmanager
+def evaluating(model: nn.Module) -> Iterator[None]:
+    """The model in eval mode while the block runs; every module's mode is given back."""
+    modes = {module: module.training for module in model.modules()}
+    try:
+        model.eval()
+        yield
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
 
 
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
     `config` are the arguments of `build` that make it again; `origin` says where the weights come from, and
-    `new` which tensors of the head are not from there.
+    `new` which tensors of the head are not from there; `names` what its outputs are called, if that is told.
     """
 
     def __init__(
@@ -121,6 +133,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.normalise, self.backbone = normalise, backbone
         self.config, self.origin, self.new = config, origin, ""
+        self.names: Sequence[str] = ()
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), uint8 or float with grey levels 0-255, to logits (N, num_classes)."""
@@ -136,8 +149,7 @@ class Classifier(nn.Module):
 
         Of a network of one's own: grey images are repeated where it takes three channels; of several outputs
         one is taken; a last softmax or sigmoid is undone; one logit z becomes two, -z/2 and z/2, since their
-        softmax is the sigmoid of z, and both have a gradient. Probabilities that were changed afterwards
-        cannot be undone, and are refused.
+        softmax is the sigmoid of z, and both have a gradient. Probabilities of another kind are refused.
         """
         given, classes = self.config.get("in_channels", x.shape[1]), self.config["num_classes"]
         if x.ndim == 4 and x.shape[1] != given:
@@ -148,29 +160,86 @@ class Classifier(nn.Module):
         if (taken := self.config.get("repeated", given)) != given:
             x = x.expand(-1, taken, -1, -1)
         x = self.normalise(ordered(x, memory_order(self, x.device)))
-        if not self.own:
-            return self.backbone(x), []
-        with LastActivation() as last:
+        if self.own and "ending" not in self.config and not x.is_meta:
+            self.config["ending"] = ending(self.backbone, x[:PROBED], classes)
+        logits, said = self._undone(x) if self.own else (self.backbone(x), [])
+        order = self.config.get("order")
+        return logits[:, order] if order else logits, said
+
+    def _undone(self, x: Tensor) -> tuple[Any, list[str]]:
+        """See `explained`: what is made of the outputs of a network of one's own."""
+        classes, (layer, ends) = self.config["num_classes"], self.config.get("ending") or ("", "")
+        kept = list[Tensor]()
+        with LastActivation() as last, _kept(self.backbone, [layer] if layer else [], kept):
             output = self.backbone(x)
         logits, chosen = one_tensor(output, (len(x), classes))
         said = [chosen] if chosen else []
         if not isinstance(logits, Tensor):
             return logits, said
         if (before := last.undone(logits)) is not None:
-            logits = before
-            ours = "sigmoid" if self.config.get("task") == "multilabel" else "softmax"
-            unlike = last.name not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
-            followed = f", and {ours} is taken of them instead" if unlike else ""
-            said.append(f"what its last {last.name} takes are the logits{followed}")
-        elif last.altered(logits):
+            ends = last.name
+        elif ends == OTHER:
             raise ValueError(
-                f"the network gives probabilities: what its {last.name} gives is changed afterwards; let it "
-                "give the logits before (TorchXRayVision's do with op_threshs = None)"
+                "the network gives probabilities that are no softmax or sigmoid of what its last layer "
+                "gives; let it give the logits before (TorchXRayVision's do with op_threshs = None)"
             )
+        if ends:
+            logits = kept[-1].reshape(logits.shape) if before is None else before
+            ours = "sigmoid" if self.config.get("task") == "multilabel" else "softmax"
+            unlike = ends not in (ours, "log_softmax") and logits.shape[1:] not in ((), (1,))
+            followed = f", and {ours} is taken of them instead" if unlike else ""
+            said.append(f"what its last {ends} takes are the logits{followed}")
         if classes == 2 and logits.shape in ((len(x),), (len(x), 1)) and logits.is_floating_point():
             logits = logits.reshape(-1, 1) * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")
         return logits, said
+
+
+def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
+    """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
+
+    [layer, "sigmoid", "softmax" or "log_softmax"]: with one of its own, of what this layer gives; [layer,
+    `OTHER`]: with what is always between 0 and 1, and none of them. [] = with logits, or with PyTorch's own.
+    """
+    layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
+    kept, pairs = list[Tensor](), list[tuple[Tensor, Tensor]]()
+    shape, random = (len(x), classes), torch.random.fork_rng(devices=[])
+    with evaluating(network), torch.no_grad(), random, _kept(network, layers, kept) as called:
+        with LastActivation() as last:
+            given, _ = one_tensor(network(x), shape)
+        floating = isinstance(given, Tensor) and given.is_floating_point()
+        if not called or not floating or last.undone(given) is not None:
+            return []
+        values = {f"{called[-1]}.{name}": p for name, p in layers[called[-1]].named_parameters()}
+        for scale in SCALES:
+            changed = {name: scale * p for name, p in values.items()}
+            given, _ = one_tensor(torch.func.functional_call(network, changed, (x,)), shape)
+            pairs += [(given.double(), kept[-1].double())] if given.isfinite().all() else []
+    outputs = torch.stack([p for p, _ in pairs])
+    if not outputs.std(0).any():  # another layer is the last
+        return []
+    for kind in ("sigmoid", "softmax", "log_softmax"):
+        f = getattr(torch, kind) if kind == "sigmoid" else partial(getattr(torch, kind), dim=-1)
+        if all(z.numel() == p.numel() and torch.allclose(f(z.view_as(p)), p, 1e-3, 1e-3) for p, z in pairs):
+            return [called[-1], kind]
+    bounded = outputs.min() >= 0 and outputs.max() < 1 + 1e-6
+    return [called[-1], OTHER] if bounded else []
+
+
+@contextmanager
+def _kept(network: nn.Module, layers: Iterable[str], kept: list[Tensor]) -> Iterator[list[str]]:
+    """Keep what layers give while the block runs; their names, in the order in which they are called."""
+    called = list[str]()
+
+    def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+        called.append(name)
+        kept[:] = [output]
+        return output.clone()  # a step in place must not overwrite what is kept
+
+    with ExitStack() as hooks:
+        for name in layers:
+            hooks.callback(network.get_submodule(name).register_forward_hook(partial(keep, name)).remove)
+        yield called
 
 
 def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, str]:

@@ -2,29 +2,17 @@
 
 import contextlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from functools import partial
 from math import isqrt
 
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import KNOWN, memory_order, ordered
+from medrob.models.network import KNOWN, Classifier, memory_order, ordered
 
 PREFIXES = (0, 1, 2, 4, 5)  # tokens before those of the picture: class, distillation, four registers
 ENOUGH = 4  # images for which logits hardly lie between 0 and 1 by chance
-
-
-@contextlib.contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode while the block runs; every module's mode is given back."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def as_input(model: nn.Module, x: Tensor) -> Tensor:
@@ -34,8 +22,9 @@ def as_input(model: nn.Module, x: Tensor) -> Tensor:
     return ordered(x, memory_order(model, x.device))
 
 
-def check_logits(given: object, name: str, images: int, classes: int | None = None) -> None:
+def check_logits(given: object, model: nn.Module | str, images: int, classes: int | None = None) -> None:
     """Refuse what a network gives for images unless it is finite logits (images, classes)."""
+    name = model if isinstance(model, str) else type(model).__name__
     problem, advice = "", f"give logits ({images}, {classes or 'classes'}) as one tensor, one for each class"
     numbers = given.float() if isinstance(given, Tensor) else torch.empty(0)
     if isinstance(given, Tensor) and not given.is_floating_point():
@@ -55,6 +44,8 @@ def check_logits(given: object, name: str, images: int, classes: int | None = No
             "probabilities, on which softmax would be taken again",
             "give the logits before softmax, as medrob.models.wrap takes them",
         )
+    elif isinstance(model, Classifier):  # it knows how the network ends
+        return
     elif images >= ENOUGH and ((numbers >= 0) & (numbers <= 1)).all() and numbers.std(0).any():
         warnings.warn(
             f"all that {name} gives for {images} images lies between 0 and 1; if these are probabilities, "
@@ -82,7 +73,7 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
         for name, module in layers.items():
             hooks.callback(module.register_forward_hook(partial(keep, name)).remove)
         logits = model(x)
-    check_logits(logits, type(model).__name__, len(x))
+    check_logits(logits, model, len(x))
     missing = [layer for layer in layers if layer not in outputs]
     if missing:
         raise ValueError(f"layers={missing!r} do not run when the network does; leave them out")

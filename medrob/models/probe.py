@@ -9,8 +9,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import Classifier, LastActivation, one_tensor
-from medrob.models.passes import as_input, evaluating, to_maps
+from medrob.models.network import Classifier, LastActivation, evaluating, one_tensor
+from medrob.models.passes import as_input, to_maps
 
 # Sides in pixels, tried in this order after those that the network itself names.
 TRIED = (128, 224, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)

@@ -31,8 +31,7 @@ HARMLESS: list[Any] = [argparse.Namespace, Counter, type(Path()), np.dtype, np.n
 HARMLESS += [(SCALAR, "numpy.core.multiarray.scalar"), (ARRAY, "numpy.core.multiarray._reconstruct")]
 HARMLESS += {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"}
 HARMLESS += [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
-NEEDLESS = KNOWN["names"]["needless"]
-COUNTER = "num_batches_tracked"  # of batch norms, in no old file
+GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of 255
 # What the archive of a file holds that is a program instead of arrays by name.
 PROGRAMS = {"constants.pkl": "a TorchScript program"}
 PROGRAMS |= dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export")
@@ -48,6 +47,7 @@ class Weights:
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
     source: str = ""  # who says so
+    classes: Sequence[str] = ()  # what its outputs are called, in their order
     checksum: str = ""  # SHA-256 of the file
 
 
@@ -81,10 +81,11 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     if isinstance(file, str):
         return _download(file, arch, size)
     try:
-        arrays = load_file(file) if file.suffix == ".safetensors" else dict(_flat(_unpickled(file)))
+        content = load_file(file) if file.suffix == ".safetensors" else _unpickled(file)
+        arrays = dict(_flat(content))
         if not arrays:
-            raise ValueError("no arrays by name")
-        scaled = _beside(file)
+            raise ValueError("no tensors by name")
+        mean, std, source, classes = _told({file.name: content, **_beside(file)})
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
             kind = re.search(r"GLOBAL (\S+)", str(error))
@@ -93,7 +94,7 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code): {error}; {SAVE}"
         ) from None
-    return Weights(arrays, file.name, *scaled, checksum(file))
+    return Weights(arrays, file.name, mean, std, source, classes, checksum(file))
 
 
 def _unpickled(file: Path) -> Any:
@@ -125,22 +126,61 @@ def _flat(content: Any, start: str = "", met: set[int] | None = None) -> Iterato
 
 
 def _scale(found: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Mean and spread, in shares of 255, that ours, timm or Hugging Face wrote down; else None twice."""
+    """Mean and spread, in shares of 255, that ours, timm, Hugging Face or a training wrote down."""
     if not found.get("do_normalize", True):
         return 0.0, 1.0
     start = "" if "mean" in found else "image_"
-    return found.get(f"{start}mean"), found.get(f"{start}std")
+    mean, std = found.get(f"{start}mean"), found.get(f"{start}std")
+    if mean is None or std is None:
+        return None, None
+    with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
+        mean, std = (np.asarray(values, float) for values in (mean, std))
+        levels = 255 if std.max() > GREY else 1
+        return (mean / levels).tolist(), (std / levels).tolist()
+    return mean, std
 
 
-def _beside(file: Path) -> tuple[Any, Any, str]:
-    """The scale that a description beside weights says they were learnt with, and the name of its file."""
-    for name in KNOWN["beside"]:
-        if (description := file.with_name(name)).is_file():
-            found = json.loads(description.read_text())
-            mean, std = _scale(found.get("pretrained_cfg", found))
-            if mean is not None:
-                return mean, std, name
-    return None, None, ""
+def class_names(found: Mapping[str, Any]) -> list[str]:
+    """What outputs are called, in their order, by a list, {name: place} or {place: name}; [] = not told."""
+    for names in (found.get(key) for key in KNOWN["names"]["classes"]):
+        if isinstance(names, Mapping):
+            pairs = [pair if str(pair[0]).isdigit() else pair[::-1] for pair in names.items()]
+            places = {int(place): name for place, name in pairs if str(place).isdigit()}
+            names = [places[k] for k in range(len(names)) if k in places]
+        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+            told = [name for name in names if not name.startswith("LABEL_")]
+            if told and len({*told}) == len(names):
+                return told
+    return []
+
+
+def settings(content: Any, depth: int = 4) -> Iterator[Mapping[str, Any]]:
+    """The entries of a checkpoint, or of a module, and of what in it is called as settings are."""
+    entries = content if isinstance(content, Mapping) else getattr(content, "__dict__", {})
+    yield entries
+    for name in KNOWN["names"]["settings"] if depth else ():
+        if name in entries:
+            yield from settings(entries[name], depth - 1)
+
+
+def _told(contents: Mapping[str, Any]) -> tuple[Any, Any, str, list[str]]:
+    """Mean, spread, the name of what tells them, and the classes, of the first of contents by name."""
+    scales, classes = list[tuple[Any, Any, str]](), list[str]()
+    for name, content in contents.items():
+        tables, arrays = [*settings(content)], dict(_flat(content))
+        for place, mean in arrays.items():  # of a part that normalises, such as "0.mean"
+            std = arrays.get(f"{place[:-4]}std") if re.search(r"(^|\.)mean$", place) else None
+            tables += [{"mean": mean, "std": std}] if std is not None and mean.numel() in (1, 3) else []
+        found = [(*_scale(table), name) for table in tables]
+        scales += [scale for scale in found if scale[0] is not None]
+        classes = classes or next(filter(None, map(class_names, tables)), [])
+    return *next(iter(scales), (None, None, "")), classes
+
+
+def _beside(file: Path) -> dict[str, Any]:
+    """The descriptions beside weights, by the names of their files."""
+    files = [file.with_name(name) for name in KNOWN["beside"]]
+    return {path.name: json.loads(path.read_text()) for path in files if path.is_file()}
 
 
 def carried(network: nn.Module) -> tuple[Any, Any, str]:
@@ -149,6 +189,8 @@ def carried(network: nn.Module) -> tuple[Any, Any, str]:
         package, config = type(module).__module__.split(".")[0], getattr(module, "pretrained_cfg", None)
         if package in KNOWN["ranges"]:
             return *scale(KNOWN["ranges"][package]), package
+        if getattr(module, "transform_input", False):  # torchvision's own weights are within
+            return *scale("imagenet"), "torchvision"
         if isinstance(config, dict) and "mean" in config:
             return *_scale(config), "timm"
         if name := getattr(getattr(module, "config", None), "_name_or_path", ""):
@@ -189,6 +231,8 @@ def _download(name: str, arch: str, size: int | None) -> Weights:
             what, place = member.url, f"put it into {torch.hub.get_dir()}/checkpoints"
             network = torchvision.models.get_model(arch, weights=member, progress=False)
             scaled = member.transforms().mean, member.transforms().std, "torchvision"
+            if getattr(network, "transform_input", False):  # what it makes of ImageNet's scale
+                scaled = 0.5, 0.5, "its transform_input"
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"weights={name!r} of {arch} could not be downloaded ({error}); download {what} on a computer "

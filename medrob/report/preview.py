@@ -158,8 +158,8 @@ def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
 
     choice = config.Train(**_of(values, NETWORK))
     model = models.for_data(sets[0], choice)
-    if "SHA-256" in model.origin:  # weights of a file, which are meant to be judged as they are
-        models.check_trained(model)
+    if model.own or "SHA-256" in model.origin:  # weights that are meant to be judged as they are
+        models.check_trained(model, sets[0].class_names)
     yield words.network(choice.arch, model).replace("\\", "")
     if not model.new:  # else they would be random
         yield from _answers(model, data.subset(sets[-1], 10, choice.seed), choice.device)
