@@ -214,15 +214,17 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     table = table.assign(ahead=0.1, ahead_low=0.05, ahead_high=0.2, low=0.5, high=0.7, passes=5)
     best = (table["signal"] == "energy score") & (table["pictures"] != "clean")
     table.loc[best, "value"] = np.where(table.loc[best, "metric"] == "auroc", 0.68, 0.1)
-    said = words.alarms(table).split("\n")
-    assert "it is *energy score*, with an AUROC of 0.68 (0.50 to 0.70). As the best of 3" in said[0]
-    assert said[1].startswith(
-        "Low confidence has 0.60 (0.50 to 0.70), the unsteady map 0.60 (0.50 to 0.70). So"
+    title, _, same, clean, corrupted, _, judged, kept, errors, cost = words.alarms(table).split("\n")
+    assert same == (
+        "- Among pictures of the same corruption: *energy score*, 0.68 (0.50 to 0.70); low confidence 0.60 "
+        "(0.50 to 0.70), unsteady map 0.60 (0.50 to 0.70)."
     )
-    assert "map is better than low confidence: the difference is +0.10 (+0.05 to +0.20)." in said[1]
-    assert said[2] == "The network makes 1 error in these 9 pictures, clean and at the highest severity."
-    assert "clean pictures alone the best is *unsteady map*, with 0.60" in said[3]
-    assert said[4].startswith("Over all pictures, *energy score* has the lowest AUGRC: 0.100 (")
-    assert "costs 5 forward and backward passes" in said[5]
+    assert "clean pictures: *unsteady map*, 0.60" in clean and "apart: *energy score*, 0.68" in corrupted
+    assert "The best of 3" in judged and "is better than low confidence: the difference is +0.10 (" in judged
+    assert kept.startswith("Over all pictures, *energy score* has the lowest AUGRC: 0.100 (")
+    assert errors == "The network makes 1 error in these 9 pictures, clean and at the highest severity."
+    assert "costs 5 forward and backward passes" in cost
+    right = table.assign(value=table["value"].where(table["pictures"] != "clean"))
+    assert "Among clean" not in words.alarms(right) and "nan" not in words.alarms(right)
     assert "no alarm to judge" in words.alarms(table.assign(value=np.nan))
     assert "several labels" in words.alarms(table[:0])

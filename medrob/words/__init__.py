@@ -9,6 +9,6 @@ from medrob.words.drift_and_loss import controls, failure, per_image, runs
 from medrob.words.maps import chosen, drift, explained, explored, faithfulness, headline, identity
 from medrob.words.maps import localisation, moved_most, normalised, randomisation, scale, twins
 from medrob.words.phrases import WORDS, Failed, counted, grouped, p_value, say, word
-from medrob.words.performance import accuracy, calibration, data_sets, deepest, distances, errors
+from medrob.words.performance import accuracy, calibration, data_sets, distances, errors
 from medrob.words.performance import done, example, kept, limits, network, operating_point, predictions
 from medrob.words.performance import probabilities, reliability, right, scores, speed, suite, training

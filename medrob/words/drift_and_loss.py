@@ -8,6 +8,8 @@ from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, de
 from medrob.corruptions import CLEAN
 from medrob.words.phrases import BETTER, grouped, number, place, say, shown, side, text
 
+SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
+
 
 def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
     """Does it still work, still look there, and does the map tell more than the scores? Then the tests."""
@@ -152,18 +154,19 @@ def alarms(found: pd.DataFrame) -> str:
     """Which signal finds errors best, does an unsteady map do it better than doubt, and what does it cost?"""
     if found.empty:
         return say("alarms", "several")
-    rows = found.set_index(["metric", "pictures"])
-    same = rows.loc[("auroc", "same corruption")].set_index("signal", drop=False)
+    tables = {
+        key: rows.set_index("signal", drop=False) for key, rows in found.groupby(["metric", "pictures"])
+    }
+    same, lines = tables["auroc", SAME], []
     doubt, own = same.loc[DOUBT], same.loc[MAP_SIGNAL]
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
-    numbers = dict(map=own, doubt=doubt, best=same.nlargest(1, "value").iloc[0], signals=len(same))
-    numbers |= dict(verdict=side(doubt, "ahead", *BETTER), cases=int(own["cases"]))
-    parts = rows.loc["auroc"].groupby(level=0)
-    for key in ("clean", "corrupted"):
-        part = parts.get_group(key).set_index("signal", drop=False)
-        numbers |= {key: part.loc[MAP_SIGNAL], f"{key}_doubt": part.loc[DOUBT]}
-        numbers |= {f"{key}_best": part.nlargest(1, "value").iloc[0]}
-    kept = rows.loc[("augrc", "all")].set_index("signal", drop=False)
-    numbers |= dict(kept=kept.nsmallest(1, "value").iloc[0], kept_map=kept.loc[MAP_SIGNAL])
-    return say("alarms", "best", "beside", "errors", "apart", "kept", "cost", **numbers)
+    for pictures in (SAME, "clean", "corrupted"):
+        rows = tables["auroc", pictures].dropna(subset="value")
+        if len(rows):  # else all of them are right, or all are wrong
+            beside = dict(doubt=rows.loc[DOUBT], map=rows.loc[MAP_SIGNAL])
+            lines.append(say("alarms", pictures, best=rows.nlargest(1, "value").iloc[0], **beside))
+    kept = tables["augrc", "all"]
+    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[MAP_SIGNAL], signals=len(same))
+    numbers |= dict(verdict=side(doubt, "ahead", *BETTER), doubt=doubt, cases=int(own["cases"]))
+    return text(say("alarms", "title"), lines, say("alarms", "judged", "kept", "errors", "cost", **numbers))

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.words.phrases import counted, listed, name, say, shown, side, text
+from medrob.words.phrases import counted, listed, name, say, shown, text
 
 GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
 
@@ -46,14 +46,12 @@ def distances(spread: pd.DataFrame) -> str:
     return say("distances", "pixels", "structure", "steps" if still else "grow", **numbers)
 
 
-def network(arch: str, model: Any) -> str:
-    """The size of the network, where its weights come from, and how it normalises grey levels."""
-    return say("network", "size", arch=arch, model=model, size=sum(w.numel() for w in model.parameters()))
-
-
-def deepest(layers: pd.DataFrame) -> str:
-    """How fine the maps of the deepest layer of `medrob.models.layer_shapes` are."""
-    return say("deepest", "positions", layer=layers.index[-1], row=layers.iloc[-1]) if len(layers) else ""
+def network(arch: str, model: Any, layers: pd.DataFrame | None = None) -> str:
+    """How fine its maps are, the size of the network, its weights, and how it normalises grey levels."""
+    numbers = dict(arch=arch, model=model, size=sum(w.numel() for w in model.parameters()))
+    if layers is None or layers.empty:
+        return say("network", "size", **numbers)
+    return say("network", "deepest", "size", layer=layers.index[-1], row=layers.iloc[-1], **numbers)
 
 
 def probabilities(table: pd.DataFrame) -> str:
@@ -76,8 +74,7 @@ def training(history: pd.DataFrame, best: int, classes: Iterable[str] = ()) -> s
         return say("training", "as_it_came", doubt, kept=checked.iloc[0], classes=listed(map(name, classes)))
     last, loss, kept = checked.index[-1], checked["loss"], checked.loc[best]
     numbers = dict(best=best, last=last, kept=kept, end=loss.iloc[-1], least=loss.min())
-    told = "lowest" if kept["loss"] == loss.min() else "loss"
-    return say("training", "kept", "ended" if best == last else "went_on", told, **numbers)
+    return say("training", "kept", "ended" if best == last else "went_on", "loss", **numbers)
 
 
 def speed(history: pd.DataFrame) -> str:
@@ -189,15 +186,10 @@ def errors(errors: pd.DataFrame, *, size: int, suite: str | list[str]) -> str:
     if errors.empty:
         return say("errors", "several")
     mean = errors[errors["corruption"] == "mean"]
-    lines, verdicts = [], ("worse than", "better than", "not shown to differ from")
-    for row in mean.to_dict("records"):
-        relative = row["metric"] in ("BE", "rBE") and np.isfinite(row["low"])
-        beside = f": {side(row, 'value', *verdicts, chance=1)} AlexNet" if relative else ""
-        lines.append(say("errors", "mean", row=row, beside=beside))
+    lines = [say("errors", "mean", row=row) for row in mean.to_dict("records")]
     alike = "BE" not in set(mean["metric"]) or (size, str(suite).split(":")[0]) == (224, "medmnist-c")
-    bare = "no_intervals" if mean["low"].isna().all() else ""
     return text(
-        say("errors", "what"), lines, say("errors", bare, "" if alike else "unlike", size=size, suite=suite)
+        say("errors", "what"), lines, "" if alike else say("errors", "unlike", size=size, suite=suite)
     )
 
 
