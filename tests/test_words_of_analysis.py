@@ -214,7 +214,7 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     table = table.assign(ahead=0.1, ahead_low=0.05, ahead_high=0.2, low=0.5, high=0.7, passes=5)
     best = (table["signal"] == "energy score") & (table["pictures"] != "clean")
     table.loc[best, "value"] = np.where(table.loc[best, "metric"] == "auroc", 0.68, 0.1)
-    title, _, same, clean, corrupted, _, judged, kept, errors, cost = words.alarms(table).split("\n")
+    _, _, same, clean, corrupted, _, judged, kept, errors, cost = words.alarms(table).split("\n")
     assert same == (
         "- Among pictures of the same corruption: *energy score*, 0.68 (0.50 to 0.70); low confidence 0.60 "
         "(0.50 to 0.70), unsteady map 0.60 (0.50 to 0.70)."
