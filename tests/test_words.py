@@ -201,7 +201,14 @@ def moves(**drifts):
 def test_what_is_explained_and_how_far_it_moves():
     said = words.chosen({"a_b": 3, "c": 2}, "random")
     assert said == r"5 images are explained (random): 3 of a\_b and 2 of c."
-    assert words.explained(7, "a", "Grad-CAM") == "Image 7: the maps explain a, by Grad-CAM."
+    seen = dict(image=7, corruption=["clean", "fog", "shot_noise"], severity=[0, 3, 3], predicted=[1, 1, 0])
+    said = words.explained(
+        7, "a", "gradcam", [("clean", 0), ("fog", 3), ("shot_noise", 3)], pd.DataFrame(seen)
+    )
+    assert said.startswith(
+        "Image 7: the maps explain a, by Grad-CAM.\nUnder shot noise 3, another class than"
+    )
+    assert "same class" in words.explained(7, "a", "gradcam", [("fog", 3)], pd.DataFrame(seen))
 
     said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert said == (
@@ -214,7 +221,7 @@ def test_what_is_explained_and_how_far_it_moves():
     means = moves(a=[0.2, np.nan, 0.1], b=[np.nan, 0.3, 0.3]).rename(columns={"rmse": "value"})
     means = means.assign(low=means["value"] - 0.1, high=means["value"] + 0.1)
     said = words.moved_most(means)
-    assert "the map of b at x moves most under fog bank, with a mean drift of 0.30 (0.20 to" in said
+    assert "the map of b at x moves most under fog bank, with a normalised drift of 0.30 (0.20 to" in said
     assert "and least under fog bank, with 0.10 (" in said and words.moved_most(means[1:2]) == ""
     assert "most for k under fog bank" in words.moved_most(means.assign(of="k"))
 
@@ -237,9 +244,8 @@ def test_how_far_a_map_has_gone_to_that_of_another_picture():
     assert said.endswith("In 20.0 % of the comparisons a map is empty or flat; these are left out.")
     assert words.normalised(rows.assign(value=np.nan), **GRADCAM).startswith("Grad-CAM at layer4.1: no map")
     limits = pd.DataFrame(dict(test=["floor", "ceiling-image", "ceiling-weights"], value=[0, 0.25, 0.5]))
-    said = words.scale(limits.assign(low=np.nan, high=np.nan, **GRADCAM), rows, **GRADCAM)
+    said = words.scale(limits.assign(low=np.nan, high=np.nan, **GRADCAM), **GRADCAM)
     assert "RMSE of 0.000, another picture 0.250, and a network with random weights 0.500." in said
-    assert said.endswith("between 0.90 (Grad-CAM at layer4.1) and 0.90 (Grad-CAM at layer4.1).")
 
 
 def test_which_maps_fail_randomisation():

@@ -1,6 +1,6 @@
 """What the maps say: how far they move, and what the checks of trust make of them. For notebook 04."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 import pandas as pd
@@ -19,9 +19,15 @@ def chosen(counts: Mapping[str, int], how: str) -> str:
     return say("chosen", "images", total=sum(counts.values()), how=how, classes=classes)
 
 
-def explained(image: int, target: str, method: str) -> str:
-    """Which class the maps of one image explain."""
-    return say("explained", "image", image=image, target=name(target), method=method)
+def explained(
+    image: int, target: str, method: str, conditions: Iterable[tuple[str, int]], predictions: pd.DataFrame
+) -> str:
+    """Which class the maps of one image explain, and under which of the conditions it is not predicted."""
+    rows = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
+    flipped = [f"{shown(corruption)} {severity}" for corruption, severity in conditions
+               if rows[corruption, severity] != rows[CLEAN]]  # fmt: skip
+    numbers = dict(image=image, target=name(target), method=method, flipped=listed(flipped or [""]))
+    return say("explained", "image", "flipped" if flipped else "kept", **numbers)
 
 
 def explored(*, kept: bool, rmse: float, **view: object) -> str:
@@ -78,12 +84,10 @@ def normalised(strata: pd.DataFrame, *, method: str, layer: str) -> str:
     return " ".join(say("normalised", key, **means) for key in keys or ["nothing"])
 
 
-def scale(limits: pd.DataFrame, strata: pd.DataFrame, *, method: str, layer: str) -> str:
-    """How far apart maps are where nothing has changed, and where everything has; then the range of drift."""
+def scale(limits: pd.DataFrame, *, method: str, layer: str) -> str:
+    """How far apart maps are where nothing has changed, and where everything has."""
     rows = rows_of(limits, method, layer, "trust").to_dict("records")
-    said = say("scale", "ends", map=rows[0], **{row["test"].replace("-", "_"): row for row in rows})
-    known = strata[strata["stratum"] == "all"].dropna(subset="value").sort_values("value")
-    return text(said, say("scale", "range", most=known.iloc[-1], least=known.iloc[0]) if len(known) else "")
+    return say("scale", "ends", map=rows[0], **{row["test"].replace("-", "_"): row for row in rows})
 
 
 def randomisation(trust: pd.DataFrame, images: int, layer: str) -> str:
