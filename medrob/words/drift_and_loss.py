@@ -106,8 +106,8 @@ def beside(failure: pd.DataFrame) -> str:
         others = rows[rows["signal"] != DRIFT].dropna(subset="auroc")
         for league, part in others.groupby("league", sort=False):
             pairs = [(side(row, "ahead", *BETTER), shown(row["signal"])) for _, row in part.iterrows()]
-            numbers = dict(league=league, drift=drift, best=part.nlargest(1, "auroc").iloc[0])
-            lines.append(say("beside", "league", event=event, signals=grouped(pairs, " "), **numbers))
+            numbers = dict(drift=drift, best=part.nlargest(1, "auroc").iloc[0])
+            lines.append(say("beside", league, event=event, signals=grouped(pairs, " "), **numbers))
         lines += [] if len(others) else [say("beside", "nothing", event=event)]
     return text(say("beside", "title"), lines)
 
