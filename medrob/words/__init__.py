@@ -6,7 +6,7 @@ A function takes the table that the function of the same name makes; of several 
 
 from medrob.words.drift_and_loss import added, alarms, answer, association, beside
 from medrob.words.drift_and_loss import controls, failure, per_image, runs
-from medrob.words.maps import chosen, drift, explained, explored, faithfulness, headline, identity
+from medrob.words.maps import chosen, drift, explained, explored, faithfulness, identity
 from medrob.words.maps import localisation, moved_most, normalised, randomisation, scale, twins
 from medrob.words.phrases import WORDS, Failed, counted, grouped, p_value, say, word
 from medrob.words.performance import accuracy, calibration, data_sets, distances, errors

@@ -53,11 +53,6 @@ def moved_most(means: pd.DataFrame) -> str:
     return say("moved_most", of, most=rows.iloc[-1], least=rows.iloc[0]) if len(rows) else ""
 
 
-def headline(declared: Mapping[str, object]) -> str:
-    """The map that is declared for the tests, and the rule that has chosen it."""
-    return say("headline", "map", map=declared, severity=declared["severity"])
-
-
 def identity(same: Mapping[str, np.ndarray] | None, layer: str) -> str:
     """Is the sum of the raw Grad-CAM the logit (`medrob.saliency.identity`), shown on the first image?"""
     numbers = {} if same is None else {name: values[0] for name, values in same.items()}

@@ -156,9 +156,8 @@ def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str
     worst = [rows.loc[[metric]].nsmallest(1, "value").iloc[0] for metric in clean]
     numbers = dict(zip(("missed", "alarms"), worst, strict=True)) | clean
     numbers |= dict(positive=positive, threshold=thresholds[positive], severity=points["severity"].max())
-    choice = "choice" if len(others) > 1 else ""
     numbers["others"] = listed(map(name, others)) if others else "the rest"
-    return say("operating_point", "rule", choice, "clean", "worst", **numbers)
+    return say("operating_point", "rule", "clean", "worst", **numbers)
 
 
 def reliability(table: pd.DataFrame) -> str:
