@@ -35,9 +35,8 @@ LESION = (77, 255, 136)  # the colour of its outline
 
 
 def explore(
-    run: str = "", *, model: nn.Module | None = None, images: np.ndarray | str | Path | None = None,
-    labels: Sequence[int] | None = None,
-) -> Explorer:  # fmt: skip
+    run: str = "", *, model: nn.Module | None = None, images: np.ndarray | str | Path | None = None
+) -> Explorer:
     """A panel to choose an image, a corruption and a map in, and to see what becomes of them.
 
     It shows itself as the last line of a cell; where nobody can move its sliders, a picture stands for it.
@@ -47,7 +46,6 @@ def explore(
         model: another network, see `medrob.saliency.explain`.
         images: others, uint8 (N, H, W, C), or one of them, or an image file, which gets the size and the
             channels of those of the run.
-        labels: the class of each of these images, int (N,).
     """
     if not run and (model is None or images is None):
         raise ValueError("give a run, such as explore('demo'), or explore(model=..., images=...)")
@@ -61,19 +59,17 @@ def explore(
         names = [name for name in ("predictions", "drift") if known.path(f"{name}.parquet").exists()]
         tables = {name: known.table(name) for name in names}
     else:
-        dataset = _own(network, images, labels, known.data["splits"]["test"] if known else {})
-        if labels is not None:
-            tables["predictions"] = evaluation.predict_conditions(network, dataset, [CLEAN])
+        dataset = _own(network, images, known.data["splits"]["test"] if known else {})
     choice = config.Heatmaps.model_construct(**params.get("04_heatmaps", {}))
     suite = corruptions.names(began["suite"], channels=dataset.channels)
     explainer = drift.Explainer.of(network, choice)
     explorer = Explorer(explainer, dataset, suite, tables, target=choice.target, seed=began["seed"])
-    if images is not None and labels is None:  # nobody knows their classes
+    if images is not None:  # nobody knows their classes
         explorer.choices = {"all": explorer.choices["all"]}
     return explorer
 
 
-def _own(model: Any, images: Any, labels: Sequence[int] | None, like: Mapping[str, Any]) -> ImageDataset:
+def _own(model: Any, images: Any, like: Mapping[str, Any]) -> ImageDataset:
     """Images from outside; `like`: what ``data.json`` says of those that the network knows."""
     if isinstance(images, str | Path):
         picture = data.read(Path(images))
@@ -83,9 +79,7 @@ def _own(model: Any, images: Any, labels: Sequence[int] | None, like: Mapping[st
     images = images if images.shape[-1] in (1, 3) else images[..., None]
     images = images if images.ndim == 4 else images[None]
     names = like.get("counts") or map(str, range(evaluation.predict(model, images[:1]).shape[1]))
-    return ImageDataset(
-        images, np.zeros(len(images), int) if labels is None else np.array(labels), tuple(names)
-    )
+    return ImageDataset(images, np.zeros(len(images), int), tuple(names))
 
 
 @dataclass(frozen=True)
@@ -156,7 +150,7 @@ class Explorer:
 
     def __init__(
         self, explainer: drift.Explainer, dataset: ImageDataset, suite: Sequence[str],
-        tables: Mapping[str, pd.DataFrame], *, target: str = "predicted", seed: int = 0,
+        tables: Mapping[str, pd.DataFrame], *, target: str, seed: int,
     ) -> None:  # fmt: skip
         self.explainer, self.dataset, self.suite = explainer, dataset, suite
         self.target, self.seed = target, seed

@@ -235,22 +235,25 @@ def test_summary_quotes_the_tables():
         (lambda p, m, d: (p, m, d.assign(rmse=np.nan)), "rmse of the table corruptions holds nan"),
         (
             lambda p, m, d: (p[p["severity"] > 0], m, d),
-            "image 0 has 0 rows for clean, severity 0",
+            "predictions has 0 rows of corruption clean, severity 0, image 0; expected one",
         ),
         (
             lambda p, m, d: (p[p["image"] != 3], m, d),
-            "image 3 has 0 rows for clean, .* table predictions",
+            "table predictions has 0 rows of corruption clean, severity 0, image 3",
         ),
         (
             lambda p, m, d: (p, m, d[d["image"] != 3]),
-            "image 3 has 0 rows for a, .* table corruptions",
+            "table corruptions has 0 rows of corruption a, severity 5, image 3",
         ),
         (
-            lambda p, m, d: (p, m, pd.concat([d, d[:1]])),
-            "image 0 has 2 rows for clean, .* table corruptions",
+            lambda p, m, d: (p, m, pd.concat([d, d[d["severity"] == 5][:1]])),
+            "table corruptions has 2 rows of corruption a, severity 5, image 0",
         ),
-        (lambda p, m, d: (p, pd.concat([m, m[:1]]), d), "image 0 has 2 rows for a, .* in the table drift"),
-        (lambda p, m, d: (p, m[1:], d), "image 0 has 0 rows for a, .* gradcam at deep, in the table drift"),
+        (
+            lambda p, m, d: (p, pd.concat([m, m[:1]]), d),
+            "drift has 2 rows of method gradcam, layer deep",
+        ),
+        (lambda p, m, d: (p, m[1:], d), "drift has 0 rows of method gradcam, .*, image 0;"),
     ],
 )
 def test_what_a_table_lacks_or_holds_wrongly_is_named(change, text):

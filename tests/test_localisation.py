@@ -145,16 +145,6 @@ def test_localisation_under_a_corruption_is_compared_with_the_same_images_clean(
     assert (change["chance"] == 0).all()
 
 
-def test_localisation_tells_preserved_from_flipped():
-    masks = np.zeros((4, 4, 4), bool)
-    masks[:3, :2, :2] = True  # the fourth has no lesion
-    rows = trust.localisation(located([0.4, 0.2, np.nan, np.nan], [True, False, False, True]), masks)
-    energy = rows[(rows["test"] == "energy") & (rows["severity"] == 1)].set_index("stage")
-    assert list(energy.index) == ["", "preserved", "flipped", "change"]
-    np.testing.assert_allclose(energy["value"], [0.3, 0.4, 0.2, -0.2])
-    assert energy["images"].tolist() == [2, 1, 1, 2] and energy["degenerate"].tolist() == [1, 0, 1, 1]
-
-
 def test_localisation_of_each_class_when_clean():
     masks = np.zeros((4, 4, 4), bool)
     masks[:, :2, :2] = True

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.layout import CONDITION, MAP, cube, distinct, headline, laid
+from medrob.analysis.layout import CONDITION, MAP, axes_of, distinct, headline, laid
 from medrob.analysis.statistics import exchanged, flipped, image_orders
 from medrob.check import require, require_numbers
 from medrob.corruptions import CLEAN
@@ -108,11 +108,12 @@ class Evidence:
         columns = ["predicted", *labels, *(f"p_{name}" for name in self.classes)]
         columns += ["group"] * ("group" in self.predictions)
         all_images = np.union1d(self.predictions["image"], images)
-        clean_first = pd.MultiIndex.from_tuples([CLEAN, *conditions])
-        self.every = laid(self.predictions, columns, clean_first, all_images, "predictions")
+        clean_first = pd.MultiIndex.from_tuples([CLEAN, *conditions], names=CONDITION)
+        of_all = clean_first, pd.Index(all_images, name="image")
+        self.every = laid(self.predictions, columns, "predictions", *of_all)
         self.place = np.searchsorted(all_images, images)
-        away = laid(self.distances, ["rmse"], conditions, images, "corruptions")["rmse"]
-        self.picture: np.ndarray = away.astype(float)
+        here = conditions, pd.Index(images, name="image")
+        self.picture = laid(self.distances, ["rmse"], "corruptions", *here)["rmse"].astype(float)
         here = {column: values[:, self.place] for column, values in self.every.items()}
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
         self.group, predicted = here["predicted"][0], here["predicted"][1:]
@@ -129,9 +130,13 @@ class Evidence:
         self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
 
     def _lay_out_maps(self, drift: pd.DataFrame) -> None:
-        laid_out = cube(drift, ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"])
-        self.maps, self.conditions, self.images = laid_out.maps, laid_out.conditions, laid_out.images
-        drifts, self.vanished, self.amount, before, logit, logit_clean = laid_out.columns.values()
+        maps, self.conditions, images = axes_of(drift)
+        self.maps, self.images = list(maps), images.to_numpy()
+        columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"]
+        arrays = laid(drift, columns, "drift", maps, self.conditions, images)
+        drifts, self.vanished, self.amount, before, logit, logit_clean = (
+            arrays[column].astype(float) for column in columns
+        )
         self.head = self.maps.index(self.declared_map)
         self.logit, self.logit_lost = logit[0], (logit_clean - logit)[0]
         never = (self.vanished == 1).all((1, 2), keepdims=True)

@@ -1,7 +1,6 @@
 """The tables of a run as arrays, which of its maps a text quotes, and which are one and the same."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -15,55 +14,30 @@ FINE = 7  # positions along the side of a map
 SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
 
 
-@dataclass(frozen=True)
-class Cube:
-    """Columns of the drift, float64 (maps, conditions, images) each; a degenerate map has the RMSE NaN.
-
-    Maps (method, layer) and conditions (corruption, severity) are in their order in the table, images sorted.
-    """
-
-    columns: dict[str, np.ndarray]
-    maps: list[tuple[str, str]]
-    conditions: pd.MultiIndex
-    images: np.ndarray
+def axes_of(drift: pd.DataFrame) -> tuple[pd.MultiIndex, pd.MultiIndex, pd.Index]:
+    """The maps (method, layer) and conditions of the drift, in the order of the table, and its images."""
+    maps, conditions = (pd.MultiIndex.from_frame(drift[by].drop_duplicates()) for by in (MAP, CONDITION))
+    return maps, conditions, pd.Index(np.unique(drift["image"]), name="image")
 
 
-def cube(drift: pd.DataFrame, columns: Sequence[str] = ("rmse",)) -> Cube:
-    """Lay out columns of the drift; a ValueError unless it has one row of each image, condition and map."""
-    groups = [drift.groupby(by, sort=False, observed=True) for by in (MAP, CONDITION)]
-    maps, conditions = (group.size().index for group in groups)
-    images, image = np.unique(drift["image"].to_numpy(), return_inverse=True)
-    shape = len(maps), len(conditions), len(images)
-    at = np.ravel_multi_index((*(group.ngroup().to_numpy() for group in groups), image), shape)
-    counts = np.bincount(at, minlength=np.prod(shape))
-    if (counts != 1).any():
-        wrong = np.unravel_index(np.flatnonzero(counts != 1)[0], shape)
-        method, layer = maps[wrong[0]]
-        corruption, severity = conditions[wrong[1]]
-        raise ValueError(
-            f"image {images[wrong[2]]} has {counts[counts != 1][0]} rows for {corruption}, severity "
-            f"{severity}, {method} at {layer}, in the table drift; expected one: run 04_heatmaps again"
-        )
-    order = np.argsort(at)
-    found = {column: drift[column].to_numpy(float)[order].reshape(shape) for column in columns}
-    return Cube(found, list(maps), conditions, images)
-
-
-def laid(
-    table: pd.DataFrame, columns: Sequence[str], conditions: pd.MultiIndex, images: np.ndarray, name: str
-) -> dict[str, np.ndarray]:
-    """Columns of a table as arrays (conditions, images); a ValueError names an image that it lacks."""
-    known = pd.MultiIndex.from_frame(table[["image", *CONDITION]])
-    wanted = pd.MultiIndex.from_tuples([(image, *condition) for condition in conditions for image in images])
-    for bad, times in ((wanted[~wanted.isin(known)], 0), (known[known.duplicated()], 2)):
-        if len(bad):
-            image, corruption, severity = bad[0]
-            raise ValueError(
-                f"image {image} has {times} rows for {corruption}, severity {severity}, in the table {name}; "
-                "expected one, for every image that drift holds"
-            )
-    rows = table.iloc[known.get_indexer(wanted)]
-    return {column: rows[column].to_numpy().reshape(len(conditions), -1) for column in columns}
+def laid(table: pd.DataFrame, columns: Sequence[str], name: str, *axes: pd.Index) -> dict[str, np.ndarray]:
+    """Columns of a table as arrays with these axes; a ValueError unless it has one row for each place."""
+    keys = [pd.MultiIndex.from_frame(table[[*axis.names]]) for axis in axes]
+    places = [
+        axis.get_indexer(key if axis.nlevels > 1 else key.get_level_values(0))
+        for axis, key in zip(axes, keys, strict=True)
+    ]
+    known, shape = np.all([place >= 0 for place in places], axis=0), [len(axis) for axis in axes]
+    at = np.ravel_multi_index([place[known] for place in places], shape)
+    counts = np.bincount(at, minlength=int(np.prod(shape)))
+    if (wrong := np.flatnonzero(counts != 1)).size:
+        first = zip(axes, np.unravel_index(wrong[0], shape), strict=True)
+        parts = (item for axis, i in first for item in axis.to_frame().iloc[i].items())
+        where = ", ".join(f"{column} {value}" for column, value in parts)
+        advice = "expected one: run the notebook again that writes it"
+        raise ValueError(f"the table {name} has {counts[wrong[0]]} rows of {where}; {advice}")
+    rows = np.flatnonzero(known)[np.argsort(at)]
+    return {column: table[column].to_numpy()[rows].reshape(shape) for column in columns}
 
 
 def rows_of(rows: pd.DataFrame, method: str, layer: str, name: str) -> pd.DataFrame:
@@ -110,11 +84,11 @@ def twins(drift: pd.DataFrame) -> pd.DataFrame:
     Two methods count as twins where all their drifts (RMSE) agree within 1e-4, over at least four
     comparisons that differ; named are those after the first, which is Grad-CAM if it is one of them.
     """
-    moved, found = cube(drift), []
-    values = dict(zip(moved.maps, moved.columns["rmse"], strict=True))
+    maps, found = axes_of(drift)[0], []
+    values = dict(zip(maps, laid(drift, ["rmse"], "drift", *axes_of(drift))["rmse"], strict=True))
     first: dict[tuple[str, str], np.ndarray] = {}
-    layers = list(dict.fromkeys(layer for _, layer in moved.maps))
-    for method, layer in sorted(moved.maps, key=lambda m: (layers.index(m[1]), m[0] != "gradcam")):
+    layers = list(dict.fromkeys(layer for _, layer in maps))
+    for method, layer in sorted(maps, key=lambda m: (layers.index(m[1]), m[0] != "gradcam")):
         x = values[method, layer].ravel()
         same = (m for (m, at), y in first.items() if at == layer and _agree(x, y))
         if twin := next(same, None):

@@ -86,23 +86,19 @@ def explain(
     return {key: torch.cat(found).numpy() for key, found in parts.items()}
 
 
-def identity(
-    model: nn.Module, images: np.ndarray, layer: str, targets: np.ndarray | None = None
-) -> dict[str, np.ndarray] | None:
-    """Sum of the raw Grad-CAM of each image at a layer, its logit and bias, where sum = logit - bias; (N,).
+def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.ndarray] | None:
+    """Sum of the Grad-CAM of each image's prediction, its logit and bias, where sum = logit - bias; (N,).
 
     So it is, exactly, where the mean of the layer's maps is all that a last linear layer sees: there the
     gradient is the weight over the number of positions, everywhere. None for a network of another form.
-    Images and targets are as of `explain`.
     """
     x = torch.tensor(check_images(images), device=device_of(model)).permute(0, 3, 1, 2)
-    chosen = None if targets is None else torch.from_numpy(np.asarray(targets, np.int64))
     with evaluating(model):
         try:
-            pairs, logits = differentiate(model, x, layers_for(model, ["gradcam"], [layer]), chosen)
+            pairs, logits = differentiate(model, x, layers_for(model, ["gradcam"], [layer]), None)
         except ValueError:  # no such layer, or a step that stops the gradient
             return None
-    (A, g), at = pairs[layer], classes(chosen, logits)[:, None]
+    (A, g), at = pairs[layer], logits.argmax(1)[:, None]
     mean, shape = A.mean((2, 3)), (logits.shape[1], A.shape[1])
     last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
     with torch.no_grad():

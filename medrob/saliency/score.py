@@ -3,7 +3,7 @@
 A job is one image with one channel: jobs of all images run together, in chunks. No gradient is used.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 import torch
 import torch.nn.functional as F
@@ -15,27 +15,17 @@ from medrob.saliency.gradient import Batch, Layers, Maps, Settings
 FLAT = 1e-6  # a map whose spread is below this share of its size is flat up to rounding: its mask is black
 
 
-def scorecam(H: Tensor, fields: Tensor, settings: Settings) -> Iterator[Tensor]:
-    """The mask as it is (Wang et al. 2020, Score-CAM)."""
-    yield H
-
-
-def sscam(H: Tensor, fields: Tensor, settings: Settings) -> Iterator[Tensor]:
-    """Noisy copies of the mask, not clipped (Wang et al. 2020, SS-CAM, noise on the maps)."""
-    for field in fields:
-        yield H + settings.noise * field
-
-
-def iscam(H: Tensor, fields: Tensor, settings: Settings) -> Iterator[Tensor]:
-    """The mask at i/N of its strength, i = 1 to N (Naidu et al. 2020, IS-CAM)."""
-    for i in range(1, settings.samples + 1):
-        yield H * (i / settings.samples)
-
-
 # What the network is shown for a mask H (M, 1, H, W), 0-1; fields are standard normal (samples, M, 1, H, W).
-# The score of a channel is the mean over them.
-Masks = Callable[[Tensor, Tensor, Settings], Iterator[Tensor]]
-MASKS: dict[str, Masks] = {"scorecam": scorecam, "sscam": sscam, "iscam": iscam}
+# The score of a channel is the mean over them. To add a method, enter its function here.
+Masks = Callable[[Tensor, Tensor, Settings], Iterable[Tensor]]
+MASKS: dict[str, Masks] = {
+    # The mask as it is (Wang et al. 2020, Score-CAM).
+    "scorecam": lambda H, fields, settings: [H],
+    # Noisy copies of the mask, not clipped (Wang et al. 2020, SS-CAM, noise on the maps).
+    "sscam": lambda H, fields, settings: (H + settings.noise * field for field in fields),
+    # The mask at i/N of its strength, i = 1 to N (Naidu et al. 2020, IS-CAM).
+    "iscam": lambda H, fields, settings: (H * ((i + 1) / settings.samples) for i in range(settings.samples)),
+}
 
 
 def score_cams(batch: Batch, methods: Sequence[str], layers: Layers) -> Maps:

@@ -27,9 +27,8 @@ def localisation(
 
     Chance is the mean share of the image that the mask covers (energy, pointing) and the mean `expected_iou`.
     Masks are bool (N, H, W) of the data set; None = not known: no rows. Images whose mask is empty are left
-    out; images + degenerate is the number of the others. Stage "" holds all of them; "preserved" and
-    "flipped", for each condition but clean, those whose prediction is and is not kept; "class <name>", when
-    clean, those of each of `classes`. Stage "change": the value minus that of the same image when clean,
+    out; images + degenerate is the number of the others. Stage "" holds all of them; "class <name>",
+    when clean, those of each of `classes`. Stage "change": the value minus that of the same image when clean,
     where both have a map (chance is 0). Stage "attainable": what the best map of as few positions would get,
     in each the share that the lesion covers of it.
     """
@@ -46,13 +45,12 @@ def localisation(
     chance = {"energy": share, "pointing": share, "iou": overlap}
     known = drift.drop_duplicates("image").set_index("image").reindex(images)
     label = known["label"].to_numpy()
-    preserved = table.pivot(index="image", columns=GROUP, values="preserved").reindex(images)
     entries, members = [], []
     for test in LOCALISATION:
         wide = table.pivot(index="image", columns=GROUP, values=test).reindex(images)
         for group in table[GROUP].drop_duplicates().itertuples(index=False, name=None):
             corruption, severity, method, layer = group
-            values, kept = wide[group].to_numpy(), preserved[group].to_numpy(bool)
+            values = wide[group].to_numpy()
             parts = [("", np.ones(len(images), bool), values, chance[test])]
             if not severity:
                 parts += [
@@ -60,7 +58,6 @@ def localisation(
                 ]
             else:
                 change = values - wide["clean", 0, method, layer].to_numpy()
-                parts += [("preserved", kept, values, chance[test]), ("flipped", ~kept, values, chance[test])]
                 parts.append(("change", parts[0][1], change, 0.0))
             for stage, there, found, random in parts:
                 found = np.where(there, found, np.nan)
