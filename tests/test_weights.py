@@ -149,7 +149,9 @@ def test_a_download_that_fails_says_what_to_do(monkeypatch):
 
 def test_bad_weight_files(tmp_path):
     file, trap = tmp_path / "w.pth", tmp_path / "sprung"
-    with pytest.raises(ValueError, match=r"no such file, nor a name .* for resnet18: IMAGENET1K_V1, DEFAULT"):
+    with pytest.raises(
+        ValueError, match=r"no such file .*nor a name .* for resnet18: IMAGENET1K_V1, DEFAULT"
+    ):
         small(weights=str(file))
     for content in ({"fc.weight": Evil(trap)}, torch.nn.Linear(1, 1), [1], {"epoch": 3}, {}, b"", b"PK"):
         if isinstance(content, bytes):
@@ -371,7 +373,15 @@ def test_programs_are_refused_with_what_to_save(tmp_path):
     torch.jit.trace(network, image).save(tmp_path / "script.pt")
     torch.export.save(torch.export.export(network, image), tmp_path / "program.pt2")
     torch.save(network, tmp_path / "whole.pt")
+    others = {
+        "a.onnx": "an ONNX program",
+        "a.h5": "a file of Keras",
+        "model-00001-of-00002.safetensors": "a part",
+    }
+    for name in others:
+        (tmp_path / name).touch()
     for name, kind in {
+        **others,
         "script.pt": "it is a TorchScript program", "program.pt2": "it is a program of torch.export",
         "whole.pt": "it holds torch.nn.modules.container.Sequential",
     }.items():  # fmt: skip

@@ -63,7 +63,8 @@ def find(weights: str, arch: str) -> Path | str:
         names, weights = list(group.__members__), weights.removeprefix(f"{group.__name__}.")
     if weights not in names:
         raise ValueError(
-            f"weights={weights!r}: no such file, nor a name such as 'DEFAULT'; the names for {arch}: "
+            f"weights={weights!r}: no such file (of a folder, name the file in it), nor a name such as "
+            f"'DEFAULT'; the names for {arch}: "
             f"{', '.join(names) or 'there are none'}"
         )
     return weights
@@ -81,6 +82,8 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     if isinstance(file, str):
         return _download(file, arch, size)
     try:
+        if kinds := [kind for name, kind in KNOWN["refused"].items() if re.search(name, file.name)]:
+            raise ValueError(f"it is {kinds[0]}")
         content = load_file(file) if file.suffix == ".safetensors" else _unpickled(file)
         arrays = dict(_flat(content))
         if not arrays:
@@ -89,7 +92,7 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
             kind = re.search(r"GLOBAL (\S+)", str(error))
-            error = ValueError(f"it holds {kind[1] if kind else 'objects'} and was not opened")
+            error = ValueError(f"it holds {kind[1] if kind else 'no tensors'} and was not opened")
         raise ValueError(
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code): {error}; {SAVE}"
