@@ -254,3 +254,17 @@ def test_the_outputs_are_put_in_the_order_of_the_datas_classes(monkeypatch, blob
     expected = model.backbone(model.normalise(x))[:, places]
     torch.testing.assert_close(model(x), expected)
     torch.testing.assert_close(models.load(tmp_path)(x), expected)
+
+
+def test_finding_how_a_network_ends_leaves_it_as_it_was():
+    net = nn.DataParallel(Net(lambda x: 1 / (1 + (-x).exp())))
+    before = {name: value.clone() for name, value in net.state_dict().items()}
+    model = wrap(net, in_channels=1, num_classes=2, task="multilabel")
+    with torch.no_grad():
+        assert torch.equal(model(X).sigmoid(), net(model.normalise(X)))
+    assert net.training and all(torch.equal(before[name], value) for name, value in net.state_dict().items())
+    with torch.no_grad():
+        net.module.fc.bias[0] = torch.nan
+    broken = wrap(net, in_channels=1, num_classes=2)
+    with pytest.raises(ValueError, match="NaN or infinite outputs"):
+        evaluation.predict(broken, IMAGES)

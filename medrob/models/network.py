@@ -203,27 +203,35 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     """
     layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     kept, pairs = list[Tensor](), list[tuple[Tensor, Tensor]]()
-    shape, random = (len(x), classes), torch.random.fork_rng(devices=[])
-    with evaluating(network), torch.no_grad(), random, _kept(network, layers, kept) as called:
+    shape = (len(x), classes)
+    with ExitStack() as stack:
+        # Hooks, and weights that change, would compile a network anew.
+        eager, random = torch.compiler.set_stance("force_eager"), torch.random.fork_rng(devices=[])
+        for context in (eager, random, torch.no_grad(), evaluating(network)):
+            stack.enter_context(context)
+        called = stack.enter_context(_kept(network, layers, kept))
         with LastActivation() as last:
             given, _ = one_tensor(network(x), shape)
         floating = isinstance(given, Tensor) and given.is_floating_point()
         if not called or not floating or last.undone(given) is not None:
             return []
-        values = {f"{called[-1]}.{name}": p for name, p in layers[called[-1]].named_parameters()}
+        layer, weights = called[-1], {p: p.detach().clone() for p in layers[called[-1]].parameters()}
+        for p, value in weights.items():
+            stack.callback(p.data.copy_, value)
         for scale in SCALES:
-            changed = {name: scale * p for name, p in values.items()}
-            given, _ = one_tensor(torch.func.functional_call(network, changed, (x,)), shape)
+            for p, value in weights.items():
+                p.data.copy_(scale * value)
+            given, _ = one_tensor(network(x), shape)
             pairs += [(given.double(), kept[-1].double())] if given.isfinite().all() else []
-    outputs = torch.stack([p for p, _ in pairs])
-    if not outputs.std(0).any():  # another layer is the last
+    outputs = torch.stack([p for p, _ in pairs]) if pairs else torch.zeros(1)
+    if len(outputs) < 2 or not outputs.std(0).any():  # another layer is the last
         return []
     for kind in ("sigmoid", "softmax", "log_softmax"):
         f = getattr(torch, kind) if kind == "sigmoid" else partial(getattr(torch, kind), dim=-1)
         if all(z.numel() == p.numel() and torch.allclose(f(z.view_as(p)), p, 1e-3, 1e-3) for p, z in pairs):
-            return [called[-1], kind]
+            return [layer, kind]
     bounded = outputs.min() >= 0 and outputs.max() < 1 + 1e-6
-    return [called[-1], OTHER] if bounded else []
+    return [layer, OTHER] if bounded else []
 
 
 @contextmanager
