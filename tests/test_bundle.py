@@ -135,7 +135,7 @@ def test_stages_add_their_parts_in_any_order_and_the_summary_stands_first(tmp_pa
     assert contents(tmp_path / "ab") == contents(tmp_path / "ba")
     text = (tmp_path / "ab" / "demo" / "thesis.tex").read_text()
     labels = [part.split("}")[0] for part in text.split(r"\label{fig:demo:")[1:]]
-    assert labels == ["summary", "01_b", "01_z", "03_a"]
+    assert labels == ["summary", "01_z", "01_b", "03_a"]  # as they were made
 
 
 def test_a_stage_removes_what_it_no_longer_writes_and_nothing_else(tmp_path):
@@ -182,6 +182,23 @@ def test_a_record_that_lacks_what_the_methods_say_is_refused():
         latex.documents({"03_test": {"parameters": {}}}, "one")
 
 
+@pytest.mark.parametrize("images", ["240 images", "240 images of 60 groups"])
+def test_the_methods_say_what_the_declared_tests_ask_and_of_how_many(images):
+    declared = dict(method="gradcam", layer="layer4.1", severity=5, images=images)
+    stages = {
+        "01_augment": {"corruptions": dict.fromkeys("abcde", "own")},
+        "05_analysis": {"parameters": {"runs": ["one"]}, "declared": declared},
+    }
+    text = latex.documents(stages, "one")["methods.tex"]
+    assert f"for the maps of Grad-CAM at \\texttt{{layer4.1}} of {images}." in text
+    assert "comes from 120 orders of whole corruptions" in text and "(3) Does the place of the map" in text
+    unit = images.split()[-1]
+    exchanged = "exchanges of images of a class" if unit == "images" else "random signs of whole groups"
+    assert f"comes from 2,000 {exchanged}" in text and f"500 resamples of {unit}" in text
+    del declared["images"]  # as an older version left it
+    assert "(1)" not in latex.documents(stages, "one")["methods.tex"]
+
+
 def test_a_record_removes_nothing_elsewhere(tmp_path):
     (tmp_path / "precious.pdf").write_text("mine")
     before = {"thesis": {"figure-a": {"kind": "figure", "file": "a", "files": {"../precious.pdf": "0" * 64}}}}
@@ -214,8 +231,9 @@ def compiled(folder, engine="pdflatex"):
 
 def test_the_answer_is_the_first_page(tmp_path):
     text = write_all(tmp_path / "demo").read_text()
-    parts = (r"\item It works: 5~\% \_a\_.", r"\item It looks.", r"\end{itemize}", "{summary.pdf}", "A few.")
-    found = [text.index(part) for part in (*parts, r"\clearpage", r"\medrobCaptionSummary", "{03_auc.pdf}")]
+    parts = (r"\item It works: 5~\% \_a\_.", r"\item It looks.", r"\end{itemize}", "{summary.pdf}")
+    after = (r"\medrobCaptionSummary", "A few.", r"\clearpage", "{03_auc.pdf}")
+    found = [text.index(part) for part in (*parts, *after)]
     assert found == sorted(found)
     assert "clearpage" not in stage(tmp_path / "other", "05_analysis", ["summary"]).read_text()
 

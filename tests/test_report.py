@@ -47,7 +47,7 @@ def keep(run, stage, seed=0, made_from=None, **parameters):
     parameters = default | {"dataset": "phantom", "seed": seed} | parameters
     about = {"parameters": parameters, "seconds": 1.0, "peak_memory_mb": 100}
     told = [{"text": f"What {stage} says & thinks."}, {"figure": "05_runs"}, {"text": "side by side"}]
-    figure = {"kind": "figure", "file": "05_runs", "stage": stage, "files": {}, "caption": "A & B_1"}
+    figure = {"kind": "figure", "file": "05_runs", "stage": stage, "files": {}, "caption": "A & B_1. More"}
     about |= {"told": told, "thesis": {"figure-05_runs": figure}} if stage == "05_analysis" else {}
     about |= {"answer": dict(verdicts="It works.\nIt looks.", done="Much.", limits="Little.")}
     run.keep(stage, about | {"made_from": made_from or run.ready(stage)})
@@ -86,7 +86,8 @@ def test_the_report_is_whole_and_needs_no_network():
     found = [text.index(words) for words in ("It works.\nIt looks.", "one/summary.png", "Much.", "Little.")]
     assert found == sorted(found) and found[-1] < text.index("0.912 (0.900-0.925)") and "complete" in text
     whole = (folder / "one" / "index.html").read_text()
-    assert "What 05_analysis says &amp; thinks." in whole and "A &amp; B_1</figcaption>" in whole
+    assert "What 05_analysis says &amp; thinks." in whole and "A &amp; B_1. More</figcaption>" in whole
+    assert 'alt="A &amp; B_1">' in whole and 'alt=""' not in whole
     assert "There are no pictures to play with: " in whole and "peak_memory_mb" in whole
 
 

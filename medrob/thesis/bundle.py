@@ -118,7 +118,7 @@ class Bundle:
     @property
     def notes(self) -> dict[str, dict[str, Any]]:
         """What the record keeps of every part: its kind, its files with their checksums, its caption."""
-        return json.loads(json.dumps({key: note for key, (note, _) in self._parts.items()}, sort_keys=True))
+        return json.loads(json.dumps({key: note for key, (note, _) in self._parts.items()}))
 
     def document(self, stages: Mapping[str, Entry], before: Entry | None = None) -> None:
         """Write the parts of this stage, and the LaTeX files about all stages (`documents`), or nothing.

@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from medrob.analysis import FOLDS, QUESTIONS, Evidence
 from medrob.figures import TEXTWIDTH, short
-from medrob.words import WORDS, word
+from medrob.words import WORDS, done, word
 
 UNDEFINED = "not defined"
 LONGEST = 26  # characters of a word
@@ -175,8 +176,11 @@ def cited(text: str) -> str:
 
 def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
     """The texts of a run's LaTeX files by their names, by its record; a ValueError if two macros agree."""
-    notes = {key: note for entry in stages.values() for key, note in entry.get("thesis", {}).items()}
-    parts = sorted(notes.values(), key=lambda part: (part["file"] != FIRST, part["file"]))
+    in_order = [entry for _, entry in sorted(stages.items())]
+    notes = {key: note for entry in in_order for key, note in entry.get("thesis", {}).items()}
+    parts = sorted(
+        notes.values(), key=lambda part: (part["file"] != FIRST, part["stage"])
+    )  # as they were made
     figures = [part for part in parts if part["kind"] == "figure"]
     figures = [{**figure, "macro": macro(figure["file"], "medrobCaption")} for figure in figures]
     entries = [entry for part in parts for entry in part.get("entries", ())]
@@ -203,7 +207,10 @@ def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
     templates.filters["name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
     templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
     given = {stage: entry["parameters"] for stage, entry in stages.items() if "parameters" in entry}
+    suite = stages.get("01_augment", {}).get("corruptions", {})
     facts = {
+        "done": done, "questions": QUESTIONS, "evidence": Evidence, "suite": suite, "folds": FOLDS,
+        "orders": min(math.factorial(len(suite)), Evidence.permutations),
         "run": run, "stages": stages, "given": given, "works": TEXTS["methods"], "first": FIRST,
         "figures": figures, "numbers": numbers,
         "tables": [part for part in parts if part["kind"] == "table"], "p_words": P_WORDS,

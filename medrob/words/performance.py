@@ -86,18 +86,20 @@ def speed(history: pd.DataFrame) -> str:
     return say("speed", what, gpu, seconds=history["seconds"].sum(), images=images, memory=memory)
 
 
-def done(params: Mapping[str, Any], splits: Mapping[str, Any], drift: pd.DataFrame) -> str:
-    """What was done on what data: by the parameters of a run, its ``data.json`` and its drift."""
-    began, train = params["01_augment"], params["02_train"]
+def done(params: Mapping[str, Any], splits: Mapping[str, Any], drift: pd.DataFrame | None = None) -> str:
+    """What was done on what data: by the parameters of a run, its ``data.json`` and, if known, its drift."""
     height, width, _ = splits["test"]["shape"]
-    names = listed(map(shown, drift["corruption"].unique()))
-    images = {split: about["images"] for split, about in splits.items()}
-    numbers = dict(data=str(began["dataset"]).rpartition("/")[2], height=height, width=width, names=names)
-    numbers |= dict(classes=listed(map(name, splits["test"]["counts"])), train=train, images=images)
-    numbers |= dict(severity=drift["severity"].max(), explained=counted(drift.drop_duplicates("image")))
-    numbers |= dict(methods=listed(map(shown, drift["method"].unique())), layers=drift["layer"].nunique())
-    how = "trained" if train["epochs"] else "as_it_came"
-    return say("done", "data", how, "tested", "explained", **numbers)
+    numbers = dict(data=str(params["01_augment"]["dataset"]).rpartition("/")[2], height=height, width=width)
+    numbers |= dict(images={split: about["images"] for split, about in splits.items()})
+    numbers |= dict(classes=listed(map(name, splits["test"]["counts"])))
+    keys = ["data"]
+    if train := params.get("02_train"):
+        keys, numbers["train"] = [*keys, "trained" if train["epochs"] else "as_it_came"], train
+    if drift is not None:
+        keys += ["tested", "explained"]
+        numbers |= {f"{column}s": drift[column].nunique() for column in ("corruption", "method", "layer")}
+        numbers |= dict(severity=drift["severity"].max(), explained=counted(drift.drop_duplicates("image")))
+    return say("done", *keys, **numbers)
 
 
 def limits(params: Mapping[str, Any], drift: pd.DataFrame, runs: int) -> str:
