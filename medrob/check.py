@@ -30,24 +30,6 @@ def require(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
         )
 
 
-def require_numbers(frame: pd.DataFrame, columns: Sequence[str], name: str) -> None:
-    """Raise a ValueError unless the columns hold finite numbers."""
-    for column in columns:
-        try:
-            known = np.isfinite(frame[column].to_numpy(float))
-        except (TypeError, ValueError):
-            raise ValueError(
-                f"column {column} of the table {name} holds {frame[column].dtype}, not numbers"
-            ) from None
-        if not known.all():
-            row = frame.iloc[int(np.argmin(known))]
-            where = ", ".join(f"{c} {row[c]}" for c in ("image", "corruption", "severity") if c in frame)
-            raise ValueError(
-                f"column {column} of the table {name} holds {row[column]} ({where}); every row needs a "
-                "number: run the notebook again that writes this table"
-            )
-
-
 def resolve(name: str) -> Any:
     """What the user's ``"package.module:name"`` names, imported; a ValueError says why it cannot be."""
     try:

@@ -63,10 +63,10 @@ def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies
     wide = np.concatenate([x, 1000.0 * np.eye(6)[stratum]], 1)[kept]
     model = LogisticRegression(C=1, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
     expected = model.fit(wide, y[kept]).coef_[0, :3]
-    found = logistic(x, y, stratum)
-    assert found.slopes == pytest.approx(expected, abs=1e-4)
-    assert found.q[kept] == pytest.approx(model.predict_proba(wide)[:, 1], abs=1e-3)
-    assert (found.q[~kept] == 1).all()
+    slopes, q = logistic(x, y, stratum)
+    assert slopes == pytest.approx(expected, abs=1e-4)
+    assert q[kept] == pytest.approx(model.predict_proba(wide)[:, 1], abs=1e-3)
+    assert (q[~kept] == 1).all()
     assert logistic(x, stratum > 2, stratum) is None
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 
 from medrob.analysis.layout import CONDITION, MAP, axes_of, distinct, headline, laid
 from medrob.analysis.statistics import exchanged, flipped, image_orders
-from medrob.check import require, require_numbers
+from medrob.check import require
 from medrob.corruptions import CLEAN
 from medrob.evaluation import class_names, drawn, units
 
@@ -91,14 +91,11 @@ class Evidence:
         self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
 
     def _check(self) -> None:
-        numbers = ["logit", "logit_clean", "amount", "amount_clean"]
-        require(self.drift, ["image", *CONDITION, *MAP, "rmse", "degenerate", *numbers], "drift")
-        require_numbers(self.drift, numbers, "drift")
-        require_numbers(self.drift[~self.drift["degenerate"].astype(bool)], ["rmse"], "drift")
+        numbers = ["rmse", "degenerate", "logit", "logit_clean", "amount", "amount_clean"]
+        require(self.drift, ["image", *CONDITION, *MAP, *numbers], "drift")
         if not len(self.drift):
             raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
         require(self.distances, ["image", *CONDITION, "rmse"], "corruptions")
-        require_numbers(self.distances, ["rmse"], "corruptions")
 
     def _lay_out_predictions(self) -> None:
         conditions, images = self.conditions, self.images

@@ -3,7 +3,6 @@
 import itertools
 from collections.abc import Mapping
 from functools import cache
-from typing import NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -119,7 +118,7 @@ def _log_odds(x: np.ndarray, happened: np.ndarray, fold: np.ndarray, evidence: E
         fit = logistic(x[folds != k], y[folds != k], stratum[folds != k])
         if fit is None:
             return np.full(happened.shape, np.nan)
-        odds[folds == k] = x[folds == k] @ fit.slopes
+        odds[folds == k] = x[folds == k] @ fit[0]
     return odds.reshape(happened.shape)
 
 
@@ -133,25 +132,20 @@ def _score_p(x: np.ndarray, happened: np.ndarray, evidence: Evidence) -> float:
     fit = logistic(x[:, :-1], y, stratum)
     if fit is None:
         return np.nan
-    v = fit.q * (1 - fit.q)
+    _, q = fit
+    v = q * (1 - q)
     total = np.maximum(np.bincount(stratum, v), 1e-12)
     centred = x - np.stack([np.bincount(stratum, v * column) / total for column in x.T], 1)[stratum]
     held = centred * np.sqrt(v)[:, None]
     slopes = np.linalg.lstsq(held[:, :-1], held[:, -1])[0]
-    left = centred @ np.r_[-slopes, 1] * (y - fit.q)
+    left = centred @ np.r_[-slopes, 1] * (y - q)
     scores = left.reshape(happened.shape).sum(0)
     return two_sided(flipped(scores, evidence.unit, evidence.signs))
 
 
-class Fit(NamedTuple):
-    """Slopes of a logistic model, and the probabilities q of its events."""
-
-    slopes: np.ndarray
-    q: np.ndarray
-
-
-def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> Fit | None:
-    """A logistic model in which every stratum has a level of its own; None where none holds both.
+def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+    """Slopes of a logistic model in which every stratum has a level of its own, and the probabilities of its
+    events; None where no stratum holds both.
 
     Newton's method for the log likelihood less half the sum of the squared slopes. The levels, which are not
     penalised, are eliminated from each step, so that their number costs nothing.
@@ -189,4 +183,4 @@ def logistic(x: np.ndarray, y: np.ndarray, stratum: np.ndarray) -> Fit | None:
             break
         now = then
     known[keep] = expit(level[s] + x @ slopes)
-    return Fit(slopes, known)
+    return slopes, known

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
-from medrob.check import require, require_numbers
+from medrob.check import require
 from medrob.corruptions import CLEAN, Condition
 from medrob.evaluation.metrics import FEWEST, drawn, evaluate, fewest, interval, share_interval, units
 from medrob.machine import bar
@@ -37,7 +37,6 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     labels = ["label"] if single else [f"label_{name}" for name in names]
     needed = ["image", "corruption", "severity", "predicted", *(columns or ["p_<class>"]), *labels]
     require(predictions, needed, "predictions")
-    require_numbers(predictions, [*columns, *labels], "predictions")
     return names
 
 
