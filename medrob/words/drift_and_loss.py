@@ -123,7 +123,7 @@ def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) 
             row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
         said = verdict(row, tested=row["adds"] == DRIFT)
         lines.append(say("added", row["adds"], said, row=row, folds=analysis.FOLDS).replace("\n", " "))
-    return text(lines)
+    return text(lines, say("added", "coverage"))
 
 
 def runs(compared: pd.DataFrame) -> str:
