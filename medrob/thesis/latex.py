@@ -178,9 +178,7 @@ def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
     """The texts of a run's LaTeX files by their names, by its record; a ValueError if two macros agree."""
     in_order = [entry for _, entry in sorted(stages.items())]
     notes = {key: note for entry in in_order for key, note in entry.get("thesis", {}).items()}
-    parts = sorted(
-        notes.values(), key=lambda part: (part["file"] != FIRST, part["stage"])
-    )  # as they were made
+    parts = sorted(notes.values(), key=lambda part: part["file"] != FIRST)  # the others as they were made
     figures = [part for part in parts if part["kind"] == "figure"]
     figures = [{**figure, "macro": macro(figure["file"], "medrobCaption")} for figure in figures]
     entries = [entry for part in parts for entry in part.get("entries", ())]
