@@ -140,7 +140,8 @@ def _classifier(
     if channels == 1 and taken == 3:
         config, channels = config | {"repeated": 3}, 3
         said = ["grey images are repeated in its 3 channels"]
-    chosen, told = given[0] is not None, (None, None, "")
+    chosen = given[0] is not None
+    told: tuple[Any, Any, str] = (None, None, "")
     if found and not {"mean", "std"} & {name.rpartition(".")[2] for name in backbone.state_dict()}:
         told = found.mean, found.std, found.source  # else these are of the network, which normalises itself
     elif not chosen:
@@ -219,7 +220,7 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
             "classes, or train with epochs=1 or more"
         )
     own, theirs = ([name.casefold().strip() for name in names] for names in (model.names, classes))
-    if not own or own == theirs:
+    if len(own) != len(theirs) or own == theirs:  # such as ImageNet's, of a head that was replaced
         return
     said = f"the network calls its outputs {', '.join(model.names)}, in this order; they are "
     if same := sorted(own) == sorted(theirs):
