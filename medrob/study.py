@@ -14,10 +14,10 @@ import shutil
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 
 import yaml
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from medrob import config, corruptions
 from medrob.files import PROJECT, exists
@@ -29,7 +29,7 @@ SET_BY_STUDY = ("run", "runs", "results")  # parameters that the study itself gi
 
 # What a study file holds, in which a key without a value has nothing to say.
 Empty = BeforeValidator(lambda value: {} if value is None else value)
-Stage = Literal["01_augment", "02_train", "03_test", "04_heatmaps", "05_analysis"]
+Stage = Annotated[str, Field(pattern=f"^({'|'.join(STAGES)})$")]
 Given = Annotated[dict[Stage, Annotated[dict[str, Any], Empty]], Empty]
 Name = Annotated[str, BeforeValidator(str)]  # a run may be called 1
 
@@ -133,7 +133,7 @@ def _said(problem: Mapping[str, Any]) -> str:
     *_, last = place = [str(part) for part in problem["loc"] if part != "[key]"]
     if problem["type"] == "extra_forbidden":
         return f"{last}: unknown key{config.nearest([last], File.model_fields)}"
-    text = problem["msg"].removeprefix("Value error, ").replace("Input", "it")
+    text = problem["msg"].removeprefix("Value error, ").replace("Input", "it").replace("String", "it")
     return f"{', '.join(place)}: {text}, not {problem['input']!r}"
 
 

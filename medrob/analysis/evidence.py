@@ -109,8 +109,8 @@ class Evidence:
         of_all = clean_first, pd.Index(all_images, name="image")
         self.every = laid(self.predictions, columns, "predictions", *of_all)
         self.place = np.searchsorted(all_images, images)
-        here = conditions, pd.Index(images, name="image")
-        self.picture = laid(self.distances, ["rmse"], "corruptions", *here)["rmse"].astype(float)
+        away = laid(self.distances, ["rmse"], "corruptions", conditions, pd.Index(images, name="image"))
+        self.picture: np.ndarray = away["rmse"].astype(float)
         here = {column: values[:, self.place] for column, values in self.every.items()}
         p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
         self.group, predicted = here["predicted"][0], here["predicted"][1:]
