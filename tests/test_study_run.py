@@ -79,7 +79,7 @@ def test_the_runs_are_compared_and_a_finished_study_is_not_run_again(study):
     assert list(Run("comparison").record["stages"]) == ["05_analysis"]
     assert Run("comparison").params["05_analysis"]["runs"] == ["first", "second"]
     figures = home / "figures" / "comparison"
-    assert (figures / "05_runs.csv").exists()
+    assert (figures / "summary.pdf").exists()
     assert not (figures / "05_runs.pdf").exists()  # one network, trained twice: there is nothing to compare
     assert all(verify(Run(name)) == [] for name in ("first", "second", "comparison"))
     assert "Nothing to be done" in run(home, *command)
