@@ -80,7 +80,7 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"epochs": 0}, "epochs=0 takes a network that has been trained; give its weights="),
         ("02_train", {"epochs": 0, "arch": "timm:resnet10t"}, "epochs=0 takes a network that has been"),
         ("02_train", {"arch": "resnet19"}, "arch='resnet19' is unknown; give one of"),
-        ("02_train", {"weights": "absent.pth"}, "weights='absent.pth': no such file, nor a name such as"),
+        ("02_train", {"weights": "absent.pth"}, "weights='absent.pth': no such file (of a folder, name"),
     ],
 )  # fmt: skip
 def test_what_is_refused_says_what_is_allowed(stage, values, text):
