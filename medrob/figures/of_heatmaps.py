@@ -83,8 +83,8 @@ def _overlay(ax: Axes, image: np.ndarray, heat: np.ndarray | None, mask: np.ndar
     height, width = image.shape[:2]
     if heat is not None and heat.max() > 0:
         box = (-0.5, width - 0.5, height - 0.5, -0.5)  # maps are coarser than the picture they cover
-        look = dict(cmap="inferno", alpha=0.55, interpolation="bilinear")
-        ax.imshow(heat, vmin=0, vmax=heat.max(), extent=box, **look)
+        top = heat.max()
+        ax.imshow(heat, "inferno", vmin=0, vmax=top, extent=box, alpha=0.55, interpolation="bilinear")
     elif heat is not None:
         draw.empty(ax, "empty")
     if mask is not None and mask.any():

@@ -140,8 +140,8 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     severity = rows["severity"].max()
     changed = rows[(rows["stage"] == "change") & (rows["severity"] == severity)]
     for test, part in changed.groupby("test", sort=False):
-        found = _judged(part, "value", ("higher", "lower", "not shown to differ"), "corruption", " under ")
-        lines.append(say("localisation", f"change {test}", severity=severity, found=found))
+        moved = _judged(part, "value", ("higher", "lower", "not shown to differ"), "corruption", " under ")
+        lines.append(say("localisation", f"change {test}", severity=severity, found=moved))
     return text(say("localisation", "basis", row=clean.iloc[0]), lines)
 
 
