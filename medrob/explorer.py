@@ -55,7 +55,7 @@ def explore(
     network: Any = models.load(known.folder) if known and model is None else model
     tables: dict[str, pd.DataFrame] = {}
     if known and images is None:
-        dataset = data.load_run(known, "test")
+        [dataset] = data.load_run(known, "test")
         names = [name for name in ("predictions", "drift") if known.path(f"{name}.parquet").exists()]
         tables = {name: known.table(name) for name in names}
     else:

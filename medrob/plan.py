@@ -52,7 +52,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
         return found | {"tables": [key(of, *stage_and_run, notebooks) for stage_and_run in made]}
     began = of.parameters(run, "01_augment")
     found |= {name: began[name] for name in DATA}
-    found["files"] = contents(**{name: began[name] for name in ("dataset", "group", "uncertain")})
+    found["files"] = contents(**{name: began[name] for name in ("dataset", "group", "label", "uncertain")})
     if stage == "02_train":
         return found | training(of.parameters(run, stage))
     found["suite"] = [began["suite"], corruptions.fingerprint(corruptions.names(began["suite"]))]
@@ -126,14 +126,14 @@ def weights(path_or_name: str) -> str:
     return found
 
 
-def contents(dataset: str, group: str = "", uncertain: str = "") -> str:
+def contents(dataset: str, **options: str) -> str:
     """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies."""
     path = _find(dataset)
     if path is None:
         return "absent" if "/" in dataset or Path(dataset).suffix else ""
     try:
         with warnings.catch_warnings(action="ignore"):  # of what is left out, as the notebook says
-            files = data.files(path, group, uncertain)
+            files = data.files(path, **options)
     except (ValueError, OSError) as error:  # the notebook refuses it; another mistake is another content
         return hashlib.sha256(str(error).encode()).hexdigest()[:16]
     return _together(files, path if path.is_dir() else path.parent)

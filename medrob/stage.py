@@ -111,9 +111,9 @@ class Stage:
     def load(self, *splits: str) -> list[ImageDataset]:
         """The images of splits: in 01_augment those that its parameters name, later the same once more."""
         if self.name != "01_augment":
-            return [datasets.load_run(self.run, split) for split in splits]
+            return datasets.load_run(self.run, *splits)
         options = {name: self._values[name] for name in datasets.OPTIONS}
-        loaded = [datasets.load(self._values["dataset"], split, **options) for split in splits]
+        loaded = datasets.load_splits(self._values["dataset"], *splits, **options)
         parameters = {"dataset": self._values["dataset"], **options}
         self._described = {"parameters": parameters, "splits": datasets.describe(*loaded)}
         self.note(data=self._described)

@@ -115,9 +115,9 @@ def test_paths_start_here_or_at_home(npz, home, monkeypatch):
     assert len(load("own.npz")) == 12
     with pytest.raises(FileNotFoundError, match=r"no file or folder 'none.npz', neither in .* nor in"):
         load("none.npz")
-    Path("notes.txt").write_text("")
-    with pytest.raises(ValueError, match=r"'notes.txt': give an .npz, a .csv or .parquet table, or a folder"):
-        load("notes.txt")
+    Path("notes.xlsx").write_text("")
+    with pytest.raises(ValueError, match=r"'notes.xlsx': give an .npz, a table .*, or a folder"):
+        load("notes.xlsx")
 
 
 def test_resize(npz):
@@ -355,7 +355,7 @@ def test_a_run_knows_its_data(npz):
     stage = Stage("01_augment", config.judge("01_augment", {"dataset": file, "limit": 6, "seed": 3}))
     stage.load(*data.SPLITS)
     stage.keep()
-    ds = data.load_run(stage.run, "val")
+    [ds] = data.load_run(stage.run, "val")
     assert ds.fingerprint == load(file, "val", limit=6, seed=3).fingerprint
     assert stage.run.data["splits"]["val"]["counts"] == {"0": 2, "1": 2, "2": 2}
     npz(**arrays(side=28) | {"val_images": np.zeros((12, 28, 28), np.uint8)})

@@ -14,6 +14,7 @@ import tifffile
 from medrob import data
 from medrob.data import decode, load
 from medrob.data.dataset import complete
+from medrob.data.shortcuts import shortcuts
 from medrob.files import cache
 
 
@@ -121,6 +122,7 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
                 *(
                     "chest/a/train/1 chest/b/train/1",
                     "top/a/1 top/b/1",
+                    "p1/a/1 p1/b/1 p2/a/1 p2/b/1 p3/a/1",
                     "f1/a/1 f1/b/1 f2/a/1 f2/b/1",
                 ),
             )
@@ -242,8 +244,11 @@ def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
     rows = frame[["path"]].assign(smoke=[True, False] * 30, type=["mel", "nv", "nv"] * 20, male=[0, 1] * 30)
     with pytest.warns(UserWarning, match="labels are those of 'type': 2 classes"):
         assert load(table(tmp_path, rows), label="type").class_names == ("mel", "nv")
-    both = load(table(tmp_path, rows), label="male, smoke")
-    assert (both.class_names, both.task) == (("male", "smoke"), "multilabel")
+    with pytest.warns(UserWarning, match="exactly one 1 .* classes .for several .* give label='male|smoke'"):
+        two = load(table(tmp_path, rows), "train", label="male, smoke")
+    both = load(table(tmp_path, rows), "train", label="male|smoke")
+    assert two.class_names == both.class_names == ("male", "smoke") and both.task == "multilabel"
+    assert (two.task, two.labels.tolist()) == ("binary", both.labels.argmax(1).tolist())
     with pytest.raises(ValueError, match="label='colour' is no column; there are path, smoke"):
         load(table(tmp_path, rows), label="colour")
     for k, name in enumerate(rows["path"]):
@@ -341,11 +346,17 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(path="../secret.png"), r"'path' leads out of .* in 60 of 60 rows, .*'../secret.png'"),
         (
             dict(path=[f"images\\{k}.tif" for k in range(60)]),
-            "names no file in 60 .* and not .+ between fold",
+            "names no file, or several in 60 .* and not .+ between fold",
         ),
-        (dict(path="images/none.png"), r"'path' names no file in 60 of 60 rows, .*'images/none.png'; paths"),
+        (
+            dict(path="images/none.png"),
+            r"'path' names no file, or several in 60 of 60 .*'images/none.png'; paths",
+        ),
         (dict(path=None), "column 'path' is empty in 60"),
-        (dict(path="x" * 5000), r"'path' names no file in 60 of 60 rows, .*x... \(5002 characters\)"),
+        (
+            dict(path="x" * 5000),
+            r"'path' names no file, or several in 60 .*x... \(5002 characters\)",
+        ),
         (dict(label=[1e30, 1.0] * 30), "'label' is no whole number in 30 of 60 rows"),
         (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
         (dict(split=["train", "test", "val"] * 20), "'patient' is in more than one split in 60 .*: 'P0'; "),
@@ -383,6 +394,38 @@ def test_a_class_or_label_of_few_is_in_every_split(frame, tmp_path, seed):
     hernia = np.isin(np.arange(60), [3, 20, 41, 58]).astype(int)
     many = table(tmp_path, frame[["path"]].assign(mass=[0, 1] * 30, hernia=hernia), "many.csv")
     assert all(d.counts["hernia"] >= 1 for d in splits(many, seed=seed))
+
+
+def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
+    for number, ways in enumerate((("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"))):
+        patients = [ways[k % 3].format(k // 3) for k in range(60)]
+        frame.assign(patient=patients).to_parquet(tmp_path / f"{number}.parquet")
+        with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
+            groups = [set(d.groups) for d in splits(tmp_path / f"{number}.parquet")]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+
+
+def test_zeros_and_ones_with_one_1_a_row_are_classes(frame, tmp_path):
+    k = np.arange(60)
+    rows = frame[["path"]].assign(NV=k % 3 == 1, MEL=k % 3 == 0, UNK=0.0, BCC=1.0 * (k % 3 == 2))
+    with pytest.warns(UserWarning, match="exactly one 1 in 4 .* classes; no row has UNK, which is left out"):
+        train = load(table(tmp_path, rows), "train")
+    assert (train.task, train.class_names) == ("multiclass", ("NV", "MEL", "BCC"))
+    known = {picture(k).tobytes(): k for k in range(60)}
+    seen = np.array([known[image.tobytes()] for image in train.images])
+    assert train.labels.tolist() == np.array([1, 0, 2])[seen % 3].tolist()
+
+
+def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_path):
+    rows = frame.assign(ID=range(60), age=[f"{k}.9" for k in range(60)]).drop(columns="path")
+    twice = table(tmp_path, rows.assign(other=rows["ID"]), "twice.csv")
+    refuse(twice, "columns ID, other all name files; call one of them 'path'")
+    whole = load(table(tmp_path, frame)).fingerprint
+    rows.to_csv(tmp_path / "train.tsv", sep="\t", index=False)
+    (tmp_path / "test.tsv").touch()
+    with pytest.warns(UserWarning, match="otherwise than in 'ID': 60") as told:
+        assert load(str(tmp_path / "train.tsv")).fingerprint == whole
+    assert sum("other tables beside train.tsv: 1 (test.tsv); list all" in str(t.message) for t in told) == 1
 
 
 @pytest.mark.parametrize(
@@ -599,6 +642,61 @@ def test_images_of_different_kinds(whole):
     with pytest.raises(ValueError, match=r"1.png is \(20, 20, 1\) .* first \(16, 16, 1\) .*; give size="):
         load(str(whole))
     assert load(str(whole), size=16).images.shape == (4, 16, 16, 1)
+
+
+def test_what_tells_classes_apart_besides_the_picture_is_told_once(tmp_path):
+    def told(write):
+        top = tmp_path / f"set{len(list(tmp_path.iterdir()))}"
+        for k in range(40):
+            put(top / "ab"[k % 2] / f"{k}.png", picture(k, side=40))
+            write(top / "ab"[k % 2] / f"{k}.png", k % 2, picture(k, side=40))
+        with warnings.catch_warnings(record=True) as said:
+            data.load_splits(str(top), *data.SPLITS, size=16)
+        return [str(w.message) for w in said if "tells them apart" in str(w.message)]
+
+    def deep(file, second, image):
+        put(file, image.astype(np.uint16) * (16 if second else 1))
+
+    def jpeg(file, second, image):
+        put(file.with_suffix(".jpg") if second else file, image)
+        file.unlink() if second else None
+
+    def framed(file, second, image):
+        image[: 10 * second] = 0
+        put(file, image)
+
+    assert told(lambda file, second, image: put(file, image)) == []
+    assert told(lambda file, second, image: put(file, image[: 30 + len(file.stem)])) == []
+    assert [text for text in told(deep) if "bits" in text] == [
+        "how many bits are in use differs; where classes differ in it, it alone tells them apart. "
+        "a: median 8; b: median 12"
+    ]
+    [kind] = told(jpeg)
+    assert kind.endswith(" apart. a: PNG, grey, 8 bit in 20; b: JPEG, grey, 8 bit in 20")
+    [border] = told(framed)
+    assert border.startswith("the share of an even border") and border.endswith("a: median 0; b: median 0.25")
+    assert len(told(lambda file, second, image: put(file, image[: 40 - 9 * second]))) == 2  # size and form
+
+
+def test_shortcuts_are_those_of_auc_and_of_shares():
+    from sklearn.metrics import roc_auc_score
+
+    rng = np.random.default_rng(0)
+    for shift in np.linspace(0, 3, 13):
+        y = rng.integers(0, 2, 200)
+        number = pd.Series(np.round(rng.normal(shift * y), 1))
+        apart = abs(2 * roc_auc_score(y, number) - 1)
+        texts = (number > shift / 2).map({True: "high", False: "low"})
+        share = abs(texts[y == 1].eq("high").mean() - texts[y == 0].eq("high").mean())
+        found = [t.split()[0] for t in shortcuts(pd.DataFrame({"n": number, "t": texts}), y, ["a", "b"])]
+        assert found == [name for name, by in {"n": apart, "t": share}.items() if by > 0.5]
+    traits = pd.DataFrame({"view": ["AP", "PA"] * 20, "age": [None, 50.0] * 20})
+    several = np.stack([np.arange(40) % 2, np.arange(40) // 20], 1)
+    assert [t.split(". ")[1] for t in shortcuts(traits, several, ["x", "y"])] == [
+        "x: PA in 20; y: AP in 10, PA in 10"
+    ]
+    assert list(shortcuts(traits[:4], np.array([0, 1, 0, 1]), ["a", "b"])) == []  # four images say nothing
+    assert len(list(shortcuts(traits[:4], np.array([0, 1, 0, 1]), ["a", "b"], always="view"))) == 1
 
 
 def test_images_without_a_patient_are_told(folder, tmp_path):

@@ -3,26 +3,32 @@
 import re
 import warnings
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from medrob.data import decode, listing, npz, phantom, table
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
-from medrob.data.decode import fit, read
+from medrob.data.decode import fit, form, read
+from medrob.data.shortcuts import shortcuts
 from medrob.files import checksums, exists, home
 from medrob.run import Run
 
-FORMATS = (".npz", ".csv", ".parquet")
 # Of `load`, as notebook 01 gives them.
 OPTIONS = ("size", "limit", "seed", "channels", "group", "label", "uncertain")
 
 
-def load(
+def load(dataset: str, split: str = "test", **options: Any) -> ImageDataset:
+    """Load one split ("train", "val", "test") of a data set; the options are those of `load_splits`."""
+    return load_splits(dataset, split, **options)[0]
+
+
+def load_splits(
     dataset: str,
-    split: str = "test",
-    *,
+    *splits: str,
     size: int = 0,
     seed: int = 0,
     limit: int = 0,
@@ -30,14 +36,14 @@ def load(
     group: str = "",
     label: str = "",
     uncertain: str = "",
-) -> ImageDataset:
-    """Load one split ("train", "val", "test") of a data set.
+) -> list[ImageDataset]:
+    """Load splits of a data set; what is said of all of its files is said once.
 
     Args:
         dataset: ``"phantom"`` (or ``"phantom:0.8"``: with a side marker tied to a class at strength 0.8), a
             MedMNIST name such as ``"pneumoniamnist"``, or a path, here or in the project's folder: of an
             ``.npz`` in MedMNIST layout (``{train,val,test}_{images,labels}``), of a folder of class folders,
-            or of a table ``.csv`` or ``.parquet`` (see `medrob.data.listing`).
+            or of a table (``.csv``, ``.parquet``, ...: see `medrob.data.table`).
         size: side in pixels; 0 = the set's own (phantom 48, MedMNIST 28, files as stored). Images of another
             size are resized, those that are no squares stretched (area average down, cubic up).
         seed: of the phantom, of splits that have to be made, and of the choice of images.
@@ -45,27 +51,30 @@ def load(
         channels: 1 = image files become grey, 3 = RGB, 0 = RGB if most of them show colours, else grey.
         group: the column of a table whose images stay in one split, such as "lesion_id"; "": patients and
             the like, where they are known by their names.
-        label: the column of a table that holds the labels, or several of zeros and ones, separated by commas;
-            "": as columns are called.
+        label: the column of a table that holds the labels, or several of zeros and ones, separated by commas
+            (by "|": several labels an image, though every row has one); "": as columns are called.
         uncertain: what labels of -1 in a table become: "zeros", "ones" or "drop" (their images are left out).
     """
-    if split not in SPLITS:
-        raise ValueError(f"split={split!r}: give one of {', '.join(SPLITS)}")
+    if unknown := {*splits} - {*SPLITS}:
+        raise ValueError(f"split={unknown.pop()!r}: give one of {', '.join(SPLITS)}")
     path = find(str(dataset))
     if uncertain not in ("", "zeros", "ones", "drop"):
         raise ValueError(f"uncertain={uncertain!r}: give 'zeros', 'ones' or 'drop'")
     options = dict(group=group, label=label, uncertain=uncertain)
-    if any(options.values()) and (path is None or path.suffix.lower() not in (".csv", ".parquet")):
+    if any(options.values()) and (path is None or path.suffix.lower() not in listing.ENDINGS):
         given = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
         raise ValueError(f"{given} is for tables; {dataset} is none")
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":
-        images, labels, lesions = phantom.generate(split, size, seed, limit, float(strength or 0))
-        return ImageDataset(images, labels, phantom.CLASSES, "multiclass", lesions, str(dataset), split)
+        made = [(phantom.generate(split, size, seed, limit, float(strength or 0)), split) for split in splits]
+        return [
+            ImageDataset(images, labels, phantom.CLASSES, "multiclass", lesions, str(dataset), split)
+            for (images, labels, lesions), split in made
+        ]
     path = path or npz.fetch(dataset, size or 28)
     try:
         if path.suffix.lower() == ".npz":
-            return subset(npz.read(path, split, size, seed), limit, seed)
+            return [subset(npz.read(path, split, size, seed), limit, seed) for split in splits]
         rows, names, task = listed(path, **options)
         rows = complete(rows, seed, pd.Series(checksums(rows["file"].tolist())))
         # All splits are decoded at once, and lie one after the other.
@@ -75,10 +84,11 @@ def load(
         raise ValueError(f"{path}: {error}") from None
     labels = np.array(rows["label"].tolist())
     for note in _notes(rows["file"], report, labels, names, images.shape[-1]):
-        warnings.warn(f"{path}: {note}", stacklevel=2)
+        warnings.warn(note, stacklevel=2)
     groups, files = rows["group"].to_numpy() if "group" in rows else None, rows["file"].map(str).to_numpy()
-    loaded = ImageDataset(images, labels, names, task, masks, path.stem, split, groups, files)
-    return subset(loaded[(rows["split"] == split).to_numpy()], limit, seed)
+    whole = ImageDataset(images, labels, names, task, masks, path.stem, SPLITS[0], groups, files)
+    held = [replace(whole[(rows["split"] == split).to_numpy()], split=split) for split in splits]
+    return [subset(part, limit, seed) for part in held]
 
 
 def _one_label(files: pd.Series, labels: pd.Series, pictures: pd.Series) -> None:
@@ -101,13 +111,18 @@ def _notes(
         yield f"{told}; all are read as {way}"
     if report["levels"][0]:
         yield report["levels"][0]
-    hot = labels if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
-    shown = [report["shown"][member > 0].value_counts() for member in hot.T]
-    if report["shown"].nunique() > 1:
-        most = [", ".join(f"{text} in {count}" for text, count in found.head(3).items()) for found in shown]
-        by_class = "; ".join(map("{}: {}".format, names[:5], most))
-        told = "where classes differ in it, brightness alone tells them apart"
-        yield f"DICOM files differ in window (centre/width) or rescaling; {told}. {by_class}"
+    if clear := report["form"].str.contains("RGBA|LA,|PA,").sum():
+        yield f"images with transparent parts: {clear}; the colours behind them are taken"
+    traits = {
+        (window := "the window (centre/width) or rescaling of DICOM"): report["shown"],
+        "the kind of file": report["form"],
+        "colour": report["kind"].map({"coloured": "in colour"}).fillna("grey"),
+        "the number of pixels in thousands": report["width"] * report["height"] / 1000,
+        "width by height": report["width"] / report["height"],
+        "how many bits are in use": report["bits"],
+        "the share of an even border": report["border"],
+    }
+    yield from shortcuts(pd.DataFrame(traits), labels, names, always=window)
 
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
@@ -115,26 +130,28 @@ def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "
     return listing.of_folder(path) if path.is_dir() else table.of_table(path, group, uncertain, label)
 
 
-def files(path: Path, group: str = "", uncertain: str = "") -> list[Path]:
+def files(path: Path, **options: str) -> list[Path]:
     """The files of a data set at a path: those that `load` would read, a table itself among them."""
-    if not path.is_dir() and path.suffix.lower() not in (".csv", ".parquet"):
+    if not path.is_dir() and path.suffix.lower() not in listing.ENDINGS:
         return [path]
     with warnings.catch_warnings(action="ignore"):  # loading tells
-        rows, _, _ = listed(path, group, uncertain)
+        rows, _, _ = listed(path, **options)
     named = [*rows["file"], *(mask for masks in rows.get("mask", ()) for mask in masks)]
     return named if path.is_dir() else [path, *named]
 
 
-def load_run(run: Run, split: str) -> ImageDataset:
-    """A split of the data that a run was begun with; a ValueError if they are no longer the same."""
-    dataset = load(split=split, **run.data["parameters"])
-    recorded = run.data["splits"][split]["fingerprint"]
-    if dataset.fingerprint != recorded:
-        raise ValueError(
-            f"{dataset.name}, split {split!r}: the data have changed since run {run.name!r} was begun "
-            f"(fingerprint {dataset.fingerprint}, then {recorded}); run 01_augment again"
-        )
-    return dataset
+def load_run(run: Run, *splits: str) -> list[ImageDataset]:
+    """Splits of the data that a run was begun with; a ValueError if they are no longer the same."""
+    parameters = dict(run.data["parameters"])
+    loaded = load_splits(parameters.pop("dataset"), *splits, **parameters)
+    for d in loaded:
+        recorded = run.data["splits"][d.split]["fingerprint"]
+        if d.fingerprint != recorded:
+            raise ValueError(
+                f"{d.name}, split {d.split!r}: the data have changed since run {run.name!r} was begun "
+                f"(fingerprint {d.fingerprint}, then {recorded}); run 01_augment again"
+            )
+    return loaded
 
 
 def find(dataset: str) -> Path | None:
@@ -146,14 +163,16 @@ def find(dataset: str) -> Path | None:
     if dataset in npz.MEDMNIST:
         return None
     for path in filter(exists, (Path(dataset), home() / dataset) if dataset else ()):
-        if path.is_dir() or (path.is_file() and path.suffix.lower() in FORMATS):
+        if path.is_dir() or (path.is_file() and path.suffix.lower() in (".npz", *listing.ENDINGS)):
             return path
         if path.is_file():
-            raise ValueError(f"dataset={dataset!r}: give an .npz, a .csv or .parquet table, or a folder")
+            known = f"a table ({', '.join(listing.ENDINGS)}; save a sheet of Excel as CSV)"
+            raise ValueError(f"dataset={dataset!r}: give an .npz, {known}, or a folder")
     if "/" in dataset or Path(dataset).suffix:
         name = dataset if len(dataset) < 300 else f"{dataset[:40]}... ({len(dataset)} characters)"
         raise FileNotFoundError(f"no file or folder {name!r}, neither in {Path.cwd()} nor in {home()}")
     raise ValueError(
         f"dataset={dataset!r} is unknown; give 'phantom', the path of an .npz file in MedMNIST layout, of a "
-        f"folder of class folders or of a table (.csv, .parquet), or one of {', '.join(npz.MEDMNIST)}"
+        f"folder of class folders or of a table ({', '.join(listing.ENDINGS)}), "
+        f"or one of {', '.join(npz.MEDMNIST)}"
     )

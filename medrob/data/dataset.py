@@ -231,9 +231,9 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
                 f"split needs all of {', '.join(d.class_names)}: leave the class out, take more images, or, "
                 "if there is no such class, look for a stray label"
             )
-        if d.task == "multilabel" and (d.labels.sum(1) == 1).all():
-            told = "every image has exactly one label; for classes give (N,) class numbers (labels.argmax(1))"
-            warnings.warn(f"{name}: {told}", stacklevel=2)
+    if all(d.task == "multilabel" and len(d) and (d.labels.sum(1) == 1).all() for d in datasets):
+        told = "every image has exactly one label, and it is taken as one of several"
+        warnings.warn(f"{name}: {told}; for classes give class numbers (N,)", stacklevel=2)
     digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
     every = pd.concat(
         pd.DataFrame({"picture": found, "split": d.split, "label": list(map(str, d.labels))}).assign(

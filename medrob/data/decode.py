@@ -33,7 +33,7 @@ SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and 
 MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 8  # of the decoding: another number makes every set be decoded again
+VERSION = 9  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -193,8 +193,9 @@ def _decode(
 ) -> pd.DataFrame:
     """Write images and masks; a report with a row a file.
 
-    Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"),
-    `pixels` (a hash of the image), `shown` (how DICOM becomes grey) and `levels` (of the set, in words).
+    Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `pixels` (a hash of the image),
+    `form` (as of `form`), `width`, `height`, `bits` (in use), `border` (the share that is even), `shown` (how
+    DICOM becomes grey) and `levels` (of the set, in words).
     """
     first = next((image for image in map(_try, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
@@ -218,7 +219,10 @@ def _decode(
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
-        return {"kind": kind, "pixels": hashlib.sha256(images[row].data).hexdigest()[:32]}
+        bits = 8 if image.dtype == np.uint8 else int(np.ptp(np.nan_to_num(image))).bit_length()
+        facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
+        digest = hashlib.sha256(images[row].data).hexdigest()[:32]
+        return facts | {"kind": kind, "pixels": digest, "border": _border(pixels)}
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
@@ -239,6 +243,26 @@ def _coloured(pixels: np.ndarray) -> bool:
     """Whether an image uint8 (H, W, C) shows colours, more than a JPEG gives to grey."""
     away = np.abs(np.diff(pixels.astype(np.int16), axis=-1)).max(-1, initial=0)
     return np.count_nonzero(away > CHROMA) > RARE * away.size
+
+
+def _border(pixels: np.ndarray) -> float:
+    """The share of an image uint8 (H, W, C) that lies outside of all that is uneven."""
+    uneven = (np.flatnonzero(np.ptp(pixels, axis).max(-1) > CHROMA) for axis in (1, 0))
+    return 1 - math.prod(np.ptp(lines) + 1 if len(lines) else 0 for lines in uneven) / pixels[..., 0].size
+
+
+def form(file: Path) -> tuple[str, int, int]:
+    """The kind of a file, such as "JPEG, RGB, 8 bit", its width and its height, by its header."""
+    with contextlib.suppress(Exception):  # Pillow and pydicom raise many kinds
+        if is_dicom(file):
+            known = dicom.header(file)
+            kind = f"{known.get('Modality', '')}, {known.PhotometricInterpretation}, {known.BitsStored} bit"
+            return f"DICOM {kind}", known.Columns, known.Rows
+        with Image.open(file) as image:
+            mode, deep = image.mode.partition(";")[0], ";16" in f"{image.mode} {image.tile}"
+            bits = 16 if deep else 1 if mode == "1" else 8
+            return f"{image.format}, {'grey' if mode in '1LI' else mode}, {bits} bit", *image.size
+    return "of another kind", 0, 0
 
 
 def _levels(deep: list[Path]) -> tuple[Levels, str]:

@@ -26,6 +26,7 @@ Listing = tuple[pd.DataFrame, tuple[str, ...], str]
 KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_text("utf-8"))
 SUFFIXES = KNOWN["endings"].split()
 NAMES = {name: re.compile(pattern, re.I | re.X) for name, pattern in KNOWN["names"].items()}
+ENDINGS = (".csv", ".tsv", ".parquet")  # of tables
 FEWEST = 5  # values of a column that may name patients
 
 
@@ -45,7 +46,7 @@ def of_folder(folder: Path) -> Listing:
     if any(masks.values()):  # then a folder "images" stands for no class
         places = {path: _without(path, "images") for path in masks}
         folders = sorted({above for place in places.values() for above in place.parents if above.parts})
-    level = _level(folders)
+    level = _level(folders, others)
     full = {place.parts[:level] for place in places.values()}
     for path in folders:
         if len(path.parts) == level and path.parts not in full:
@@ -90,20 +91,24 @@ def walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
     return sorted(files), sorted(folders), others
 
 
-def _level(folders: list[Path]) -> int:
+def _level(folders: list[Path], others: list[Path]) -> int:
     """How deep the class folders lie: 1, or 2 in split folders; other layouts are refused."""
     inner = {top.name: {p.name for p in folders if p.parent == top} for top in folders if len(top.parts) == 1}
     splits = {top for top in inner if split_of(top)}
     level = 2 if splits else 1
     mixed = splits and (splits != set(inner) or not all(inner.values()))
     below = any(len(path.parts) == level + 1 and split_of(path.name) for path in folders)
-    first = next(iter(inner.values()), set())  # the same folders in each: they would be the classes
-    alike = not splits and len(first) > (len(inner) > 1) and all(names == first for names in inner.values())
+    inside = [name for names in inner.values() for name in names]
+    few = 1 < len({*inside}) <= len(inner) and len(inside) > len({*inside}) * len(inner) / 2
+    tables = [path for path in others if path.suffix.lower() in ENDINGS]
+    alike = not splits and (few or (len(inner) == 1 and (inside or tables)))  # they may be the classes
     if not inner or mixed or below or alike:
+        advice = f"; {tables[0]} may be one: give its path" if tables else ""
+        advice += f"; if the classes lie in {min(inner)}, give its path" if len(inner) == 1 and inside else ""
         raise ValueError(
             f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give "
             "class folders (normal/1.png), or split folders above them (train, val, test: "
-            "train/normal/1.png), or list the images in a table with the columns path and label"
+            f"train/normal/1.png), or list the images in a table with the columns path and label{advice}"
         )
     return level
 
@@ -167,6 +172,7 @@ def grouped(
         known = {"PatientID of DICOM": rows["file"].map(patient)} | known
     for name, values in known.items():
         text = values.astype("string").str.strip().replace("", pd.NA)
+        text = one_spelling(text, f"values of {name!r}").astype("string")
         group = text.fillna("image " + rows.index.astype(str).to_series(rows.index)).astype(object)
         if text.nunique() < (1 if columns else 2) or group.nunique() == len(rows):
             continue
@@ -217,7 +223,7 @@ def refuse(values: pd.Series, bad: pd.Series, what: str, advice: str) -> None:
 
 def classes(rows: pd.DataFrame, values: pd.Series) -> Listing:
     """A listing whose labels are classes, of their names or numbers; numbers in names keep their order."""
-    values = one_spelling(values.astype(object))
+    values = one_spelling(values, "classes")
     names = sorted(values.unique(), key=natural)
     if not 2 <= len(names) <= MOST_CLASSES:
         found = f"{len(names)} ({', '.join(map(str, names[:3]))})"
@@ -232,10 +238,12 @@ def natural(name: object) -> list[tuple[int, float, str]]:
     return [(0, float(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def one_spelling(values: pd.Series) -> pd.Series:
-    """Names that differ in capitals or blanks become the most frequent of them, and a warning tells."""
-    key = values.map(lambda name: " ".join(str(name).split()).casefold())
-    spellings = values.groupby(key).agg(lambda same: list(same.value_counts().index))
-    several = [" and ".join(map(repr, names)) for names in spellings if len(names) > 1]
-    tell("classes spelled in several ways (capitals, blanks)", several, "; each is taken for one class")
-    return key.map(spellings.str[0])
+def one_spelling(values: pd.Series, what: str) -> pd.Series:
+    """Names that differ in capitals, blanks, zeros (3, 03, 3.0) become the most frequent; a warning tells."""
+    values = values.astype(object)
+    written = values.value_counts().index.to_series()
+    key = written.map(lambda name: re.sub(r"^0*(\d+?)(\.0+)?$", r"\1", "".join(str(name).split()).casefold()))
+    same = written.groupby(key, sort=False).agg(list)
+    several = [" and ".join(map(repr, names)) for names in same if len(names) > 1]
+    tell(f"{what} spelled in several ways", several, "; each is taken for one")
+    return values.map(key.map(same.str[0]))

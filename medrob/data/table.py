@@ -28,28 +28,36 @@ from medrob.data.listing import (
     tell,
     walk,
 )
+from medrob.data.shortcuts import shortcuts
 from medrob.files import exists
 
 
 def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") -> Listing:
     """List the images of a table, CSV or Parquet; paths start at the table's folder.
 
-    Columns: ``path``; ``label`` (names or whole numbers, several as ``a|b``) or, for several labels, one
-    column of zeros and ones for each; if known ``split``, ``group`` (patient; no group is in two splits) and
-    ``mask`` (picture that is above zero on the lesion); rows or files that are named as masks are masks.
-    `label` names the columns of labels, where they are called otherwise, separated by commas; `uncertain`
-    says what labels of -1 become ("zeros", "ones", "drop": no image); blanks become 0.
+    Columns: ``path``, or one that names a file in every row; ``label`` (names or whole numbers, several as
+    ``a|b``) or one column of zeros and ones for each label or class; if known ``split``, ``group`` (patient;
+    no group is in two splits) and ``mask`` (picture that is above zero on the lesion); rows or files that are
+    named as masks are masks.
+    `label` names the columns of labels, where they are called otherwise, separated by commas ("|": though
+    every row has one, they are several labels); `uncertain` says what labels of -1 become ("zeros", "ones",
+    "drop": no image); blanks become 0.
     """
     frame, folder = _frame(file), file.parent
-    asked = [label] if label in frame else [name.strip() for name in label.split(",") if name.strip()]
+    asked = [label] if label in frame else [name.strip() for name in re.split(r"[,|]", label) if name.strip()]
     every = ", ".join(map(str, frame))
     for option, wanted in {"group": [group] * bool(group), "label": asked}.items():
         if unknown := {*wanted} - {*frame}:
             raise ValueError(f"{option}={unknown.pop()!r} is no column; there are {every}")
     columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "split", "mask")}
+    columns["path"] = columns["path"] or _names_files(frame, folder)
     path, split, mask = columns.values()
     if path is None or not len(frame):
         raise ValueError(f"a column 'path' and rows are needed; there are {len(frame)} rows and {every}")
+    others = [p.name for p in sorted(folder.glob(f"*{file.suffix}")) if p != file and split_of(p.stem)]
+    if split_of(file.stem) and others:
+        told = "; list all images in one, with a column 'split', if they belong together"
+        tell(f"other tables beside {file.name}", others, told)
     rows = pd.DataFrame({"file": _files(frame[path], folder), "split": ""})
     if mask:
         given = _files(frame[mask].dropna(), folder)
@@ -75,9 +83,12 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     if len(labels) == 1 and (labels[0] in _called(frame, "label") or not _zeros_and_ones(frame[labels[0]])):
         rows, names, task = _single(rows, frame[labels[0]])
     else:
-        rows, names, task = _certain(rows, frame[labels], uncertain)
+        rows, names, task = _certain(rows, frame[labels], uncertain, "|" in label)
     told = f"labels are those of {', '.join(map(repr, labels))}: {len(names)} classes, {task}"
     warnings.warn(told, stacklevel=2)
+    traits = frame.loc[rows.index, unused].rename(columns="column {!r}".format)
+    for note in shortcuts(traits, np.array(rows["label"].tolist()), names):
+        warnings.warn(note, stacklevel=2)
     return rows.reset_index(drop=True), names, task
 
 
@@ -106,7 +117,7 @@ def _frame(file: Path) -> pd.DataFrame:
             return frame
         with file.open(encoding="utf-8-sig") as stream:
             first = stream.readline()
-        separator = next((mark for mark in ";\t" if mark in first and "," not in first), ",")
+        separator = max(",;\t|", key=first.count)
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
         frame = pd.read_csv(file, index_col=False, **given)
@@ -122,6 +133,15 @@ def _frame(file: Path) -> pd.DataFrame:
 # Files
 
 
+def _names_files(frame: pd.DataFrame, folder: Path) -> str | None:
+    """The column that names a file in every row, if there is one alone."""
+    names = [name for name in frame if frame[name].is_unique and frame[name].dtype.kind in "OiuT"]
+    found = [name for name in names if _found(frame[name], folder).notna().all()]
+    if len(found) > 1:
+        raise ValueError(f"columns {', '.join(found)} all name files; call one of them 'path'")
+    return found[0] if found else None
+
+
 def _files(values: pd.Series, folder: Path) -> pd.Series:
     """The files that a column names, all of them there and below the table's folder.
 
@@ -131,9 +151,25 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
     refuse(values, values.isna(), "is empty", "fill them, or remove the rows")
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links inside the folder may lead out of it
     named = values.astype(str).str.strip()
-    found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
-    outside = ~found.map(lambda path: path.is_relative_to(folder)).astype(bool)
+    straight = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
+    outside = ~straight.map(lambda path: path.is_relative_to(folder)).astype(bool)
     refuse(values, outside, f"leads out of {folder}", "put the table above its images")
+    found = _found(values, folder)
+    advice = "paths start at the table's folder"
+    if named.str.contains("\\", regex=False).any():
+        advice += ", with / and not \\ between folders"
+    elif not named.map(lambda name: Path(name).suffix.lower() in SUFFIXES).any():
+        advice += ", and end as the files do (.png)"
+    refuse(values, found.isna(), "names no file, or several", advice)
+    taken = [f"{named[row]!r} is {found[row]}" for row in values.index[found != straight]]
+    tell(f"files that are called otherwise than in {values.name!r}", taken, "")
+    return found
+
+
+def _found(values: pd.Series, folder: Path) -> pd.Series:
+    """The file that each value names, or None."""
+    named = values.astype(str).str.strip()
+    found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
     lost = ~found.map(lambda path: exists(path) and path.is_file()).astype(bool)
     known = defaultdict[str, set[tuple[str, Path]]](set)
     for path in walk(folder)[0] if lost.any() else ():
@@ -148,14 +184,6 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
         return folder / hits.pop() if len(hits) == 1 else None
 
     found[lost] = named[lost].map(look)
-    advice = "paths start at the table's folder"
-    if named.str.contains("\\", regex=False).any():
-        advice += ", with / and not \\ between folders"
-    elif not named.map(lambda name: Path(name).suffix.lower() in SUFFIXES).any():
-        advice += ", and end as the files do (.png)"
-    refuse(values, found.isna(), "names no file", advice)
-    taken = [f"{named[row]!r} is {found[row]}" for row in values.index[lost]]
-    tell(f"files that are called otherwise than in {values.name!r}", taken, "")
     return found
 
 
@@ -221,7 +249,7 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
 def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
     """A listing with several labels an image, of texts such as "Mass|Effusion"; "No Finding" is none."""
     parts = values.str.split(separator, regex=False).explode().str.strip()
-    parts = one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])])
+    parts = one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])], "labels")
     names = sorted(parts.unique(), key=natural)
     labels = pd.crosstab(parts.index, parts).reindex(index=values.index, columns=names, fill_value=0)
     told = f"column {values.name!r} lists several labels, separated by {separator!r}: {len(names)} labels"
@@ -229,8 +257,11 @@ def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
     return rows.assign(label=list((labels > 0).to_numpy(np.int64))), tuple(names), "multilabel"
 
 
-def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> Listing:
-    """A listing with columns of zeros and ones; what is blank or -1 needs a policy."""
+def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: bool) -> Listing:
+    """A listing with columns of zeros and ones; what is blank or -1 needs a policy.
+
+    They are classes if every row has exactly one 1, unless they are said to be `several` labels.
+    """
     advice = "without a column 'label' such a column is a label: remove it, or name the others by label="
     for name in frame:
         bad = ~frame[name].isin([0, 1, -1]) & frame[name].notna()
@@ -253,4 +284,11 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str) -> Listing
     rows, names = rows[kept], tuple(map(str, frame))
     if len(names) == 1:
         return rows.assign(label=labels[:, 0]), (f"no {names[0]}", names[0]), "binary"
-    return rows.assign(label=list(labels)), names, "multilabel"
+    if several or not len(labels) or (labels.sum(1) != 1).any():
+        return rows.assign(label=list(labels)), names, "multilabel"
+    held = labels.any(0)
+    empty = f"; no row has {', '.join(frame.columns[~held])}, which is left out" if not held.all() else ""
+    told = f"every row has exactly one 1 in {len(names)} columns of labels: they are taken for classes{empty}"
+    warnings.warn(f"{told} (for several labels an image give label='{'|'.join(names)}')", stacklevel=2)
+    rows, names = rows.assign(label=labels[:, held].argmax(1)), tuple(frame.columns[held])
+    return rows, names, "binary" if len(names) == 2 else "multiclass"

@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import yaml
-from PIL import Image
 
 from medrob import config, data, figures, words
 from medrob.data import ImageDataset
@@ -90,7 +89,7 @@ def _name(values: Values) -> str:
 
 def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     """Load the splits into `sets`: images of each class, their sizes, grey levels, masks, repetitions."""
-    sets += [data.load(split=split, **_of(values, IMAGES)) for split in data.SPLITS]
+    sets += data.load_splits(values["dataset"], *data.SPLITS, **_of(values, data.OPTIONS))
     train, total = sets[0], sum(map(len, sets))
     height, width, channels = train.images.shape[1:]
     shape = f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}"
@@ -115,27 +114,14 @@ def _files(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         if path is None or path.suffix.lower() == ".npz":
             return
         rows, _, _ = data.listed(path, **_of(values, ["group", "label", "uncertain"]))
-        found = pd.DataFrame([_kind(file) for file in rows["file"]], columns=["files", "pixels"])
-        yield found.value_counts().to_string(max_rows=ROWS)
+        found = pd.DataFrame(map(data.form, rows["file"]), columns=["kind", "width", "height"])
+        sides = found.groupby("kind")[["width", "height"]].agg(["min", "max"])
+        sides.columns = [f"{end} {side}" for side, end in sides.columns]
+        yield sides.assign(files=found["kind"].value_counts()).to_string(max_rows=ROWS)
         made = ", ".join(split for split in data.SPLITS if split not in set(rows["split"]))
         yield say("check", "made" if made else "given", splits=made)
         groups = rows["group"].nunique() if "group" in rows else 0
         yield say("check", "groups" if groups else "no_groups", groups=groups)
-
-
-def _kind(file: Path) -> tuple[str, str]:
-    """The kind of a file, such as "JPEG, RGB, 8 bit", and its width and height, such as "64x48"."""
-    with contextlib.suppress(Exception), Image.open(file) as image:  # Pillow and pydicom raise many kinds
-        mode, deep = image.mode.partition(";")[0], ";16" in f"{image.mode} {image.tile}"
-        bits, wide, high = 16 if deep else 1 if mode == "1" else 8, *image.size
-        return f"{image.format}, {'grey' if mode in '1LI' else mode}, {bits} bit", f"{wide}x{high}"
-    with contextlib.suppress(Exception):
-        import pydicom
-
-        known = pydicom.dcmread(file, stop_before_pixels=True)
-        kind = f"DICOM {known.get('Modality', '')}, {known.PhotometricInterpretation}, {known.BitsStored} bit"
-        return kind, f"{known.Columns}x{known.Rows}"
-    return "of another kind", "unknown"
 
 
 def _pictures(sets: list[ImageDataset], values: Values) -> Iterator[str]:
