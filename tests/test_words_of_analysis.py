@@ -172,6 +172,16 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert "no map is left to compare." in words.answer(all_tests(), auc_table(), never, gains(CLEAR))
 
 
+def test_answers_from_run_to_run():
+    given = [("my_run", 0, "yes"), ("my_run", 1, "undecided"), ("b", 0, "yes"), ("b", 1, "yes")]
+    both = pd.DataFrame(given, columns=["run", "question", "verdict"])
+    assert words.answers(both).split("\n") == [
+        r"- 0 The answer is yes in 2 (my\_run, b).",
+        r"- 1 The answer is undecided in 1 (my\_run); yes in 1 (b).", "",
+        "1 of 2 questions have the answer yes in every one of the 2 runs.",
+    ]  # fmt: skip
+
+
 def compared(difference=(0.1, 0.05, 0.2), **columns):
     """Two runs over all severities."""
     rows = [

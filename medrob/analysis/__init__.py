@@ -16,7 +16,7 @@ from medrob.analysis.means import (
     mean_drift, strata, verdicts,
 )
 from medrob.analysis.questions import (
-    QUESTIONS, Question, answers, controls, declared_kinds, summary, tests,
+    QUESTIONS, Question, answers, answers_of_runs, controls, declared_kinds, summary, tests,
 )
 from medrob.analysis.runs import OVERALL, compare_runs, repetitions
 from medrob.analysis.statistics import LEVEL, OPEN, OPPOSITE, UNDEFINED, YES, bounds, corrected_p, verdict

@@ -4,7 +4,7 @@ A function takes the table that the function of the same name makes; of several 
 """
 # ruff: noqa: I001  several names a line
 
-from medrob.words.drift_and_loss import added, alarms, answer, association, beside
+from medrob.words.drift_and_loss import added, alarms, answer, answers, association, beside
 from medrob.words.drift_and_loss import controls, failure, per_image, runs
 from medrob.words.maps import chosen, drift, explained, explored, faithfulness, identity
 from medrob.words.maps import localisation, moved_most, normalised, randomisation, scale, twins

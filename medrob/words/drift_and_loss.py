@@ -6,7 +6,7 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, declared_kinds, rows_of, verdict
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, grouped, number, place, say, shown, side, text
+from medrob.words.phrases import BETTER, grouped, name, number, place, say, shown, side, text
 
 SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 
@@ -170,3 +170,15 @@ def alarms(found: pd.DataFrame) -> str:
     numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[MAP_SIGNAL], signals=len(same))
     numbers |= dict(verdict=side(doubt, "ahead", *BETTER), doubt=doubt, cases=int(own["cases"]))
     return text(say("alarms", "title"), lines, say("alarms", "judged", "kept", "errors", "cost", **numbers))
+
+
+def answers(asked: pd.DataFrame) -> str:
+    """Does the answer hold from run to run?"""
+    lines, everywhere = [], 0
+    for question, rows in asked.groupby("question", sort=False):
+        named = rows["run"].map(name).groupby(rows["verdict"]).agg(list)
+        parts = [f"{verdict} in {len(runs)} ({', '.join(runs)})" for verdict, runs in named.items()]
+        lines.append(say("answers", "question", question=question, verdicts="; ".join(parts)))
+        everywhere += named.index.tolist() == [YES]
+    runs = asked["run"].nunique()
+    return text(lines, say("answers", "everywhere", runs=runs, yes=everywhere, total=len(lines)))
