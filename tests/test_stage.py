@@ -105,7 +105,7 @@ def test_captions_and_methods_say_what_is_known(augmented):
     text = (augmented.figures / "captions.tex").read_text()
     assert "Pictures.}" in text and "AUC on the 9 test images" in text
     methods = (augmented.figures / "methods.tex").read_text()
-    assert r"9 for testing, of $28 \times 28$ pixels in grey, in 3 classes (normal, " in methods
+    assert "9 test images of 28 x 28 pixels; the classes are normal, " in methods
     assert r"by fog~\cite{hendrycks2019}; ours." in methods and "Seeds: 0 (data, corruptions)" in methods
 
 
