@@ -40,8 +40,6 @@ def test_one_corruption_leaves_nothing_to_correlate_but_one_severity_is_enough()
     assert found(*world(strong, severities=(3,))).loc["within severity", "value"] > 0.6
 
 
-# -- Between conditions, by hand -----------------------------------------------------------------------
-
 # Scores of two images without and two with the disease, for each AUC.
 SCORES = {
     1.0: (0.1, 0.2, 0.8, 0.9),
@@ -114,9 +112,6 @@ def test_p_is_near_uniform_where_there_is_no_link():
     assert (rows[rows["kind"] == "partial"]["p"] < 0.05).mean() < 0.15
 
 
-# -- Failure -------------------------------------------------------------------------------------------
-
-
 def auroc_within(frame, event, signal):
     """scikit-learn's AUROC of each corruption and class predicted when clean, weighted by its pairs."""
     found = []
@@ -187,9 +182,6 @@ def test_multi_label_predictions_have_no_wrong():
     assert set(analysis.failure(evidence)["event"]) == {"flipped"}
     assert analysis.answers(analysis.tests(evidence))["verdict"].iloc[2] == "not defined"
     assert analysis.association(evidence)["value"].notna().all()
-
-
-# -- What is quoted, and what is refused ---------------------------------------------------------------
 
 
 def scores_table():

@@ -120,9 +120,6 @@ def test_where_nothing_flips_there_is_nothing_to_detect():
     assert failure.loc[failure["event"] == "flipped", "auroc"].isna().all()
 
 
-# -- Corrections and chance ----------------------------------------------------------------------------
-
-
 def test_holm_by_hand():
     assert statistics.holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx(
         [0.03, 0.06, np.nan, 0.06], nan_ok=True
@@ -179,9 +176,6 @@ def test_sums_of_exchanged_images_are_those_of_the_whole_images_one_after_anothe
     assert exchanged(a, b, orders) == pytest.approx([(a * b[:, order]).sum() for order in orders])
 
 
-# -- Image by image ------------------------------------------------------------------------------------
-
-
 def test_margin_drop_by_hand():
     rows = [
         (0, "clean", 0, 0, 0.7, 0.2, 0.1),
@@ -218,9 +212,6 @@ def test_per_image_is_the_mean_of_spearmans_correlations_and_partial_takes_the_l
         partial.append(np.corrcoef(left)[0, 1])
     assert rows.loc["per image", "value"] == pytest.approx(np.average(plain, weights=sizes))
     assert rows.loc["per image, partial", "value"] == pytest.approx(np.average(partial, weights=sizes))
-
-
-# -- Where nothing can be said -------------------------------------------------------------------------
 
 
 def test_all_predictions_right_and_kept():

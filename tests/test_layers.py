@@ -45,8 +45,6 @@ def swin(version=1):
     return lively(SwinTransformer(**form, **parts, num_classes=3), seed=3)
 
 
-# -- Layers of torchvision's networks ------------------------------------------------------------------
-
 # How many layers, and (name, channels, side) of the first and the last, for images of 224 pixels.
 VIT, REGNET = "encoder.layers.encoder_layer", "trunk_output.block"
 EXPECTED = {
@@ -144,9 +142,6 @@ def test_negative_activations_are_told_to_methods_that_do_not_take_them(activati
     negative = [str(one.message).split(":")[0] for one in told if "negative in places" in str(one.message)]
     expected = ["gradcam++, xgradcam at 1", "smoothgradcam++ at 1"] if signed else []
     assert negative == expected  # once, not once a batch
-
-
-# -- Networks of users ---------------------------------------------------------------------------------
 
 
 class Own(nn.Module):
@@ -275,9 +270,6 @@ def test_named_layers_that_give_no_map_of_the_picture_are_refused():
     model = timm.create_model("test_vit", num_classes=3).eval()
     with pytest.raises(ValueError, match="the places of the picture; name others"):
         layers_for(model, ["gradcam"], [f"blocks.{len(model.blocks) - 1}"])
-
-
-# -- Tokens --------------------------------------------------------------------------------------------
 
 
 PEERS = [("gradcam", "GradCAM"), ("hirescam", "HiResCAM"), ("layercam", "LayerCAM"), ("xgradcam", "XGradCAM")]

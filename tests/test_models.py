@@ -13,8 +13,6 @@ from medrob import evaluation, models
 from medrob.models import Normalise, build
 from medrob.models.network import memory_order
 
-# The networks
-
 
 @pytest.mark.parametrize("arch", ["resnet18", "resnet50", "densenet121"])
 def test_width_64_is_torchvisions_network(arch):
@@ -174,9 +172,6 @@ def test_narrow_shortcuts_keep_the_usual_order_in_memory():
     assert evaluation.predict(own, np.zeros((2, 4, 4, 1), np.uint8)).shape == (2, 3)
 
 
-# Files
-
-
 @pytest.mark.parametrize("damage", ["pickle", "torch", 0, 8, 1000, -1])
 def test_damaged_and_hostile_weights(tmp_path, damage):
     models.save(small(), tmp_path)
@@ -217,9 +212,6 @@ def test_no_network_there(tmp_path):
         (tmp_path / name).unlink()
         with pytest.raises(FileNotFoundError, match=rf"{name} is missing: the notebook 02_train .* writes"):
             models.load(tmp_path)
-
-
-# The package
 
 
 def test_importing_medrob_is_quiet_imports_nothing_heavy_and_writes_nothing(tmp_path):

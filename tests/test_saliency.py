@@ -95,9 +95,6 @@ def found(model):
     return explain(model, pictures(), methods=ALL)
 
 
-# -- By hand -----------------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("method", ALL)
 def test_one_layer_network_by_hand(method):
     toy = Toy().double()
@@ -161,9 +158,6 @@ def test_xgradcam_of_a_channel_without_activation_is_finite():
     np.testing.assert_allclose(formula("xgradcam", A, g)[0], A[0, 1])
 
 
-# -- Identities on a network -------------------------------------------------------------------------
-
-
 def test_last_block_gradcam_hirescam_and_xgradcam_are_one_map(found):
     """Global average pooling and a linear layer: the gradient is the same at every position."""
     last = {m: found[m, "layer4.1"] for m in ("gradcam", "hirescam", "xgradcam")}
@@ -175,8 +169,6 @@ def test_last_block_gradcam_hirescam_and_xgradcam_are_one_map(found):
     assert not np.allclose(found["gradcam", "layer3.1"], found["hirescam", "layer3.1"], rtol=0.1)
     assert not np.allclose(found["gradcam", "layer3.1"], found["xgradcam", "layer3.1"], rtol=0.1)
 
-
-# -- Other libraries ---------------------------------------------------------------------------------
 
 ORACLE_LAYERS = ["layer1.0", "layer2.1", "layer4.1"]
 TARGETS = np.array([0, 2, 1, 1])
@@ -252,9 +244,6 @@ def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
     assert np.abs(normalise(torch.from_numpy(ours)) - theirs).max() > 0.02
 
 
-# -- Eigen-CAM ---------------------------------------------------------------------------------------
-
-
 def eigen(A):
     return formula("eigencam", A, np.zeros(1))
 
@@ -289,8 +278,6 @@ def test_pytorch_grad_cam_centres_the_channels_and_the_paper_does_not():
     for ours, other in zip(eigen(A), theirs, strict=True):
         assert np.abs(np.abs(ours) - np.abs(other)).max() > 0.1 * np.abs(other).max()
 
-
-# -- Smooth Grad-CAM++ -------------------------------------------------------------------------------
 
 SMOOTH = "smoothgradcam++"
 
@@ -339,9 +326,6 @@ def test_smooth_agrees_with_one_copy_at_a_time():
         np.testing.assert_allclose(ours[i], np.tensordot(w, A, 1), rtol=1e-5, atol=1e-12)
 
 
-# -- How it is called --------------------------------------------------------------------------------
-
-
 @pytest.mark.parametrize("method", ALL)
 def test_one_pass_for_all_is_method_by_method_and_layer_by_layer(model, found, method):
     for layer in ("layer1.0", "layer3.0", "layer4.1"):
@@ -380,9 +364,6 @@ def test_images_are_not_changed(model):
     np.testing.assert_array_equal(images, before)
 
 
-# -- Networks with something in place, or frozen -----------------------------------------------------
-
-
 def test_frozen_parameters_do_not_matter(found):
     frozen = network().requires_grad_(False)
     maps = explain(frozen, pictures(), methods=["gradcam++"])
@@ -394,9 +375,6 @@ def test_the_layer_before_a_relu_in_place_by_hand():
     """Before the ReLU, A2 = [-1 1; 3 5] and g2 = [0 1; 1 3], so w = (1-1+2+0)/4 = .5, (0+1+1+3)/4 = 1.25."""
     maps = explain(Toy(True), PICTURE, methods=["gradcam"], layers=["conv"], targets=0)
     np.testing.assert_allclose(maps["gradcam", "conv"][0], [[-0.75, 2.25], [5.25, 8.25]])
-
-
-# -- Bad input ---------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -443,9 +421,6 @@ def test_layers_that_do_not_take_part_are_named():
 
     with pytest.raises(ValueError, match=r"layers=\['unused'\]: the logits do not depend on them"):
         explain(Side(), PICTURE, methods=["gradcam"], layers=["relu", "unused"])
-
-
-# -- Normalising, enlarging, and maps without content -------------------------------------------------
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

@@ -71,8 +71,6 @@ def assert_same(before, after):
     assert all(torch.equal(a, b) for a, b in zip(before[3], after[3], strict=True))
 
 
-# -- Every method --------------------------------------------------------------------------------------
-
 LAYERS, TARGETS = ["layer2.1", "layer4.0"], np.array([0, 2, 1, 1])
 
 
@@ -148,9 +146,6 @@ def test_a_network_without_parameters():
     expected = images[..., 0] / 128
     expected[:, :, :8] = 0
     np.testing.assert_allclose(maps, expected, rtol=1e-6)
-
-
-# -- Steps in place, shared modules, steps without a gradient ------------------------------------------
 
 
 def test_a_first_step_in_place_changes_neither_maps_nor_images():
@@ -243,9 +238,6 @@ def test_a_layer_behind_which_the_gradient_stops():
             explain(model, pictures(3, 16), methods=["gradcam"], layers=["layer", "norm"])
 
 
-# -- Layers that give no maps --------------------------------------------------------------------------
-
-
 class Odd(Net):
     """`layer` gives something else than maps."""
 
@@ -286,9 +278,6 @@ def test_layers_that_give_no_maps(function, match):
     with pytest.raises(ValueError, match=match):
         maps_of(model, ["gradcam"])
     assert_same(before, state(model))
-
-
-# -- Other devices, and maps of the input ----------------------------------------------------------------
 
 
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a second device")

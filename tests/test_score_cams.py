@@ -43,8 +43,6 @@ def found(model, images):
     return explain(model, images, methods=ALL, layers=LAYERS, targets=TARGETS, settings=FEW)
 
 
-# -- By hand -----------------------------------------------------------------------------------------
-
 # A1 = [1 2; 3 4] and A2 = [0 1; 3 5] are as large as the picture, so H1 = [0 1/3; 2/3 1], H2 = [0 .2; .6 1].
 A1, A2 = np.array([[1.0, 2], [3, 4]]), np.array([[0.0, 1], [3, 5]])
 
@@ -144,9 +142,6 @@ def test_what_the_methods_have_in_common(model, images, found):
         assert not np.allclose(found["sscam", layer], found["scorecam", layer], rtol=1e-5)
 
 
-# -- Other libraries ---------------------------------------------------------------------------------
-
-
 def peer_maps(name, model, layer, images):
     """The maps of pytorch-grad-cam: normalised, enlarged, normalised again; its progress bars unseen."""
     targets = [ClassifierOutputTarget(t) for t in TARGETS]
@@ -201,9 +196,6 @@ def test_agrees_with_torch_cam_where_it_is_right(model, images, method, name, op
     np.testing.assert_allclose(normalise(torch.from_numpy(ours[method, "layer1.1"])), theirs, atol=1e-4)
 
 
-# -- How they are run --------------------------------------------------------------------------------
-
-
 def test_a_passes_size_is_bounded(images):
     model, sizes = network(), []
     model.register_forward_pre_hook(lambda m, inputs: sizes.append(len(inputs[0])))
@@ -221,9 +213,6 @@ def test_clean_and_corrupted_copies_share_the_noise():
         shown.append(torch.cat([x for x in inputs if len(x) == 2]))
     assert shown[0].shape == (6, 1, 2, 2)
     np.testing.assert_allclose(shown[1], 2 * shown[0], rtol=1e-12)
-
-
-# -- Channels without content ------------------------------------------------------------------------
 
 
 class Dead(Toy):

@@ -233,9 +233,6 @@ def test_options_of_the_command_line(tmp_path):
     ]
 
 
-# What a stage follows from
-
-
 def keys(load, stages="{}"):
     found = load(f"runs: {{a: {stages}}}")
     return {stage: plan.key(found, stage, "a", NOTEBOOKS) for stage in STAGES}
@@ -362,9 +359,6 @@ def test_another_corruption_in_a_file_changes_no_key(load, tmp_path, monkeypatch
     assert differs == ["", "", "1345"]
     corruptions.corruption(severities=(1, 2, 3, 4, 5))(lambda images, level, draws: images)
     assert keys(load, stages) == before
-
-
-# What lies under the paths that a study names
 
 
 def test_files_replaced_under_the_same_path_count(load, home):

@@ -9,8 +9,6 @@ from medrob import config, evaluation, training
 from medrob.data import ImageDataset
 from medrob.training.epoch import Epochs, make_objective, make_optimizer, make_schedule, starts
 
-# Learning
-
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])
 def test_learns_what_is_easy(blobs, task):
@@ -78,9 +76,6 @@ def test_class_weights_are_balanced():
     assert many.pos_weight.tolist() == [3, 1]  # absent / present
 
 
-# Recipes
-
-
 def rates(epochs=8, steps=5, **settings):
     """The learning rate of every step, as a share of the highest."""
     recipe = config.Recipe(epochs=epochs, lr=1.0, optimizer="sgd", **settings)
@@ -131,9 +126,6 @@ def test_every_setting_trains(blobs, settings):
     assert scores["auc"] == pytest.approx(best, abs=1e-6)
 
 
-# Early stopping
-
-
 def scripted(monkeypatch, aucs, losses):
     """Let validation AUC and loss of each epoch be what is given; give the weights after each epoch."""
     whole, weights = Epochs.__call__, []
@@ -165,9 +157,6 @@ def test_early_stopping_keeps_the_best_weights(blobs, monkeypatch, aucs, losses,
     assert history["epoch"].max() == len(weights) == epochs
     assert training.kept_epoch(history, "auc") == best
     assert all(torch.equal(weights[best - 1][k], v) for k, v in model.state_dict().items())
-
-
-# Refusals
 
 
 @pytest.mark.parametrize(

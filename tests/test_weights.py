@@ -207,9 +207,6 @@ def test_what_normalises_must_be_numbers(tmp_path, text):
         small(weights=str(tmp_path / "model.safetensors"))
 
 
-# timm's networks
-
-
 def resnet(**changes):
     return build(**dict(arch="timm:test_resnet", in_channels=1, num_classes=3, size=28, seed=0) | changes)
 
@@ -254,8 +251,6 @@ def test_old_files_without_counters_are_taken(tmp_path):
     model = build("resnet18", **TAKEN, weights=str(tmp_path / "old.pth"))
     assert torch.equal(model.backbone.fc.weight, arrays["fc.weight"])
 
-
-# As people save them
 
 PLAIN = torchvision.models.resnet18(num_classes=2).state_dict()
 TAKEN = dict(in_channels=3, num_classes=2, stem="auto", width=0)
@@ -396,8 +391,6 @@ def test_positions_of_another_size_are_refused(tmp_path):
     with pytest.raises(ValueError, match=r"pos_embed .* to images of another size"):
         resnet(**options, size=96)
 
-
-# What else a checkpoint tells
 
 SCALED = {"mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
 LEVELS = {name: torch.tensor([255 * value for value in values]) for name, values in SCALED.items()}
