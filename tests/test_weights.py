@@ -245,15 +245,24 @@ def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
     assert model.config["mean"] == list(timm.get_pretrained_cfg("resnet10t").mean)
 
 
-def test_old_files_without_counters_are_taken(tmp_path):
-    arrays = torchvision.models.resnet18(num_classes=2).state_dict()
-    torch.save({k: v for k, v in arrays.items() if "num_batches" not in k}, tmp_path / "old.pth")
-    model = build("resnet18", **TAKEN, weights=str(tmp_path / "old.pth"))
-    assert torch.equal(model.backbone.fc.weight, arrays["fc.weight"])
-
-
 PLAIN = torchvision.models.resnet18(num_classes=2).state_dict()
 TAKEN = dict(in_channels=3, num_classes=2, stem="auto", width=0)
+
+
+@pytest.fixture
+def taken(tmp_path):
+    """The resnet18 that is built with what a file w.pth holds."""
+
+    def build_with(content, **changes):
+        torch.save(content, tmp_path / "w.pth")
+        return build("resnet18", **TAKEN | changes, weights=str(tmp_path / "w.pth"))
+
+    return build_with
+
+
+def test_old_files_without_counters_are_taken(taken):
+    model = taken({name: value for name, value in PLAIN.items() if "num_batches" not in name})
+    assert torch.equal(model.backbone.fc.weight, PLAIN["fc.weight"])
 
 
 def prefixed(*prefixes, arrays=PLAIN):
@@ -277,16 +286,7 @@ def renamed(*pairs):
         ({"state_dict": prefixed("model.") | {"loss.weight": torch.ones(2)}}, "out: state_dict.loss.weight"),
         (PLAIN | {"criterion.weight": torch.ones(2)}, "left out: criterion.weight"),
         ({"a": {"net": PLAIN}, "args": argparse.Namespace(lr=1), "best": np.float64(0.5)}, ""),
-        (
-            {
-                "net": PLAIN,
-                "n": np.int64(3),
-                "best": np.float32(1),
-                "ids": np.arange(2),
-                "at": datetime.now(),
-            },
-            "",
-        ),
+        (dict(net=PLAIN, n=np.int64(3), best=np.float32(1), ids=np.arange(2), at=datetime.now()), ""),
         (
             {"optimizer": {i: {"m": v} for i, v in enumerate(PLAIN.values())}, "model": PLAIN},
             "left out: all 122 of optimizer",
@@ -302,9 +302,8 @@ def renamed(*pairs):
         ({k: v.half() if v.is_floating_point() else v for k, v in PLAIN.items()}, ""),
     ],
 )
-def test_every_array_is_taken_whatever_stands_before_its_name(tmp_path, content, said):
-    torch.save(content, tmp_path / "w.pth")
-    model = build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth"))
+def test_every_array_is_taken_whatever_stands_before_its_name(taken, content, said):
+    model = taken(content)
     assert model.origin.startswith("122 of 122 arrays from w.pth (SHA-256 ") and said in model.origin
     assert ("left out" in model.origin) == ("out:" in said) and not model.new
     for ours, theirs in zip(model.backbone.state_dict().values(), PLAIN.values(), strict=True):
@@ -312,25 +311,22 @@ def test_every_array_is_taken_whatever_stands_before_its_name(tmp_path, content,
 
 
 @pytest.mark.parametrize("prefixes", [("model_ema.", "model."), ("net.teacher.", "net."), ("", "ema.")])
-def test_of_two_networks_in_a_file_none_is_taken(tmp_path, prefixes):
+def test_of_two_networks_in_a_file_none_is_taken(taken, prefixes):
     other = {name: value + 1 for name, value in PLAIN.items()}
-    torch.save(prefixed(prefixes[0], arrays=other) | prefixed(prefixes[1]), tmp_path / "w.pth")
     places = " and ".join(repr(prefix[:-1]) for prefix in prefixes)
     with pytest.raises(ValueError, match=f"hold 2 networks whose values differ, under {places}"):
-        build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth"))
+        taken(prefixed(prefixes[0], arrays=other) | prefixed(prefixes[1]))
 
 
-def test_a_head_of_one_logit_is_that_of_two_classes(tmp_path):
+def test_a_head_of_one_logit_is_that_of_two_classes(taken):
     theirs = torchvision.models.resnet18(num_classes=1).eval()
-    torch.save(theirs.state_dict(), tmp_path / "w.pth")
-    options = TAKEN | dict(task="binary", weights=str(tmp_path / "w.pth"))
-    model, images = build("resnet18", **options).eval(), pictures(2, 3, 64, 64)
+    model, images = taken(theirs.state_dict(), task="binary").eval(), pictures(2, 3, 64, 64)
     with torch.inference_mode():
         z = theirs((images / 255 - 0.5) / 0.5)
         torch.testing.assert_close(model(images), torch.cat([-z / 2, z / 2], 1), rtol=1e-4, atol=1e-5)
     assert "its one logit z becomes two" in model.origin and not model.new
-    for other in (dict(num_classes=3), dict(task="multilabel")):
-        assert build("resnet18", **options | other).new
+    for other in (dict(num_classes=3, task="binary"), dict(task="multilabel")):
+        assert taken(theirs.state_dict(), **other).new
 
 
 def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
@@ -368,11 +364,8 @@ def test_programs_are_refused_with_what_to_save(tmp_path):
     torch.jit.trace(network, image).save(tmp_path / "script.pt")
     torch.export.save(torch.export.export(network, image), tmp_path / "program.pt2")
     torch.save(network, tmp_path / "whole.pt")
-    others = {
-        "a.onnx": "an ONNX program",
-        "a.h5": "a file of Keras",
-        "model-00001-of-00002.safetensors": "a part",
-    }
+    others = {"a.onnx": "an ONNX program", "a.h5": "a file of Keras"}
+    others["model-00001-of-00002.safetensors"] = "a part"
     for name in others:
         (tmp_path / name).touch()
     for name, kind in {
@@ -408,22 +401,20 @@ LEVELS = {name: torch.tensor([255 * value for value in values]) for name, values
         prefixed("1.") | {f"0.{name}": torch.tensor(values) for name, values in SCALED.items()},
     ],
 )
-def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(tmp_path, content):
-    file = str(tmp_path / "w.pth")
-    torch.save(content, file)
-    model = build("resnet18", **TAKEN, weights=file)
+def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(taken, content):
+    model = taken(content)
     assert model.normalise.mean == pytest.approx(SCALED["mean"])
     assert model.normalise.std == pytest.approx(SCALED["std"]) and "as w.pth says" in model.origin
-    other = build("resnet18", **TAKEN, weights=file, normalise="imagenet")
+    other = taken(content, normalise="imagenet")
     assert (other.normalise.mean, other.normalise.std) == IMAGENET
     assert "normalised as asked, but w.pth says mean [0.4" in other.origin
-    same = build("resnet18", **TAKEN, weights=file, normalise=[*SCALED.values()])
+    same = taken(content, normalise=[*SCALED.values()])
     assert "normalised" not in same.origin
 
 
-def test_scores_are_no_scale(tmp_path):
-    torch.save({"net": PLAIN, "metrics": {"mean": 0.9, "std": 0.1}, "mean": 3}, tmp_path / "w.pth")
-    assert "not known how its images" in build("resnet18", **TAKEN, weights=str(tmp_path / "w.pth")).origin
+def test_scores_are_no_scale(taken):
+    content = {"net": PLAIN, "metrics": {"mean": 0.9, "std": 0.1}, "mean": 3}
+    assert "not known how its images" in taken(content).origin
 
 
 @pytest.mark.parametrize(
