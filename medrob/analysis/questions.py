@@ -161,7 +161,7 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     layers = [evidence.declared["layer"], INPUT]
     drift = evidence.drift[evidence.drift["layer"].isin(layers) & (evidence.drift["severity"] == severity)]
     for row in mean_drift(drift, MAP).to_dict("records"):
-        what = f"mean drift (RMSE of min-max maps), {row['method']} at {row['layer']}, severity {severity}"
+        what = f"mean drift (RMSE of maps, 0-1), {row['method']} at {row['layer']}, severity {severity}"
         quote(f"drift {row['method']}", row, what)
     kinds = declared_kinds(tests(evidence))
     for question in QUESTIONS:

@@ -40,7 +40,9 @@ def _printed(file: str, frame: pd.DataFrame, facts: Mapping[str, Any]) -> tuple[
     texts = TEXTS["tables"].get(file, {})
     rows = frame.query(texts["rows"], local_dict=dict(facts)) if "rows" in texts else frame
     rows = rows[texts["columns"].split()] if "columns" in texts else rows
-    rows = rows.replace({"stage": {"": "all"}}) if "stage" in rows else rows
+    if "stage" in rows:
+        rows = rows.replace({"stage": {"": "value", "change": "change", "attainable": "best possible"}})
+    rows = rows.rename(columns=TEXTS["headings"])
     return rows, texts.get("caption", "").format(**facts)
 
 

@@ -158,7 +158,8 @@ def quoted(numbers: pd.DataFrame) -> list[dict[str, Any]]:
             if correction := row.get("correction"):
                 p = UNDEFINED if pd.isna(row["p"]) else f"{P}\N{NO-BREAK SPACE}{p_value(row['p'])}"
                 macros[P_NAMES[correction]] = p
-        entries.append({"name": row["name"], "what": row["what"], "macros": macros})
+        what = " ".join(WORDS.get(part, part) for part in row["what"].split(" "))  # no names of the code
+        entries.append({"name": row["name"], "what": what, "macros": macros})
     return entries
 
 

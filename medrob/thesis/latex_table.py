@@ -23,7 +23,9 @@ from medrob.thesis.latex import (
 
 LONG = {False: 40, True: 24}  # rows, upright and on its side; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
-LETTER = 5.1  # points that a character takes at most in \footnotesize, 9 points in a text of 11
+LETTER = 5.3  # points that a character takes at most in \footnotesize, 9 points in a text of 11
+WIDTHS = {3.7: " .,:;'|!()[]-ijlftrsI", 4.8: "0123456789aceogvzky", 9.3: "MWmw%—−…@&†"}  # others than that
+POINTS = {letter: points for points, letters in WIDTHS.items() for letter in letters}
 LENGTH = 660.0  # points: the width of a page on its side
 GAP = 6.0  # points between columns: \tabcolsep is set to half of it
 P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_adjusted": f"{P} (corrected)"}
@@ -63,6 +65,9 @@ def latex_table(
     )  # fmt: skip
     again = rf"\multicolumn{{{len(columns)}}}{{l}}{{\emph{{continued}}}} \\"  # not the whole caption
     text = text.replace(rf"\caption[]{{{caption}}} \\", again)
+    text = text.replace(
+        "\\centering\n", "\\centering\\footnotesize\n", 1
+    )  # a float begins at the size of the text
     text = f"{{\\setlength{{\\tabcolsep}}{{{GAP / 2:g}pt}}\\footnotesize\n{text}}}\n"
     return f"\\begin{{landscape}}\n{text}\\end{{landscape}}\n" if aside else text
 
@@ -130,7 +135,8 @@ def _layout(columns: dict[str, Column]) -> tuple[str, bool]:
 
 def _points(text: str) -> float:
     """How wide a text is at most; Chinese letters and the like may be printed as codes, such as U+4E2D."""
-    return LETTER * sum(6 if ord(letter) > 0x2FFF else 1 for letter in text)
+    other = {True: 6 * LETTER, False: LETTER}
+    return sum(POINTS.get(c, 7.0 if c.isupper() else other[ord(c) > 0x2FFF]) for c in text)
 
 
 def _folded(name: str) -> list[str]:
