@@ -88,7 +88,9 @@ def no_text_on_text(figure):
 
 
 def test_severity_curves_begin_at_the_clean_score_and_have_a_panel_a_class(scores):
-    figure = figures.severity_curves(scores)
+    assert titles(figures.severity_curves(scores)) == ["both classes (they are the same)"]
+    apart = scores["value"] - 0.001 * (scores["class"] == "ill")
+    figure = figures.severity_curves(scores.assign(value=apart))
     assert titles(figure) == ["all classes", "healthy", "ill"]
     line = figure.axes[0].get_lines()[0]
     assert [*line.get_xdata()] == [0, 1, 2, 3, 4, 5] and line.get_ydata()[0] == pytest.approx(0.95)
@@ -102,7 +104,7 @@ def test_of_many_classes_those_that_lose_most_are_drawn(scores):
     many = [ill.assign(**{"class": name, "drop": ill["drop"] * k}) for k, name in enumerate(names)]
     figure = figures.severity_curves(pd.concat([scores[scores["class"] == "all"], *many]))
     assert titles(figure) == ["all classes", *names[9:]]
-    assert figure.get_supxlabel() == "severity (0 = clean); the 11 largest of 20"
+    assert figure.get_supxlabel() == "severity (0 = clean); classes: the 11 of 20 with the largest change"
 
 
 def test_drop_heatmap_has_the_order_of_the_suite_and_marks_drops_above_chance(scores):

@@ -26,11 +26,13 @@ MARKERS = "osD^vPX<>*hpdH8"
 SMALL = 7.0  # points: no letter of a figure is smaller
 HIGHEST = 1.25  # of a figure, in widths of the text: below it, a page has room for the caption
 PANELS = 12  # of a figure at most
+LINES = 8  # in colour at most
 LETTER = 0.42  # the width of a letter, in sizes of the font
 DRIFT = "drift: RMSE of maps (0-1)"
 SCALED = "normalised drift (0: the same map)"
 VALUE = ("value", "low", "high")  # columns of a number and its 95 % interval
 Look = namedtuple("Look", "colour marker")  # how one thing is drawn in every panel of a figure
+OTHERS = {"others": Look("0.8", "")}  # all that have no look of their own
 
 # Fonts for what STIX lacks; those that the system has are taken.
 CJK = {"Noto Sans CJK SC", "Noto Sans CJK JP", "Hiragino Sans GB", "Microsoft YaHei", "WenQuanYi Zen Hei"}
@@ -84,11 +86,27 @@ def alike(values: Mapping[str, np.ndarray], within: float = 1e-4) -> dict[str, l
     return groups
 
 
-def most(losses: pd.Series, count: int = PANELS) -> tuple[list[str], str]:
-    """The names of the `count` largest losses, in their order, and a note if some are left out."""
-    largest = set(losses.fillna(0).nlargest(count).index)
-    note = f"; the {count} largest of {len(losses)}" if len(losses) > count else ""
-    return [str(name) for name in losses.index if name in largest], note
+def most(effects: pd.Series, of: str, count: int = PANELS) -> tuple[list[str], str]:
+    """The names of the `count` largest effects (up or down), in their order, and a note if some are left out.
+
+    effects: `of` what the note says, by name, at the highest severity.
+    """
+    largest = set(effects.abs().fillna(0).nlargest(count).index)
+    note = f"; the {count} of {len(effects)} with the largest {of}" if len(effects) > count else ""
+    return [str(name) for name in effects.index if name in largest], note
+
+
+def coloured(effects: pd.Series, of: str) -> tuple[dict[str, Look], str]:
+    """The looks of the `LINES` names with the largest effects; the others are grey. A note as in `most`."""
+    (names, note), every = most(effects, of, LINES), looks(effects.index)
+    chosen = {name: every[name] for name in names}
+    return chosen | (OTHERS if note else {}), note.replace("; ", "; in colour: ")
+
+
+def at_worst(rows: pd.DataFrame, column: str = "drop", by: str = "corruption") -> pd.Series:
+    """The mean of a column at the highest severity, by corruption, in the order of the rows."""
+    rows = rows[rows["severity"] == rows["severity"].max()]
+    return rows.groupby(by, sort=False)[column].mean()
 
 
 def layer_ticks(ax: Axes, layers: Sequence[str]) -> None:
@@ -140,22 +158,26 @@ def lines(
 ) -> None:  # fmt: skip
     """A line for each value of the column `by` (its `label` is in the legend), with its interval as a band.
 
-    `order`: all values of x, where they are names: no line then crosses one that a group lacks.
+    `order`: all values of x, where they are names: no line then crosses one that a group lacks. What is not
+    among the looks is one of the `OTHERS`: a grey line without its interval.
     """
     for name, group in rows.groupby(by, sort=False):
         if order is not None:
             group = group.set_index(x).reindex(order)
         place = group[x] if order is None else range(len(order))
         value, low, high = (group[column] for column in columns)
+        if str(name) not in looks:
+            ax.plot(place, value, color=OTHERS["others"].colour, label="others", linewidth=0.7, zorder=1)
+            continue
         colour, marker = looks[str(name)]
         edge = Style(markeredgecolor="white", markeredgewidth=0.4)
         ax.plot(place, value, color=colour, marker=marker, label=label(str(name)), **edge)
         ax.fill_between(place, low, high, color=colour, alpha=0.18, linewidth=0)
 
 
-def by_severity(ax: Axes, rows: pd.DataFrame, **labels: Any) -> None:
+def by_severity(ax: Axes, rows: pd.DataFrame, look: Mapping[str, Look], **labels: Any) -> None:
     """A line for each corruption, and a tick for each severity."""
-    lines(ax, rows, "corruption", "severity", looks(rows["corruption"]))
+    lines(ax, rows, "corruption", "severity", look)
     ax.set(xticks=sorted(set(rows["severity"])), **labels)
 
 
@@ -189,7 +211,7 @@ def cells(ax: Axes, values: pd.DataFrame, fmt: str, names: list[str], **options:
 def key(looks: Mapping[str, Look], label: Callable[[str], str] = word) -> list[Line2D]:
     """Entries of a legend: a marker and a name each."""
     return [
-        Line2D([], [], color=look.colour, marker=look.marker, linestyle="", label=label(name))
+        Line2D([], [], color=look.colour, marker=look.marker or "o", linestyle="", label=label(name))
         for name, look in looks.items()
     ]
 

@@ -38,7 +38,7 @@ def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Fa
     if pairs.dropna(subset=["value", "drop"]).empty:
         return draw.nothing("no usable map, or no AUC")
     shown = np.unique(np.linspace(0, len(layers) - 1, draw.PANELS).astype(int))
-    look = looks(pairs["corruption"])
+    look, note = draw.coloured(draw.at_worst(pairs), "AUC drop")
     figure, axes = draw.grid(len(shown), 3, min(0.38, 1.1 / -(-len(shown) // 3)))
     for ax, k in zip(axes.flat, shown, strict=False):
         group = pairs[pairs["layer"] == layers[k]].dropna(subset=["value", "drop"])
@@ -46,7 +46,7 @@ def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Fa
         if group.empty:
             draw.empty(ax, "no usable map,\nor no AUC")
         ax.set_title(layers[k])
-    below = f"{draw.DRIFT}, {word(pairs['method'].iloc[0], failed)}"
+    below = f"{draw.DRIFT}, {word(pairs['method'].iloc[0], failed)}{note}"
     return finish(figure, below=below, beside="AUC drop against clean", handles=draw.key(look))
 
 
@@ -56,8 +56,8 @@ def conditions(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look], *, ends:
     """
     drop = ("drop", "drop_low", "drop_high")
     for row in pairs.to_dict("records"):
-        of = look[row["corruption"]]
-        if ends:
+        of = look.get(row["corruption"], Look("0.8", "o"))
+        if ends and row["corruption"] in look:
             thin = draw.Style(markersize=0, alpha=0.5)
             draw.bars(ax, row, row["drop"], of, **thin)
             draw.bars(ax, row, row["value"], of, columns=drop, upright=True, **thin)
@@ -82,7 +82,7 @@ def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Faile
         return draw.nothing("no picture has a usable map")
     of, names = _classes(points, classes)
     look, panels = looks(names), points.groupby("corruption", sort=False)[["rmse", "drop"]]
-    shown, note = draw.most(panels.mean()["drop"])
+    shown, note = draw.most(panels.mean()["drop"], "mean change of the margin")
     figure, axes = draw.grid(len(shown), 3, 0.34, above=0.1)
     for ax, corruption in zip(axes.flat, shown, strict=False):
         here = points[points["corruption"] == corruption]
@@ -127,6 +127,8 @@ def signals(failure: pd.DataFrame) -> Figure:
     for ax, title in zip(figure.axes, events, strict=True):
         draw.level(ax, 0.5, "chance", upright=True)
         ax.set(title=title, xlabel="AUROC within class", xlim=(-0.03, 1.03))
+        if events[title]["auroc"].isna().all():
+            draw.empty(ax, f"nothing to detect:\nwithin a class none or all are {title.split()[-1]}")
     return finish(figure, lettered=True)
 
 

@@ -120,15 +120,16 @@ def drift_by_layer(
     if rows.empty:
         return draw.nothing(f"every map is degenerate ({note})")
     moved = mean["value"].groupby(mean[panels], sort=False).mean()
-    (shown, left_out), layers = draw.most(moved), list(dict.fromkeys(mean["layer"]))
-    look, few = looks(rows[by]), rows["degenerate"] > MOSTLY
+    (shown, left_out), layers = draw.most(moved, "mean drift"), list(dict.fromkeys(mean["layer"]))
+    look, note_of_lines = draw.coloured(rows.groupby(by, sort=False)["value"].mean(), "mean drift")
+    few = rows["degenerate"] > MOSTLY
     figure, axes = draw.grid(len(shown), 3, 0.38)
     for ax, panel in zip(axes.flat, shown, strict=False):
         here = rows[panels] == panel
         if not here.any():
             draw.empty(ax, "every map is degenerate")
         lines(ax, rows[here], by, "layer", look, order=layers)
-        for name, group in rows[here & few].groupby(by, sort=False):
+        for name, group in rows[here & few & rows[by].isin(look)].groupby(by, sort=False):
             place = [layers.index(layer) for layer in group["layer"]]
             colour, marker = look[name]
             ax.plot(place, group["value"], marker, color=colour, markerfacecolor="white", zorder=3)
@@ -138,7 +139,7 @@ def drift_by_layer(
     axes.flat[0].set_ylim(bottom=0)
     least, most = rows["images"].min(), rows["images"].max()
     count = f"n = {most if least == most else f'{least} to {most}'} images a point"
-    below = f"layer, shallow to deep ({note}; {count}{left_out})"
+    below = f"layer, shallow to deep ({note}; {count}{left_out}{note_of_lines})"
     return finish(figure, below=below, beside=draw.SCALED)
 
 
@@ -205,8 +206,8 @@ def faithfulness(table: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Fig
 def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed = ()) -> Figure | None:
     """Does the map still lie on the lesion? Against severity, a line a corruption; bands: 95 %.
 
-    Dotted: the best that so few positions allow, and chance, at each severity for the images that count
-    there. Below each severity: how many images count, from the least to the most.
+    Dashed: chance, at each severity for the images that count there; in the titles, the best that so few
+    positions allow. Below each severity: how many images count, from the least to the most.
     trust: holds the rows of `medrob.trust.localisation`; None if it has none, as no lesion is known.
     """
     if trust.empty:
@@ -214,8 +215,10 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     rows = trust[(trust["method"] == method) & (trust["layer"] == layer)]
     best, rows = rows[rows["stage"] == "attainable"], rows[rows["stage"] == ""]
     rows = draw.from_clean(rows).sort_values("severity", kind="stable")
-    look = looks(rows["corruption"])
-    figure, [axes] = sized(0.48, 1, 3)
+    energy = rows[(rows["test"] == "energy") & (rows["corruption"] != "clean")]
+    clean = energy.loc[energy["severity"] == 0].groupby("corruption")["value"].mean()
+    look, note = draw.coloured(draw.at_worst(energy, "value") - clean, "change of the energy")
+    figure, [axes] = sized(0.5, 1, 3)
     for ax, (test, title) in zip(axes, LESION.items(), strict=True):
         here = rows[rows["test"] == test]
         lines(ax, here, "corruption", "severity", look)
@@ -223,8 +226,8 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
         if here["value"].notna().any():
             chance = by_severity["chance"].mean()
             ax.plot(chance.index, chance, color="0.3", linestyle="--", linewidth=1, label="chance")
-            for value in best.loc[best["test"] == test, "value"]:
-                draw.level(ax, value, "attainable")
+            for value in best.loc[best["test"] == test, "value"]:  # as a line, it would press the others down
+                title += f"\n(attainable: {value:.2f})"
             ax.set_ylim(bottom=0)
         else:
             draw.empty(ax, "no map to compare")
@@ -233,7 +236,7 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
         ax.set_title(title)
         ax.set_xticks(list(count.index), ticks, fontsize=draw.SMALL)
     axes[0].set_ylabel("mean over the images with a lesion")
-    below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}"
+    below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}{note}"
     return finish(figure, below=below, lettered=True, most=4)
 
 

@@ -33,10 +33,10 @@ def summary(
     """
     rows = from_clean(scores[(scores["class"] == "all") & (scores["metric"] == "auc")])
     pairs = pairs[pairs["layer"] == layer]
-    look = looks(rows["corruption"])
+    look, note = draw.coloured(draw.at_worst(rows), "AUC drop")
     figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[1, 1, 0.6], figsize=draw.size(0.82))
     works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefgh")
-    by_severity(works, rows, title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
+    by_severity(works, rows, look, title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")
     level(works, 0.5, "chance")
     moved = pairs[pairs["value"].notna()]
     start = dict.fromkeys(draw.VALUE, 0.0)  # that of the clean picture
@@ -53,7 +53,8 @@ def summary(
     _warning(warns, flipped[flipped["signal"].isin(SIGNALS)])
     for ax, question, row in zip(answer, QUESTIONS, answers.to_dict("records"), strict=True):
         _answer(ax, question, row)
-    return finish(figure, lettered=True, axes=[works])
+    note = note.removeprefix("; ").replace("in", "(a) to (c), in", 1)
+    return finish(figure, below=note, lettered=True, axes=[works])
 
 
 def _together(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look]) -> None:

@@ -79,10 +79,11 @@ def corruption_grid(
 def image_distance(spread: pd.DataFrame) -> Figure:
     """RMSE, PSNR and SSIM of the picture against severity, a line a corruption; bands: 5-95 % of images."""
     panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
+    look, note = draw.coloured(draw.at_worst(spread[spread["metric"] == "rmse"], "value"), "RMSE")
     figure, axes = sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
-        by_severity(ax, spread[spread["metric"] == metric], xlabel="severity", ylabel=label)
-    return finish(figure)
+        by_severity(ax, spread[spread["metric"] == metric], look, ylabel=label)
+    return finish(figure, below=f"severity{note}")
 
 
 def learning_curves(history: pd.DataFrame, kept: int) -> Figure:
@@ -102,18 +103,23 @@ def learning_curves(history: pd.DataFrame, kept: int) -> Figure:
 def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     """A score against severity: a panel a class and one for all, a line a corruption, bands: 95 % intervals.
 
+    One panel for two classes whose scores are those of all, as the AUC is.
     scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
     """
     rows = from_clean(scores[scores["metric"] == metric])
-    losses = rows.groupby("class", sort=False)["drop"].mean()
-    single, note = draw.most(losses.drop("all"), draw.PANELS - 1)
-    classes = ["all", *single]
+    values = {str(name): group["value"].to_numpy() for name, group in rows.groupby("class", sort=False)}
+    same = len(values) == 3 and len(draw.alike(values, 1e-9)) == 1
+    single, note = draw.most(draw.at_worst(rows, by="class").drop("all"), "change", draw.PANELS - 1)
+    look, lines_note = draw.coloured(draw.at_worst(rows[rows["class"] == "all"]), "change")
+    classes = ["all", *([] if same else single)]
     figure, axes = grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
     for ax, name in zip(axes.flat, classes, strict=False):
-        title = "all classes" if name == "all" else folded(name, 24)
-        by_severity(ax, rows[rows["class"] == name], title=title)
+        every = "both classes (they are the same)" if same else "all classes"
+        title = every if name == "all" else folded(name, 24)
+        by_severity(ax, rows[rows["class"] == name], look, title=title)
         if metric == "auc":
             draw.level(ax, 0.5, "chance")
+    note = note.replace("; the", "; classes: the") + lines_note
     return finish(figure, below=f"severity (0 = clean){note}", beside=word(metric))
 
 
@@ -122,11 +128,14 @@ def operating_points(points: pd.DataFrame, positive: str) -> Figure:
     points = points[points["class"] == positive]
     if points.empty:
         return draw.nothing(f"no operating point for {short(positive)}")
+    falls = points[(points["metric"] == "sensitivity") & (points["severity"] > 0)]
+    look, note = draw.coloured(draw.at_worst(falls), "change of sensitivity")
     figure, axes = grid(2, 2, 0.46, above=0)
     for ax, metric in zip(axes.flat, ("sensitivity", "specificity"), strict=True):
-        by_severity(ax, from_clean(points[points["metric"] == metric]), title=metric, ylim=(-0.03, 1.03))
+        rows = from_clean(points[points["metric"] == metric])
+        by_severity(ax, rows, look, title=metric, ylim=(-0.03, 1.03))
     beside = f"share of the images (alarm: {short(positive, 24)})"
-    return finish(figure, below="severity (0 = clean)", beside=beside)
+    return finish(figure, below=f"severity (0 = clean){note}", beside=beside)
 
 
 def drop_heatmap(scores: pd.DataFrame) -> Figure:
@@ -159,7 +168,7 @@ def reliability(bins: pd.DataFrame) -> Figure:
     rows = bins[bins["severity"].isin([0, severity])].sort_values("confidence", kind="stable")
     wrong = ((1 - rows["accuracy"]) * rows["images"]).groupby(rows["corruption"]).sum()
     corruptions = [name for name in bins["corruption"].unique() if name != "clean"]
-    names, note = draw.most(wrong[corruptions], draw.PANELS - 1)
+    names, note = draw.most(wrong[corruptions], "number of errors", draw.PANELS - 1)
     figure, axes = grid(len(names) + 1, 3, 0.3, above=0.1)
     look = dict.fromkeys(rows["corruption"], Look("C0", "o"))
     curve = draw.Style(columns=("accuracy", "low", "high"), label=lambda _: "right predictions")
