@@ -1,6 +1,7 @@
 """The general refusals: images that are not uint8, columns that a table lacks, names of no module."""
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Iterator, Sequence
 from pkgutil import resolve_name
 from typing import Any
 
@@ -38,3 +39,14 @@ def resolve(name: str) -> Any:
         told = f"{name!r} cannot be imported ({type(error).__name__}: {error})"
         advice = "give 'package.module:name', and put its folder on PYTHONPATH or start from there"
         raise ValueError(f"{told}; {advice}") from error
+
+
+@contextlib.contextmanager
+def only_the_sentence() -> Iterator[None]:
+    """Let Jupyter and papermill show what a refusal says, and not the way through medrob to it."""
+    try:
+        yield
+    except (ValueError, OSError, RuntimeError) as error:
+        said = f"{type(error).__name__}: {error}"
+        error._render_traceback_ = lambda: [said]  # type: ignore[union-attr]
+        raise

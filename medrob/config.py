@@ -131,8 +131,9 @@ class Augment(Parameters):
     limit: Count = 0
     "at most so many images of each split, every class in proportion; 0: all"
     suite: Suite = Field("auto", validate_default=True)
-    '''which corruptions: "auto" (phantom: "thesis", five; MedMNIST: MedMNIST-C's own; else ImageNet-C's 19),
-    another of medrob.corruptions.suites(), or a list of names; your own: "package.module:function"'''
+    '''which corruptions: "auto" (phantom: "thesis", five; MedMNIST: MedMNIST-C's own; else the 19 of
+    ImageNet-C, 18 if grey), another of medrob.corruptions.suites(), or a list of names;
+    your own: "package.module:function"'''
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
     group: str = ""

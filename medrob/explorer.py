@@ -23,6 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor, nn
 
 from medrob import analysis, config, corruptions, data, drift, evaluation, models, saliency, words
+from medrob.check import only_the_sentence
 from medrob.corruptions import CLEAN, SEVERITIES, Condition
 from medrob.data import ImageDataset
 from medrob.figures import word
@@ -34,9 +35,11 @@ MOST = 8  # classes in the table of probabilities
 LESION = (77, 255, 136)  # the colour of its outline
 
 
+@only_the_sentence()
 def explore(
-    run: str = "", *, model: nn.Module | None = None, images: np.ndarray | str | Path | None = None
-) -> Explorer:
+    run: str = "", *, model: nn.Module | None = None, images: np.ndarray | str | Path | None = None,
+    **maps: Any,
+) -> Explorer:  # fmt: skip
     """A panel to choose an image, a corruption and a map in, and to see what becomes of them.
 
     It shows itself as the last line of a cell; where nobody can move its sliders, a picture stands for it.
@@ -46,6 +49,7 @@ def explore(
         model: another network, see `medrob.saliency.explain`.
         images: others, uint8 (N, H, W, C), or one of them, or an image file, which gets the size and the
             channels of those of the run.
+        **maps: parameters of notebook 04, such as methods=["saliency"] or layers=["features.3"].
     """
     if not run and (model is None or images is None):
         raise ValueError("give a run, such as explore('demo'), or explore(model=..., images=...)")
@@ -60,7 +64,8 @@ def explore(
         tables = {name: known.table(name) for name in names}
     else:
         dataset = _own(network, images, known.data["splits"]["test"] if known else {})
-    choice = config.Heatmaps.model_construct(**params.get("04_heatmaps", {}))
+    config.judge("04_heatmaps", maps)
+    choice = config.Heatmaps.model_construct(**params.get("04_heatmaps", {}) | maps)
     suite = corruptions.names(began["suite"], channels=dataset.channels)
     explainer = drift.Explainer.of(network, choice)
     explorer = Explorer(explainer, dataset, suite, tables, target=choice.target, seed=began["seed"])
@@ -156,7 +161,7 @@ class Explorer:
         self.target, self.seed = target, seed
         self.choices = _choices(dataset, tables)
         known = "drift" in tables
-        method, layer = analysis.headline(tables["drift"]) if known else explainer.pairs[-1]
+        method, layer = analysis.headline(tables["drift"] if known else _sizes(explainer, dataset.images))
         explained = np.unique(tables["drift"]["image"]) if known else self.choices["all"]
         image = drift.example(dataset, explained)
         self.start: dict[str, Any] = dict(image=image, corruption=suite[0], severity=3)
@@ -226,14 +231,14 @@ class Panel:
         options = {
             "corruption": [(word(name), name) for name in explorer.suite],
             "method": [(word(name), name) for name in saliency.names()],
-            "layer": explorer.explainer.layers,
+            "layer": list(dict.fromkeys([*explorer.explainer.layers, start["layer"]])),
         }
         self.chosen = {
             name: ipywidgets.Dropdown(options=values, value=start[name], description=name)
             for name, values in options.items()
         }
         self.among = ipywidgets.Dropdown(options=list(explorer.choices), description="images")
-        self.place = ipywidgets.IntSlider(start["image"], 0, len(explorer.dataset) - 1, description="number")
+        self.place = ipywidgets.IntSlider(start["image"], 0, len(explorer.dataset) - 1, description="place")
         self.severity = ipywidgets.IntSlider(start["severity"], 1, max(SEVERITIES), description="severity")
         self.picture, self.text = ipywidgets.Image(format="png"), ipywidgets.HTML()
         controls = [self.among, self.place, self.severity, *self.chosen.values()]
@@ -274,6 +279,14 @@ def encoded(image: np.ndarray, kind: str) -> bytes:
     """A picture, uint8 RGB, as a file of a kind such as ".png"."""
     quality = [cv2.IMWRITE_WEBP_QUALITY, 80] if kind == ".webp" else []
     return cv2.imencode(kind, np.ascontiguousarray(image[..., ::-1]), quality)[1].tobytes()
+
+
+def _sizes(explainer: drift.Explainer, images: np.ndarray) -> pd.DataFrame:
+    """How fine the maps of a method are, Grad-CAM if it is there: what the choice of the first one needs."""
+    method = "gradcam" if "gradcam" in explainer.methods else explainer.methods[0]
+    maps, _ = explainer.only([method]).maps(images[:1], np.zeros(1, int))
+    rows = [(*key, min(raw.shape[1:])) for key, raw in maps.items()]
+    return pd.DataFrame(rows, columns=["method", "layer", "size"])
 
 
 def _choices(dataset: ImageDataset, tables: Mapping[str, pd.DataFrame]) -> dict[str, np.ndarray]:

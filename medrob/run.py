@@ -191,7 +191,11 @@ class Run:
         if entry.get("checksum") != entry_checksum(entry):
             yield f"the entry of {stage} in run.json was altered"
         yield from differing({self.path(file): made for file, made in entry.get("files", {}).items()})
-        for file, used in entry.get("made_from", {}).items():
+        yield from self.outdated(stage)
+
+    def outdated(self, stage: str) -> Iterator[str]:
+        """What a finished stage was made from and is no longer there, in words."""
+        for file, used in self.record["stages"][stage].get("made_from", {}).items():
             run, _, name = file.rpartition("/")
             now = (Run(run) if run else self).written().get(name)
             if used and now != used:

@@ -12,13 +12,14 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from medrob import config, plan
 from medrob import data as datasets
+from medrob.check import only_the_sentence
 from medrob.figures import TEXTWIDTH, use_style
 from medrob.files import atomic, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
@@ -30,17 +31,6 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
     from medrob.data import ImageDataset
-
-
-@contextlib.contextmanager
-def only_the_sentence() -> Iterator[None]:
-    """Let Jupyter and papermill show what a refusal says, and not the way through medrob to it."""
-    try:
-        yield
-    except (ValueError, OSError, RuntimeError) as error:
-        said = f"{type(error).__name__}: {error}"
-        error._render_traceback_ = lambda: [said]  # type: ignore[union-attr]
-        raise
 
 
 @only_the_sentence()

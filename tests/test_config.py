@@ -134,7 +134,9 @@ def test_a_suite_that_is_not_given_is_that_of_the_data_set(monkeypatch, tmp_path
         (tmp_path / file).touch()
     taken = config.judge("01_augment", given).suite
     assert taken == suite and len(corruptions.names(taken)) == number
-    assert f"{number} corruptions" in words.suite(taken, corruptions.names(taken))
+    assert f"{number} corruptions" in (said := words.suite(taken, corruptions.names(taken)))
+    left = set(corruptions.names(taken)) - set(grey := corruptions.names(taken, channels=1))
+    assert "Left out" not in said and ("Left out" in words.suite(taken, grey)) == bool(left)
 
 
 def test_parameters_do_not_change_afterwards():

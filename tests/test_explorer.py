@@ -78,8 +78,11 @@ def test_pictures_of_ones_own_are_taken(run, network, tmp_path):
         images = np.zeros(shape, np.uint8)
         shown = medrob.explore(model=network, images=images)
         assert shown.dataset.images.shape[1:] == (20, 20, 1) and list(shown.choices) == ["all"]
-    with pytest.raises(ValueError, match="give a run, such as"):
+    assert shown.start["method"] == "gradcam"  # the declared one, and not the last
+    assert medrob.explore(model=network, images=images, methods=["saliency"]).start["layer"] == "input"
+    with pytest.raises(ValueError, match="give a run, such as") as refused:
         medrob.explore(model=network)
+    assert refused.value._render_traceback_() == [f"ValueError: {refused.value}"]  # no way through medrob
 
 
 def test_the_panel_draws_the_last_values_and_says_what_goes_wrong(network, tiny):

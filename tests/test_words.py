@@ -17,7 +17,8 @@ def test_a_number_has_its_interval_its_p_and_a_note():
         ((0.88, 0.74, 0.96, 0.0002, ""), {}, "+0.88 (+0.74 to +0.96, uncorrected p < .001)"),
         ((0.5, 0.4, 0.6, np.nan, ""), dict(form=".1f", note="2 images"), "0.5 (0.4 to 0.6, 2 images)"),
         ((-0.5, np.nan, np.nan, np.nan, ""), dict(form=".1f"), "-0.5"),
-        ((-0.001, -0.001, 0.2, np.nan, ""), {}, "+0.00 (+0.00 to +0.20)"),
+        ((-0.0, -0.001, 0.2, np.nan, ""), {}, "+0.00 (-0.00 to +0.20)"),
+        ((-0.1, -0.2, -0.001, np.nan, ""), {}, "-0.10 (-0.20 to -0.00)"),  # the sign of what is rounded
         ((np.nan, 0.0, 1.0, 0.01, ""), {}, "not defined"),
     ):
         value, low, high, p, correction = values

@@ -114,10 +114,26 @@ def gains(gain):
 @pytest.mark.parametrize(
     ("gain", "tells", "adds"),
     [
-        ((0.1, 0.05, 0.2, 0.01), "Yes. All scores", "it tells something of its own."),
-        ((0.1, -0.1, 0.2, 0.01), "This is not shown. All", "it is not shown to tell anything of its own."),
-        ((0.1, 0.05, 0.2, 0.30), "This is not shown. All", "it is not shown to tell anything of its own."),
-        ((-0.1, -0.2, -0.05, 0.01), "No, it only adds noise. All", "it only adds noise."),
+        (
+            (0.1, 0.05, 0.2, 0.01),
+            "not? Yes: shown for which corruption costs more AUC, which image loses more margin, which pred",
+            "it tells something of its own.",
+        ),
+        (
+            (0.1, -0.1, 0.2, 0.01),
+            "In part: shown for which corruption costs more AUC, which image loses more margin; undecided",
+            "it is not shown to tell anything of its own.",
+        ),
+        (
+            (0.1, 0.05, 0.2, 0.30),
+            "In part: shown for which corruption costs more AUC, which image loses more margin; undecided",
+            "it is not shown to tell anything of its own.",
+        ),
+        (
+            (-0.1, -0.2, -0.05, 0.01),
+            "more margin; the other way round for which predictions are wrong. All scores",
+            "it only adds noise.",
+        ),
     ],
 )
 def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
@@ -137,7 +153,7 @@ def test_what_the_map_tells_cannot_be_said_of_too_few_errors():
     tests, table = all_tests(added=NOTHING), gains(NOTHING)
     assert "cannot be judged" in words.added(table, tests, **HEAD)
     said = words.answer(tests, auc_table(), moved(), table)
-    assert "That cannot be said: too few predictions are wrong" in said.split("\n")[2] and "nan" not in said
+    assert "; not to be judged for which predictions are wrong." in said.split("\n")[2] and "nan" not in said
 
 
 def auc_table():
@@ -168,6 +184,12 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert lines[6].endswith("Yes: +0.70 (Holm p = .010). If nothing is held fixed, the value is -0.70.")
     assert "Not defined: there is too little to go by. If" in lines[7] and len(lines) == 9
     assert "said: there is no AUC" in words.answer(all_tests(), auc_table()[:1], moved(), gains(CLEAR))
+    nothing = words.answer(
+        all_tests(*[UNSURE] * 3), auc_table(), moved().assign(degenerate=False, normalised=1.2), gains(UNSURE)
+    )
+    assert "not? This is not shown: undecided for which corruption" in nothing
+    assert "120\u00a0% of the way" in nothing and "More than 100\u00a0% says" in nothing
+    assert "no map is left" not in nothing
     never = moved().assign(rmse=np.nan, normalised=np.nan, degenerate=True)
     assert "no map is left to compare." in words.answer(all_tests(), auc_table(), never, gains(CLEAR))
 

@@ -7,7 +7,6 @@ import importlib
 import inspect
 import sys
 import tomllib
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
@@ -112,7 +111,7 @@ def suite_of(suite: str | list[str], dataset: str) -> str | list[str]:
 def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None) -> tuple[str, ...]:
     """The corruptions of a suite, or of a list such as ``["thesis", "fog", "package.module:function"]``.
 
-    channels=1 leaves out those that exist only in colour, with a warning that names them.
+    channels=1 leaves out those that exist only in colour; `medrob.words.suite` names them.
     """
     if not suite:
         raise ValueError(f"suite is {suite!r}, but must be a string, one of suites(), or a list of names")
@@ -120,10 +119,7 @@ def names(suite: str | Sequence[str] = "thesis", *, channels: int | None = None)
     plain = [name for name in _REGISTERED if not {"/", ":"} & set(name)]
     known = SUITES | {"all": plain}  # neither of one data set nor of a user
     chosen = {name: describe(name) for part in parts for name in known.get(part, [part])}
-    colour = [name for name, entry in chosen.items() if entry.colour and channels == 1]
-    if colour:
-        warnings.warn(f"left out for grey images, RGB only: {', '.join(colour)}", stacklevel=2)
-    return tuple(name for name in chosen if name not in colour)
+    return tuple(name for name, entry in chosen.items() if not (entry.colour and channels == 1))
 
 
 def describe(name: str) -> Corruption:

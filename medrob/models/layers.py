@@ -32,11 +32,11 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     sure = blocks and makers <= {"torchvision", "medrob", "torch"}
     names = blocks if sure else _probed(model, blocks)
     if not names:
-        outer = (n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS))
+        outer = [n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS)]
+        own = f"name layers of your own, layers=[...] of {', '.join(outer)}, or " if outer else ""
         raise ValueError(
-            f"{type(model).__name__} has no layers that are known to give maps; name layers of your own, "
-            f"layers=[...] of {', '.join(outer)}, or take methods that explain the input, such as "
-            "methods=['saliency', 'occlusion']"
+            f"{type(model).__name__} has no layers that are known to give maps; {own}take methods that "
+            "explain the input, such as methods=['saliency', 'occlusion']"
         )
     return {name: modules[name] for name in names}
 

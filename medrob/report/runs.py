@@ -52,6 +52,8 @@ def _state(run: Run) -> str:
     if missing := [file for file in run.written() if not run.path(file).exists()]:
         return f"{missing[0]} is missing"
     stages = tuple(run.record["stages"])
+    if outdated := [said for stage in stages for said in run.outdated(stage)]:
+        return f"outdated: {outdated[0]}"
     whole = {tuple(STAGES): "complete", ("05_analysis",): "comparison", (): "begun"}
     return whole.get(stages) or f"done to {stages[-1]}"
 

@@ -57,14 +57,22 @@ def _looks(drift: pd.DataFrame) -> str:
     worst = drift[drift["severity"] == drift["severity"].max()]
     row = analysis.mean_drift(worst, ["severity"], metric="normalised").iloc[0]
     key = "normalised" if np.isfinite(row["value"]) else "no_map"
-    return say("answer", key, row=row, lost=row["degenerate"])
+    farther = say("normalised", "farther") if round(row["value"], 2) > 1 else ""
+    lost = "lost" if key == "normalised" and row["degenerate"] else ""
+    return " ".join(filter(None, [say("answer", key, row=row), farther, say("answer", lost, row=row)]))
 
 
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
-    place = answers.set_index("kind").loc[BEYOND]
-    key = "control" if place["controls"] and place["verdict"] != analysis.OPPOSITE else place["verdict"]
+    said = {YES: "shown for", UNDEFINED: "not to be judged for", analysis.OPPOSITE: "the other way round for"}
+    verdicts = answers["verdict"].map(lambda found: said.get(found, "undecided for"))
+    leads = {said[YES]: "Yes", said[UNDEFINED]: "That cannot be said"}
+    lead = "In part" if said[YES] in set(verdicts) else "This is not shown"
+    lead = leads.get(verdicts[0], lead) if verdicts.nunique() == 1 else lead
+    found = grouped(zip(verdicts, [say("answer", name) for name in answers["name"]], strict=True), " ")
     row = added.set_index("adds").loc[DRIFT].drop("p")  # the tests below give it, corrected
-    return say("answer", f"tells {key}", row=row, place=place, without=row["auroc"] - row["value"])
+    gain = "gain" if np.isfinite(row["value"]) else ""
+    numbers = dict(found=found, row=row, without=row["auroc"] - row["value"])
+    return say("answer", "tells", gain, lead=lead, **numbers).replace("\n", " ")
 
 
 def association(tests: pd.DataFrame) -> str:
@@ -107,7 +115,9 @@ def beside(failure: pd.DataFrame) -> str:
         for league, part in others.groupby("league", sort=False):
             pairs = [(side(row, "ahead", *BETTER), shown(row["signal"])) for _, row in part.iterrows()]
             numbers = dict(drift=drift, best=part.nlargest(1, "auroc").iloc[0])
-            lines.append(say("beside", league, event=event, signals=grouped(pairs, " "), **numbers))
+            chance = "" if numbers["best"]["auroc"] > 0.5 else "chance"
+            numbers |= dict(event=event, signals=grouped(pairs, " "))
+            lines.append(say("beside", league, chance, **numbers).replace("\n", " "))
         lines += [] if len(others) else [say("beside", "nothing", event=event)]
     return text(say("beside", "title"), lines)
 

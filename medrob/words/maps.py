@@ -75,6 +75,7 @@ def normalised(strata: pd.DataFrame, *, method: str, layer: str) -> str:
     rows = rows_of(strata, method, layer, "strata").set_index("stratum", drop=False)
     means, known = rows.to_dict("index"), rows["value"].dropna()
     keys = [key for key in ("all", "preserved", "flipped") if key in known]
+    keys += ["farther"] if (known[keys].round(2) > 1).any() else []
     keys += ["lost"] if keys and means["all"]["degenerate"] else []
     return " ".join(say("normalised", key, **means) for key in keys or ["nothing"])
 

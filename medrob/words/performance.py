@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medrob import corruptions
 from medrob.words.phrases import counted, listed, name, say, shown, text
 
 GUESSING = 0.6  # an AUC on validation images below which a trained network was probably not taken right
@@ -24,7 +25,9 @@ def data_sets(*sets: Any) -> str:
 def suite(suite: str | list[str], names: Sequence[str]) -> str:
     """Which corruptions the test images are put under, and how `suite` of notebook 01 chooses them."""
     chosen = [suite] if isinstance(suite, str) else suite
-    return say("suite", "chosen", suite=listed(map(name, chosen)), number=len(names))
+    left = [name for name in corruptions.names(suite) if name not in names]
+    numbers = dict(number=len(names), left=listed(map(shown, left or [""])))
+    return say("suite", "chosen", "left_out" if left else "", suite=listed(map(name, chosen)), **numbers)
 
 
 def example(away: Mapping[tuple[str, int], float], corruption: str) -> str:
@@ -63,7 +66,11 @@ def probabilities(table: pd.DataFrame) -> str:
 
 def right(scores: pd.DataFrame, images: str) -> str:
     """How often the network is right, by the scores of clean images of this kind."""
-    return say("right", "share", row=_clean_and_corrupted(scores, "accuracy")[0], images=images)
+    row = _clean_and_corrupted(scores, "accuracy")[0]
+    of = scores[(scores["metric"] == "accuracy") & (scores["class"] != "all") & (scores["severity"] == 0)]
+    of = of.set_index("class")["value"].dropna()
+    only = "one_class" if len(of) > 1 and (of.max(), of.sum()) == (1, 1) else ""
+    return say("right", "share", only, row=row, images=images, of=of.idxmax() if only else "")
 
 
 def training(history: pd.DataFrame, best: int, classes: Iterable[str] = ()) -> str:
@@ -120,11 +127,13 @@ def predictions(predictions: pd.DataFrame) -> str:
 
 def accuracy(scores: pd.DataFrame) -> str:
     """Under which condition the network is right least often, and of which classes then."""
-    worst = _clean_and_corrupted(scores, "accuracy")[1].nsmallest(1, "value").iloc[0]
+    corrupted = _clean_and_corrupted(scores, "accuracy")[1]
+    worst = corrupted.nsmallest(1, "value").iloc[0]
     rows = scores[(scores["metric"] == "accuracy") & (scores["class"] != "all")]
     rows = rows[(rows["corruption"] == worst["corruption"]) & (rows["severity"] == worst["severity"])]
     each = listed([say("accuracy", "of_class", row=row) for row in rows.to_dict("records")])
-    return say("accuracy", "worst", worst=worst, each=each)
+    key = "same" if corrupted["value"].max() == worst["value"] and len(corrupted) > 1 else "worst"
+    return say("accuracy", key, worst=worst, each=each)
 
 
 def scores(scores: pd.DataFrame) -> str:

@@ -96,9 +96,9 @@ def grouped(pairs: Iterable[tuple[str, str]], link: str) -> str:
 def number(row: Row, stem: str = "value", form: str = "+.2f", note: str = "") -> str:
     """``+0.88 (+0.74 to +0.96, Holm p = .008)``; a note stands last in the brackets."""
     value, low, high = bounds(row, stem)
-    form = f"+z{form[1:]}" if form.startswith("+") else f"z{form}"  # z: no minus before 0.00
     if not np.isfinite(value):
         return UNDEFINED
+    value, low, high = value + 0.0, low + 0.0, high + 0.0  # no -0.0, while -0.0001 keeps its sign
     ends = f"{low:{form}} to {high:{form}}" if low < high else ""
     more = ", ".join(filter(None, (ends, p_value(row), note)))
     return f"{value:{form}}" + (f" ({more})" if more else "")
