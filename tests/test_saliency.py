@@ -170,6 +170,7 @@ def test_last_block_gradcam_hirescam_and_xgradcam_are_one_map(found):
     assert not np.allclose(found["gradcam", "layer3.1"], found["xgradcam", "layer3.1"], rtol=0.1)
 
 
+OF_BOTH = [("gradcam", "GradCAM"), ("xgradcam", "XGradCAM"), ("layercam", "LayerCAM")]
 ORACLE_LAYERS = ["layer1.0", "layer2.1", "layer4.1"]
 TARGETS = np.array([0, 2, 1, 1])
 
@@ -182,22 +183,22 @@ def ours_enlarged(maps, size=32):
 @pytest.mark.parametrize("layer", ORACLE_LAYERS)
 @pytest.mark.parametrize(
     ("method", "other"),
-    [("gradcam", "GradCAM"), ("xgradcam", "XGradCAM"), ("layercam", "LayerCAM"), ("hirescam", "HiResCAM")],
+    [*OF_BOTH, ("hirescam", "HiResCAM"), ("gradcam++", "GradCAMPlusPlus")],
 )
-def test_agrees_with_pytorch_grad_cam(model, layer, method, other):
-    images = pictures()
+def test_agrees_with_pytorch_grad_cam(layer, method, other):
+    """It adds 1e-6 to 2 g^2 + S g^3 of Grad-CAM++, which decides where g is small: there g is made large."""
+    images, model, large = pictures(), network(), method == "gradcam++"
+    with torch.no_grad():
+        model.backbone.fc.weight.mul_(3000 if large else 1)
     ours = explain(model, images, methods=[method], layers=[layer], targets=TARGETS)[method, layer]
     with getattr(peer, other)(model, [models.cam_layers(model)[layer]]) as cam:
         theirs = cam(to_input(images), [ClassifierOutputTarget(t) for t in TARGETS])
     assert theirs.max() > 0.9
-    np.testing.assert_allclose(ours_enlarged(ours), theirs, atol=1e-4)
-    model.zero_grad(set_to_none=True)
+    np.testing.assert_allclose(ours_enlarged(ours), theirs, atol=1e-3 if large else 1e-4)
 
 
 @pytest.mark.parametrize("layer", ORACLE_LAYERS)
-@pytest.mark.parametrize(
-    ("method", "other"), [("gradcam", "GradCAM"), ("xgradcam", "XGradCAM"), ("layercam", "LayerCAM")]
-)
+@pytest.mark.parametrize(("method", "other"), OF_BOTH)
 def test_agrees_with_torch_cam(model, layer, method, other):
     images = pictures()
     ours = explain(model, images, methods=[method], layers=[layer], targets=TARGETS)[method, layer]
@@ -211,19 +212,6 @@ def torch_cam(name, model, layer, images):
     with getattr(torchcam, name)(model, f"backbone.{layer}", input_shape=(1, 32, 32)) as extractor:
         (maps,) = extractor(TARGETS.tolist(), model(to_input(images).requires_grad_()))
     return maps.detach().numpy()
-
-
-@pytest.mark.parametrize("layer", ORACLE_LAYERS)
-def test_grad_cam_plus_plus_agrees_with_pytorch_grad_cam_up_to_its_epsilon(layer):
-    """It adds 1e-6 to 2 g^2 + S g^3, which decides the result where g is small: here g is made large."""
-    big = network()
-    with torch.no_grad():
-        big.backbone.fc.weight.mul_(3000)
-    images = pictures()
-    ours = explain(big, images, methods=["gradcam++"], layers=[layer], targets=TARGETS)["gradcam++", layer]
-    with peer.GradCAMPlusPlus(big, [models.cam_layers(big)[layer]]) as cam:
-        theirs = cam(to_input(images), [ClassifierOutputTarget(t) for t in TARGETS])
-    np.testing.assert_allclose(ours_enlarged(ours), theirs, atol=1e-3)
 
 
 @pytest.mark.parametrize("layer", ["layer2.1", "layer4.1"])
@@ -362,13 +350,6 @@ def test_images_are_not_changed(model):
     before = images.copy()
     explain(model, images, methods=ALL)
     np.testing.assert_array_equal(images, before)
-
-
-def test_frozen_parameters_do_not_matter(found):
-    frozen = network().requires_grad_(False)
-    maps = explain(frozen, pictures(), methods=["gradcam++"])
-    close(maps["gradcam++", "layer1.0"], found["gradcam++", "layer1.0"])
-    assert not any(p.requires_grad for p in frozen.parameters())
 
 
 def test_the_layer_before_a_relu_in_place_by_hand():

@@ -263,9 +263,8 @@ def test_images_of_one_patient_are_drawn_together(test, network, two_draws):
 
     def rows(count, copies):
         patients = np.repeat(np.arange(count), copies)
-        found = test(
-            explainer, data.ImageDataset(images[patients], patients * 0, ("a", "b"), groups=patients)
-        )
+        images_of = data.ImageDataset(images[patients], patients * 0, ("a", "b"), groups=patients)
+        found = test(explainer, images_of)
         return found[found["test"] != "ceiling-image"]  # which is that of another image, mostly a copy
 
     one, four, few = rows(30, 1), rows(30, 4), rows(evaluation.FEWEST - 1, 30)
