@@ -104,7 +104,21 @@ def test_of_many_classes_those_that_lose_most_are_drawn(scores):
     many = [ill.assign(**{"class": name, "drop": ill["drop"] * k}) for k, name in enumerate(names)]
     figure = figures.severity_curves(pd.concat([scores[scores["class"] == "all"], *many]))
     assert titles(figure) == ["all classes", *names[9:]]
-    assert figure.get_supxlabel() == "severity (0 = clean); classes: the 11 of 20 with the largest change"
+    assert (
+        figure.get_supxlabel()
+        == "severity (0 = clean); classes: the 11 of 20 with the largest change at the highest severity"
+    )
+
+
+def test_what_is_drawn_of_too_many_has_the_largest_effect_up_or_down(scores):
+    one = scores.query("`class` == 'all' and corruption in ['clean', 'contrast']")
+    drops = {f"c{k}": d for k, d in enumerate([0.1, -0.9, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, -0.01])}
+    many = [one[one["severity"] > 0].assign(corruption=name, drop=drop) for name, drop in drops.items()]
+    figure = figures.severity_curves(pd.concat([one[one["severity"] == 0], *many]))
+    assert legend_texts(figure) == ["others", *(f"c{k}" for k in range(1, 9)), "chance"]
+    assert "in colour: the 8 of 10" in figure.get_supxlabel()
+    grey = [line for line in figure.axes[0].get_lines() if line.get_label() == "others"]
+    assert len(grey) == 2 and len(figure.axes[0].collections) == 8
 
 
 def test_drop_heatmap_has_the_order_of_the_suite_and_marks_drops_above_chance(scores):
@@ -460,6 +474,8 @@ def test_signals_of_each_event_and_what_has_to_be_known():
     assert legend_texts(figure) == ["chance", analysis.WITHOUT, analysis.WITH]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(leagues)
     assert "nothing to detect" in words_in(figures.signals(table.assign(auroc=np.nan, severity=5)))[0]
+    nothing = table.assign(severity=5, auroc=table["auroc"].where(table["event"] != "flipped"))
+    assert "nothing to detect:\nwithin a class none or all are flipped" in words_in(figures.signals(nothing))
 
 
 def test_runs_side_by_side():

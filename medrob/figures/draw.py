@@ -27,6 +27,7 @@ SMALL = 7.0  # points: no letter of a figure is smaller
 HIGHEST = 1.25  # of a figure, in widths of the text: below it, a page has room for the caption
 PANELS = 12  # of a figure at most
 LINES = 8  # in colour at most
+CHANGE = "change at the highest severity"
 LETTER = 0.42  # the width of a letter, in sizes of the font
 DRIFT = "drift: RMSE of maps (0-1)"
 SCALED = "normalised drift (0: the same map)"

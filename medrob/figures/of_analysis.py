@@ -38,7 +38,7 @@ def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Fa
     if pairs.dropna(subset=["value", "drop"]).empty:
         return draw.nothing("no usable map, or no AUC")
     shown = np.unique(np.linspace(0, len(layers) - 1, draw.PANELS).astype(int))
-    look, note = draw.coloured(draw.at_worst(pairs), "AUC drop")
+    look, note = draw.coloured(draw.at_worst(pairs), "AUC drop at the highest severity")
     figure, axes = draw.grid(len(shown), 3, min(0.38, 1.1 / -(-len(shown) // 3)))
     for ax, k in zip(axes.flat, shown, strict=False):
         group = pairs[pairs["layer"] == layers[k]].dropna(subset=["value", "drop"])

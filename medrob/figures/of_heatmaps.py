@@ -216,8 +216,8 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     best, rows = rows[rows["stage"] == "attainable"], rows[rows["stage"] == ""]
     rows = draw.from_clean(rows).sort_values("severity", kind="stable")
     energy = rows[(rows["test"] == "energy") & (rows["corruption"] != "clean")]
-    clean = energy.loc[energy["severity"] == 0].groupby("corruption")["value"].mean()
-    look, note = draw.coloured(draw.at_worst(energy, "value") - clean, "change of the energy")
+    clean, worst = draw.at_worst(energy[energy["severity"] == 0], "value"), draw.at_worst(energy, "value")
+    look, note = draw.coloured(worst - clean.reindex(worst.index), f"{draw.CHANGE}, of the energy")
     figure, [axes] = sized(0.5, 1, 3)
     for ax, (test, title) in zip(axes, LESION.items(), strict=True):
         here = rows[rows["test"] == test]

@@ -33,7 +33,7 @@ def summary(
     """
     rows = from_clean(scores[(scores["class"] == "all") & (scores["metric"] == "auc")])
     pairs = pairs[pairs["layer"] == layer]
-    look, note = draw.coloured(draw.at_worst(rows), "AUC drop")
+    look, note = draw.coloured(draw.at_worst(rows), "AUC drop at the highest severity")
     figure, panels = plt.subplot_mosaic(PANELS, height_ratios=[1, 1, 0.6], figsize=draw.size(0.82))
     works, there, together, ranks, warns, *answer = (panels[letter] for letter in "abcdefgh")
     by_severity(works, rows, look, title="does it still work?", xlabel="severity (0 = clean)", ylabel="AUC")

@@ -79,7 +79,9 @@ def corruption_grid(
 def image_distance(spread: pd.DataFrame) -> Figure:
     """RMSE, PSNR and SSIM of the picture against severity, a line a corruption; bands: 5-95 % of images."""
     panels = {"rmse": "RMSE (grey levels)", "psnr": "PSNR (dB)", "ssim": "SSIM (1 = same)"}
-    look, note = draw.coloured(draw.at_worst(spread[spread["metric"] == "rmse"], "value"), "RMSE")
+    look, note = draw.coloured(
+        draw.at_worst(spread[spread["metric"] == "rmse"], "value"), "RMSE at the highest severity"
+    )
     figure, axes = sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
         by_severity(ax, spread[spread["metric"] == metric], look, ylabel=label)
@@ -109,8 +111,8 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     rows = from_clean(scores[scores["metric"] == metric])
     values = {str(name): group["value"].to_numpy() for name, group in rows.groupby("class", sort=False)}
     same = len(values) == 3 and len(draw.alike(values, 1e-9)) == 1
-    single, note = draw.most(draw.at_worst(rows, by="class").drop("all"), "change", draw.PANELS - 1)
-    look, lines_note = draw.coloured(draw.at_worst(rows[rows["class"] == "all"]), "change")
+    single, note = draw.most(draw.at_worst(rows, by="class").drop("all"), draw.CHANGE, draw.PANELS - 1)
+    look, lines_note = draw.coloured(draw.at_worst(rows[rows["class"] == "all"]), draw.CHANGE)
     classes = ["all", *([] if same else single)]
     figure, axes = grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
     for ax, name in zip(axes.flat, classes, strict=False):
@@ -129,7 +131,7 @@ def operating_points(points: pd.DataFrame, positive: str) -> Figure:
     if points.empty:
         return draw.nothing(f"no operating point for {short(positive)}")
     falls = points[(points["metric"] == "sensitivity") & (points["severity"] > 0)]
-    look, note = draw.coloured(draw.at_worst(falls), "change of sensitivity")
+    look, note = draw.coloured(draw.at_worst(falls), "change of sensitivity at the highest severity")
     figure, axes = grid(2, 2, 0.46, above=0)
     for ax, metric in zip(axes.flat, ("sensitivity", "specificity"), strict=True):
         rows = from_clean(points[points["metric"] == metric])
