@@ -231,7 +231,7 @@ class Panel:
         options = {
             "corruption": [(word(name), name) for name in explorer.suite],
             "method": [(word(name), name) for name in saliency.names()],
-            "layer": list(dict.fromkeys([*explorer.explainer.layers, start["layer"]])),
+            "layer": list(dict.fromkeys([*(explorer.explainer.layers or ()), start["layer"]])),
         }
         self.chosen = {
             name: ipywidgets.Dropdown(options=values, value=start[name], description=name)

@@ -187,7 +187,7 @@ def test_a_network_where_nothing_is_found_names_what_it_has():
             return super().forward(-x)
 
     flat, image = nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), pictures(1, 28, 1)
-    match = r"no layers that are known to give maps; name .* layers=\[...\] of , or take methods"
+    match = r"no layers that are known to give maps; take methods"  # it has none that could be named
     with pytest.raises(ValueError, match=match):
         cam_layers(flat)
     assert layer_shapes(flat, image).empty

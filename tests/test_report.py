@@ -290,12 +290,15 @@ def test_all_runs_are_listed(capsys):
     assert "There are no runs" in capsys.readouterr().out
     make("one")
     make("two", ["01_augment", "02_train"])
+    make("five")
+    make("five", ["01_augment"], seed=1)  # once more, and otherwise
     for name in ("three", "four"):
         (home() / "data" / "runs" / name).mkdir()
     (home() / "data/runs/four/run.json").write_text("{")
     table = overview().set_index("run")
     notebook(Run("one").path("notebooks", "03_test.partial.ipynb"), "what stood before this attempt stands")
     assert overview().set_index("run").loc["one", "state"] == "complete"
+    assert re.match(r"outdated: \d\d_\w+ was made from another", table.loc["five", "state"])
     assert table.loc["one", "state"] == "complete" and table.loc["one", "auc"] == "0.912 (0.900-0.925)"
     assert table.loc["two", "state"] == "done to 02_train" and table.loc["three", "state"] == "begun"
     assert "damaged" in table.loc["four", "state"]
