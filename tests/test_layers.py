@@ -34,17 +34,6 @@ def lively(model, seed=0):
     return model.eval()
 
 
-def vit(**changes):
-    form = dict(image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
-    return lively(VisionTransformer(**(form | changes), num_classes=3))
-
-
-def swin(version=1):
-    parts = dict(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2) if version == 2 else {}
-    form = dict(patch_size=[4, 4], embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=[4, 4])
-    return lively(SwinTransformer(**form, **parts, num_classes=3), seed=3)
-
-
 # How many layers, and (name, channels, side) of the first and the last, for images of 224 pixels.
 VIT, REGNET = "encoder.layers.encoder_layer", "trunk_output.block"
 EXPECTED = {
@@ -278,7 +267,8 @@ PEERS = [("gradcam", "GradCAM"), ("hirescam", "HiResCAM"), ("layercam", "LayerCA
 @pytest.mark.parametrize(("method", "other"), PEERS)
 @pytest.mark.parametrize("layer", [0, 1, 2])
 def test_vit_agrees_with_pytorch_grad_cam(layer, method, other):
-    model = vit()
+    form = dict(image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
+    model = lively(VisionTransformer(**form, num_classes=3))
     name = f"{VIT}_{layer}.ln_1"
     assert list(cam_layers(model))[layer] == name
     assert_agrees(model, name, method, other, lambda t: t[:, 1:].unflatten(1, (4, 4)).permute(0, 3, 1, 2))
@@ -288,7 +278,9 @@ def test_vit_agrees_with_pytorch_grad_cam(layer, method, other):
 @pytest.mark.parametrize("version", [1, 2])
 @pytest.mark.parametrize("name", ["features.1.1", "features.3.0", "norm"])
 def test_swin_agrees_with_pytorch_grad_cam(name, version, method, other):
-    model = swin(version)
+    parts = dict(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2) if version == 2 else {}
+    form = dict(patch_size=[4, 4], embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=[4, 4])
+    model = lively(SwinTransformer(**form, **parts, num_classes=3), seed=3)
     assert list(cam_layers(model)) == ["features.1.0", "features.1.1", "features.3.0", "norm"]
     assert_agrees(model, name, method, other, lambda tokens: tokens.permute(0, 3, 1, 2))
 

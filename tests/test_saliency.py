@@ -202,15 +202,19 @@ def test_agrees_with_pytorch_grad_cam(layer, method, other):
 def test_agrees_with_torch_cam(model, layer, method, other):
     images = pictures()
     ours = explain(model, images, methods=[method], layers=[layer], targets=TARGETS)[method, layer]
-    theirs = torch_cam(other, model, layer, images)
+    theirs = torch_cam(other, model, layer, images, TARGETS)
     assert theirs.max() > 0.9
     np.testing.assert_allclose(ours_enlarged(ours), ours_enlarged(theirs), atol=1e-4)
 
 
-def torch_cam(name, model, layer, images):
-    """The normalised maps of torch-cam, at the layer's resolution."""
-    with getattr(torchcam, name)(model, f"backbone.{layer}", input_shape=(1, 32, 32)) as extractor:
-        (maps,) = extractor(TARGETS.tolist(), model(to_input(images).requires_grad_()))
+def torch_cam(name, model, layer, images, targets, fields=None, **options):
+    """The normalised maps of torch-cam, at the layer's resolution; `fields` replace its noise."""
+    shape = (1, *images.shape[1:3])
+    with getattr(torchcam, name)(model, f"backbone.{layer}", input_shape=shape, **options) as extractor:
+        if fields is not None:
+            given = iter(fields)
+            extractor._distrib.sample = lambda size: next(given).expand(size)
+        (maps,) = extractor(targets.tolist(), model(to_input(images).requires_grad_()))
     return maps.detach().numpy()
 
 
@@ -218,7 +222,7 @@ def torch_cam(name, model, layer, images):
 def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
     """torch-cam up to 0.5.0 divides a copy of alpha, so that its weights are the sum of ReLU(g)^3."""
     images = pictures()
-    theirs = torch_cam("GradCAMpp", model, layer, images)
+    theirs = torch_cam("GradCAMpp", model, layer, images, TARGETS)
     kept = {}
     module = models.cam_layers(model)[layer]
     handle = module.register_forward_hook(lambda m, i, out: kept.update(A=out))

@@ -6,7 +6,6 @@ import numpy as np
 import pytest
 import pytorch_grad_cam as peer
 import torch
-import torchcam.methods as torchcam
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
 from test_saliency import (
     PICTURE,
@@ -16,6 +15,7 @@ from test_saliency import (
     ours_enlarged,
     pictures,
     to_input,
+    torch_cam,
 )
 from torch import nn
 
@@ -166,17 +166,6 @@ def test_scorecam_agrees_with_pytorch_grad_cam_but_for_its_aligned_corners(
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
 
-def torch_cam(name, model, layer, images, targets=TARGETS, fields=None, **options):
-    """The normalised maps of torch-cam at the layer's resolution; `fields` replace its noise."""
-    shape = (1, *images.shape[1:3])
-    with getattr(torchcam, name)(model, layer, input_shape=shape, **options) as extractor:
-        if fields is not None:
-            given = iter(fields)
-            extractor._distrib.sample = lambda size: next(given).expand(size)
-        (maps,) = extractor(list(map(int, targets)), model(to_input(images)))
-    return maps.detach().numpy()
-
-
 @pytest.mark.parametrize(
     ("method", "name", "options"),
     [
@@ -192,7 +181,7 @@ def test_agrees_with_torch_cam_where_it_is_right(model, images, method, name, op
     settings = Settings(samples=options.get("num_samples", 1))
     ours = explain(model, images, methods=[method], layers=["layer1.1"], targets=TARGETS, settings=settings)
     given = fields if method == "sscam" else None
-    theirs = torch_cam(name, model, "backbone.layer1.1", images, fields=given, **options)
+    theirs = torch_cam(name, model, "layer1.1", images, TARGETS, given, **options)
     np.testing.assert_allclose(normalise(torch.from_numpy(ours[method, "layer1.1"])), theirs, atol=1e-4)
 
 
