@@ -284,7 +284,7 @@ def encoded(image: np.ndarray, kind: str) -> bytes:
 def _sizes(explainer: drift.Explainer, images: np.ndarray) -> pd.DataFrame:
     """How fine the maps of a method are, Grad-CAM if it is there: what the choice of the first one needs."""
     method = "gradcam" if "gradcam" in explainer.methods else explainer.methods[0]
-    maps, _ = explainer.only([method]).maps(images[:1], np.zeros(1, int))
+    maps, _ = explainer.only([method]).maps(images[[0]], np.zeros(1, int))
     rows = [(*key, min(raw.shape[1:])) for key, raw in maps.items()]
     return pd.DataFrame(rows, columns=["method", "layer", "size"])
 
