@@ -56,16 +56,11 @@ def test_images_of_a_run_are_listed_by_class_and_by_what_became_of_them(run, net
     assert set(shown.choices["wrong"]) == set(np.flatnonzero(p[0] != tiny.labels))
     assert set(shown.choices["class nodule"]) == set(np.flatnonzero(tiny.labels == 1))
     assert shown.seed == 3 and len(shown.choices["all"]) == 60
-    moved = pd_drift(shown)
+    only = shown.explainer.only(["gradcam"], [shown.explainer.layers[1]])
+    moved = drift.measure(only, shown.dataset, [("contrast", 5)], images=np.array([1, 25, 50]), seed=3)
     save(run, "drift", moved)
     most = medrob.explore("one").choices["largest drift"]
     assert list(most) == list(moved.sort_values("rmse", ascending=False)["image"])
-
-
-def pd_drift(shown):
-    """Drift of three images at one layer."""
-    only = shown.explainer.only(["gradcam"], [shown.explainer.layers[1]])
-    return drift.measure(only, shown.dataset, [("contrast", 5)], images=np.array([1, 25, 50]), seed=3)
 
 
 def test_pictures_of_ones_own_are_taken(run, network, tmp_path):
