@@ -19,5 +19,7 @@ from medrob.analysis.questions import (
     QUESTIONS, Question, answers, answers_of_runs, controls, declared_kinds, summary, tests,
 )
 from medrob.analysis.runs import OVERALL, compare_runs, repetitions
-from medrob.analysis.statistics import LEVEL, OPEN, OPPOSITE, UNDEFINED, YES, bounds, corrected_p, verdict
+from medrob.analysis.statistics import (
+    LEVEL, OPEN, OPPOSITE, ORDERS, UNDEFINED, YES, bounds, corrected_p, verdict,
+)
 from medrob.analysis.warning import AHEAD, BEYOND, FOLDS, added, failure

@@ -44,7 +44,7 @@ class Evidence:
 
     Attributes:
         resamples: of the images, for intervals; of AUROCs at most 500.
-        permutations: exchanges of images or corruptions, for p.
+        permutations: exchanges of images, for p.
         controls: what negative controls answer (`medrob.analysis.controls`), None = there are none.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
         layers: all of the declared method, shallow to deep. head: the place of the declared map in maps.

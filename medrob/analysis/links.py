@@ -32,7 +32,7 @@ def association(evidence: Evidence) -> pd.DataFrame:
     """
     aucs = condition_aucs(evidence, np.ones((1, len(evidence.unit_of_all)), np.float32))[0]
     fell, severity = aucs[0] - aucs[1:], evidence.severities
-    orders = corruption_orders(evidence.conditions, evidence.permutations)
+    orders = corruption_orders(evidence.conditions)
     levels = [(severity == s).astype(float) for s in np.unique(severity)]
     picture = evidence.distances.groupby(CONDITION)["rmse"].mean().reindex(evidence.conditions).to_numpy()
     logit, sure = evidence.logit_lost.mean(1), (evidence.own[0] - evidence.own[1:]).mean(1)

@@ -19,6 +19,7 @@ from scipy.stats import rankdata
 from medrob.evaluation import auc
 
 LEVEL = 0.05
+ORDERS = 10_000  # of corruptions, at most: with 2,000 a p near .05 still hung on the draw
 TOGETHER = 1024  # images exchanged at once: bounds the memory
 HOLM, FDR = "Holm", "Benjamini-Hochberg"
 # There is no "no": a proof that there is too little to matter would have to draw corruptions as well.
@@ -80,7 +81,7 @@ def image_orders(group: np.ndarray, count: int) -> np.ndarray:
     return orders
 
 
-def corruption_orders(conditions: pd.MultiIndex, count: int) -> np.ndarray:
+def corruption_orders(conditions: pd.MultiIndex, count: int = ORDERS) -> np.ndarray:
     """Orders (orders, conditions) that exchange whole corruptions; all of them, if there are at most `count`.
 
     The five severities of one corruption are not five independent cases: they move together.

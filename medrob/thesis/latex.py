@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from medrob.analysis import FOLDS, QUESTIONS, Evidence
+from medrob.analysis import FOLDS, ORDERS, QUESTIONS, Evidence
 from medrob.figures import TEXTWIDTH, short
 from medrob.words import WORDS, done, word
 
@@ -209,7 +209,7 @@ def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
     suite = stages.get("01_augment", {}).get("corruptions", {})
     facts = {
         "done": done, "questions": QUESTIONS, "evidence": Evidence, "suite": suite, "folds": FOLDS,
-        "orders": min(math.factorial(len(suite)), Evidence.permutations),
+        "orders": min(math.factorial(len(suite)), ORDERS),
         "run": run, "stages": stages, "given": given, "works": TEXTS["methods"], "first": FIRST,
         "figures": figures, "numbers": numbers,
         "tables": [part for part in parts if part["kind"] == "table"], "p_words": P_WORDS,
