@@ -51,7 +51,13 @@ def test_links_between_conditions_and_image_by_image(partial, expected):
     said, image = words.association(tests), words.per_image(tests)
     assert expected in said and "nan" not in said + image
     same = expected.replace("corruption that moves the map more costs", "one whose map moves more loses")
-    assert same.replace("AUC", "margin") in image
+    same = same.replace(", and the scores do not explain this", " than its logit tells")
+    assert (
+        same.replace("AUC", "margin")
+        .replace("the scores tell", "the logit tells")
+        .replace("the scores", "the logit")
+        in image
+    )
     assert "rank correlation of drift and AUC drop is +0.70. This says little" in said
     assert "Within a severity, the correlation is +0.70 (Benjamini-Hochberg p = .010). If" in said
     assert ("held fixed, it is not defined." in said) == np.isnan(partial[0])
@@ -116,23 +122,23 @@ def gains(gain):
     [
         (
             (0.1, 0.05, 0.2, 0.01),
-            "not? Yes: shown for which corruption costs more AUC, which image loses more margin, which pred",
+            "not? Yes: shown for which corruption costs more AUC, which image loses more margin than its",
             "it tells something of its own.",
         ),
         (
             (0.1, -0.1, 0.2, 0.01),
-            "In part: shown for which corruption costs more AUC, which image loses more margin; undecided",
+            "In part: shown for which corruption costs more AUC, which image loses more margin than its",
             "it is not shown to tell anything of its own.",
         ),
         (
             (0.1, 0.05, 0.2, 0.30),
-            "In part: shown for which corruption costs more AUC, which image loses more margin; undecided",
+            "In part: shown for which corruption costs more AUC, which image loses more margin than its",
             "it is not shown to tell anything of its own.",
         ),
         (
             (-0.1, -0.2, -0.05, 0.01),
-            "more margin; the other way round for which predictions are wrong. All scores",
-            "it only adds noise.",
+            "its logit tells; the other way round for which predictions are wrong. All scores",
+            "the model is worse with it.",
         ),
     ],
 )
@@ -242,7 +248,7 @@ def test_runs_beside_the_first():
 def test_what_controls_say_yes_to():
     table = pd.DataFrame(dict(control="untrained head", draw=[0, 0, 1, 1], name=["per image", "a"] * 2))
     said = words.controls(table.assign(verdict=["yes", "undecided", "yes", "yes"]))
-    assert said == "- Untrained head, 2 draws: it says yes to 'image by image' in 2, 'a' in 1."
+    assert said == "- Untrained head, 2 draws: it finds a link for 'image by image' in 2, 'a' in 1."
 
 
 def test_an_alarm_is_judged_and_its_cost_is_said():
@@ -253,13 +259,13 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     table = table.assign(ahead=0.1, ahead_low=0.05, ahead_high=0.2, low=0.5, high=0.7, passes=5)
     best = (table["signal"] == "energy score") & (table["pictures"] != "clean")
     table.loc[best, "value"] = np.where(table.loc[best, "metric"] == "auroc", 0.68, 0.1)
-    _, _, same, clean, corrupted, _, judged, kept, errors, cost = words.alarms(table).split("\n")
+    judged, _, _, same, clean, corrupted, _, choice, kept, errors, cost = words.alarms(table).split("\n")
     assert same == (
         "- Among pictures of the same corruption: *energy score*, 0.68 (0.50 to 0.70); low confidence 0.60 "
         "(0.50 to 0.70), unsteady map 0.60 (0.50 to 0.70)."
     )
     assert "clean pictures: *unsteady map*, 0.60" in clean and "apart: *energy score*, 0.68" in corrupted
-    assert "The best of 3" in judged and "is better than low confidence: the difference is +0.10 (" in judged
+    assert "The best of 3" in choice and "map is better than low confidence at finding errors" in judged
     assert kept.startswith("Over all pictures, *energy score* has the lowest AUGRC: 0.100 (")
     assert errors == "The network makes 1 error in these 9 pictures, clean and at the highest severity."
     assert "costs 5 forward and backward passes" in cost

@@ -12,7 +12,7 @@ from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import INPUT, MAP, rows_of
 from medrob.analysis.links import PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, per_image
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, YES, bounds, holm, verdict
+from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, UNDEFINED, YES, bounds, holm, verdict
 from medrob.analysis.warning import BEYOND, DRIFT, added, failure
 from medrob.corruptions import CLEAN
 
@@ -59,8 +59,8 @@ def tests(evidence: Evidence) -> pd.DataFrame:
 
     method, layer, kind, value (a rank correlation, or a gain), low, high, p (NaN where nothing is tested, as
     of "pooled"), family ("declared" or "exploration"), p_adjusted, correction: "Holm" if declared, else
-    "Benjamini-Hochberg" (1995, the false discovery rate); controls: which negative controls say yes to the
-    declared question, "" if none does.
+    "Benjamini-Hochberg" (1995, the false discovery rate); controls: which negative controls find a link, of
+    either sign, for the declared question, "" if none does.
     """
     columns = [*MAP, "kind", "value", "low", "high", "p"]
     rows = pd.concat([question.tests(evidence)[columns] for question in QUESTIONS], ignore_index=True)
@@ -91,12 +91,12 @@ def controls(
 
 
 def _passed(controls: pd.DataFrame | None) -> dict[str, str]:
-    """For each kind of test that a control passes: ``untrained head in 1 of 3 draws``."""
+    """For each kind of test in which a control finds a link: ``untrained head in 1 of 3 draws``."""
     said: dict[str, list[str]] = {}
     rows = [] if controls is None else controls.groupby(["kind", "control"], sort=False)["verdict"]
     for (kind, name), verdicts in rows:
-        if yes := (verdicts == YES).sum():
-            said.setdefault(kind, []).append(f"{name} in {yes} of {len(verdicts)} draws")
+        if linked := verdicts.isin([YES, OPPOSITE]).sum():
+            said.setdefault(kind, []).append(f"{name} in {linked} of {len(verdicts)} draws")
     return {kind: ", ".join(names) for kind, names in said.items()}
 
 
@@ -109,14 +109,17 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
     """The tests declared beforehand, of `tests`, each with its verdict; plain: value of `Question.plain`.
 
-    A yes that a negative control says, too, is no evidence of what was learnt: it becomes "undecided".
+    A link that a negative control has, too, is no evidence of what was learnt: it becomes "undecided".
     """
     kinds, found = declared_kinds(tests), []
     for question in QUESTIONS:
         row, plain = kinds.loc[question.kind], kinds["value"].get(question.plain, np.nan)
         known = {"kind": question.kind, "name": question.name, "question": question.text}
         numbers = row[["value", "low", "high", "p_adjusted", "correction"]].to_dict()
-        found.append(known | numbers | {"verdict": verdict(row), "plain": plain, "controls": row["controls"]})
+        # Only between conditions p decides alone; elsewhere no interval means too few units.
+        judged = question.tests is association or np.isfinite(row["low"])
+        said = {"verdict": verdict(row) if judged else UNDEFINED, "plain": plain}
+        found.append(known | numbers | said | {"controls": row["controls"]})
     return pd.DataFrame(found)
 
 

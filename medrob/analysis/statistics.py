@@ -44,7 +44,7 @@ def verdict(row: Mapping | pd.Series, stem: str = "value", *, chance: float = 0,
 
     "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if tested, p
     is below .05. Without interval the test alone decides. Else "undecided"; so it is, too, where a negative
-    control says yes (column controls): a yes is then no evidence of what was learnt.
+    control finds a link, too (column controls): it is then no evidence of what was learnt.
     """
     value, low, high = bounds(row, stem)
     p, _ = corrected_p(row)
@@ -54,8 +54,9 @@ def verdict(row: Mapping | pd.Series, stem: str = "value", *, chance: float = 0,
         return UNDEFINED
     if tested and not p < LEVEL:
         return OPEN
-    yes = OPEN if row.get("controls", "") else YES
-    return yes if low > chance else OPPOSITE if high < chance else OPEN
+    if row.get("controls", ""):
+        return OPEN
+    return YES if low > chance else OPPOSITE if high < chance else OPEN
 
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:

@@ -37,6 +37,12 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     labels = ["label"] if single else [f"label_{name}" for name in names]
     needed = ["image", "corruption", "severity", "predicted", *(columns or ["p_<class>"]), *labels]
     require(predictions, needed, "predictions")
+    for column in (*columns, *labels):
+        if not np.isfinite(predictions[column]).all():
+            raise ValueError(
+                f"column {column} of the table predictions holds nan; every row needs a number: run notebook "
+                "03_test again, which writes it"
+            )
     return names
 
 

@@ -34,11 +34,11 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
 
 
 def controls(controls: pd.DataFrame) -> str:
-    """How often networks that have learnt nothing say yes to the declared questions."""
+    """How often networks that have learnt nothing show a link where the declared questions ask for one."""
     lines, titles = [], {question.name: question.title for question in analysis.QUESTIONS}
     for control, rows in controls.groupby("control", sort=False):
         draws = rows["draw"].nunique()
-        yes = (rows["verdict"] == YES).groupby(rows["name"], sort=False).sum()
+        yes = rows["verdict"].isin([YES, analysis.OPPOSITE]).groupby(rows["name"], sort=False).sum()
         each = ", ".join(f"'{titles.get(question, question)}' in {count}" for question, count in yes.items())
         lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
     return text(lines)
@@ -179,7 +179,9 @@ def alarms(found: pd.DataFrame) -> str:
     kept = tables["augrc", "all"]
     numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[MAP_SIGNAL], signals=len(same))
     numbers |= dict(verdict=side(doubt, "ahead", *BETTER), doubt=doubt, cases=int(own["cases"]))
-    return text(say("alarms", "title"), lines, say("alarms", "judged", "kept", "errors", "cost", **numbers))
+    first, *rest = (say("alarms", key, **numbers) for key in ("judged", "kept", "errors", "cost"))
+    title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
+    return text(f"{first}\n{title}", lines, "\n".join([choice, *rest]))
 
 
 def answers(asked: pd.DataFrame) -> str:

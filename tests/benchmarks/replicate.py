@@ -58,6 +58,11 @@ def study(sets: list[str], seeds: int) -> dict[str, dict]:
     return runs
 
 
+def name_of(run: str) -> str:
+    """The data set of a run: replicate-<set>-<seed>."""
+    return run.removeprefix("replicate-").rpartition("-")[0]
+
+
 def steadiness(ahead: np.ndarray) -> str:
     """Under how many corruptions Grad-CAM++ moves less than Grad-CAM, from (images, corruptions)."""
     known, w = np.isfinite(ahead), resampled(len(ahead), 2000)
@@ -114,15 +119,15 @@ def main() -> None:
         sys.exit("no data set: give paths, such as SETS=pneumoniamnist.npz")
     file = home() / "data" / "replicate.yaml"
     file.parent.mkdir(parents=True, exist_ok=True)
-    sets = dict.fromkeys(run.split("-")[1] for run in runs)
-    compare = {f"replicate-{name}": [run for run in runs if run.split("-")[1] == name] for name in sets}
+    sets = dict.fromkeys(map(name_of, runs))
+    compare = {f"replicate-{name}": [run for run in runs if name_of(run) == name] for name in sets}
     together = {"compare": compare} if choice.seeds > 1 else {}
     file.write_text(yaml.safe_dump({"runs": runs, **together}))
     subprocess.run(["snakemake", "--cores", "all", "--config", f"study={file}"], check=True)
     print("| data | what | published | found (95 % interval of the first seed) | published value |")
     print("|---|---|---|---|---|")
     for name in sets:
-        members = [Run(run) for run in runs if run.split("-")[1] == name]
+        members = [Run(run) for run in runs if name_of(run) == name]
         for row in rows(name, members):
             print(f"| {name} | {' | '.join(row)} |")
 
