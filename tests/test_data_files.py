@@ -230,6 +230,8 @@ def test_no_patient_is_in_two_splits(frame, tmp_path, name):
         (["b", "a"] * 30, "binary", ("a", "b"), 1),
         ([3, 10, 5] * 20, "multiclass", ("3", "5", "10"), 0),
         ([2.0, 1.0] * 30, "binary", ("1", "2"), 1),
+        ([1, -1] * 30, "binary", ("-1", "1"), 1),
+        (["01", "1", "2"] * 20, "binary", ("1", "2"), 0),
         ([True, False] * 30, "binary", ("False", "True"), 1),
         (["None", "cyst"] * 30, "binary", ("None", "cyst"), 0),
     ],
@@ -397,12 +399,22 @@ def test_a_class_or_label_of_few_is_in_every_split(frame, tmp_path, seed):
 
 
 def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
-    for number, ways in enumerate((("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"))):
+    for number, ways in enumerate(
+        (("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"), ("P-{0}", "P{0}", "p_{0}"))
+    ):
         patients = [ways[k % 3].format(k // 3) for k in range(60)]
         frame.assign(patient=patients).to_parquet(tmp_path / f"{number}.parquet")
         with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
             groups = [set(d.groups) for d in splits(tmp_path / f"{number}.parquet")]
         assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+
+
+def test_0001_is_a_name_and_not_the_number_1(frame, tmp_path):
+    for k in range(60):
+        put(tmp_path / f"{k:04}.png", picture(k))
+        put(tmp_path / f"{k}.png", picture(k + 100))
+    whole = load(table(tmp_path, frame)).fingerprint
+    assert load(table(tmp_path, frame.assign(path=[f"{k:04}" for k in range(60)]))).fingerprint == whole
 
 
 def test_zeros_and_ones_with_one_1_a_row_are_classes(frame, tmp_path):
@@ -420,7 +432,10 @@ def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_p
     rows = frame.assign(ID=range(60), age=[f"{k}.9" for k in range(60)]).drop(columns="path")
     twice = table(tmp_path, rows.assign(other=rows["ID"]), "twice.csv")
     refuse(twice, "columns ID, other all name files; call one of them 'path'")
+    shuffled = rows.assign(scan=frame["path"][::-1].to_numpy())
+    refuse(table(tmp_path, shuffled.replace("images/7.png", "lost.png")), "column 'scan' .*lost.png")
     whole = load(table(tmp_path, frame)).fingerprint
+    assert load(table(tmp_path, shuffled)).fingerprint != whole
     rows.to_csv(tmp_path / "train.tsv", sep="\t", index=False)
     (tmp_path / "test.tsv").touch()
     with pytest.warns(UserWarning, match="otherwise than in 'ID': 60") as told:
@@ -652,7 +667,7 @@ def test_what_tells_classes_apart_besides_the_picture_is_told_once(tmp_path):
             write(top / "ab"[k % 2] / f"{k}.png", k % 2, picture(k, side=40))
         with warnings.catch_warnings(record=True) as said:
             data.load_splits(str(top), *data.SPLITS, size=16)
-        return [str(w.message) for w in said if "tells them apart" in str(w.message)]
+        return [str(w.message) for w in said if "it alone tells" in str(w.message)]
 
     def deep(file, second, image):
         put(file, image.astype(np.uint16) * (16 if second else 1))
@@ -668,11 +683,11 @@ def test_what_tells_classes_apart_besides_the_picture_is_told_once(tmp_path):
     assert told(lambda file, second, image: put(file, image)) == []
     assert told(lambda file, second, image: put(file, image[: 30 + len(file.stem)])) == []
     assert [text for text in told(deep) if "bits" in text] == [
-        "how many bits are in use differs; where classes differ in it, it alone tells them apart. "
+        "how many bits are in use differs: it alone tells a class from the others with an AUC of 1.00. "
         "a: median 8; b: median 12"
     ]
     [kind] = told(jpeg)
-    assert kind.endswith(" apart. a: PNG, grey, 8 bit in 20; b: JPEG, grey, 8 bit in 20")
+    assert kind.endswith(" 1.00. a: PNG, grey, 8 bit in 20; b: JPEG, grey, 8 bit in 20")
     [border] = told(framed)
     assert border.startswith("the share of an even border") and border.endswith("a: median 0; b: median 0.25")
     assert len(told(lambda file, second, image: put(file, image[: 40 - 9 * second]))) == 2  # size and form

@@ -172,7 +172,7 @@ def grouped(
         known = {"PatientID of DICOM": rows["file"].map(patient)} | known
     for name, values in known.items():
         text = values.astype("string").str.strip().replace("", pd.NA)
-        text = one_spelling(text, f"values of {name!r}").astype("string")
+        text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
         group = text.fillna("image " + rows.index.astype(str).to_series(rows.index)).astype(object)
         if text.nunique() < (1 if columns else 2) or group.nunique() == len(rows):
             continue
@@ -233,16 +233,23 @@ def classes(rows: pd.DataFrame, values: pd.Series) -> Listing:
 
 
 def natural(name: object) -> list[tuple[int, float, str]]:
-    """A key that sorts 2 before 10, alone or within names."""
+    """A key that sorts 2 before 10, alone or within names, and -1 before 0."""
+    if re.fullmatch(r"-\d+", str(name)):
+        return [(0, float(str(name)), "")]
     parts = re.split(r"(\d+)", str(name))
     return [(0, float(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
 
 
-def one_spelling(values: pd.Series, what: str) -> pd.Series:
-    """Names that differ in capitals, blanks, zeros (3, 03, 3.0) become the most frequent; a warning tells."""
+def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Series:
+    """Names that differ in capitals, blanks, zeros (3, 03, 3.0) become the most frequent; a warning tells.
+
+    With `marks`, also those that differ in marks alone (P-3, P3).
+    """
     values = values.astype(object)
     written = values.value_counts().index.to_series()
-    key = written.map(lambda name: re.sub(r"^0*(\d+?)(\.0+)?$", r"\1", "".join(str(name).split()).casefold()))
+    blank = r"[\W_]+" if marks else r"\s+"
+    plain = written.map(lambda name: re.sub(r"\.0+$", "", str(name).strip()))
+    key = plain.map(lambda name: re.sub(r"^0+(?=\d+$)", "", re.sub(blank, "", name).casefold()))
     same = written.groupby(key, sort=False).agg(list)
     several = [" and ".join(map(repr, names)) for names in same if len(names) > 1]
     tell(f"{what} spelled in several ways", several, "; each is taken for one")

@@ -121,6 +121,10 @@ def _frame(file: Path) -> pd.DataFrame:
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
         frame = pd.read_csv(file, index_col=False, **given)
+        whole = frame.select_dtypes("integer").columns
+        text = pd.read_csv(file, index_col=False, dtype=str, **given)[whole]
+        zeros = [name for name in whole if text[name].str.match(r"-?0\d").any()]
+        frame = frame.assign(**text[zeros])  # 0001 is a name, and not the number 1
     except Exception as error:  # the readers raise many kinds on a damaged file
         advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
         raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
@@ -134,9 +138,12 @@ def _frame(file: Path) -> pd.DataFrame:
 
 
 def _names_files(frame: pd.DataFrame, folder: Path) -> str | None:
-    """The column that names a file in every row, if there is one alone."""
+    """The column that names a file in every row, if there is one alone; endings of pictures come first."""
     names = [name for name in frame if frame[name].is_unique and frame[name].dtype.kind in "OiuT"]
-    found = [name for name in names if _found(frame[name], folder).notna().all()]
+    ends = [n for n in names if frame[n].map(lambda v: Path(str(v)).suffix.lower() in SUFFIXES).mean() > 0.5]
+    if len(ends) == 1:
+        return ends[0]  # though a file is lost: it is then named
+    found = [name for name in ends or names if _found(frame[name], folder).notna().all()]
     if len(found) > 1:
         raise ValueError(f"columns {', '.join(found)} all name files; call one of them 'path'")
     return found[0] if found else None
@@ -236,6 +243,7 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
         advice = "give whole numbers, or names in a column 'label' if the classes have no order"
         refuse(values, ~exact, "is no whole number", advice)
     if exact.all():
+        one_spelling(values, "labels")  # tells of 1 and 01
         rows, names, task = classes(rows, numbers.astype(int))
         return rows, names, "ordinal" if ordinal else task
     for separator in "|;":

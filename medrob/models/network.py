@@ -211,7 +211,7 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
             stack.enter_context(context)
         called = stack.enter_context(_kept(network, layers, kept))
         with LastActivation() as last:
-            given, _ = one_tensor(network(x), shape)
+            given, _ = one_tensor(network(x.clone()), shape)  # which may change it in place
         floating = isinstance(given, Tensor) and given.is_floating_point()
         if not called or not floating or last.undone(given) is not None:
             return []
@@ -221,7 +221,7 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
         for scale in SCALES:
             for p, value in weights.items():
                 p.data.copy_(scale * value)
-            given, _ = one_tensor(network(x), shape)
+            given, _ = one_tensor(network(x.clone()), shape)
             pairs += [(given.double(), kept[-1].double())] if given.isfinite().all() else []
     outputs = torch.stack([p for p, _ in pairs]) if pairs else torch.zeros(1)
     if len(outputs) < 2 or not outputs.std(0).any():  # another layer is the last

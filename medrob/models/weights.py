@@ -138,7 +138,7 @@ def _scale(found: Mapping[str, Any]) -> tuple[Any, Any]:
         return None, None
     with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
         mean, std = (np.asarray(values, float) for values in (mean, std))
-        levels = 255 if std.max() > GREY else 1
+        levels = 255 if max(std.max(), mean.max()) > GREY else 1  # Caffe's spread is 1, its mean 100 or so
         return (mean / levels).tolist(), (std / levels).tolist()
     return mean, std
 
