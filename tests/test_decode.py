@@ -220,6 +220,6 @@ def test_windows_and_rescaling_that_differ_are_said_by_class(tmp_path):
         with warnings.catch_warnings(record=True) as said:
             load(str(tmp_path / "scans"))
         told = [str(text.message) for text in said if "rescaling of DICOM differs" in str(text.message)]
-        assert [text.partition(" apart. ")[2] for text in told] == [
+        assert [text.partition(" 1.00. ")[2] for text in told] == [
             "a: 40/400, rescaled by 1 and 0 in 10; b: 40/400, rescaled by 1 and -1000 in 10"
         ] * (scale < 0)
