@@ -12,7 +12,7 @@ import pytest
 import tifffile
 
 from medrob import data
-from medrob.data import decode, load
+from medrob.data import decode, listing, load
 from medrob.data.dataset import complete
 from medrob.data.shortcuts import shortcuts
 from medrob.files import cache
@@ -407,6 +407,12 @@ def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
         with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
             groups = [set(d.groups) for d in splits(tmp_path / f"{number}.parquet")]
         assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+
+
+def test_numbers_apart_and_versions_are_not_one():
+    apart = pd.Series(["1-12", "11-2", "1.12", "v1.0", "v10"])
+    assert listing.one_spelling(apart, "patients", marks=True).nunique() == 5
+    assert listing.one_spelling(pd.Series(["v1.0", "v1", "HER2+", "HER2-"]), "classes").nunique() == 4
 
 
 def test_0001_is_a_name_and_not_the_number_1(frame, tmp_path):

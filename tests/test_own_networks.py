@@ -255,3 +255,11 @@ def test_finding_how_a_network_ends_leaves_it_as_it_was():
     broken = wrap(net, in_channels=1, num_classes=2)
     with pytest.raises(ValueError, match="NaN or infinite outputs"):
         evaluation.predict(broken, IMAGES)
+
+
+def test_a_network_that_changes_its_input_gives_the_same_the_first_time():
+    net = Net(lambda x: x)
+    net.register_forward_pre_hook(lambda _, given: (given[0].mul_(2),))
+    model = wrap(net, in_channels=1, num_classes=2).eval()
+    with torch.no_grad():
+        assert torch.equal(model(X), model(X))

@@ -412,6 +412,13 @@ def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(taken, conten
     assert "normalised" not in same.origin
 
 
+def test_the_scale_of_caffe_is_one_of_grey_levels(taken):
+    model = taken({"net": PLAIN, "mean": [123.7, 116.3, 103.5], "std": [1, 1, 1]})
+    x = torch.rand(1, 3, 2, 2) * 255
+    expected = x - torch.tensor([123.7, 116.3, 103.5]).view(3, 1, 1)
+    torch.testing.assert_close(model.normalise(x), expected, rtol=1e-4, atol=1e-3)
+
+
 def test_scores_are_no_scale(taken):
     content = {"net": PLAIN, "metrics": {"mean": 0.9, "std": 0.1}, "mean": 3}
     assert "not known how its images" in taken(content).origin

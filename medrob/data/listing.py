@@ -243,13 +243,13 @@ def natural(name: object) -> list[tuple[int, float, str]]:
 def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Series:
     """Names that differ in capitals, blanks, zeros (3, 03, 3.0) become the most frequent; a warning tells.
 
-    With `marks`, also those that differ in marks alone (P-3, P3).
+    With `marks`, also those that differ in marks alone (P-3, P3); marks between digits tell numbers apart.
     """
     values = values.astype(object)
     written = values.value_counts().index.to_series()
-    blank = r"[\W_]+" if marks else r"\s+"
-    plain = written.map(lambda name: re.sub(r"\.0+$", "", str(name).strip()))
-    key = plain.map(lambda name: re.sub(r"^0+(?=\d+$)", "", re.sub(blank, "", name).casefold()))
+    blank = r"(?<!\d)[\W_]+|[\W_]+(?!\d)|\s+" if marks else r"\s+"
+    short = written.map(lambda name: re.sub(r"^0*(\d+?)(\.0+)?$", r"\1", str(name).strip()))
+    key = short.map(lambda name: re.sub(blank, "", name).casefold())
     same = written.groupby(key, sort=False).agg(list)
     several = [" and ".join(map(repr, names)) for names in same if len(names) > 1]
     tell(f"{what} spelled in several ways", several, "; each is taken for one")

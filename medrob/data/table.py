@@ -124,7 +124,7 @@ def _frame(file: Path) -> pd.DataFrame:
         whole = frame.select_dtypes("integer").columns
         text = pd.read_csv(file, index_col=False, dtype=str, **given)[whole]
         zeros = [name for name in whole if text[name].str.match(r"-?0\d").any()]
-        frame = frame.assign(**text[zeros])  # 0001 is a name, and not the number 1
+        frame[zeros] = text[zeros]  # 0001 is a name, and not the number 1
     except Exception as error:  # the readers raise many kinds on a damaged file
         advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
         raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None

@@ -38,10 +38,10 @@ def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
     needed = ["image", "corruption", "severity", "predicted", *(columns or ["p_<class>"]), *labels]
     require(predictions, needed, "predictions")
     for column in (*columns, *labels):
-        if not np.isfinite(predictions[column]).all():
+        if not np.isfinite(pd.to_numeric(predictions[column], errors="coerce")).all():
             raise ValueError(
-                f"column {column} of the table predictions holds nan; every row needs a number: run notebook "
-                "03_test again, which writes it"
+                f"column {column} of the table predictions holds nan or text; every row needs a number: run "
+                "notebook 03_test again, which writes it"
             )
     return names
 
