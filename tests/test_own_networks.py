@@ -88,8 +88,9 @@ def test_one_logit_becomes_two_classes(ending):
 
 
 def test_a_softmax_within_the_network_is_left_alone():
-    model = wrap(Net(lambda x: 3 * x.softmax(1)).eval(), in_channels=1, num_classes=2)
-    assert not model.explained(X)[1] and torch.allclose(model(X).sum(1), torch.tensor(3.0))
+    model = wrap(Net(lambda x: x * x.softmax(1)).eval(), in_channels=1, num_classes=2)
+    z = model.backbone.logits(model.normalise(X))
+    assert not model.explained(X)[1] and torch.allclose(model(X), z * z.softmax(1))
     small = wrap(Net(lambda x: 0.5 + 1e-3 * x), in_channels=1, num_classes=2)
     with warnings.catch_warnings(action="error"):  # logits, although all lie between 0 and 1
         evaluation.predict(small, IMAGES)
@@ -118,6 +119,34 @@ def test_a_network_with_its_weights_inside_is_saved_and_comes_back(mine, tmp_pat
     )
     models.save(model, tmp_path)
     assert torch.equal(models.load(tmp_path)(X), model(X))
+
+
+def test_a_network_is_tried_as_it_will_be_used(mine, blobs):
+    """Only RGB images, other outputs in training, and logits (N, K, 1, 1) of a last convolution."""
+
+    class Two(Net):
+        def forward(self, x):
+            z = self.logits(x)
+            return (z, 2 * z) if self.training else z[:, :, None, None]
+
+    def network(in_channels, num_classes):
+        assert in_channels == 3
+        return net
+
+    mine.net, net = network, Two(channels=3)
+    data = replace(blobs(), images=np.repeat(IMAGES, 3, axis=-1), labels=np.arange(6) % 2)
+    choice = dict(arch="mine:net", normalise="half")
+    model = models.for_data(data, config.Train(**choice, epochs=0)).eval()
+    x = X.expand(-1, 3, -1, -1)
+    assert torch.equal(model(x), net.logits(model.normalise(x)))
+    with pytest.raises(ValueError, match=r"in training gives tuple of 1: \(2, 2\), 2: \(2, 2\)"):
+        models.for_data(data, config.Train(**choice))
+
+
+def test_outputs_that_differ_each_time_are_refused(mine):
+    mine.net = lambda in_channels, num_classes: Net(F.dropout)
+    with pytest.raises(ValueError, match="other outputs each time for the same images: dropout or noise"):
+        build()
 
 
 LOGITS = r"for 2 images; give logits \(2, 2\)"
@@ -150,6 +179,7 @@ def test_weights_that_a_first_pass_makes_are_those_of_the_seed(mine):
     "ending",
     [
         *(lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()),
+        *(lambda x: 100 * x.softmax(1), lambda x: 255 * x.sigmoid()),
         *(F.hardsigmoid, lambda x: 0.5 + 0.4 * (0.01 * x).tanh()),
     ],
 )
@@ -233,7 +263,7 @@ def test_the_outputs_are_put_in_the_order_of_the_datas_classes(monkeypatch, blob
         warnings.simplefilter("always")
         data = replace(blobs(), class_names=("a", "b"))
         model = models.for_data(data, config.Train(arch="mine:network", epochs=0, normalise="half")).eval()
-    said = [str(w.message) for w in warned if "calls its outputs" in str(w.message)]
+    said = [str(w.message) for w in warned if "calls the network's outputs" in str(w.message)]
     assert bool(said) == bool(told) and all(told in text for text in said)
     models.save(model, tmp_path)
     places = [1, 0] if names == "ba" else [0, 1]

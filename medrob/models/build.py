@@ -7,7 +7,6 @@ import warnings
 from collections.abc import Sequence
 from functools import cache
 from pathlib import Path
-from pkgutil import resolve_name
 from typing import Any
 
 import numpy as np
@@ -18,15 +17,19 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import nn
 
+from medrob.check import resolve
 from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.adopt import adopt, input_channels, load_arrays
 from medrob.models.network import KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet, evaluating
 from medrob.models.passes import check_logits
-from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, settings
+from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
+
+SHOWN = 12  # names of outputs, at most, in a sentence
+PROGRAMS = ("torch.jit", "torch.export")  # whose modules are programs, into which nobody can look
 
 
 def architectures() -> tuple[str, ...]:
@@ -99,7 +102,8 @@ def build(
             backbone = _backbone(arch, 3, num_classes, form)
         given = (mean, std) if mean is not None else scale(normalise)
         model = _classifier(backbone, config, taken, given, found)
-        said = _check_outputs(model, size) if size and arch not in RESNETS else []
+        own_form = model.own and any(p.is_meta for p in model.parameters())  # only its form is looked at
+        said = _check_outputs(model, size) if size and arch not in RESNETS and not own_form else []
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
@@ -141,15 +145,16 @@ def _classifier(
         config, channels = config | {"repeated": 3}, 3
         said = ["grey images are repeated in its 3 channels"]
     chosen = given[0] is not None
-    told: tuple[Any, Any, str] = (None, None, "")
-    if found and not {"mean", "std"} & {name.rpartition(".")[2] for name in backbone.state_dict()}:
-        told = found.mean, found.std, found.source  # else these are of the network, which normalises itself
-    elif not chosen:
-        told = carried(backbone)
+    itself = within(backbone)
+    told = (found.mean, found.std, found.source) if found else (None, None, "")
+    told = itself if itself[2] else told if told[2] or chosen else carried(backbone)
     mean, std = (_by_channel(values, channels) for values in (given if chosen else told[:2]))
     if np.min(std) <= 0:
         raise ValueError(f"std={std}: give a spread above zero")
-    if told[2] and not chosen:
+    if itself[2] and not chosen:
+        range_ = "0 to 1" if std == 1 else "0 to 255"
+        said.append(f"it normalises by itself ({itself[2]}), and is given grey levels from {range_}")
+    elif told[2] and not chosen:
         said.append(f"grey levels are normalised as {told[2]} says")
     elif told[2] and not _alike(given, told[:2]):
         said.append(
@@ -164,8 +169,10 @@ def _classifier(
             f"from it behind ImageNet's numbers is fed exactly as by normalise=half, {fed}"
         )
     model = Classifier(backbone, config | {"mean": mean, "std": std}, Normalise(mean, std), "; ".join(said))
-    tables = (table for module in backbone.modules() for table in settings(module))
-    model.names = (found and found.classes) or next(filter(None, map(class_names, tables)), [])
+    model.names = dict(found.classes) if found else {}
+    for module in backbone.modules():
+        kind = type(module).__name__
+        model.names |= {f"{key} of {kind}": names for key, names in class_names(module).items()}
     return model
 
 
@@ -176,26 +183,32 @@ def _alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
     return False
 
 
-def _check_outputs(model: Classifier, size: int) -> list[str]:
-    """What is made of images and outputs to get logits; refuses a network that does not take or give them."""
+def _check_outputs(model: Classifier, size: int, *, training: bool = False) -> list[str]:
+    """What is made of images and outputs to get logits; refuses a network that does not take or give them.
+
+    In training, too, some give more.
+    """
     arch, own = model.config["arch"], model.own
-    if own and any(p.is_meta for p in model.parameters()):  # only its form is looked at
-        return []
     shape = (2, model.config["in_channels"], size, size)
     like = next(model.parameters(), torch.empty(0))
     noise = torch.randint(256, shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
     images = noise.to(like.device, torch.float32)
-    said: list[str] = []
-    for mode in ("", " in training") if own else ("",):  # some give more when they are trained
-        try:
-            with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
-                logits, made = (copy.deepcopy(model).train() if mode else model).explained(images)
-        except Exception as error:  # whatever the network's own code raises
-            problem = f"cannot be used for images of shape {shape}{mode}"
-            raise ValueError(f"arch={arch!r} {problem}: {error}") from error
-        check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
-        said += [f"{text}{mode}" for text in made if text not in said]
-    return said
+    mode = " in training" if training else ""
+    try:
+        with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
+            network = copy.deepcopy(model).train() if training else model
+            logits, made = network.explained(images)
+            again = network.explained(images)[0] if own and not training and not images.is_meta else logits
+    except Exception as error:  # whatever the network's own code raises
+        problem = f"cannot be used for images of shape {shape}{mode}"
+        raise ValueError(f"arch={arch!r} {problem}: {error}") from error
+    check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
+    if again is not logits and not torch.allclose(logits, again, 1e-3, 1e-4):
+        raise ValueError(
+            f"arch={arch!r} gives other outputs each time for the same images: dropout or noise is at work "
+            "in eval mode; switch it off there, such as by F.dropout(x, training=self.training)"
+        )
+    return [f"{text}{mode}" for text in made]
 
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
@@ -205,6 +218,9 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
     model = build(**asked, **form, task=data.task)
     if not choice.epochs:
         check_trained(model, data.class_names)
+    elif model.own:
+        said = _check_outputs(model, form["size"], training=True)
+        model.origin = "; ".join([model.origin, *(text for text in said if text[:-12] not in model.origin)])
     return model
 
 
@@ -219,15 +235,30 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
             f"{model.new} would not be as trained ({model.origin}); give the weights of a network of these "
             "classes, or train with epochs=1 or more"
         )
-    own, theirs = ([name.casefold().strip() for name in names] for names in (model.names, classes))
-    if len(own) != len(theirs) or own == theirs:  # such as ImageNet's, of a head that was replaced
+    theirs, usual = _plain(classes), KNOWN["names"]["classes"]
+    told = sorted(model.names.items(), key=lambda of: of[0].partition(" of ")[0].casefold() not in usual)
+    same = {who: names for who, names in told if sorted(_plain(names)) == sorted(theirs)}
+    known = same or {who: names for who, names in told if who.partition(" of ")[0].casefold() in usual}
+    who, own = next(iter(known.items()), ("", []))
+    others = [name for name in same if _plain(same[name]) != _plain(own)]
+    if not own or (_plain(own) == theirs and not others):
         return
-    said = f"the network calls its outputs {', '.join(model.names)}, in this order; they are "
-    if same := sorted(own) == sorted(theirs):
-        model.config["order"] = [own.index(name) for name in theirs]
-    advice = "" if same else ": if that is wrong, rename the classes so that they sort as its own"
-    said += f"{'put in that of' if same else 'taken for'} {', '.join(classes)}{advice}"
+    shown = ", ".join([*own[:SHOWN], *(["..."] if len(own) > SHOWN else [])])
+    said = f"{who} calls the network's outputs {shown}, in this order; "
+    if same:
+        model.config["order"] = [_plain(own).index(name) for name in theirs]
+        said += f"they are put in that of {', '.join(classes)}"
+        said += f"; not used, as of another order: {', '.join(others)}" if others else ""
+    elif len(own) == len(classes):
+        advice = "if that is wrong, rename the classes so that they sort as its own"
+        said += f"they are taken for {', '.join(classes)}: {advice}"
+    else:
+        said += f"these are {len(own)}, and not used: its outputs are {', '.join(classes)}"
     warnings.warn(said, stacklevel=3)
+
+
+def _plain(names: Sequence[str]) -> list[str]:
+    return [name.casefold().strip() for name in names]
 
 
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
@@ -245,14 +276,17 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
 
 @cache
 def _modules(arch: str, stem: str, width: int, size: int | None) -> list[str]:
-    """The names of the modules of a network; none if one of one's own needs real memory to be built."""
+    """The names of the modules of a network; none if one of one's own needs real memory, or other images."""
+    own = ":" in arch.removeprefix(TIMM)
+    if own:
+        resolve(arch)
     try:
         with torch.device("meta"):
             model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
-    except ValueError:
-        raise
-    except Exception:  # whatever the own code raises: the notebook will tell
-        return []
+    except Exception as error:
+        if isinstance(error, ValueError) and not own:
+            raise
+        return []  # whatever the own code raises: the notebook will tell
     return [name for name, _ in model.backbone.named_modules() if name]
 
 
@@ -307,9 +341,12 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         if arch.startswith(TIMM):
             return timm_network(arch, size, in_chans=in_channels, num_classes=num_classes)
         if ":" in arch:
-            own = resolve_name(arch)(in_channels=in_channels, num_classes=num_classes)
+            own = resolve(arch)(in_channels=in_channels, num_classes=num_classes)
             if not isinstance(own, nn.Module):
                 raise TypeError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
+            if any(kind.__module__.startswith(PROGRAMS) for kind in type(own).__mro__):
+                program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
+                raise TypeError(f"it gave {program}; give the module that it was made from")
             return own
         options: dict[str, Any] = {}
         if arch in ("googlenet", "inception_v3"):  # one tensor of logits in training, too

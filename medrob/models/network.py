@@ -124,7 +124,7 @@ class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
     `config` are the arguments of `build` that make it again; `origin` says where the weights come from, and
-    `new` which tensors of the head are not from there; `names` what its outputs are called, if that is told.
+    `new` which tensors of the head are not from there; `names` how outputs may be called, by who says it.
     """
 
     def __init__(
@@ -133,7 +133,7 @@ class Classifier(nn.Module):
         super().__init__()
         self.normalise, self.backbone = normalise, backbone
         self.config, self.origin, self.new = config, origin, ""
-        self.names: Sequence[str] = ()
+        self.names: dict[str, list[str]] = {}
 
     def forward(self, x: Tensor) -> Tensor:
         """(N, C, H, W), uint8 or float with grey levels 0-255, to logits (N, num_classes)."""
@@ -176,6 +176,8 @@ class Classifier(nn.Module):
         said = [chosen] if chosen else []
         if not isinstance(logits, Tensor):
             return logits, said
+        if logits.ndim > 2 and logits.shape[2:].numel() == 1:  # of a last convolution
+            logits = logits.flatten(1)
         if (before := last.undone(logits)) is not None:
             ends = last.name
         elif ends == OTHER:
@@ -230,7 +232,7 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
         f = getattr(torch, kind) if kind == "sigmoid" else partial(getattr(torch, kind), dim=-1)
         if all(z.numel() == p.numel() and torch.allclose(f(z.view_as(p)), p, 1e-3, 1e-3) for p, z in pairs):
             return [layer, kind]
-    bounded = outputs.min() >= 0 and outputs.max() < 1 + 1e-6
+    bounded = outputs.min() >= 0 and outputs[-1].max() <= 1.01 * outputs[-2].max()  # percent, too
     return [layer, OTHER] if bounded else []
 
 

@@ -7,9 +7,9 @@ import json
 import pickle
 import re
 import zipfile
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from medrob.config import scale
 from medrob.files import checksum, exists, home
-from medrob.models.network import KNOWN
+from medrob.models.network import KNOWN, Normalise
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
 # What training scripts keep beside the arrays, and what only makes numbers, times, paths or settings.
@@ -30,6 +30,7 @@ ARRAY: Any = np.empty(0).__reduce__()[0]
 HARMLESS: list[Any] = [argparse.Namespace, Counter, type(Path()), np.dtype, np.ndarray, SCALAR, ARRAY]
 HARMLESS += [(SCALAR, "numpy.core.multiarray.scalar"), (ARRAY, "numpy.core.multiarray._reconstruct")]
 HARMLESS += {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"}
+HARMLESS += [type(np.dtype(str)), defaultdict, int, float, str, list, dict, set, frozenset]
 HARMLESS += [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
 GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of 255
 # What the archive of a file holds that is a program instead of arrays by name.
@@ -47,7 +48,8 @@ class Weights:
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
     source: str = ""  # who says so
-    classes: Sequence[str] = ()  # what its outputs are called, in their order
+    # What its outputs may be called, in their order, by who says so.
+    classes: Mapping[str, list[str]] = field(default_factory=dict)
     checksum: str = ""  # SHA-256 of the file
 
 
@@ -129,46 +131,65 @@ def _flat(content: Any, start: str = "", met: set[int] | None = None) -> Iterato
 
 
 def _scale(found: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Mean and spread, in shares of 255, that ours, timm, Hugging Face or a training wrote down."""
-    if not found.get("do_normalize", True):
-        return 0.0, 1.0
+    """Mean and spread, in shares of 255, that ours, timm, Hugging Face or a training wrote down.
+
+    None twice: it is not told, or more is done than to shift and to scale.
+    """
     start = "" if "mean" in found else "image_"
     mean, std = found.get(f"{start}mean"), found.get(f"{start}std")
-    if mean is None or std is None:
+    if not found.get("do_normalize", True):
+        mean, std = 0.0, 1.0
+    if mean is None or std is None or any(found.get(name) for name in KNOWN["names"]["unscaled"]):
         return None, None
     with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
         mean, std = (np.asarray(values, float) for values in (mean, std))
-        levels = 255 if max(std.max(), mean.max()) > GREY else 1  # Caffe's spread is 1, its mean 100 or so
+        factor = float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1
+        levels = round(255 * factor, 9)
+        if levels == 1 and max(std.max(), mean.max()) > GREY:  # Caffe's spread is 1, its mean 100 or so
+            levels = 255
         return (mean / levels).tolist(), (std / levels).tolist()
     return mean, std
 
 
-def class_names(found: Mapping[str, Any]) -> list[str]:
-    """What outputs are called, in their order, by a list, {name: place} or {place: name}; [] = not told."""
-    for names in (found.get(key) for key in KNOWN["names"]["classes"]):
-        if isinstance(names, Mapping):
-            pairs = [pair if str(pair[0]).isdigit() else pair[::-1] for pair in names.items()]
-            places = {int(place): name for place, name in pairs if str(place).isdigit()}
-            names = [places[k] for k in range(len(names)) if k in places]
-        if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
-            told = [name for name in names if not name.startswith("LABEL_")]
-            if told and len({*told}) == len(names):
-                return told
-    return []
+def class_names(content: Any) -> dict[str, list[str]]:
+    """What outputs may be called, in their order, by the entry that says so: a list of different texts, or
+    {name: place} or {place: name} with places from 0; of modules also what their class says.
+    """
+    found: dict[str, list[str]] = {}
+    for entries in settings(content, every=True):
+        for key, names in entries.items():
+            names = names.tolist() if isinstance(names, np.ndarray) else names
+            if isinstance(names, Mapping):
+                pairs = [(k, v) if isinstance(v, str) else (v, k) for k, v in names.items()]
+                number = (int, np.integer, str)  # JSON has texts
+                places = {str(place): name for place, name in pairs if isinstance(place, number)}
+                names = [places[str(k)] for k in range(len(names)) if str(k) in places]
+            if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
+                told = [str(name) for name in names if not name.startswith("LABEL_")]
+                if len({*told}) == len(names) > 1:
+                    found.setdefault(str(key), told)
+    return found
 
 
-def settings(content: Any, depth: int = 4) -> Iterator[Mapping[str, Any]]:
-    """The entries of a checkpoint, or of a module, and of what in it is called as settings are."""
-    entries = content if isinstance(content, Mapping) else getattr(content, "__dict__", {})
+def settings(content: Any, depth: int = 4, *, every: bool = False) -> Iterator[Mapping[Any, Any]]:
+    """The entries of a checkpoint, or of a module and its class, and of what in it is called as settings are,
+    or of `every` mapping.
+    """
+    entries = content
+    if not isinstance(content, Mapping):
+        parents = type(content).__mro__ if isinstance(content, nn.Module) else ()
+        own = [vars(kind) for kind in reversed(parents) if not kind.__module__.startswith("torch")]
+        entries = {k: v for table in (*own, getattr(content, "__dict__", {})) for k, v in table.items()}
     yield entries
-    for name in KNOWN["names"]["settings"] if depth else ():
-        if name in entries:
-            yield from settings(entries[name], depth - 1)
+    for name, value in entries.items() if depth else ():
+        inner = every and isinstance(value, dict | argparse.Namespace)
+        if inner or name in KNOWN["names"]["settings"]:
+            yield from settings(value, depth - 1, every=every)
 
 
-def _told(contents: Mapping[str, Any]) -> tuple[Any, Any, str, list[str]]:
+def _told(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[str, list[str]]]:
     """Mean, spread, the name of what tells them, and the classes, of the first of contents by name."""
-    scales, classes = list[tuple[Any, Any, str]](), list[str]()
+    scales, classes = list[tuple[Any, Any, str]](), dict[str, list[str]]()
     for name, content in contents.items():
         tables, arrays = [*settings(content)], dict(_flat(content))
         for place, mean in arrays.items():  # of a part that normalises, such as "0.mean"
@@ -176,7 +197,7 @@ def _told(contents: Mapping[str, Any]) -> tuple[Any, Any, str, list[str]]:
             tables += [{"mean": mean, "std": std}] if std is not None and mean.numel() in (1, 3) else []
         found = [(*_scale(table), name) for table in tables]
         scales += [scale for scale in found if scale[0] is not None]
-        classes = classes or next(filter(None, map(class_names, tables)), [])
+        classes = {f"{key} of {name}": names for key, names in class_names(content).items()} | classes
     return *next(iter(scales), (None, None, "")), classes
 
 
@@ -184,6 +205,25 @@ def _beside(file: Path) -> dict[str, Any]:
     """The descriptions beside weights, by the names of their files."""
     files = [file.with_name(name) for name in KNOWN["beside"]]
     return {path.name: json.loads(path.read_text()) for path in files if path.is_file()}
+
+
+def within(network: nn.Module) -> tuple[Any, Any, str]:
+    """What a network that normalises by its own numbers is to be given, or None twice; and which are these.
+
+    It takes shares of 255, or grey levels where its numbers are of these.
+    """
+    for name, module in network.named_modules():
+        own = {**vars(module), **module._buffers, **module._parameters}
+        if "ormali" not in type(module).__name__:
+            own = {place: value for place, value in own.items() if torch.is_tensor(value)}
+        for place in own:
+            pair = [own.get(f"{place[:-4]}{end}") for end in ("mean", "std") if place.endswith("mean")]
+            with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no numbers, or only their form
+                mean, std = (np.asarray(values, float) for values in pair)
+                if mean.size in (1, 3) and np.isfinite([*mean.flat, *std.flat]).all():
+                    grey = max(std.max(), mean.max()) > GREY or isinstance(module, Normalise)
+                    return 0.0, 1 / 255 if grey else 1.0, f"{name}.{place}".lstrip(".")
+    return None, None, ""
 
 
 def carried(network: nn.Module) -> tuple[Any, Any, str]:
