@@ -14,6 +14,7 @@ from torch import nn
 
 from medrob import config, evaluation, models, saliency
 from medrob.models import wrap
+from medrob.models.weights import _scale as scale_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 1), np.uint8)
 X = torch.from_numpy(IMAGES).permute(0, 3, 1, 2)
@@ -238,6 +239,35 @@ def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, mo
     mine.net = lambda in_channels, num_classes: Net()
     assert build().normalise.std == 1 / 2048 and "as torchxrayvision says" in build().origin
     assert build(normalise="half").normalise.std == 0.5
+
+
+@pytest.mark.parametrize("levels", [1, 255])
+def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, levels):
+    net = Net(channels=3)
+    net.register_buffer("pixel_mean", levels * torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1))
+    net.register_buffer("pixel_std", levels * torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1))
+    mine.net = lambda in_channels, num_classes: net
+    model = build(in_channels=3)
+    torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)
+    assert f"by itself (pixel_mean), and is given grey levels from 0 to {levels}" in model.origin
+    net = nn.Sequential(models.Normalise([0.1, 0.2, 0.3], 0.5), Net(channels=3))
+    torch.testing.assert_close(build(in_channels=3).normalise(X), X.float())
+
+
+@pytest.mark.parametrize(
+    ("told", "black", "white"),
+    [
+        ({"rescale_factor": 1 / 127.5}, -0.5, 1.5),
+        ({"do_rescale": False}, -0.5, 254.5),
+        ({"do_normalize": False}, 0, 1),
+        ({"do_normalize": False, "do_rescale": False}, 0, 255),
+    ],
+)
+def test_what_a_processor_of_hugging_face_makes_of_grey_levels(told, black, white):
+    mean, std = scale_of({"image_mean": [0.5] * 3, "image_std": [1] * 3, **told})
+    ends = models.Normalise(mean, std)(torch.tensor([0.0, 255]).view(1, 1, 1, 2)).flatten().tolist()
+    assert ends[:2] == pytest.approx([black, white], abs=1e-4)
+    assert scale_of({"image_mean": [0.5] * 3, "image_std": [1] * 3, "rescale_offset": True}) == (None, None)
 
 
 @pytest.mark.parametrize("value", ["foo", [1, 2, 3]])

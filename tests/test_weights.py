@@ -429,7 +429,8 @@ def test_scores_are_no_scale(taken):
     [
         {"class_to_idx": {"a": 1, "b": 0}}, {"idx_to_class": {1: "A", 0: "b"}}, {"classes": ["b", "a"]},
         {"hyper_parameters": {"class_names": ("b", "a")}}, {"config": {"id2label": {"0": "b", "1": "a"}}},
-        {"config": {"label2id": {"a": 1, "b": 0}}},
+        {"config": {"label2id": {"a": 1, "b": 0}}}, {"which": {"of": {"b": np.int64(0), "a": np.int64(1)}}},
+        {"mine": np.array(["b", "a"])}, {"lists": argparse.Namespace(of=list(np.array(["b", "a"])))},
     ],
 )  # fmt: skip
 def test_classes_of_another_order_in_a_checkpoint_are_put_in_that_of_the_data(tmp_path, blobs, told):
@@ -442,6 +443,22 @@ def test_classes_of_another_order_in_a_checkpoint_are_put_in_that_of_the_data(tm
     with torch.inference_mode():
         expected = model.backbone(model.normalise(x.expand(-1, 3, -1, -1)))[:, [1, 0]]
         torch.testing.assert_close(model(x), expected)
+
+
+def test_classes_that_are_told_twice_or_of_another_number(tmp_path, blobs):
+    data = replace(blobs(), class_names=("a", "b"))
+    torch.save(PLAIN, tmp_path / "w.pth")
+    choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
+    for told, said in (
+        ({"ids": {"b": 0, "a": 1}, "classes": ["a", "b"]}, r"they are put in .*; not used, .*: ids of w.pth"),
+        (
+            {"names": ["x", "y", "z"], "labels": ["x", "y", "z"]},
+            r"labels of .* x, y, z, .* these are 3, and no",
+        ),
+    ):
+        torch.save({"net": PLAIN, **told}, tmp_path / "w.pth")
+        with pytest.warns(UserWarning, match=said):
+            assert models.for_data(data, choice).config.get("order", [0, 1]) == [0, 1]
 
 
 def at_first_layer(network, images):
