@@ -450,7 +450,7 @@ def test_classes_that_are_told_twice_or_of_another_number(tmp_path, blobs):
     torch.save(PLAIN, tmp_path / "w.pth")
     choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
     for told, said in (
-        ({"ids": {"b": 0, "a": 1}, "classes": ["a", "b"]}, r"they are put in .*; not used, .*: ids of w.pth"),
+        ({"ids": {"b": 0, "a": 1}, "classes": ["a", "b"]}, "they are put in .*; not used, .*: ids of w"),
         (
             {"names": ["x", "y", "z"], "labels": ["x", "y", "z"]},
             r"labels of .* x, y, z, .* these are 3, and no",
