@@ -33,7 +33,7 @@ SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and 
 MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 9  # of the decoding: another number makes every set be decoded again
+VERSION = 10  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -256,8 +256,9 @@ def form(file: Path) -> tuple[str, int, int]:
     with contextlib.suppress(Exception):  # Pillow and pydicom raise many kinds
         if is_dicom(file):
             known = dicom.header(file)
-            kind = f"{known.get('Modality', '')}, {known.PhotometricInterpretation}, {known.BitsStored} bit"
-            return f"DICOM {kind}", known.Columns, known.Rows
+            kind = f"DICOM {known.get('Modality', '')}".strip()
+            kind = f"{kind}, {known.PhotometricInterpretation}, {known.BitsStored} bit"
+            return kind, known.Columns, known.Rows
         with Image.open(file) as image:
             mode, deep = image.mode.partition(";")[0], ";16" in f"{image.mode} {image.tile}"
             bits = 16 if deep else 1 if mode == "1" else 8
@@ -280,6 +281,8 @@ def _levels(deep: list[Path]) -> tuple[Levels, str]:
     one = pixels.dtype == np.uint16  # of whole numbers white is 255, and not 256
     step = 2.0 ** math.floor(math.log2((high - low or 16) / 16))
     levels, why = (math.floor(low / step) * step, math.ceil((high + one) / step) * step - one), "found"
+    if one and 127 < pixels.max() <= 255:
+        levels, why = (0, 255), "as 8 bits"
     declared = {ends for _, ends in looked}
     for ends in filter(None, declared if len(declared) == 1 else ()):
         if ends[0] <= low and high <= ends[1] and high - low > (ends[1] - ends[0]) / 8:
