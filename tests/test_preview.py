@@ -38,6 +38,20 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
     assert str(sheet) in text and cv2.imread(str(sheet)).std() > 20
 
 
+def test_patients_in_several_splits_are_counted(tmp_path, capsys):
+    noise, names = (
+        np.random.default_rng(0),
+        [f"{s}/{c}/person{{}}.png" for s in ("train", "test") for c in "ab"],
+    )
+    for k, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(parents=True)
+        for number in range(10):
+            file = tmp_path / name.format(5 * k + number)
+            cv2.imwrite(str(file), noise.integers(0, 256, (24, 32), np.uint8))
+    text = checked(capsys, tmp_path)[1]
+    assert "\n25 groups of images (such as patients) are known; of these, 5 are in several splits." in text
+
+
 def test_a_network_whose_head_is_random_gives_no_answers(tmp_path, capsys):
     models.save(models.build("resnet18", in_channels=1, num_classes=5, width=4), tmp_path)
     weights = ("--arch", "resnet18", "--weights", tmp_path / "model.safetensors")

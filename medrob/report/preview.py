@@ -120,8 +120,10 @@ def _files(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         yield sides.assign(files=found["kind"].value_counts()).to_string(max_rows=ROWS)
         made = ", ".join(split for split in data.SPLITS if split not in set(rows["split"]))
         yield say("check", "made" if made else "given", splits=made)
-        groups = rows["group"].nunique() if "group" in rows else 0
-        yield say("check", "groups" if groups else "no_groups", groups=groups)
+        splits = rows.groupby("group")["split"].nunique() if "group" in rows else pd.Series(dtype=int)
+        yield say(
+            "check", "groups" if len(splits) else "no_groups", groups=len(splits), apart=sum(splits > 1)
+        )
 
 
 def _pictures(sets: list[ImageDataset], values: Values) -> Iterator[str]:
