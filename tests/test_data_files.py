@@ -128,6 +128,11 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
             )
         ),
         ("a/1 b/", "class folder b is empty .no image in it.; fill or remove it"),
+        *(
+            (files, r"list.csv may be one: give its path; or move it away if the folders are the classes")
+            for files in ("part_1/1 part_2/1 list.csv", "part_1/1 part_2/2 part_2/list.csv")
+        ),
+        ("patient1/1 patient02/2", "are no layout that is known: give class folders"),
         ("a/1", r"the number of classes is 1 \(a\); give 2 to 1000"),
         ("val/a/1 val/b/1 test/a/1 test/b/1", "there are no training images; it has test, val"),
         ("a/x/1 b/x/1", "2 images, 1 images in the largest class, are too few to make a split of"),
@@ -137,6 +142,8 @@ def test_other_layouts_are_refused(tmp_path, files, match):
     for number, name in enumerate(files.split()):
         if name.endswith("/"):
             (tmp_path / "mine" / name).mkdir(parents=True)
+        elif name.endswith(".csv"):
+            (tmp_path / "mine" / name).write_text("")
         else:
             put(tmp_path / "mine" / f"{name}.png", picture(number))
     refuse(tmp_path / "mine", match)
@@ -211,6 +218,50 @@ def frame(tmp_path):
     return pd.DataFrame({"path": [f"images/{f.name}" for f in files], "label": label, "patient": patient})
 
 
+SUBJECTS = {  # what names of files begin with; whom they show, of 60 pictures
+    "CNV-{0}-{2}.jpeg": "{0}",
+    "SOB_B_A-14-{0}AB-{1}-00{2}.png": "14-{0}AB",
+    "{0}_00{2}.png": "{0}",
+    "{0}_{3}.jpeg": "{0}",
+    "{0}_idx5_x{1}_y{2}_class0.png": "{0}",
+    "benign ({4}).png": None,
+    "Lung_Opacity-{4}.png": None,
+    "lungaca{0}.jpeg": None,
+}
+
+
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_who_is_shown_may_stand_in_names_of_files(tmp_path, name):
+    values = [(1000 + k // 3, k % 3 * 40, k % 3, ["left", "right", "both"][k % 3], k) for k in range(60)]
+    for k, value in enumerate(values):
+        (tmp_path / "mine" / ("COVID", "Normal")[k // 3 % 2]).mkdir(parents=True, exist_ok=True)
+        (tmp_path / "mine" / ("COVID", "Normal")[k // 3 % 2] / name.format(*value)).touch()
+        (tmp_path / "mine" / "COVID" / f"COVID-{k + 1}.png").touch() if "Lung" in name else None
+    with warnings.catch_warnings(record=True) as told:
+        listing.of_folder(tmp_path / "mine")
+    said = [text for w in told if (text := str(w.message)).startswith("'file name' has 20 values over 60 ")]
+    assert len(said) == (SUBJECTS[name] is not None)
+    if said:
+        assert said[0].endswith("the same one would be in train and test; give group='file name'")
+        rows, _, _ = listing.of_folder(tmp_path / "mine", "file name")
+        assert {*rows["group"]} == {SUBJECTS[name].format(*value) for value in values}
+    with pytest.raises(ValueError, match="group='slide' is unknown; there are folder, file name"):
+        listing.of_folder(tmp_path / "mine", "slide")
+
+
+def test_folders_in_class_folders_that_may_be_the_classes(tmp_path):
+    for k in range(40):
+        top, study = tmp_path / "images", f"patient{k // 4}/study1_{['negative', 'positive'][k // 2 % 2]}"
+        put(top / ["XR_HAND", "XR_ELBOW"][k // 20] / study / f"image{k % 2}.png", picture(k))
+    put(tmp_path / "masks" / "XR_HAND" / "1.png", picture())
+    beside = pytest.warns(
+        UserWarning, match=r"folders of masks beside images: 1 \(.*masks\); they are not used"
+    )
+    told = "in several class folders: patient/study_negative, patient/study_positive; they are not used"
+    with beside, pytest.warns(UserWarning, match=told):
+        listing.of_folder(tmp_path / "images")
+
+
 @pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
 def test_no_patient_is_in_two_splits(frame, tmp_path, name):
     found = splits(table(tmp_path, frame, name))
@@ -260,9 +311,7 @@ def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
     for case, count in ((given.drop(columns="split"), 30), (given.assign(split=given["split"][::-1]), 0)):
         with warnings.catch_warnings(record=True) as told:
             load(table(tmp_path, case))
-        assert sum("beginning of the file name' has 30 values" in str(text.message) for text in told) == bool(
-            count
-        )
+        assert sum("'file name' has 30 values" in str(text.message) for text in told) == bool(count)
     with pytest.raises(ValueError, match="uncertain='Zeros': give 'zeros', 'ones' or 'drop'"):
         load(table(tmp_path, given), uncertain="Zeros")
 
@@ -400,13 +449,18 @@ def test_a_class_or_label_of_few_is_in_every_split(frame, tmp_path, seed):
 
 def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
     for number, ways in enumerate(
-        (("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"), ("P-{0}", "P{0}", "p_{0}"))
+        (("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"), ("P-{0}", "P0{0}", "p_{0}"))
     ):
         patients = [ways[k % 3].format(k // 3) for k in range(60)]
         frame.assign(patient=patients).to_parquet(tmp_path / f"{number}.parquet")
-        with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
-            groups = [set(d.groups) for d in splits(tmp_path / f"{number}.parquet")]
-        assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+        frame.assign(patient=patients).to_csv(tmp_path / f"{number}.csv", index=False)
+        for name in (f"{number}.parquet", f"{number}.csv"):
+            with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
+                groups = [set(d.groups) for d in splits(tmp_path / name)]
+            assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+    file = table(tmp_path, frame.assign(label=["1", "1.0", "2"] * 20))
+    with pytest.warns(UserWarning, match=r"numbers that are written in several ways, .* 1.0: 1 \(label\)"):
+        load(file)
 
 
 def test_numbers_apart_and_versions_are_not_one():
@@ -432,6 +486,12 @@ def test_zeros_and_ones_with_one_1_a_row_are_classes(frame, tmp_path):
     known = {picture(k).tobytes(): k for k in range(60)}
     seen = np.array([known[image.tobytes()] for image in train.images])
     assert train.labels.tolist() == np.array([1, 0, 2])[seen % 3].tolist()
+    with pytest.warns(UserWarning, match="but for 'smoker', every row has .* give label='NV,MEL,UNK,BCC'"):
+        load(table(tmp_path, rows.assign(smoker=k // 7 % 2)))
+    sorted_by_class = frame.sort_values("label").assign(nr=k, name=lambda table: table["label"] + "ness")
+    with pytest.warns(UserWarning, match=r"say the same as the label: 1 \(name\)") as told:
+        load(table(tmp_path, sorted_by_class))
+    assert not any("it alone tells" in str(warning.message) for warning in told)
 
 
 def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_path):
@@ -446,7 +506,10 @@ def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_p
     (tmp_path / "test.tsv").touch()
     with pytest.warns(UserWarning, match="otherwise than in 'ID': 60") as told:
         assert load(str(tmp_path / "train.tsv")).fingerprint == whole
-    assert sum("other tables beside train.tsv: 1 (test.tsv); list all" in str(t.message) for t in told) == 1
+    assert sum("beside train.tsv, of which nothing is used: own.csv, te" in str(t.message) for t in told) == 1
+    twice = table(tmp_path, rows.assign(ID=np.arange(60) // 2), "boxes.csv")
+    with pytest.raises(ValueError, match="column 'ID' repeats an image in 30 of 60 rows"):
+        load(twice)
 
 
 @pytest.mark.parametrize(
@@ -549,6 +612,7 @@ def significant(file, image, bits=12):
     [
         ("bright.png", (0, 4095), (0, 4095)),  # of one picture a pixel is 65535
         ("a.png", (0, 255), (0, 255)),
+        ("a.png", (0, 191), (0, 255)),
         ("a.png", (31_700, 36_000), (31_488, 36_095)),  # Hounsfield units + 32768
         ("a.png", (0, 1500), (0, 1535)),
         ("declared.png", (0, 1500), (0, 4095)),

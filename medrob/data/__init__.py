@@ -49,8 +49,9 @@ def load_splits(
         seed: of the phantom, of splits that have to be made, and of the choice of images.
         limit: at most so many images, every class in proportion; 0 = all.
         channels: 1 = image files become grey, 3 = RGB, 0 = RGB if most of them show colours, else grey.
-        group: the column of a table whose images stay in one split, such as "lesion_id"; "": patients and
-            the like, where they are known by their names.
+        group: the column of a table whose images stay in one split, such as "lesion_id"; or "file name",
+            the first numbers in it, or "folder", that in a class folder; "": patients and the like, where
+            they are known by their names.
         label: the column of a table that holds the labels, or several of zeros and ones, separated by commas
             (by "|": several labels an image, though every row has one); "": as columns are called.
         uncertain: what labels of -1 in a table become: "zeros", "ones" or "drop" (their images are left out).
@@ -61,8 +62,9 @@ def load_splits(
     if uncertain not in ("", "zeros", "ones", "drop"):
         raise ValueError(f"uncertain={uncertain!r}: give 'zeros', 'ones' or 'drop'")
     options = dict(group=group, label=label, uncertain=uncertain)
-    if any(options.values()) and (path is None or path.suffix.lower() not in listing.ENDINGS):
-        given = ", ".join(f"{name}={value!r}" for name, value in options.items() if value)
+    folder, listed_in = path is not None and path.is_dir(), path is not None and path.suffix.lower()
+    given = ", ".join(f"{n}={v!r}" for n, v in options.items() if v and not (n == "group" and folder))
+    if given and listed_in not in listing.ENDINGS:
         raise ValueError(f"{given} is for tables; {dataset} is none")
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":
@@ -127,7 +129,7 @@ def _notes(
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
     """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
-    return listing.of_folder(path) if path.is_dir() else table.of_table(path, group, uncertain, label)
+    return listing.of_folder(path, group) if path.is_dir() else table.of_table(path, group, uncertain, label)
 
 
 def files(path: Path, **options: str) -> list[Path]:

@@ -30,11 +30,12 @@ ENDINGS = (".csv", ".tsv", ".parquet")  # of tables
 FEWEST = 5  # values of a column that may name patients
 
 
-def of_folder(folder: Path) -> Listing:
+def of_folder(folder: Path, group: str = "") -> Listing:
     """List the images below a folder of class folders, or of split folders that hold class folders.
 
     Class and split folders may be links; a class folder may hold folders of its own. Masks beside the images,
-    or in folders of their own beside those of the images, are masks.
+    or in folders of their own beside those of the images, are masks. The `group` "folder" or "file name" says
+    that images of one folder in a class folder, or of one beginning of their names, belong together.
     """
     files, folders, others = walk(folder)
     kinds = Counter("".join(path.suffixes[-2:]).lower() or "without an ending" for path in others)
@@ -42,6 +43,10 @@ def of_folder(folder: Path) -> Listing:
     if others and not files:
         raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
     masks = masks_of(files)
+    above = folder.absolute().parent
+    beside = [place for place in above.iterdir() if NAMES["masks"].fullmatch(place.name) and walk(place)[0]]
+    tell(f"folders of masks beside {folder.name}", beside if NAMES["images"].fullmatch(folder.name) else (),
+         f"; they are not used: give {above} to use them")  # fmt: skip
     places = {path: path for path in masks}
     if any(masks.values()):  # then a folder "images" stands for no class
         places = {path: _without(path, "images") for path in masks}
@@ -61,8 +66,17 @@ def of_folder(folder: Path) -> Listing:
     if any(masks.values()):
         rows["mask"] = [tuple(folder / mask for mask in masks[path]) for path in images]
     inside = pd.Series(["/".join(place.parts[level:]) for place in images.values()], rows.index)
-    rows = grouped(rows, inside, {}, {"folder in the class folder": inside.str.rpartition("/")[0]})
-    return classes(rows, pd.Series([place.parts[level - 1] for place in images.values()]))
+    own, labels = (
+        inside.str.rpartition("/")[0],
+        pd.Series([place.parts[level - 1] for place in images.values()]),
+    )
+    kinds = own.str.replace(r"\d+", "", regex=True)
+    if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
+        told = (
+            f"folders of the same names in several class folders: {', '.join(twice[:5])}; they are not used"
+        )
+        warnings.warn(f"{told}: if they are the classes, list the images in a table", stacklevel=2)
+    return classes(grouped(rows, inside, {}, {"folder": own}, group), labels)
 
 
 def tell(what: str, found: Collection[object], then: str) -> None:
@@ -100,10 +114,14 @@ def _level(folders: list[Path], others: list[Path]) -> int:
     below = any(len(path.parts) == level + 1 and split_of(path.name) for path in folders)
     inside = [name for names in inner.values() for name in names]
     few = 1 < len({*inside}) <= len(inner) and len(inside) > len({*inside}) * len(inner) / 2
-    tables = [path for path in others if path.suffix.lower() in ENDINGS]
-    alike = not splits and (few or (len(inner) == 1 and (inside or tables)))  # they may be the classes
-    if not inner or mixed or below or alike:
-        advice = f"; {tables[0]} may be one: give its path" if tables else ""
+    tables = [str(path) for path in sorted(others) if path.suffix.lower() in (*ENDINGS, ".xls", ".xlsx")]
+    parts = {re.sub(r"\d+", "", name) for name in inner}  # of one set: images_001, images_002
+    parted = len(parts) == 1 < len(inner) and any(parts) and tables
+    alike = not splits and (few or parted or (len(inner) == 1 and (inside or tables)))  # they may be the classes
+    patients = all(NAMES["group"].fullmatch(name) for name in (inside if splits else inner))
+    if not inner or mixed or below or alike or patients:
+        advice = f"; {', '.join(tables[:3])} may be one: give its path" if tables else ""
+        advice += "; or move it away if the folders are the classes" if parted else ""
         advice += f"; if the classes lie in {min(inner)}, give its path" if len(inner) == 1 and inside else ""
         raise ValueError(
             f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give "
@@ -161,46 +179,71 @@ def _without(path: Path, kind: str) -> Path:
 
 
 def grouped(
-    rows: pd.DataFrame, names: pd.Series, columns: dict[str, pd.Series], unsure: dict[str, pd.Series]
+    rows: pd.DataFrame,
+    names: pd.Series,
+    columns: dict[str, pd.Series],
+    unsure: dict[str, pd.Series],
+    group: str = "",
 ) -> pd.DataFrame:
     """The rows with what belongs together: by a column, else DICOM's patients, else "patient12" in names.
 
-    If none is known, what is `unsure`, or how the names of files begin, may be: that is told.
+    If none is known, what is `unsure`, or how the names of files begin, may be: that is told, and taken if it
+    is asked for as the `group`.
     """
+    unsure = unsure | {"file name": _beginnings(names)}
+    if group and not columns:
+        if group not in unsure:
+            raise ValueError(f"group={group!r} is unknown; there are {', '.join(unsure)}")
+        columns = {group: unsure[group].rename(group)}
     known = columns or {"patient numbers in file names": names.str.extract(NAMES["group"])[0]}
     if not columns and len(rows) and all(map(is_dicom, rows["file"])):
         known = {"PatientID of DICOM": rows["file"].map(patient)} | known
     for name, values in known.items():
         text = values.astype("string").str.strip().replace("", pd.NA)
         text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
-        group = text.fillna("image " + rows.index.astype(str).to_series(rows.index)).astype(object)
-        if text.nunique() < (1 if columns else 2) or group.nunique() == len(rows):
+        owner = text.fillna("image " + rows.index.astype(str).to_series(rows.index)).astype(object)
+        if text.nunique() < (1 if columns else 2) or owner.nunique() == len(rows):
             continue
-        apart = rows["split"].groupby(group).transform("nunique") > 1
+        apart = rows["split"].groupby(owner).transform("nunique") > 1
         if columns:
-            refuse(values, apart, "is in more than one split", "leave the split column out to have one made")
+            refuse(values, apart, "is in more than one split", "leave the splits out to have them made")
         told = f"all images of one {name!r} stay in one split ({text.nunique()} values)"
         if apart.any():
-            told = f"{name!r}: {group[apart].nunique()} are in several splits, such as {group[apart].iloc[0]}"
+            told = f"{name!r}: {owner[apart].nunique()} are in several splits, such as {owner[apart].iloc[0]}"
         others = [other for other in columns if other != name]
         told += f"; not used: {', '.join(others)}" if others else ""
-        blank = int(text.isna().sum()) if columns else 0
+        blank = int(text.isna().sum())
         told += f"; images without a value, each a group of its own: {blank}" if blank else ""
         if not columns or others or blank or plain(name) not in ("group", "patient"):
             warnings.warn(told, stacklevel=2)
-        return rows.assign(group=group)
+        return rows.assign(group=owner)
     made = set(rows["split"]) != set(SPLITS)  # some split has to be drawn
-    unsure = unsure | {"beginning of the file name": names.str.extract(NAMES["begin"])[0]}
     for name, values in unsure.items():
-        apart = made or (rows["split"].groupby(values).nunique() > 1).any()
-        if apart and FEWEST <= values.nunique() < values.count() and values.dtype.kind != "f":
-            column = f"group={name!r}" if name == values.name else "a table with a column 'patient'"
-            warnings.warn(
-                f"{name!r} has {values.nunique()} values over {len(rows)} images: if it tells who or what is "
-                f"shown, the same one would be in train and test; give {column}",
-                stacklevel=2,
+        count = (rows["split"].groupby(values).nunique() > 1).sum()
+        if (made or count) and FEWEST <= values.nunique() < values.count() and values.dtype.kind != "f":
+            told = (
+                f"{name!r} has {values.nunique()} values over {len(rows)} images, such as {values.mode()[0]}"
             )
+            then = "the same one would be in train and test" if made else f"{count} are in several splits"
+            told += f": if it tells who or what is shown, {then}; give group={name!r}"
+            warnings.warn(told, stacklevel=2)
     return rows
+
+
+def _beginnings(names: pd.Series) -> pd.Series:
+    """The numbers with which names of files begin, up to that one of which there are most: "13" of "13_005".
+
+    Most likely they tell who is shown: 14-22549AB of SOB_B_A-14-22549AB-40-001. None if every name begins
+    in a way of its own.
+    """
+    parts = names.map(lambda name: Path(name).stem).str.split(r"[\W_]+", expand=True)
+    numbers = parts.apply(lambda part: part.where(part.str.contains(r"\d", na=False)))
+    more = parts.notna().shift(-1, axis=1, fill_value=False)  # something stands behind
+    twice = [k for k in parts if parts.loc[numbers[k].notna() & more[k], :k].duplicated().any()]
+    if not twice:
+        return pd.Series(None, names.index, object)
+    numbers = numbers.loc[:, : numbers[twice].nunique().idxmax()]
+    return numbers.fillna("").agg(" ".join, axis=1).str.split().str.join("-").mask(lambda text: text == "")
 
 
 def plain(name: object) -> str:
@@ -243,11 +286,11 @@ def natural(name: object) -> list[tuple[int, float, str]]:
 def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Series:
     """Names that differ in capitals, blanks, zeros (3, 03, 3.0) become the most frequent; a warning tells.
 
-    With `marks`, also those that differ in marks alone (P-3, P3); marks between digits tell numbers apart.
+    With `marks`, also those that differ in marks or zeros (P-3, P03); marks between digits tell them apart.
     """
     values = values.astype(object)
     written = values.value_counts().index.to_series()
-    blank = r"(?<!\d)[\W_]+|[\W_]+(?!\d)|\s+" if marks else r"\s+"
+    blank = r"(?<!\d)[\W_]+|[\W_]+(?!\d)|\s+|(?<!\d)0+(?=\d)" if marks else r"\s+"
     short = written.map(lambda name: re.sub(r"^0*(\d+?)(\.0+)?$", r"\1", str(name).strip()))
     key = short.map(lambda name: re.sub(blank, "", name).casefold())
     same = written.groupby(key, sort=False).agg(list)

@@ -25,6 +25,8 @@ def shortcuts(
     least = np.maximum(APART, np.sqrt(3 * (total + 1) / (inside * outside)))
     for trait, values in traits.items():
         numbers = pd.api.types.is_numeric_dtype(values) and not pd.api.types.is_bool_dtype(values)
+        if numbers and (values.diff()[1:] == 1).all():
+            continue  # the number of the row
         values = values if numbers else values.astype(str)
         common = values.value_counts(normalize=True).loc[lambda share: share >= COMMON].index
         columns = pd.DataFrame({"": values} if numbers else {value: values == value for value in common})

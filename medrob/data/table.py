@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.data.dataset import SPLITS
+from medrob.data.dataset import FOLDS, SPLITS
 from medrob.data.listing import (
     KNOWN,
     NAMES,
@@ -46,18 +46,19 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     frame, folder = _frame(file), file.parent
     asked = [label] if label in frame else [name.strip() for name in re.split(r"[,|]", label) if name.strip()]
     every = ", ".join(map(str, frame))
-    for option, wanted in {"group": [group] * bool(group), "label": asked}.items():
-        if unknown := {*wanted} - {*frame}:
+    for option, wanted in {"group": {group} - {"", "file name"}, "label": {*asked}}.items():
+        if unknown := wanted - {*frame}:
             raise ValueError(f"{option}={unknown.pop()!r} is no column; there are {every}")
     columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "split", "mask")}
     columns["path"] = columns["path"] or _names_files(frame, folder)
     path, split, mask = columns.values()
     if path is None or not len(frame):
         raise ValueError(f"a column 'path' and rows are needed; there are {len(frame)} rows and {every}")
-    others = [p.name for p in sorted(folder.glob(f"*{file.suffix}")) if p != file and split_of(p.stem)]
-    if split_of(file.stem) and others:
-        told = "; list all images in one, with a column 'split', if they belong together"
-        tell(f"other tables beside {file.name}", others, told)
+    others = [p.name for p in sorted(folder.iterdir()) if p != file and NAMES["lists"].fullmatch(p.name)]
+    if others:
+        told = f"other tables beside {file.name}, of which nothing is used: {', '.join(others[:5])}"
+        advice = "bring splits, patients and images that belong together into columns of one table"
+        warnings.warn(f"{told}; {advice}", stacklevel=2)
     rows = pd.DataFrame({"file": _files(frame[path], folder), "split": ""})
     if mask:
         given = _files(frame[mask].dropna(), folder)
@@ -72,12 +73,16 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
     free = frame.drop(columns=[name for name in columns.values() if name])
     known = {plain(name): name for name in free if name not in asked}
-    owners = [group] if group else [known[name] for name in KNOWN["groups"].split() if name in known]
+    owners = (
+        [group] * (group in frame)
+        if group
+        else [known[name] for name in KNOWN["groups"].split() if name in known]
+    )
     labels = asked or _labels(free.drop(columns=owners, errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
     unsure = {name: free[name] for name in unused if not NAMES["single"].fullmatch(plain(name))}
     places = rows["file"].map(lambda place: os.path.relpath(place, folder))
-    rows = grouped(rows, places, {name: frame[name] for name in owners}, unsure)
+    rows = grouped(rows, places, {name: frame[name] for name in owners}, unsure, group)
     if unused:
         warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
     if len(labels) == 1 and (labels[0] in _called(frame, "label") or not _zeros_and_ones(frame[labels[0]])):
@@ -86,7 +91,11 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         rows, names, task = _certain(rows, frame[labels], uncertain, "|" in label)
     told = f"labels are those of {', '.join(map(repr, labels))}: {len(names)} classes, {task}"
     warnings.warn(told, stacklevel=2)
-    traits = frame.loc[rows.index, unused].rename(columns="column {!r}".format)
+    traits, given = frame.loc[rows.index, unused], rows["label"].map(str)
+    pairs = {name: len(set(zip(given, values.astype(str), strict=True))) for name, values in traits.items()}
+    same = [n for n in unused if pairs[n] == given.nunique() == traits[n].astype(str).nunique()]
+    tell("columns that say the same as the label", same, ": its other names, or what gives it away")
+    traits = traits.drop(columns=same).rename(columns="column {!r}".format)
     for note in shortcuts(traits, np.array(rows["label"].tolist()), names):
         warnings.warn(note, stacklevel=2)
     return rows.reset_index(drop=True), names, task
@@ -121,10 +130,12 @@ def _frame(file: Path) -> pd.DataFrame:
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
         frame = pd.read_csv(file, index_col=False, **given)
-        whole = frame.select_dtypes("integer").columns
-        text = pd.read_csv(file, index_col=False, dtype=str, **given)[whole]
-        zeros = [name for name in whole if text[name].str.match(r"-?0\d").any()]
+        numbers = frame.select_dtypes("number").columns
+        text = pd.read_csv(file, index_col=False, dtype=str, **given)[numbers]
+        zeros = [name for name in numbers if text[name].str.match(r"-?0\d").any()]
         frame[zeros] = text[zeros]  # 0001 is a name, and not the number 1
+        twice = [name for name in numbers.drop(zeros) if text[name].nunique() > frame[name].nunique()]
+        tell("columns of numbers that are written in several ways, such as 1 and 1.0", twice, "")
     except Exception as error:  # the readers raise many kinds on a damaged file
         advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
         raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
@@ -138,15 +149,21 @@ def _frame(file: Path) -> pd.DataFrame:
 
 
 def _names_files(frame: pd.DataFrame, folder: Path) -> str | None:
-    """The column that names a file in every row, if there is one alone; endings of pictures come first."""
-    names = [name for name in frame if frame[name].is_unique and frame[name].dtype.kind in "OiuT"]
+    """The column that names a file in every row, if there is one alone; endings of pictures come first.
+
+    If there is none, one that names files several times, for a refusal that says so.
+    """
+    every = [name for name in frame if frame[name].dtype.kind in "OiuT"]
+    names = [name for name in every if frame[name].is_unique]
     ends = [n for n in names if frame[n].map(lambda v: Path(str(v)).suffix.lower() in SUFFIXES).mean() > 0.5]
     if len(ends) == 1:
         return ends[0]  # though a file is lost: it is then named
     found = [name for name in ends or names if _found(frame[name], folder).notna().all()]
     if len(found) > 1:
-        raise ValueError(f"columns {', '.join(found)} all name files; call one of them 'path'")
-    return found[0] if found else None
+        advice = "call one of them 'path', or, if each names other pictures, give every picture a row"
+        raise ValueError(f"columns {', '.join(found)} all name files; {advice}")
+    twice = (name for name in every if name not in names and frame[name].nunique() > len(frame) / FOLDS)
+    return next((name for name in (*found, *twice) if _found(frame[name], folder).notna().all()), None)
 
 
 def _files(values: pd.Series, folder: Path) -> pd.Series:
@@ -293,6 +310,13 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
     if len(names) == 1:
         return rows.assign(label=labels[:, 0]), (f"no {names[0]}", names[0]), "binary"
     if several or not len(labels) or (labels.sum(1) != 1).any():
+        for other in names if len(names) > 2 and not several else ():
+            rest = [name for name in names if name != other]
+            if len(labels) and (labels.sum(1) - labels[:, names.index(other)] == 1).all():
+                told = f"but for {other!r}, every row has exactly one 1 in the columns of labels"
+                warnings.warn(
+                    f"{told}: if the others are classes, give label={','.join(rest)!r}", stacklevel=2
+                )
         return rows.assign(label=list(labels)), names, "multilabel"
     held = labels.any(0)
     empty = f"; no row has {', '.join(frame.columns[~held])}, which is left out" if not held.all() else ""
