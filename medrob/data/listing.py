@@ -117,7 +117,8 @@ def _level(folders: list[Path], others: list[Path]) -> int:
     tables = [str(path) for path in sorted(others) if path.suffix.lower() in (*ENDINGS, ".xls", ".xlsx")]
     parts = {re.sub(r"\d+", "", name) for name in inner}  # of one set: images_001, images_002
     parted = len(parts) == 1 < len(inner) and any(parts) and tables
-    alike = not splits and (few or parted or (len(inner) == 1 and (inside or tables)))  # they may be the classes
+    # The folders inside may be the classes, or the table may tell them.
+    alike = not splits and (few or parted or (len(inner) == 1 and (inside or tables)))
     patients = all(NAMES["group"].fullmatch(name) for name in (inside if splits else inner))
     if not inner or mixed or below or alike or patients:
         advice = f"; {', '.join(tables[:3])} may be one: give its path" if tables else ""
