@@ -75,6 +75,7 @@ WORLDS = {"strong": strong, "severity": severity, "none": none}
 # Worlds with the right answer: what the declared tests may find in each, besides nothing.
 TRUTH: dict[str, set[str]] = {
     "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
+    "bent": set(),
     "extra": {"per image", "beyond scores"}, "conditions": {"between conditions"},
 }  # fmt: skip
 
@@ -82,8 +83,8 @@ TRUTH: dict[str, set[str]] = {
 def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3, 5), same=None):
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
-    "severity", "class", "identity": drift follows from that alone, the last from the logit. "patients": 4
-    images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where the logit is
+    "severity", "class", "identity", "bent": drift follows from that alone, the last two from the logit.
+    "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where the logit is
     low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows the latter.
     "conditions": drift knows which corruptions hurt what was seen rightly more, and the rest less; the mean
     scores of a condition do not.
@@ -118,7 +119,7 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     moved = 0.3 + effect + rng.normal(0, 0.05, shape)
     moved = moved + {
         "severity": 0.05 * level, "class": 0.1 * (first == 1), "patients": 0.05 * moves,
-        "identity": 0.2 / (1 + np.exp(logit)), "extra": 0.08 * hidden,
+        "identity": 0.2 / (1 + np.exp(logit)), "bent": 0.03 * (logit - 1) ** 2, "extra": 0.08 * hidden,
         "conditions": 0.1 * unfair,
     }.get(kind, 0)  # fmt: skip
     energy = np.maximum(logit + 1, 0)

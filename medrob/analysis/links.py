@@ -1,5 +1,6 @@
 """Does the map move where performance falls: between conditions (AUC), and image by image (margin)?"""
 
+import itertools
 from collections.abc import Sequence
 from functools import cache
 
@@ -15,6 +16,7 @@ from medrob.evaluation import FEWEST, auc, fewest, interval
 POOLED, WITHIN, PARTIAL = ("pooled", "within severity", "partial")
 PER_IMAGE = "per image"
 PER_IMAGE_PARTIAL = "per image, partial"
+BENT = 30  # images of a stratum from which on links that bend can be told from chance
 
 
 @cache
@@ -96,7 +98,7 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
     A stratum is a condition and the class predicted for the clean image. value: the mean of Spearman's
     correlations within strata, weighted by their images; kind ``partial``: less what the ranks of the
     picture's RMSE, of the class's logit, of its fall, of the energy that the map has lost and of whether it
-    vanished explain in that stratum. low, high: the bootstrap resamples units with their ranks. p is
+    vanished explain in that stratum, each by a cubic, or a line in one of few images (`BENT`). low, high: the bootstrap resamples units with their ranks. p is
     two-sided, from `Evidence.exchanged` (of residuals, if partial: Freedman & Lane 1983). NaN where fewer
     than three images, or constant drift or drop, leave nothing to correlate.
     """
@@ -105,12 +107,16 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
         energy = evidence.lost[at], evidence.vanished[at]
         held = evidence.picture, evidence.logit, evidence.logit_lost, *energy
         for kind, fixed in ((PER_IMAGE, ()), (PER_IMAGE_PARTIAL, held)):
-            a, b = (_standard(x, fixed, group) for x in (evidence.moved[at], evidence.margin_drop))
+            (a, held), (b, _) = (
+                _standard(x, fixed, group) for x in (evidence.moved[at], evidence.margin_drop)
+            )
             used = _vary(a, group) & _vary(b, group)
             a, b = a * used, b * used
             value, p = np.nan, np.nan
             if used.any():
-                value, p = float((a * b).sum() / used.sum()), two_sided(evidence.exchanged(a, b))
+                value = float((a * b).sum() / used.sum())
+                sums = evidence.exchanged(a, b / np.sqrt(1 - held))
+                p = two_sided(np.r_[(a * b).sum(), sums[1:]])
             enough = len(np.unique(evidence.unit[used.any(0)])) >= FEWEST
             ends = interval(_correlations(a, b, used, w, group)) if enough else (np.nan, np.nan)
             rows.append((*key, kind, value, *ends, p))
@@ -125,18 +131,26 @@ def _vary(x: np.ndarray, group: np.ndarray) -> np.ndarray:
     return found
 
 
-def _standard(values: np.ndarray, fixed: Sequence[np.ndarray], group: np.ndarray) -> np.ndarray:
+def _standard(
+    values: np.ndarray, fixed: Sequence[np.ndarray], group: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Standard scores of the ranks (conditions, images) in each stratum, less what the ranks of `fixed`
-    explain; 0 in a stratum of too few images, and where nothing varies.
+    and their powers explain; 0 in a stratum of too few images, and where nothing varies. And which share of
+    the degrees of freedom these take: a correlation of chance is larger for it.
     """
     x, *held = (centred_ranks(part, group) for part in (values, *fixed))
+    share = np.zeros(x.shape)
     for at in members(group):
         scores, lines = _unit(x[:, at]), list[np.ndarray]()
-        for part in held:  # each less what those before it explain
-            lines.append(_unit(_less(_unit(part[:, at]), lines)))
+        for part, power in itertools.product(held, (1, 2, 3) if len(at) >= BENT else (1,)):
+            bent = (part[:, at] / len(at)) ** power
+            bent = _unit(bent - bent.mean(-1, keepdims=True))
+            lines.append(_unit(_less(bent, lines)))  # less what those before it explain
         scores = _unit(_less(scores, lines)) if lines else scores
         x[:, at] = scores * np.sqrt(len(at) if len(at) > 2 + max(len(lines) - 1, 0) else 0)
-    return x
+        taken = sum(line.any(-1) for line in lines) / max(len(at) - 1, 1) if lines else np.zeros(len(x))
+        share[:, at] = np.minimum(taken, 0.9)[:, None]
+    return x, share
 
 
 def _less(scores: np.ndarray, lines: Sequence[np.ndarray]) -> np.ndarray:
