@@ -98,24 +98,24 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
     A stratum is a condition and the class predicted for the clean image. value: the mean of Spearman's
     correlations within strata, weighted by their images; kind ``partial``: less what the ranks of the
     picture's RMSE, of the class's logit, of its fall, of the energy that the map has lost and of whether it
-    vanished explain in that stratum, each by a cubic, or a line in one of few images (`BENT`). low, high: the bootstrap resamples units with their ranks. p is
-    two-sided, from `Evidence.exchanged` (of residuals, if partial: Freedman & Lane 1983). NaN where fewer
-    than three images, or constant drift or drop, leave nothing to correlate.
+    vanished explain in that stratum, each by a cubic, or by a line in one of few images (`BENT`). low, high:
+    the bootstrap resamples units with their ranks. p is two-sided, from `Evidence.exchanged` (of residuals,
+    if partial: Freedman & Lane 1983). NaN where fewer than three images, or constant drift or drop, leave
+    nothing to correlate.
     """
     w, group, rows = evidence.drawn(evidence.unit, evidence.resamples)[1:], evidence.group, []
     for at, key in enumerate(evidence.maps):
         energy = evidence.lost[at], evidence.vanished[at]
         held = evidence.picture, evidence.logit, evidence.logit_lost, *energy
         for kind, fixed in ((PER_IMAGE, ()), (PER_IMAGE_PARTIAL, held)):
-            (a, held), (b, _) = (
-                _standard(x, fixed, group) for x in (evidence.moved[at], evidence.margin_drop)
-            )
+            a, taken = _standard(evidence.moved[at], fixed, group)
+            b, _ = _standard(evidence.margin_drop, fixed, group)
             used = _vary(a, group) & _vary(b, group)
             a, b = a * used, b * used
             value, p = np.nan, np.nan
             if used.any():
                 value = float((a * b).sum() / used.sum())
-                sums = evidence.exchanged(a, b / np.sqrt(1 - held))
+                sums = evidence.exchanged(a, b / np.sqrt(1 - taken))
                 p = two_sided(np.r_[(a * b).sum(), sums[1:]])
             enough = len(np.unique(evidence.unit[used.any(0)])) >= FEWEST
             ends = interval(_correlations(a, b, used, w, group)) if enough else (np.nan, np.nan)
