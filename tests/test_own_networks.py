@@ -160,6 +160,8 @@ LOGITS = r"for 2 images; give logits \(2, 2\)"
         (Net(lambda x: {"a": x, "b": x}), r"gives dict of a: \(2, 2\), b: \(2, 2\)"),
         (Net(lambda x: x.argmax(1)), r"gives class numbers, as of an argmax, .*; give logits \(2, 2\)"),
         (Net(classes=3), rf"mine:net' gives \(2, 3\) {LOGITS} as one tensor, one for each"),
+        (nn.Sequential(torch.jit.script(nn.Linear(2, 2))), "it gave a program of TorchScript or"),
+        (torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)).module(), "it gave a program of Torch"),
         (None, "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
         (nn.Linear(5, 2), r"cannot be used for images of shape \(2, 1, 16, 16\): .*mat1 and mat2"),
     ],
@@ -237,12 +239,15 @@ def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, mo
     assert evaluation.predict(model, IMAGES).shape == (6, 2)
     monkeypatch.setattr(Net, "__module__", "torchxrayvision.models")
     mine.net = lambda in_channels, num_classes: Net()
-    assert build().normalise.std == 1 / 2048 and "as torchxrayvision says" in build().origin
+    (tmp_path / "bare").mkdir()
+    torch.save(Net().state_dict(), tmp_path / "bare" / "w.pt")
+    for model in (build(), build(weights=str(tmp_path / "bare" / "w.pt"))):  # which tells none
+        assert model.normalise.std == 1 / 2048 and "as torchxrayvision says" in model.origin
     assert build(normalise="half").normalise.std == 0.5
 
 
 @pytest.mark.parametrize("levels", [1, 255])
-def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, levels):
+def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, tmp_path, levels):
     net = Net(channels=3)
     net.register_buffer("pixel_mean", levels * torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1))
     net.register_buffer("pixel_std", levels * torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1))
@@ -250,24 +255,63 @@ def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, levels
     model = build(in_channels=3)
     torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)
     assert f"by itself (pixel_mean), and is given grey levels from 0 to {levels}" in model.origin
+    torch.save(net.state_dict(), tmp_path / "w.pt")  # its numbers may come from there
+    net.pixel_mean.zero_()
+    model = build(in_channels=3, weights=str(tmp_path / "w.pt"))
+    torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)
     net = nn.Sequential(models.Normalise([0.1, 0.2, 0.3], 0.5), Net(channels=3))
     torch.testing.assert_close(build(in_channels=3).normalise(X), X.float())
 
 
 @pytest.mark.parametrize(
-    ("told", "black", "white"),
+    ("kind", "told"),
     [
-        ({"rescale_factor": 1 / 127.5}, -0.5, 1.5),
-        ({"do_rescale": False}, -0.5, 254.5),
-        ({"do_normalize": False}, 0, 1),
-        ({"do_normalize": False, "do_rescale": False}, 0, 255),
+        ("ViT", {}), ("ViT", {"rescale_factor": 1 / 127.5}), ("ViT", {"do_normalize": False}),
+        ("ViT", {"do_rescale": False}), ("ViT", {"do_rescale": False, "do_normalize": False}),
+        *(("EfficientNet", {"rescale_offset": a, "include_top": b}) for a in (0, 1) for b in (0, 1)),
     ],
-)
-def test_what_a_processor_of_hugging_face_makes_of_grey_levels(told, black, white):
-    mean, std = scale_of({"image_mean": [0.5] * 3, "image_std": [1] * 3, **told})
-    ends = models.Normalise(mean, std)(torch.tensor([0.0, 255]).view(1, 1, 1, 2)).flatten().tolist()
-    assert ends[:2] == pytest.approx([black, white], abs=1e-4)
-    assert scale_of({"image_mean": [0.5] * 3, "image_std": [1] * 3, "rescale_offset": True}) == (None, None)
+)  # fmt: skip
+def test_grey_levels_are_as_processors_of_hugging_face_make_them(kind, told):
+    transformers, size = pytest.importorskip("transformers"), {"height": 16, "width": 16}
+    form = dict(size=size, image_mean=[0.1, 0.5, 0.4], image_std=[0.2, 0.4, 0.7])
+    processor = getattr(transformers, f"{kind}ImageProcessor")(**form, do_center_crop=False, **told)
+    rgb = IMAGES[..., [0, 0, 0]]
+    theirs = processor(list(rgb), return_tensors="pt").pixel_values.float()
+    mean, std, who = scale_of(processor.to_dict(), "its processor")
+    x = torch.from_numpy(rgb).movedim(3, 1)
+    torch.testing.assert_close(models.Normalise(mean, std)(x), theirs, rtol=1e-4, atol=1e-3)
+    assert who == "its processor"
+    assert scale_of(processor.to_dict() | {"do_flip_channel_order": True}, "it")[:2] == (None, None)
+
+
+def test_a_folder_of_hugging_face_is_taken_under_the_names_of_its_file(mine, blobs, tmp_path):
+    """Its networks save their arrays under other names than they have."""
+    transformers = pytest.importorskip("transformers")
+    form = dict(hidden_size=8, num_attention_heads=2, intermediate_size=8, num_hidden_layers=1)
+    form |= dict(image_size=16, patch_size=4, id2label={0: "b", 1: "a"}, label2id={"b": 0, "a": 1})
+    theirs = transformers.ViTForImageClassification(transformers.ViTConfig(**form)).eval()
+    theirs.save_pretrained(tmp_path)
+    transformers.ViTImageProcessor(image_mean=[0.1] * 3, image_std=[0.4] * 3).save_pretrained(tmp_path)
+    bare = transformers.ViTConfig(**{k: v for k, v in form.items() if "label" not in k})
+    mine.net = lambda in_channels, num_classes: transformers.ViTForImageClassification(bare)
+    data = replace(blobs(), class_names=("a", "b"))
+    choice = config.Train(arch="mine:net", weights=str(tmp_path / "model.safetensors"), epochs=0)
+    with pytest.warns(UserWarning, match="id2label of config.json calls the network's outputs b, a"):
+        model = models.for_data(data, choice).eval()
+    x = torch.from_numpy(data.images[:3]).movedim(3, 1).expand(-1, 3, -1, -1)
+    with torch.no_grad():
+        torch.testing.assert_close(model(x[:, :1]), theirs((x / 255 - 0.1) / 0.4).logits[:, [1, 0]])
+    assert "as preprocessor_config.json says" in model.origin
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.float64])
+def test_networks_of_another_precision_compute_in_float32_and_it_is_said(mine, tmp_path, kind):
+    net = Net().to(kind)
+    mine.net = lambda in_channels, num_classes: net
+    model = build().eval()
+    assert model(X).dtype == torch.float32 and f"in float32, although it is of {kind}" in model.origin
+    torch.save(Net().to(kind).state_dict(), tmp_path / "w.pt")
+    assert f"taken as float32, of {kind}" in build(weights=str(tmp_path / "w.pt")).origin
 
 
 @pytest.mark.parametrize("value", ["foo", [1, 2, 3]])
@@ -280,15 +324,20 @@ def test_scales_that_do_not_exist_are_refused_in_python_too(value):
     "names, told",
     [("ba", "put in that of a, b"), ("AB", ""), (["LABEL_0", "LABEL_1"], ""), ("ax", "taken for a")],
 )
-def test_the_outputs_are_put_in_the_order_of_the_datas_classes(monkeypatch, blobs, tmp_path, names, told):
-    """As Hugging Face's networks name theirs."""
+@pytest.mark.parametrize("kind", ["settings", "class", "one logit"])
+def test_the_outputs_are_put_in_the_order_of_the_datas_classes(mine, blobs, tmp_path, kind, names, told):
+    """As Hugging Face's networks name theirs, or as the class of a network does."""
+
+    class Named(Net):
+        if kind == "class":
+            CLASSES = tuple(names)
 
     def network(in_channels, num_classes):
-        net = Net(channels=in_channels)
-        net.config = types.SimpleNamespace(id2label=dict(enumerate(names)))
+        net = Named(channels=in_channels, classes=1 if kind == "one logit" else 2)
+        net.config = types.SimpleNamespace(id2label={} if kind == "class" else dict(enumerate(names)))
         return net
 
-    monkeypatch.setitem(sys.modules, "mine", types.SimpleNamespace(network=network))
+    mine.network = network
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
         data = replace(blobs(), class_names=("a", "b"))
@@ -296,11 +345,15 @@ def test_the_outputs_are_put_in_the_order_of_the_datas_classes(monkeypatch, blob
     said = [str(w.message) for w in warned if "calls the network's outputs" in str(w.message)]
     assert bool(said) == bool(told) and all(told in text for text in said)
     models.save(model, tmp_path)
-    places = [1, 0] if names == "ba" else [0, 1]
     x = torch.from_numpy(data.images[:3]).movedim(3, 1).contiguous()
-    expected = model.backbone(model.normalise(x))[:, places]
+    z = model.backbone(model.normalise(x))
+    z = torch.cat([-z / 2, z / 2], 1) if kind == "one logit" else z
+    expected = z.flip(1) if names == "ba" else z
     torch.testing.assert_close(model(x), expected)
     torch.testing.assert_close(models.load(tmp_path)(x), expected)
+    choice = config.Train(arch="mine:network", weights=str(tmp_path / "model.safetensors"), epochs=0)
+    with warnings.catch_warnings(action="ignore"):
+        torch.testing.assert_close(models.for_data(data, choice).eval()(x), expected)
 
 
 def test_finding_how_a_network_ends_leaves_it_as_it_was():

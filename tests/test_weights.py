@@ -192,6 +192,7 @@ def test_weights_that_were_altered_or_are_of_another_kind(tmp_path):
         ({key: weight.int()}, f"{key} holds torch.int32"),
         ({key: weight.log()}, f"{key} holds NaN or infinite values"),
         ({"bn1.running_var": -arrays["bn1.running_var"]}, "holds negative variances"),
+        ({"names": np.array(["a", "b"], object)}, r"numpy.*ObjectDType \(write names as a list\)"),
         ({counter: torch.zeros(9)}, "1 of 122 tensors are missing or have another shape"),
     ):
         torch.save({**arrays, **changes}, file)
@@ -337,7 +338,7 @@ def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
     assert torch.equal(model.backbone.fc.weight, PLAIN["fc.weight"])
     assert model.normalise.mean == [0.1, 0.2, 0.3] and "as preprocessor_config.json says" in model.origin
     inside = torch.nn.ModuleDict({"net": torchvision.models.resnet18(num_classes=2)})
-    assert adopt(inside, Weights(PLAIN, "w"), "mine") == ("122 of 122 arrays from w", "")
+    assert adopt(inside, Weights(PLAIN, "w"), "mine") == ("122 of 122 arrays from w", "", "")
 
 
 TWO = torch.nn.Sequential(torch.nn.Linear(512, 4), torch.nn.Linear(4, 2))
@@ -430,13 +431,19 @@ def test_scores_are_no_scale(taken):
         {"class_to_idx": {"a": 1, "b": 0}}, {"idx_to_class": {1: "A", 0: "b"}}, {"classes": ["b", "a"]},
         {"hyper_parameters": {"class_names": ("b", "a")}}, {"config": {"id2label": {"0": "b", "1": "a"}}},
         {"config": {"label2id": {"a": 1, "b": 0}}}, {"which": {"of": {"b": np.int64(0), "a": np.int64(1)}}},
-        {"mine": np.array(["b", "a"])}, {"lists": argparse.Namespace(of=list(np.array(["b", "a"])))},
+        {"mine": np.array(["b", "a"])}, {"meta": {"CLASSES": ("b", "a")}}, {"map": {"1": "b", "2": "a"}},
+        {"args": argparse.Namespace(names="b,a")}, {"json": '{"b": 0, "a": 1}'}, {"safetensors": "b,a"},
+        {"lists": argparse.Namespace(of=list(np.array(["b", "a"])))},
     ],
 )  # fmt: skip
 def test_classes_of_another_order_in_a_checkpoint_are_put_in_that_of_the_data(tmp_path, blobs, told):
-    torch.save({"net": PLAIN, **told}, tmp_path / "w.pth")
+    file = str(tmp_path / ("w.safetensors" if "safetensors" in told else "w.pth"))
+    if file.endswith("safetensors"):
+        save_file(PLAIN, file, told)
+    else:
+        torch.save({"net": PLAIN, **told}, file)
     data = replace(blobs(), class_names=("a", "b"))
-    choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
+    choice = config.Train(arch="resnet18", weights=file, epochs=0, normalise="half")
     with pytest.warns(UserWarning, match=r"calls .* outputs b, [aA], .*put in that of a, b$"):
         model = models.for_data(data, choice).eval()
     x = torch.from_numpy(data.images[:3]).movedim(3, 1)
@@ -459,6 +466,33 @@ def test_classes_that_are_told_twice_or_of_another_number(tmp_path, blobs):
         torch.save({"net": PLAIN, **told}, tmp_path / "w.pth")
         with pytest.warns(UserWarning, match=said):
             assert models.for_data(data, choice).config.get("order", [0, 1]) == [0, 1]
+
+
+SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "class_weights": torch.ones(2)}
+
+
+@pytest.mark.parametrize(
+    ("content", "unused"),
+    [
+        ({"state_dict": prefixed("model.") | {"to_rgb.weight": torch.ones(3, 1, 1, 1)}}, "state_dict.to_rgb"),
+        ({"state_dict": prefixed("net.model.") | {"scale": torch.tensor(1.5)}}, "state_dict.scale"),
+        ({"model": PLAIN, "calib": {"temperature": torch.ones(1)}}, "calib.temperature"),
+        ({"model": PLAIN, "temperature": torch.ones(1)}, "temperature"),
+        (prefixed("net.") | {"second.weight": torch.ones(2, 512), "s.bias": torch.ones(2)}, "second.weight"),
+        ({"model": PLAIN, "ema": {k: v for k, v in PLAIN.items() if "running" not in k}, **SCORES}, ""),
+        ({"model": PLAIN, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}}, ""),
+        ({"state_dict": prefixed("model.") | {"ce_loss.weight": torch.ones(2)}}, ""),
+    ],
+)  # fmt: skip
+def test_a_file_with_layers_beside_the_network_is_another_network(tmp_path, blobs, content, unused):
+    torch.save(content, tmp_path / "w.pth")
+    choice = dict(arch="resnet18", weights=str(tmp_path / "w.pth"))
+    assert f"left out: {unused}" in models.for_data(blobs(), config.Train(**choice)).origin
+    if unused:
+        with pytest.raises(ValueError, match=f"layers that resnet18 does not have, .*: {unused}"):
+            models.for_data(blobs(), config.Train(**choice, epochs=0))
+    else:
+        models.for_data(blobs(), config.Train(**choice, epochs=0))
 
 
 def at_first_layer(network, images):

@@ -1,5 +1,6 @@
 """Which array of a file belongs where in a network: by names, and the head by its shape."""
 
+import contextlib
 import itertools
 import re
 from collections import Counter, OrderedDict
@@ -14,6 +15,7 @@ from medrob.models.weights import Weights
 
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
 MOST_NAMED = 12  # arrays of a part of a file that is left out whole: an optimizer holds hundreds
+USUAL = {"torch.float32"}
 NEEDLESS = re.compile(KNOWN["names"]["needless"])
 
 
@@ -21,8 +23,8 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
     """Which array of a file belongs to which of a network's: by name, behind any prefix.
 
     Returns:
-        ``{name in the network: name in the file}`` under the one prefix that fits most names; and, without
-        what no network needs, ``{name: name in the file}`` of what else stands under it, and beside it.
+        ``{name in the network: name in the file}`` under the one prefix that fits most names; and, of what no
+        training leaves, ``{name: name in the file}`` of what else stands under it, and beside it.
 
     Raises:
         ValueError: several prefixes fit alike and their values differ.
@@ -32,11 +34,14 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
     top = "".join(f"{level[0]}." for level in levels)
     # As names usually are, on both sides, unless two of the network would become one.
     rules = KNOWN["names"]["renamed"] if len({*map(_usual, wanted)}) == len(wanted) else []
-    ours = {_usual(name.removeprefix(top), rules): name for name in wanted}
     theirs = {_usual(name, rules): name for name in arrays}
-    counted = (name for name in theirs if not name.endswith(COUNTER))
-    cuts = ((name, cut.end()) for name in counted for cut in re.finditer(r"^|\.", name))
-    starts = Counter(name[:cut] for name, cut in cuts if name[cut:] in ours)
+    cuts = [(k, cut.end()) for k in theirs if not k.endswith(COUNTER) for cut in re.finditer(r"^|\.", k)]
+    ours, starts = dict[str, str](), Counter[str]()
+    for names in ({name: name for name in wanted}, _published(network)):
+        spelt = {_usual(name.removeprefix(top), rules): own for name, own in names.items()}
+        found = Counter(name[:cut] for name, cut in cuts if name[cut:] in spelt)
+        if max(found.values(), default=0) > max(starts.values(), default=0):
+            ours, starts = spelt, found
     start, most = next(iter(starts.most_common(1)), ("", 0))
     if most <= len(wanted) / 4:
         return {}, {name: name for name in arrays}, {}
@@ -48,18 +53,28 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
             f"weights={weights.name!r} hold {1 + len(rivals)} networks whose values differ, under {places}; "
             "save the one that you mean in a file of its own"
         )
-    inner = tuple(s for s in alike if s.startswith(start))
-    above = start[: start[:-1].rfind(".") + 1]
+    copies = tuple(s for s, n in starts.items() if s not in ("", start) and n > len(wanted) / 4)
     rest, beside = dict[str, str](), dict[str, str]()
     for name, old in theirs.items():
-        under, around = name.removeprefix(start), name.removeprefix(above)
-        if not name.startswith(start) and name.startswith(above) and not NEEDLESS.search(around):
-            beside[around] = old
-        elif name.startswith(start) and not (
-            under in taken or name.startswith(inner) or NEEDLESS.search(under)
-        ):
-            rest[under] = old
+        needless = old in weights.loose or any(map(NEEDLESS.search, (name, *name.split("."))))
+        if not needless and name.removeprefix(start) not in taken and not name.startswith(copies):
+            place = rest if name.startswith(start) else beside
+            place[name.removeprefix(start)] = old
     return {ours[k]: old for k, old in taken.items()}, rest, beside
+
+
+def _published(network: nn.Module) -> dict[str, str]:
+    """The names under which Hugging Face saves arrays of its networks, and the network's own for these."""
+    for part, module in network.named_modules():
+        if hasattr(module, "save_pretrained"):
+            names = list(module.state_dict())
+            with contextlib.suppress(Exception):  # a version that saves them as they are called
+                from transformers.core_model_loading import revert_weight_conversion
+
+                marks = {name: torch.tensor([float(k)]) for k, name in enumerate(names)}
+                saved = revert_weight_conversion(module, marks).items()
+                return {name: f"{part}.{names[int(mark)]}".lstrip(".") for name, mark in saved}
+    return {}
 
 
 def _usual(name: str, rules: Sequence[tuple[str, str]] = KNOWN["names"]["renamed"]) -> str:
@@ -94,14 +109,14 @@ def _stem_and_head(network: nn.Module) -> tuple[str, str]:
     return stem, next(reversed(layers), "")
 
 
-def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = False) -> tuple[str, str]:
+def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = False) -> tuple[str, str, str]:
     """Give a network weights; a head whose shape fits is taken whatever its name, else it stays new.
 
     Of a network for two classes (`binary`) a head of one logit z is taken, too: -z/2 and z/2.
 
     Returns:
-        What was taken, what was left out and what is new, in a sentence; and the tensors of the head that are
-        not those of the file ("" = none).
+        What was taken, what was left out and what is new, in a sentence; the tensors of the head that are not
+        those of the file, and the layers of the file that the network does not have ("" = none).
     """
     wanted, arrays = network.state_dict(), weights.arrays
     names, rest, beside = fit(network, weights)
@@ -129,11 +144,14 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     load_arrays(network, {k: arrays[old] for k, old in taken.items()} | heads, strict=False)
     if new:
         said.append(f"head new, as the file has none of its shape: {', '.join(new)}")
+    if kinds := {str(v.dtype) for old in taken.values() if (v := arrays[old]).is_floating_point()} - USUAL:
+        said.append(f"taken as float32, of {', '.join(kinds)}")
     if left := [k for k in arrays if k not in names.values()]:
         said.append(f"left out: {_named(left, names.values())}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
-    return "; ".join([start, *said]), ", ".join(new or extra)
+    unused = [old for old in (*rest.values(), *beside.values()) if old not in names.values()]
+    return "; ".join([start, *said]), ", ".join(new), ", ".join(unused)
 
 
 def _head(given: dict[str, Tensor], wanted: Mapping[str, Tensor], *, binary: bool) -> dict[str, Tensor]:

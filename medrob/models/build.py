@@ -21,7 +21,7 @@ from medrob.check import resolve
 from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
-from medrob.models.adopt import adopt, input_channels, load_arrays
+from medrob.models.adopt import USUAL, adopt, fit, input_channels, load_arrays
 from medrob.models.network import KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet, evaluating
 from medrob.models.passes import check_logits
 from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
@@ -92,6 +92,8 @@ def build(
         usual = "torchvision" if filters[2:] == (7, 7) else "small"
         form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
+    if found and sorted(found.order) == [*range(num_classes)]:
+        order = order or found.order
     config |= ({"order": [*order]} if order else {}) | ({} if ending is None else {"ending": [*ending]})
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -100,15 +102,18 @@ def build(
         taken = input_channels(backbone, found)
         if found and taken == 3 and in_channels == 1 and not repeated:
             backbone = _backbone(arch, 3, num_classes, form)
+        kinds = {str(p.dtype) for p in backbone.parameters() if p.dtype.is_floating_point} - USUAL
+        backbone = backbone.float() if kinds else backbone
         given = (mean, std) if mean is not None else scale(normalise)
         model = _classifier(backbone, config, taken, given, found)
         own_form = model.own and any(p.is_meta for p in model.parameters())  # only its form is looked at
         said = _check_outputs(model, size) if size and arch not in RESNETS and not own_form else []
+    said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
         binary = not model.own and num_classes == 2 and task != "multilabel"
-        origin, model.new = adopt(backbone, found, name, binary=binary)
+        origin, model.new, model.unused = adopt(backbone, found, name, binary=binary)
         # A pooling has no weights: whether it was there, no file tells.
         small = stem == "auto" and form.get("stem") == "small"
         said += ["no pooling is taken to follow its stem, a small one"] if small else []
@@ -145,23 +150,27 @@ def _classifier(
         config, channels = config | {"repeated": 3}, 3
         said = ["grey images are repeated in its 3 channels"]
     chosen = given[0] is not None
-    itself = within(backbone)
+    names = fit(backbone, found)[0] if found else {}
+    itself = within(backbone, {name: found.arrays[old] for name, old in names.items()} if found else {})
     told = (found.mean, found.std, found.source) if found else (None, None, "")
-    told = itself if itself[2] else told if told[2] or chosen else carried(backbone)
+    told = itself if itself[2] else told if told[0] is not None or chosen else carried(backbone)
     mean, std = (_by_channel(values, channels) for values in (given if chosen else told[:2]))
     if np.min(std) <= 0:
         raise ValueError(f"std={std}: give a spread above zero")
     if itself[2] and not chosen:
         range_ = "0 to 1" if std == 1 else "0 to 255"
         said.append(f"it normalises by itself ({itself[2]}), and is given grey levels from {range_}")
-    elif told[2] and not chosen:
+    elif told[0] is not None and not chosen:
         said.append(f"grey levels are normalised as {told[2]} says")
-    elif told[2] and not _alike(given, told[:2]):
+    elif told[0] is not None and not _alike(given, told[:2]):
         said.append(
             f"grey levels are normalised as asked, but {told[2]} says mean {told[0]}, spread {told[1]}"
         )
     elif not chosen and (found or ":" in arch.removeprefix(TIMM)):
-        said.append("it is not known how its images were normalised: here mean 0.5, spread 0.5 (normalise=)")
+        why = told[2] and f" ({told[2]})"
+        said.append(
+            f"it is not known how its images were normalised{why}: here mean 0.5, spread 0.5 (normalise=)"
+        )
     if found and found.checksum and arch in KNOWN["names"]["transformed"]:
         fed = "as here" if _alike((mean, std), (0.5, 0.5)) else "not as here"
         said.append(
@@ -171,8 +180,7 @@ def _classifier(
     model = Classifier(backbone, config | {"mean": mean, "std": std}, Normalise(mean, std), "; ".join(said))
     model.names = dict(found.classes) if found else {}
     for module in backbone.modules():
-        kind = type(module).__name__
-        model.names |= {f"{key} of {kind}": names for key, names in class_names(module).items()}
+        model.names |= class_names(module, type(module).__name__)
     return model
 
 
@@ -225,7 +233,7 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
 
 
 def check_trained(model: Classifier, classes: Sequence[str]) -> None:
-    """Refuse a network whose head is not from the weights: its outputs would be random.
+    """Refuse a network whose head is not from the weights, or that lacks layers of these.
 
     If the network, or the file of its weights, names its outputs, these are put in the order of the data's
     classes, which is told; or what they are called is told.
@@ -235,10 +243,16 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
             f"{model.new} would not be as trained ({model.origin}); give the weights of a network of these "
             "classes, or train with epochs=1 or more"
         )
-    theirs, usual = _plain(classes), KNOWN["names"]["classes"]
-    told = sorted(model.names.items(), key=lambda of: of[0].partition(" of ")[0].casefold() not in usual)
+    if model.unused:
+        raise ValueError(
+            f"the weights hold layers that {model.config['arch']} does not have, and with them it is another "
+            f"network: {model.unused}; give as arch a function of your own, 'package.module:function', that "
+            "builds all of it, or a file without them, or train with epochs=1 or more"
+        )
+    theirs = _plain(classes)
+    told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
     same = {who: names for who, names in told if sorted(_plain(names)) == sorted(theirs)}
-    known = same or {who: names for who, names in told if who.partition(" of ")[0].casefold() in usual}
+    known = same or {who: names for who, names in told if _usual(who)}
     who, own = next(iter(known.items()), ("", []))
     others = [name for name in same if _plain(same[name]) != _plain(own)]
     if not own or (_plain(own) == theirs and not others):
@@ -255,6 +269,11 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     else:
         said += f"these are {len(own)}, and not used: its outputs are {', '.join(classes)}"
     warnings.warn(said, stacklevel=3)
+
+
+def _usual(who: str) -> bool:
+    """Whether names of outputs stand where they usually do: what `class_names` says of it."""
+    return who.partition(" of ")[0].rpartition(".")[2].casefold() in KNOWN["names"]["classes"]
 
 
 def _plain(names: Sequence[str]) -> list[str]:
@@ -344,7 +363,8 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
             own = resolve(arch)(in_channels=in_channels, num_classes=num_classes)
             if not isinstance(own, nn.Module):
                 raise TypeError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
-            if any(kind.__module__.startswith(PROGRAMS) for kind in type(own).__mro__):
+            kinds = {kind.__module__ for part in own.modules() for kind in type(part).__mro__}
+            if any(kind.startswith(PROGRAMS) for kind in kinds):
                 program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
                 raise TypeError(f"it gave {program}; give the module that it was made from")
             return own

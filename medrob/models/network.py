@@ -124,7 +124,8 @@ class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
     `config` are the arguments of `build` that make it again; `origin` says where the weights come from, and
-    `new` which tensors of the head are not from there; `names` how outputs may be called, by who says it.
+    `new` which tensors of the head are not from there, `unused` which layers there it does not have; `names`
+    how outputs may be called, by who says it.
     """
 
     def __init__(
@@ -132,7 +133,7 @@ class Classifier(nn.Module):
     ) -> None:
         super().__init__()
         self.normalise, self.backbone = normalise, backbone
-        self.config, self.origin, self.new = config, origin, ""
+        self.config, self.origin, self.new, self.unused = config, origin, "", ""
         self.names: dict[str, list[str]] = {}
 
     def forward(self, x: Tensor) -> Tensor:

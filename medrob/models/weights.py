@@ -1,6 +1,7 @@
 """Weights from elsewhere: torchvision's and timm's by name, or arrays in a file, of which no code is run."""
 
 import argparse
+import ast
 import contextlib
 import datetime
 import json
@@ -10,13 +11,14 @@ import zipfile
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from numbers import Integral
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 import torch
 import torchvision
-from safetensors.torch import load_file
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from medrob.config import scale
@@ -36,7 +38,12 @@ GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of
 # What the archive of a file holds that is a program instead of arrays by name.
 PROGRAMS = {"constants.pkl": "a TorchScript program"}
 PROGRAMS |= dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export")
+DEEPEST = 50  # mappings in each other: a file whose arrays lie deeper is none of a training
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
+
+
+SETTINGS = {*KNOWN["names"]["settings"]}
+Table: TypeAlias = tuple[tuple[Any, ...], Mapping[Any, Any]]
 
 
 @dataclass(frozen=True)
@@ -47,9 +54,11 @@ class Weights:
     name: str
     mean: float | Sequence[float] | None = None
     std: float | Sequence[float] | None = None
-    source: str = ""  # who says so
+    source: str = ""  # who says so, or why they are not known
     # What its outputs may be called, in their order, by who says so.
     classes: Mapping[str, list[str]] = field(default_factory=dict)
+    order: Sequence[int] = ()  # of its outputs, when medrob wrote it
+    loose: frozenset[str] = frozenset()  # arrays that are no layers, such as an optimizer's
     checksum: str = ""  # SHA-256 of the file
 
 
@@ -86,20 +95,38 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     try:
         if kinds := [kind for name, kind in KNOWN["refused"].items() if re.search(name, file.name)]:
             raise ValueError(f"it is {kinds[0]}")
-        content = load_file(file) if file.suffix == ".safetensors" else _unpickled(file)
-        arrays = dict(_flat(content))
+        content = _unpacked(file) if file.suffix == ".safetensors" else _unpickled(file)
+        beside = _beside(file)
+        arrays, loose = _arrays(content)
         if not arrays:
             raise ValueError("no tensors by name")
-        mean, std, source, classes = _told({file.name: content, **_beside(file)})
+        told = _told({file.name: content, **beside})
+        order = beside.get("model.json", {}).get("order", ())
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
-            kind = re.search(r"GLOBAL (\S+)", str(error))
-            error = ValueError(f"it holds {kind[1] if kind else 'no tensors'} and was not opened")
+            kind = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)", str(error))
+            advice = " (write names as a list)" if kind and "numpy" in kind[1] else ""
+            error = ValueError(f"it holds {kind[1] if kind else 'no tensors'}{advice} and was not opened")
         raise ValueError(
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code): {error}; {SAVE}"
         ) from None
-    return Weights(arrays, file.name, mean, std, source, classes, checksum(file))
+    return Weights(arrays, file.name, *told, order, loose, checksum(file))
+
+
+def _unpacked(file: Path) -> dict[str, Any]:
+    """The arrays of a .safetensors, and what is told beside them, as text."""
+    with safe_open(file, "pt") as content:
+        told = {key: _parsed(text) for key, text in (content.metadata() or {}).items()}
+        return {name: content.get_tensor(name) for name in content.keys()} | {"metadata": told}  # noqa: SIM118
+
+
+def _parsed(text: str) -> Any:
+    """The list or mapping that a text writes down, also one of names with commas between; else the text."""
+    with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
+        if text[:1] in ("[", "{", "("):
+            return ast.literal_eval(text)
+    return text.split(",") if "," in text else text
 
 
 def _unpickled(file: Path) -> Any:
@@ -115,90 +142,118 @@ def _unpickled(file: Path) -> Any:
         return torch.load(file, map_location="cpu", weights_only=True)
 
 
-def _flat(content: Any, start: str = "", met: set[int] | None = None) -> Iterator[tuple[str, Tensor]]:
-    """The arrays in nested mappings, by the whole way to them: ``state_dict.model.conv1.weight``.
+def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None) -> Iterator[Table]:
+    """All mappings in a checkpoint or a module, and settings that are objects, each behind the keys to it.
 
-    A mapping is entered once: a small file whose mappings hold each other twice would have no end.
+    One is entered once: a small file whose mappings hold each other twice would have no end.
     """
     met = set() if met is None else met
-    if not isinstance(content, Mapping) or id(content) in met:
+    table: Any = content if isinstance(content, Mapping) else getattr(content, "__dict__", None)
+    if isinstance(content, nn.Module) and not way:  # and what the user's class says
+        kinds = [kind for kind in reversed(type(content).__mro__) if not kind.__module__.startswith("torch.")]
+        table = {key: value for one in (*map(vars, kinds), table) for key, value in one.items()}
+    entered = isinstance(content, Mapping | argparse.Namespace) or not way or way[-1] in SETTINGS
+    if table is None or not entered or id(content) in met or len(way) > DEEPEST:
         return
     met.add(id(content))
-    for key, value in content.items():
-        if torch.is_tensor(value):
-            yield f"{start}{key}", value
-        yield from _flat(value, f"{start}{key}.", met)
+    yield way, table
+    for key, value in table.items():
+        yield from tables(value, (*way, key), met)
 
 
-def _scale(found: Mapping[str, Any]) -> tuple[Any, Any]:
-    """Mean and spread, in shares of 255, that ours, timm, Hugging Face or a training wrote down.
+def _arrays(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
+    """The arrays by the whole way to them, ``state_dict.model.conv1.weight``, and which are no layers.
 
-    None twice: it is not told, or more is done than to shift and to scale.
+    These are whole numbers, a scale, single numbers outside a state_dict, and what stands in mappings by
+    number, as of an optimizer.
+    """
+    arrays, loose = dict[str, Tensor](), set[str]()
+    for way, table in tables(content):
+        dotted = any("." in str(key) for key in table)
+        for key, value in table.items():
+            if torch.is_tensor(value):
+                arrays[name := ".".join(map(str, (*way, key)))] = value
+                counted = any(str(part).isdecimal() for part in (*way, key))
+                if counted or not value.is_floating_point() or not (value.ndim or dotted):
+                    loose.add(name)
+    return arrays, frozenset(loose.union(*(names for names, *_ in _pairs(arrays))))
+
+
+def _pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
+    """What is called mean, and std beside it, of one or three numbers each, and their names."""
+    for mean in [key for key in values if re.search(r"(^|[._])mean$", str(key))]:
+        names = mean, f"{mean[:-4]}std"
+        with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):  # no numbers, or their form
+            pair = [np.asarray(values[name], float).ravel() for name in names]
+            if {len(numbers) for numbers in pair} <= {1, 3} and np.isfinite(np.concatenate(pair)).all():
+                yield names, pair[0], pair[1]
+
+
+def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
+    """Mean and spread, in shares of 255, that ours, timm, Hugging Face or a training wrote down, and who did.
+
+    None twice if they are not told (""), or if they are not enough, and why.
     """
     start = "" if "mean" in found else "image_"
     mean, std = found.get(f"{start}mean"), found.get(f"{start}std")
     if not found.get("do_normalize", True):
         mean, std = 0.0, 1.0
-    if mean is None or std is None or any(found.get(name) for name in KNOWN["names"]["unscaled"]):
-        return None, None
+    turned = found.get("do_flip_channel_order") or found.get("to_rgb") is False
+    if turned or any(isinstance(value, str) and value.upper() == "BGR" for value in found.values()):
+        return None, None, f"{who} has blue, green, red in this order, and here they are red, green, blue"
+    if mean is None or std is None:
+        return None, None, ""
     with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
         mean, std = (np.asarray(values, float) for values in (mean, std))
         factor = float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1
         levels = round(255 * factor, 9)
         if levels == 1 and max(std.max(), mean.max()) > GREY:  # Caffe's spread is 1, its mean 100 or so
             levels = 255
-        return (mean / levels).tolist(), (std / levels).tolist()
-    return mean, std
+        # As Hugging Face's EfficientNets have it: 1 less before, and divided by the spread again.
+        mean, std = mean + bool(found.get("rescale_offset")), std ** (1 + bool(found.get("include_top")))
+        return (mean / levels).tolist(), (std / levels).tolist(), who
+    return mean, std, who
 
 
-def class_names(content: Any) -> dict[str, list[str]]:
-    """What outputs may be called, in their order, by the entry that says so: a list of different texts, or
-    {name: place} or {place: name} with places from 0; of modules also what their class says.
-    """
-    found: dict[str, list[str]] = {}
-    for entries in settings(content, every=True):
-        for key, names in entries.items():
-            names = names.tolist() if isinstance(names, np.ndarray) else names
-            if isinstance(names, Mapping):
-                pairs = [(k, v) if isinstance(v, str) else (v, k) for k, v in names.items()]
-                number = (int, np.integer, str)  # JSON has texts
-                places = {str(place): name for place, name in pairs if isinstance(place, number)}
-                names = [places[str(k)] for k in range(len(names)) if str(k) in places]
-            if isinstance(names, list | tuple) and all(isinstance(name, str) for name in names):
-                told = [str(name) for name in names if not name.startswith("LABEL_")]
-                if len({*told}) == len(names) > 1:
-                    found.setdefault(str(key), told)
-    return found
+def class_names(content: Any, who: str) -> dict[str, list[str]]:
+    """All that may be names of outputs, in their order, in a checkpoint or a module, by where it stands."""
+    found = (
+        (".".join(map(str, (*way, key))), value)
+        for way, table in tables(content)
+        for key, value in table.items()
+    )
+    return {f"{place} of {who}": names for place, value in found if (names := _in_order(value))}
 
 
-def settings(content: Any, depth: int = 4, *, every: bool = False) -> Iterator[Mapping[Any, Any]]:
-    """The entries of a checkpoint, or of a module and its class, and of what in it is called as settings are,
-    or of `every` mapping.
-    """
-    entries = content
-    if not isinstance(content, Mapping):
-        parents = type(content).__mro__ if isinstance(content, nn.Module) else ()
-        own = [vars(kind) for kind in reversed(parents) if not kind.__module__.startswith("torch")]
-        entries = {k: v for table in (*own, getattr(content, "__dict__", {})) for k, v in table.items()}
-    yield entries
-    for name, value in entries.items() if depth else ():
-        inner = every and isinstance(value, dict | argparse.Namespace)
-        if inner or name in KNOWN["names"]["settings"]:
-            yield from settings(value, depth - 1, every=every)
+def _in_order(names: Any) -> list[str]:
+    """The names in a list, {name: place} or {place: name}, or a text of these; [] if they are none."""
+    names = _parsed(names) if isinstance(names, str) else names
+    names = names.tolist() if isinstance(names, np.ndarray) else names
+    if isinstance(names, Mapping):
+        if not all(isinstance(value, str | Integral) for pair in names.items() for value in pair):
+            return []
+        by_place = all(str(key).isdecimal() for key in names)
+        by_place = by_place and any(isinstance(value, str) for value in names.values())
+        pairs = names.items() if by_place else [(value, key) for key, value in names.items()]
+        places = {int(str(place)): name for place, name in pairs if str(place).isdecimal()}
+        first = min(places, default=2)
+        whole = first < 2 and [*range(first, first + len(names))] == sorted(places)
+        names = [places[place] for place in sorted(places)] if whole else []
+    if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
+        return []
+    told = [str(name) for name in names if not name.startswith("LABEL_")]  # which Hugging Face makes up
+    return told if len({*told}) == len(names) else []
 
 
 def _told(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[str, list[str]]]:
-    """Mean, spread, the name of what tells them, and the classes, of the first of contents by name."""
+    """Mean, spread and what tells them of the first of contents that does; the names of classes of all."""
     scales, classes = list[tuple[Any, Any, str]](), dict[str, list[str]]()
     for name, content in contents.items():
-        tables, arrays = [*settings(content)], dict(_flat(content))
-        for place, mean in arrays.items():  # of a part that normalises, such as "0.mean"
-            std = arrays.get(f"{place[:-4]}std") if re.search(r"(^|\.)mean$", place) else None
-            tables += [{"mean": mean, "std": std}] if std is not None and mean.numel() in (1, 3) else []
-        found = [(*_scale(table), name) for table in tables]
-        scales += [scale for scale in found if scale[0] is not None]
-        classes = {f"{key} of {name}": names for key, names in class_names(content).items()} | classes
-    return *next(iter(scales), (None, None, "")), classes
+        scales += [_scale(table, name) for way, table in tables(content) if SETTINGS.issuperset(way)]
+        # Of a part that normalises, such as "0.mean".
+        scales += [_scale({"mean": m, "std": s}, name) for _, m, s in _pairs(_arrays(content)[0])]
+        classes = class_names(content, name) | classes
+    return *next((scale for scale in scales if scale[2]), (None, None, "")), classes
 
 
 def _beside(file: Path) -> dict[str, Any]:
@@ -207,27 +262,23 @@ def _beside(file: Path) -> dict[str, Any]:
     return {path.name: json.loads(path.read_text()) for path in files if path.is_file()}
 
 
-def within(network: nn.Module) -> tuple[Any, Any, str]:
-    """What a network that normalises by its own numbers is to be given, or None twice; and which are these.
+def within(network: nn.Module, given: Mapping[str, Tensor]) -> tuple[Any, Any, str]:
+    """What a network that normalises by its own numbers, or those `given` it by name, is to be fed with, or
+    None twice; and which are these.
 
     It takes shares of 255, or grey levels where its numbers are of these.
     """
     for name, module in network.named_modules():
-        own = {**vars(module), **module._buffers, **module._parameters}
-        if "ormali" not in type(module).__name__:
-            own = {place: value for place, value in own.items() if torch.is_tensor(value)}
-        for place in own:
-            pair = [own.get(f"{place[:-4]}{end}") for end in ("mean", "std") if place.endswith("mean")]
-            with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no numbers, or only their form
-                mean, std = (np.asarray(values, float) for values in pair)
-                if mean.size in (1, 3) and np.isfinite([*mean.flat, *std.flat]).all():
-                    grey = max(std.max(), mean.max()) > GREY or isinstance(module, Normalise)
-                    return 0.0, 1 / 255 if grey else 1.0, f"{name}.{place}".lstrip(".")
+        start, own = name and f"{name}.", {**vars(module), **module._buffers, **module._parameters}
+        for (place, _), mean, std in _pairs({key: given.get(f"{start}{key}", own[key]) for key in own}):
+            if mean.any():  # else it does not shift: noise of a mean of 0
+                grey = max(*std, *mean) > GREY or isinstance(module, Normalise)
+                return 0.0, 1 / 255 if grey else 1.0, f"{start}{place}"
     return None, None, ""
 
 
 def carried(network: nn.Module) -> tuple[Any, Any, str]:
-    """The scale that a network says it was trained with, or None twice, and who says it."""
+    """The scale that a network says it was trained with, or None twice, and who says it; see `_scale`."""
     for module in network.modules():
         package, config = type(module).__module__.split(".")[0], getattr(module, "pretrained_cfg", None)
         if package in KNOWN["ranges"]:
@@ -235,12 +286,12 @@ def carried(network: nn.Module) -> tuple[Any, Any, str]:
         if getattr(module, "transform_input", False):  # torchvision's own weights are within
             return *scale("imagenet"), "torchvision"
         if isinstance(config, dict) and "mean" in config:
-            return *_scale(config), "timm"
+            return _scale(config, "timm")
         if name := getattr(getattr(module, "config", None), "_name_or_path", ""):
             with contextlib.suppress(Exception):  # no such settings, or no connection
                 from transformers import AutoImageProcessor
 
-                return *_scale(AutoImageProcessor.from_pretrained(name).to_dict()), "Hugging Face"
+                return _scale(AutoImageProcessor.from_pretrained(name).to_dict(), "Hugging Face")
     return None, None, ""
 
 
