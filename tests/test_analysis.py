@@ -126,7 +126,9 @@ def auroc_within(frame, event, signal):
 def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
     predictions, drift, distances = world(strong, images=60, severities=(2, 5))
     drift["rmse"] = drift["rmse"].round(1)  # ties
-    drift.loc[drift.index % 7 == 0, ["rmse", "degenerate"]] = np.nan, True
+    drift.loc[drift.index % 7 == 0, ["rmse", "degenerate", "amount"]] = np.nan, True, 0
+    drift.loc[drift.index % 14 == 0, "amount_clean"] = 0  # no map before
+    drift.loc[drift.index % 28 == 0, "amount"] = 1  # one that appears
     rows = analysis.failure(Evidence(predictions, drift, distances, resamples=30))
     assert len(rows) == 2 * 2 * len(SIGNALS)
     clean = predictions[predictions["severity"] == 0]
@@ -138,10 +140,12 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
     cases["clean confidence"] = -clean[["p_0", "p_1"]].max(axis=1).to_numpy()[cases["image"]]
     cases["flipped"] = cases["predicted"] != first
     cases["wrong"] = cases["predicted"] != cases["label"]
-    moved = drift[KEYS].assign(drift=drift["rmse"].fillna(1), vanished=drift["degenerate"])
+    moved = drift[KEYS].assign(drift=drift["rmse"].fillna(1), vanished=drift.index % 14 == 7)
+    moved["unseen"] = drift.index % 14 == 0
     before, after, logit = drift["amount_clean"], drift["amount"], drift["logit"]
     moved = moved.assign(energy=-after, **{"clean logit": -logit, "logit lost": drift["logit_clean"] - logit})
-    cases = cases.merge(moved.assign(**{"energy lost": (before - after) / (before + after)}), on=KEYS)
+    moved["energy lost"] = ((before - after) / (before + after)).fillna(0)
+    cases = cases.merge(moved, on=KEYS)
     for row in rows.itertuples():
         at = cases[cases["severity"] == row.severity]
         auroc, drift = (auroc_within(at, row.event, signal) for signal in (row.signal, "drift"))
@@ -149,6 +153,7 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
         assert (row.events, row.cases) == (at[row.event].sum(), len(at))
         flat = at["vanished"].astype(bool)
         assert (row.vanished, row.vanished_events) == (flat.sum(), at[row.event][flat].sum())
+        assert row.unseen == at["unseen"].sum()
         assert row.low <= row.auroc <= row.high and row.league in (analysis.WITH, analysis.WITHOUT)
         if row.signal != "drift":
             assert row.ahead == pytest.approx(drift - auroc, abs=1e-6)

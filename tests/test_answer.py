@@ -85,7 +85,7 @@ def test_a_degenerate_map_is_the_largest_drift_and_no_missing_value():
     predictions, drift, distances = world(strong, images=60)
     few = dict(resamples=60, permutations=200)
     lost = (drift["severity"] == 5) & ~drift["preserved"] & (np.arange(len(drift)) % 3 > 0)
-    gone = drift.assign(degenerate=lost, rmse=drift["rmse"].mask(lost))
+    gone = drift.assign(degenerate=lost, rmse=drift["rmse"].mask(lost), amount=1.0 - lost)
     failure = analysis.failure(evidence((predictions, gone, distances), **few))
     rows = failure.query("severity == 5 and event == 'flipped'").set_index("signal")
     assert rows.loc["drift", ["cases", "vanished", "vanished_events"]].tolist() == [300, *[lost.sum()] * 2]

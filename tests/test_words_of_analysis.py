@@ -69,7 +69,7 @@ def test_links_between_conditions_and_image_by_image(partial, expected):
 def failures(auroc=0.7, **columns):
     """Drift and the clean class for flips at severity 5, and drift at severity 4."""
     row = dict(severity=5, event="flipped", signal="drift", events=30, cases=100, vanished=3,
-               vanished_events=2, compared=80, compared_events=25, auroc=auroc, low=auroc - 0.1,
+               vanished_events=2, unseen=1, compared=80, compared_events=25, auroc=auroc, low=auroc - 0.1,
                high=auroc + 0.1)  # fmt: skip
     row |= columns
     return pd.DataFrame([row, row | dict(signal="clean class", auroc=0.998), row | dict(severity=4, cases=7)])
@@ -82,8 +82,9 @@ def test_drift_beside_the_class_whose_fall_is_the_flip():
     assert "This leaves 80 pictures, of which 25 have flipped." in said
     assert "The AUROC of drift for a flip is 0.70 (0.60 to 0.80). The AUROC of the probability" in said
     assert "class is 0.998: a prediction flips because" in said
-    said = words.failure(failures(vanished=0, compared=100))
-    assert "Vanished" not in said and "This leaves" not in said
+    assert "In 1 picture more there was no clean map" in said
+    said = words.failure(failures(vanished=0, unseen=0, compared=100))
+    assert "Vanished" not in said and "more there" not in said and "This leaves" not in said
     assert "No AUROC can be computed" in (none := words.failure(failures(np.nan))) and "nan" not in none
 
 

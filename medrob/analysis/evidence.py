@@ -52,7 +52,9 @@ class Evidence:
             (corruption, severity). images: their numbers. Of these, arrays (maps, conditions, images):
             moved, the drift, of a degenerate map `LARGEST`. It is no missing value: such maps come where
             predictions fail, and without them another question is answered; where nothing is left of the
-            map, no place is right. NaN for a map that is degenerate everywhere. vanished: 1 where it is.
+            map, no place is right. NaN for a map that is degenerate everywhere. degenerate: 1 where either
+            map is. vanished: 1 where the clean map has energy and the corrupted one has none; where the clean
+            one has none there was nothing to lose.
             amount: the energy, the sum of the raw map after the ReLU. lost: that of the clean map less it,
             over the sum of both, 1 where all is gone, 0 where there was nothing.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
@@ -131,13 +133,14 @@ class Evidence:
         self.maps, self.images = list(maps), images.to_numpy()
         columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"]
         arrays = laid(drift, columns, "drift", maps, self.conditions, images)
-        drifts, self.vanished, self.amount, before, logit, logit_clean = (
+        drifts, self.degenerate, self.amount, before, logit, logit_clean = (
             arrays[column].astype(float) for column in columns
         )
         self.head = self.maps.index(self.declared_map)
         self.logit, self.logit_lost = logit[0], (logit_clean - logit)[0]
-        never = (self.vanished == 1).all((1, 2), keepdims=True)
-        self.moved = np.where((self.vanished == 1) & ~never, LARGEST, drifts)
+        self.vanished = ((self.degenerate == 1) & (self.amount == 0) & (before > 0)).astype(float)
+        never = (self.degenerate == 1).all((1, 2), keepdims=True)
+        self.moved = np.where((self.degenerate == 1) & ~never, LARGEST, drifts)
         both = before + self.amount
         self.lost = np.divide(before - self.amount, both, out=np.zeros_like(both), where=both != 0)
 

@@ -75,7 +75,7 @@ def _samples(evidence: Evidence) -> Samples:
     clean, aucs = aucs[:, :1], aucs[:, 1:]
     shares = w[:, evidence.place]
     shares[1:] += np.nan if evidence.unit.max() + 1 < FEWEST else 0  # of all images there may be enough
-    usable = np.where(evidence.vanished[evidence.head] == 1, np.nan, evidence.moved[evidence.head])
+    usable = np.where(evidence.degenerate[evidence.head] == 1, np.nan, evidence.moved[evidence.head])
     known = np.isfinite(usable).T
     with np.errstate(invalid="ignore"):
         drift = (shares @ np.nan_to_num(usable).T) / (shares @ known.astype(shares.dtype))

@@ -28,18 +28,19 @@ def failure(evidence: Evidence) -> pd.DataFrame:
     event: ``flipped`` = the prediction is not the clean one; ``wrong`` = it is not the label (only where
     there is one label an image). For each severity. Every row is of all pictures: a degenerate map counts as
     the largest drift. auroc, low, high: within strata (`medrob.analysis.statistics`); intervals resample
-    units. ahead: AUROC of drift less this one, paired. events, cases; vanished: pictures whose map is
-    degenerate, and vanished_events; compared: pictures of the strata in which some fail and others do not, on
-    which all numbers rest, and compared_events. Described, not tested; NaN where nothing can be compared.
+    units. ahead: AUROC of drift less this one, paired. events, cases; vanished: pictures whose map has lost
+    all energy, and vanished_events; unseen: others with a degenerate map; compared: pictures of the strata in
+    which some fail and others do not, on which all numbers rest, and compared_events. Described, not tested;
+    NaN where nothing can be compared.
     """
     signals, rows = evidence.signals(evidence.head), []
-    gone = evidence.vanished[evidence.head] == 1
+    gone, flat = (a[evidence.head] == 1 for a in (evidence.vanished, evidence.degenerate))
     for severity, (name, happened) in itertools.product(
         np.unique(evidence.severities), evidence.events.items()
     ):
         at = evidence.severities == severity
         event, among = happened[at], compared(happened[at], evidence.group)
-        counts = event, gone[at], event & gone[at], among, event & among
+        counts = event, gone[at], event & gone[at], (flat & ~gone)[at], among, event & among
         aurocs = {
             signal: detect(values[at], event, evidence.weights, evidence.group)
             for signal, values in signals.items()
@@ -52,7 +53,7 @@ def failure(evidence: Evidence) -> pd.DataFrame:
             known = int(severity), name, signal, SIGNALS[signal].league
             rows.append((*known, *numbers, event.size, *(int(count.sum()) for count in counts)))
     columns = ["severity", "event", "signal", "league", "auroc", "low", "high", *AHEAD]
-    columns += ["cases", "events", "vanished", "vanished_events", "compared", "compared_events"]
+    columns += ["cases", "events", "vanished", "vanished_events", "unseen", "compared", "compared_events"]
     return pd.DataFrame(rows, columns=columns)
 
 

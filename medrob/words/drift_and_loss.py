@@ -99,10 +99,10 @@ def failure(failure: pd.DataFrame) -> str:
     severity = failure["severity"].max()
     flips = failure[(failure["severity"] == severity) & (failure["event"] == "flipped")].set_index("signal")
     row, rival = flips.loc[DRIFT], flips.loc[analysis.CLEAN_CLASS]
-    gone = "vanished" if row["vanished"] else ""
+    gone = (key for key in ("vanished", "unseen") if row[key])
     known = np.isfinite(row["auroc"])
     basis = "basis" if known and row["compared"] < row["cases"] else ""
-    keys = ("flips", gone, basis, "auroc" if known else "not defined")
+    keys = ("flips", *gone, basis, "auroc" if known else "not defined")
     return say("failure", *keys, severity=severity, row=row, rival=rival["auroc"])
 
 
