@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 
 from medrob import analysis, models
-from medrob.analysis.alarm import DOUBTS, ENSEMBLE, SIGNALS, curves
+from medrob.analysis.alarm import DOUBTS, ENSEMBLE, SIGNALS, TOGETHER, _joined, curves
 from medrob.corruptions import CLEAN
 from medrob.data import ImageDataset
 from medrob.drift import CHANGES, Explainer, steadiness
@@ -79,12 +79,25 @@ def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
     for informed, ahead in ((3.0, True), (0.0, False)):
         predictions, alarm = world(informed=informed)
         found = analysis.alarms(predictions, alarm, [predictions], resamples=200)
-        assert set(found["signal"]) == {*SIGNALS.values(), *DOUBTS, ENSEMBLE}
+        assert set(found["signal"]) == {*SIGNALS.values(), *DOUBTS, ENSEMBLE, TOGETHER}
         beside = found.query("metric == 'augrc' and pictures == 'all' and signal != 'unsteady map'")
         assert (beside["ahead_low"] > 0).all() == ahead
+        joint = found.query("metric == 'auroc' and signal == @TOGETHER")
+        assert len(joint) == 4 and (joint["ahead_low"] > 0.2).all() == ahead
+        assert ahead or (joint["ahead_low"] <= 0).all()
         own = found.query("metric == 'auroc' and signal == 'unsteady map'").set_index("pictures")
         assert (own["value"] == 1).all() == ahead
         assert own.loc["all", "errors"] == own.loc[["clean", "corrupted"], "errors"].sum()
+
+
+def test_scores_together_are_judged_on_patients_that_their_model_has_not_seen():
+    rng = np.random.default_rng(0)
+    patient = np.repeat(np.arange(60), 4)
+    signals, wrong = rng.normal(size=(60, 20))[patient], (rng.random(60) < 0.5)[patient]
+    odds = _joined(signals, wrong, patient)
+    assert abs(roc_auc_score(wrong, odds) - 0.5) < 0.2  # of the same patients it would be 0.88
+    odds = _joined(np.c_[signals, wrong], wrong, patient)
+    assert roc_auc_score(wrong, odds) > 0.95
 
 
 def test_ensemble_of_one_network_is_its_confidence():

@@ -270,6 +270,14 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     assert kept.startswith("Over all pictures, *energy score* has the lowest AUGRC: 0.100 (")
     assert errors == "The network makes 1 error in these 9 pictures, clean and at the highest severity."
     assert "costs 5 forward and backward passes" in cost
+    both = table[table["signal"] == "energy score"].assign(signal="all scores", ahead=0.01, ahead_low=-0.02)
+    said = words.alarms(pd.concat([table, both])).split("\n")
+    assert said[8] == (
+        "All 2 scores together, in one model, have an AUROC of 0.68 (0.50 to 0.70) among pictures of the "
+        "same corruption. With the unsteady map beside them it changes by +0.010 (-0.020 to +0.200): that it "
+        "tells more is not shown."
+    )
+    assert "The best of 3" in said[7]
     right = table.assign(value=table["value"].where(table["pictures"] != "clean"))
     assert "Among clean" not in words.alarms(right) and "nan" not in words.alarms(right)
     assert "no alarm to judge" in words.alarms(table.assign(value=np.nan))

@@ -8,6 +8,10 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
+from sklearn.linear_model import LogisticRegression
+from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from medrob.analysis.evidence import doubts
 from medrob.analysis.layout import CONDITION, ends, estimate
@@ -18,6 +22,7 @@ from medrob.evaluation import FEWEST, auc, class_names, drawn, fewest, units
 
 MAP_SIGNAL = "unsteady map"
 ENSEMBLE = "ensemble of seeds"
+TOGETHER, WITH_MAP = "all scores", "all scores and the map"  # in one model
 # What the signals of the table alarm are called; the others come from the predictions.
 SIGNALS = {"unsteady": MAP_SIGNAL, "variance": "variance under changes", "averaged": "mean under changes"}
 SIGNALS |= {"energy": "energy score", "distance": "feature distance"}
@@ -42,10 +47,10 @@ def alarms(
     Returns:
         A row per pictures ("clean", "corrupted", "all"; "same corruption": pairs of one condition, auroc
         alone), signal and metric (of `curves`): value, low, high;
-        ahead, ahead_low, ahead_high: how much better the map's signal is than this one, paired on the same
-        resamples of whole images, or their groups (of fewer than `FEWEST` with an error, or with none, there
-        are no intervals); errors and cases, counted; passes that a map costs. Empty if an image has several
-        labels.
+        ahead, ahead_low, ahead_high: how much better the map's signal is than this one, and of `TOGETHER` how
+        much better it is with the map's; paired on the same resamples of whole images, or their groups (of
+        fewer than `FEWEST` with an error, or with none, there are no intervals); errors and cases, counted;
+        passes that a map costs. Empty if an image has several labels.
     """
     if "label" not in predictions:
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
@@ -59,7 +64,14 @@ def alarms(
         _, image = np.unique(part["image"], return_inverse=True)
         wrong, signals = part["wrong"].to_numpy(), {name: part[name].to_numpy(float) for name in names}
         few = fewest(wrong, units(images)[image]) < FEWEST
-        w = drawn(images, 0 if few else resamples)
+        w, ahead_of = drawn(images, 0 if few else resamples), dict.fromkeys(names, MAP_SIGNAL)
+        if not few:
+            scores = [name for name in names if name != MAP_SIGNAL]
+            known = pd.get_dummies(part["corruption"]) if pictures == SAME else part[[]]  # its own level
+            for name, among in ((TOGETHER, scores), (WITH_MAP, names)):
+                x = known.join(part[among]).to_numpy(float)
+                signals[name] = _joined(x, wrong, units(images)[image])
+            ahead_of[TOGETHER] = WITH_MAP
         if pictures == SAME:  # pairs of one condition alone: what tells the conditions apart does not count
             shape, one = (len(images), -1), np.zeros(len(images), int)
             happened = wrong.reshape(shape).T
@@ -69,14 +81,24 @@ def alarms(
             }
         else:
             found = {name: curves(values, wrong, w[:, image]) for name, values in signals.items()}
-        for name, values in found.items():
-            for metric, samples in values.items():
-                ahead = found[MAP_SIGNAL][metric] - samples
+        for name, better in ahead_of.items():
+            for metric, samples in found[name].items():
+                ahead = found[better][metric] - samples
                 ahead = -ahead if metric in LOWER_IS_BETTER else ahead
                 numbers = (*estimate(samples), *estimate(ahead), int(wrong.sum()), len(wrong))
                 rows.append((pictures, name, metric, *numbers))
     columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
+
+
+def _joined(signals: np.ndarray, wrong: np.ndarray, unit: np.ndarray) -> np.ndarray:
+    """Log odds of an error by a logistic model of signals (pictures, S), of pictures that it has not seen.
+
+    Five folds; all pictures of a unit are in the same one.
+    """
+    model = make_pipeline(StandardScaler(), LogisticRegression())
+    folds = StratifiedGroupKFold(5, shuffle=True, random_state=0)
+    return cross_val_predict(model, signals, wrong, groups=unit, cv=folds, method="decision_function")
 
 
 def signals_of(

@@ -4,10 +4,22 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import BEYOND, DOUBT, DRIFT, MAP_SIGNAL, UNDEFINED, YES, declared_kinds, rows_of, verdict
+from medrob.analysis import (
+    BEYOND,
+    DOUBT,
+    DRIFT,
+    MAP_SIGNAL,
+    TOGETHER,
+    UNDEFINED,
+    YES,
+    declared_kinds,
+    rows_of,
+    verdict,
+)
 from medrob.corruptions import CLEAN
 from medrob.words.phrases import BETTER, grouped, name, number, place, say, shown, side, text
 
+MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
 SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 
 
@@ -168,19 +180,23 @@ def alarms(found: pd.DataFrame) -> str:
         key: rows.set_index("signal", drop=False) for key, rows in found.groupby(["metric", "pictures"])
     }
     same, lines = tables["auroc", SAME], []
+    alone = [signal for signal in same["signal"] if signal != TOGETHER]
     doubt, own = same.loc[DOUBT], same.loc[MAP_SIGNAL]
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
     for pictures in (SAME, "clean", "corrupted"):
-        rows = tables["auroc", pictures].dropna(subset="value")
+        rows = tables["auroc", pictures].query("signal in @alone").dropna(subset="value")
         if len(rows):  # else all of them are right, or all are wrong
             beside = dict(doubt=rows.loc[DOUBT], map=rows.loc[MAP_SIGNAL])
             lines.append(say("alarms", pictures, best=rows.nlargest(1, "value").iloc[0], **beside))
-    kept = tables["augrc", "all"]
-    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[MAP_SIGNAL], signals=len(same))
+    kept = tables["augrc", "all"].query("signal in @alone")
+    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[MAP_SIGNAL], signals=len(alone))
     numbers |= dict(verdict=side(doubt, "ahead", *BETTER), doubt=doubt, cases=int(own["cases"]))
     first, *rest = (say("alarms", key, **numbers) for key in ("judged", "kept", "errors", "cost"))
     title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
+    for row in same.query("signal == @TOGETHER").to_dict("records"):
+        more = side(row, "ahead", *MORE)
+        rest.insert(0, say("alarms", "joined", all=row, scores=len(alone) - 1, added=more))
     return text(f"{first}\n{title}", lines, "\n".join([choice, *rest]))
 
 
