@@ -112,6 +112,14 @@ def test_the_kept_epoch_and_what_training_cost():
     assert words.speed(check) == "Nothing was trained here; the check on the validation images took 4 s."
 
 
+def test_what_was_done_with_a_finished_network():
+    splits = {s: {"images": 9, "shape": (4, 4, 1), "counts": {"a": 9}} for s in ("train", "val", "test")}
+    for weights, told in (("w.pt", "w.pt"), ("", "of its own")):
+        train = {"arch": "mine:net", "weights": weights, "epochs": 0}
+        said = words.done({"01_augment": {"dataset": "data"}, "02_train": train}, splits)
+        assert said.endswith(f"The network, mine:net with weights {told}, was judged as it came.")
+
+
 def scored(clean=(0.9, 0.85, 0.95)):
     """AUC and ECE, clean and under three corruptions, that lower, hardly change and raise them."""
     drops = [(0, 0, 0), (0.3, 0.2, 0.4), (0.01, -0.02, 0.03), (-0.1, -0.2, -0.05)]

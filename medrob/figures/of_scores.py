@@ -88,14 +88,16 @@ def image_distance(spread: pd.DataFrame) -> Figure:
     return finish(figure, below=f"severity{note}")
 
 
-def learning_curves(history: pd.DataFrame, kept: int) -> Figure:
-    """Loss and AUC against the epoch, training and validation; a line marks the epoch kept (0: none)."""
+def learning_curves(history: pd.DataFrame, kept: int) -> Figure | None:
+    """Loss and AUC against the epoch, training and validation; a line marks the epoch kept (0: no figure)."""
+    if not kept:
+        return None
     figure, [axes] = sized(0.42, 1, 2)
     for ax, (column, label) in zip(axes, {"loss": "loss (nats)", "auc": "AUC"}.items(), strict=True):
         for (split, name), look in SPLITS.items():
-            if len(rows := history[history["split"] == split]):
-                ax.plot(rows["epoch"], rows[column], look, label=name)
-        draw.level(ax, kept, f"kept: epoch {kept}" if kept else "not trained here", upright=True)
+            rows = history[history["split"] == split]
+            ax.plot(rows["epoch"], rows[column], look, label=name)
+        draw.level(ax, kept, f"kept: epoch {kept}", upright=True)
         ax.set(xlabel="epoch", ylabel=label)
         ax.locator_params(axis="x", integer=True, min_n_ticks=1)
     axes[0].set_ylim(bottom=0)

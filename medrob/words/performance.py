@@ -101,7 +101,8 @@ def done(params: Mapping[str, Any], splits: Mapping[str, Any], drift: pd.DataFra
     numbers |= dict(classes=listed(map(name, splits["test"]["counts"])))
     keys = ["data"]
     if train := params.get("02_train"):
-        keys, numbers["train"] = [*keys, "trained" if train["epochs"] else "as_it_came"], train
+        keys += ["trained" if train["epochs"] else "as_it_came"]
+        numbers["train"] = train | {"weights": train["weights"] or "of its own"}
     if drift is not None:
         keys += ["tested", "explained"]
         numbers |= {f"{column}s": drift[column].nunique() for column in ("corruption", "method", "layer")}
