@@ -17,6 +17,7 @@ from worlds import MANY, TRUTH, simulated
 from medrob import analysis, evaluation
 
 LARGE = 2400  # images of the table that tells the true value
+LINK = ["yes", "the other way round"]
 
 
 def verdicts(kind, seed, number, same=None):
@@ -27,17 +28,18 @@ def verdicts(kind, seed, number, same=None):
 
 
 def vetoed(kind, seed, number, tables):
-    """Which tests say yes, and which would a negative control stop: 3 heads, 3 networks of random weights.
+    """Which tests find a link, and which would a negative control stop: 3 heads, 3 networks of random weights.
 
     Under the same corruptions, the drift of an untrained head follows from its logit, that of random weights
     from nothing.
     """
     same = 10**6 + seed
     controls = [
-        verdicts(control, seed + draw * tables, number, same) == "yes"
+        verdicts(control, seed + draw * tables, number, same).isin(LINK)
         for control, draw in product(("identity", "null"), (1, 2, 3))
     ]
-    return pd.DataFrame({"yes": verdicts(kind, seed, number, same) == "yes", "control": np.any(controls, 0)})
+    found = verdicts(kind, seed, number, same).isin(LINK)
+    return pd.DataFrame({"found": found, "control": np.any(controls, 0)})
 
 
 def intervals(kind, seed, images=120):
@@ -76,12 +78,12 @@ def main(tables):
     print(f"Share of {tables} tables of 120 images (or 30 patients x 4) in which a test finds something:")
     for number, kind in product((5, 19), TRUTH):
         each = pd.concat([verdicts(kind, seed, number) for seed in range(tables)], axis=1)
-        rates = each.isin(["yes", "the other way round"]).mean(1)
+        rates = each.isin(LINK).mean(1)
         print(rates.to_frame(f"{kind}, {number}").T.round(3).to_string(header=kind == "null"), flush=True)
-    print("Share of tables with a yes; in which one of six controls says yes; of the yes that it stops:")
+    print("Share of tables with a link; in which one of six controls finds one; of the links that it stops:")
     for kind, number in (("extra", 5), ("extra", 19), ("conditions", 19)):
         each = [vetoed(kind, seed, number, tables) for seed in range(tables // 2)]
-        both = pd.concat(each).assign(stopped=lambda t: t["control"].where(t["yes"]).astype(float))
+        both = pd.concat(each).assign(stopped=lambda t: t["control"].where(t["found"]).astype(float))
         print(kind, number, both.groupby(level=0).mean().round(3).to_string(), sep="\n", flush=True)
     print("How often the 95 % interval holds the true value, for the corruptions as they are:")
     for kind in ("null", "identity", "extra", "patients"):
