@@ -28,7 +28,7 @@ def verdicts(kind, seed, number, same=None):
 
 
 def vetoed(kind, seed, number, tables):
-    """Which tests find a link, and which would a negative control stop: 3 heads, 3 networks of random weights.
+    """Which tests find a link, and which would a negative control stop: 3 heads, 3 random networks.
 
     Under the same corruptions, the drift of an untrained head follows from its logit, that of random weights
     from nothing.
