@@ -413,6 +413,14 @@ def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(taken, conten
     assert "normalised" not in same.origin
 
 
+def test_channels_in_another_order_are_no_known_scale(taken):
+    for told in ({"to_rgb": False}, {"input_space": "BGR"}, {"do_flip_channel_order": True}):
+        assert (
+            "not known how its images were normalised (w.pth has blue, green"
+            in taken({"net": PLAIN, **SCALED, **told}).origin
+        )
+
+
 def test_the_scale_of_caffe_is_one_of_grey_levels(taken):
     model = taken({"net": PLAIN, "mean": [123.7, 116.3, 103.5], "std": [1, 1, 1]})
     x = torch.rand(1, 3, 2, 2) * 255
@@ -458,6 +466,7 @@ def test_classes_that_are_told_twice_or_of_another_number(tmp_path, blobs):
     choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
     for told, said in (
         ({"ids": {"b": 0, "a": 1}, "classes": ["a", "b"]}, "they are put in .*; not used, .*: ids of w"),
+        ({"ids": {"b": 0, "c": 1, "a": 2}}, "ids of w.pth .* b, c, a, .* these are 3, and not used"),
         (
             {"names": ["x", "y", "z"], "labels": ["x", "y", "z"]},
             r"labels of .* x, y, z, .* these are 3, and no",

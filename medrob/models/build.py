@@ -92,8 +92,7 @@ def build(
         usual = "torchvision" if filters[2:] == (7, 7) else "small"
         form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
-    if found and sorted(found.order) == [*range(num_classes)]:
-        order = order or found.order
+    order = order or (found.order if found and sorted(found.order) == [*range(num_classes)] else ())
     config |= ({"order": [*order]} if order else {}) | ({} if ending is None else {"ending": [*ending]})
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
@@ -109,6 +108,7 @@ def build(
         own_form = model.own and any(p.is_meta for p in model.parameters())  # only its form is looked at
         said = _check_outputs(model, size) if size and arch not in RESNETS and not own_form else []
     said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
+    said += ["its outputs are in the order that model.json tells"] if found and order else []
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
@@ -153,7 +153,7 @@ def _classifier(
     names = fit(backbone, found)[0] if found else {}
     itself = within(backbone, {name: found.arrays[old] for name, old in names.items()} if found else {})
     told = (found.mean, found.std, found.source) if found else (None, None, "")
-    told = itself if itself[2] else told if told[0] is not None or chosen else carried(backbone)
+    told = itself if itself[2] else told if told[2] or chosen else carried(backbone)
     mean, std = (_by_channel(values, channels) for values in (given if chosen else told[:2]))
     if np.min(std) <= 0:
         raise ValueError(f"std={std}: give a spread above zero")
@@ -252,7 +252,7 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     theirs = _plain(classes)
     told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
     same = {who: names for who, names in told if sorted(_plain(names)) == sorted(theirs)}
-    known = same or {who: names for who, names in told if _usual(who)}
+    known = same or {w: names for w, names in told if _usual(w) or {*theirs} <= {*_plain(names)}}
     who, own = next(iter(known.items()), ("", []))
     others = [name for name in same if _plain(same[name]) != _plain(own)]
     if not own or (_plain(own) == theirs and not others):
