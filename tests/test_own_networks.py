@@ -250,7 +250,7 @@ def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, mo
 def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, tmp_path, levels):
     net = Net(channels=3)
     net.register_buffer("pixel_mean", levels * torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1))
-    net.register_buffer("pixel_std", levels * torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1))
+    net.pixel_std = nn.Parameter(levels * torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1))
     mine.net = lambda in_channels, num_classes: net
     model = build(in_channels=3)
     torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)

@@ -184,7 +184,9 @@ def _pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndar
     for mean in [key for key in values if re.search(r"(^|[._])mean$", str(key))]:
         names = mean, f"{mean[:-4]}std"
         with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):  # no numbers, or their form
-            pair = [np.asarray(values[name], float).ravel() for name in names]
+            found = [values[name] for name in names]
+            found = [value.detach().double().cpu() if torch.is_tensor(value) else value for value in found]
+            pair = [np.asarray(value, float).ravel() for value in found]
             if {len(numbers) for numbers in pair} <= {1, 3} and np.isfinite(np.concatenate(pair)).all():
                 yield names, pair[0], pair[1]
 
