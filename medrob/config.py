@@ -202,13 +202,18 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
 
     @model_validator(mode="after")
     def _can_be_built(self) -> Self:
-        if not (self.epochs or self.weights or ":" in self.arch.removeprefix("timm:")):
+        if not (self.epochs or self.weights or self.own):
             advice = "give its weights=, or as arch your own function that loads them"
             raise ValueError(f"epochs=0 takes a network that has been trained; {advice}")
         fields = type(self).model_fields
         if any(getattr(self, name) != fields[name].default for name in ("arch", "stem", "weights")):
             resolve_name("medrob.models:check_choice")(self)
         return self
+
+    @property
+    def own(self) -> bool:
+        """Whether the network is made by code of the user's."""
+        return ":" in self.arch.removeprefix("timm:")
 
     @property
     def form(self) -> dict[str, Any]:

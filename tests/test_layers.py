@@ -255,6 +255,30 @@ def test_layers_light_up_where_a_blob_is(arch, form, count):
     assert all(np.ptp(m) > 0 for m in explain(model, images, methods=["gradcam"]).values())
 
 
+def test_the_blocks_of_hugging_faces_swin_are_taken_where_they_give_tuples():
+    form = dict(image_size=64, embed_dim=16, num_heads=[1, 2], depths=[2, 2], window_size=4, num_labels=3)
+    model = transformers.SwinForImageClassification(transformers.SwinConfig(**form)).eval()
+    blocks = [f"swin.encoder.layers.{i}.blocks.{j}" for i in range(2) for j in range(2)]
+    assert list(cam_layers(model)) == blocks
+    model = models.wrap(model, in_channels=3, num_classes=3)
+    maps = explain(model, pictures(2, 64), methods=["gradcam"], layers=blocks[:3:2])
+    assert [m.shape[1:] for m in maps.values() if np.ptp(m)] == [(16, 16), (8, 8)]
+
+
+@pytest.mark.parametrize("network", [Own(), torchvision.models.resnet18(num_classes=3)])
+def test_layers_of_a_network_that_looks_at_several_views_are_refused(network):
+    class Views(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.network = network
+
+        def forward(self, x):
+            return self.network(x) + self.network(x.flip(2))
+
+    with pytest.raises(ValueError, match="runs several times for each picture"):
+        cam_layers(Views())
+
+
 def test_named_layers_that_give_no_map_of_the_picture_are_refused():
     model = timm.create_model("test_vit", num_classes=3).eval()
     with pytest.raises(ValueError, match="the places of the picture; name others"):

@@ -67,8 +67,8 @@ def test_seed():
     [
         ({"arch": "densenet12"}, r"is unknown; .*architectures\(\), .* or your own"),
         ({"arch": "none.here:net"}, r"arch='none.here:net' cannot be built .*No module named"),
-        ({"arch": "os:nothing"}, r"arch='os:nothing' cannot be built .*your own is 'package.mod"),
-        ({"arch": "os:getcwd"}, r"arch='os:getcwd' cannot be built .*takes in_channels= and num_classes="),
+        ({"arch": "os:nothing"}, r"arch='os:nothing' cannot be built .*give 'package.module:name'"),
+        ({"arch": "os:getcwd"}, "'os:getcwd' cannot be built .*called with in_channels= and num_classes="),
         ({"arch": "vit_b_16", "size": 60}, r"arch='vit_b_16' cannot be built \(1 channels, 60 pixels\)"),
         ({"arch": "maxvit_t", "size": 60}, "arch='maxvit_t' cannot be built"),
         ({"arch": "alexnet", "size": 28}, r"'alexnet' cannot be used for images of shape \(2, 1, 28, 28\)"),

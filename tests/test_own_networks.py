@@ -1,5 +1,6 @@
 """Networks of users as they come: their outputs become logits, images are scaled as in their training."""
 
+import collections
 import json
 import sys
 import types
@@ -54,6 +55,14 @@ ENDINGS = {
     "by name": lambda x: {"probs": x.softmax(1), "logits": x},
     "prediction": lambda x: {"aux": 2 * x, "prediction": x},
     "both": lambda x: {"out": x.softmax(1)},
+    "short name": lambda x: {"pred": x, "aux": 2 * x},
+    "named tuple": lambda x: collections.namedtuple("Outputs", "aux output")(2 * x, x),
+    "percent": lambda x: 100 * x.softmax(1),
+    "percent of sigmoid": lambda x: 100 * x.sigmoid(),
+    "decadic logarithm": lambda x: x.softmax(1).log10(),
+    "log sigmoid": F.logsigmoid,
+    "plain, of a last convolution": lambda x: x[:, :, None, None],
+    "plain, a row": lambda x: x[:, None],
 }
 
 
@@ -67,7 +76,7 @@ def test_outputs_of_every_form_give_the_probabilities_and_maps_of_their_logits(e
     maps = [saliency.explain(m, IMAGES, methods=["gradcam"], layers=["conv"]) for m in (plain, theirs)]
     assert np.array_equal(maps[0]["gradcam", "conv"], maps[1]["gradcam", "conv"])
     _, said = theirs.explained(X)
-    assert len(said) == (ending != "list"), said
+    assert len(said) == (ending != "list" and "plain" not in ending), said
 
 
 @pytest.mark.parametrize(
@@ -144,10 +153,83 @@ def test_a_network_is_tried_as_it_will_be_used(mine, blobs):
         models.for_data(data, config.Train(**choice))
 
 
-def test_outputs_that_differ_each_time_are_refused(mine):
-    mine.net = lambda in_channels, num_classes: Net(F.dropout)
-    with pytest.raises(ValueError, match="other outputs each time for the same images: dropout or noise"):
-        build()
+@pytest.mark.parametrize(
+    ("ending", "said"),
+    [(F.dropout, "other outputs each time"), (lambda x: x - x.mean(0), "depends on those beside it")],
+)
+def test_outputs_that_cannot_be_had_again_are_refused(ending, said):
+    with pytest.raises(ValueError, match=said):
+        evaluation.predict(wrap(Net(ending), in_channels=1, num_classes=2), IMAGES)
+
+
+def test_outputs_with_bounds_are_told():
+    (said,) = wrap(Net(lambda x: x.clamp(-0.5, 0.5)), in_channels=1, num_classes=2).explained(X)[1]
+    assert said.startswith("its outputs stay between -0.5 and 0.5, whatever its last layer gives")
+
+
+class Repeats(Net):
+    def forward(self, x):
+        return super().forward(x.repeat(1, 3, 1, 1))
+
+
+def only_rgb(in_channels, num_classes):
+    assert in_channels == 3
+    return Net(channels=3).double()
+
+
+@pytest.mark.parametrize(
+    ("network", "repeated"),
+    [
+        (only_rgb, 3),
+        (lambda in_channels, num_classes: nn.Sequential(nn.Flatten(), nn.Linear(3 * 16 * 16, 2)), 3),
+        (lambda in_channels, num_classes: Repeats(channels=3), None),
+    ],
+)
+def test_the_channels_of_a_network_are_found_by_trying(mine, network, repeated, tmp_path):
+    mine.net = network
+    config.Train(arch="mine:net", epochs=0)  # does not run it
+    model = build(normalise="half").eval()
+    assert model.config.get("repeated") == repeated
+    models.save(model, tmp_path)
+    p = evaluation.predict(model, IMAGES)
+    assert np.array_equal(evaluation.predict(models.load(tmp_path), IMAGES), p)
+    if hasattr(model.backbone, "conv"):
+        assert list(models.cam_layers(model)) == ["conv"]
+
+
+def test_what_a_networks_own_eval_does_is_done():
+    class Scaled(Net):
+        scale = 1
+
+        def train(self, mode=True):
+            self.scale = 1
+            return super().train(mode)
+
+        def eval(self):
+            super().eval()
+            self.scale = 2
+
+        def forward(self, x):
+            return self.scale * self.logits(x)
+
+    model = wrap(Scaled(), in_channels=1, num_classes=2)
+    model.config["ending"] = []  # as of a network that was saved
+    with torch.no_grad():
+        once = model.train()(X)
+        with models.evaluating(model):
+            assert torch.equal(model(X), 2 * once)
+        assert torch.equal(model(X), once) and torch.equal(model.eval()(X), 2 * once)
+
+
+def test_maps_of_half_precision_are_refused():
+    class Half(Net):
+        def forward(self, x):
+            with torch.autocast("cpu", torch.bfloat16):
+                return super().forward(x)
+
+    model = wrap(Half(), in_channels=1, num_classes=2)
+    with pytest.raises(ValueError, match=r"gives .* of torch.bfloat16; .*half precision is too coarse"):
+        saliency.explain(model, IMAGES, methods=["gradcam"])
 
 
 LOGITS = r"for 2 images; give logits \(2, 2\)"
@@ -162,7 +244,7 @@ LOGITS = r"for 2 images; give logits \(2, 2\)"
         (Net(classes=3), rf"mine:net' gives \(2, 3\) {LOGITS} as one tensor, one for each"),
         (nn.Sequential(torch.jit.script(nn.Linear(2, 2))), "it gave a program of TorchScript or"),
         (torch.export.export(nn.Linear(2, 2), (torch.ones(1, 2),)).module(), "it gave a program of Torch"),
-        (None, "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module; your own is"),
+        (None, "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module"),
         (nn.Linear(5, 2), r"cannot be used for images of shape \(2, 1, 16, 16\): .*mat1 and mat2"),
     ],
 )
@@ -182,7 +264,7 @@ def test_weights_that_a_first_pass_makes_are_those_of_the_seed(mine):
     "ending",
     [
         *(lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()),
-        *(lambda x: 100 * x.softmax(1), lambda x: 255 * x.sigmoid()),
+        *(lambda x: 3 * x.softmax(1), lambda x: 255 * x.sigmoid()),
         *(F.hardsigmoid, lambda x: 0.5 + 0.4 * (0.01 * x).tanh()),
     ],
 )

@@ -1,10 +1,12 @@
 """What a newcomer runs first on a folder: ``python -m medrob check``."""
 
 import re
+import sys
 
 import cv2
 import numpy as np
 import pytest
+import timm
 import torch
 
 from medrob import data, evaluation, models
@@ -15,7 +17,7 @@ from medrob.files import home
 def checked(capsys, *arguments):
     """The exit code and what is printed."""
     code = main(["check", *map(str, arguments)])
-    return code, capsys.readouterr().out
+    return code, "".join(capsys.readouterr())
 
 
 def test_the_page_counts_what_loading_gives(tmp_path, capsys):
@@ -73,6 +75,21 @@ def test_a_network_is_tried_on_ten_images(capsys):
     assert re.search(r"layer2.1 +24x24\n *layer4.1 +6x6", text)
 
 
+def test_weights_alone_tell_the_network(tmp_path, capsys, monkeypatch):
+    here = sys.modules["medrob.models.build"]
+    monkeypatch.setattr(here, "architectures", lambda: ("resnet14", "resnet18", "regnet_y_400mf"))
+    monkeypatch.setattr(timm, "list_models", lambda: ["test_vit", "test_vit2", "test_resnet", "resnet10t"])
+    weights = tmp_path / "w.pt"
+    for network, said in {
+        models.build("resnet18", in_channels=1, num_classes=3, width=4): "in w.pt are those of resnet18",
+        timm.create_model("test_resnet", num_classes=3): "w.pt are those of timm:test_resnet",
+        timm.create_model("test_vit3", num_classes=3): "the names and shapes of no network of torchvision",
+    }.items():
+        torch.save({"net": network.state_dict()}, weights)
+        code, text = checked(capsys, "phantom", "--limit", 9, "--size", 160, "--weights", weights)
+        assert said in text and code == ("no network" in said), text
+
+
 class Broken(torch.nn.Module):
     def __init__(self, in_channels, num_classes):
         super().__init__()
@@ -87,6 +104,8 @@ class Broken(torch.nn.Module):
     [
         ("nowhere/at/all", "dataset='nowhere/at/all': no file or folder"),
         ("phantom --size -1 --width x", "size=-1: it should be greater than or equal to 0\nwidth='x': "),
+        ("phantom --epochs 0 --lr=1", "check: unknown --epochs 0 --lr=1: it trains nothing"),
+        ("--size 3", "check: the following arguments are required: dataset"),
         ("phantom --limit 9 --layers [layer9]", "layers: unknown 'layer9'"),
         (f"phantom --limit 9 --arch {__name__}:Broken", "Network: ZeroDivisionError: "),
     ],

@@ -3,6 +3,7 @@
 import contextlib
 import copy
 import json
+import re
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -23,7 +24,7 @@ from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.adopt import USUAL, adopt, fit, input_channels, load_arrays
 from medrob.models.network import KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet, evaluating
-from medrob.models.passes import check_logits
+from medrob.models.passes import as_input, check_logits
 from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
 
 from medrob.models.weights import timm_network, timm_settings  # isort: skip
@@ -79,34 +80,20 @@ def build(
             f"arch={arch!r} is unknown; give one of medrob.models.architectures(), timm's "
             f"('timm:resnet10t') or your own ('package.module:function')"
         )
-    form: dict[str, Any] = {}  # what else decides the network
-    if arch.startswith(("vit_", "maxvit_")):
-        form = {"size": size or 224}
-    elif arch.startswith(TIMM) and (settings := timm_settings(arch)).fixed_input_size:
-        form = {"size": size or settings.input_size[-1]}
-    elif ":" in arch and not arch.startswith(TIMM) and size:
-        form = {"size": size}
-    found = read(weights, arch, form.get("size")) if weights else None
-    if arch in RESNETS:  # stem and width are as asked for, else as the first filters of the weights tell
-        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
-        usual = "torchvision" if filters[2:] == (7, 7) else "small"
-        form = dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
+    found = read(weights, arch, _form(arch, size, None).get("size")) if weights else None
+    form = _form(arch, size, found, stem, width)
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
     order = order or (found.order if found and sorted(found.order) == [*range(num_classes)] else ())
     config |= ({"order": [*order]} if order else {}) | ({} if ending is None else {"ending": [*ending]})
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        backbone = _backbone(arch, repeated or in_channels, num_classes, form)
-        taken = input_channels(backbone, found)
-        if found and taken == 3 and in_channels == 1 and not repeated:
-            backbone = _backbone(arch, 3, num_classes, form)
+        backbone, taken = _fitting_backbone(arch, repeated or in_channels, num_classes, form, found)
         kinds = {str(p.dtype) for p in backbone.parameters() if p.dtype.is_floating_point} - USUAL
         backbone = backbone.float() if kinds else backbone
         given = (mean, std) if mean is not None else scale(normalise)
         model = _classifier(backbone, config, taken, given, found)
-        own_form = model.own and any(p.is_meta for p in model.parameters())  # only its form is looked at
-        said = _check_outputs(model, size) if size and arch not in RESNETS and not own_form else []
+        said = _check_outputs(model, size) if size and arch not in RESNETS else []
     said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
     said += ["its outputs are in the order that model.json tells"] if found and order else []
     origin = "the weights that its own code gives" if model.own else "random weights"
@@ -196,26 +183,18 @@ def _check_outputs(model: Classifier, size: int, *, training: bool = False) -> l
 
     In training, too, some give more.
     """
-    arch, own = model.config["arch"], model.own
+    arch, mode = model.config["arch"], " in training" if training else ""
     shape = (2, model.config["in_channels"], size, size)
-    like = next(model.parameters(), torch.empty(0))
     noise = torch.randint(256, shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
-    images = noise.to(like.device, torch.float32)
-    mode = " in training" if training else ""
+    images = as_input(model, noise)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
             network = copy.deepcopy(model).train() if training else model
             logits, made = network.explained(images)
-            again = network.explained(images)[0] if own and not training and not images.is_meta else logits
     except Exception as error:  # whatever the network's own code raises
         problem = f"cannot be used for images of shape {shape}{mode}"
         raise ValueError(f"arch={arch!r} {problem}: {error}") from error
     check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
-    if again is not logits and not torch.allclose(logits, again, 1e-3, 1e-4):
-        raise ValueError(
-            f"arch={arch!r} gives other outputs each time for the same images: dropout or noise is at work "
-            "in eval mode; switch it off there, such as by F.dropout(x, training=self.training)"
-        )
     return [f"{text}{mode}" for text in made]
 
 
@@ -283,11 +262,15 @@ def _plain(names: Sequence[str]) -> list[str]:
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
     """Refuse what notebook 02 could not build, and layers that 04 would not find in it.
 
-    No memory is taken for its weights; what a file of weights holds is not looked at.
+    No memory is taken for its weights; what a file of weights holds is not looked at. Code of one's own is
+    imported, and run only where its network is built for the data.
     """
-    modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
     if choice.weights:
         find(choice.weights, choice.arch)
+    if ":" in choice.arch.removeprefix(TIMM):
+        resolve(choice.arch)
+        return
+    modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])
         raise ValueError(f"layers={unknown!r}: the network has no such layer; it has {last}")
@@ -295,17 +278,12 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
 
 @cache
 def _modules(arch: str, stem: str, width: int, size: int | None) -> list[str]:
-    """The names of the modules of a network; none if one of one's own needs real memory, or other images."""
-    own = ":" in arch.removeprefix(TIMM)
-    if own:
-        resolve(arch)
+    """The names of the modules of a network; none if it needs real memory (RegNet): 02 will tell."""
     try:
         with torch.device("meta"):
             model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
-    except Exception as error:
-        if isinstance(error, ValueError) and not own:
-            raise
-        return []  # whatever the own code raises: the notebook will tell
+    except NotImplementedError:
+        return []
     return [name for name, _ in model.backbone.named_modules() if name]
 
 
@@ -351,6 +329,82 @@ def _by_channel(values: Any, channels: int) -> Any:
     return numbers if len(numbers) == channels > 1 else sum(numbers) / len(numbers)
 
 
+def _form(
+    arch: str, size: int | None, found: Weights | None, stem: str = "auto", width: int = 0
+) -> dict[str, Any]:
+    """What else decides a network: the images' side; stem and width, else as the first filters tell."""
+    if arch in RESNETS:
+        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
+        usual = "torchvision" if filters[2:] == (7, 7) else "small"
+        return dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
+    if arch.startswith(("vit_", "maxvit_")):
+        return {"size": size or 224}
+    if arch.startswith(TIMM) and (settings := timm_settings(arch)).fixed_input_size:
+        return {"size": size or settings.input_size[-1]}
+    return {"size": size} if ":" in arch and not arch.startswith(TIMM) and size else {}
+
+
+def fitting(weights: str, size: int) -> list[str]:
+    """Networks whose names and shapes a file of weights has: torchvision's and ours, or else timm's."""
+    import timm
+
+    found = read(weights, "resnet14", None)
+    ours = [arch for arch in architectures() if _fits(arch, found, size)]
+    # Few networks need to be built: timm names two layers of each.
+    ends = {name[cut.end() :] for name in found.arrays for cut in re.finditer(r"^|\.", name)}
+    others = list[str]()
+    for name in () if ours else timm.list_models():
+        settings = timm_settings(f"{TIMM}{name}")
+        named = [settings.first_conv, settings.classifier]
+        layers = [layer for part in named for layer in ([part] if isinstance(part, str) else part or ())]
+        others += [f"{TIMM}{name}"] if ends.issuperset(f"{layer}.weight" for layer in layers) else []
+    return ours or [arch for arch in others if _fits(arch, found, size)]
+
+
+def _fits(arch: str, found: Weights, size: int) -> bool:
+    """Whether a file has the names and shapes of a network, for which no memory is taken."""
+    grey = next((v.shape[1] == 1 for v in found.arrays.values() if v.ndim == 4), False)
+    real = arch.startswith("regnet")  # it computes its form with values, which take memory
+    if real and not any("trunk_output" in name for name in found.arrays):
+        return False
+    forms = [_form(arch, side, found) for side in (size, None)]
+    for form in forms[: 1 + (forms[0] != forms[1])]:
+        place, quiet = torch.device("cpu" if real else "meta"), warnings.catch_warnings(action="ignore")
+        with contextlib.suppress(ValueError), place, quiet:  # nothing is copied to "meta", as is warned of
+            backbone = _backbone(arch, 1 if grey else 3, 2, form)
+            adopt(backbone, found, arch)
+            return True
+    return False
+
+
+def _fitting_backbone(
+    arch: str, channels: int, num_classes: int, form: dict[str, Any], found: Weights | None
+) -> tuple[nn.Module, int]:
+    """The network without the normalisation, and the channels of the images that it takes, 0 = not told.
+
+    Where grey images come, and it or its weights take RGB ones, it is that of RGB images. What code of one's
+    own takes is found by trying.
+    """
+    own, size, problem = ":" in arch.removeprefix(TIMM), form.get("size", 0), None
+    for built in dict.fromkeys((channels, 3) if own else (channels,)):
+        try:
+            backbone = _backbone(arch, built, num_classes, form)
+            break
+        except ValueError as error:
+            problem = problem or error
+    else:
+        raise problem or AssertionError
+    taken = input_channels(backbone, found)
+    if found and taken == 3 and channels == 1:
+        backbone = _backbone(arch, 3, num_classes, form)
+    for tried in dict.fromkeys((channels, 3)) if own and size else ():
+        with contextlib.suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices=[]):
+            with evaluating(backbone):
+                backbone(as_input(backbone, torch.zeros(2, tried, size, size)))
+            return backbone, tried
+    return backbone, taken
+
+
 def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any]) -> nn.Module:
     """The network without the normalisation, of random weights."""
     if arch in RESNETS:
@@ -362,11 +416,11 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         if ":" in arch:
             own = resolve(arch)(in_channels=in_channels, num_classes=num_classes)
             if not isinstance(own, nn.Module):
-                raise TypeError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
+                raise ValueError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
             kinds = {kind.__module__ for part in own.modules() for kind in type(part).__mro__}
             if any(kind.startswith(PROGRAMS) for kind in kinds):
                 program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
-                raise TypeError(f"it gave {program}; give the module that it was made from")
+                raise ValueError(f"it gave {program}; give the module that it was made from")
             return own
         options: dict[str, Any] = {}
         if arch in ("googlenet", "inception_v3"):  # one tensor of logits in training, too
@@ -374,11 +428,15 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
         elif size:
             options = {"input_size": (size, size)} if arch == "maxvit_t" else {"image_size": size}
         network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
-    except (ImportError, AttributeError, AssertionError, TypeError, ValueError) as error:
+    except Exception as error:  # whatever code of one's own raises
+        own = ":" in arch.removeprefix(TIMM)
+        if isinstance(error, NotImplementedError) and not own:  # it needs real memory
+            raise
         pixels = f", {size} pixels" if size else ""
-        where = "it takes in_channels= and num_classes=, and lies where you start or in PYTHONPATH"
-        advice = f"; your own is 'package.module:function': {where}" if ":" in arch else ""
-        problem = f"cannot be built ({in_channels} channels{pixels}): {error}{advice}"
+        kind = f"{type(error).__name__}: " if own and not isinstance(error, ValueError) else ""
+        called = own and isinstance(error, TypeError)
+        advice = "; it is called with in_channels= and num_classes=" if called else ""
+        problem = f"cannot be built ({in_channels} channels{pixels}): {kind}{error}{advice}"
         raise ValueError(f"arch={arch!r} {problem}") from error
     if in_channels == 1:  # as if a grey image were repeated in three channels
         stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))

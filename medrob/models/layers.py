@@ -28,14 +28,16 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     resolution. If nothing is found: a ValueError.
     """
     modules, blocks = named_layers(model), _blocks(model)
-    makers = {type(modules[name]).__module__.partition(".")[0] for name in blocks}
+    makers = {type(m).__module__.partition(".")[0] for m in (inner(model), *map(modules.get, blocks))}
     sure = blocks and makers <= {"torchvision", "medrob", "torch"}
     names = blocks if sure else _probed(model, blocks)
     if not names:
         outer = [n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS)]
+        reasons = {f.reason: name for name, f in probe(model).items() if name in outer and f.reason}
+        why = f" ({'; '.join(reasons)})" if reasons else ""
         own = f"name layers of your own, layers=[...] of {', '.join(outer)}, or " if outer else ""
         raise ValueError(
-            f"{type(model).__name__} has no layers that are known to give maps; {own}take methods that "
+            f"{type(model).__name__} has no layers that are known to give maps{why}; {own}take methods that "
             "explain the input, such as methods=['saliency', 'occlusion']"
         )
     return {name: modules[name] for name in names}

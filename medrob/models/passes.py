@@ -1,15 +1,14 @@
 """One pass through any network: in eval mode, its input made ready, its layers' outputs collected as maps."""
 
-import contextlib
 import warnings
 from collections.abc import Mapping
-from functools import partial
 from math import isqrt
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import KNOWN, Classifier, memory_order, ordered
+from medrob.models.network import KNOWN, Classifier, hooked, memory_order, ordered
 
 PREFIXES = (0, 1, 2, 4, 5)  # tokens before those of the picture: class, distillation, four registers
 ENOUGH = 4  # images for which logits hardly lie between 0 and 1 by chance
@@ -31,7 +30,7 @@ def check_logits(given: object, model: nn.Module | str, images: int, classes: in
         problem = f"class numbers, as of an argmax, or others that are whole: {_described(given)}"
     elif not isinstance(given, Tensor) or given.ndim != 2 or len(given) != images:
         problem = f"{_described(given)} for {images} images"
-    elif given.shape[1] == 1:
+    elif given.shape[1] == 1 and classes in (None, 2):
         problem, advice = "one logit", "give two, one a class, as medrob.models.wrap makes of it"
     elif classes and given.shape[1] != classes:
         problem = f"{tuple(given.shape)} for {images} images"
@@ -60,18 +59,16 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
     """What each layer gives, as it gives it, and the logits (N, classes), from one forward pass."""
     outputs: dict[str, Tensor] = {}
 
-    def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> Tensor | None:
+    def keep(name: str, module: nn.Module, output: Any) -> Tensor | None:
         outputs[name] = output
         if not isinstance(output, Tensor):
             return None
         # Frozen, and behind a step without gradient, it would have none of its own.
         if torch.is_grad_enabled() and output.is_floating_point() and not output.requires_grad:
             outputs[name] = output.detach().requires_grad_()
-        return outputs[name].clone()  # a ReLU in place must not overwrite what is kept
+        return outputs[name]
 
-    with contextlib.ExitStack() as hooks:
-        for name, module in layers.items():
-            hooks.callback(module.register_forward_hook(partial(keep, name)).remove)
+    with hooked(layers, keep):
         logits = model(x)
     check_logits(logits, model, len(x))
     missing = [layer for layer in layers if layer not in outputs]
@@ -89,9 +86,9 @@ def forward(model: nn.Module, x: Tensor, layers: Mapping[str, nn.Module]) -> tup
 def map_output(layer: str, output: object, module: nn.Module) -> Tensor:
     """What a layer gives, as maps (N, K, h, w)."""
     try:
-        if isinstance(output, Tensor) and output.is_floating_point():
+        if isinstance(output, Tensor) and output.dtype in (torch.float32, torch.float64):
             return to_maps(module, output)
-        reason = "in one tensor of floating point"
+        reason = "in one tensor of float32 (without autocast: half precision is too coarse)"
     except ValueError as error:
         reason = str(error)
     raise ValueError(f"layer {layer!r} gives {_described(output)}; a CAM needs maps (N, K, h, w): {reason}")
@@ -129,10 +126,10 @@ def channel_axis(module: nn.Module, output: Tensor) -> int:
 
 
 def _described(output: object) -> str:
-    """The shape of a tensor, and its type if it is none of floating point; else what it is."""
+    """The shape of a tensor, and its type unless it is float32; else what it is."""
     if isinstance(output, Mapping | tuple | list):
         parts = output.items() if isinstance(output, Mapping) else enumerate(output, 1)
         return f"{type(output).__name__} of {', '.join(f'{key}: {_described(part)}' for key, part in parts)}"
     if not isinstance(output, Tensor):
         return type(output).__name__
-    return f"{tuple(output.shape)}" + ("" if output.is_floating_point() else f" of {output.dtype}")
+    return f"{tuple(output.shape)}" + ("" if output.dtype == torch.float32 else f" of {output.dtype}")

@@ -1,15 +1,14 @@
 """Which modules of a network give maps of the picture, found by changing a quarter of it."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import ExitStack
+from collections import Counter
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import Classifier, LastActivation, evaluating, one_tensor
+from medrob.models.network import Classifier, LastActivation, Seen, evaluating, hooked, one_tensor
 from medrob.models.passes import as_input, to_maps
 
 # Sides in pixels, tried in this order after those that the network itself names.
@@ -24,6 +23,7 @@ NO_TENSOR = "it gives no tensor (N, ...) for N images"
 ELSEWHERE = "it does not change where the picture does"
 AS_GIVEN = "it has the shape of the picture itself"
 SHUFFLED = "its tokens do not change where the picture does"  # such as those of Hiera, window by window
+VIEWS = "the network runs several times for each picture, and maps would be those of its last run"
 UNUSED = "the logits do not depend on it"
 CANCELLED = "a norm follows, before which gradient and activation cancel"
 TOLD = ("", AS_GIVEN, UNUSED, CANCELLED)  # which maps themselves tell, and which do not matter to all methods
@@ -67,39 +67,46 @@ def probe(model: nn.Module) -> dict[str, Found]:
 
 def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str, Found]:
     network, values = inner(model), _drawn(inner(model))
+    stem = next((m.in_channels for m in network.modules() if isinstance(m, nn.Conv2d)), 3)
+    config = model.config if isinstance(model, Classifier) else {}
+    channels = config.get("repeated") or config.get("in_channels", stem)
     cuda = {p.device for p in model.parameters() if p.is_cuda}
     with evaluating(model), torch.random.fork_rng([*cuda]):
         for module in network.modules():  # statistics of the pictures: the weights are drawn
             module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
         for side in dict.fromkeys((*_named_sides(model), *TRIED)):
             try:
-                return _judged(network, values, modules, side)
+                return _judged(network, values, modules, (channels, side))
             except (AssertionError, IndexError, RuntimeError, ValueError):  # it does not take this side
                 continue
     return {}
 
 
 def _judged(
-    model: nn.Module, values: dict[str, Tensor], modules: Mapping[str, nn.Module], side: int
+    model: nn.Module, values: dict[str, Tensor], modules: Mapping[str, nn.Module], shape: tuple[int, int]
 ) -> dict[str, Found]:
     found: dict[str, Found] = {}
     kept: dict[str, Tensor] = {}
-    stem = next((m for m in model.modules() if isinstance(m, nn.Conv2d)), None)
-    x = as_input(model, _pictures(stem.in_channels if stem else 3, side))
+    x = as_input(model, _pictures(*shape))
     last: list[object] = ["", None]  # the module that ended before, and what it gave
+    runs = Counter[str]()  # of those with weights
 
-    def see(name: str, module: nn.Module, inputs: object, output: object) -> None:
+    def see(name: str, module: nn.Module, output: object) -> None:
+        runs[name] += any(True for _ in module.parameters())
         found.pop(name, None)  # of several calls, the last counts
         found[name] = _seen(module, output, x)
         found[name].again = output is last[1] and str(last[0]).startswith(f"{name}.")
         last[:] = name, output
 
-    def keep(name: str, module: nn.Module, inputs: object, output: Tensor) -> Tensor:
+    def keep(name: str, module: nn.Module, output: Tensor) -> Tensor:
         kept[name] = output if output.requires_grad else output.detach().requires_grad_()
-        return kept[name].clone()  # a step in place must not overwrite what is kept
+        return kept[name]
 
     with torch.no_grad():
         _watched(model, values, x, modules, see)
+    if next(filter(None, runs.values()), 0) > 1:  # the first of them, for other views of the picture
+        for name in (name for name, times in runs.items() if times > 1):
+            found[name].reason = VIEWS
     good = {name: modules[name] for name, f in found.items() if not f.reason}
     if x.is_meta or not good:
         return found
@@ -116,12 +123,10 @@ def _judged(
 
 
 def _watched(
-    model: nn.Module, values: dict[str, Tensor], x: Tensor, modules: Mapping[str, nn.Module], see: Callable
+    model: nn.Module, values: dict[str, Tensor], x: Tensor, modules: Mapping[str, nn.Module], see: Seen
 ) -> Tensor:
-    """The logits of one pass with other values of the parameters; `see` is a hook of the modules."""
-    with ExitStack() as hooks, LastActivation() as activation:
-        for name, module in modules.items():
-            hooks.callback(module.register_forward_hook(partial(see, name)).remove)
+    """The logits of one pass with other values of the parameters; see `hooked`."""
+    with hooked(modules, see), LastActivation() as activation:
         logits, _ = one_tensor(torch.func.functional_call(model, values, (x,)))
         before = activation.undone(logits)
     return logits if before is None else before

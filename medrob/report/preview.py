@@ -7,7 +7,7 @@ import re
 import warnings
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import pandas as pd
@@ -30,12 +30,17 @@ def check(arguments: Sequence[str]) -> int:
     """Print the page that the command line asks for; 0, or 1 if something is refused."""
     about = "What is in a data set, before any training; and in a network, if options name one."
     parser = argparse.ArgumentParser("python -m medrob check", description=about, allow_abbrev=False)
+    parser.error = _refuse  # type: ignore[method-assign]  # a sentence, without all options
     fields = {name: model.model_fields[name] for model, names in PARAMETERS.items() for name in names}
     for name, field in fields.items():
         told = str(field.description).replace("%", "%%")
         option = name if name == "dataset" else f"--{name}"
-        parser.add_argument(option, help=told, default=argparse.SUPPRESS, metavar="VALUE")
-    given = vars(parser.parse_args(arguments))
+        parser.add_argument(option, help=told, default=argparse.SUPPRESS, metavar=option.lstrip("-"))
+    known, others = parser.parse_known_args(arguments)
+    if others:
+        taken = ", ".join(f"--{name}" for name in fields if name != "dataset")
+        raise ValueError(f"unknown {' '.join(others)}: it trains nothing, and takes DATA and {taken}")
+    given = vars(known)
     values = {name: _value(text, fields[name].default) for name, text in given.items()}
     wrong = [
         mistake
@@ -45,6 +50,10 @@ def check(arguments: Sequence[str]) -> int:
     text, refused = ("\n".join(dict.fromkeys(told for _, told in wrong)), True) if wrong else preview(values)
     print(text.encode("utf-8", "replace").decode())  # the name of a file may be no text
     return int(refused)
+
+
+def _refuse(message: str) -> NoReturn:
+    raise ValueError(message)
 
 
 def _value(text: str, default: Any) -> Any:
@@ -144,9 +153,19 @@ def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         return
     from medrob import models, saliency  # with torch, which images alone do not need
 
+    if values.get("weights") and "arch" not in values:
+        names, weights = models.fitting(values["weights"], sets[0].images.shape[1]), values["weights"]
+        if len(names) != 1:
+            could = " or ".join(names) if names else "no network of torchvision or timm"
+            advice = "give --arch, 'package.module:function' for your own"
+            raise ValueError(f"weights={weights!r} have the names and shapes of {could}; {advice}")
+        values = {**values, "arch": names[0]}
+        yield say("check", "arch", weights=Path(weights).name, arch=names[0])
     choice = config.Train(**_of(values, NETWORK))
+    if choice.own:  # judged as it comes
+        choice = choice.model_copy(update={"epochs": 0})
     model = models.for_data(sets[0], choice)
-    if model.own or "SHA-256" in model.origin:  # weights that are meant to be judged as they are
+    if "SHA-256" in model.origin:  # weights that are meant to be judged as they are
         models.check_trained(model, sets[0].class_names)
     yield words.network(choice.arch, model).replace("\\", "")
     if not model.new:  # else they would be random
