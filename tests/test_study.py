@@ -155,7 +155,7 @@ def test_mistakes_in_the_shape_of_a_study_are_told_before_its_parameters(mistake
         ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more, each once"),
         # what does not go together
-        ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be built"),
+        ("runs: {a: {02_train: {arch: 'absent:net'}}}", "arch='absent:net' cannot be imported"),
         ("runs: {a: {02_train: {arch: alexnet}, 01_augment: {size: 28}}}", "'alexnet' cannot be used for"),
         ("runs: {a: {04_heatmaps: {layers: [layer9.9]}}}", "layers=['layer9.9']: the network has no"),
         ("runs: {a: {02_train: {weights: x.pth}}}", "weights='x.pth': no such file"),

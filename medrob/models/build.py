@@ -268,7 +268,10 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
     if choice.weights:
         find(choice.weights, choice.arch)
     if ":" in choice.arch.removeprefix(TIMM):
-        resolve(choice.arch)
+        try:
+            resolve(choice.arch)
+        except ValueError as error:
+            raise ValueError(f"arch={error}") from None
         return
     modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
