@@ -83,7 +83,7 @@ def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
         beside = found.query("metric == 'augrc' and pictures == 'all' and signal != 'unsteady map'")
         assert (beside["ahead_low"] > 0).all() == ahead
         joint = found.query("metric == 'auroc' and signal == @TOGETHER")
-        assert len(joint) == 4 and (joint["ahead_low"] > 0.2).all() == ahead
+        assert len(joint) == 2 and (joint["ahead_low"] > 0.2).all() == ahead
         assert ahead or (joint["ahead_low"] <= 0).all()
         own = found.query("metric == 'auroc' and signal == 'unsteady map'").set_index("pictures")
         assert (own["value"] == 1).all() == ahead
@@ -92,10 +92,10 @@ def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
 
 def test_scores_together_are_judged_on_patients_that_their_model_has_not_seen():
     rng = np.random.default_rng(0)
-    patient = np.repeat(np.arange(60), 4)
-    signals, wrong = rng.normal(size=(60, 20))[patient], (rng.random(60) < 0.5)[patient]
+    patient = np.repeat(np.arange(200), 4)
+    signals, wrong = rng.normal(size=(200, 20))[patient], (rng.random(200) < 0.5)[patient]
     odds = _joined(signals, wrong, patient)
-    assert abs(roc_auc_score(wrong, odds) - 0.5) < 0.2  # of the same patients it would be 0.88
+    assert abs(roc_auc_score(wrong, odds) - 0.5) < 0.15  # of the same patients it would be 0.99
     odds = _joined(np.c_[signals, wrong], wrong, patient)
     assert roc_auc_score(wrong, odds) > 0.95
 
