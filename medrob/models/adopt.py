@@ -92,14 +92,17 @@ def _above(name: str) -> list[str]:
     return name.split(".")[:-1]
 
 
-def input_channels(network: nn.Module, weights: Weights | None) -> int:
-    """The channels of the images that a network's weights, or else the network, take; 0 = not told."""
+def named(network: nn.Module, weights: Weights | None) -> dict[str, Tensor]:
+    """The arrays of a file by the names that they have in a network."""
+    return {ours: weights.arrays[old] for ours, old in fit(network, weights)[0].items()} if weights else {}
+
+
+def input_channels(network: nn.Module, arrays: Mapping[str, Tensor]) -> int:
+    """The channels of the images that a network takes with arrays, or by itself; 0 = not told."""
     stem = _stem_and_head(network)[0]
-    if not weights:
-        layer: Any = network.get_submodule(stem) if stem else None
-        return layer.in_channels if layer else 0
-    name = fit(network, weights)[0].get(f"{stem}.weight", "")
-    return weights.arrays[name].shape[1] if name else 0
+    weight = arrays.get(f"{stem}.weight")
+    layer: Any = network.get_submodule(stem)
+    return (layer.in_channels if weight is None else weight.shape[1]) if stem else 0
 
 
 def _stem_and_head(network: nn.Module) -> tuple[str, str]:

@@ -22,7 +22,7 @@ from medrob.check import resolve
 from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
-from medrob.models.adopt import USUAL, adopt, fit, input_channels, load_arrays
+from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named
 from medrob.models.network import KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet, evaluating
 from medrob.models.passes import as_input, check_logits
 from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
@@ -92,7 +92,7 @@ def build(
         kinds = {str(p.dtype) for p in backbone.parameters() if p.dtype.is_floating_point} - USUAL
         backbone = backbone.float() if kinds else backbone
         given = (mean, std) if mean is not None else scale(normalise)
-        model = _classifier(backbone, config, taken, given, found)
+        model = _classifier(backbone, config, taken, given, found, within(backbone, named(backbone, found)))
         said = _check_outputs(model, size) if size and arch not in RESNETS else []
     said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
     said += ["its outputs are in the order that model.json tells"] if found and order else []
@@ -119,12 +119,14 @@ def wrap(
     """A network in hand as one that takes grey levels 0-255 and gives logits; see `Classifier.explained`."""
     arch = f"wrapped:{type(network).__name__}"  # in no module: it can be saved, but is loaded by its own code
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, task=task)
-    return _classifier(network, config, input_channels(network, None), scale(normalise), None)
+    taken, itself = input_channels(network, {}), within(network, {})
+    return _classifier(network, config, taken, scale(normalise), None, itself)
 
 
 def _classifier(
-    backbone: nn.Module, config: dict[str, Any], taken: int, given: tuple[Any, Any], found: Weights | None
-) -> Classifier:
+    backbone: nn.Module, config: dict[str, Any], taken: int, given: tuple[Any, Any],
+    found: Weights | None, itself: tuple[Any, Any, str],
+) -> Classifier:  # fmt: skip
     """A network that takes `taken` channels, behind what normalises: as given, as learnt, or by half."""
     channels, arch = config["in_channels"], config["arch"]
     if channels == 3 and taken == 1:
@@ -137,8 +139,6 @@ def _classifier(
         config, channels = config | {"repeated": 3}, 3
         said = ["grey images are repeated in its 3 channels"]
     chosen = given[0] is not None
-    names = fit(backbone, found)[0] if found else {}
-    itself = within(backbone, {name: found.arrays[old] for name, old in names.items()} if found else {})
     told = (found.mean, found.std, found.source) if found else (None, None, "")
     told = itself if itself[2] else told if told[2] or chosen else carried(backbone)
     mean, std = (_by_channel(values, channels) for values in (given if chosen else told[:2]))
@@ -397,7 +397,7 @@ def _fitting_backbone(
             problem = problem or error
     else:
         raise problem or AssertionError
-    taken = input_channels(backbone, found)
+    taken = input_channels(backbone, named(backbone, found))
     if found and taken == 3 and channels == 1:
         backbone = _backbone(arch, 3, num_classes, form)
     for tried in dict.fromkeys((channels, 3)) if own and size else ():

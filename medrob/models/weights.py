@@ -38,7 +38,6 @@ GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of
 # What the archive of a file holds that is a program instead of arrays by name.
 PROGRAMS = {"constants.pkl": "a TorchScript program"}
 PROGRAMS |= dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export")
-DEEPEST = 50  # mappings in each other: a file whose arrays lie deeper is none of a training
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
 
 
@@ -153,7 +152,7 @@ def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None)
         kinds = [kind for kind in reversed(type(content).__mro__) if not kind.__module__.startswith("torch.")]
         table = {key: value for one in (*map(vars, kinds), table) for key, value in one.items()}
     entered = isinstance(content, Mapping | argparse.Namespace) or not way or way[-1] in SETTINGS
-    if table is None or not entered or id(content) in met or len(way) > DEEPEST:
+    if table is None or not entered or id(content) in met:
         return
     met.add(id(content))
     yield way, table
@@ -219,12 +218,11 @@ def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
 
 def class_names(content: Any, who: str) -> dict[str, list[str]]:
     """All that may be names of outputs, in their order, in a checkpoint or a module, by where it stands."""
-    found = (
-        (".".join(map(str, (*way, key))), value)
-        for way, table in tables(content)
-        for key, value in table.items()
-    )
-    return {f"{place} of {who}": names for place, value in found if (names := _in_order(value))}
+    found = dict[str, list[str]]()
+    for way, table in tables(content):
+        told = {key: names for key, value in table.items() if (names := _in_order(value))}
+        found |= {f"{'.'.join(map(str, (*way, key)))} of {who}": names for key, names in told.items()}
+    return found
 
 
 def _in_order(names: Any) -> list[str]:
