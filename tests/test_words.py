@@ -164,7 +164,7 @@ def test_what_the_scores_say():
     )
     assert "The AUC drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
     assert "lower under 1 of 3 conditions (a corruption at a severity) and higher under 1, by more" in said
-    assert "On 9 images from which it did not learn, the network is right in 90" in words.right(
+    assert "On 9 images, which no training here has used, the network is right in 90" in words.right(
         scored(), "9 images"
     )
     both = pd.concat([scored(), scored().assign(**{"class": "a_b"})])
