@@ -142,6 +142,7 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
     cases["wrong"] = cases["predicted"] != cases["label"]
     moved = drift[KEYS].assign(drift=drift["rmse"].fillna(1), vanished=drift.index % 14 == 7)
     moved["unseen"] = drift.index % 14 == 0
+    moved["no map"] = drift["degenerate"]
     before, after, logit = drift["amount_clean"], drift["amount"], drift["logit"]
     moved = moved.assign(energy=-after, **{"clean logit": -logit, "logit lost": drift["logit_clean"] - logit})
     moved["energy lost"] = ((before - after) / (before + after)).fillna(0)

@@ -178,6 +178,7 @@ SIGNALS = {
     "energy": Signal(WITH, lambda e, at: -e.amount[at], True),
     "energy lost": Signal(WITH, lambda e, at: e.lost[at], True),
     "vanished": Signal(WITH, lambda e, at: e.vanished[at], True),
+    "no map": Signal(WITH, lambda e, at: e.degenerate[at], True),  # vanished, or never there
     DRIFT: Signal(WITH, lambda e, at: e.moved[at], True),
 }
 

@@ -98,14 +98,14 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
     A stratum is a condition and the class predicted for the clean image. value: the mean of Spearman's
     correlations within strata, weighted by their images; kind ``partial``: less what the ranks of the
     picture's RMSE, of the class's logit, of its fall, of the energy that the map has lost and of whether it
-    vanished explain in that stratum, each by a cubic, or by a line in one of few images (`BENT`). low, high:
+    vanished, or was never there, explain in that stratum, each by a cubic, or by a line in one of few images (`BENT`). low, high:
     the bootstrap resamples units with their ranks. p is two-sided, from `Evidence.exchanged` (of residuals,
     if partial: Freedman & Lane 1983). NaN where fewer than three images, or constant drift or drop, leave
     nothing to correlate.
     """
     w, group, rows = evidence.drawn(evidence.unit, evidence.resamples)[1:], evidence.group, []
     for at, key in enumerate(evidence.maps):
-        energy = evidence.lost[at], evidence.vanished[at]
+        energy = evidence.lost[at], evidence.vanished[at], evidence.degenerate[at]
         held = evidence.picture, evidence.logit, evidence.logit_lost, *energy
         for kind, fixed in ((PER_IMAGE, ()), (PER_IMAGE_PARTIAL, held)):
             a, taken = _standard(evidence.moved[at], fixed, group)
