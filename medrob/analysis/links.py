@@ -97,11 +97,11 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
 
     A stratum is a condition and the class predicted for the clean image. value: the mean of Spearman's
     correlations within strata, weighted by their images; kind ``partial``: less what the ranks of the
-    picture's RMSE, of the class's logit, of its fall, of the energy that the map has lost and of whether it
-    vanished, or was never there, explain in that stratum, each by a cubic, or by a line in one of few images (`BENT`). low, high:
-    the bootstrap resamples units with their ranks. p is two-sided, from `Evidence.exchanged` (of residuals,
-    if partial: Freedman & Lane 1983). NaN where fewer than three images, or constant drift or drop, leave
-    nothing to correlate.
+    picture's RMSE, of the class's logit, of its fall, of the energy that the map has lost, and of whether it
+    vanished or was never there, explain in that stratum, each by a cubic, or by a line in one of few images
+    (`BENT`). low, high: the bootstrap resamples units with their ranks; they are widened by the degrees of
+    freedom that are taken. p is two-sided, from `Evidence.exchanged` (of residuals, if partial: Freedman &
+    Lane 1983). NaN where fewer than three images, or constant drift or drop, leave nothing to correlate.
     """
     w, group, rows = evidence.drawn(evidence.unit, evidence.resamples)[1:], evidence.group, []
     for at, key in enumerate(evidence.maps):
@@ -118,7 +118,8 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
                 sums = evidence.exchanged(a, b / np.sqrt(1 - taken))
                 p = two_sided(np.r_[(a * b).sum(), sums[1:]])
             enough = len(np.unique(evidence.unit[used.any(0)])) >= FEWEST
-            ends = interval(_correlations(a, b, used, w, group)) if enough else (np.nan, np.nan)
+            ends = np.array(interval(_correlations(a, b, used, w, group)) if enough else (np.nan, np.nan))
+            ends = value + (ends - value) / np.sqrt(1 - taken[used].mean()) if used.any() else ends
             rows.append((*key, kind, value, *ends, p))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p"])
 
