@@ -163,18 +163,19 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
 
 
 def controls(
-    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *, images: np.ndarray, seed: int
-) -> dict[tuple[str, int], tuple[pd.DataFrame, pd.DataFrame]]:
+    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *,
+    images: np.ndarray, seed: int, training: int = 0,
+) -> dict[tuple[str, int], tuple[pd.DataFrame, pd.DataFrame]]:  # fmt: skip
     """Predictions and drift of the same network with an untrained head, and with random weights alone.
 
     Whatever a test finds in them is not what the network has learnt. `explainer` has one method and layer;
-    `images` are indices. By name and draw: the tables of `medrob.evaluation.predict_conditions` and
-    `medrob.drift.measure`.
+    `images` are indices; runs that differ in `training`, its seed, have other draws. By name and draw: the
+    tables of `medrob.evaluation.predict_conditions` and `medrob.drift.measure`.
     """
     last = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}
     found, conditions, how = {}, grid(corruptions), dict[str, Any](images=images, seed=seed)
     for draw in range(CONTROLS):
-        for stage, network in cascade(explainer.model, seed=(seed, draw)):
+        for stage, network in cascade(explainer.model, seed=(seed, training, draw)):
             if stage in last:
                 batch, alone = explainer.batch_size, replace(explainer, model=network)
                 with warnings.catch_warnings():  # small logits of such a network are no probabilities
