@@ -475,6 +475,9 @@ def test_classes_that_are_told_twice_or_of_another_number(tmp_path, blobs):
         torch.save({"net": PLAIN, **told}, tmp_path / "w.pth")
         with pytest.warns(UserWarning, match=said):
             assert models.for_data(data, choice).config.get("order", [0, 1]) == [0, 1]
+    torch.save({"net": PLAIN, "classes": ["a", "b"], "class_to_idx": {"b": 0, "a": 1}}, tmp_path / "w.pth")
+    with pytest.raises(ValueError, match=r"classes of w.pth, class_to_idx of w.pth tell different orders"):
+        models.for_data(data, choice)
 
 
 SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "class_weights": torch.ones(2)}

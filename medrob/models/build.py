@@ -231,6 +231,9 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     theirs = _plain(classes)
     told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
     same = {who: names for who, names in told if sorted(_plain(names)) == sorted(theirs)}
+    firm = {who: names for who, names in same.items() if _usual(who)}
+    if len({tuple(_plain(names)) for names in firm.values()}) > 1:
+        raise ValueError(f"{', '.join(firm)} tell different orders of the outputs; keep the right one alone")
     known = same or {w: names for w, names in told if _usual(w) or {*theirs} <= {*_plain(names)}}
     who, own = next(iter(known.items()), ("", []))
     others = [name for name in same if _plain(same[name]) != _plain(own)]
