@@ -137,7 +137,8 @@ class Augment(Parameters):
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
     group: str = ""
-    'column of a table whose images stay in one split; "": the column is found by its usual names'
+    """what keeps images in one split: a column of a table, "file name" (the numbers with which it begins),
+    "folder" (in class folders); "": columns are found by their usual names"""
     label: str = ""
     'columns of a table that hold the labels, separated by commas; "": found by their usual names'
     uncertain: Literal["", "zeros", "ones", "drop"] = ""

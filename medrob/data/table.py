@@ -10,24 +10,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from medrob.data import listing
 from medrob.data.dataset import FOLDS, SPLITS
-from medrob.data.listing import (
-    KNOWN,
-    NAMES,
-    SUFFIXES,
-    Listing,
-    classes,
-    grouped,
-    mask_of,
-    masks_of,
-    natural,
-    one_spelling,
-    plain,
-    refuse,
-    split_of,
-    tell,
-    walk,
-)
+from medrob.data.listing import KNOWN, NAMES, SUFFIXES, Listing, plain, refuse, tell
 from medrob.data.shortcuts import shortcuts
 from medrob.files import exists
 
@@ -69,20 +54,17 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     images = rows["file"].rename(path)
     refuse(images, images.duplicated(), "repeats an image", "give one row an image (several labels: a|b)")
     if split:
-        rows["split"] = frame[split].astype(str).map(split_of)
+        rows["split"] = frame[split].astype(str).map(listing.split_of)
         refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
     free = frame.drop(columns=[name for name in columns.values() if name])
     known = {plain(name): name for name in free if name not in asked}
-    owners = (
-        [group] * (group in frame)
-        if group
-        else [known[name] for name in KNOWN["groups"].split() if name in known]
-    )
+    owners = [known[name] for name in KNOWN["groups"].split() if name in known and not group]
+    owners += [group] * (group in frame)
     labels = asked or _labels(free.drop(columns=owners, errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
     unsure = {name: free[name] for name in unused if not NAMES["single"].fullmatch(plain(name))}
     places = rows["file"].map(lambda place: os.path.relpath(place, folder))
-    rows = grouped(rows, places, {name: frame[name] for name in owners}, unsure, group)
+    rows = listing.grouped(rows, places, {name: frame[name] for name in owners}, unsure, group)
     if unused:
         warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
     if len(labels) == 1 and (labels[0] in _called(frame, "label") or not _zeros_and_ones(frame[labels[0]])):
@@ -111,7 +93,7 @@ def _column(frame: pd.DataFrame, role: str) -> str | None:
     """The column that has a role by its name, if there is one."""
     names = _called(frame, role)
     if role == "split":  # a numbered fold, or the name of a data set, is none
-        names = [n for n in names if n == "split" or frame[n].astype(str).map(split_of).notna().all()]
+        names = [n for n in names if n == "split" or frame[n].astype(str).map(listing.split_of).notna().all()]
     if len(names) > 1:
         raise ValueError(f"columns {', '.join(names)} may all be the {role}; leave one of them")
     return names[0] if names else None
@@ -196,7 +178,7 @@ def _found(values: pd.Series, folder: Path) -> pd.Series:
     found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
     lost = ~found.map(lambda path: exists(path) and path.is_file()).astype(bool)
     known = defaultdict[str, set[tuple[str, Path]]](set)
-    for path in walk(folder)[0] if lost.any() else ():
+    for path in listing.walk(folder)[0] if lost.any() else ():
         for text in (f"/{path}", f"/{path.with_suffix('')}"):
             known[text.rpartition("/")[2]].add((text, path))
 
@@ -204,7 +186,7 @@ def _found(values: pd.Series, folder: Path) -> pd.Series:
         name = "/" + os.path.normpath(name.replace("\\", "/")).lstrip("/")
         near = known[name.rpartition("/")[2]]
         hits = {path for text, path in near if text.endswith(name) or name.endswith(text)}
-        hits = hits if len(hits) == 1 else {path for path in hits if mask_of(path) is None}
+        hits = hits if len(hits) == 1 else {path for path in hits if listing.mask_of(path) is None}
         return folder / hits.pop() if len(hits) == 1 else None
 
     found[lost] = named[lost].map(look)
@@ -215,7 +197,7 @@ def _beside(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that are images, with masks that lie beside them or are rows."""
     beside = sorted(path for place in {path.parent for path in rows["file"]} for path in place.iterdir())
     beside = [path for path in beside if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-    masks = masks_of(dict.fromkeys([*rows["file"], *beside]))
+    masks = listing.masks_of(dict.fromkeys([*rows["file"], *beside]))
     if any(masks.values()):
         rows = rows[rows["file"].isin(masks)]
         rows = rows.assign(mask=rows["file"].map(masks))
@@ -260,22 +242,22 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
         advice = "give whole numbers, or names in a column 'label' if the classes have no order"
         refuse(values, ~exact, "is no whole number", advice)
     if exact.all():
-        one_spelling(values, "labels")  # tells of 1 and 01
-        rows, names, task = classes(rows, numbers.astype(int))
+        listing.one_spelling(values, "labels")  # tells of 1 and 01
+        rows, names, task = listing.classes(rows, numbers.astype(int))
         return rows, names, "ordinal" if ordinal else task
     for separator in "|;":
         if values.str.contains(separator, regex=False).any():
             return _several(rows, values, separator)
     commas = values[values.str.contains(",", regex=False)].unique()
     tell("labels that hold a comma", commas, "; they are taken as names: separate several labels by '|'")
-    return classes(rows, values)
+    return listing.classes(rows, values)
 
 
 def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
     """A listing with several labels an image, of texts such as "Mass|Effusion"; "No Finding" is none."""
     parts = values.str.split(separator, regex=False).explode().str.strip()
-    parts = one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])], "labels")
-    names = sorted(parts.unique(), key=natural)
+    parts = listing.one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])], "labels")
+    names = sorted(parts.unique(), key=listing.natural)
     labels = pd.crosstab(parts.index, parts).reindex(index=values.index, columns=names, fill_value=0)
     told = f"column {values.name!r} lists several labels, separated by {separator!r}: {len(names)} labels"
     warnings.warn(f"{told} ({', '.join(names[:5])}); 'No Finding' is none of them", stacklevel=2)
@@ -310,13 +292,11 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
     if len(names) == 1:
         return rows.assign(label=labels[:, 0]), (f"no {names[0]}", names[0]), "binary"
     if several or not len(labels) or (labels.sum(1) != 1).any():
-        for other in names if len(names) > 2 and not several else ():
-            rest = [name for name in names if name != other]
-            if len(labels) and (labels.sum(1) - labels[:, names.index(other)] == 1).all():
+        for k, other in enumerate(names if len(labels) and len(names) > 2 and not several else ()):
+            if (labels.sum(1) - labels[:, k] == 1).all():
+                rest = ",".join(name for name in names if name != other)
                 told = f"but for {other!r}, every row has exactly one 1 in the columns of labels"
-                warnings.warn(
-                    f"{told}: if the others are classes, give label={','.join(rest)!r}", stacklevel=2
-                )
+                warnings.warn(f"{told}: if the others are classes, give label={rest!r}", stacklevel=2)
         return rows.assign(label=list(labels)), names, "multilabel"
     held = labels.any(0)
     empty = f"; no row has {', '.join(frame.columns[~held])}, which is left out" if not held.all() else ""
