@@ -3,7 +3,6 @@
 import contextlib
 import copy
 import json
-import re
 import warnings
 from collections.abc import Sequence
 from functools import cache
@@ -12,7 +11,6 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from pydantic import TypeAdapter, ValidationError
 from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
@@ -23,20 +21,12 @@ from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named
-from medrob.models.network import KNOWN, RESNETS, Classifier, DenseNet, Normalise, ResNet, evaluating
+from medrob.models.backbones import architectures, backbone_for, form_of
+from medrob.models.network import KNOWN, RESNETS, Classifier, Normalise, evaluating
 from medrob.models.passes import as_input, check_logits
 from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
 
-from medrob.models.weights import timm_network, timm_settings  # isort: skip
-
 SHOWN = 12  # names of outputs, at most, in a sentence
-PROGRAMS = ("torch.jit", "torch.export")  # whose modules are programs, into which nobody can look
-
-
-def architectures() -> tuple[str, ...]:
-    """The networks that `build` makes: our own ResNets first, then torchvision's classifiers."""
-    others = torchvision.models.list_models(module=torchvision.models)
-    return tuple(dict.fromkeys([*RESNETS, *others]))
 
 
 def build(
@@ -80,15 +70,15 @@ def build(
             f"arch={arch!r} is unknown; give one of medrob.models.architectures(), timm's "
             f"('timm:resnet10t') or your own ('package.module:function')"
         )
-    found = read(weights, arch, _form(arch, size, None).get("size")) if weights else None
-    form = _form(arch, size, found, stem, width)
+    found = read(weights, arch, form_of(arch, size, None).get("size")) if weights else None
+    form = form_of(arch, size, found, stem, width)
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, **form, task=task)
     order = order or (found.order if found and sorted(found.order) == [*range(num_classes)] else ())
     config |= ({"order": [*order]} if order else {}) | ({} if ending is None else {"ending": [*ending]})
     with torch.random.fork_rng(enabled=seed is not None):
         if seed is not None:
             torch.manual_seed(seed)
-        backbone, taken = _fitting_backbone(arch, repeated or in_channels, num_classes, form, found)
+        backbone, taken = backbone_for(arch, repeated or in_channels, num_classes, form, found)
         kinds = {str(p.dtype) for p in backbone.parameters() if p.dtype.is_floating_point} - USUAL
         backbone = backbone.float() if kinds else backbone
         given = (mean, std) if mean is not None else scale(normalise)
@@ -333,119 +323,3 @@ def _by_channel(values: Any, channels: int) -> Any:
     if not numbers or not np.isfinite(numbers).all() or channels > 1 < len(numbers) != channels:
         raise ValueError(f"normalise: {values!r}; give finite numbers, one or one for each channel")
     return numbers if len(numbers) == channels > 1 else sum(numbers) / len(numbers)
-
-
-def _form(
-    arch: str, size: int | None, found: Weights | None, stem: str = "auto", width: int = 0
-) -> dict[str, Any]:
-    """What else decides a network: the images' side; stem and width, else as the first filters tell."""
-    if arch in RESNETS:
-        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
-        usual = "torchvision" if filters[2:] == (7, 7) else "small"
-        return dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
-    if arch.startswith(("vit_", "maxvit_")):
-        return {"size": size or 224}
-    if arch.startswith(TIMM) and (settings := timm_settings(arch)).fixed_input_size:
-        return {"size": size or settings.input_size[-1]}
-    return {"size": size} if ":" in arch and not arch.startswith(TIMM) and size else {}
-
-
-def fitting(weights: str, size: int) -> list[str]:
-    """Networks whose names and shapes a file of weights has: torchvision's and ours, or else timm's."""
-    import timm
-
-    found = read(weights, "resnet14", None)
-    ours = [arch for arch in architectures() if _fits(arch, found, size)]
-    # Few networks need to be built: timm names two layers of each.
-    ends = {name[cut.end() :] for name in found.arrays for cut in re.finditer(r"^|\.", name)}
-    others = list[str]()
-    for name in () if ours else timm.list_models():
-        settings = timm_settings(f"{TIMM}{name}")
-        named = [settings.first_conv, settings.classifier]
-        layers = [layer for part in named for layer in ([part] if isinstance(part, str) else part or ())]
-        others += [f"{TIMM}{name}"] if ends.issuperset(f"{layer}.weight" for layer in layers) else []
-    return ours or [arch for arch in others if _fits(arch, found, size)]
-
-
-def _fits(arch: str, found: Weights, size: int) -> bool:
-    """Whether a file has the names and shapes of a network, for which no memory is taken."""
-    grey = next((v.shape[1] == 1 for v in found.arrays.values() if v.ndim == 4), False)
-    real = arch.startswith("regnet")  # it computes its form with values, which take memory
-    if real and not any("trunk_output" in name for name in found.arrays):
-        return False
-    forms = [_form(arch, side, found) for side in (size, None)]
-    for form in forms[: 1 + (forms[0] != forms[1])]:
-        place, quiet = torch.device("cpu" if real else "meta"), warnings.catch_warnings(action="ignore")
-        with contextlib.suppress(ValueError), place, quiet:  # nothing is copied to "meta", as is warned of
-            backbone = _backbone(arch, 1 if grey else 3, 2, form)
-            adopt(backbone, found, arch)
-            return True
-    return False
-
-
-def _fitting_backbone(
-    arch: str, channels: int, num_classes: int, form: dict[str, Any], found: Weights | None
-) -> tuple[nn.Module, int]:
-    """The network without the normalisation, and the channels of the images that it takes, 0 = not told.
-
-    Where grey images come, and it or its weights take RGB ones, it is that of RGB images. What code of one's
-    own takes is found by trying.
-    """
-    own, size, problem = ":" in arch.removeprefix(TIMM), form.get("size", 0), None
-    for built in dict.fromkeys((channels, 3) if own else (channels,)):
-        try:
-            backbone = _backbone(arch, built, num_classes, form)
-            break
-        except ValueError as error:
-            problem = problem or error
-    else:
-        raise problem or AssertionError
-    taken = input_channels(backbone, named(backbone, found))
-    if found and taken == 3 and channels == 1:
-        backbone = _backbone(arch, 3, num_classes, form)
-    for tried in dict.fromkeys((channels, 3)) if own and size else ():
-        with contextlib.suppress(Exception), torch.no_grad(), torch.random.fork_rng(devices=[]):
-            with evaluating(backbone):
-                backbone(as_input(backbone, torch.zeros(2, tried, size, size)))
-            return backbone, tried
-    return backbone, taken
-
-
-def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any]) -> nn.Module:
-    """The network without the normalisation, of random weights."""
-    if arch in RESNETS:
-        return ResNet(arch, in_channels, num_classes, **form)
-    size = form.get("size")
-    try:
-        if arch.startswith(TIMM):
-            return timm_network(arch, size, in_chans=in_channels, num_classes=num_classes)
-        if ":" in arch:
-            own = resolve(arch)(in_channels=in_channels, num_classes=num_classes)
-            if not isinstance(own, nn.Module):
-                raise ValueError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
-            kinds = {kind.__module__ for part in own.modules() for kind in type(part).__mro__}
-            if any(kind.startswith(PROGRAMS) for kind in kinds):
-                program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
-                raise ValueError(f"it gave {program}; give the module that it was made from")
-            return own
-        options: dict[str, Any] = {}
-        if arch in ("googlenet", "inception_v3"):  # one tensor of logits in training, too
-            options = {"aux_logits": False, "init_weights": True}
-        elif size:
-            options = {"input_size": (size, size)} if arch == "maxvit_t" else {"image_size": size}
-        network = torchvision.models.get_model(arch, weights=None, num_classes=num_classes, **options)
-    except Exception as error:  # whatever code of one's own raises
-        own = ":" in arch.removeprefix(TIMM)
-        if isinstance(error, NotImplementedError) and not own:  # it needs real memory
-            raise
-        pixels = f", {size} pixels" if size else ""
-        kind = f"{type(error).__name__}: " if own and not isinstance(error, ValueError) else ""
-        called = own and isinstance(error, TypeError)
-        advice = "; it is called with in_channels= and num_classes=" if called else ""
-        problem = f"cannot be built ({in_channels} channels{pixels}): {kind}{error}{advice}"
-        raise ValueError(f"arch={arch!r} {problem}") from error
-    if in_channels == 1:  # as if a grey image were repeated in three channels
-        stem = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
-        stem.weight = nn.Parameter(stem.weight.detach().sum(1, keepdim=True))
-        stem.in_channels = 1
-    return DenseNet(network) if arch.startswith("densenet") else network
