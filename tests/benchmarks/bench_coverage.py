@@ -1,6 +1,6 @@
 """Do the tests keep their 5 %, and do the intervals hold what they promise, in worlds whose answer is known?
 
-Run: python tests/benchmarks/bench_coverage.py [tables, 200]
+Run: python tests/benchmarks/bench_coverage.py [tables, 400]
 """
 
 import sys
@@ -97,4 +97,4 @@ def main(tables):
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 200)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)
