@@ -173,6 +173,7 @@ def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
     stored = 1000 + picture(3, dtype=np.uint16, side=8) // 32
     named, uid = (dicom(tmp_path / name, stored) for name in ("a.dcm", "1.2.840.10008.5.1"))
     assert (decode.read(uid) == decode.read(named)).all()
+    assert decode.form(named)[0] == "DICOM, MONOCHROME2, 12 bit"  # of no modality
     bare = put(tmp_path / "a.png", picture(4)).rename(tmp_path / "scan")
     assert (decode.read(bare)[..., 0] == picture(4)).all()
     for k in range(20):
