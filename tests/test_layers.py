@@ -265,7 +265,7 @@ def test_the_blocks_of_hugging_faces_swin_are_taken_where_they_give_tuples():
     assert [m.shape[1:] for m in maps.values() if np.ptp(m)] == [(16, 16), (8, 8)]
 
 
-@pytest.mark.parametrize("network", [Own(), torchvision.models.resnet18(num_classes=3)])
+@pytest.mark.parametrize("network", [Own(), torchvision.models.squeezenet1_1(num_classes=3)])
 def test_layers_of_a_network_that_looks_at_several_views_are_refused(network):
     class Views(nn.Module):
         def __init__(self):
@@ -277,6 +277,8 @@ def test_layers_of_a_network_that_looks_at_several_views_are_refused(network):
 
     with pytest.raises(ValueError, match="runs several times for each picture"):
         cam_layers(Views())
+    once = type("Once", (Views,), {"forward": lambda self, x: self.network(x)})()
+    assert list(cam_layers(once)) == [f"network.{name}" for name in cam_layers(network)]
 
 
 def test_named_layers_that_give_no_map_of_the_picture_are_refused():

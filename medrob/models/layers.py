@@ -9,7 +9,7 @@ from torch import nn
 
 from medrob.models.network import KNOWN, evaluating
 from medrob.models.passes import as_input, forward, to_maps
-from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, SHUFFLED, TOLD
+from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, SHUFFLED, TOLD, VIEWS
 
 from medrob.models.probe import Found, inner, named_layers, probe  # isort: skip
 
@@ -17,6 +17,7 @@ from medrob.models.probe import Found, inner, named_layers, probe  # isort: skip
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
 # Of a network that is not torchvision's: their blocks, or its stages if these are FEW enough; at most MOST.
 FEW, MOST = 6, 8
+OURS = {"torchvision", "medrob", "torch"}  # packages of networks whose blocks are known
 
 
 def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -28,8 +29,10 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     resolution. If nothing is found: a ValueError.
     """
     modules, blocks = named_layers(model), _blocks(model)
-    makers = {type(m).__module__.partition(".")[0] for m in (inner(model), *map(modules.get, blocks))}
-    sure = blocks and makers <= {"torchvision", "medrob", "torch"}
+    makers = [type(module).__module__.partition(".")[0] for module in map(modules.get, blocks)]
+    sure = bool(blocks) and OURS.issuperset(makers)
+    if sure and type(inner(model)).__module__.partition(".")[0] not in OURS:  # which may run it several times
+        sure = all(f.reason != VIEWS for f in probe(model).values())
     names = blocks if sure else _probed(model, blocks)
     if not names:
         outer = [n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS)]
