@@ -12,6 +12,7 @@ import hashlib
 import json
 import sys
 import time
+import warnings
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
         FileNotFoundError: an earlier stage is missing; the message says which notebook makes it.
         RuntimeError: another process is working on the same stage of the same run.
     """
+    warnings.formatwarning = lambda message, kind, *_: f"{kind.__name__}: {message}\n"  # no line of code
     pd.set_option("display.max_colwidth", None)  # sentences in tables, whole
     pd.set_option("display.precision", 3)  # rounded as in sentences, figures and LaTeX
     known = config.STAGES[name].model_fields
