@@ -10,6 +10,7 @@ from torchvision.models import VisionTransformer
 
 from medrob import data, drift, evaluation, saliency, trust
 from medrob.analysis import failed, verdicts
+from medrob.corruptions import grid
 from medrob.drift import Explainer, compare
 from medrob.saliency import Settings
 from medrob.trust.means import Entry, means
@@ -274,3 +275,16 @@ def test_images_of_one_patient_are_drawn_together(test, network, two_draws):
     assert few["value"].notna().all() and few[["low", "high", "above_low", "above_high"]].isna().all(
         axis=None
     )
+
+
+def test_controls_are_predicted_and_explained_in_one_pass(network, tiny):
+    explainer, how = Explainer(network, ["gradcam"], ["layer3.1"]), dict(images=np.arange(6), seed=1)
+    found = trust.controls(explainer, tiny, ["contrast"], **how)
+    *_, (_, last) = trust.cascade(network, seed=(1, 0, 2))
+    conditions, (predicted, moved) = grid(["contrast"]), found["random weights", 2]
+    expected = evaluation.predict_conditions(last, tiny, conditions, batch_size=64, **how)
+    pd.testing.assert_frame_equal(predicted, expected)
+    alone = drift.measure(replace(explainer, model=last), tiny, conditions, **how)
+    pd.testing.assert_frame_equal(moved, alone)
+    again = trust.controls(explainer, tiny, ["contrast"], **how, training=1)
+    assert len({tuple(tables[key][0]["p_normal"]) for tables in (found, again) for key in found}) == 12

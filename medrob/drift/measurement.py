@@ -1,6 +1,7 @@
 """Explain every image clean and corrupted, compare the maps, and see where they lie against lesions."""
 
 from collections.abc import Iterable
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -12,7 +13,9 @@ from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.explainer import Explainer, Key, targets
 from medrob.drift.similarities import PreparedMaps, compare, sort
+from medrob.evaluation import prediction_table
 from medrob.machine import bar
+from medrob.models import activate
 from medrob.saliency import degenerate, same_decision, task_of, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")
@@ -38,10 +41,20 @@ def measure(
         set has them. Where lesion masks are known, also energy, pointing and iou (`localise`), NaN for images
         without a lesion. Of the corrupted image and map; with ``_clean`` of the clean ones.
     """
+    return measured(explainer, dataset, conditions, images=images, target=target, seed=seed)[1]
+
+
+def measured(
+    explainer: Explainer, dataset: ImageDataset, conditions: Iterable[Condition], *,
+    images: np.ndarray | None = None, target: str = "predicted", seed: int = 0,
+) -> tuple[pd.DataFrame, pd.DataFrame]:  # fmt: skip
+    """What the passes of `measure` predict, as `medrob.evaluation.predict_conditions`; and its table."""
     rows = np.arange(len(dataset)) if images is None else np.asarray(images)
     known, task = targets(target, dataset, rows), task_of(explainer.model, dataset.task)
     corruptions = [condition for condition in conditions if condition != CLEAN]
     batches: list[Columns] = []
+    p: dict[Condition, list[np.ndarray]] = {condition: [] for condition in (CLEAN, *corruptions)}
+    as_p = partial(activate, task=task_of(explainer.model))
     progress = bar(total=len(rows) * (len(corruptions) + 1), desc="explaining", unit="image")
     for batch in explainer.batches(len(rows)):
         index = rows[batch]
@@ -49,12 +62,14 @@ def measure(
         given = None if known is None else torch.from_numpy(known[batch]).to(explainer.device)
         maps, before = explainer.maps(pictures, index, given)
         classes = before.argmax(1) if given is None else given
+        p[CLEAN].append(as_p(before.float()).cpu().numpy())
         clean, columns = _columns(maps, masks)
         progress.update(len(batch))
         moved = []
         for condition in corruptions:
             changed = corrupted(pictures, condition, seed=seed, index=index)
             maps, after = explainer.maps(changed, index, classes)
+            p[condition].append(as_p(after.float()).cpu().numpy())
             kept = same_decision(before, after, classes, task).cpu().numpy()[None]
             columns_of = {"preserved": kept, "logit": _logits(after, classes)}
             moved.append(columns_of | _columns(maps, masks, clean)[1])
@@ -81,7 +96,9 @@ def measure(
         **{name: np.concatenate([columns[name] for columns in batches], -1) for name in batches[0]},
     }
     shape = len(corruptions), len(explainer.pairs), len(rows)
-    return pd.DataFrame({name: np.broadcast_to(values, shape).ravel() for name, values in table.items()})
+    drift = pd.DataFrame({name: np.broadcast_to(values, shape).ravel() for name, values in table.items()})
+    probabilities = {condition: np.concatenate(parts) for condition, parts in p.items()}
+    return prediction_table(dataset, rows, probabilities), drift
 
 
 def _columns(

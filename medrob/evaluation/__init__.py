@@ -1,4 +1,4 @@
-"""Prediction, scores, and the distance of pictures. Only `predict` and `predict_conditions` load PyTorch."""
+"""Prediction, scores, and the distance of pictures. `predict`... alone load PyTorch."""
 
 from typing import TYPE_CHECKING, Any
 
@@ -14,12 +14,12 @@ from medrob.evaluation.scores import (
 # fmt: on
 
 if TYPE_CHECKING:
-    from medrob.evaluation.inference import predict, predict_conditions
+    from medrob.evaluation.inference import predict, predict_conditions, prediction_table
 
 
 def __getattr__(name: str) -> Any:
     """Import what predicts when it is first named: notebooks 01 and 05 start without PyTorch."""
-    if name in ("predict", "predict_conditions"):
+    if name in ("predict", "predict_conditions", "prediction_table"):
         from medrob.evaluation import inference
 
         return getattr(inference, name)

@@ -49,16 +49,25 @@ def predict_conditions(
     `images` are indices, None = all.
     """
     index = np.arange(len(dataset)) if images is None else images
-    names, labels = dataset.class_names, dataset.labels[index]
-    single = labels.ndim == 1
-    truth = {"label": labels} if single else {f"label_{n}": labels[:, k] for k, n in enumerate(names)}
-    frames = []
+    found = {}
     for condition in bar(list(conditions), desc="predicting", unit="condition"):
         parts = []
         for rows in np.split(index, range(batch_size, len(index), batch_size)):
             changed = apply_condition(dataset.images[rows], condition, seed=seed, index=rows)
             parts.append(predict(model, changed, batch_size=batch_size, device=device))
-        p = np.concatenate(parts)
+        found[condition] = np.concatenate(parts)
+    return prediction_table(dataset, index, found)
+
+
+def prediction_table(
+    dataset: ImageDataset, index: np.ndarray, probabilities: Mapping[Condition, np.ndarray]
+) -> pd.DataFrame:
+    """The table of `predict_conditions` from each condition's probabilities (images, classes)."""
+    names, labels = dataset.class_names, dataset.labels[index]
+    single = labels.ndim == 1
+    truth = {"label": labels} if single else {f"label_{n}": labels[:, k] for k, n in enumerate(names)}
+    frames = []
+    for condition, p in probabilities.items():
         key = {"image": index, "corruption": condition[0], "severity": condition[1]}
         columns = {f"p_{name}": p[:, k] for k, name in enumerate(names)}
         key |= {} if dataset.groups is None else {"group": dataset.groups[index]}

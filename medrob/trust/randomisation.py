@@ -14,8 +14,7 @@ from torch import nn
 
 from medrob.corruptions import grid
 from medrob.data import ImageDataset
-from medrob.drift import Explainer, Key, PreparedMaps, compare, measure
-from medrob.evaluation import predict_conditions
+from medrob.drift import Explainer, Key, PreparedMaps, compare, measured
 from medrob.machine import bar
 from medrob.saliency import STOCHASTIC
 from medrob.trust.means import Entry, means
@@ -170,16 +169,16 @@ def controls(
 
     Whatever a test finds in them is not what the network has learnt. `explainer` has one method and layer;
     `images` are indices; runs that differ in `training`, its seed, have other draws. By name and draw: the
-    tables of `medrob.evaluation.predict_conditions` and `medrob.drift.measure`.
+    tables of `medrob.drift.measured`.
     """
     last = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}
-    found, conditions, how = {}, grid(corruptions), dict[str, Any](images=images, seed=seed)
+    found = {}
     for draw in range(CONTROLS):
         for stage, network in cascade(explainer.model, seed=(seed, training, draw)):
             if stage in last:
-                batch, alone = explainer.batch_size, replace(explainer, model=network)
+                alone = replace(explainer, model=network)
                 with warnings.catch_warnings():  # small logits of such a network are no probabilities
                     warnings.filterwarnings("ignore", "all that .* lies between 0 and 1")
-                    predictions = predict_conditions(network, dataset, conditions, batch_size=batch, **how)
-                    found[last[stage], draw] = predictions, measure(alone, dataset, conditions, **how)
+                    tables = measured(alone, dataset, grid(corruptions), images=images, seed=seed)
+                found[last[stage], draw] = tables
     return found
