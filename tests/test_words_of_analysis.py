@@ -138,7 +138,7 @@ def gains(gain):
         ),
         (
             (-0.1, -0.2, -0.05, 0.01),
-            "its logit tells; the other way round for which predictions are wrong. All scores",
+            "its logit tells; the other way round for which predictions are wrong. All probabilities",
             "the model is worse with it.",
         ),
     ],

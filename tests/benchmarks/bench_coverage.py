@@ -80,7 +80,7 @@ def main(tables):
         each = pd.concat([verdicts(kind, seed, number) for seed in range(tables)], axis=1)
         rates = each.isin(LINK).mean(1)
         print(rates.to_frame(f"{kind}, {number}").T.round(3).to_string(header=kind == "null"), flush=True)
-    print("Share of tables with a link; in which one of six controls finds one; of the links that it stops:")
+    print(f"Of {tables // 2} tables, share with a link; with one in a control; of the links, stopped by it:")
     for kind, number in (("extra", 5), ("extra", 19), ("conditions", 19)):
         each = [vetoed(kind, seed, number, tables) for seed in range(tables // 2)]
         both = pd.concat(each).assign(stopped=lambda t: t["control"].where(t["found"]).astype(float))
