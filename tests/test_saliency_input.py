@@ -263,12 +263,12 @@ class Gives(nn.Module):
     ("function", "match"),
     [
         (
-            lambda x: (x, x),
-            r"layer 'layer' gives tuple of 1: \(3, .*; a CAM needs maps \(N, K, h, w\): in one tensor",
+            lambda x: {"maps": x},
+            r"layer 'layer' gives dict of maps: \(3, .*; a CAM needs maps \(N, K, h, w\): in one tensor",
         ),
         (lambda x: x.mean((2, 3)), r"layer 'layer' gives \(3, 1\); a CAM needs maps"),
         (lambda x: x[..., None], r"layer 'layer' gives \(3, 1, 16, 16, 1\); a CAM needs maps"),
-        (lambda x: x.long(), r"layer 'layer' gives \(3, 1, 16, 16\) of torch.int64; .* floating point"),
+        (lambda x: x.long(), r"layer 'layer' gives \(3, 1, 16, 16\) of torch.int64; .* tensor of float32"),
         (lambda x: x.repeat(2, 1, 1, 1), r"gives \(6, 1, 16, 16\) for 3 images; .* one set for each image"),
     ],
 )

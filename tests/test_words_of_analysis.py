@@ -278,6 +278,8 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
         "tells more is not shown."
     )
     assert "The best of 3" in said[7]
+    said = words.alarms(pd.concat([table, both.assign(value=0.67)]))
+    assert "+0.200): but one score alone finds more errors than this model, so nothing follows." in said
     right = table.assign(value=table["value"].where(table["pictures"] != "clean"))
     assert "Among clean" not in words.alarms(right) and "nan" not in words.alarms(right)
     assert "no alarm to judge" in words.alarms(table.assign(value=np.nan))

@@ -20,6 +20,7 @@ from medrob.corruptions import CLEAN
 from medrob.words.phrases import BETTER, grouped, name, number, place, say, shown, side, text
 
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
+WEAK = "but one score alone finds more errors than this model, so nothing follows"
 SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 
 
@@ -195,7 +196,8 @@ def alarms(found: pd.DataFrame) -> str:
     first, *rest = (say("alarms", key, **numbers) for key in ("judged", "kept", "errors", "cost"))
     title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
     for row in same.query("signal == @TOGETHER").to_dict("records"):
-        more = side(row, "ahead", *MORE)
+        weak = row["value"] < same["value"][alone].drop(MAP_SIGNAL).max()
+        more = WEAK if weak else side(row, "ahead", *MORE)
         rest.insert(0, say("alarms", "joined", all=row, scores=len(alone) - 1, added=more))
     return text(f"{first}\n{title}", lines, "\n".join([choice, *rest]))
 
