@@ -90,6 +90,19 @@ def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
         assert own.loc["all", "errors"] == own.loc[["clean", "corrupted"], "errors"].sum()
 
 
+def test_what_the_predicted_class_tells_is_not_what_a_map_adds():
+    found = 0
+    for seed in range(5):
+        predictions, alarm = world(images=300, seed=seed, informed=0.0)
+        first, rng = predictions["predicted"] == 1, np.random.default_rng(seed)
+        wrong = rng.random(len(first)) < np.where(first, 0.5, 0.1)
+        predictions["label"] = np.where(wrong, 1 - predictions["predicted"], predictions["predicted"])
+        alarm["unsteady"] = rng.random(len(alarm)) + 0.5 * first
+        joint = analysis.alarms(predictions, alarm, resamples=100).query("signal == @TOGETHER")
+        found += (joint["ahead_low"] > 0).any()
+    assert found <= 1
+
+
 def test_scores_together_are_judged_on_patients_that_their_model_has_not_seen():
     rng = np.random.default_rng(0)
     patient = np.repeat(np.arange(200), 4)

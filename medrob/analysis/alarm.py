@@ -53,7 +53,7 @@ def alarms(
     if "label" not in predictions:
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
     table = signals_of(predictions, alarm, others)
-    names = [name for name in table if name not in ("image", *CONDITION, "wrong", "group")]
+    names = [name for name in table if name not in ("image", *CONDITION, "wrong", "predicted", "group")]
     clean, rows = table["corruption"] == CLEAN[0], []
     groups = {"clean": table[clean], "corrupted": table[~clean], SAME: table, "all": table}
     for pictures, part in groups.items():
@@ -65,7 +65,8 @@ def alarms(
         w, ahead_of = drawn(images, 0 if few else resamples), dict.fromkeys(names, MAP_SIGNAL)
         if not few and pictures in (SAME, "all"):  # else the errors are few for a model
             scores = [name for name in names if name != MAP_SIGNAL]
-            known = pd.get_dummies(part["corruption"]) if pictures == SAME else part[[]]  # its own level
+            level = ["predicted", "corruption"] if pictures == SAME else ["predicted"]  # has one of its own
+            known = pd.get_dummies(part[level].astype(str))
             for name, among in ((TOGETHER, scores), (WITH_MAP, names)):
                 x = known.join(part[among]).to_numpy(float)
                 signals[name] = _joined(x, wrong, units(images)[image])
@@ -119,7 +120,8 @@ def signals_of(
         mean = np.mean([p, *(member.to_numpy(float) for member in members)], axis=0)
         doubt[ENSEMBLE] = 1 - mean[np.arange(len(mean)), table["predicted"].to_numpy()]
     kept = table[[*keys, *SIGNALS.values()]].dropna(axis=1, how="all")
-    return kept.assign(**doubt, **table.filter(["group"]), wrong=table["predicted"] != table["label"])
+    known = table.filter(["group", "predicted"])
+    return kept.assign(**doubt, **known, wrong=table["predicted"] != table["label"])
 
 
 def curves(signal: np.ndarray, wrong: np.ndarray, weights: np.ndarray) -> dict[str, np.ndarray]:

@@ -10,7 +10,7 @@ from scipy.special import expit
 
 from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence
 from medrob.analysis.layout import INPUT, MAP, ends, estimate
-from medrob.analysis.statistics import compared, detect, flipped, two_sided
+from medrob.analysis.statistics import centred_ranks, compared, detect, flipped, two_sided
 from medrob.evaluation import FEWEST, fewest, share_interval
 
 FOLDS = 5
@@ -71,7 +71,8 @@ def added(evidence: Evidence) -> pd.DataFrame:
     flipped is not asked: with the clean prediction it is known.
 
     Two logistic models predict the event of images they have not seen, with and without what is added: five
-    folds, all pictures of a unit in the same one, each stratum with a level of its own. auroc: with it,
+    folds, all pictures of a unit in the same one, each stratum with a level of its own; what is known anyway
+    may bend (`_bent`). auroc: with it,
     within the strata; gain (value, low, high): less that without; intervals resample units, with the models
     as they are. p of drift: the score test of its slope in the larger model, units changing their sign
     (`flipped`). The maps are those of the declared layer, and of methods that explain the input. NaN where
@@ -88,6 +89,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
         signals = evidence.signals(at)
         if happened is not None and np.isfinite(signals[DRIFT]).all():
             ours = {name: signals.pop(name) for name in names}
+            signals |= _bent(signals, group)
             without, more = (_scaled(part, evidence) for part in (signals, signals | ours))
             odds = [_log_odds(x, happened, fold, evidence) for x in (more, without)]
             found, plain = (detect(part, happened, w, group) for part in odds)
@@ -97,6 +99,12 @@ def added(evidence: Evidence) -> pd.DataFrame:
             numbers = (*estimate((found - plain)[:stop]), p, found[0])
         rows.append((adds, *key, f"added, {adds}", *numbers))
     return pd.DataFrame(rows, columns=["adds", *MAP, "kind", "value", "low", "high", "p", "auroc"])
+
+
+def _bent(signals: Mapping[str, np.ndarray], group: np.ndarray) -> dict[str, np.ndarray]:
+    """The ranks of each signal within strata, their squares and cubes: errors need not follow a line."""
+    ranks = {name: centred_ranks(values, group) for name, values in signals.items()}
+    return {f"{name} to the {k}": rank**k for name, rank in ranks.items() for k in (1, 2, 3)}
 
 
 def _scaled(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:

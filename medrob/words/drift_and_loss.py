@@ -76,6 +76,7 @@ def _looks(drift: pd.DataFrame) -> str:
 
 
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
+    answers = answers[answers["name"] != "per image"].reset_index()  # the margin is itself a score
     said = {YES: "shown for", UNDEFINED: "not to be judged for", analysis.OPPOSITE: "the other way round for"}
     verdicts = answers["verdict"].map(lambda found: said.get(found, "undecided for"))
     leads = {said[YES]: "Yes", said[UNDEFINED]: "That cannot be said"}
