@@ -34,7 +34,10 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
     top = "".join(f"{level[0]}." for level in levels)
     # As names usually are, on both sides, unless two of the network would become one.
     rules = KNOWN["names"]["renamed"] if len({*map(_usual, wanted)}) == len(wanted) else []
-    theirs = {_usual(name, rules): name for name in arrays}
+    theirs = {name: name for name in arrays}
+    for name in arrays:  # a name as it is goes before one that would become it
+        if (usual := _usual(name, rules)) not in theirs:
+            theirs[usual] = theirs.pop(name)
     cuts = [(k, cut.end()) for k in theirs if not k.endswith(COUNTER) for cut in re.finditer(r"^|\.", k)]
     ours, starts = dict[str, str](), Counter[str]()
     for names in ({name: name for name in wanted}, _published(network)):
