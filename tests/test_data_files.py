@@ -792,3 +792,40 @@ def test_images_without_a_patient_are_told(folder, tmp_path):
     rows.to_csv(top / "table.csv", index=False)
     with pytest.warns(UserWarning, match=r"images without a value, each a group of its own: 10"):
         load(str(top / "table.csv"), "train")
+
+
+def test_pictures_that_look_like_masks_or_copies_are_told(folder):
+    top = folder(count=20)
+    for path in list(top.rglob("*.png")):
+        put(
+            path.with_name(f"{path.stem}_lesion.png"),
+            picture(int(path.stem) + 500 + 50 * (path.parent.name == "ill")),
+        )
+    with pytest.warns(UserWarning, match="called as another one and '_lesion': 40 .*call masks x_mask"):
+        splits(top)
+
+
+@pytest.mark.parametrize("name", ["Ground Truth", "ROI", "segmentation_masks", "lesion masks", "Contours"])
+def test_folders_of_masks_by_other_names(folder, name):
+    top = folder()
+    for path in list(top.rglob("*.png")):
+        put(top / name / path.relative_to(top), 255 * (picture(1) > 99).astype(np.uint8))
+    assert all(data.masks.any((1, 2)).all() for data in splits(top))
+
+
+def test_a_table_with_masks_in_a_folder_and_pictures_that_it_does_not_name(tmp_path):
+    for k in range(30):
+        put(tmp_path / "images" / f"{k}.png", picture(k))
+        put(tmp_path / "masks" / f"{k}_mask.png", 255 * (picture(k) > 99).astype(np.uint8))
+    frame = pd.DataFrame({"path": [f"images/{k}.png" for k in range(20)], "label": ["a", "b"] * 10})
+    with pytest.warns(UserWarning, match=r"which it does not name: 10 \(.*they are left out"):
+        found = splits(table(tmp_path, frame))
+    assert sum(map(len, found)) == 20 and all(data.masks.any((1, 2)).all() for data in found)
+
+
+def test_numbers_of_patients_with_a_blank_or_without_a_name_are_told(frame, tmp_path):
+    numbers, unknown = np.arange(len(frame)) // 4 * 1.0, frame.drop(columns="patient")
+    for column, values in (("ptid", np.where(numbers == 0, np.nan, numbers)), ("", numbers)):
+        source = table(tmp_path, pd.concat([pd.Series(values, frame.index, name=column), unknown], axis=1))
+        with pytest.warns(UserWarning, match=f"'{column or 'Unnamed: 0'}' has .* if it tells who or what"):
+            splits(source)

@@ -224,3 +224,21 @@ def test_windows_and_rescaling_that_differ_are_said_by_class(tmp_path):
         assert [text.partition(" 1.00. ")[2] for text in told] == [
             "a: 40/400, rescaled by 1 and 0 in 10; b: 40/400, rescaled by 1 and -1000 in 10"
         ] * (scale < 0)
+
+
+def test_grey_turned_over_is_as_bright_in_every_file_and_a_study_stays_whole(tmp_path):
+    """16 of 16 bits without a window, one PatientID for all, as files are often made anonymous."""
+    rng = np.random.default_rng(0)
+    for kind in ("MONOCHROME1", "MONOCHROME2"):
+        for k in range(20):
+            stored = rng.integers(0, 4000 + 400 * (k % 2), (16, 16))  # on both sides of a power of two
+            stored = 4400 - stored if kind == "MONOCHROME1" else stored
+            (tmp_path / kind / "ab"[k // 2 % 2]).mkdir(parents=True, exist_ok=True)
+            dicom(
+                *(tmp_path / kind / "ab"[k // 2 % 2] / f"{k}.dcm", stored), PhotometricInterpretation=kind,
+                BitsStored=16, HighBit=15, PatientID="ANON", StudyInstanceUID=f"1.2.{k // 2}",
+            )  # fmt: skip
+        with pytest.warns(UserWarning, match=r"'StudyInstanceUID of DICOM' stay in one split \(10 values\)"):
+            sets = [load(str(tmp_path / kind), split) for split in ("train", "val", "test")]
+        means = np.concatenate([data.images.mean((1, 2, 3)) for data in sets])
+        assert means.min() > 90 and means.max() < 170, (kind, means)

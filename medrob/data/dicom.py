@@ -37,15 +37,15 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
     return dataset
 
 
-def patient(file: Path) -> str | None:
-    """Whom a file shows, by its PatientID, else its study."""
+def whom(file: Path, tag: str) -> str | None:
+    """Whom a file shows, by its PatientID, or another tag; else its study."""
     import pydicom
 
     try:
-        known = pydicom.dcmread(file, force=True, specific_tags=["PatientID", "StudyInstanceUID"])
+        known = pydicom.dcmread(file, force=True, specific_tags=[tag, "StudyInstanceUID"])
     except Exception:  # decoding says why
         return None
-    return str(known.get("PatientID") or known.get("StudyInstanceUID") or "") or None
+    return str(known.get(tag) or known.get("StudyInstanceUID") or "") or None
 
 
 def windows(dataset: Dataset) -> int:
@@ -70,11 +70,16 @@ def levels(dataset: Dataset) -> tuple[float, float] | None:
 
     Then they say how large a number may be, and not how bright white is.
     """
+    return None if dataset.BitsStored == dataset.BitsAllocated > 8 else _ends(dataset)
+
+
+def _ends(dataset: Dataset) -> tuple[float, float]:
+    """The lowest and the highest number of the bits that are stored, rescaled."""
     from pydicom.pixels import apply_modality_lut
 
     bits, lowest = dataset.BitsStored, -dataset.PixelRepresentation * 2 ** (dataset.BitsStored - 1)
     ends = apply_modality_lut(np.array([lowest, lowest + 2**bits - 1]), dataset)
-    return None if bits == dataset.BitsAllocated > 8 else (float(min(ends)), float(max(ends)))
+    return float(min(ends)), float(max(ends))
 
 
 def grey_or_colour(dataset: Dataset) -> np.ndarray:
@@ -95,7 +100,7 @@ def grey_or_colour(dataset: Dataset) -> np.ndarray:
     window = [np.ravel(dataset.get(name))[0] or 0 for name in ("WindowCenter", "WindowWidth")]
     if not (np.isfinite(np.array(window, float)).all() and np.isfinite(values).all()):
         raise ValueError("its window or its rescaling is NaN or infinite")
-    low, high = levels(dataset) or (0, 2 ** int(max(np.percentile(values, 99.9), 1)).bit_length() - 1)
+    low, high = _ends(dataset)  # in every file the same: MONOCHROME1 is turned over about them
     if shown := windows(dataset) > 0:
         for name in {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"} & {*dataset.dir()}:
             delattr(dataset, name)  # pydicom spreads a window over the range of the stored values:

@@ -12,6 +12,7 @@ import tomllib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ import pandas as pd
 
 from medrob.data.dataset import MOST_CLASSES, SPLITS
 from medrob.data.decode import is_dicom
-from medrob.data.dicom import patient
+from medrob.data.dicom import whom
 
 Listing = tuple[pd.DataFrame, tuple[str, ...], str]
 
@@ -44,9 +45,9 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
     masks = masks_of(files)
     above = folder.absolute().parent
-    beside = [place for place in above.iterdir() if NAMES["masks"].fullmatch(place.name) and walk(place)[0]]
-    tell(f"folders of masks beside {folder.name}", beside if NAMES["images"].fullmatch(folder.name) else (),
-         f"; they are not used: give {above} to use them")  # fmt: skip
+    near = above.iterdir() if NAMES["images"].fullmatch(folder.name) else ()
+    beside = [place for place in near if NAMES["masks"].fullmatch(place.name) and walk(place)[0]]
+    tell(f"folders of masks beside {folder.name}", beside, f"; they are not used: give {above} to use them")
     places = {path: path for path in masks}
     if any(masks.values()):  # then a folder "images" stands for no class
         places = {path: _without(path, "images") for path in masks}
@@ -152,6 +153,7 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     for path, key in named.items():
         if key:
             (found[key] if key in known else orphans).append(path)
+    _tell_pairs(pictures)
     if not found:
         folders = {part for path in named for part in path.parts[:-1] if NAMES["masks"].fullmatch(part)}
         tell("folders that are named as masks, but whose files are those of no image", sorted(folders),
@@ -161,6 +163,20 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
          f", of {len(found)} pictures: they say where the lesion is")  # fmt: skip
     tell("files that are named as masks, but have no image", orphans, "; they are left out")
     return {path: tuple(found.get(key, ())) for path, key in pictures.items()}
+
+
+def _tell_pairs(pictures: Iterable[Path]) -> None:
+    """Tell of pictures that are called as another one and then, like many, "_lesion": masks or copies."""
+    stems = {path.with_suffix("") for path in pictures}
+    ends = defaultdict[str, list[Path]](list)
+    for stem in stems:
+        for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name):
+            if stem.with_name(stem.name[: cut.start()]) in stems:
+                ends[stem.name[cut.start() :]].append(stem)
+    for end, called in ends.items():
+        if 4 * len(called) > len(stems) and re.search("[A-Za-z]", end):
+            advice = "; they are taken as pictures: call masks x_mask, and remove copies"
+            tell(f"pictures that are called as another one and {end!r}", sorted(called), advice)
 
 
 def mask_of(path: Path) -> Path | None:
@@ -198,7 +214,8 @@ def grouped(
         columns = {group: unsure[group].rename(group)}
     known = columns or {"patient numbers in file names": names.str.extract(NAMES["group"])[0]}
     if not columns and len(rows) and all(map(is_dicom, rows["file"])):
-        known = {"PatientID of DICOM": rows["file"].map(patient)} | known
+        tags = ("PatientID", "StudyInstanceUID")  # one patient for all, such as "ANON", is none
+        known = {f"{tag} of DICOM": rows["file"].map(partial(whom, tag=tag)) for tag in tags} | known
     for name, values in known.items():
         text = values.astype("string").str.strip().replace("", pd.NA)
         text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
@@ -221,7 +238,8 @@ def grouped(
     made = set(rows["split"]) != set(SPLITS)  # some split has to be drawn
     for name, values in unsure.items():
         count = (rows["split"].groupby(values).nunique() > 1).sum()
-        if (made or count) and FEWEST <= values.nunique() < values.count() and values.dtype.kind != "f":
+        measured = values.dtype.kind == "f" and (values.dropna() % 1).any()  # a blank makes numbers floats
+        if (made or count) and FEWEST <= values.nunique() < values.count() and not measured:
             told = (
                 f"{name!r} has {values.nunique()} values over {len(rows)} images, such as {values.mode()[0]}"
             )

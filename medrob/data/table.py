@@ -49,7 +49,7 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         given = _files(frame[mask].dropna(), folder)
         rows["mask"] = [(given[row],) if row in given else () for row in rows.index]
     else:
-        rows = _beside(rows)
+        rows = _beside(rows, Path(os.path.abspath(folder)))  # noqa: PTH100
         frame = frame.loc[rows.index]
     images = rows["file"].rename(path)
     refuse(images, images.duplicated(), "repeats an image", "give one row an image (several labels: a|b)")
@@ -124,7 +124,9 @@ def _frame(file: Path) -> pd.DataFrame:
     for name in frame:
         if re.fullmatch(r".+\.\d+", name) and (twice := name.rpartition(".")[0]) in frame:
             raise ValueError(f"column {twice!r} is there twice; rename or remove one")
-    return frame.loc[:, ~frame.columns.str.startswith("Unnamed: ")]  # an index that was saved
+    nameless = [name for name in frame if str(name).startswith("Unnamed: ")]
+    saved = [name for name in nameless if frame[name].is_unique or frame[name].isna().all()]
+    return frame.drop(columns=saved)  # an index that was saved, or nothing
 
 
 # Files
@@ -193,11 +195,16 @@ def _found(values: pd.Series, folder: Path) -> pd.Series:
     return found
 
 
-def _beside(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that are images, with masks that lie beside them or are rows."""
-    beside = sorted(path for place in {path.parent for path in rows["file"]} for path in place.iterdir())
+def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
+    """The rows that are images, with masks that are rows, or lie beside them or in a folder of masks."""
+    places = {path.parent for path in rows["file"]}
+    around = {near for place in places if place != folder for near in place.parent.iterdir()}
+    places |= {near for near in around if NAMES["masks"].fullmatch(near.name) and near.is_dir()}
+    beside = sorted(path for place in places for path in place.iterdir())
     beside = [path for path in beside if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     masks = listing.masks_of(dict.fromkeys([*rows["file"], *beside]))
+    others = sorted({*masks} - {*rows["file"]} - {path for path in beside if listing.mask_of(path)})
+    tell("pictures beside those of the table, which it does not name", others, "; they are left out")
     if any(masks.values()):
         rows = rows[rows["file"].isin(masks)]
         rows = rows.assign(mask=rows["file"].map(masks))
