@@ -458,3 +458,17 @@ def test_a_network_that_changes_its_input_gives_the_same_the_first_time():
     model = wrap(net, in_channels=1, num_classes=2).eval()
     with torch.no_grad():
         assert torch.equal(model(X), model(X))
+
+
+def test_other_means_are_no_normalisation(mine):
+    net = Net()
+    net.register_buffer("age_mean", torch.tensor([61.0]))
+    net.register_buffer("age_std", torch.tensor([14.0]))
+    mine.net = lambda in_channels, num_classes: net
+    assert "not known how its images were normalised" in build().origin
+
+
+@pytest.mark.parametrize("ending", [torch.exp, torch.square, F.softplus, F.relu])
+def test_outputs_that_are_never_below_0_are_told(mine, ending):
+    mine.net = lambda in_channels, num_classes: Net(ending)
+    assert "its outputs are never below 0, whatever its last layer gives, and are taken" in build().origin

@@ -149,6 +149,10 @@ def test_the_sum_of_gradcam_is_the_logit_less_its_bias_where_the_network_ends_so
     assert same["sum"] == pytest.approx(same["logit"] - same["bias"], rel=1e-3, abs=1e-4)
     assert same["sum"].all()
     assert identity(model, images, "layer3.1") is None
+    model.config["order"] = [2, 0, 1]  # its outputs in the order of other classes
+    other = identity(model, images, "layer4.1")
+    assert other["logit"] == pytest.approx(same["logit"]) and other["sum"] == pytest.approx(same["sum"])
+    del model.config["order"]
     assert identity(nn.Sequential(model, nn.Softplus()), images, "0.backbone.layer4.1") is None
 
 

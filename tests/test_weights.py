@@ -311,6 +311,12 @@ def test_every_array_is_taken_whatever_stands_before_its_name(taken, content, sa
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # of half precision
 
 
+def test_a_second_head_does_not_take_the_place_of_the_right_one(taken):
+    other = {"linear.weight": torch.ones(2, 512), "linear.bias": torch.ones(2)}
+    with pytest.raises(ValueError, match="2 are unexpected: linear.weight unexpected"):
+        taken(PLAIN | other)
+
+
 @pytest.mark.parametrize("prefixes", [("model_ema.", "model."), ("net.teacher.", "net."), ("", "ema.")])
 def test_of_two_networks_in_a_file_none_is_taken(taken, prefixes):
     other = {name: value + 1 for name, value in PLAIN.items()}

@@ -230,8 +230,8 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
 
     [layer, a name of `KINDS`]: with one of its own, of what this layer gives; [layer, `OTHER`]: with what is
-    never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds. [] =
-    with logits, or with PyTorch's own.
+    never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds; [layer,
+    "are never below 0"]. [] = with logits, or with PyTorch's own.
 
     Raises:
         ValueError: the outputs for an image are others each time, or beside other images.
@@ -277,6 +277,8 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     still = len(pairs) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
     if low >= 0 and (still or high < 1 + 1e-6):
         return [layer, OTHER]
+    if low >= 0 > z.min():
+        return [layer, "are never below 0"]
     return [layer, f"stay between {low:.3g} and {high:.3g}"] if still else []
 
 

@@ -180,7 +180,7 @@ def _arrays(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
 
 def _pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
     """What is called mean, and std beside it, of one or three numbers each, and their names."""
-    for mean in [key for key in values if re.search(r"(^|[._])mean$", str(key))]:
+    for mean in [key for key in values if re.search(KNOWN["names"]["mean"], str(key))]:
         names = mean, f"{mean[:-4]}std"
         with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):  # no numbers, or their form
             found = [values[name] for name in names]

@@ -99,12 +99,21 @@ def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.n
         except ValueError:  # no such layer, or a step that stops the gradient
             return None
     (A, g), at = pairs[layer], logits.argmax(1)[:, None]
-    mean, shape = A.mean((2, 3)), (logits.shape[1], A.shape[1])
-    last = [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    mean, last = A.mean((2, 3)), [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
+    config = getattr(model, "config", {})
+    order = config.get("order") if isinstance(config, Mapping) else None
+
+    def outputs(features: Tensor) -> Tensor:
+        found = last[0](features)
+        if found.shape[1] == 1 and logits.shape[1] == 2:  # one logit becomes two
+            found = found * found.new_tensor([-0.5, 0.5])
+        return found[:, order] if order else found
+
     with torch.no_grad():
-        if not last or last[0].weight.shape != shape or not torch.allclose(last[0](mean), logits, 1e-4, 1e-5):
+        alike = bool(last) and last[0].weight.shape[1] == A.shape[1] and outputs(mean).shape == logits.shape
+        if not alike or not torch.allclose(outputs(mean), logits, 1e-4, 1e-5):
             return None
-        bias = last[0](torch.zeros_like(mean))
+        bias = outputs(torch.zeros_like(mean))
     values = {"sum": formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
     values |= {"logit": logits.gather(1, at)[:, 0], "bias": bias.gather(1, at)[:, 0]}
     return {name: value.float().cpu().numpy() for name, value in values.items()}
