@@ -313,7 +313,7 @@ def test_every_array_is_taken_whatever_stands_before_its_name(taken, content, sa
 
 def test_a_second_head_does_not_take_the_place_of_the_right_one(taken):
     other = {"linear.weight": torch.ones(2, 512), "linear.bias": torch.ones(2)}
-    with pytest.raises(ValueError, match="2 are unexpected: linear.weight unexpected"):
+    with pytest.raises(ValueError, match=r"2 are unexpected: linear\.weight unexpected"):
         taken(PLAIN | other)
 
 
