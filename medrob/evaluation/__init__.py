@@ -1,4 +1,4 @@
-"""Prediction, scores, and the distance of pictures. `predict`... alone load PyTorch."""
+"""Prediction, scores, and the distance of pictures. Only what `inference` holds loads PyTorch."""
 
 from typing import TYPE_CHECKING, Any
 
