@@ -8,7 +8,7 @@ import transformers
 from torch import nn
 
 from medrob.models import cam_layers, evaluating, forward, to_maps
-from medrob.models.network import one_tensor
+from medrob.models.outputs import one_tensor
 
 TIMM = """
 resnet18 resnext50_32x4d wide_resnet50_2 regnety_002 efficientnet_b0 efficientnetv2_rw_t mobilenetv3_small_100

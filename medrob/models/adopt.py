@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import KNOWN
+from medrob.models.outputs import KNOWN
 from medrob.models.weights import Weights
 
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file

@@ -11,7 +11,8 @@ from torch import nn
 
 from medrob.check import resolve
 from medrob.models.adopt import adopt, input_channels, named
-from medrob.models.network import RESNETS, DenseNet, ResNet, evaluating
+from medrob.models.network import RESNETS, DenseNet, ResNet
+from medrob.models.outputs import evaluating
 from medrob.models.passes import as_input
 from medrob.models.weights import TIMM, Weights, read, timm_network, timm_settings
 

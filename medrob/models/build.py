@@ -22,7 +22,8 @@ from medrob.data import ImageDataset
 from medrob.files import atomic
 from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named
 from medrob.models.backbones import architectures, backbone_for, form_of
-from medrob.models.network import KNOWN, RESNETS, Classifier, Normalise, evaluating
+from medrob.models.network import RESNETS, Classifier, Normalise
+from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, check_logits
 from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
 
@@ -59,7 +60,7 @@ def build(
         repeated: into so many channels grey images are repeated; 0 = 3 where it learnt of RGB images.
         mean, std: what normalises instead of `normalise`, in shares of 255, a number or one for each channel.
         order: which of its outputs is the first, second, ... class; () = as they come.
-        ending: see `medrob.models.network.ending`; None = found by trying.
+        ending: see `medrob.models.outputs.ending`; None = found by trying.
         seed: of the random weights; None = PyTorch's present state.
 
     Raises:

@@ -7,7 +7,7 @@ import pandas as pd
 import torch
 from torch import nn
 
-from medrob.models.network import KNOWN, evaluating
+from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, forward, to_maps
 from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, SHUFFLED, TOLD, VIEWS
 

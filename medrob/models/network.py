@@ -1,42 +1,16 @@
 """What every network is here: its first layer normalises, so clean and corrupted images are treated alike."""
 
-import math
-import tomllib
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from functools import partial
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import torch
-import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
-from torch.overrides import TorchFunctionMode
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-# What is known of the classes of others, and of files of weights.
-KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("known.toml").read_text("utf-8"))
-PROBED = 4  # images by which the end of a network is told
-SCALES = [sign * 10.0**k for k in range(-4, 5, 2) for sign in (1, -1)]
-# What makes probabilities, or their logarithms, of logits; in shares, per cent, or logarithms to 10 or 2.
-KINDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "softmax": partial(torch.softmax, dim=-1),
-    "log_sigmoid": F.logsigmoid,
-    "log_softmax": partial(torch.log_softmax, dim=-1),
-}
-FACTORS = (1, 100, 1 / math.log(10), 1 / math.log(2))
-OTHER = "probabilities"
-EACH_TIME = (
-    "the network gives other outputs each time for the same images: dropout or noise is at work in eval "
-    "mode; switch it off there, such as by F.dropout(x, training=self.training)"
-)
-BESIDE = (
-    "what the network gives for an image depends on those beside it, and so would results on batch_size; "
-    "let batch norm keep its statistics (track_running_stats=True), and no step mix images"
-)
+from medrob.models.outputs import KINDS, OTHER, LastActivation, ending, hooked, last_of, one_tensor
+
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
     "resnet18": (BasicBlock, (2, 2, 2, 2)),
@@ -103,43 +77,6 @@ class DenseNet(nn.Sequential):
         )
 
 
-class LastActivation(TorchFunctionMode):
-    """Notes what softmax, the sigmoid or the logarithm of one takes and gives, however it is called."""
-
-    name = ""
-    before: Any = None
-    after: Any = None
-
-    def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function; keep the arguments of the last one that makes probabilities."""
-        after = func(*args, **(kwargs or {}))
-        name = getattr(func, "__name__", "").removeprefix("special_").replace("expit", "sigmoid")
-        if name in KINDS:
-            self.name, self.before, self.after = name, args[0] if args else kwargs["input"], after
-        return after
-
-    def undone(self, output: Tensor) -> Tensor | None:
-        """What the last activation took, in the shape of the network's output, if that is what it gave."""
-        if self.after is None or self.after.numel() != output.numel():
-            return None
-        same = output is self.after or (not output.is_meta and output.data_ptr() == self.after.data_ptr())
-        return self.before.reshape(output.shape) if same else None
-
-
-@contextmanager
-def evaluating(model: nn.Module) -> Iterator[None]:
-    """The model in eval mode while the block runs; every module's mode is given back."""
-    modes = {module: module.training for module in model.modules()}
-    try:
-        model.eval()
-        yield
-    finally:
-        if modes[model]:
-            model.train()
-        for module, mode in modes.items():
-            module.training = mode
-
-
 class Classifier(nn.Module):
     """Normalise -> backbone. Takes grey levels 0-255 (N, C, H, W), gives logits (N, num_classes).
 
@@ -188,7 +125,7 @@ class Classifier(nn.Module):
             x = x.expand(-1, taken, -1, -1)
         x = self.normalise(ordered(x, memory_order(self, x.device)))
         if self.own and "ending" not in self.config and len(x) and not x.is_meta:
-            self.config["ending"] = ending(self.backbone, x[:PROBED], classes)
+            self.config["ending"] = ending(self.backbone, x, classes)
         logits, said = self._undone(x) if self.own else (self.backbone(x), [])
         order = self.config.get("order")
         return logits[:, order] if order else logits, said
@@ -224,134 +161,6 @@ class Classifier(nn.Module):
             logits = logits * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")
         return logits, said
-
-
-def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
-    """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
-
-    [layer, a name of `KINDS`]: with one of its own, of what this layer gives; [layer, `OTHER`]: with what is
-    never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds; [layer,
-    "are never below 0"]. [] = with logits, or with PyTorch's own.
-
-    Raises:
-        ValueError: the outputs for an image are others each time, or beside other images.
-    """
-    layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
-    kept, pairs = dict[str, Tensor](), list[tuple[Tensor, Tensor]]()
-
-    def outputs(x: Tensor) -> Any:
-        return one_tensor(network(x.clone()), (len(x), classes))[0]  # which may change it in place
-
-    with ExitStack() as stack:
-        # Hooks, and weights that change, would compile a network anew.
-        eager, random = torch.compiler.set_stance("force_eager"), torch.random.fork_rng(devices=[])
-        for context in (eager, random, torch.no_grad(), evaluating(network), hooked(layers, last_of(kept))):
-            stack.enter_context(context)
-        with LastActivation() as last:
-            given = outputs(x)
-        if not isinstance(given, Tensor) or not given.is_floating_point() or given.shape[:1] != x.shape[:1]:
-            return []
-        layer = next(iter(kept), "")
-        for few, tolerance, problem in ((x, 1e-3, EACH_TIME), (x[:1], 0.03, BESIDE)):
-            limit = tolerance * given.nan_to_num().abs().max().item()
-            if not torch.allclose(given[: len(few)], outputs(few), 0, limit, equal_nan=True):
-                raise ValueError(problem)
-        if not layer or last.undone(given) is not None:
-            return []
-        weights = {p: p.detach().clone() for p in layers[layer].parameters()}
-        for p, value in weights.items():
-            stack.callback(p.data.copy_, value)
-        for scale in SCALES:
-            for p, value in weights.items():
-                p.data.copy_(scale * value)
-            given = outputs(x)
-            pairs += [(given.double(), kept[layer].double())] if given.isfinite().all() else []
-    stacked = torch.stack([p for p, _ in pairs]) if pairs else torch.zeros(1)
-    if len(pairs) < 2 or not stacked.std(0).any():  # another layer is the last
-        return []
-    z = torch.stack([z for _, z in pairs])
-    for kind, f in KINDS.items() if z.numel() == stacked.numel() else ():
-        if any(torch.allclose(c * f(z.view_as(stacked)), stacked, 1e-3, 1e-3) for c in FACTORS):
-            return [layer, kind]
-    low, high, sizes = stacked.min().item(), stacked.max().item(), stacked.abs().flatten(1).amax(1)
-    still = len(pairs) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
-    if low >= 0 and (still or high < 1 + 1e-6):
-        return [layer, OTHER]
-    if low >= 0 > z.min():
-        return [layer, "are never below 0"]
-    return [layer, f"stay between {low:.3g} and {high:.3g}"] if still else []
-
-
-Seen = Callable[[str, nn.Module, Any], Tensor | None]
-
-
-@contextmanager
-def hooked(layers: Mapping[str, nn.Module], see: Seen) -> Iterator[None]:
-    """Show `see` each layer's name, the layer and what it gives (of a tuple the first) while the block runs.
-
-    The tensor that it returns is its own, and a copy of it goes on: a step in place must not overwrite it.
-    """
-
-    def hook(name: str, module: nn.Module, inputs: object, output: Any) -> Any:
-        several = type(output) is tuple and len(output) > 0  # such as tokens and weights of an attention
-        if (kept := see(name, module, output[0] if several else output)) is None:
-            return None
-        return (kept.clone(), *output[1:]) if several else kept.clone()
-
-    with ExitStack() as hooks:
-        for name, module in layers.items():
-            hooks.callback(module.register_forward_hook(partial(hook, name)).remove)
-        yield
-
-
-def last_of(kept: dict[str, Tensor]) -> Seen:
-    """What `hooked` shows is kept in a dictionary, until it shows more."""
-
-    def keep(name: str, module: nn.Module, given: Tensor) -> Tensor:
-        kept.clear()
-        kept[name] = given
-        return given
-
-    return keep
-
-
-def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, str]:
-    """The logits among what a network gives, and which they are, in words.
-
-    Those of a usual name, else the only ones of that shape (N, classes), else those of one logit, else the
-    first. Of several that fit none is taken: the outputs are given back as they are.
-    """
-    if hasattr(output, "_asdict"):
-        output = output._asdict()
-    if not isinstance(output, Mapping) and hasattr(output, "logits"):
-        return _flat(output.logits, shape), ""
-    if not isinstance(output, Mapping | tuple | list):
-        return _flat(output, shape), ""
-    pairs = output.items() if isinstance(output, Mapping) else enumerate(output, 1)
-    entries = {name: _flat(value, shape) for name, value in pairs if value is not None}
-    named = [name for name in KNOWN["names"]["logits"] if name in entries]
-    shapes = {name: getattr(value, "shape", None) for name, value in entries.items()}
-    fitting = [name for name in entries if shapes[name] == shape]
-    fitting = fitting or [name for name in entries if shape and shapes[name] == (shape[0], 1)]
-    if not entries or (len(fitting) > 1 and not named):
-        return output, ""
-    name = [*named, *fitting, *entries][0]
-    others = ", ".join(str(key) for key in entries if key != name)
-    return entries[name], others and f"of its outputs {name!r} is taken, not {others}"
-
-
-def _flat(value: Any, shape: tuple[int, int] | None) -> Any:
-    """A tensor as (N, classes), or (N, 1) of one logit for two, if only sides of 1 keep it from that."""
-    if isinstance(value, Tensor) and shape:
-        for wanted in (shape, (shape[0], 1))[: 1 + (shape[1] == 2)]:
-            if [side for side in value.shape if side != 1] == [side for side in wanted if side != 1]:
-                return value.reshape(wanted)
-    return value
-
-
-def activate(logits: Tensor, task: str) -> Tensor:
-    """Probabilities (N, K): a sigmoid for each label of a multi-label task, else softmax over classes."""
-    return logits.sigmoid() if task == "multilabel" else logits.softmax(1)
 
 
 def pick_device(device: str = "auto") -> torch.device:

@@ -8,7 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import KNOWN, Classifier, hooked, memory_order, ordered
+from medrob.models.network import Classifier, memory_order, ordered
+from medrob.models.outputs import KNOWN, hooked
 
 PREFIXES = (0, 1, 2, 4, 5)  # tokens before those of the picture: class, distillation, four registers
 ENOUGH = 4  # images for which logits hardly lie between 0 and 1 by chance

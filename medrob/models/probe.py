@@ -8,7 +8,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
-from medrob.models.network import Classifier, LastActivation, Seen, evaluating, hooked, one_tensor
+from medrob.models.network import Classifier
+from medrob.models.outputs import LastActivation, Seen, evaluating, hooked, one_tensor
 from medrob.models.passes import as_input, to_maps
 
 # Sides in pixels, tried in this order after those that the network itself names.

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 
 from medrob.config import scale
 from medrob.files import checksum, exists, home
-from medrob.models.network import KNOWN, Normalise
+from medrob.models.network import Normalise
+from medrob.models.outputs import KNOWN
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
 # What training scripts keep beside the arrays, and what only makes numbers, times, paths or settings.
