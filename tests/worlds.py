@@ -75,7 +75,7 @@ WORLDS = {"strong": strong, "severity": severity, "none": none}
 # Worlds with the right answer: what the declared tests may find in each, besides nothing.
 TRUTH: dict[str, set[str]] = {
     "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
-    "bent": set(),
+    "bent": set(), "flips": {"per image"},
     "extra": {"per image", "beyond scores"}, "conditions": {"between conditions"},
 }  # fmt: skip
 
@@ -83,7 +83,8 @@ TRUTH: dict[str, set[str]] = {
 def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3, 5), same=None):
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
-    "severity", "class", "identity", "bent": drift follows from that alone, the last two from the logit.
+    "severity", "class", "identity", "bent", "flips": drift follows from that alone, the third and fourth from
+    the logit, the last from whether the prediction flips, which goes with the margin.
     "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where
     the logit is low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows
     the latter. "conditions": drift knows which corruptions hurt what was seen rightly more, and the rest
@@ -120,7 +121,7 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     moved = moved + {
         "severity": 0.05 * level, "class": 0.1 * (first == 1), "patients": 0.05 * moves,
         "identity": 0.2 / (1 + np.exp(logit)), "bent": 0.03 * (logit - 1) ** 2, "extra": 0.08 * hidden,
-        "conditions": 0.1 * unfair,
+        "conditions": 0.1 * unfair, "flips": 0.15 * (p.argmax(0) != first),
     }.get(kind, 0)  # fmt: skip
     energy = np.maximum(logit + 1, 0)
     gone = (energy == 0) & (kind == "vanished")

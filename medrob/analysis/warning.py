@@ -72,12 +72,11 @@ def added(evidence: Evidence) -> pd.DataFrame:
 
     Two logistic models predict the event of images they have not seen, with and without what is added: five
     folds, all pictures of a unit in the same one, each stratum with a level of its own; what is known anyway
-    may bend (`_bent`). auroc: with it,
-    within the strata; gain (value, low, high): less that without; intervals resample units, with the models
-    as they are. p of drift: the score test of its slope in the larger model, units changing their sign
-    (`flipped`). The maps are those of the declared layer, and of methods that explain the input. NaN where
-    the events, or the rest, are on so few images that a fold has none of them, no label is known, or every
-    map is degenerate.
+    may bend (`_bent`), and jump where the prediction flips. auroc: with it, within the strata; gain (value,
+    low, high): less that without; intervals resample units, with the models as they are. p of drift: the
+    score test of its slope in the larger model, units changing their sign (`flipped`). The maps are those of
+    the declared layer, and of methods that explain the input. NaN where the events, or the rest, are on
+    so few images that a fold has none of them, no label is known, or every map is degenerate.
     """
     w, group, happened, rows = evidence.weights, evidence.group, evidence.events.get(WRONG), []
     order = np.random.default_rng(0).permutation(evidence.unit.max() + 1)
@@ -89,7 +88,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
         signals = evidence.signals(at)
         if happened is not None and np.isfinite(signals[DRIFT]).all():
             ours = {name: signals.pop(name) for name in names}
-            signals |= _bent(signals, group)
+            signals |= _bent(signals, group) | {"flipped": evidence.events["flipped"]}
             without, more = (_scaled(part, evidence) for part in (signals, signals | ours))
             odds = [_log_odds(x, happened, fold, evidence) for x in (more, without)]
             found, plain = (detect(part, happened, w, group) for part in odds)

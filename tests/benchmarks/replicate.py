@@ -52,9 +52,8 @@ def study(sets: list[str], seeds: int) -> dict[str, dict]:
             runs[f"replicate-{name}-{seed}"] = {
                 "01_augment": {"dataset": given, "suite": suite},
                 "02_train": {**RECIPE, "seed": seed},
-                "04_heatmaps": {
-                    "layers": [*LAYERS]
-                },  # a list of its own: YAML writes one list twice as an alias
+                # A list of its own: YAML writes one list twice as an alias.
+                "04_heatmaps": {"layers": [*LAYERS]},
             }
     return runs
 
@@ -101,6 +100,11 @@ def rows(name: str, members: list[Run]) -> list[tuple[str, str, str, str]]:
     found.append(("Grad-CAM++ steadier, corruptions", STEADIER if medmnist else "-", ", ".join(steadier), ""))
     found.append(("maps change with random weights, methods", "all", ", ".join(changed), ""))
     for question in analysis.QUESTIONS:
+        if question.plain:  # without holding fixed what is known anyway
+            tests = [analysis.declared_kinds(run.table("association")) for run in members]
+            plain = (table.loc[question.plain] for table in tests)
+            said = [f"{row['value']:+.3f} (p {row['p_adjusted']:.2g})" for row in plain]
+            found.append((f"{question.title}, {question.plain}", "-", ", ".join(said), ""))
         said = []
         for run in members:
             answers = analysis.answers(run.table("association")).set_index("name").loc[question.name]
