@@ -176,7 +176,7 @@ def test_a_network_where_nothing_is_found_names_what_it_has():
             return super().forward(-x)
 
     flat, image = nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), pictures(1, 28, 1)
-    match = r"no layers that are known to give maps; take methods"  # it has none that could be named
+    match = r"known to give maps .pictures of no usual size could be tried.; take methods"  # it has none that could be named
     with pytest.raises(ValueError, match=match):
         cam_layers(flat)
     assert layer_shapes(flat, image).empty
@@ -279,6 +279,30 @@ def test_layers_of_a_network_that_looks_at_several_views_are_refused(network):
         cam_layers(Views())
     once = type("Once", (Views,), {"forward": lambda self, x: self.network(x)})()
     assert list(cam_layers(once)) == [f"network.{name}" for name in cam_layers(network)]
+
+
+TURNS = {
+    "turns or mirrors": [lambda x: x.flip(-1), lambda x: x.mT, lambda x: x.rot90(1, (2, 3))],
+    "looks at a part": [lambda x: x[..., 8:-8, 8:-8], lambda x: x[..., 16:, 8:-8]],
+    "is not the shape of a picture": [lambda x: x[..., : x.shape[-1] // 2]],
+}
+
+
+@pytest.mark.parametrize(("said", "turn"), [(said, turn) for said in TURNS for turn in TURNS[said]])
+@pytest.mark.parametrize("arch", ["resnet18", "efficientnet_b0", "shufflenet_v2_x0_5"])
+def test_known_blocks_behind_a_step_that_moves_the_picture_are_refused(arch, turn, said):
+    backbone = torchvision.models.get_model(arch, num_classes=2)
+
+    class Moved(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.net = backbone
+
+        def forward(self, x):
+            return self.net(turn(x))
+
+    with pytest.raises(ValueError, match=f"{said}.*; name layers of your own"):
+        cam_layers(Moved())
 
 
 def test_named_layers_that_give_no_map_of_the_picture_are_refused():

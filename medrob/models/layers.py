@@ -1,6 +1,7 @@
 """Layers worth explaining, of any network."""
 
 import contextlib
+from collections import Counter
 
 import numpy as np
 import pandas as pd
@@ -9,9 +10,9 @@ from torch import nn
 
 from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, forward, to_maps
-from medrob.models.probe import CANCELLED, ELSEWHERE, NO_TENSOR, SHUFFLED, TOLD, VIEWS
+from medrob.models.probe import CANCELLED, NO_TENSOR, SHUFFLED, SPREAD, TOLD, Found
 
-from medrob.models.probe import Found, inner, named_layers, probe  # isort: skip
+from medrob.models.probe import inner, named_layers, probe  # isort: skip
 
 # Modules that give no map, or one that is only the pooling of the map before.
 NO_MAPS = (nn.AdaptiveAvgPool2d, nn.AdaptiveMaxPool2d, nn.Linear, nn.Dropout, nn.Flatten, nn.Softmax)
@@ -28,16 +29,12 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
     lists; where there are none (AlexNet, VGG, a network of your own), the last map (N, K, h, w) of each
     resolution. If nothing is found: a ValueError.
     """
-    modules, blocks = named_layers(model), _blocks(model)
-    makers = [type(module).__module__.partition(".")[0] for module in map(modules.get, blocks)]
-    sure = bool(blocks) and OURS.issuperset(makers)
-    if sure and type(inner(model)).__module__.partition(".")[0] not in OURS:  # which may run it several times
-        sure = all(f.reason != VIEWS for f in probe(model).values())
-    names = blocks if sure else _probed(model, blocks)
-    if not names:
+    modules, found = named_layers(model), probe(model)
+    if not (names := _probed(model, _blocks(model))):
         outer = [n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS)]
-        reasons = {f.reason: name for name, f in probe(model).items() if name in outer and f.reason}
-        why = f" ({'; '.join(reasons)})" if reasons else ""
+        reasons = Counter(f.reason for f in found.values() if f.shape and f.reason not in TOLD)
+        why = f" ({reasons.most_common(1)[0][0]})" if reasons else ""
+        why = why if found else " (pictures of no usual size could be tried)"
         own = f"name layers of your own, layers=[...] of {', '.join(outer)}, or " if outer else ""
         raise ValueError(
             f"{type(model).__name__} has no layers that are known to give maps{why}; {own}take methods that "
@@ -61,8 +58,10 @@ def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
     """Stages or blocks that give maps, or what stands for them; else the last map of each resolution."""
     modules, found = named_layers(model), probe(model)
     order, stages = [*found], _stages(model)
-    # What timm calls a stage is a map, even where layers so deep that all see all hide it.
-    maps = [n for n in order if not found[n].reason or (n in stages and found[n].reason == ELSEWHERE)]
+    known = {n for n in blocks if type(modules[n]).__module__.partition(".")[0] in OURS}
+    # What is known to be a block or stage is a map, even where layers so deep that all see all hide it.
+    sure = known.union(stages)
+    maps = [n for n in order if not found[n].reason or (n in sure and found[n].reason == SPREAD)]
     whole = [n for n in order if n in stages or not isinstance(modules[n], nn.Identity)]
     good = [n for n in whole if n in maps and not isinstance(modules[n], NO_MAPS)]
     names: set[str] = set()

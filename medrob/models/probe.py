@@ -1,7 +1,7 @@
 """Which modules of a network give maps of the picture, found by changing a quarter of it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from weakref import WeakKeyDictionary
 
@@ -16,18 +16,25 @@ from medrob.models.passes import as_input, to_maps
 TRIED = (128, 224, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
 PICTURES = 2  # of each, one copy with another quarter for each of its quarters
+# Where its quarters stand when a picture is not, is mirrored, or is turned, with and without.
+QUARTERS = torch.arange(4).view(2, 2)
+TURNS = [q.rot90(k).flatten().tolist() for q in (QUARTERS, QUARTERS.flip(0)) for k in range(4)]
+CUT = 0.1  # share of a side that the logits may leave out, as strides without padding do
 REACHED = 0.25  # share of the positions that the gradient must reach; a max pooling leaves some out
 # Where all of sum_k |g_k A_k| cancels in sum_k g_k A_k (a norm follows), a map would be rounding.
 CANCELS = 1e-5
 
 NO_TENSOR = "it gives no tensor (N, ...) for N images"
 ELSEWHERE = "it does not change where the picture does"
+MOVED = "the network turns or mirrors the picture before; do that to the images, in the data"
+SPREAD = "it changes nearly everywhere alike"  # a layer so deep that all see all
+CROPPED = "the network looks at a part of the picture only; crop the images before, in the data"
 AS_GIVEN = "it has the shape of the picture itself"
 SHUFFLED = "its tokens do not change where the picture does"  # such as those of Hiera, window by window
 VIEWS = "the network runs several times for each picture, and maps would be those of its last run"
 UNUSED = "the logits do not depend on it"
 CANCELLED = "a norm follows, before which gradient and activation cancel"
-TOLD = ("", AS_GIVEN, UNUSED, CANCELLED)  # which maps themselves tell, and which do not matter to all methods
+TOLD = ("", SPREAD, AS_GIVEN, UNUSED, CANCELLED)  # which maps themselves tell, or not all methods mind
 
 
 @dataclass
@@ -108,19 +115,30 @@ def _judged(
     if next(filter(None, runs.values()), 0) > 1:  # the first of them, for other views of the picture
         for name in (name for name, times in runs.items() if times > 1):
             found[name].reason = VIEWS
-    good = {name: modules[name] for name, f in found.items() if not f.reason}
+    reasons = [f.reason for f in found.values()]
+    if reasons.count(MOVED) > reasons.count(""):  # then what is like no turn is turned, too
+        _change(found, (SPREAD, ELSEWHERE), MOVED)
+    good = {name: modules[name] for name, f in found.items() if f.reason in ("", SPREAD)}
     if x.is_meta or not good:
         return found
     with torch.enable_grad():
-        logits = _watched(model, values, x[:2].clone().requires_grad_().clone(), good, keep)
+        source = x[:2].clone().requires_grad_()
+        logits = _watched(model, values, source.clone(), good, keep)
         # Weights that differ: the sum of the logits of a centred head would have no gradient.
         explained = (logits.flatten() * torch.linspace(1, 2, logits.numel()).to(logits)).sum()
         if not explained.requires_grad:
             return found
-        gradients = torch.autograd.grad(explained, [*kept.values()], allow_unused=True)
+        seen, *gradients = torch.autograd.grad(explained, [source, *kept.values()], allow_unused=True)
     for name, g in zip(kept, gradients, strict=True):
-        found[name].reason = _unreached(good[name], kept[name].detach(), g)
+        found[name].reason = _unreached(good[name], kept[name].detach(), g) or found[name].reason
+    if seen is not None and _cropped(seen):
+        _change(found, ("", SPREAD), CROPPED)
     return found
+
+
+def _change(found: Mapping[str, Found], before: Sequence[str], reason: str) -> None:
+    for f in found.values():
+        f.reason = reason if f.reason in before else f.reason
 
 
 def _watched(
@@ -154,8 +172,20 @@ def _seen(module: nn.Module, output: object, x: Tensor) -> Found:
     change = torch.linalg.vector_norm((maps[:, 1:] - maps[:, :1]).double(), dim=2)
     share = (change / change.sum(1, keepdim=True).clamp_min(1e-300)).mean(0)
     places = torch.stack([share[:, r, c].mean((1, 2)) for r in _halves(h) for c in _halves(w)])
-    follows = places.argmax(1).tolist() == [0, 1, 2, 3]
-    return Found((h, w), "" if follows else ELSEWHERE if output.ndim == 4 else SHUFFLED)
+    if places.argmax(1).tolist() == [0, 1, 2, 3]:
+        return Found((h, w))
+    if output.ndim == 3:
+        return Found((h, w), SHUFFLED)
+    likely = TURNS[int(torch.stack([places[range(4), turn].sum() for turn in TURNS]).argmax())]
+    reason = MOVED if places.argmax(1).tolist() == likely else ELSEWHERE
+    return Found((h, w), SPREAD if likely == TURNS[0] else reason)
+
+
+def _cropped(gradient: Tensor) -> bool:
+    """Whether the logits leave out more of a side of the picture than strides do, by their gradient."""
+    matters = (gradient != 0).flatten(0, 1).any(0)
+    seen = [matters.any(axis).nonzero() for axis in (0, 1)]
+    return any(len(at) and at.max() - at.min() < (1 - CUT) * len(matters) - 1 for at in seen)
 
 
 def _unreached(module: nn.Module, output: Tensor, g: Tensor | None) -> str:
@@ -211,6 +241,8 @@ def _drawn(model: nn.Module) -> dict[str, Tensor]:
 
 def _named_sides(model: nn.Module) -> Iterator[int]:
     """Sides that `medrob`, torchvision, timm and Hugging Face write into a network."""
+    if isinstance(model, Classifier) and model.config.get("stem") == "small":
+        yield 64  # its maps are large
     for module in model.modules():
         config, usual = getattr(module, "config", None), getattr(module, "default_cfg", None)
         for table in (config, usual, {"image_size": getattr(module, "image_size", None)}):

@@ -4,8 +4,10 @@ Shapes: A and g are (N, K, h, w), maps (N, h, w). A map is raw: before the ReLU,
 that runs several times in a forward pass, the last output is explained.
 """
 
+import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
@@ -146,17 +148,14 @@ def differentiate(
     model: nn.Module, x: Tensor, layers: Layers, targets: Tensor | None
 ) -> tuple[dict[str, tuple[Tensor, Tensor]], Tensor]:
     """A and g of every layer, and the logits, from one forward and one backward pass."""
-    with torch.enable_grad():
+    with torch.enable_grad(), needing_gradients(model):
         # The input requires a gradient, so that networks with frozen parameters can be explained.
         # It is copied, so that a network whose first step is in place can change it.
         outputs, logits = forward(model, as_input(model, x).detach().clone().requires_grad_().clone(), layers)
         chosen = classes(targets, logits)[:, None]
         activations = {layer: map_output(layer, outputs[layer], layers[layer]) for layer in layers}
         if not logits.requires_grad:
-            raise ValueError(
-                f"{type(model).__name__} has a step that stops the gradient (detach, no_grad, argmax, NumPy) "
-                "before its logits, so gradients explain nothing; score CAMs and occlusion need none"
-            )
+            raise RuntimeError("the logits require grad")
         # Images do not interact in eval mode: the gradient of the sum holds each image's own.
         explained = logits.gather(1, chosen).sum()
         sources = [outputs[layer] for layer in layers]
@@ -165,11 +164,26 @@ def differentiate(
     gradients = dict(zip(layers, found, strict=True))
     if unused := [layer for layer, g in gradients.items() if g is None]:
         raise ValueError(
-            f"layers={unused!r}: the logits do not depend on them, or by a step that stops the gradient; "
-            "leave them out"
+            f"layers={unused!r}: the logits do not depend on them, or by a step that stops the gradient "
+            "(detach, no_grad); leave them out, or take methods without gradients, such as scorecam"
         )
     maps = {layer: (activations[layer].detach(), to_maps(layers[layer], g)) for layer, g in gradients.items()}
     return maps, logits.detach()
+
+
+@contextmanager
+def needing_gradients(model: nn.Module) -> Iterator[None]:
+    """Say in one sentence what PyTorch says in several ways where a network stops the gradient."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not re.search("inference tensor|require grad|not have been used in the graph", str(error), re.I):
+            raise
+        raise ValueError(
+            f"{type(model).__name__} has a step that stops the gradient (inference_mode, no_grad, detach, "
+            "argmax, NumPy) before its logits, and these maps are made of gradients; take that step out, or "
+            "take other methods; score CAMs and occlusion need none"
+        ) from None
 
 
 def classes(targets: Tensor | None, logits: Tensor) -> Tensor:

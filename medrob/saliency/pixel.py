@@ -9,7 +9,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor
 
-from medrob.saliency.gradient import Batch, Maps
+from medrob.saliency.gradient import Batch, Maps, needing_gradients
 
 INPUT = "input"
 WINDOW = 0.125  # side of the patch that occlusion covers, in shares of the image's side
@@ -81,7 +81,7 @@ def pixel_maps(batch: Batch, methods: Sequence[str]) -> Maps:
         return batch.model(x.clone())  # which the network may change in place
 
     found = {}
-    with torch.enable_grad():
+    with torch.enable_grad(), needing_gradients(batch.model):
         for method in methods:
             x = batch.x.detach().clone().requires_grad_()
             found[method, INPUT] = PIXEL[method](network, x, batch).detach()
