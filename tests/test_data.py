@@ -121,13 +121,13 @@ def test_paths_start_here_or_at_home(npz, home, monkeypatch):
 
 
 def test_resize(npz):
-    flat = np.full((12, 10, 10, 3), (10, 20, 30), np.uint8)
+    labels, flat = np.zeros((12, 1), int), np.full((12, 10, 10, 3), (10, 20, 30), np.uint8)
     left = np.zeros((12, 10, 10), np.uint8)
     left[:, :, :5] = 200
-    assert (load(npz(test_images=flat), size=7).images == flat[:, :7, :7]).all()
-    small = load(npz(test_images=left), size=2)
+    assert (load(npz(test_images=flat, test_labels=labels), size=7).images == flat[:, :7, :7]).all()
+    small = load(npz(test_images=left, test_labels=labels), size=2)
     assert small.images[..., 0].tolist() == [[[200, 0], [200, 0]]] * 12  # area average: exact halves
-    large = load(npz(test_images=left), size=20)
+    large = load(npz(test_images=left, test_labels=labels), size=20)
     assert large.images.shape == (12, 20, 20, 1) and large.images[0, 0, [0, -1], 0].tolist() == [200, 0]
     assert load(npz(), size=10).fingerprint == load(npz()).fingerprint
 
@@ -146,6 +146,15 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
     np.savez(tmp_path / "bad.npz", train_images=images, train_labels=np.arange(59))
     with pytest.raises(ValueError, match=r"bad, split 'train': labels have shape \(59,\) for 60 images"):
         load(str(tmp_path / "bad.npz"))
+
+
+@pytest.mark.parametrize("twin", ["train", "test"])
+def test_a_picture_with_two_labels_is_refused(npz, twin):
+    content = arrays(side=28)
+    content[f"{twin}_images"][4] = content["train_images"][0]  # of class 0, and now of class 1
+    with pytest.raises(ValueError, match=f"different labels; keep one of each of these: train 0, {twin} 4"):
+        data.load_splits(npz(**content), *data.SPLITS)
+    assert len(load(npz("breastmnist.npz", **content | {key: content[key] % 2 for key in content}))) == 12
 
 
 # Bad files
@@ -358,6 +367,6 @@ def test_a_run_knows_its_data(npz):
     [ds] = data.load_run(stage.run, "val")
     assert ds.fingerprint == load(file, "val", limit=6, seed=3).fingerprint
     assert stage.run.data["splits"]["val"]["counts"] == {"0": 2, "1": 2, "2": 2}
-    npz(**arrays(side=28) | {"val_images": np.zeros((12, 28, 28), np.uint8)})
+    npz(**arrays(side=28) | {"val_images": arrays(side=28)["test_images"]})
     with pytest.raises(ValueError, match=r"split 'val': the data have changed since run 'demo' was begun"):
         data.load_run(stage.run, "val")

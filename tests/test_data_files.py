@@ -421,6 +421,7 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(label=..., patient=...), "there are no labels: give a column 'label'"),
         (dict(label=..., patient=..., age=40), "there are no labels: give a column 'label'"),
         (dict(label=..., mass=[0, 1, 2] * 20), "'mass' is neither 0 nor 1 in 20 .*: 2; without a column"),
+        (dict(label=[1, 0, -1] * 20), "labels are blank or -1 .'label': 0 blank, 20 of -1.; say"),
         (dict(label=..., mass=[0, 1, -1] * 20), "labels are blank or -1 .'mass': 0 blank, 20 of -1.; say"),
         (dict(path=["images/0.png"] * 60), "'path' repeats an image in 59 of 60 rows"),
         (
@@ -447,6 +448,25 @@ def test_a_class_or_label_of_few_is_in_every_split(frame, tmp_path, seed):
     assert all(d.counts["hernia"] >= 1 for d in splits(many, seed=seed))
 
 
+def test_images_that_share_any_owner_stay_together(frame, tmp_path):
+    """Columns that are not nested link images to each other; what is the same in all links nothing."""
+    k = pd.Series(range(60))
+    lesion, blank, series = "L" + (k // 3).astype(str), ("P" + (k // 6).astype(str)).where(k < 6), k + 900
+    for column, values in {
+        "patient": dict(patient=blank, lesion_id=lesion),  # mostly blank
+        "case_id": dict(case_id=(k // 6).where(k % 6 < 4), slide_id=(k // 2).where(k % 6 > 1)),
+        "series_uid": dict(series_uid=series, institution="ANON", pid="ANON", lesion_id=lesion),
+    }.items():
+        rows = frame.drop(columns="patient").assign(**values)
+        with pytest.warns(UserWarning, match="all images of one '.*lesion_id' stay" * ("patient" in values)):
+            found = splits(table(tmp_path, rows))
+        owners = rows[list(values)].drop(columns="institution", errors="ignore").set_axis(range(60))
+        known = {picture(i).tobytes(): owners.loc[i].dropna() for i in range(60)}
+        for name in owners.columns.drop("pid", errors="ignore"):
+            seen = [{known[image.tobytes()].get(name) for image in d.images} - {None} for d in found]
+            assert sum(map(len, seen)) == len(set.union(*seen)), (column, name)
+
+
 def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
     for number, ways in enumerate(
         (("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"), ("P-{0}", "P0{0}", "p_{0}"))
@@ -458,6 +478,11 @@ def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
             with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
                 groups = [set(d.groups) for d in splits(tmp_path / name)]
             assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+    file = table(tmp_path, frame.assign(label=["COVID-19", "COVID19", "HER2+", "HER2-", "1-2", "12"] * 10))
+    with pytest.warns(
+        UserWarning, match=r"classes that differ in marks alone: 1 \('COVID-19' and 'COVID19'\)"
+    ):
+        load(file)
     file = table(tmp_path, frame.assign(label=["1", "1.0", "2"] * 20))
     with pytest.warns(UserWarning, match=r"numbers that are written in several ways, .* 1.0: 1 \(label\)"):
         load(file)
@@ -562,7 +587,8 @@ def test_folders_of_volumes(tmp_path):
         load(str(tmp_path / "volumes"))
 
 
-MASKS = """{}/{}_mask.png {}/{}.mask_1.png {}/{}_1stHO.png {}/masks/{}.png masks/{}/{}.png {}/mask_{}.png
+MASKS = """masks/{}/{}_m.png {}/{}_left_mask.png
+    {}/{}_mask.png {}/{}.mask_1.png {}/{}_1stHO.png {}/masks/{}.png masks/{}/{}.png {}/mask_{}.png
     {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png"""
 
 
@@ -579,10 +605,27 @@ def test_masks_beside_images_are_masks(folder, name):
     assert (train.images == plain.images).all() and (train.masks == (spot > 0)).all()
 
 
-def test_folders_of_masks_that_stand_as_classes_are_told(folder):
+def test_folders_of_masks_are_no_classes(folder):
     top = folder(names=("a", "b", "masks"))
-    with pytest.warns(UserWarning, match=r"named as masks, but .*: 1 \(masks\); they are taken for classes"):
-        assert load(str(top), "train").class_names == ("a", "b", "masks")
+    refuse(top, "class folders are named as masks, but are those of no image: masks; rename them")
+
+
+def test_masks_that_cover_nearly_all_or_nothing_are_told(folder):
+    top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
+    spot[4:8, 4:8] = 1
+    wide, none = (
+        "masks that cover more than half of a picture: 20 of 20, ",
+        "no mask marks anything: 20 are b",
+    )
+    for mask, told in {
+        "over": (1 - spot, wide),
+        "trimap": (1 + spot, wide),
+        "none": (0 * spot, none),
+    }.values():
+        for file in sorted(top.rglob("?.png")):
+            put(file.with_name(f"{file.stem}_mask.png"), mask)
+        with pytest.warns(UserWarning, match=f"{told}.*; the lesion is what is not black"):
+            load(str(top))
 
 
 def test_a_mask_that_jpeg_has_blurred_ends_at_half(folder):
@@ -611,6 +654,8 @@ def significant(file, image, bits=12):
     "name, values, expected",
     [
         ("bright.png", (0, 4095), (0, 4095)),  # of one picture a pixel is 65535
+        ("marked.png", (0, 4095), (0, 4095)),  # letters of 65535 in all pictures
+        ("marked.png", (0, 255), (0, 255)),
         ("a.png", (0, 255), (0, 255)),
         ("a.png", (0, 191), (0, 255)),
         ("a.png", (31_700, 36_000), (31_488, 36_095)),  # Hounsfield units + 32768
@@ -626,6 +671,7 @@ def test_black_and_white_of_a_set(tmp_path, name, values, expected):
     for k in range(60):
         kept[k] = image = rng.integers(*values, (24, 24), endpoint=True).astype(np.uint16)
         image[0, 0] = 65535 if name == "bright.png" and k == 3 else image[0, 0]
+        image[2:6, 2:8] = 65535 if name == "marked.png" else image[2:6, 2:8]
         file = put(tmp_path / "mine" / "ab"[k % 2] / f"{k}{name[-4:]}", image)
         write.get(name, put)(file, image)
     with pytest.warns(UserWarning, match=f"8 bits: 60; values {expected[0]} to {expected[1]} become black"):
@@ -633,6 +679,17 @@ def test_black_and_white_of_a_set(tmp_path, name, values, expected):
     wanted = [np.clip((image - expected[0]) / np.ptp(expected) * 255, 0, 255) for image in kept.values()]
     away = np.abs(test.images[:, None, ..., 0].astype(float) - wanted).max((2, 3)).min(1)
     assert away.max() < 0.51 and len(away) == 12
+
+
+def test_files_of_two_ranges_are_told(tmp_path):
+    for k in range(40):
+        image = picture(k, dtype=np.uint16) >> (8 if k % 4 else 4)
+        put(tmp_path / "mine" / "ab"[k % 2] / f"{k}.png", image)
+    with (
+        pytest.warns(UserWarning, match="in use are 8 bits in 30, 12 bits in 10"),
+        pytest.warns(UserWarning, match="of 40 in all, that use less than 32 .*: 30 .*; store all in one"),
+    ):
+        load(str(tmp_path / "mine"))
 
 
 def test_grey_stored_as_colours_is_one_channel_unless_a_picture_is_coloured(folder):

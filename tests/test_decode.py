@@ -238,7 +238,7 @@ def test_grey_turned_over_is_as_bright_in_every_file_and_a_study_stays_whole(tmp
                 *(tmp_path / kind / "ab"[k // 2 % 2] / f"{k}.dcm", stored), PhotometricInterpretation=kind,
                 BitsStored=16, HighBit=15, PatientID="ANON", StudyInstanceUID=f"1.2.{k // 2}",
             )  # fmt: skip
-        with pytest.warns(UserWarning, match=r"'StudyInstanceUID of DICOM' stay in one split \(10 values\)"):
+        with pytest.warns(UserWarning, match=r"'StudyInstanceUID of DICOM' stay in one split \(10 groups\)"):
             sets = [load(str(tmp_path / kind), split) for split in ("train", "val", "test")]
         means = np.concatenate([data.images.mean((1, 2, 3)) for data in sets])
         assert means.min() > 90 and means.max() < 170, (kind, means)

@@ -17,6 +17,7 @@ from medrob.data.shortcuts import shortcuts
 from medrob.files import checksums, exists, home
 from medrob.run import Run
 
+FAINT = 32  # grey levels; a picture of fewer has been stored in another range than the others
 # Of `load`, as notebook 01 gives them.
 OPTIONS = ("size", "limit", "seed", "channels", "group", "label", "uncertain")
 
@@ -76,12 +77,15 @@ def load_splits(
     path = path or npz.fetch(dataset, size or 28)
     try:
         if path.suffix.lower() == ".npz":
-            return [subset(npz.read(path, split, size, seed), limit, seed) for split in splits]
+            held = [npz.read(path, split, size, seed) for split in splits]
+            if path.stem.partition("_")[0] not in npz.MEDMNIST:  # which nobody can change
+                _judge(pd.concat(d.pictures for d in held))
+            return [subset(d, limit, seed) for d in held]
         rows, names, task = listed(path, **options)
         rows = complete(rows, seed, pd.Series(checksums(rows["file"].tolist())))
         # All splits are decoded at once, and lie one after the other.
         report, images, masks = decode.decoded(rows, path, size, channels)
-        _one_label(rows["file"], rows["label"].map(str), report["pixels"])
+        _judge(rows.assign(label=rows["label"].map(str), picture=report["pixels"], span=report["span"]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     labels = np.array(rows["label"].tolist())
@@ -93,12 +97,15 @@ def load_splits(
     return [subset(part, limit, seed) for part in held]
 
 
-def _one_label(files: pd.Series, labels: pd.Series, pictures: pd.Series) -> None:
-    """Refuse files of one picture that have different labels."""
-    two = files[labels.groupby(pictures).transform("nunique") > 1]
+def _judge(rows: pd.DataFrame) -> None:
+    """Refuse files of one picture that have different labels; tell of pictures that show next to nothing."""
+    two = rows[rows.groupby("picture")["label"].transform("nunique") > 1]
     if len(two):
-        same = "; ".join([", ".join(map(str, group[:5])) for _, group in two.groupby(pictures)][:5])
-        raise ValueError(f"a picture has different labels; keep one file of each of these: {same}")
+        same = "; ".join([", ".join(map(str, files[:5])) for _, files in two.groupby("picture")["file"]][:5])
+        raise ValueError(f"a picture has different labels; keep one of each of these: {same}")
+    faint = rows["file"][rows["span"] < FAINT]
+    told = f"pictures, of {len(rows)} in all, that use less than {FAINT} of the 256 grey levels"
+    listing.tell(told, faint, "; store all in one range, from black to white")
 
 
 def _notes(
@@ -112,7 +119,15 @@ def _notes(
         told = f"grey images: {(~coloured).sum()} of {len(files)}, stored as RGB: {three.sum()}{also}"
         yield f"{told}; all are read as {way}"
     if report["levels"][0]:
-        yield report["levels"][0]
+        used = (f"{bits} bits in {count}" for bits, count in sorted(report["bits"].value_counts().items()))
+        yield f"{report['levels'][0]}; in use are {', '.join(used)}"
+    given, large = report["lesion"].count(), report["lesion"] > 0.5
+    told = f"masks that cover more than half of a picture: {large.sum()} of {given}, such as that of"
+    advice = "the lesion is what is not black: turn the masks over, or draw them anew, if it is not"
+    if large.any():
+        yield f"{told} {files[large.idxmax()]}; {advice}"
+    if given and not report["lesion"].any():
+        yield f"no mask marks anything: {given} are black; {advice}"
     if clear := report["form"].str.contains("RGBA|LA,|PA,").sum():
         yield f"images with transparent parts: {clear}; the colours behind them are taken"
     traits = {

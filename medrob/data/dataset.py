@@ -108,6 +108,14 @@ class ImageDataset:
         digest.update(self.labels.data)
         return digest.hexdigest()[:16]
 
+    @cached_property
+    def pictures(self) -> pd.DataFrame:
+        """A row an image: hash, span of grey levels, split, label in text, and file, or split and number."""
+        files = [f"{self.split} {row}" for row in range(len(self))] if self.files is None else self.files
+        found = pd.DataFrame({"file": files, "split": self.split, "label": list(map(str, self.labels))})
+        found["span"] = np.ptp(self.images.reshape(len(self), -1), axis=1)
+        return found.assign(picture=[hashlib.sha256(image.data).digest() for image in self.images])
+
 
 def numbered(labels: Iterable[np.ndarray], where: str) -> tuple[str, ...]:
     """Names "0", "1", ... for the classes of labels, (N,) or (N, L), of one or more splits."""
@@ -134,27 +142,25 @@ def complete(rows: pd.DataFrame, seed: int, pictures: pd.Series) -> pd.DataFrame
         raise ValueError(f"there are no training images; it has {', '.join(sorted(set(splits)))}")
     absent = [name for name in ("test", "val") if name not in splits]
     if absent:
-        groups = rows["group"].to_numpy()[pool] if "group" in rows else None
-        together = _together(groups, pictures.to_numpy()[pool])
-        splits[pool] = parts(np.array(rows["label"].tolist())[pool], together, seed, absent)
+        keys = rows.assign(picture=pictures.to_numpy()).filter(["picture", "group"]).iloc[pool]
+        groups = together(keys) if keys["picture"].duplicated().any() else keys.get("group")
+        splits[pool] = parts(np.array(rows["label"].tolist())[pool], groups, seed, absent)
     order = np.argsort([SPLITS.index(name) for name in splits], kind="stable")
     return rows.assign(split=splits).iloc[order].reset_index(drop=True)
 
 
-def _together(groups: np.ndarray | None, pictures: np.ndarray) -> np.ndarray | None:
-    """What groups and equal pictures link, as groups (N,); None: every image stands alone."""
+def together(keys: pd.DataFrame) -> np.ndarray:
+    """Numbers (N,), the same for rows that share a value of any column, or are linked by others that do."""
     from scipy.sparse import coo_array, csgraph
 
-    picture, first = np.unique(pictures, return_inverse=True)
-    if len(picture) == len(pictures) or groups is None:
-        return groups if len(picture) == len(pictures) else first
-    second = len(picture) + np.unique(groups, return_inverse=True)[1]
-    nodes = second.max() + 1
-    links = coo_array((np.ones(len(first)), (first, second)), (nodes, nodes))
-    return csgraph.connected_components(links, directed=False)[1][first]
+    held = keys.reset_index(drop=True).melt(ignore_index=False).dropna()  # blanks link nothing
+    values = len(keys) + held.groupby(["variable", "value"], sort=False).ngroup()
+    nodes = values.max() + 1
+    links = coo_array((np.ones(len(held)), (held.index, values)), (nodes, nodes))
+    return csgraph.connected_components(links, directed=False)[1][: len(keys)]
 
 
-def parts(labels: np.ndarray, groups: np.ndarray | None, seed: int, absent: list[str]) -> np.ndarray:
+def parts(labels: np.ndarray, groups: Any, seed: int, absent: list[str]) -> np.ndarray:
     """The split of each image, str (N,): "train", and where they are absent, "val" and "test".
 
     Ten folds, stratified and by group, of which those become a split that hold most nearly a tenth of every
@@ -234,13 +240,7 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
     if all(d.task == "multilabel" and len(d) and (d.labels.sum(1) == 1).all() for d in datasets):
         told = "every image has exactly one label, and it is taken as one of several"
         warnings.warn(f"{name}: {told}; for classes give class numbers (N,)", stacklevel=2)
-    digests = ([hashlib.sha256(image.data).digest() for image in d.images] for d in datasets)
-    every = pd.concat(
-        pd.DataFrame({"picture": found, "split": d.split, "label": list(map(str, d.labels))}).assign(
-            file=[f"{d.split} {row}" for row in range(len(d))] if d.files is None else d.files
-        )
-        for d, found in zip(datasets, digests, strict=True)
-    )
+    every = pd.concat(d.pictures for d in datasets)
     shared, several = (every.groupby("picture")[c].transform("nunique") > 1 for c in ("split", "label"))
     for rows, told, then in (
         (shared, "in more than one split", ": scores on them say little"),

@@ -32,8 +32,9 @@ AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
 MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
+MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 10  # of the decoding: another number makes every set be decoded again
+VERSION = 11  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -119,7 +120,7 @@ def _picture(content: bytes) -> np.ndarray:
     try:  # the header, before gigabytes are spent
         with Image.open(io.BytesIO(content)) as header:
             size = header.size
-            pages = getattr(header, "n_frames", 1) if header.format in ("GIF", "TIFF") else 1
+            pages = getattr(header, "n_frames", 1) if header.format != "MPO" else 1  # and its thumbnail
             if isinstance(header, TiffImagePlugin.TiffImageFile):
                 inverted = header.tag_v2.get(262) == 0  # 0 is white
     except Image.DecompressionBombError as error:
@@ -194,8 +195,9 @@ def _decode(
     """Write images and masks; a report with a row a file.
 
     Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `pixels` (a hash of the image),
-    `form` (as of `form`), `width`, `height`, `bits` (in use), `border` (the share that is even), `shown` (how
-    DICOM becomes grey) and `levels` (of the set, in words).
+    `form` (as of `form`), `width`, `height`, `bits` (in use), `span` (of grey levels), `border` (the share
+    that is even), `lesion` (the share that masks cover), `shown` (how DICOM becomes grey) and `levels` (in
+    words).
     """
     first = next((image for image in map(_try, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
@@ -206,9 +208,10 @@ def _decode(
 
     def work(row: int) -> dict[str, Any]:
         try:
-            image = read(files[row])
+            image, lesion = read(files[row]), math.nan
             for array, given in zip(spots, masks, strict=True):
                 array[row] = read_mask(given[row], image.shape[:2], sides)
+                lesion = array[row].mean() if given[row] else lesion
         except UnreadableError as error:
             return {"why": f"{files[row]}: {error}"}
         alike = size or image.shape[:2] == first.shape[:2]
@@ -219,10 +222,10 @@ def _decode(
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
-        bits = 8 if image.dtype == np.uint8 else int(np.ptp(np.nan_to_num(image))).bit_length()
+        bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
         facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
-        digest = hashlib.sha256(images[row].data).hexdigest()[:32]
-        return facts | {"kind": kind, "pixels": digest, "border": _border(pixels)}
+        facts |= dict(span=span(pixels), pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
+        return facts | {"kind": kind, "border": _border(pixels), "lesion": lesion}
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
@@ -243,6 +246,18 @@ def _coloured(pixels: np.ndarray) -> bool:
     """Whether an image uint8 (H, W, C) shows colours, more than a JPEG gives to grey."""
     away = np.abs(np.diff(pixels.astype(np.int16), axis=-1)).max(-1, initial=0)
     return np.count_nonzero(away > CHROMA) > RARE * away.size
+
+
+def span(image: np.ndarray) -> float:
+    """How far apart the darkest and the brightest values of an image are, extreme pixels aside."""
+    return float(np.ptp(np.percentile(_some(image), INSIDE)))
+
+
+def _some(image: np.ndarray) -> np.ndarray:
+    """Some values of an image, which are numbers."""
+    step = math.ceil(math.sqrt(image.size / PIXELS))
+    pixels = image[::step, ::step].ravel()
+    return pixels[np.isfinite(pixels)] if np.isfinite(pixels).any() else np.zeros(1, image.dtype)
 
 
 def _border(pixels: np.ndarray) -> float:
@@ -277,6 +292,13 @@ def _levels(deep: list[Path]) -> tuple[Levels, str]:
     if not looked:
         return (0, 255), ""
     pixels = np.concatenate([values for values, _ in looked])
+    values, but = np.unique(pixels), ""
+    gaps = np.diff(values)
+    if len(gaps) and gaps.max() > np.ptp(pixels) / 2:  # as between a picture and letters burnt into it
+        for side in np.split(values, [gaps.argmax() + 1]):
+            if len(side) <= MARKS < len(values) / 2:
+                ends = " to ".join(f"{end:g}" for end in sorted({side[0], side[-1]}))
+                pixels, but = pixels[~np.isin(pixels, side)], f" but marks of {ends}"
     low, high = np.percentile(pixels, INSIDE)
     one = pixels.dtype == np.uint16  # of whole numbers white is 255, and not 256
     step = 2.0 ** math.floor(math.log2((high - low or 16) / 16))
@@ -287,12 +309,9 @@ def _levels(deep: list[Path]) -> tuple[Levels, str]:
     for ends in filter(None, declared if len(declared) == 1 else ()):
         if ends[0] <= low and high <= ends[1] and high - low > (ends[1] - ends[0]) / 8:
             levels, why = ends, "declared"
-    lack, inside = (
-        "" if one else " and no window",
-        f"{np.ptp(INSIDE):g} % of the pixels lie in {low:g} to {high:g}",
-    )
-    told = f"values {levels[0]:g} to {levels[1]:g} become black to white ({why}; {inside})"
-    return levels, f"images of more than 8 bits{lack}: {len(deep)}; {told}"
+    lack, inside = "" if one else " and no window", f"{np.ptp(INSIDE):g} % of the pixels{but}"
+    told = f"values {levels[0]:g} to {levels[1]:g} become black to white ({why}; {inside} lie in"
+    return levels, f"images of more than 8 bits{lack}: {len(deep)}; {told} {low:g} to {high:g})"
 
 
 def _shown(file: Path) -> tuple[bool, str]:
@@ -313,10 +332,7 @@ def _sample(file: Path) -> tuple[np.ndarray, Levels | None] | None:
     """Some stored values of an image, and what its file declares to be black and white."""
     if (image := _try(file)) is None:
         return None
-    step = math.ceil(math.sqrt(image.size / PIXELS))
-    pixels = image[::step, ::step].ravel()
-    pixels = pixels[np.isfinite(pixels)]
-    return (pixels, _declared(file)) if pixels.size else None
+    return _some(image), _declared(file)
 
 
 def _declared(file: Path) -> Levels | None:

@@ -1,5 +1,6 @@
 """DICOM files to grey levels or colours, by pydicom's own functions."""
 
+import contextlib
 from pathlib import Path
 from typing import Any
 
@@ -37,15 +38,15 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
     return dataset
 
 
-def whom(file: Path, tag: str) -> str | None:
-    """Whom a file shows, by its PatientID, or another tag; else its study."""
+def whom(file: Path) -> dict[str, str]:
+    """The patient and the study that a file shows."""
     import pydicom
 
-    try:
-        known = pydicom.dcmread(file, force=True, specific_tags=[tag, "StudyInstanceUID"])
-    except Exception:  # decoding says why
-        return None
-    return str(known.get(tag) or known.get("StudyInstanceUID") or "") or None
+    tags = ["PatientID", "StudyInstanceUID"]
+    with contextlib.suppress(Exception):  # decoding says why
+        known = pydicom.dcmread(file, force=True, specific_tags=tags)
+        return {f"{tag} of DICOM": str(known.get(tag) or "") for tag in tags}
+    return {}
 
 
 def windows(dataset: Dataset) -> int:

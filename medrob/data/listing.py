@@ -12,13 +12,12 @@ import tomllib
 import warnings
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
-from medrob.data.dataset import MOST_CLASSES, SPLITS
+from medrob.data.dataset import MOST_CLASSES, SPLITS, together
 from medrob.data.decode import is_dicom
 from medrob.data.dicom import whom
 
@@ -71,6 +70,12 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         inside.str.rpartition("/")[0],
         pd.Series([place.parts[level - 1] for place in images.values()]),
     )
+    if unpaired := sorted({name for name in labels if NAMES["masks"].fullmatch(name)}):
+        told = f"class folders are named as masks, but are those of no image: {', '.join(unpaired)}"
+        advice = (
+            "rename them, or their files as the images (1.png, 1_mask.png), in masks/CLASS/ or beside them"
+        )
+        raise ValueError(f"{told}; {advice}")
     kinds = own.str.replace(r"\d+", "", regex=True)
     if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
         told = (
@@ -152,12 +157,15 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     known, found, orphans = set(pictures.values()), defaultdict[Path, list[Path]](list), list[Path]()
     for path, key in named.items():
         if key:
+            cut = re.compile(r"[\W_]+[a-zA-Z]+$")  # 0_m in a folder of masks, 0_left_mask
+            while key not in known and cut.search(key.name):
+                key = key.with_name(cut.sub("", key.name))
             (found[key] if key in known else orphans).append(path)
     _tell_pairs(pictures)
     if not found:
         folders = {part for path in named for part in path.parts[:-1] if NAMES["masks"].fullmatch(part)}
         tell("folders that are named as masks, but whose files are those of no image", sorted(folders),
-             "; they are taken for classes: masks stand as masks/CLASS/ or beside their images")  # fmt: skip
+             "; they are taken as pictures: masks stand as masks/CLASS/ or beside their images")  # fmt: skip
         return dict.fromkeys(named, ())
     tell("masks beside images", [mask for masks in found.values() for mask in masks],
          f", of {len(found)} pictures: they say where the lesion is")  # fmt: skip
@@ -202,47 +210,55 @@ def grouped(
     unsure: dict[str, pd.Series],
     group: str = "",
 ) -> pd.DataFrame:
-    """The rows with what belongs together: by a column, else DICOM's patients, else "patient12" in names.
+    """The rows with what belongs together: by any column, any tag of DICOM, or "patient12" in names.
 
-    If none is known, what is `unsure`, or how the names of files begin, may be: that is told, and taken if it
-    is asked for as the `group`.
+    What is `unsure`, or how the names of files begin, may tell the owners of the rest: that is told, and
+    taken if it is asked for as the `group`.
     """
     unsure = unsure | {"file name": _beginnings(names)}
-    if group and not columns:
+    if group and group not in columns:
         if group not in unsure:
             raise ValueError(f"group={group!r} is unknown; there are {', '.join(unsure)}")
-        columns = {group: unsure[group].rename(group)}
-    known = columns or {"patient numbers in file names": names.str.extract(NAMES["group"])[0]}
-    if not columns and len(rows) and all(map(is_dicom, rows["file"])):
-        tags = ("PatientID", "StudyInstanceUID")  # one patient for all, such as "ANON", is none
-        known = {f"{tag} of DICOM": rows["file"].map(partial(whom, tag=tag)) for tag in tags} | known
+        columns = columns | {group: unsure[group].rename(group)}
+    tags = pd.DataFrame([whom(file) if is_dicom(file) else {} for file in rows["file"]], rows.index)
+    known = columns | dict(tags.items())
+    known["patient numbers in file names"] = names.str.extract(NAMES["group"])[0]
+    links = pd.DataFrame(index=rows.index)
     for name, values in known.items():
         text = values.astype("string").str.strip().replace("", pd.NA)
         text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
-        owner = text.fillna("image " + rows.index.astype(str).to_series(rows.index)).astype(object)
-        if text.nunique() < (1 if columns else 2) or owner.nunique() == len(rows):
-            continue
+        alike = text.nunique() == 1 < len(rows) and (name not in columns or text.notna().all())
+        if alike and name != group:  # such as "ANON"
+            told = f"{name!r} has one value alone, {text.dropna().iloc[0]}: it tells nobody apart"
+            warnings.warn(f"{told}, and is not used", stacklevel=2)
+        elif text.dropna().duplicated().any():
+            links[name] = text
+            if name in columns:
+                apart = rows["split"].groupby(text).transform("nunique") > 1
+                refuse(values, apart, "is in more than one split", "leave the splits out to have them made")
+    alone = links.isna().all(axis=1)
+    if len(links.columns):
+        several = links if len(links.columns) == 1 else links.apply(lambda column: f"{column.name} " + column)
+        image = "image " + rows.index.astype(str).to_series(rows.index)
+        owner = several.bfill(axis=1).iloc[:, 0].fillna(image).astype(object)
+        owner = owner.groupby(together(links)).transform("first")
         apart = rows["split"].groupby(owner).transform("nunique") > 1
-        if columns:
-            refuse(values, apart, "is in more than one split", "leave the splits out to have them made")
-        told = f"all images of one {name!r} stay in one split ({text.nunique()} values)"
+        by = " or ".join(map(repr, links))
+        told = f"all images of one {by} stay in one split ({owner[~alone].nunique()} groups)"
         if apart.any():
-            told = f"{name!r}: {owner[apart].nunique()} are in several splits, such as {owner[apart].iloc[0]}"
-        others = [other for other in columns if other != name]
-        told += f"; not used: {', '.join(others)}" if others else ""
-        blank = int(text.isna().sum())
-        told += f"; images without a value, each a group of its own: {blank}" if blank else ""
-        if not columns or others or blank or plain(name) not in ("group", "patient"):
+            told = f"{by}: {owner[apart].nunique()} are in several splits, such as {owner[apart].iloc[0]}"
+        told += f"; images without a value, each a group of its own: {alone.sum()}" if alone.any() else ""
+        if alone.any() or plain(by) not in ("group", "patient"):
             warnings.warn(told, stacklevel=2)
-        return rows.assign(group=owner)
+        rows = rows.assign(group=owner)
     made = set(rows["split"]) != set(SPLITS)  # some split has to be drawn
-    for name, values in unsure.items():
-        count = (rows["split"].groupby(values).nunique() > 1).sum()
+    for name, values in unsure.items() if alone.any() else ():
+        values, split = values[alone], rows["split"][alone]
+        count = (split.groupby(values).nunique() > 1).sum()
         measured = values.dtype.kind == "f" and (values.dropna() % 1).any()  # a blank makes numbers floats
         if (made or count) and FEWEST <= values.nunique() < values.count() and not measured:
-            told = (
-                f"{name!r} has {values.nunique()} values over {len(rows)} images, such as {values.mode()[0]}"
-            )
+            told = f"{name!r} has {values.nunique()} values over {len(values)} images"
+            told += f", such as {values.mode()[0]}"
             then = "the same one would be in train and test" if made else f"{count} are in several splits"
             told += f": if it tells who or what is shown, {then}; give group={name!r}"
             warnings.warn(told, stacklevel=2)
@@ -315,4 +331,8 @@ def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Ser
     same = written.groupby(key, sort=False).agg(list)
     several = [" and ".join(map(repr, names)) for names in same if len(names) > 1]
     tell(f"{what} spelled in several ways", several, "; each is taken for one")
+    inside = r"(?<=\w)[\W_]+(?=[^\W\d])|(?<=[^\W\d])[\W_]+(?=\w)"  # not the sign of -1 or HER2-
+    near = same.str[0].groupby(same.index.to_series().str.replace(inside, "", regex=True)).agg(list)
+    several = [" and ".join(map(repr, names)) for names in near if len(names) > 1]
+    tell(f"{what} that differ in marks alone", several, "; they are kept apart: write one class in one way")
     return values.map(key.map(same.str[0]))

@@ -57,9 +57,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         rows["split"] = frame[split].astype(str).map(listing.split_of)
         refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
     free = frame.drop(columns=[name for name in columns.values() if name])
-    known = {plain(name): name for name in free if name not in asked}
-    owners = [known[name] for name in KNOWN["groups"].split() if name in known and not group]
-    owners += [group] * (group in frame)
+    kinds = KNOWN["groups"].split()
+    owners = [n for n in free if n == group or (plain(n) in kinds and n not in asked)]
     labels = asked or _labels(free.drop(columns=owners, errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
     unsure = {name: free[name] for name in unused if not NAMES["single"].fullmatch(plain(name))}
@@ -67,7 +66,9 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     rows = listing.grouped(rows, places, {name: frame[name] for name in owners}, unsure, group)
     if unused:
         warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
-    if len(labels) == 1 and (labels[0] in _called(frame, "label") or not _zeros_and_ones(frame[labels[0]])):
+    certain = {*frame[labels[0]].dropna()} != {-1, 0, 1}  # which CheXpert has for no, yes and perhaps
+    named = certain and labels[0] in _called(frame, "label")
+    if len(labels) == 1 and (named or not _zeros_and_ones(frame[labels[0]])):
         rows, names, task = _single(rows, frame[labels[0]])
     else:
         rows, names, task = _certain(rows, frame[labels], uncertain, "|" in label)
@@ -289,7 +290,7 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
         if not uncertain:
             raise ValueError(
                 f"labels are blank or -1 ({found}); say what -1 means: uncertain='zeros', 'ones' or 'drop' "
-                "(leave the image out). Blanks then become 0, not mentioned"
+                "(leave the image out), or give classes names. Blanks then become 0, not mentioned"
             )
         way = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}[uncertain]
         warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
