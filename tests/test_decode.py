@@ -201,6 +201,7 @@ def test_padding_is_black_in_both_senses_of_grey(tmp_path, monkeypatch):
     [
         (dict(WindowCenter="nan", WindowWidth="9"), "its window or its rescaling is NaN"),
         (dict(RescaleSlope="nan", RescaleIntercept="0"), "its window or its rescaling is NaN"),
+        (dict(HighBit=15), "its 12 bits end at bit 15"),
         (dict(Rows=10), "bytes of pixels, and its size needs .*: damaged"),
     ],
 )

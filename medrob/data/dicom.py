@@ -122,6 +122,8 @@ def _stored(dataset: Dataset) -> np.ndarray:
     from pydicom.pixels.utils import get_expected_length
     from pydicom.uid import JPEGExtended12Bit
 
+    if dataset.get("HighBit", dataset.BitsStored - 1) != dataset.BitsStored - 1:
+        raise ValueError(f"its {dataset.BitsStored} bits end at bit {dataset.HighBit}: save it anew")
     if not dataset.file_meta.TransferSyntaxUID.is_compressed:
         held, needed = dataset.PixelData, get_expected_length(dataset)
         if any(held[needed + 1 :]):  # zeros, or any one byte, may fill it up

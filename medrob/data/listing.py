@@ -66,22 +66,15 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     if any(masks.values()):
         rows["mask"] = [tuple(folder / mask for mask in masks[path]) for path in images]
     inside = pd.Series(["/".join(place.parts[level:]) for place in images.values()], rows.index)
-    own, labels = (
-        inside.str.rpartition("/")[0],
-        pd.Series([place.parts[level - 1] for place in images.values()]),
-    )
+    own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
     if unpaired := sorted({name for name in labels if NAMES["masks"].fullmatch(name)}):
         told = f"class folders are named as masks, but are those of no image: {', '.join(unpaired)}"
-        advice = (
-            "rename them, or their files as the images (1.png, 1_mask.png), in masks/CLASS/ or beside them"
-        )
-        raise ValueError(f"{told}; {advice}")
+        raise ValueError(f"{told}; rename them, or their files (1_mask.png, for the image 1.png)")
     kinds = own.str.replace(r"\d+", "", regex=True)
     if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
-        told = (
-            f"folders of the same names in several class folders: {', '.join(twice[:5])}; they are not used"
-        )
-        warnings.warn(f"{told}: if they are the classes, list the images in a table", stacklevel=2)
+        told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
+        warnings.warn(f"{told}; they are not used: if they are the classes, list the images in a table",
+                      stacklevel=2)  # fmt: skip
     return classes(grouped(rows, inside, {}, {"folder": own}, group), labels)
 
 
@@ -229,8 +222,7 @@ def grouped(
         text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
         alike = text.nunique() == 1 < len(rows) and (name not in columns or text.notna().all())
         if alike and name != group:  # such as "ANON"
-            told = f"{name!r} has one value alone, {text.dropna().iloc[0]}: it tells nobody apart"
-            warnings.warn(f"{told}, and is not used", stacklevel=2)
+            tell(f"values of {name!r}", text.unique().dropna(), "; one tells nobody apart, and is not used")
         elif text.dropna().duplicated().any():
             links[name] = text
             if name in columns:
@@ -257,11 +249,12 @@ def grouped(
         count = (split.groupby(values).nunique() > 1).sum()
         measured = values.dtype.kind == "f" and (values.dropna() % 1).any()  # a blank makes numbers floats
         if (made or count) and FEWEST <= values.nunique() < values.count() and not measured:
-            told = f"{name!r} has {values.nunique()} values over {len(values)} images"
-            told += f", such as {values.mode()[0]}"
+            told = f"{name!r} has {values.nunique()} values over {len(values)} images, such as"
             then = "the same one would be in train and test" if made else f"{count} are in several splits"
-            told += f": if it tells who or what is shown, {then}; give group={name!r}"
-            warnings.warn(told, stacklevel=2)
+            then += f"; give group={name!r}"
+            warnings.warn(
+                f"{told} {values.mode()[0]}: if it tells who or what is shown, {then}", stacklevel=2
+            )
     return rows
 
 
