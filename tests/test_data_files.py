@@ -257,6 +257,13 @@ def test_folders_in_class_folders_that_may_be_the_classes(tmp_path):
     beside = pytest.warns(
         UserWarning, match=r"folders of masks beside images: 1 \(.*masks\); they are not used"
     )
+    for k in range(20):
+        put(tmp_path / "Lesions" / "ab"[k % 2] / f"{k}.png", picture(k))
+        put(tmp_path / "ab"[k % 2] / f"{k}.png", picture(k))
+    with pytest.warns(
+        UserWarning, match="pictures that are called as another one and 'Lesions': 20 .Lesions"
+    ):
+        listing.masks_of(path.relative_to(tmp_path) for path in tmp_path.glob("[abL]*/**/*.png"))
     told = "in several class folders: patient/study_negative, patient/study_positive; they are not used"
     with beside, pytest.warns(UserWarning, match=told):
         listing.of_folder(tmp_path / "images")
@@ -346,6 +353,7 @@ def saved(frame, top):
     yield frame.assign(age=40.5).to_csv(index=False, sep=";", decimal=",")
     yield frame.assign(path=frame["path"].str.replace("/", "\\")).to_csv(index=False, sep="\t")
     yield frame.assign(path=[path[7:-4] for path in frame["path"]]).to_csv(index=False)  # "12"
+    yield frame.assign(path=[path[7:-4] + ".JPG" for path in frame["path"]]).to_csv(index=False)
 
 
 def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
@@ -396,8 +404,8 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(label=[1.5, 2.0] * 30), r"'label' is no whole number in 30 of 60 rows, first in row 1: 1.5"),
         (dict(path="../secret.png"), r"'path' leads out of .* in 60 of 60 rows, .*'../secret.png'"),
         (
-            dict(path=[f"images\\{k}.tif" for k in range(60)]),
-            "names no file, or several in 60 .* and not .+ between fold",
+            dict(path=[f"images\\{k}0.tif" for k in range(60)]),
+            "names no file, or several in 55 .*; paths start at the table's folder",
         ),
         (
             dict(path="images/none.png"),
@@ -588,8 +596,8 @@ def test_folders_of_volumes(tmp_path):
 
 
 MASKS = """masks/{}/{}_m.png {}/{}_left_mask.png
-    {}/{}_mask.png {}/{}.mask_1.png {}/{}_1stHO.png {}/masks/{}.png masks/{}/{}.png {}/mask_{}.png
-    {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png"""
+    {}/{}Mask.png {}/{}_mask.png {}/{}.mask_1.png {}/{}_1stHO.png {}/masks/{}.png masks/{}/{}.png
+    {}/mask_{}.png {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png"""
 
 
 @pytest.mark.parametrize("name", MASKS.split())

@@ -70,7 +70,7 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     if unpaired := sorted({name for name in labels if NAMES["masks"].fullmatch(name)}):
         told = f"class folders are named as masks, but are those of no image: {', '.join(unpaired)}"
         raise ValueError(f"{told}; rename them, or their files (1_mask.png, for the image 1.png)")
-    kinds = own.str.replace(r"\d+", "", regex=True)
+    kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
     if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
         told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
         warnings.warn(f"{told}; they are not used: if they are the classes, list the images in a table",
@@ -154,7 +154,7 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
             while key not in known and cut.search(key.name):
                 key = key.with_name(cut.sub("", key.name))
             (found[key] if key in known else orphans).append(path)
-    _tell_pairs(pictures)
+    _tell_pairs(known)
     if not found:
         folders = {part for path in named for part in path.parts[:-1] if NAMES["masks"].fullmatch(part)}
         tell("folders that are named as masks, but whose files are those of no image", sorted(folders),
@@ -166,14 +166,17 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     return {path: tuple(found.get(key, ())) for path, key in pictures.items()}
 
 
-def _tell_pairs(pictures: Iterable[Path]) -> None:
-    """Tell of pictures that are called as another one and then, like many, "_lesion": masks or copies."""
-    stems = {path.with_suffix("") for path in pictures}
+def _tell_pairs(stems: set[Path]) -> None:
+    """Tell of many called as another picture but for an end, "_lesion", or a folder: masks or copies."""
     ends = defaultdict[str, list[Path]](list)
     for stem in stems:
-        for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name):
-            if stem.with_name(stem.name[: cut.start()]) in stems:
-                ends[stem.name[cut.start() :]].append(stem)
+        cuts = [cut.start() for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name)]
+        others = {stem.name[cut:]: stem.with_name(stem.name[:cut]) for cut in cuts}
+        others |= {
+            part: Path(*stem.parts[:k], *stem.parts[k + 1 :]) for k, part in enumerate(stem.parent.parts)
+        }
+        for end in {end for end, other in others.items() if other in stems}:
+            ends[end].append(stem)
     for end, called in ends.items():
         if 4 * len(called) > len(stems) and re.search("[A-Za-z]", end):
             advice = "; they are taken as pictures: call masks x_mask, and remove copies"
@@ -251,10 +254,8 @@ def grouped(
         if (made or count) and FEWEST <= values.nunique() < values.count() and not measured:
             told = f"{name!r} has {values.nunique()} values over {len(values)} images, such as"
             then = "the same one would be in train and test" if made else f"{count} are in several splits"
-            then += f"; give group={name!r}"
-            warnings.warn(
-                f"{told} {values.mode()[0]}: if it tells who or what is shown, {then}", stacklevel=2
-            )
+            told += f" {values.mode()[0]}: if it tells who or what is shown, {then}; give group={name!r}"
+            warnings.warn(told, stacklevel=2)
     return rows
 
 

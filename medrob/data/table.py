@@ -154,8 +154,8 @@ def _names_files(frame: pd.DataFrame, folder: Path) -> str | None:
 def _files(values: pd.Series, folder: Path) -> pd.Series:
     """The files that a column names, all of them there and below the table's folder.
 
-    What is not there is looked for below the folder: with slashes, with an ending, or in other folders, if
-    one file alone has that name: its path ends in what is named, or what is named ends in its path.
+    What is not there is looked for below the folder: with slashes, another ending, other capitals, or in
+    other folders, if one file alone has that name: one path ends in the other.
     """
     refuse(values, values.isna(), "is empty", "fill them, or remove the rows")
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links inside the folder may lead out of it
@@ -164,12 +164,7 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
     outside = ~straight.map(lambda path: path.is_relative_to(folder)).astype(bool)
     refuse(values, outside, f"leads out of {folder}", "put the table above its images")
     found = _found(values, folder)
-    advice = "paths start at the table's folder"
-    if named.str.contains("\\", regex=False).any():
-        advice += ", with / and not \\ between folders"
-    elif not named.map(lambda name: Path(name).suffix.lower() in SUFFIXES).any():
-        advice += ", and end as the files do (.png)"
-    refuse(values, found.isna(), "names no file, or several", advice)
+    refuse(values, found.isna(), "names no file, or several", "paths start at the table's folder")
     taken = [f"{named[row]!r} is {found[row]}" for row in values.index[found != straight]]
     tell(f"files that are called otherwise than in {values.name!r}", taken, "")
     return found
@@ -180,20 +175,27 @@ def _found(values: pd.Series, folder: Path) -> pd.Series:
     named = values.astype(str).str.strip()
     found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
     lost = ~found.map(lambda path: exists(path) and path.is_file()).astype(bool)
-    known = defaultdict[str, set[tuple[str, Path]]](set)
+    known = defaultdict[str, list[tuple[str, Path]]](list)
     for path in listing.walk(folder)[0] if lost.any() else ():
-        for text in (f"/{path}", f"/{path.with_suffix('')}"):
-            known[text.rpartition("/")[2]].add((text, path))
+        text = _bare(path)
+        known[text.rpartition("/")[2]].append((text, path))
 
     def look(name: str) -> Path | None:
-        name = "/" + os.path.normpath(name.replace("\\", "/")).lstrip("/")
+        name = _bare(name)
         near = known[name.rpartition("/")[2]]
-        hits = {path for text, path in near if text.endswith(name) or name.endswith(text)}
-        hits = hits if len(hits) == 1 else {path for path in hits if listing.mask_of(path) is None}
-        return folder / hits.pop() if len(hits) == 1 else None
+        hits = [path for text, path in near if text.endswith(name) or name.endswith(text)]
+        hits = hits if len(hits) == 1 else [path for path in hits if listing.mask_of(path) is None]
+        return folder / hits[0] if len(hits) == 1 else None
 
     found[lost] = named[lost].map(look)
     return found
+
+
+def _bare(path: object) -> str:
+    """A path from "/" on, in small letters and without the ending of an image."""
+    text = "/" + os.path.normpath(str(path).replace("\\", "/")).lstrip("/").casefold()
+    stem, dot, end = text.rpartition(".")
+    return stem if dot + end in SUFFIXES else text
 
 
 def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
