@@ -3,6 +3,9 @@
 import numpy as np
 import pandas as pd
 
+from medrob.analysis.alarm import SIGNALS
+from medrob.corruptions import CLEAN
+
 MANY = tuple("abcdefghijklmnopqrs")  # 19, as many as a real study has
 CORRUPTIONS, SEVERITIES = MANY[:5], (1, 2, 3, 4, 5)
 KEYS = ["image", "corruption", "severity"]
@@ -138,3 +141,23 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     ).assign(**HEAD)  # fmt: skip
     distances = with_columns(rmse=8.0 * level + rng.normal(0, 1, shape))
     return predictions, drift[drift["severity"] > 0].reset_index(drop=True), distances
+
+
+def alarm_world(images=120, seed=0, informed=3.0, patients=False):
+    """Predictions and an alarm: confidence knows something of the errors, and the map what nothing else does.
+
+    informed: how much; 0 = nothing. patients: 4 pictures each, alike in what is wrong and in the signals.
+    """
+    rng = np.random.default_rng(seed)
+    keys = pd.DataFrame([(i, *c) for c in (CLEAN, ("fog", 5)) for i in range(images)], columns=KEYS)
+    patient = np.tile(np.arange(images) // (4 if patients else 1), 2)
+    harm, moves = (patients * rng.normal(size=images)[patient] for _ in range(2))
+    p = rng.uniform(0.5, 1, len(keys))
+    wrong = rng.random(len(keys)) < 1.2 * (1 - p) * np.exp(harm)
+    predicted = rng.integers(0, 2, len(keys))
+    sure = {"p_a": np.where(predicted == 0, p, 1 - p), "p_b": np.where(predicted == 1, p, 1 - p)}
+    predictions = keys.assign(label=np.where(wrong, 1 - predicted, predicted), predicted=predicted, **sure)
+    signals = {name: rng.random(len(keys)) + 0.3 * moves for name in SIGNALS}
+    signals["unsteady"] = signals["unsteady"] + informed * wrong
+    known = {"group": patient} if patients else {}
+    return predictions.assign(**known), keys.assign(vanished=False, passes=5, **signals)

@@ -63,10 +63,9 @@ def alarms(
         wrong, signals = part["wrong"].to_numpy(), {name: part[name].to_numpy(float) for name in names}
         few = fewest(wrong, units(images)[image]) < FEWEST
         w, ahead_of = drawn(images, 0 if few else resamples), dict.fromkeys(names, MAP_SIGNAL)
-        if not few and pictures in (SAME, "all"):  # else the errors are few for a model
+        if not few and pictures == SAME:  # else the errors are few for a model
             scores = [name for name in names if name != MAP_SIGNAL]
-            level = ["predicted", "corruption"] if pictures == SAME else ["predicted"]  # has one of its own
-            known = pd.get_dummies(part[level].astype(str))
+            known = pd.get_dummies(part[["predicted", "corruption"]].astype(str))
             for name, among in ((TOGETHER, scores), (WITH_MAP, names)):
                 x = known.join(part[among]).to_numpy(float)
                 signals[name] = _joined(x, wrong, units(images)[image])

@@ -1,6 +1,6 @@
 """Do the tests keep their 5 %, and do the intervals hold what they promise, in worlds whose answer is known?
 
-Run: python tests/benchmarks/bench_coverage.py [tables, 400]
+Run: python tests/benchmarks/bench_coverage.py [tables, 400] [parts, all: tests, vetoes, intervals, alarms]
 """
 
 import sys
@@ -12,7 +12,7 @@ sys.path.insert(0, str(Path(__file__).parents[1]))
 
 import numpy as np
 import pandas as pd
-from worlds import MANY, TRUTH, simulated
+from worlds import MANY, TRUTH, alarm_world, simulated
 
 from medrob import analysis, evaluation
 
@@ -72,29 +72,65 @@ def intervals(kind, seed, images=120):
     return pd.DataFrame({name: row.to_numpy(float) for name, row in rows.items()}, index=ends).T
 
 
-def main(tables):
-    """Print both tables."""
+def alarms(informed, patients, seed, images=120):
+    """Value, low and high of every kind of interval of an alarm."""
+    world = alarm_world(images, seed, informed, patients)
+    found = analysis.alarms(*world, resamples=0 if images == LARGE else 200)
+    keys = ["signal", "pictures", "metric"]
+    found, ends, rows = found.set_index(keys), ["value", "low", "high"], {}
+    of_all = [("all", metric) for metric in ("auroc", "aurc", "excess aurc", "augrc")]
+    for of in (("same corruption", "auroc"), *of_all):
+        rows[f"{of[1]}, {of[0]}"] = found.loc[(analysis.MAP_SIGNAL, *of), ends]
+        rows[f"{of[1]}, {of[0]}, difference"] = found.loc[("low confidence", *of), analysis.AHEAD]
+    together = found.loc[(analysis.TOGETHER, "same corruption", "auroc")]
+    rows |= {"model of all scores": together[ends], "model: the map adds": together[analysis.AHEAD]}
+    return pd.DataFrame({name: row.to_numpy(float) for name, row in rows.items()}, index=ends).T
+
+
+def coverage(each, large, learnt):
+    """How often the intervals of the tables (tables, rows, 3) hold the value of a large one.
+
+    Of models, which depend on how many images they have learnt from, they should hold the mean value.
+    """
+    true = large["value"].to_numpy(copy=True)
+    true[learnt] = each[:, learnt, 0].mean(0)
+    below, above = (each[..., 2] < true).mean(0), (each[..., 1] > true).mean(0)
+    columns = {"true": true, "holds": 1 - below - above, "below": below, "above": above}
+    columns["above 0"] = (each[..., 1] > 0).mean(0)
+    return pd.DataFrame(columns, large.index).round(3).to_string()
+
+
+def main(tables, parts):
+    """Print the tables of the parts."""
     warnings.simplefilter("ignore")
-    print(f"Share of {tables} tables of 120 images (or 30 patients x 4) in which a test finds something:")
-    for number, kind in product((5, 19), TRUTH):
-        each = pd.concat([verdicts(kind, seed, number) for seed in range(tables)], axis=1)
-        rates = each.isin(LINK).mean(1)
-        print(rates.to_frame(f"{kind}, {number}").T.round(3).to_string(header=kind == "null"), flush=True)
-    print(f"Of {tables // 2} tables, share with a link; with one in a control; of the links, stopped by it:")
-    for kind, number in (("extra", 5), ("extra", 19), ("conditions", 19)):
-        each = [vetoed(kind, seed, number, tables) for seed in range(tables // 2)]
-        both = pd.concat(each).assign(stopped=lambda t: t["control"].where(t["found"]).astype(float))
-        print(kind, number, both.groupby(level=0).mean().round(3).to_string(), sep="\n", flush=True)
-    print("How often the 95 % interval holds the true value, for the corruptions as they are:")
-    for kind in ("null", "identity", "extra", "patients"):
-        each = np.stack([intervals(kind, seed) for seed in range(tables)])
-        large = intervals(kind, tables, LARGE)
-        true, adds = large["value"].to_numpy(copy=True), large.index.str.startswith("what")
-        true[adds] = each[:, adds, 0].mean(0)  # which depends on how many images the models have learnt from
-        below, above = (each[..., 2] < true).mean(0), (each[..., 1] > true).mean(0)
-        columns = {"true": true, "holds": 1 - below - above, "below": below, "above": above}
-        print(kind, pd.DataFrame(columns, large.index).round(3).to_string(), sep="\n", flush=True)
+    if "tests" in parts:
+        print(f"Share of {tables} tables of 120 images (or 30 patients x 4) in which a test finds something:")
+        for number, kind in product((5, 19), TRUTH):
+            each = pd.concat([verdicts(kind, seed, number) for seed in range(tables)], axis=1)
+            rates = each.isin(LINK).mean(1)
+            print(rates.to_frame(f"{kind}, {number}").T.round(3).to_string(header=kind == "null"), flush=True)
+    if "vetoes" in parts:
+        print(f"Of {tables // 2} tables, share with a link; with one in a control; of the links, stopped:")
+        for kind, number in (("extra", 5), ("extra", 19), ("conditions", 19)):
+            each = [vetoed(kind, seed, number, tables) for seed in range(tables // 2)]
+            both = pd.concat(each).assign(stopped=lambda t: t["control"].where(t["found"]).astype(float))
+            print(kind, number, both.groupby(level=0).mean().round(3).to_string(), sep="\n", flush=True)
+    said = "How often the 95 % interval holds the true value"
+    if "intervals" in parts:
+        print(f"{said}, for the corruptions as they are:")
+        for kind in ("null", "identity", "extra", "patients"):
+            each = np.stack([intervals(kind, seed) for seed in range(tables)])
+            large = intervals(kind, tables, LARGE)
+            print(kind, coverage(each, large, large.index.str.startswith("what")), sep="\n", flush=True)
+    if "alarms" in parts:
+        print(f"{said}, of an alarm:")
+        for patients, informed in product((False, True), (0.0, 0.3)):
+            each = np.stack([alarms(informed, patients, seed) for seed in range(tables)])
+            large = alarms(informed, patients, tables, LARGE)
+            table = coverage(each, large, large.index.str.startswith("model"))
+            print(f"patients: {patients}, map knows: {informed}", table, sep="\n", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 400)
+    tables, *parts = sys.argv[1:] or ["400"]
+    main(int(tables), parts or ["tests", "vetoes", "intervals", "alarms"])
