@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from sklearn.metrics import roc_auc_score
 from worlds import alarm_world
 
-from medrob import analysis, models
-from medrob.analysis.alarm import DOUBTS, ENSEMBLE, SIGNALS, TOGETHER, _joined, curves
+from medrob import analysis, models, trust
+from medrob.analysis.alarm import DOUBTS, ENSEMBLE, SIGNALS, TOGETHER, WITH_MAP, _joined, curves, risk
 from medrob.data import ImageDataset
 from medrob.drift import CHANGES, Explainer, steadiness
 from medrob.evaluation import predict
@@ -62,7 +62,7 @@ def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
     for informed, ahead in ((3.0, True), (0.0, False)):
         predictions, alarm = alarm_world(informed=informed)
         found = analysis.alarms(predictions, alarm, [predictions], resamples=200)
-        assert set(found["signal"]) == {*SIGNALS.values(), *DOUBTS, ENSEMBLE, TOGETHER}
+        assert set(found["signal"]) == {*SIGNALS.values(), *DOUBTS, ENSEMBLE, TOGETHER, WITH_MAP}
         beside = found.query("metric == 'augrc' and pictures == 'all' and signal != 'unsteady map'")
         assert (beside["ahead_low"] > 0).all() == ahead
         joint = found.query("metric == 'auroc' and signal == @TOGETHER")
@@ -71,6 +71,26 @@ def test_an_informed_map_is_found_and_an_ignorant_one_is_not():
         own = found.query("metric == 'auroc' and signal == 'unsteady map'").set_index("pictures")
         assert (own["value"] == 1).all() == ahead
         assert own.loc["all", "errors"] == own.loc[["clean", "corrupted"], "errors"].sum()
+
+
+def test_the_map_of_a_control_is_asked_in_its_place():
+    predictions, alarm = alarm_world()
+    rng = np.random.default_rng(1)
+    alarm = alarm.assign(**{"map of a": rng.random(len(alarm)), "map of b": 2 * alarm["unsteady"]})
+    found = analysis.alarms(predictions, alarm, resamples=100).query("pictures == 'same corruption'")
+    rows = found.set_index("signal").filter(like=TOGETHER, axis=0)
+    assert set(rows.index) == {TOGETHER, WITH_MAP, *(f"{TOGETHER} and map of {x}" for x in "ab")}
+    assert rows.loc["all scores and map of a", "ahead_low"] > 0.2
+    assert rows.loc["all scores and map of b", "ahead"] == pytest.approx(0, abs=0.01)  # the same signal
+
+
+def test_the_interval_of_a_risk_is_symmetric_in_its_log():
+    samples = np.exp(np.r_[0, np.random.default_rng(0).normal(0, 0.1, 4000)]) / 10
+    value, low, high = risk(samples, 10**6)
+    assert (value, low * high) == pytest.approx((0.1, 0.01)) and high == pytest.approx(
+        0.1 * np.exp(0.196), 0.02
+    )
+    assert risk(samples, 5)[2] > high and risk(np.array([0.0, 0.1, 0.2]), 30)[1] > 0  # percentiles at 0
 
 
 def test_what_the_predicted_class_tells_is_not_what_a_map_adds():
@@ -158,3 +178,13 @@ def test_steadiness_does_not_depend_on_batches(network):
     )
     pd.testing.assert_frame_equal(one, other, rtol=1e-4, atol=1e-5)
     assert (one["unsteady"] > 0).all()
+
+
+def test_networks_that_have_learnt_nothing_are_asked_for_the_same_rows(network):
+    explainer, data = network
+    how = dict(images=np.array([2, 5]), changes=["flip"], seed=0)
+    found = trust.unsteady(explainer, data, ["contrast"], **how)
+    own = steadiness(explainer, data, ["contrast"], training=data.images, **how)["unsteady"]
+    assert list(found) == ["map of untrained head", "map of random weights"] and len(found) == len(own)
+    assert (found.sub(own, axis=0).abs() > 1e-3).any().all() and found.notna().all(axis=None)
+    pd.testing.assert_frame_equal(found, trust.unsteady(explainer, data, ["contrast"], **how))

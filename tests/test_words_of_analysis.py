@@ -277,7 +277,12 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
         "same corruption. With the unsteady map beside them it changes by +0.010 (-0.020 to +0.200): that it "
         "tells more is not shown."
     )
-    assert "The best of 3" in said[7]
+    assert "The best of 3" in said[7] and said[9].endswith("learnt nothing would add was not asked.")
+    more, control = both.assign(ahead_low=0.005), both.assign(signal="all scores and map of random weights")
+    said = words.alarms(pd.concat([table, more, control.assign(ahead_low=0.001, value=0.67)]))
+    assert "+0.010 (+0.005 to +0.200): it tells more." in said
+    assert "(random weights, one draw), it changes by -0.010, and the network's own map is ahead by" in said
+    assert "not shown to tell less, so nothing follows" in words.alarms(pd.concat([table, more, control]))
     said = words.alarms(pd.concat([table, both.assign(value=0.67)]))
     assert "+0.200): but one score alone finds more errors than this model, so nothing follows." in said
     right = table.assign(value=table["value"].where(table["pictures"] != "clean"))

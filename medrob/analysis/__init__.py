@@ -5,7 +5,7 @@
 
 # isort: off
 # fmt: off
-from medrob.analysis.alarm import MAP_SIGNAL, TOGETHER, alarms
+from medrob.analysis.alarm import CONTROL, MAP_SIGNAL, TOGETHER, alarms
 from medrob.analysis.evidence import CLEAN_CLASS, DOUBT, DRIFT, SIGNALS, WITH, WITHOUT, Evidence
 from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, twins
 from medrob.analysis.links import (

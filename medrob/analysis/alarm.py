@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
+from scipy.stats import rankdata, t
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
@@ -21,6 +21,7 @@ from medrob.evaluation import FEWEST, auc, class_names, drawn, fewest, units
 MAP_SIGNAL = "unsteady map"
 ENSEMBLE = "ensemble of seeds"
 TOGETHER, WITH_MAP = "all scores", "all scores and the map"  # in one model
+CONTROL = "map of "  # begins the columns of networks that have learnt nothing (`medrob.trust`)
 # What the signals of the table alarm are called; the others come from the predictions.
 SIGNALS = {"unsteady": MAP_SIGNAL, "variance": "variance under changes", "averaged": "mean under changes"}
 SIGNALS |= {"energy": "energy score", "distance": "feature distance"}
@@ -45,15 +46,18 @@ def alarms(
     Returns:
         A row per pictures ("clean", "corrupted", "all"; "same corruption": pairs of one condition, auroc
         alone), signal and metric (of `curves`): value, low, high;
-        ahead, ahead_low, ahead_high: how much better the map's signal is than this one, and of `TOGETHER` how
-        much better it is with the map's; paired on the same resamples of whole images, or their groups (of
-        fewer than `FEWEST` with an error, or with none, there are no intervals); errors and cases, counted;
-        passes that a map costs. Empty if an image has several labels.
+        ahead, ahead_low, ahead_high: how much better the map's signal is than this one, and `WITH_MAP` than
+        other models, of "same corruption" alone: `TOGETHER`, and that with the map of a control instead;
+        paired on the same resamples of whole images, or their groups (of fewer than `FEWEST` with an error,
+        or with none, there are no intervals); errors and cases, counted; passes that a map costs. Empty if an
+        image has several labels.
     """
     if "label" not in predictions:
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
     table = signals_of(predictions, alarm, others)
-    names = [name for name in table if name not in ("image", *CONDITION, "wrong", "predicted", "group")]
+    other = "image", *CONDITION, "wrong", "predicted", "group"
+    controls = [name for name in table if name.startswith(CONTROL)]
+    names = [name for name in table if name not in (*other, *controls)]
     clean, rows = table["corruption"] == CLEAN[0], []
     groups = {"clean": table[clean], "corrupted": table[~clean], SAME: table, "all": table}
     for pictures, part in groups.items():
@@ -66,10 +70,12 @@ def alarms(
         if not few and pictures == SAME:  # else the errors are few for a model
             scores = [name for name in names if name != MAP_SIGNAL]
             known = pd.get_dummies(part[["predicted", "corruption"]].astype(str))
-            for name, among in ((TOGETHER, scores), (WITH_MAP, names)):
-                x = known.join(part[among]).to_numpy(float)
+            among = {TOGETHER: scores, WITH_MAP: names}
+            among |= {f"{TOGETHER} and {control}": [*scores, control] for control in controls}
+            for name, columns in among.items():
+                x = known.join(part[columns]).to_numpy(float)
                 signals[name] = _joined(x, wrong, units(images)[image])
-            ahead_of[TOGETHER] = WITH_MAP
+            ahead_of |= dict.fromkeys(among, WITH_MAP)
         if pictures == SAME:  # pairs of one condition alone: what tells the conditions apart does not count
             shape, one = (len(images), -1), np.zeros(len(images), int)
             happened = wrong.reshape(shape).T
@@ -82,11 +88,24 @@ def alarms(
         for name, better in ahead_of.items():
             for metric, samples in found[name].items():
                 ahead = found[better][metric] - samples
-                ahead = -ahead if metric in LOWER_IS_BETTER else ahead
-                numbers = (*estimate(samples), *estimate(ahead), int(wrong.sum()), len(wrong))
-                rows.append((pictures, name, metric, *numbers))
+                lower = metric in LOWER_IS_BETTER
+                value = risk(samples, len(np.unique(units(images)))) if lower else estimate(samples)
+                ends_of = *value, *estimate(-ahead if lower else ahead)
+                rows.append((pictures, name, metric, *ends_of, int(wrong.sum()), len(wrong)))
     columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
+
+
+def risk(samples: np.ndarray, cases: int) -> tuple[float, float, float]:
+    """Value, low and high of a mean risk, (1 + resamples,): its log +- t times the spread of their logs.
+
+    A risk is skewed: where it comes out low, so does its spread, and percentiles then lie too low (of 30
+    patients, those of excess AURC held the true value in 86 %, these in 92 %).
+    """
+    if not (samples > 0).all() or len(samples) == 1:
+        return estimate(samples)
+    reach = np.exp(t.ppf(0.975, cases - 1) * np.log(samples[1:]).std())
+    return samples[0], samples[0] / reach, min(samples[0] * reach, 1.0)
 
 
 def _joined(signals: np.ndarray, wrong: np.ndarray, unit: np.ndarray) -> np.ndarray:
@@ -106,7 +125,12 @@ def signals_of(
     keys = ["image", *CONDITION]
     require(alarm, [*keys, *SIGNALS], "alarm")
     columns = [f"p_{name}" for name in class_names(predictions)]
-    table = alarm[[*keys, *SIGNALS]].rename(columns=SIGNALS).merge(predictions, on=keys, validate="1:1")
+    controls = [name for name in alarm if name.startswith(CONTROL)]
+    table = (
+        alarm[[*keys, *SIGNALS, *controls]]
+        .rename(columns=SIGNALS)
+        .merge(predictions, on=keys, validate="1:1")
+    )
     p = table[columns].to_numpy(float)
     doubt = dict(zip(DOUBTS, doubts(p, True), strict=True))
     if others:
@@ -118,7 +142,7 @@ def signals_of(
             )
         mean = np.mean([p, *(member.to_numpy(float) for member in members)], axis=0)
         doubt[ENSEMBLE] = 1 - mean[np.arange(len(mean)), table["predicted"].to_numpy()]
-    kept = table[[*keys, *SIGNALS.values()]].dropna(axis=1, how="all")
+    kept = table[[*keys, *SIGNALS.values(), *controls]].dropna(axis=1, how="all")
     known = table.filter(["group", "predicted"])
     return kept.assign(**doubt, **known, wrong=table["predicted"] != table["label"])
 

@@ -3,8 +3,9 @@
 import copy
 import itertools
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from torch import nn
 
 from medrob.corruptions import grid
 from medrob.data import ImageDataset
-from medrob.drift import Explainer, Key, PreparedMaps, compare, measured
+from medrob.drift import Explainer, Key, PreparedMaps, compare, measured, steadiness
 from medrob.machine import bar
 from medrob.saliency import STOCHASTIC
 from medrob.trust.means import Entry, means
@@ -161,6 +162,21 @@ def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
     return ((drift["rmse"] - limits["floor"]) / span.where(span > ROUNDING)).rename("normalised")
 
 
+def _asked(explainer: Explainer, ask: Callable, seed: int, training: int, draws: int) -> dict:
+    """By name and draw, what is asked of the explainer with an untrained head, and with random weights alone.
+
+    Runs that differ in `training`, its seed, have other draws.
+    """
+    last, found = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}, {}
+    for draw in range(draws):
+        for stage, network in cascade(explainer.model, seed=(seed, training, draw)):
+            if stage in last:
+                with warnings.catch_warnings():  # small logits of such a network are no probabilities
+                    warnings.filterwarnings("ignore", "all that .* lies between 0 and 1")
+                    found[last[stage], draw] = ask(replace(explainer, model=network))
+    return found
+
+
 def controls(
     explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *,
     images: np.ndarray, seed: int, training: int = 0,
@@ -168,17 +184,21 @@ def controls(
     """Predictions and drift of the same network with an untrained head, and with random weights alone.
 
     Whatever a test finds in them is not what the network has learnt. `explainer` has one method and layer;
-    `images` are indices; runs that differ in `training`, its seed, have other draws. By name and draw: the
-    tables of `medrob.drift.measured`.
+    `images` are indices; `training` is its seed. By name and draw: the tables of `medrob.drift.measured`.
     """
-    last = {next(iter(parts(explainer.model))): HEAD, EVERYTHING: NOTHING}
-    found = {}
-    for draw in range(CONTROLS):
-        for stage, network in cascade(explainer.model, seed=(seed, training, draw)):
-            if stage in last:
-                alone = replace(explainer, model=network)
-                with warnings.catch_warnings():  # small logits of such a network are no probabilities
-                    warnings.filterwarnings("ignore", "all that .* lies between 0 and 1")
-                    tables = measured(alone, dataset, grid(corruptions), images=images, seed=seed)
-                found[last[stage], draw] = tables
-    return found
+    how = dict(conditions=grid(corruptions), images=images, seed=seed)
+    return _asked(explainer, partial(measured, dataset=dataset, **how), seed, training, CONTROLS)
+
+
+def unsteady(
+    explainer: Explainer, dataset: ImageDataset, corruptions: Sequence[str], *,
+    images: np.ndarray, changes: Sequence[str], seed: int, training: int = 0,
+) -> pd.DataFrame:  # fmt: skip
+    """How unsteady the maps of one such network each are, for its own predictions: a column a network.
+
+    They are called "map of untrained head" and so on; the rows are those of `medrob.drift.steadiness`.
+    """
+    how = dict(images=images, training=dataset.images[images[:1]], changes=changes, seed=seed)
+    ask = partial(steadiness, dataset=dataset, corruptions=corruptions, **how)
+    found = _asked(explainer, ask, seed, training, draws=1)
+    return pd.DataFrame({f"map of {name}": table["unsteady"] for (name, _), table in found.items()})

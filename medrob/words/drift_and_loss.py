@@ -6,6 +6,7 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import (
     BEYOND,
+    CONTROL,
     DOUBT,
     DRIFT,
     MAP_SIGNAL,
@@ -20,6 +21,7 @@ from medrob.corruptions import CLEAN
 from medrob.words.phrases import BETTER, grouped, name, number, place, say, shown, side, text
 
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
+AS_MUCH = "but the map of a network that has learnt nothing is not shown to tell less, so nothing follows"
 WEAK = "but one score alone finds more errors than this model, so nothing follows"
 SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 
@@ -182,7 +184,7 @@ def alarms(found: pd.DataFrame) -> str:
         key: rows.set_index("signal", drop=False) for key, rows in found.groupby(["metric", "pictures"])
     }
     same, lines = tables["auroc", SAME], []
-    alone = [signal for signal in same["signal"] if signal != TOGETHER]
+    alone = [signal for signal in same["signal"] if not signal.startswith(TOGETHER)]
     doubt, own = same.loc[DOUBT], same.loc[MAP_SIGNAL]
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
@@ -199,7 +201,14 @@ def alarms(found: pd.DataFrame) -> str:
     for row in same.query("signal == @TOGETHER").to_dict("records"):
         weak = row["value"] < same["value"][alone].drop(MAP_SIGNAL).max()
         more = WEAK if weak else side(row, "ahead", *MORE)
+        start, said = f"{TOGETHER} and {CONTROL}", []
+        for control in same[same["signal"].str.startswith(start)].to_dict("records"):
+            known = dict(network=control["signal"].removeprefix(start), gain=control["value"] - row["value"])
+            said.append(say("alarms", "control", row=control, **known))
+            if more == MORE[0] and side(control, "ahead", *MORE) != MORE[0]:
+                more = AS_MUCH
         rest.insert(0, say("alarms", "joined", all=row, scores=len(alone) - 1, added=more))
+        rest.insert(1, " ".join(said) or say("alarms", "no_control"))
     return text(f"{first}\n{title}", lines, "\n".join([choice, *rest]))
 
 
