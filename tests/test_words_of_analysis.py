@@ -269,7 +269,7 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     assert "The best of 3" in choice and "map is better than low confidence at finding errors" in judged
     assert kept.startswith("Over all pictures, *energy score* has the lowest AUGRC: 0.100 (")
     assert errors == "The network makes 1 error in these 9 pictures, clean and at the highest severity."
-    assert "costs 5 forward and backward passes" in cost
+    assert "5 maps are made" in cost and "changes cost 5 forward passes" in cost
     both = table[table["signal"] == "energy score"].assign(signal="all scores", ahead=0.01, ahead_low=-0.02)
     said = words.alarms(pd.concat([table, both])).split("\n")
     assert said[8] == (

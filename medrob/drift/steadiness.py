@@ -51,13 +51,13 @@ def steadiness(
     `changes`. `explainer` has one method and layer, `images` are indices, `training` uint8 (N, H, W, C).
 
     Returns:
-        A row per image and condition: image, corruption, severity; passes of the network; unsteady: mean
-        RMSE of the min-max maps, 1 where one of them is degenerate; vanished: whether the picture's own is.
-        Of the probabilities under the very same changes: variance (sum over classes), averaged (1 - the
-        highest mean probability; Ayhan & Berens 2018). Of the picture alone: energy (-log sum exp of the
-        logits; Liu et al. 2020), distance (Euclidean, of unit features before the head, to the k-th nearest
-        of at most 2,000 training images, k one thousandth of them; Sun et al. 2022), NaN for a network
-        without a linear head.
+        A row per image and condition: image, corruption, severity; passes: maps that are made; unsteady:
+        mean RMSE of the min-max maps, 1 where one is degenerate; vanished: whether the picture's own is. Of
+        the probabilities under the very same changes: variance (sum over classes), averaged (1 - the highest
+        mean probability; Ayhan & Berens 2018). Of the picture alone: energy (-log sum exp of the logits; Liu
+        et al. 2020), distance (Euclidean, of unit features before the head, to the k-th nearest of at most
+        2,000 training images, k one thousandth of them; Sun et al. 2022), NaN for a network without a linear
+        head.
     """
     task, (key,) = task_of(explainer.model, dataset.task), explainer.pairs
     some = np.sort(np.random.default_rng(seed).permutation(len(training))[:TRAINING_IMAGES])
