@@ -1,9 +1,11 @@
 """Where runs lie, and files that appear whole or not at all."""
 
 import contextlib
+import glob
 import hashlib
 import json
 import os
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -12,6 +14,13 @@ import filelock
 PROJECT = Path(__file__).resolve().parents[1]
 CLONE = (PROJECT / "Snakefile").is_file()  # else the package was installed alone, into site-packages
 ALONE = "" if CLONE else " (notebooks, Makefile and Snakefile come with medrob's repository, not with pip)"
+
+ENDING = re.compile(r"\.(json|ya?ml|txt|csv)$", re.IGNORECASE)
+TOLD = re.compile(
+    "(class|label|categor|name|ind(ex|ic)|idx|conf|cfg|param|args|model|meta|process|transform|normali[sz]|data|"
+    f"calib|temperature).*{ENDING.pattern}",
+    re.IGNORECASE,
+)
 
 
 def home() -> Path:
@@ -73,6 +82,16 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()
+
+
+def beside(file: Path) -> list[Path]:
+    """The texts beside weights that may tell their settings and classes, by their names; ours come first.
+
+    What prepares images comes before what describes a network.
+    """
+    paths = [p for p in file.parent.iterdir() if TOLD.search(p.name) and p.stat().st_size < 1 << 20]
+    paths += [p for p in file.parent.glob(f"{glob.escape(file.stem)}*") if ENDING.search(p.name)]
+    return sorted({*paths}, key=lambda p: (p.stem != "model", "process" not in p.stem, p))
 
 
 def checksum(path: Path) -> str:

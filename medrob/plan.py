@@ -4,7 +4,6 @@ import contextlib
 import hashlib
 import itertools
 import json
-import tomllib
 import warnings
 from collections.abc import Collection, Mapping
 from functools import cache
@@ -15,7 +14,7 @@ from typing import Any
 import yaml
 
 from medrob import augment, corruptions, data, study
-from medrob.files import checksum, checksums, exists, home
+from medrob.files import beside, checksum, checksums, exists, home
 from medrob.run import READS, STAGES, Run
 
 PACKAGE = Path(__file__).parent
@@ -120,9 +119,8 @@ def weights(path_or_name: str) -> str:
     """A hash of weights, with the files beside them that say how their images were normalised."""
     found = contents(path_or_name)
     if path := _find(path_or_name):
-        known = tomllib.loads((PACKAGE / "models" / "known.toml").read_text("utf-8"))["beside"]
-        beside = [file for name in known if (file := path.with_name(name)).is_file()]
-        found += _together(beside, path.parent) if beside else ""
+        texts = beside(path) if path.is_file() else []
+        found += _together(texts, path.parent) if texts else ""
     return found
 
 

@@ -163,8 +163,9 @@ def test_outputs_that_cannot_be_had_again_are_refused(ending, said):
 
 
 def test_outputs_with_bounds_are_told():
-    (said,) = wrap(Net(lambda x: x.clamp(-0.5, 0.5)), in_channels=1, num_classes=2).explained(X)[1]
-    assert said.startswith("its outputs stay between -0.5 and 0.5, whatever its last layer gives")
+    for ending, ends in ((lambda x: x.clamp(-0.5, 0.5), "-0.5 and 0.5"), (F.relu6, "0 and 6")):
+        (said,) = wrap(Net(ending), in_channels=1, num_classes=2).explained(X)[1]
+        assert said.startswith(f"its outputs stay between {ends}, whatever its last layer gives")
 
 
 class Repeats(Net):
@@ -472,3 +473,11 @@ def test_other_means_are_no_normalisation(mine):
 def test_outputs_that_are_never_below_0_are_told(mine, ending):
     mine.net = lambda in_channels, num_classes: Net(ending)
     assert "its outputs are never below 0, whatever its last layer gives, and are taken" in build().origin
+
+
+def test_layers_are_looked_for_before_a_network_of_ones_own_is_trained(mine):
+    mine.net = lambda in_channels, num_classes: Net(channels=in_channels)
+    choice = config.Train(arch="mine:net")
+    models.check_choice(choice, layers=["conv"])
+    with pytest.raises(ValueError, match=r"layers=\['layer4'\]: the network has no such layer; it has conv"):
+        models.check_choice(choice, layers=["layer4"])

@@ -325,6 +325,13 @@ def test_of_two_networks_in_a_file_none_is_taken(taken, prefixes):
         taken(prefixed(prefixes[0], arrays=other) | prefixed(prefixes[1]))
 
 
+def test_several_networks_in_a_list_are_named(taken):
+    other = {name: value + 1 for name, value in PLAIN.items()}
+    with pytest.raises(ValueError, match=r"under 'nets.0' and 'nets.1'; .* or give .* an ensemble of them"):
+        taken({"nets": [PLAIN, other]})
+    assert not taken([PLAIN]).new
+
+
 def test_a_head_of_one_logit_is_that_of_two_classes(taken):
     theirs = torchvision.models.resnet18(num_classes=1).eval()
     model, images = taken(theirs.state_dict(), task="binary").eval(), pictures(2, 3, 64, 64)
@@ -393,6 +400,8 @@ def test_positions_of_another_size_are_refused(tmp_path):
 
 
 SCALED = {"mean": [0.4, 0.5, 0.6], "std": [0.1, 0.2, 0.3]}
+GREY = {name: [255 * value for value in values] for name, values in SCALED.items()}
+CODE = ", num_classes=2, ".join(f"{name}={values}" for name, values in GREY.items())
 LEVELS = {name: torch.tensor([255 * value for value in values]) for name, values in SCALED.items()}
 
 
@@ -405,6 +414,12 @@ LEVELS = {name: torch.tensor([255 * value for value in values]) for name, values
         {"net": PLAIN, "config": {"image_mean": SCALED["mean"], "image_std": SCALED["std"]}},
         {"net": PLAIN, "args": argparse.Namespace(**SCALED)},
         {"net": PLAIN, "data": LEVELS},
+        {"net": PLAIN, "norm_mean": SCALED["mean"], "norm_std": SCALED["std"]},
+        {"net": PLAIN, "transform": {"transforms": [{"height": 9}, {**SCALED, "max_pixel_value": 255.0}]}},
+        {"net": PLAIN, "steps": f"Compose([Resize(9), Normalize(mean={SCALED['mean']}, std=(.1, 0.2, .3))])"},
+        {"net": PLAIN, "transforms": ["ToTensor()", "Normalize((0.4, 0.5, 0.6), (0.1, 0.2, 0.3))"]},
+        {"net": PLAIN, "meta": {"cfg": {"data_preprocessor": GREY | {"to_rgb": True}}}},
+        {"net": PLAIN, "meta": {"cfg": f"data_preprocessor = dict({CODE}, to_rgb=True)\nlr = 1"}},
         prefixed("1.") | {f"0.{name}": torch.tensor(values) for name, values in SCALED.items()},
     ],
 )
@@ -420,10 +435,12 @@ def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(taken, conten
 
 
 def test_channels_in_another_order_are_no_known_scale(taken):
-    for told in ({"to_rgb": False}, {"input_space": "BGR"}, {"do_flip_channel_order": True}):
+    text = f"norm = dict({CODE}, to_rgb=False)"
+    cfg = {"cfg": text}, {"cfg": {"data_preprocessor": GREY}}
+    for told in (*cfg, {"to_rgb": False}, {"input_space": "BGR"}, {"do_flip_channel_order": True}):
         assert (
             "not known how its images were normalised (w.pth has blue, green"
-            in taken({"net": PLAIN, **SCALED, **told}).origin
+            in taken({"net": PLAIN, **({} if "cfg" in told else SCALED), **told}).origin
         )
 
 
@@ -437,6 +454,18 @@ def test_the_scale_of_caffe_is_one_of_grey_levels(taken):
 def test_scores_are_no_scale(taken):
     content = {"net": PLAIN, "metrics": {"mean": 0.9, "std": 0.1}, "mean": 3}
     assert "not known how its images" in taken(content).origin
+    steps = (
+        "Normalize(mean=[0.1, 0.1, 0.1], std=[1, 1, 1])",
+        f"Normalize(mean={SCALED['mean']}, std=[1, 1, 1])",
+    )
+    for told, why in (
+        ({"mean": SCALED["mean"]}, "has mean without a spread"),
+        ({"transform": "Normalize(*IMAGENET)"}, r"has 'Normalize\(\*IMAGENET"),
+        ({"train_transform": steps[0], "test_transform": steps[1]}, "tells several: "),
+    ):
+        assert re.search(
+            rf"not known how its images were normalised \(w.pth {why}", taken({"net": PLAIN} | told).origin
+        )
 
 
 @pytest.mark.parametrize(
@@ -448,12 +477,21 @@ def test_scores_are_no_scale(taken):
         {"mine": np.array(["b", "a"])}, {"meta": {"CLASSES": ("b", "a")}}, {"map": {"1": "b", "2": "a"}},
         {"args": argparse.Namespace(names="b,a")}, {"json": '{"b": 0, "a": 1}'}, {"safetensors": "b,a"},
         {"lists": argparse.Namespace(of=list(np.array(["b", "a"])))},
+        {"pairs": [[0, "b"], [1, "a"]]}, {"categories": [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}]},
+        {"classes.txt": "b\na\n"}, {"labels.txt": "0 b\n1: a"}, {"names.csv": "name,place\nb,0\na,1\n"},
+        {"class_indices.json": '{"b": 0, "a": 1}'}, {"data.yaml": "names: [b, a]\nnc: 2"},
+        {"class_index.json": '{"0": ["n1", "b"], "1": ["n2", "a"]}'}, {"w.json": '["b", "a"]'},
     ],
 )  # fmt: skip
 def test_classes_of_another_order_in_a_checkpoint_are_put_in_that_of_the_data(tmp_path, blobs, told):
     file = str(tmp_path / ("w.safetensors" if "safetensors" in told else "w.pth"))
+    beside = next((name for name in told if "." in name), "")
+    if beside:
+        (tmp_path / beside).write_text(told[beside])
     if file.endswith("safetensors"):
         save_file(PLAIN, file, told)
+    elif beside:
+        torch.save(PLAIN, file)
     else:
         torch.save({"net": PLAIN, **told}, file)
     data = replace(blobs(), class_names=("a", "b"))
@@ -496,6 +534,9 @@ SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "c
         ({"state_dict": prefixed("net.model.") | {"scale": torch.tensor(1.5)}}, "state_dict.scale"),
         ({"model": PLAIN, "calib": {"temperature": torch.ones(1)}}, "calib.temperature"),
         ({"model": PLAIN, "temperature": torch.ones(1)}, "temperature"),
+        ({"model": PLAIN, "T": torch.tensor(1.5)}, r"T \(a temperature that calibrates divides the logits"),
+        ({"model": PLAIN, "calibration": {"temperature": 1.5}}, "calibration.temperature"),
+        ({"model": PLAIN, "args": {"temperature": 4.0}}, ""),
         (prefixed("net.") | {"second.weight": torch.ones(2, 512), "s.bias": torch.ones(2)}, "second.weight"),
         ({"model": PLAIN, "ema": {k: v for k, v in PLAIN.items() if "running" not in k}, **SCORES}, ""),
         ({"model": PLAIN, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}}, ""),
@@ -505,7 +546,7 @@ SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "c
 def test_a_file_with_layers_beside_the_network_is_another_network(tmp_path, blobs, content, unused):
     torch.save(content, tmp_path / "w.pth")
     choice = dict(arch="resnet18", weights=str(tmp_path / "w.pth"))
-    assert f"left out: {unused}" in models.for_data(blobs(), config.Train(**choice)).origin
+    assert re.search(f"left out: {unused}", models.for_data(blobs(), config.Train(**choice)).origin)
     if unused:
         with pytest.raises(ValueError, match=f"layers that resnet18 does not have, .*: {unused}"):
             models.for_data(blobs(), config.Train(**choice, epochs=0))

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from medrob.models.outputs import KNOWN
-from medrob.models.weights import Weights
+from medrob.models.weights import CALIBRATES, Weights
 
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
 MOST_NAMED = 12  # arrays of a part of a file that is left out whole: an optimizer holds hundreds
@@ -54,14 +54,16 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
         places = " and ".join(repr(prefix[:-1]) for prefix in (start, *rivals))
         raise ValueError(
             f"weights={weights.name!r} hold {1 + len(rivals)} networks whose values differ, under {places}; "
-            "save the one that you mean in a file of its own"
+            "save the one that you mean in a file of its own, or give as arch a function of your own that "
+            "makes an ensemble of them"
         )
     copies = tuple(s for s, n in starts.items() if s not in ("", start) and n > len(wanted) / 4)
     rest, beside = dict[str, str](), dict[str, str]()
     for name, old in theirs.items():
         needless = old in weights.loose or any(map(NEEDLESS.search, (name, *name.split("."))))
         if not needless and name.removeprefix(start) not in taken and not name.startswith(copies):
-            place = rest if name.startswith(start) else beside
+            inside = name.startswith(start) and not CALIBRATES.search(name)
+            place = rest if inside else beside
             place[name.removeprefix(start)] = old
     return {ours[k]: old for k, old in taken.items()}, rest, beside
 
@@ -153,7 +155,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     if kinds := {str(v.dtype) for old in taken.values() if (v := arrays[old]).is_floating_point()} - USUAL:
         said.append(f"taken as float32, of {', '.join(kinds)}")
     if left := [k for k in arrays if k not in names.values()]:
-        said.append(f"left out: {_named(left, names.values())}")
+        said.append(f"left out: {_named(left, names.values())}{calibration(left)}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     unused = [old for old in (*rest.values(), *beside.values()) if old not in names.values()]
@@ -190,6 +192,12 @@ def _named(left: Sequence[str], used: Iterable[str]) -> str:
     }
     alone = [name for name in left if part_of[name] not in whole]
     return ", ".join([*(f"all {count} of {part}" for part, count in whole.items()), *alone])
+
+
+def calibration(names: Iterable[str]) -> str:
+    """What a number would do that is left out, such as a temperature; "" if none has such a name."""
+    does = "a temperature that calibrates divides the logits, and changes every probability"
+    return f" ({does}; a function of your own can do so)" if any(map(CALIBRATES.search, names)) else ""
 
 
 def _misfit(

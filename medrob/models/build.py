@@ -20,12 +20,12 @@ from medrob.check import resolve
 from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
-from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named
+from medrob.models.adopt import USUAL, adopt, calibration, input_channels, load_arrays, named
 from medrob.models.backbones import architectures, backbone_for, form_of
 from medrob.models.network import RESNETS, Classifier, Normalise
 from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, check_logits
-from medrob.models.weights import TIMM, Weights, carried, class_names, find, read, within
+from medrob.models.weights import NAMES, TIMM, Weights, alike, carried, class_names, find, read, within
 
 SHOWN = 12  # names of outputs, at most, in a sentence
 
@@ -140,7 +140,7 @@ def _classifier(
         said.append(f"it normalises by itself ({itself[2]}), and is given grey levels from {range_}")
     elif told[0] is not None and not chosen:
         said.append(f"grey levels are normalised as {told[2]} says")
-    elif told[0] is not None and not _alike(given, told[:2]):
+    elif told[0] is not None and not alike(given, told[:2]):
         said.append(
             f"grey levels are normalised as asked, but {told[2]} says mean {told[0]}, spread {told[1]}"
         )
@@ -150,7 +150,7 @@ def _classifier(
             f"it is not known how its images were normalised{why}: here mean 0.5, spread 0.5 (normalise=)"
         )
     if found and found.checksum and arch in KNOWN["names"]["transformed"]:
-        fed = "as here" if _alike((mean, std), (0.5, 0.5)) else "not as here"
+        fed = "as here" if alike((mean, std), (0.5, 0.5)) else "not as here"
         said.append(
             f"torchvision's own {arch} has transform_input=True, which no file tells: a network trained on "
             f"from it behind ImageNet's numbers is fed exactly as by normalise=half, {fed}"
@@ -160,13 +160,6 @@ def _classifier(
     for module in backbone.modules():
         model.names |= class_names(module, type(module).__name__)
     return model
-
-
-def _alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
-    """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
-    with contextlib.suppress(TypeError, ValueError):
-        return all(np.allclose(*pair, atol=1e-3) for pair in zip(first, second, strict=True))
-    return False
 
 
 def _check_outputs(model: Classifier, size: int, *, training: bool = False) -> list[str]:
@@ -216,8 +209,9 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     if model.unused:
         raise ValueError(
             f"the weights hold layers that {model.config['arch']} does not have, and with them it is another "
-            f"network: {model.unused}; give as arch a function of your own, 'package.module:function', that "
-            "builds all of it, or a file without them, or train with epochs=1 or more"
+            f"network: {model.unused}{calibration(model.unused.split(', '))}; give as arch a function of "
+            "your own, 'package.module:function', that builds all of it, or a file without them, or train "
+            "with epochs=1 or more"
         )
     theirs = _plain(classes)
     told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
@@ -246,7 +240,7 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
 
 def _usual(who: str) -> bool:
     """Whether names of outputs stand where they usually do: what `class_names` says of it."""
-    return who.partition(" of ")[0].rpartition(".")[2].casefold() in KNOWN["names"]["classes"]
+    return bool(NAMES["classes"].search(who.partition(" of ")[0].rpartition(".")[2]))
 
 
 def _plain(names: Sequence[str]) -> list[str]:
@@ -257,7 +251,7 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
     """Refuse what notebook 02 could not build, and layers that 04 would not find in it.
 
     No memory is taken for its weights; what a file of weights holds is not looked at. Code of one's own is
-    imported, and run only where its network is built for the data.
+    imported, and run where layers are named; what it raises without data is left to notebook 02.
     """
     if choice.weights:
         find(choice.weights, choice.arch)
@@ -266,7 +260,8 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
             resolve(choice.arch)
         except ValueError as error:
             raise ValueError(f"arch={error}") from None
-        return
+        if not layers:
+            return
     modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])
@@ -276,12 +271,12 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
 @cache
 def _modules(arch: str, stem: str, width: int, size: int | None) -> list[str]:
     """The names of the modules of a network; none if it needs real memory (RegNet): 02 will tell."""
-    try:
-        with torch.device("meta"):
+    own = ":" in arch.removeprefix(TIMM)
+    for place in ("meta", "cpu")[: 1 + own]:
+        with contextlib.suppress(Exception if own else NotImplementedError), torch.device(place):
             model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
-    except NotImplementedError:
-        return []
-    return [name for name, _ in model.backbone.named_modules() if name]
+            return [name for name, _ in model.backbone.named_modules() if name]
+    return []
 
 
 def save(model: Classifier, folder: Path) -> None:

@@ -123,11 +123,12 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
             return [layer, kind]
     low, high, sizes = stacked.min().item(), stacked.max().item(), stacked.abs().flatten(1).amax(1)
     still = len(pairs) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
-    if low >= 0 and (still or high < 1 + 1e-6):
+    cut = z.numel() == stacked.numel() and torch.allclose(z.view_as(stacked).clamp(low, high), stacked)
+    if low >= 0 and (high < 1 + 1e-6 or (still and not cut)):
         return [layer, OTHER]
-    if low >= 0 > z.min():
-        return [layer, "are never below 0"]
-    return [layer, f"stay between {low:.3g} and {high:.3g}"] if still else []
+    if still:
+        return [layer, f"stay between {low:.3g} and {high:.3g}"]
+    return [layer, "are never below 0"] if low >= 0 > z.min() else []
 
 
 Seen = Callable[[str, nn.Module, Any], Tensor | None]

@@ -9,7 +9,7 @@ import pickle
 import re
 import zipfile
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from numbers import Integral
 from pathlib import Path
@@ -18,11 +18,12 @@ from typing import Any, TypeAlias
 import numpy as np
 import torch
 import torchvision
+import yaml
 from safetensors import safe_open
 from torch import Tensor, nn
 
 from medrob.config import scale
-from medrob.files import checksum, exists, home
+from medrob.files import beside, checksum, exists, home
 from medrob.models.network import Normalise
 from medrob.models.outputs import KNOWN
 
@@ -42,7 +43,12 @@ PROGRAMS |= dict.fromkeys(("archive_format", "serialized_exported_program.json")
 SAVE = "in the program that made them: torch.save(model.state_dict(), 'mine.pt'), or with safetensors"
 
 
-SETTINGS = {*KNOWN["names"]["settings"]}
+NAMES = {
+    kind: re.compile(KNOWN["names"][kind], re.IGNORECASE)
+    for kind in ("settings", "mean", "classes", "written")
+}
+CALIBRATES = re.compile(KNOWN["names"]["calibrates"])
+STDS = ("std", "stds", "stdev", "stddev", "sd")
 Table: TypeAlias = tuple[tuple[Any, ...], Mapping[Any, Any]]
 
 
@@ -96,12 +102,15 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
         if kinds := [kind for name, kind in KNOWN["refused"].items() if re.search(name, file.name)]:
             raise ValueError(f"it is {kinds[0]}")
         content = _unpacked(file) if file.suffix == ".safetensors" else _unpickled(file)
-        beside = _beside(file)
+        texts = _beside(file)
         arrays, loose = _arrays(content)
+        for name, told in texts.items():  # a number that calibrates
+            numbers, settings = _arrays({Path(name).stem: told})
+            arrays, loose = arrays | numbers, loose | settings
         if not arrays:
             raise ValueError("no tensors by name")
-        told = _told({file.name: content, **beside})
-        order = beside.get("model.json", {}).get("order", ())
+        scale_and_classes = _told({file.name: content, **texts})
+        order = (texts.get("model.json") or {}).get("order", ())
     except Exception as error:  # torch.load raises many kinds on a damaged file
         if isinstance(error, pickle.UnpicklingError):  # PyTorch advises to switch its protection off
             kind = re.search(r"(?:GLOBAL |but got <class ')([\w.]+)", str(error))
@@ -111,7 +120,7 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code): {error}; {SAVE}"
         ) from None
-    return Weights(arrays, file.name, *told, order, loose, checksum(file))
+    return Weights(arrays, file.name, *scale_and_classes, order, loose, checksum(file))
 
 
 def _unpacked(file: Path) -> dict[str, Any]:
@@ -126,7 +135,12 @@ def _parsed(text: str) -> Any:
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         if text[:1] in ("[", "{", "("):
             return ast.literal_eval(text)
-    return text.split(",") if "," in text else text
+    lines = [line.strip() for line in text.strip().splitlines()]
+    if len(lines) == 1:
+        return text.split(",") if "," in text else text
+    rows = [re.fullmatch(r"(\d+)[\s,;:]+(.+)|(.+?)[\s,;:]+(\d+)", line) for line in lines]
+    rows = rows[1:] if rows and not rows[0] else rows  # a header
+    return [(m[1] or m[4], m[2] or m[3]) for m in rows if m] if rows and all(rows) else lines
 
 
 def _unpickled(file: Path) -> Any:
@@ -149,10 +163,13 @@ def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None)
     """
     met = set() if met is None else met
     table: Any = content if isinstance(content, Mapping) else getattr(content, "__dict__", None)
+    if isinstance(content, list | tuple) and not all(isinstance(part, int | float) for part in content):
+        table = dict(enumerate(content))
     if isinstance(content, nn.Module) and not way:  # and what the user's class says
         kinds = [kind for kind in reversed(type(content).__mro__) if not kind.__module__.startswith("torch.")]
         table = {key: value for one in (*map(vars, kinds), table) for key, value in one.items()}
-    entered = isinstance(content, Mapping | argparse.Namespace) or not way or way[-1] in SETTINGS
+    entered = isinstance(content, Mapping | argparse.Namespace | list | tuple) or not way
+    entered = entered or bool(NAMES["settings"].search(str(way[-1])) and not isinstance(content, nn.Module))
     if table is None or not entered or id(content) in met:
         return
     met.add(id(content))
@@ -165,24 +182,41 @@ def _arrays(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
     """The arrays by the whole way to them, ``state_dict.model.conv1.weight``, and which are no layers.
 
     These are whole numbers, a scale, single numbers outside a state_dict, and what stands in mappings by
-    number, as of an optimizer.
+    number, as of an optimizer. A number that calibrates is an array, and no layer only among settings.
     """
     arrays, loose = dict[str, Tensor](), set[str]()
     for way, table in tables(content):
         dotted = any("." in str(key) for key in table)
         for key, value in table.items():
+            calibrates = CALIBRATES.search(str(key))
+            if calibrates and isinstance(value, int | float) and value not in (0, 1):
+                value = torch.tensor(float(value))
             if torch.is_tensor(value):
                 arrays[name := ".".join(map(str, (*way, key)))] = value
                 counted = any(str(part).isdecimal() for part in (*way, key))
-                if counted or not value.is_floating_point() or not (value.ndim or dotted):
+                alone = not (value.ndim or dotted or calibrates) or (calibrates and _settings(way))
+                if counted or not value.is_floating_point() or alone:
                     loose.add(name)
     return arrays, frozenset(loose.union(*(names for names, *_ in _pairs(arrays))))
 
 
+def _settings(way: tuple[Any, ...]) -> bool:
+    """Whether all keys on a way are those of settings."""
+    return bool(way) and all(NAMES["settings"].search(str(key)) for key in way)
+
+
+def _spreads(names: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
+    """What is called mean, and what std beside it, None if there is none."""
+    known = {str(name).casefold(): name for name in names}
+    for low, name in known.items():
+        if NAMES["mean"].search(low):
+            start = low[: low.rindex("mean")]
+            yield name, next((known[f"{start}{std}"] for std in STDS if f"{start}{std}" in known), None)
+
+
 def _pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
     """What is called mean, and std beside it, of one or three numbers each, and their names."""
-    for mean in [key for key in values if re.search(KNOWN["names"]["mean"], str(key))]:
-        names = mean, f"{mean[:-4]}std"
+    for names in _spreads(values):
         with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):  # no numbers, or their form
             found = [values[name] for name in names]
             found = [value.detach().double().cpu() if torch.is_tensor(value) else value for value in found]
@@ -196,21 +230,24 @@ def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
 
     None twice if they are not told (""), or if they are not enough, and why.
     """
-    start = "" if "mean" in found else "image_"
-    mean, std = found.get(f"{start}mean"), found.get(f"{start}std")
+    names = next(_spreads(found), (None, None))
+    mean, std = (found.get(str(name)) for name in names)
     if not found.get("do_normalize", True):
         mean, std = 0.0, 1.0
     turned = found.get("do_flip_channel_order") or found.get("to_rgb") is False
     if turned or any(isinstance(value, str) and value.upper() == "BGR" for value in found.values()):
         return None, None, f"{who} has blue, green, red in this order, and here they are red, green, blue"
     if mean is None or std is None:
-        return None, None, ""
+        half = isinstance(mean, list | tuple | float)
+        return None, None, f"{who} has {names[0]} without a spread" if half else ""
     with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
         mean, std = (np.asarray(values, float) for values in (mean, std))
         factor = float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1
         levels = round(255 * factor, 9)
         if levels == 1 and max(std.max(), mean.max()) > GREY:  # Caffe's spread is 1, its mean 100 or so
             levels = 255
+        if 1 < (white := float(found.get("max_pixel_value", 1))) < 255:  # albumentations' white
+            levels = 255 / white
         # As Hugging Face's EfficientNets have it: 1 less before, and divided by the spread again.
         mean, std = mean + bool(found.get("rescale_offset")), std ** (1 + bool(found.get("include_top")))
         return (mean / levels).tolist(), (std / levels).tolist(), who
@@ -227,18 +264,30 @@ def class_names(content: Any, who: str) -> dict[str, list[str]]:
 
 
 def _in_order(names: Any) -> list[str]:
-    """The names in a list, {name: place} or {place: name}, or a text of these; [] if they are none."""
+    """The names in a list, in {name: place}, {place: name} or pairs of these, or rows with an id and a name.
+
+    Also in a text of one of these; [] if they are none.
+    """
     names = _parsed(names) if isinstance(names, str) else names
     names = names.tolist() if isinstance(names, np.ndarray) else names
-    if isinstance(names, Mapping):
-        if not all(isinstance(value, str | Integral) for pair in names.items() for value in pair):
+    pairs: list[Any] = [*names.items()] if isinstance(names, Mapping) else []
+    if isinstance(names, list | tuple) and names:
+        rows = [[*row.values()] for row in names if isinstance(row, Mapping)]
+        ids = [next((v for v in row if isinstance(v, Integral)), None) for row in rows]
+        if len(rows) == len(names):
+            pairs = [(place, _name(row)) for place, row in zip(ids, names, strict=True)]
+        elif all(isinstance(row, list | tuple) and len(row) == 2 for row in names):
+            pairs = [*names]
+    if pairs:
+        pairs = [(key, _name(value)) for key, value in pairs]
+        if not all(isinstance(value, str | Integral) for pair in pairs for value in pair):
             return []
-        by_place = all(str(key).isdecimal() for key in names)
-        by_place = by_place and any(isinstance(value, str) for value in names.values())
-        pairs = names.items() if by_place else [(value, key) for key, value in names.items()]
+        by_place = all(str(key).isdecimal() for key, _ in pairs)
+        by_place = by_place and any(isinstance(value, str) for _, value in pairs)
+        pairs = pairs if by_place else [(value, key) for key, value in pairs]
         places = {int(str(place)): name for place, name in pairs if str(place).isdecimal()}
         first = min(places, default=2)
-        whole = first < 2 and [*range(first, first + len(names))] == sorted(places)
+        whole = first < 2 and [*range(first, first + len(pairs))] == sorted(places)
         names = [places[place] for place in sorted(places)] if whole else []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return []
@@ -246,21 +295,74 @@ def _in_order(names: Any) -> list[str]:
     return told if len({*told}) == len(names) else []
 
 
+def _name(value: Any) -> Any:
+    """The name among what is told of a class: called so, or the last text."""
+    if isinstance(value, Mapping):
+        texts = [part for part in value.values() if isinstance(part, str)]
+        return value.get("name", next(iter(texts), None))
+    return value[-1] if isinstance(value, list | tuple) and value else value
+
+
 def _told(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[str, list[str]]]:
     """Mean, spread and what tells them of the first of contents that does; the names of classes of all."""
-    scales, classes = list[tuple[Any, Any, str]](), dict[str, list[str]]()
+    told, classes = (None, None, ""), dict[str, list[str]]()
     for name, content in contents.items():
-        scales += [_scale(table, name) for way, table in tables(content) if SETTINGS.issuperset(way)]
+        scales = list[tuple[Any, Any, str]]()
+        for way, table in tables(content):
+            if not way or _settings(way):
+                bgr = {"to_rgb": False} if "data_preprocessor" in way else {}  # unless it says more
+                scales += [_scale(bgr | {**table}, name)]
+                for value in filter(lambda value: isinstance(value, str), table.values()):
+                    scales += _written(value, name)
         # Of a part that normalises, such as "0.mean".
         scales += [_scale({"mean": m, "std": s}, name) for _, m, s in _pairs(_arrays(content)[0])]
+        scales += _written(content, name) if isinstance(content, str) else []
+        told = told if told[2] else _only([scale for scale in scales if scale[2]], name)
         classes = class_names(content, name) | classes
-    return *next((scale for scale in scales if scale[2]), (None, None, "")), classes
+        if names := _in_order(content):
+            classes[f"{Path(name).stem} of {name}"] = names
+    return *told, classes
+
+
+def _only(scales: list[tuple[Any, Any, str]], who: str) -> tuple[Any, Any, str]:
+    """The one scale that is told, if others do not differ from it."""
+    known = [scale for scale in scales if scale[0] is not None]
+    if not all(alike(scale[:2], known[0][:2]) for scale in known[1:]):
+        return None, None, f"{who} tells several: {' and '.join(f'{m}, {s}' for m, s, _ in known)}"
+    return next(iter([*known, *scales]), (None, None, ""))
+
+
+def alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
+    """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
+    with contextlib.suppress(TypeError, ValueError):
+        return all(np.allclose(*pair, atol=1e-3) for pair in zip(first, second, strict=True))
+    return False
+
+
+def _written(text: str, who: str) -> list[tuple[Any, Any, str]]:
+    """The scales in a text of settings or steps, as of a Normalize(mean=..., std=...); see `_scale`."""
+    places = r"(Normali[sz]e\()\s*([\[(][^\])]*.)\s*,\s*([\[(])"
+    text = re.sub(places, r"\1mean=\2, std=\3", text)
+    tables = list[dict[str, Any]]()
+    for key, values in NAMES["written"].findall(text):
+        if "mean" in key.lower():
+            tables.append({"to_rgb": "data_preprocessor" not in text or "to_rgb" in text})
+        if tables:
+            tables[-1][key.lower()] = ast.literal_eval(values.capitalize())
+    unread = f"{who} has {text[:80]!r}"
+    return [_scale(table, who) for table in tables] or (
+        [(None, None, unread)] if re.search(r"normali[sz]e\W", text, re.IGNORECASE) else []
+    )
 
 
 def _beside(file: Path) -> dict[str, Any]:
-    """The descriptions beside weights, by the names of their files."""
-    files = [file.with_name(name) for name in KNOWN["beside"]]
-    return {path.name: json.loads(path.read_text()) for path in files if path.is_file()}
+    """What is told beside weights, by the names of files; as text if it has no other form."""
+    found, kinds = dict[str, Any](), {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
+    for path in beside(file):
+        found[path.name] = text = path.read_text("utf-8", "replace")
+        with contextlib.suppress(ValueError, yaml.YAMLError):
+            found[path.name] = kinds.get(path.suffix, str)(text)
+    return found
 
 
 def within(network: nn.Module, given: Mapping[str, Tensor]) -> tuple[Any, Any, str]:
