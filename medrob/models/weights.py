@@ -188,11 +188,11 @@ def _arrays(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
     for way, table in tables(content):
         dotted = any("." in str(key) for key in table)
         for key, value in table.items():
-            calibrates = CALIBRATES.search(str(key))
+            calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
             if calibrates and isinstance(value, int | float) and value not in (0, 1):
                 value = torch.tensor(float(value))
             if torch.is_tensor(value):
-                arrays[name := ".".join(map(str, (*way, key)))] = value
+                arrays[name] = value
                 counted = any(str(part).isdecimal() for part in (*way, key))
                 alone = not (value.ndim or dotted or calibrates) or (calibrates and _settings(way))
                 if counted or not value.is_floating_point() or alone:
@@ -300,6 +300,8 @@ def _name(value: Any) -> Any:
     if isinstance(value, Mapping):
         texts = [part for part in value.values() if isinstance(part, str)]
         return value.get("name", next(iter(texts), None))
+    if isinstance(value, Tensor) and not (value.ndim or value.is_floating_point() or value.is_meta):
+        return int(value)
     return value[-1] if isinstance(value, list | tuple) and value else value
 
 
