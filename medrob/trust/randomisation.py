@@ -186,8 +186,9 @@ def controls(
     Whatever a test finds in them is not what the network has learnt. `explainer` has one method and layer;
     `images` are indices; `training` is its seed. By name and draw: the tables of `medrob.drift.measured`.
     """
-    how = dict(conditions=grid(corruptions), images=images, seed=seed)
-    return _asked(explainer, partial(measured, dataset=dataset, **how), seed, training, CONTROLS)
+    conditions = grid(corruptions)
+    ask = partial(measured, dataset=dataset, conditions=conditions, images=images, seed=seed)
+    return _asked(explainer, ask, seed, training, CONTROLS)
 
 
 def unsteady(
