@@ -172,9 +172,8 @@ def _tell_pairs(stems: set[Path]) -> None:
     for stem in stems:
         cuts = [cut.start() for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name)]
         others = {stem.name[cut:]: stem.with_name(stem.name[:cut]) for cut in cuts}
-        others |= {
-            part: Path(*stem.parts[:k], *stem.parts[k + 1 :]) for k, part in enumerate(stem.parent.parts)
-        }
+        parts = stem.parts
+        others |= {part: Path(*parts[:k], *parts[k + 1 :]) for k, part in enumerate(parts[:-1])}
         for end in {end for end, other in others.items() if other in stems}:
             ends[end].append(stem)
     for end, called in ends.items():
