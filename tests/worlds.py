@@ -78,7 +78,7 @@ WORLDS = {"strong": strong, "severity": severity, "none": none}
 # Worlds with the right answer: what the declared tests may find in each, besides nothing.
 TRUTH: dict[str, set[str]] = {
     "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
-    "bent": set(), "flips": {"per image"},
+    "bent": set(), "flips": {"per image"}, "third": {"per image"},
     "extra": {"per image", "beyond scores"}, "conditions": {"between conditions"},
 }  # fmt: skip
 
@@ -87,13 +87,15 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
     "severity", "class", "identity", "bent", "flips": drift follows from that alone, the third and fourth from
-    the logit, the last from whether the prediction flips, which goes with the margin.
+    the logit, the last from whether the prediction flips, which goes with the margin. "third": see `third`.
     "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where
     the logit is low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows
     the latter. "conditions": drift knows which corruptions hurt what was seen rightly more, and the rest
     less; the mean scores of a condition do not.
     same: a seed that gives all tables the same corruptions; None = each table draws its own.
     """
+    if kind == "third":
+        return third(seed, images, corruptions, severities)
     rng = np.random.default_rng(seed)
     of_corruptions = rng if same is None else np.random.default_rng(same)
     patient = np.arange(images) // (4 if kind == "patients" else 1)
@@ -161,3 +163,37 @@ def alarm_world(images=120, seed=0, informed=3.0, patients=False):
     signals["unsteady"] = signals["unsteady"] + informed * wrong
     known = {"group": patient} if patients else {}
     return predictions.assign(**known), keys.assign(vanished=False, passes=5, **signals)
+
+
+def third(seed, images, corruptions, severities):
+    """Three classes: two are taken for each other, and corrupted pictures for the third, a rare one.
+
+    Drift follows from the third's probability, and from whether it is predicted.
+    """
+    rng, each = np.random.default_rng(seed), np.arange(images)
+    label = rng.choice(3, images, p=[0.45, 0.45, 0.1])
+    grid = [("clean", 0), *((c, s) for c in corruptions for s in severities)]
+    shape = len(grid), images
+    level = np.array([s for _, s in grid])[:, None]
+    which = [corruptions.index(c) if s else 0 for c, s in grid]
+    strength = level * rng.uniform(0.5, 1.5, len(corruptions))[which][:, None]
+    z = rng.normal(0, 0.5, (images, 3)) + (label[:, None] == np.arange(3)) - [0, 0, 1] * (label != 2)[:, None]
+    z = z + rng.normal(0, 0.4 + 0.15 * strength[..., None], (*shape, 3))
+    z[..., 2] += 0.35 * strength * rng.gamma(2, 0.5, shape)
+    p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
+    predicted, first = p.argmax(-1), p[0].argmax(-1)
+    logit = z[:, each, first]
+    moved = 0.3 + rng.normal(0, 0.05, shape) + 0.1 * p[..., 2] + 0.05 * (predicted == 2)
+    energy = np.maximum(logit + 2, 0)
+    table = pd.DataFrame([(i, *c) for c in grid for i in range(images)], columns=KEYS)
+
+    def with_columns(**columns):
+        return table.assign(**{k: np.broadcast_to(v, shape).ravel() for k, v in columns.items()})
+
+    predictions = with_columns(label=label, predicted=predicted, **{f"p_{k}": p[..., k] for k in range(3)})
+    drift = with_columns(
+        rmse=np.clip(moved, 0, 1), degenerate=False, preserved=predicted == first, logit=logit,
+        logit_clean=logit[0], amount=energy, amount_clean=energy[0],
+    ).assign(**HEAD)  # fmt: skip
+    distances = with_columns(rmse=8.0 * level + rng.normal(0, 1, shape))
+    return predictions, drift[drift["severity"] > 0].reset_index(drop=True), distances

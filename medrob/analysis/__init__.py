@@ -7,7 +7,7 @@
 # fmt: off
 from medrob.analysis.alarm import CONTROL, MAP_SIGNAL, TOGETHER, alarms
 from medrob.analysis.evidence import CLEAN_CLASS, DOUBT, DRIFT, SIGNALS, WITH, WITHOUT, Evidence
-from medrob.analysis.layout import CONDITION, MAP, distinct, headline, rows_of, twins
+from medrob.analysis.layout import CONDITION, MAP, distinct, ends, headline, rows_of, twins
 from medrob.analysis.links import (
     PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, POOLED, WITHIN, association, moved_and_fell, per_image,
 )

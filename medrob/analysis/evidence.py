@@ -62,9 +62,11 @@ class Evidence:
             images), numbered.
         unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: the
             same of all images.
-        picture: RMSE of the image. own: probability of the class predicted when clean, clean first. logit: of
-            the class explained, and how much of it is lost against clean. margin_drop: see `_margins`.
-            events: "flipped" and, where there is one label an image, "wrong". All (conditions, images).
+        picture: RMSE of the image. p: of every class, clean first, (1 + conditions, images, classes). own: of
+            the class predicted when clean, clean first. logit: of the class explained, and how much of it is
+            lost against clean. margin_drop: see `_margins`. predicted: the class. events: "flipped" (of
+            several labels an image: whether the label with the highest probability when clean is there) and,
+            where there is one, "wrong". All (conditions, images).
         weights: how often each image stands in each resample, the first as is: (1 + resamples, images).
     """
 
@@ -114,8 +116,8 @@ class Evidence:
         away = laid(self.distances, ["rmse"], "corruptions", conditions, pd.Index(images, name="image"))
         self.picture: np.ndarray = away["rmse"].astype(float)
         here = {column: values[:, self.place] for column, values in self.every.items()}
-        p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
-        self.group, predicted = here["predicted"][0], here["predicted"][1:]
+        self.p = p = np.stack([here[f"p_{name}"] for name in self.classes], -1).astype(float)
+        self.group, self.predicted = here["predicted"][0], here["predicted"][1:]
         self.stratum = np.arange(len(conditions))[:, None] * len(self.classes) + self.group
         known = {"group": self.every["group"][0]} if "group" in self.every else {}
         self.unit_of_all = units(pd.DataFrame(known, index=all_images))
@@ -123,9 +125,10 @@ class Evidence:
         self.own: np.ndarray = p[:, np.arange(len(images)), self.group]
         margin = _margins(p, self.group, self.single)
         self.margin_drop = margin[0] - margin[1:]
-        self.events = {"flipped": predicted != self.group}
+        there = self.own > 0.5
+        self.events = {"flipped": self.predicted != self.group if self.single else there[1:] != there[0]}
         if self.single:
-            self.events["wrong"] = predicted != here["label"][1:]
+            self.events["wrong"] = self.predicted != here["label"][1:]
         self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
 
     def _lay_out_maps(self, drift: pd.DataFrame) -> None:

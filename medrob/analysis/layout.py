@@ -9,6 +9,7 @@ from medrob.evaluation import interval
 
 CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
+NORMALISED = "normalised"  # the column of the drift as a share of the distance to another picture's map
 INPUT = "input"  # the layer of methods that explain the input itself
 FINE = 7  # positions along the side of a map
 SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6

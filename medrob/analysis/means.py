@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from medrob.analysis.layout import CONDITION, MAP, ends
+from medrob.analysis.layout import CONDITION, MAP, NORMALISED, ends
 from medrob.evaluation import FEWEST, means_with_intervals
 
 # Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
@@ -22,12 +22,17 @@ def mean_drift(
 
     Within a group, an image's values are averaged first. Returns these columns, stratum ("all"), value, low,
     high (2,000 resamples of the images, or their groups; at least `FEWEST`), images (that count),
-    degenerate (share).
+    degenerate (share). "normalised" is a share of the mean distance to the map of another picture, which is
+    estimated from the same images: its intervals know that (linearised; column another).
     """
     by = list(by)
     flat = drift.groupby(by, sort=False, observed=True)["degenerate"].mean()
     wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
     wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
+    if metric == NORMALISED:
+        far = drift.groupby(["image", *by], observed=True)["another"].mean().unstack(by)
+        far = far.reindex(columns=flat.index).where(wide.notna())
+        wide = wide - wide.mean() * (far - far.mean())
     images = drift.drop_duplicates("image").sort_values("image")
     value, low, high = means_with_intervals(wide.to_numpy(), images)
     frame = flat.index.to_frame(index=False).assign(stratum="all", value=value, low=low, high=high)
@@ -55,7 +60,7 @@ def drift_by_class(
     rows = drift[(drift["severity"] == severity) & (drift["method"] == method)]
     rows = rows.assign(of=rows["label"].map(dict(enumerate(classes))).astype(object).fillna("all"))
     return mean_drift(
-        rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"), metric="normalised"
+        rows.sort_values("label", kind="stable"), ("corruption", "of", "layer"), metric=NORMALISED
     )
 
 

@@ -70,13 +70,14 @@ def added(evidence: Evidence) -> pd.DataFrame:
     vanished; "map" = all that the map gives, beside the signals that need none. Whether a prediction has
     flipped is not asked: with the clean prediction it is known.
 
-    Two logistic models predict the event of images they have not seen, with and without what is added: five
-    folds, all pictures of a unit in the same one, each stratum with a level of its own; what is known anyway
-    may bend (`_bent`), and jump where the prediction flips. auroc: with it, within the strata; gain (value,
-    low, high): less that without; intervals resample units, with the models as they are. p of drift: the
-    score test of its slope in the larger model, units changing their sign (`flipped`). The maps are those of
-    the declared layer, and of methods that explain the input. NaN where the events, or the rest, are on
-    so few images that a fold has none of them, no label is known, or every map is degenerate.
+    Two logistic models predict the event of images they have not seen, with and without what is added:
+    five folds, all pictures of a unit in the same one, each stratum with a level of its own; what is
+    known anyway may bend (`_bent`), and jump where the prediction flips (`_of_all_classes`). auroc,
+    auroc_low, auroc_high: with it, within the strata; gain (value, low, high): less that without;
+    intervals resample units, with the models as they are. p of drift: the score test of its slope in the
+    larger model, units changing their sign (`flipped`). The maps are those of the declared layer, and of
+    methods that explain the input. NaN where the events, or the rest, are on so few images that a fold
+    has none of them, no label is known, or every map is degenerate.
     """
     w, group, happened, rows = evidence.weights, evidence.group, evidence.events.get(WRONG), []
     order = np.random.default_rng(0).permutation(evidence.unit.max() + 1)
@@ -84,26 +85,43 @@ def added(evidence: Evidence) -> pd.DataFrame:
     for (at, key), (adds, names) in itertools.product(enumerate(evidence.maps), ADDED.items()):
         if key[1] not in (evidence.declared["layer"], INPUT):
             continue
-        numbers: tuple = (np.nan,) * 5
+        numbers: tuple = (np.nan,) * 7
         signals = evidence.signals(at)
         if happened is not None and np.isfinite(signals[DRIFT]).all():
             ours = {name: signals.pop(name) for name in names}
-            signals |= _bent(signals, group) | {"flipped": evidence.events["flipped"]}
+            signals |= _bent(signals, group) | _of_all_classes(evidence)
             without, more = (_scaled(part, evidence) for part in (signals, signals | ours))
             odds = [_log_odds(x, happened, fold, evidence) for x in (more, without)]
             found, plain = (detect(part, happened, w, group) for part in odds)
             p = _score_p(more, happened, evidence) if adds == DRIFT else np.nan
             few = _fewest(happened, np.ones_like(happened), evidence) < FEWEST
             stop = 1 if few else None
-            numbers = (*estimate((found - plain)[:stop]), p, found[0])
+            numbers = (*estimate((found - plain)[:stop]), p, *estimate(found[:stop]))
         rows.append((adds, *key, f"added, {adds}", *numbers))
-    return pd.DataFrame(rows, columns=["adds", *MAP, "kind", "value", "low", "high", "p", "auroc"])
+    return pd.DataFrame(rows, columns=["adds", *MAP, "kind", "value", "low", "high", "p", *ends("auroc")])
 
 
 def _bent(signals: Mapping[str, np.ndarray], group: np.ndarray) -> dict[str, np.ndarray]:
     """The ranks of each signal within strata, their squares and cubes: errors need not follow a line."""
     ranks = {name: centred_ranks(values, group) for name, values in signals.items()}
     return {f"{name} to the {k}": rank**k for name, rank in ranks.items() for k in (1, 2, 3)}
+
+
+def _of_all_classes(evidence: Evidence) -> dict[str, np.ndarray]:
+    """Which class is predicted now, for each that was when clean; of more than two classes, the probability
+    of each, of the corrupted picture and of the clean one, which may bend (`_bent`).
+    """
+    then, now = evidence.group, evidence.predicted
+    both = itertools.permutations(range(len(evidence.classes)), 2)
+    flips = {f"{a} becomes {b}": ((then == a) & (now == b)).astype(float) for a, b in both}
+    known = {name: part for name, part in flips.items() if part.any()}
+    if len(evidence.classes) > 2:  # of two, the probability of the clean class tells both
+        clean, *corrupted = evidence.p
+        parts = np.stack(corrupted), np.broadcast_to(clean, evidence.p[1:].shape)
+        for when, p in zip(("now", "then"), parts, strict=True):
+            each = {f"{name} {when}": p[..., k] for k, name in enumerate(evidence.classes)}
+            known |= _bent(each, evidence.group)
+    return known
 
 
 def _scaled(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:

@@ -3,7 +3,7 @@
 import copy
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from typing import Any
@@ -124,11 +124,12 @@ def _reset(module: nn.Module) -> None:
 
 def scale(
     explainer: Explainer, dataset: ImageDataset, targets: np.ndarray | int | None = None, *, seed: int = 0
-) -> pd.DataFrame:
-    """RMSE between min-max maps where nothing has changed, and where everything has.
+) -> tuple[pd.DataFrame, dict[Key, np.ndarray]]:
+    """RMSE between min-max maps where nothing has changed, and where everything has; means over the images.
 
     ``floor``: the same image with other noise (the next seed), 0 for deterministic methods.
-    ``ceiling-image``: another image; NaN of one alone. ``ceiling-weights``: all weights lost.
+    ``ceiling-image``: another image; NaN of one alone; also image by image, (N,) for each method and layer.
+    ``ceiling-weights``: all weights lost.
     """
     images, n = dataset.images, len(dataset)
     classes, other = explainer.classes(images, targets), another_image(n, seed)
@@ -147,19 +148,27 @@ def scale(
             for key, moved in maps.items():
                 values[test, key][rows] = compare(mine[key], moved, ["rmse"])["rmse"]
     entries = [Entry(*key, test, value) for (test, key), value in values.items()]
-    return means(entries, seed=seed, groups=dataset.groups)
+    another = {key: values[ENDS[1], key] for key in explainer.pairs}
+    return means(entries, seed=seed, groups=dataset.groups), another
 
 
-def normalised(drift: pd.DataFrame, trust: pd.DataFrame) -> pd.Series:
+def normalised(drift: pd.DataFrame, trust: pd.DataFrame, another: Mapping[Key, np.ndarray]) -> pd.DataFrame:
     """Drift between its floor (0) and the map of another image (1): (rmse - floor) / (ceiling - floor).
 
-    `trust` holds the rows of `scale`. NaN where the ceiling is not above the floor by more than rounding
-    makes (all images have the same map), or a method and layer has none.
+    `trust` and `another` are what `scale` gives for the images of the drift, in their order. Columns:
+    normalised, and the same of the distance to the map of another image, image by image. NaN where the
+    ceiling is not above the floor by more than rounding makes (all images have the same map), or a method and
+    layer has none.
     """
     limits = trust[trust["test"].isin(ENDS)].pivot(index=["method", "layer"], columns="test", values="value")
     limits = limits.reindex(pd.MultiIndex.from_frame(drift[["method", "layer"]])).set_index(drift.index)
     span = limits["ceiling-image"] - limits["floor"]
-    return ((drift["rmse"] - limits["floor"]) / span.where(span > ROUNDING)).rename("normalised")
+    far = pd.DataFrame(another, index=drift["image"].unique()).rename_axis("image")
+    far.columns = far.columns.set_names(["method", "layer"])
+    places = pd.MultiIndex.from_frame(drift[["image", "method", "layer"]])
+    ends = far.unstack().reorder_levels(["image", "method", "layer"]).reindex(places).set_axis(drift.index)
+    found = pd.DataFrame({"normalised": drift["rmse"], "another": ends})
+    return found.sub(limits["floor"], axis=0).div(span.where(span > ROUNDING), axis=0)
 
 
 def _asked(explainer: Explainer, ask: Callable, seed: int, training: int, draws: int) -> dict:

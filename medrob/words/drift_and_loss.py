@@ -14,14 +14,17 @@ from medrob.analysis import (
     UNDEFINED,
     YES,
     declared_kinds,
+    ends,
     rows_of,
     verdict,
 )
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, grouped, name, number, place, say, shown, side, text
+from medrob.words.phrases import BETTER, Row, grouped, name, number, place, say, shown, side, text
 
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
 AS_MUCH = "but the map of a network that has learnt nothing is not shown to tell less, so nothing follows"
+MARGIN = "per image"  # the question that asks for a score
+NOTHING_LEFT = "there is too little to go by, or what is held fixed explains all"
 WEAK = "but one score alone finds more errors than this model, so nothing follows"
 SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 
@@ -39,8 +42,9 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
     for row in found.to_dict("records"):
         said = row["verdict"].capitalize()
         value = number(row, form="+.3f" if row["name"] == "beyond scores" else "+.2f")
-        value = "there is too little to go by" if row["verdict"] == UNDEFINED else value
-        plain = say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
+        value = NOTHING_LEFT if row["verdict"] == UNDEFINED else value
+        plain = say("answer", "margin") if row["name"] == MARGIN else ""
+        plain += say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
         passed = say("answer", "control", passed=row["controls"]) if row["controls"] else ""
         if row["p_adjusted"] < 0.05 and row["verdict"] == analysis.OPEN and not passed:
             passed = say("answer", "slope")
@@ -65,7 +69,8 @@ def _works(scores: pd.DataFrame) -> str:
     worst = rows[(rows["corruption"] != CLEAN[0]) & rows["drop"].notna()].nlargest(1, "drop")
     if worst.empty or not np.isfinite(clean["value"]):
         return say("answer", "no_auc")
-    return say("answer", "works", clean=clean, worst=worst.iloc[0])
+    doubt = "no_skill" if clean["low"] <= 0.5 else ""
+    return say("answer", "works", doubt, clean=clean, worst=worst.iloc[0]).replace("\n", " ")
 
 
 def _looks(drift: pd.DataFrame) -> str:
@@ -78,17 +83,22 @@ def _looks(drift: pd.DataFrame) -> str:
 
 
 def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
-    answers = answers[answers["name"] != "per image"].reset_index()  # the margin is itself a score
+    answers = answers[answers["name"] != MARGIN].reset_index()  # which is itself a score
     said = {YES: "shown for", UNDEFINED: "not to be judged for", analysis.OPPOSITE: "the other way round for"}
     verdicts = answers["verdict"].map(lambda found: said.get(found, "undecided for"))
     leads = {said[YES]: "Yes", said[UNDEFINED]: "That cannot be said"}
-    lead = "In part" if said[YES] in set(verdicts) else "This is not shown"
+    some = said[YES] in set(verdicts) or verdicts[0] == said[analysis.OPPOSITE]
+    lead = "In part" if some else "This is not shown"
     lead = leads.get(verdicts[0], lead) if verdicts.nunique() == 1 else lead
     found = grouped(zip(verdicts, [say("answer", name) for name in answers["name"]], strict=True), " ")
     row = added.set_index("adds").loc[DRIFT].drop("p")  # the tests below give it, corrected
     gain = "gain" if np.isfinite(row["value"]) else ""
-    numbers = dict(found=found, row=row, without=row["auroc"] - row["value"])
-    return say("answer", "tells", gain, lead=lead, **numbers).replace("\n", " ")
+    return say("answer", "tells", gain, lead=lead, found=found, row=row, auroc=_auroc(row)).replace("\n", " ")
+
+
+def _auroc(row: Row) -> dict[str, float]:
+    """The AUROC of all signals and the map, with its interval."""
+    return dict(zip(("value", "low", "high"), (row[end] for end in ends("auroc")), strict=True))
 
 
 def association(tests: pd.DataFrame) -> str:
@@ -148,7 +158,7 @@ def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) 
         if row["adds"] == DRIFT:
             row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
         said = verdict(row, tested=row["adds"] == DRIFT)
-        lines.append(say("added", row["adds"], said, row=row, folds=analysis.FOLDS).replace("\n", " "))
+        lines.append(say("added", row["adds"], said, row=row, auroc=_auroc(row)).replace("\n", " "))
     return text(lines, say("added", "coverage"))
 
 

@@ -1,6 +1,7 @@
 """What the maps say: how far they move, and what the checks of trust make of them. For notebook 04."""
 
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -13,10 +14,10 @@ from medrob.words.phrases import grouped, listed, name, number, place, say, show
 NOT_JUDGED = f"not judged (fewer than {FEWEST} images)"
 
 
-def chosen(counts: Mapping[str, int], how: str) -> str:
+def chosen(images: Any, how: str) -> str:
     """How many images of each class are explained, and which: "random", "correct" or "wrong" ones."""
-    classes = listed([f"{number} of {name(label)}" for label, number in counts.items()])
-    return say("chosen", "images", total=sum(counts.values()), how=how, classes=classes)
+    classes = listed([f"{number} of {name(label)}" for label, number in images.counts.items()])
+    return say("chosen", "images", total=len(images), how=how, classes=classes)
 
 
 def explained(

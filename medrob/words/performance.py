@@ -159,7 +159,6 @@ def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, 
 
 def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> str:
     """What a fixed threshold finds on clean images, and where it fails most at the highest severity."""
-    others = [other for other in points["class"].unique() if other != positive]
     points = points[points["class"] == positive]
     if points.empty:
         return say("operating_point", "undefined", positive=positive)
@@ -168,7 +167,6 @@ def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str
     worst = [rows.loc[[metric]].nsmallest(1, "value").iloc[0] for metric in clean]
     numbers = dict(zip(("missed", "alarms"), worst, strict=True)) | clean
     numbers |= dict(positive=positive, threshold=thresholds[positive], severity=points["severity"].max())
-    numbers["others"] = listed(map(name, others)) if others else "the rest"
     return say("operating_point", "rule", "clean", "worst", **numbers)
 
 
