@@ -7,7 +7,7 @@
 # fmt: off
 from medrob.analysis.alarm import CONTROL, MAP_SIGNAL, TOGETHER, alarms
 from medrob.analysis.evidence import CLEAN_CLASS, DOUBT, DRIFT, SIGNALS, WITH, WITHOUT, Evidence
-from medrob.analysis.layout import CONDITION, MAP, distinct, ends, headline, rows_of, twins
+from medrob.analysis.layout import CONDITION, FOLDS, MAP, distinct, ends, headline, rows_of, twins
 from medrob.analysis.links import (
     PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, POOLED, WITHIN, association, moved_and_fell, per_image,
 )
@@ -22,4 +22,4 @@ from medrob.analysis.runs import OVERALL, compare_runs, repetitions
 from medrob.analysis.statistics import (
     LEVEL, OPEN, OPPOSITE, ORDERS, UNDEFINED, YES, bounds, corrected_p, verdict,
 )
-from medrob.analysis.warning import AHEAD, BEYOND, FOLDS, added, failure
+from medrob.analysis.warning import AHEAD, BEYOND, added, failure

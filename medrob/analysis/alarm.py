@@ -12,7 +12,7 @@ from sklearn.ensemble import RandomForestClassifier
 from sklearn.model_selection import StratifiedGroupKFold, cross_val_predict
 
 from medrob.analysis.evidence import doubts
-from medrob.analysis.layout import CONDITION, ends, estimate
+from medrob.analysis.layout import CONDITION, FOLDS, ends, estimate, wider
 from medrob.analysis.statistics import detect
 from medrob.check import require
 from medrob.corruptions import CLEAN
@@ -28,10 +28,6 @@ SIGNALS |= {"energy": "energy score", "distance": "feature distance"}
 DOUBTS = ("low confidence", "entropy", "small margin")
 SAME = "same corruption"
 LOWER_IS_BETTER = ("aurc", "excess aurc", "augrc")
-FOLDS = 5
-# How much wider an interval is that also counts what a model has learnt from (Nadeau & Bengio 2003).
-# Resamples take models as they are: they held what a map really adds in 78 % of the tables, widened in 91 %.
-LEARNING = (1 + FOLDS / (FOLDS - 1)) ** 0.5
 
 
 def alarms(
@@ -69,10 +65,11 @@ def alarms(
         images = part.drop_duplicates("image")
         _, image = np.unique(part["image"], return_inverse=True)
         wrong, signals = part["wrong"].to_numpy(), {name: part[name].to_numpy(float) for name in names}
-        few, cases = fewest(wrong, units(images)[image]) < FEWEST, len(np.unique(units(images)))
+        fewer, cases = fewest(wrong, units(images)[image]), len(np.unique(units(images)))
+        few = fewer < FEWEST
         w, ahead_of = drawn(images, 0 if few else resamples), dict.fromkeys(names, MAP_SIGNAL)
         among: dict[str, list[str]] = {}  # signals of each model
-        if not few and pictures == SAME:  # else the errors are few for a model
+        if pictures == SAME and fewer >= FOLDS * FEWEST:  # else they are few for a model
             scores = [name for name in names if name != MAP_SIGNAL]
             known = pd.get_dummies(part[["predicted", "corruption"]].astype(str))
             among |= {TOGETHER: scores, WITH_MAP: names}
@@ -93,10 +90,12 @@ def alarms(
         for name, better in ahead_of.items():
             for metric, samples in found[name].items():
                 ahead = found[better][metric] - samples
-                lower, wide = metric in LOWER_IS_BETTER, LEARNING if name in among else 1.0
-                value = risk(samples, cases) if lower else estimate(samples)
-                numbers = *_wider(value, wide), *_wider(estimate(-ahead if lower else ahead), wide)
-                rows.append((pictures, name, metric, *numbers, int(wrong.sum()), len(wrong)))
+                lower = metric in LOWER_IS_BETTER
+                numbers = risk(samples, cases) if lower else estimate(samples)
+                gain = estimate(-ahead if lower else ahead)
+                if name in among:
+                    numbers, gain = wider(numbers), wider(gain)
+                rows.append((pictures, name, metric, *numbers, *gain, int(wrong.sum()), len(wrong)))
     columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
 
@@ -111,11 +110,6 @@ def risk(samples: np.ndarray, cases: int) -> tuple[float, float, float]:
         return estimate(samples)
     reach = np.exp(t.ppf(0.975, cases - 1) * np.log(samples[1:]).std())
     return samples[0], samples[0] / reach, min(samples[0] * reach, 1.0)
-
-
-def _wider(ends: tuple[float, float, float], times: float) -> tuple[float, float, float]:
-    value, low, high = ends
-    return value, value + times * (low - value), min(value + times * (high - value), 1.0)
 
 
 def _joined(signals: np.ndarray, wrong: np.ndarray, unit: np.ndarray) -> np.ndarray:

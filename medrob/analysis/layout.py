@@ -11,6 +11,8 @@ CONDITION = ["corruption", "severity"]
 MAP = ["method", "layer"]
 NORMALISED = "normalised"  # the column of the drift as a share of the distance to another picture's map
 INPUT = "input"  # the layer of methods that explain the input itself
+FOLDS = 5  # of images, for models that predict those they have not seen
+LEARNING = (1 + FOLDS / (FOLDS - 1)) ** 0.5  # Nadeau & Bengio (2003), of the spread
 FINE = 7  # positions along the side of a map
 SAME = 1e-4  # RMSE of min-max maps (0-1); rounding in float32 makes some 1e-6
 
@@ -61,6 +63,16 @@ def ends(name: str) -> list[str]:
 def estimate(samples: np.ndarray) -> tuple[float, float, float]:
     """Value, low and high of samples (1 + resamples,), the first of which is the value."""
     return (samples[0], *interval(samples[1:]))
+
+
+def wider(ends: tuple[float, float, float]) -> tuple[float, float, float]:
+    """An interval that also counts what a model has learnt from: `LEARNING` times as wide.
+
+    Resamples take models as they are: in simulated worlds they held what a map adds in 78 to 85 % of the
+    tables, widened in 91 to 94 %.
+    """
+    value, low, high = ends
+    return value, value + LEARNING * (low - value), min(value + LEARNING * (high - value), 1.0)
 
 
 def headline(drift: pd.DataFrame) -> tuple[str, str]:

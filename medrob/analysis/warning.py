@@ -9,11 +9,10 @@ import pandas as pd
 from scipy.special import expit
 
 from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence
-from medrob.analysis.layout import INPUT, MAP, ends, estimate
+from medrob.analysis.layout import FOLDS, INPUT, MAP, ends, estimate, wider
 from medrob.analysis.statistics import centred_ranks, compared, detect, flipped, two_sided
 from medrob.evaluation import FEWEST, fewest, share_interval
 
-FOLDS = 5
 AHEAD = ends("ahead")
 WRONG = "wrong"
 BEYOND = "added, drift"
@@ -74,10 +73,10 @@ def added(evidence: Evidence) -> pd.DataFrame:
     five folds, all pictures of a unit in the same one, each stratum with a level of its own; what is
     known anyway may bend (`_bent`), and jump where the prediction flips (`_of_all_classes`). auroc,
     auroc_low, auroc_high: with it, within the strata; gain (value, low, high): less that without;
-    intervals resample units, with the models as they are. p of drift: the score test of its slope in the
-    larger model, units changing their sign (`flipped`). The maps are those of the declared layer, and of
-    methods that explain the input. NaN where the events, or the rest, are on so few images that a fold
-    has none of them, no label is known, or every map is degenerate.
+    intervals resample units, and are `wider` for what the models have learnt from. p of drift: the score
+    test of its slope in the larger model, units changing their sign (`flipped`). The maps are those of
+    the declared layer, and of methods that explain the input. NaN where the events, or the rest, are on
+    so few images that a fold has none of them, no label is known, or every map is degenerate.
     """
     w, group, happened, rows = evidence.weights, evidence.group, evidence.events.get(WRONG), []
     order = np.random.default_rng(0).permutation(evidence.unit.max() + 1)
@@ -96,7 +95,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
             p = _score_p(more, happened, evidence) if adds == DRIFT else np.nan
             few = _fewest(happened, np.ones_like(happened), evidence) < FEWEST
             stop = 1 if few else None
-            numbers = (*estimate((found - plain)[:stop]), p, *estimate(found[:stop]))
+            numbers = (*wider(estimate((found - plain)[:stop])), p, *wider(estimate(found[:stop])))
         rows.append((adds, *key, f"added, {adds}", *numbers))
     return pd.DataFrame(rows, columns=["adds", *MAP, "kind", "value", "low", "high", "p", *ends("auroc")])
 
