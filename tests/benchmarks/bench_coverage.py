@@ -54,6 +54,10 @@ def intervals(kind, seed, images=120):
     points = points[points["severity"] == 5].set_index("metric")
     links = analysis.per_image(evidence).set_index("kind")
     signals = analysis.failure(evidence).query("event == 'wrong' and severity == 5").set_index("signal")
+    far = np.random.default_rng(seed).normal(0.4, 0.1, images)  # the map of another picture
+    scaled = tables[1].assign(
+        normalised=tables[1]["rmse"] / far.mean(), another=far[tables[1]["image"]] / far.mean()
+    )
     added, ends = analysis.added(evidence).set_index("adds"), ["value", "low", "high"]
     rows = {
         "AUC": scores[0, "auc"][ends],
@@ -62,6 +66,7 @@ def intervals(kind, seed, images=120):
         "sensitivity": points.loc["sensitivity", ends],
         "specificity": points.loc["specificity", ends],
         "mean drift": analysis.mean_drift(tables[1], ["severity"]).iloc[-1][ends],
+        "normalised drift": analysis.mean_drift(scaled, ["severity"], metric="normalised").iloc[-1][ends],
         "correlation image by image": links.loc["per image", ends],
         "the same, partial": links.loc["per image, partial", ends],
         "AUROC within strata": signals.loc["drift", ["auroc", "low", "high"]],
