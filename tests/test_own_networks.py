@@ -15,7 +15,7 @@ from torch import nn
 
 from medrob import config, evaluation, models, saliency
 from medrob.models import wrap
-from medrob.models.weights import _scale as scale_of
+from medrob.models.told import _scale as scale_of
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 16, 16, 1), np.uint8)
 X = torch.from_numpy(IMAGES).permute(0, 3, 1, 2)

@@ -11,7 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from medrob.models.outputs import KNOWN
-from medrob.models.weights import CALIBRATES, Weights
+from medrob.models.told import CALIBRATES
+from medrob.models.weights import Weights
 
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
 MOST_NAMED = 12  # arrays of a part of a file that is left out whole: an optimizer holds hundreds

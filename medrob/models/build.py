@@ -25,7 +25,8 @@ from medrob.models.backbones import architectures, backbone_for, form_of
 from medrob.models.network import RESNETS, Classifier, Normalise
 from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, check_logits
-from medrob.models.weights import NAMES, TIMM, Weights, alike, carried, class_names, find, read, within
+from medrob.models.told import NAMES, alike, carried, class_names, within
+from medrob.models.weights import TIMM, Weights, find, read
 
 SHOWN = 12  # names of outputs, at most, in a sentence
 
