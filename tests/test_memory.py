@@ -77,8 +77,9 @@ def test_every_stage_streams_a_set_that_has_no_room_in_memory(tmp_path):
         for image in pictures(count, len(rows)):
             rows.append((f"{len(rows)}.jpg", len(rows) % 2, split))
             cv2.imwrite(str(tmp_path / rows[-1][0]), image)
-        arrays[f"{split}_images"] = np.zeros((count, SIDE, SIDE), np.uint8)
-        arrays[f"{split}_labels"] = np.arange(count) % 2
+        numbers = np.arange(count)
+        arrays[f"{split}_images"] = np.full((count, SIDE, SIDE), numbers[:, None, None] % 256, np.uint8)
+        arrays[f"{split}_labels"] = numbers % 2
     pd.DataFrame(rows, columns=["path", "label", "split"]).to_csv(tmp_path / "set.csv", index=False)
     np.savez_compressed(tmp_path / "set.npz", **arrays)
     done = subprocess.run(

@@ -399,7 +399,7 @@ def test_a_table_that_is_read_only_with_an_option_counts_with_its_files(load, tm
     names, unsure = [f"{name}.png" for name in "abcd"], -1 if "uncertain" in option else 0
     table = pd.DataFrame({"file": names, "one": [unsure, 0, 1, 1], "two": [0, 1, 0, 1]})
     table = (
-        table.assign(split=["train", "test"] * 2, patient="x", lesion=[*"1234"])
+        table.assign(split=["train", "test"] * 2, patient=[*"xxyy"], lesion=[*"1234"])
         if "group" in option
         else table
     )
