@@ -148,8 +148,8 @@ def scale(
             for key, moved in maps.items():
                 values[test, key][rows] = compare(mine[key], moved, ["rmse"])["rmse"]
     entries = [Entry(*key, test, value) for (test, key), value in values.items()]
-    another = {key: values[ENDS[1], key] for key in explainer.pairs}
-    return means(entries, seed=seed, groups=dataset.groups), another
+    far = {key: values[ENDS[1], key] for key in explainer.pairs}
+    return means(entries, seed=seed, groups=dataset.groups), far
 
 
 def normalised(drift: pd.DataFrame, trust: pd.DataFrame, another: Mapping[Key, np.ndarray]) -> pd.DataFrame:
