@@ -105,7 +105,7 @@ def test_p_is_near_uniform_where_there_is_no_link():
         for c, s in itertools.product(range(5), SEVERITIES):
             parts.append((CORRUPTIONS[c], s, f"layer{layer}", effect[c] + s + 0.3 * rng.normal()))
     drift = pd.DataFrame(parts, columns=["corruption", "severity", "layer", "rmse"])
-    drift = drift.assign(image=0, method="gradcam", degenerate=False, **STILL)
+    drift = drift.assign(image=0, method="gradcam", degenerate=False, preserved=True, **STILL)
     rows = analysis.association(Evidence(predictions, drift, distances, resamples=0))
     p = rows[rows["kind"] == "within severity"]["p"]
     assert kstest(p, "uniform").pvalue > 0.01 and p.min() >= 1 / 120

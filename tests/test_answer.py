@@ -185,7 +185,9 @@ def test_margin_drop_by_hand():
         (0, "fog", 2, 0, 0.5, 0.1, 0.4),
     ]
     predictions = pd.DataFrame(rows, columns=[*KEYS, "predicted", "p_a", "p_b", "p_c"]).assign(label=0)
-    drift = predictions[predictions["severity"] > 0].assign(**HEAD, **STILL, degenerate=False, rmse=0.1)
+    drift = predictions[predictions["severity"] > 0].assign(
+        **HEAD, **STILL, degenerate=False, rmse=0.1, preserved=1
+    )
     found = analysis.moved_and_fell(Evidence(predictions, drift, drift))
     clean = np.log(0.7 / 0.2)
     assert found["drop"].tolist() == pytest.approx([clean - np.log(0.3 / 0.6), clean - np.log(0.5 / 0.4)])

@@ -72,7 +72,8 @@ def failures(auroc=0.7, **columns):
                vanished_events=2, unseen=1, compared=80, compared_events=25, auroc=auroc, low=auroc - 0.1,
                high=auroc + 0.1)  # fmt: skip
     row |= columns
-    return pd.DataFrame([row, row | dict(signal="clean class", auroc=0.998), row | dict(severity=4, cases=7)])
+    rows = [row, row | dict(signal="clean class", auroc=0.998), row | dict(severity=4, cases=7)]
+    return pd.DataFrame([*rows, row | dict(event="wrong")])
 
 
 def test_drift_beside_the_class_whose_fall_is_the_flip():
@@ -83,6 +84,7 @@ def test_drift_beside_the_class_whose_fall_is_the_flip():
     assert "The AUROC of drift for a flip is 0.70 (0.60 to 0.80). The AUROC of the probability" in said
     assert "class is 0.998: a prediction flips because" in said
     assert "In 1 picture more there was no clean map" in said
+    assert "labels that appear flip by a rise" in words.failure(failures()[:-1])
     said = words.failure(failures(vanished=0, unseen=0, compared=100))
     assert "Vanished" not in said and "more there" not in said and "This leaves" not in said
     assert "No AUROC can be computed" in (none := words.failure(failures(np.nan))) and "nan" not in none

@@ -65,8 +65,8 @@ class Evidence:
         picture: RMSE of the image. p: of every class, clean first, (1 + conditions, images, classes). own: of
             the class predicted when clean, clean first. logit: of the class explained, and how much of it is
             lost against clean. margin_drop: see `_margins`. predicted: the class. events: "flipped" (of
-            several labels an image: whether the label with the highest probability when clean is there) and,
-            where there is one, "wrong". All (conditions, images).
+            several labels an image: whether the one explained is there) and, where there is one, "wrong". All
+            (conditions, images).
         weights: how often each image stands in each resample, the first as is: (1 + resamples, images).
     """
 
@@ -95,7 +95,7 @@ class Evidence:
         self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
 
     def _check(self) -> None:
-        numbers = ["rmse", "degenerate", "logit", "logit_clean", "amount", "amount_clean"]
+        numbers = ["rmse", "degenerate", "logit", "logit_clean", "amount", "amount_clean", "preserved"]
         require(self.drift, ["image", *CONDITION, *MAP, *numbers], "drift")
         if not len(self.drift):
             raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
@@ -125,8 +125,7 @@ class Evidence:
         self.own: np.ndarray = p[:, np.arange(len(images)), self.group]
         margin = _margins(p, self.group, self.single)
         self.margin_drop = margin[0] - margin[1:]
-        there = self.own > 0.5
-        self.events = {"flipped": self.predicted != self.group if self.single else there[1:] != there[0]}
+        self.events = {"flipped": self.predicted != self.group if self.single else ~self.preserved}
         if self.single:
             self.events["wrong"] = self.predicted != here["label"][1:]
         self.doubts: tuple[np.ndarray, ...] = doubts(p[1:], self.single)
@@ -134,8 +133,9 @@ class Evidence:
     def _lay_out_maps(self, drift: pd.DataFrame) -> None:
         maps, self.conditions, images = axes_of(drift)
         self.maps, self.images = list(maps), images.to_numpy()
-        columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean"]
+        columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean", "preserved"]
         arrays = laid(drift, columns, "drift", maps, self.conditions, images)
+        self.preserved: np.ndarray = arrays[columns.pop()][0].astype(bool)
         drifts, self.degenerate, self.amount, before, logit, logit_clean = (
             arrays[column].astype(float) for column in columns
         )

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.analysis.layout import CONDITION, MAP, NORMALISED, ends
+from medrob.check import require
 from medrob.evaluation import FEWEST, means_with_intervals
 
 # Declared before looking at any result. Adebayo et al. (2018) give no number; at a rank correlation of
@@ -30,6 +31,7 @@ def mean_drift(
     wide = drift.groupby(["image", *by], observed=True)[metric].mean().unstack(by)
     wide = wide.reindex(columns=flat.index)  # a row an image, a column a group, in the order of the table
     if metric == NORMALISED:
+        require(drift, ["another"], "drift")
         far = drift.groupby(["image", *by], observed=True)["another"].mean().unstack(by)
         far = far.reindex(columns=flat.index).where(wide.notna())
         wide = wide - wide.mean() * (far - far.mean())

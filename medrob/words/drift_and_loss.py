@@ -128,7 +128,8 @@ def failure(failure: pd.DataFrame) -> str:
     gone = (key for key in ("vanished", "unseen") if row[key])
     known = np.isfinite(row["auroc"])
     basis = "basis" if known and row["compared"] < row["cases"] else ""
-    keys = ("flips", *gone, basis, "auroc" if known else "not defined")
+    told = "auroc" if "wrong" in set(failure["event"]) else "labels"  # of which an image has several
+    keys = ("flips", *gone, basis, told if known else "not defined")
     return say("failure", *keys, severity=severity, row=row, rival=rival["auroc"])
 
 
