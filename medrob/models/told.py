@@ -128,7 +128,7 @@ def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
         half = isinstance(mean, list | tuple | float)
         return None, None, f"{who} has {names[0]} without a spread" if half else ""
     with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
-        mean, std = (np.asarray(values, float) for values in (mean, std))
+        mean, std = (np.asarray(values, float).squeeze() for values in (mean, std))
         factor = float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1
         levels = round(255 * factor, 9)
         if levels == 1 and max(std.max(), mean.max()) > GREY:  # Caffe's spread is 1, its mean 100 or so
@@ -224,7 +224,7 @@ def _only(scales: list[tuple[Any, Any, str]], who: str) -> tuple[Any, Any, str]:
 def alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
     """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
     with contextlib.suppress(TypeError, ValueError):
-        return all(np.allclose(*pair, atol=1e-3) for pair in zip(first, second, strict=True))
+        return all(np.allclose(*map(np.ravel, pair), atol=1e-3) for pair in zip(first, second, strict=True))
     return False
 
 
@@ -248,7 +248,7 @@ def texts_beside(file: Path) -> dict[str, Any]:
     """What is told beside weights, by the names of files; as text if it has no other form."""
     found, kinds = dict[str, Any](), {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
     for path in beside(file):
-        found[path.name] = text = path.read_text("utf-8", "replace")
+        found[path.name] = text = path.read_text("utf-8-sig", "replace")
         with contextlib.suppress(ValueError, yaml.YAMLError):
             found[path.name] = kinds.get(path.suffix, str)(text)
     return found
