@@ -1,0 +1,363 @@
+"""Tables of images: labels, patients, splits and masks in the columns of a user's own."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from own_files import picture, put, refuse, splits, table
+
+from medrob.data import listing, load
+
+
+@pytest.mark.parametrize("patients", [range(20), np.arange(20.0), ["", None, *"abcdefghijklmnopqr"]])
+def test_patient_0_is_one_and_blank_is_none(frame, tmp_path, patients):
+    rows = frame.assign(patient=np.repeat(np.array(patients, object), 3).tolist())
+    found = splits(table(tmp_path, rows))
+    groups = [set(d.groups) for d in found]
+    assert sum(map(len, groups)) == len(set.union(*groups)) == (20 if None not in patients else 24)
+
+
+@pytest.fixture
+def frame(tmp_path):
+    """A table of 60 images: 20 patients of three pictures, two classes."""
+    files = [put(tmp_path / "images" / f"{k}.png", picture(k)) for k in range(60)]
+    patient = [f"P{k // 3}{' ' * (k % 2)}" for k in range(60)]  # with a space after it or without
+    label = np.where(np.arange(60) // 3 % 2, "ill", "well")
+    return pd.DataFrame({"path": [f"images/{f.name}" for f in files], "label": label, "patient": patient})
+
+
+@pytest.mark.parametrize("name", ["own.csv", "own.parquet"])
+def test_no_patient_is_in_two_splits(frame, tmp_path, name):
+    found = splits(table(tmp_path, frame, name))
+    assert [len(d) for d in found] == [42, 6, 12]
+    known = {picture(k).tobytes(): (k // 3, frame["label"][k]) for k in range(60)}
+    seen = [{known[image.tobytes()][0] for image in d.images} for d in found]
+    assert sum(map(len, seen)) == len(set.union(*seen)) == 20
+    for d in found:
+        assert abs(d.counts["ill"] - d.counts["well"]) <= 6
+        assert [d.class_names[y] for y in d.labels] == [known[i.tobytes()][1] for i in d.images]
+        assert d[::2].groups.tolist() == [f"P{known[i.tobytes()][0]}" for i in d.images[::2]]
+
+
+@pytest.mark.parametrize(
+    ("labels", "task", "names", "first"),
+    [
+        (["b", "a"] * 30, "binary", ("a", "b"), 1),
+        ([3, 10, 5] * 20, "multiclass", ("3", "5", "10"), 0),
+        ([2.0, 1.0] * 30, "binary", ("1", "2"), 1),
+        ([1, -1] * 30, "binary", ("-1", "1"), 1),
+        (["01", "1", "2"] * 20, "binary", ("1", "2"), 0),
+        ([True, False] * 30, "binary", ("False", "True"), 1),
+        (["None", "cyst"] * 30, "binary", ("None", "cyst"), 0),
+    ],
+)
+def test_labels_of_every_kind(frame, tmp_path, labels, task, names, first):
+    rows = frame[["path"]].assign(label=labels, split=["train", "train", "test", "val"] * 15)
+    d = load(table(tmp_path, rows), "train")
+    assert (d.task, d.class_names, d.labels[0]) == (task, names, first)
+
+
+def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
+    rows = frame[["path"]].assign(smoke=[True, False] * 30, type=["mel", "nv", "nv"] * 20, male=[0, 1] * 30)
+    with pytest.warns(UserWarning, match="labels are those of 'type': 2 classes"):
+        assert load(table(tmp_path, rows), label="type").class_names == ("mel", "nv")
+    with pytest.warns(UserWarning, match="exactly one 1 .* classes .for several .* give label='male|smoke'"):
+        two = load(table(tmp_path, rows), "train", label="male, smoke")
+    both = load(table(tmp_path, rows), "train", label="male|smoke")
+    assert two.class_names == both.class_names == ("male", "smoke") and both.task == "multilabel"
+    assert (two.task, two.labels.tolist()) == ("binary", both.labels.argmax(1).tolist())
+    with pytest.raises(ValueError, match="label='colour' is no column; there are path, smoke"):
+        load(table(tmp_path, rows), label="colour")
+    for k, name in enumerate(rows["path"]):
+        (tmp_path / name).rename(tmp_path / f"images/CNV-{k // 2 + 10}-{k}.png")
+    rows["path"] = [f"images/CNV-{k // 2 + 10}-{k}.png" for k in range(60)]
+    given = rows.rename(columns={"type": "dx"}).assign(split=["train"] * 40 + ["val"] * 10 + ["test"] * 10)
+    for case, count in ((given.drop(columns="split"), 30), (given.assign(split=given["split"][::-1]), 0)):
+        with warnings.catch_warnings(record=True) as told:
+            load(table(tmp_path, case))
+        assert sum("'file name' has 30 values" in str(text.message) for text in told) == bool(count)
+    with pytest.raises(ValueError, match="uncertain='Zeros': give 'zeros', 'ones' or 'drop'"):
+        load(table(tmp_path, given), uncertain="Zeros")
+
+
+def test_several_labels_grades_and_masks(frame, tmp_path):
+    rest = frame[["path"]]
+    many = rest.assign(effusion=[0, 1] * 30, mass=[0, 0, 1] * 20, hernia=[1] + [0] * 59)
+    d = load(table(tmp_path, many, "many.csv"), "train")
+    assert (d.task, d.class_names, d.labels.shape) == ("multilabel", ("effusion", "mass", "hernia"), (42, 3))
+    assert load(table(tmp_path, rest.assign(grade=[0, 1, 2] * 20), "grade.csv")).task == "ordinal"
+    one = load(table(tmp_path, rest.assign(oedema=[0, 1] * 30), "one.csv"))
+    assert (one.class_names, one.task) == (("no oedema", "oedema"), "binary")
+    spot = np.zeros((32, 32), np.uint8)
+    spot[:16, 16:] = 255
+    put(tmp_path / "masks" / "spot.png", spot)
+    masked = frame.assign(mask=["masks/spot.png\n", None, None] * 20)
+    d = load(table(tmp_path, masked, "masked.csv"), "train", size=8)
+    assert d.masks.shape == (42, 8, 8) and d.masks.dtype == bool
+    full = d.masks.any((1, 2))
+    assert full.sum() == 14 and (d.masks[full] == (spot > 0)[::4, ::4]).all()
+    (tmp_path / "bad.png").write_bytes(b"nothing")
+    masked = table(tmp_path, frame.assign(mask=["bad.png"] + ["masks/spot.png"] * 59), "bad.csv")
+    with pytest.raises(ValueError, match=r"images/0.png: its mask .*bad.png: no image that OpenCV"):
+        load(masked)
+
+
+def saved(frame, top):
+    """The same table as other programs save it."""
+    yield frame.assign(path=[str(top / path) for path in frame["path"]]).to_csv(index=False)
+    yield frame.to_csv()  # with its index
+    yield "\ufeff" + frame.to_csv(index=False)
+    yield frame.assign(age=40.5).to_csv(index=False, sep=";", decimal=",")
+    yield frame.assign(path=frame["path"].str.replace("/", "\\")).to_csv(index=False, sep="\t")
+    yield frame.assign(path=[path[7:-4] for path in frame["path"]]).to_csv(index=False)  # "12"
+    yield frame.assign(path=[path[7:-4] + ".JPG" for path in frame["path"]]).to_csv(index=False)
+
+
+def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
+    whole = load(table(tmp_path, frame)).fingerprint
+    monkeypatch.chdir(tmp_path / "images")
+    for number, text in enumerate(saved(frame, tmp_path)):
+        (tmp_path / "a.CSV").write_text(text, "utf-8")
+        assert load(str(tmp_path / "a.CSV")).fingerprint == whole, number
+
+
+def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
+    masks, spot = [path.replace(".png", "_mask.png") for path in frame["path"]], np.zeros((16, 16), np.uint8)
+    spot[2:5, 3:7] = 255
+    plain = load(table(tmp_path, frame))
+    for path in masks:
+        put(tmp_path / path, spot)
+    rows = pd.concat([frame, frame.assign(path=masks, label=None)[::2]])  # the others lie beside
+    for name, content in {"beside.csv": frame, "rows.csv": rows}.items():
+        with pytest.warns(UserWarning, match=r"masks beside images: 60 \(.*\), of 60 pictures"):
+            test = load(table(tmp_path, content, name))
+        assert test.fingerprint == plain.fingerprint and (test.masks == (spot > 0)).all()
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        (b"path;label;label\na.png;x;y\n", "column 'label' is there twice"),
+        ("path,label\na.png,Grün\n".encode("latin-1"), "no table in UTF-8 that can be read"),
+        (b"", "no table in UTF-8 that can be read"),
+        (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
+        (b"path,label\n", "a column 'path' and rows are needed; there are 0 rows and path, label"),
+    ],
+)
+def test_tables_that_are_none(tmp_path, content, match):
+    (tmp_path / "own.csv").write_bytes(content)
+    refuse(tmp_path / "own.csv", f"own.csv: .*{match}")
+    pd.DataFrame({"path": ["a.png"], "x": [["a"]]}).to_parquet(tmp_path / "own.parquet")
+    refuse(tmp_path / "own.parquet", "own.parquet: .*column 'x' holds lists or tables")
+    (tmp_path / "own.parquet").write_bytes(b"no table")
+    refuse(tmp_path / "own.parquet", "own.parquet: this is no table")
+
+
+@pytest.mark.parametrize(
+    ("changes", "match"),
+    [
+        (dict(label=[1.0, np.nan] * 30), r"column 'label' is empty in 30 of 60 rows, first in row 2"),
+        (dict(label=["NA", "a"] * 30), r"column 'label' is empty in 30 of 60 rows, first in row 1"),
+        (dict(label=[1.5, 2.0] * 30), r"'label' is no whole number in 30 of 60 rows, first in row 1: 1.5"),
+        (dict(path="../secret.png"), r"'path' leads out of .* in 60 of 60 rows, .*'../secret.png'"),
+        (
+            dict(path=[f"images\\{k}0.tif" for k in range(60)]),
+            "names no file, or several in 55 .*; paths start at the table's folder",
+        ),
+        (
+            dict(path="images/none.png"),
+            r"'path' names no file, or several in 60 of 60 .*'images/none.png'; paths",
+        ),
+        (dict(path=None), "column 'path' is empty in 60"),
+        (
+            dict(path="x" * 5000),
+            r"'path' names no file, or several in 60 .*x... \(5002 characters\)",
+        ),
+        (dict(label=[1e30, 1.0] * 30), "'label' is no whole number in 30 of 60 rows"),
+        (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
+        (dict(split=["train", "test", "val"] * 20), "'patient' is in more than one split in 60 .*: 'P0'; "),
+        (dict(path=..., file="a", img="a"), r"columns file, img may all be the path"),
+        (dict(label=..., dx="a", level=1), "columns dx, level may all be the label; say which by label='dx'"),
+        (
+            dict(label=..., smoker=[0, 1] * 30, type=["nv", "mel", "mel"] * 20),
+            "no labels: .* type, smoker may",
+        ),
+        (dict(mask="images/none.png"), "column 'mask' names no file"),
+        (dict(label=..., patient=...), "there are no labels: give a column 'label'"),
+        (dict(label=..., patient=..., age=40), "there are no labels: give a column 'label'"),
+        (dict(label=..., mass=[0, 1, 2] * 20), "'mass' is neither 0 nor 1 in 20 .*: 2; without a column"),
+        (dict(label=[1, 0, -1] * 20), "labels are blank or -1 .'label': 0 blank, 20 of -1.; say"),
+        (dict(label=..., mass=[0, 1, -1] * 20), "labels are blank or -1 .'mass': 0 blank, 20 of -1.; say"),
+        (dict(path=["images/0.png"] * 60), "'path' repeats an image in 59 of 60 rows"),
+        (
+            dict(label=..., grade=["mild", "none"] * 30),
+            "'grade' is no whole number in 60 .*: 'mild'; give whole",
+        ),
+    ],
+)
+def test_bad_tables(frame, tmp_path, changes, match):
+    changed = frame.drop(columns=[name for name, value in changes.items() if value is ...])
+    changed = changed.assign(**{name: value for name, value in changes.items() if value is not ...})
+    refuse(table(tmp_path, changed), match)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_a_class_or_label_of_few_is_in_every_split(frame, tmp_path, seed):
+    rare = pd.Series(np.isin(np.arange(60) // 3, [4, 9, 15]))
+    file = table(tmp_path, frame.assign(label=frame["label"].where(~rare, "rare")))
+    found = splits(file, seed=seed)
+    assert all(min(d.counts.values()) >= 1 for d in found), [d.counts for d in found]
+    assert found[0].counts["rare"] == 3
+    hernia = np.isin(np.arange(60), [3, 20, 41, 58]).astype(int)
+    many = table(tmp_path, frame[["path"]].assign(mass=[0, 1] * 30, hernia=hernia), "many.csv")
+    assert all(d.counts["hernia"] >= 1 for d in splits(many, seed=seed))
+
+
+def test_images_that_share_any_owner_stay_together(frame, tmp_path):
+    """Columns that are not nested link images to each other; what is the same in all links nothing."""
+    k = pd.Series(range(60))
+    lesion, blank, series = "L" + (k // 3).astype(str), ("P" + (k // 6).astype(str)).where(k < 6), k + 900
+    for column, values in {
+        "patient": dict(patient=blank, lesion_id=lesion),  # mostly blank
+        "case_id": dict(case_id=(k // 6).where(k % 6 < 4), slide_id=(k // 2).where(k % 6 > 1)),
+        "series_uid": dict(series_uid=series, institution="ANON", pid="ANON", lesion_id=lesion),
+    }.items():
+        rows = frame.drop(columns="patient").assign(**values)
+        with pytest.warns(UserWarning, match="all images of one '.*lesion_id' stay" * ("patient" in values)):
+            found = splits(table(tmp_path, rows))
+        owners = rows[list(values)].drop(columns="institution", errors="ignore").set_axis(range(60))
+        known = {picture(i).tobytes(): owners.loc[i].dropna() for i in range(60)}
+        for name in owners.columns.drop("pid", errors="ignore"):
+            seen = [{known[image.tobytes()].get(name) for image in d.images} - {None} for d in found]
+            assert sum(map(len, seen)) == len(set.union(*seen)), (column, name)
+
+
+def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
+    for number, ways in enumerate(
+        (("P{0}", "p{0}", "P {0} "), ("{0}", "{0}.0", "0{0}"), ("P-{0}", "P0{0}", "p_{0}"))
+    ):
+        patients = [ways[k % 3].format(k // 3) for k in range(60)]
+        frame.assign(patient=patients).to_parquet(tmp_path / f"{number}.parquet")
+        frame.assign(patient=patients).to_csv(tmp_path / f"{number}.csv", index=False)
+        for name in (f"{number}.parquet", f"{number}.csv"):
+            with pytest.warns(UserWarning, match=r"values of 'patient' spelled in several ways: 20 \('.*0"):
+                groups = [set(d.groups) for d in splits(tmp_path / name)]
+            assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+    file = table(tmp_path, frame.assign(label=["COVID-19", "COVID19", "HER2+", "HER2-", "1-2", "12"] * 10))
+    with pytest.warns(
+        UserWarning, match=r"classes that differ in marks alone: 1 \('COVID-19' and 'COVID19'\)"
+    ):
+        load(file)
+    file = table(tmp_path, frame.assign(label=["1", "1.0", "2"] * 20))
+    with pytest.warns(UserWarning, match=r"numbers that are written in several ways, .* 1.0: 1 \(label\)"):
+        load(file)
+
+
+def test_numbers_apart_and_versions_are_not_one():
+    apart = pd.Series(["1-12", "11-2", "1.12", "v1.0", "v10"])
+    assert listing.one_spelling(apart, "patients", marks=True).nunique() == 5
+    assert listing.one_spelling(pd.Series(["v1.0", "v1", "HER2+", "HER2-"]), "classes").nunique() == 4
+
+
+def test_0001_is_a_name_and_not_the_number_1(frame, tmp_path):
+    for k in range(60):
+        put(tmp_path / f"{k:04}.png", picture(k))
+        put(tmp_path / f"{k}.png", picture(k + 100))
+    whole = load(table(tmp_path, frame)).fingerprint
+    assert load(table(tmp_path, frame.assign(path=[f"{k:04}" for k in range(60)]))).fingerprint == whole
+
+
+def test_zeros_and_ones_with_one_1_a_row_are_classes(frame, tmp_path):
+    k = np.arange(60)
+    rows = frame[["path"]].assign(NV=k % 3 == 1, MEL=k % 3 == 0, UNK=0.0, BCC=1.0 * (k % 3 == 2))
+    with pytest.warns(UserWarning, match="exactly one 1 in 4 .* classes; no row has UNK, which is left out"):
+        train = load(table(tmp_path, rows), "train")
+    assert (train.task, train.class_names) == ("multiclass", ("NV", "MEL", "BCC"))
+    known = {picture(k).tobytes(): k for k in range(60)}
+    seen = np.array([known[image.tobytes()] for image in train.images])
+    assert train.labels.tolist() == np.array([1, 0, 2])[seen % 3].tolist()
+    with pytest.warns(UserWarning, match="but for 'smoker', every row has .* give label='NV,MEL,UNK,BCC'"):
+        load(table(tmp_path, rows.assign(smoker=k // 7 % 2)))
+    sorted_by_class = frame.sort_values("label").assign(nr=k, name=lambda table: table["label"] + "ness")
+    with pytest.warns(UserWarning, match=r"say the same as the label: 1 \(name\)") as told:
+        load(table(tmp_path, sorted_by_class))
+    assert not any("it alone tells" in str(warning.message) for warning in told)
+
+
+def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_path):
+    rows = frame.assign(ID=range(60), age=[f"{k}.9" for k in range(60)]).drop(columns="path")
+    twice = table(tmp_path, rows.assign(other=rows["ID"]), "twice.csv")
+    refuse(twice, "columns ID, other all name files; call one of them 'path'")
+    shuffled = rows.assign(scan=frame["path"][::-1].to_numpy())
+    refuse(table(tmp_path, shuffled.replace("images/7.png", "lost.png")), "column 'scan' .*lost.png")
+    whole = load(table(tmp_path, frame)).fingerprint
+    assert load(table(tmp_path, shuffled)).fingerprint != whole
+    rows.to_csv(tmp_path / "train.tsv", sep="\t", index=False)
+    (tmp_path / "test.tsv").touch()
+    with pytest.warns(UserWarning, match="otherwise than in 'ID': 60") as told:
+        assert load(str(tmp_path / "train.tsv")).fingerprint == whole
+    assert sum("beside train.tsv, of which nothing is used: own.csv, te" in str(t.message) for t in told) == 1
+    twice = table(tmp_path, rows.assign(ID=np.arange(60) // 2), "boxes.csv")
+    with pytest.raises(ValueError, match="column 'ID' repeats an image in 30 of 60 rows"):
+        load(twice)
+
+
+@pytest.mark.parametrize(
+    ("column", "kept"), [("Patient ID", True), ("lesion_id", True), ("patient-id ", True), ("doctor", False)]
+)
+def test_columns_of_groups(frame, tmp_path, column, kept):
+    file = table(tmp_path, frame.rename(columns={"patient": column}).assign(age=40, fold=1))
+    with pytest.warns(
+        UserWarning, match=f"all images of one '{column}' stay" if kept else "give group='doctor'"
+    ):
+        one = splits(file)
+    asked = splits(file, group=column.strip() if kept is False else "")
+    known = {picture(k).tobytes(): k // 3 for k in range(60)}
+    for found in (asked, one) if kept else (asked,):
+        owners = [{known[image.tobytes()] for image in d.images} for d in found]
+        assert sum(map(len, owners)) == 20
+    with pytest.raises(ValueError, match="group='eye' is no column; there are path"):
+        load(file, group="eye")
+
+
+TEXTS = ["Mass|Edema", "No Finding", "edema", "Mass", "Edema", "Edema"]
+
+
+@pytest.mark.parametrize("texts", [TEXTS, [text.replace("|", "; ") for text in TEXTS * 2]])
+def test_several_labels_in_a_text(frame, tmp_path, texts):
+    rows = frame[["path"]].assign(split=["train", "valid", "test"] * 20, label=(texts * 30)[:60])
+    with pytest.warns(UserWarning, match="several labels, separated by '[|;]'"):
+        train, val, _ = splits(table(tmp_path, rows))
+    assert train.task == "multilabel" and train.labels[0].tolist() == [1, 1]
+    assert train.class_names == ("Edema", "Mass")
+    assert train.labels[1].tolist() == [0, 1] and val.labels[:2].tolist() == [[0, 0], [1, 0]]
+
+
+@pytest.mark.parametrize(
+    "way, second, count", [("zeros", [0, 0], 20), ("ones", [1, 0], 20), ("drop", [1, 0], 10)]
+)
+def test_uncertain_labels(frame, tmp_path, way, second, count):
+    rows = frame[["path"]].assign(split=["train", "valid", "test"] * 20, Sex="F")
+    rows = rows.assign(edema=[1, 0, 1, -1, 0, 0] * 10, mass=[None, 1, 1, 0, 1, -1] * 10)
+    with pytest.warns(UserWarning, match="labels of -1 "):
+        train, _, test = splits(table(tmp_path, rows), uncertain=way)
+    assert train.labels[:2].tolist() == [[1, 0], second] and len(test) == count
+
+
+def test_a_table_with_masks_in_a_folder_and_pictures_that_it_does_not_name(tmp_path):
+    for k in range(30):
+        put(tmp_path / "images" / f"{k}.png", picture(k))
+        put(tmp_path / "masks" / f"{k}_mask.png", 255 * (picture(k) > 99).astype(np.uint8))
+    frame = pd.DataFrame({"path": [f"images/{k}.png" for k in range(20)], "label": ["a", "b"] * 10})
+    with pytest.warns(UserWarning, match=r"which it does not name: 10 \(.*they are left out"):
+        found = splits(table(tmp_path, frame))
+    assert sum(map(len, found)) == 20 and all(data.masks.any((1, 2)).all() for data in found)
+
+
+def test_numbers_of_patients_with_a_blank_or_without_a_name_are_told(frame, tmp_path):
+    numbers, unknown = np.arange(len(frame)) // 4 * 1.0, frame.drop(columns="patient")
+    for column, values in (("ptid", np.where(numbers == 0, np.nan, numbers)), ("", numbers)):
+        source = table(tmp_path, pd.concat([pd.Series(values, frame.index, name=column), unknown], axis=1))
+        with pytest.warns(UserWarning, match=f"'{column or 'Unnamed: 0'}' has .* if it tells who or what"):
+            splits(source)
