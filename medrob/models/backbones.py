@@ -30,7 +30,7 @@ def form_of(
 ) -> dict[str, Any]:
     """What else decides a network: the images' side; stem and width, else as the first filters tell."""
     if arch in RESNETS:
-        filters = next((v.shape for v in found.arrays.values() if v.ndim == 4), ()) if found else ()
+        filters = tuple(found.filters) if found else ()
         usual = "torchvision" if filters[2:] == (7, 7) else "small"
         return dict(stem=usual if stem == "auto" else stem, width=width or (filters[0] if filters else 64))
     if arch.startswith(("vit_", "maxvit_")):
@@ -59,7 +59,7 @@ def fitting(weights: str, size: int) -> list[str]:
 
 def _fits(arch: str, found: Weights, size: int) -> bool:
     """Whether a file has the names and shapes of a network, for which no memory is taken."""
-    grey = next((v.shape[1] == 1 for v in found.arrays.values() if v.ndim == 4), False)
+    grey = bool(found.filters) and found.filters[1] == 1
     real = arch.startswith("regnet")  # it computes its form with values, which take memory
     if real and not any("trunk_output" in name for name in found.arrays):
         return False

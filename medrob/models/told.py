@@ -224,7 +224,8 @@ def _only(scales: list[tuple[Any, Any, str]], who: str) -> tuple[Any, Any, str]:
 def alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
     """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
     with contextlib.suppress(TypeError, ValueError):
-        return all(np.allclose(*map(np.ravel, pair), atol=1e-3) for pair in zip(first, second, strict=True))
+        pairs = zip(first, second, strict=True)
+        return all(np.allclose(np.ravel(a), np.ravel(b), atol=1e-3) for a, b in pairs)
     return False
 
 

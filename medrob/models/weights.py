@@ -51,6 +51,12 @@ class Weights:
     loose: frozenset[str] = frozenset()  # arrays that are no layers, such as an optimizer's
     checksum: str = ""  # SHA-256 of the file
 
+    @property
+    def filters(self) -> Sequence[int]:
+        """The shape of the first filters, which tells stem, width and channels; () if there are none."""
+        several = (array.shape for array in self.arrays.values() if array.ndim == 4 and len(array) > 1)
+        return next(several, ())  # a single one is no layer, but a mean of the images
+
 
 def find(weights: str, arch: str) -> Path | str:
     """The file of weights, here or in the project's folder; or their name without what stands before it."""
