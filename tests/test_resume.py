@@ -11,7 +11,7 @@ import pytest
 import torch
 from small_training import TIMES, Evil, build, fit, same, train
 
-from medrob.training.epoch import Epochs
+from medrob.training import Epochs
 
 PLUG = {"after": None}
 
@@ -97,7 +97,7 @@ def train(folder):
     return model, history
 """
 KILLED = """
-from medrob.training.epoch import Epochs
+from medrob.training import Epochs
 steps, whole = 11, Epochs.loss
 def loss(*arguments):
     global steps

@@ -7,7 +7,7 @@ from small_training import TIMES, build, fit, train
 
 from medrob import config, evaluation, training
 from medrob.data import ImageDataset
-from medrob.training.epoch import Epochs, make_objective, make_optimizer, make_schedule, starts
+from medrob.training import Epochs, make_objective, make_optimizer, make_schedule, starts
 
 
 @pytest.mark.parametrize("task", ["binary", "multiclass", "multilabel"])

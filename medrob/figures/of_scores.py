@@ -7,18 +7,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from medrob.figures import draw
-from medrob.figures.draw import (
-    Look,
-    by_severity,
-    finish,
-    folded,
-    from_clean,
-    grid,
-    lines,
-    short,
-    sized,
-    strips,
-)
+from medrob.figures.draw import Look, finish, short
 from medrob.words import word
 
 __all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
@@ -41,7 +30,7 @@ def montage(
     ]
     few = [m[np.unique(np.linspace(0, len(m) - 1, each).astype(int))] if len(m) else m for m in members]
     titles = [f"{short(n, 60 // columns)} ({len(m):,})" for n, m in zip(class_names, members, strict=True)]
-    figure, axes = strips({t: images[m] for t, m in zip(titles, few, strict=True)}, each, columns)
+    figure, axes = draw.strips({t: images[m] for t, m in zip(titles, few, strict=True)}, each, columns)
     for ax, shown in zip(axes, few, strict=True):
         if masks is not None and masks[shown].any():
             outlined = draw.strip(masks[shown][..., None], each, paper=0)
@@ -52,7 +41,7 @@ def montage(
 def augmentations(examples: Mapping[str, np.ndarray], original: np.ndarray) -> Figure:
     """What each augmentation policy (its name -> uint8 (columns, H, W, C)) makes of one image (H, W, C)."""
     rows = {word(name): np.stack([original, *images]) for name, images in examples.items()}
-    return strips(rows, max(map(len, rows.values())))[0]
+    return draw.strips(rows, max(map(len, rows.values())))[0]
 
 
 def corruption_grid(
@@ -67,7 +56,7 @@ def corruption_grid(
     severities = sorted({severity for _, severity in conditions if severity})
     clean = conditions["clean", 0]
     rows = {word(n): np.stack([clean, *(conditions[n, s] for s in severities)]) for n in names}
-    figure, axes = strips(rows, len(severities) + 1, 1 + (len(names) > FEW))
+    figure, axes = draw.strips(rows, len(severities) + 1, 1 + (len(names) > FEW))
     for ax, name in zip(axes, names, strict=True):
         labels = ["clean", *(f"{s}: {rmse[name, s]:.1f}" for s in severities)]
         middles = (np.arange(len(labels)) + 0.5) * ax.get_xlim()[1] / len(labels)
@@ -82,9 +71,9 @@ def image_distance(spread: pd.DataFrame) -> Figure:
     look, note = draw.coloured(
         draw.at_worst(spread[spread["metric"] == "rmse"], "value"), "RMSE at the highest severity"
     )
-    figure, axes = sized(0.45, 1, len(panels))
+    figure, axes = draw.sized(0.45, 1, len(panels))
     for ax, (metric, label) in zip(axes[0], panels.items(), strict=True):
-        by_severity(ax, spread[spread["metric"] == metric], look, ylabel=label)
+        draw.by_severity(ax, spread[spread["metric"] == metric], look, ylabel=label)
     return finish(figure, below=f"severity{note}")
 
 
@@ -92,7 +81,7 @@ def learning_curves(history: pd.DataFrame, kept: int) -> Figure | None:
     """Loss and AUC against the epoch, training and validation; a line marks the epoch kept (0: no figure)."""
     if not kept:
         return None
-    figure, [axes] = sized(0.42, 1, 2)
+    figure, [axes] = draw.sized(0.42, 1, 2)
     for ax, (column, label) in zip(axes, {"loss": "loss (nats)", "auc": "AUC"}.items(), strict=True):
         for (split, name), look in SPLITS.items():
             rows = history[history["split"] == split]
@@ -110,17 +99,17 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     One panel for two classes whose scores are those of all, as the AUC is.
     scores: from `medrob.evaluation.score`. metric: one of its metrics (accuracy: recall, for a class).
     """
-    rows = from_clean(scores[scores["metric"] == metric])
+    rows = draw.from_clean(scores[scores["metric"] == metric])
     values = {str(name): group["value"].to_numpy() for name, group in rows.groupby("class", sort=False)}
     same = len(values) == 3 and len(draw.alike(values, 1e-9)) == 1
     single, note = draw.most(draw.at_worst(rows, by="class").drop("all"), draw.CHANGE, draw.PANELS - 1)
     look, lines_note = draw.coloured(draw.at_worst(rows[rows["class"] == "all"]), draw.CHANGE)
     classes = ["all", *([] if same else single)]
-    figure, axes = grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
+    figure, axes = draw.grid(len(classes), 4, min(0.42, 1.2 / -(-len(classes) // 4)), above=0)
     for ax, name in zip(axes.flat, classes, strict=False):
         every = "both classes (they are the same)" if same else "all classes"
-        title = every if name == "all" else folded(name, 24)
-        by_severity(ax, rows[rows["class"] == name], look, title=title)
+        title = every if name == "all" else draw.folded(name, 24)
+        draw.by_severity(ax, rows[rows["class"] == name], look, title=title)
         if metric == "auc":
             draw.level(ax, 0.5, "chance")
     note = note.replace("; the", "; classes: the") + lines_note
@@ -134,10 +123,10 @@ def operating_points(points: pd.DataFrame, positive: str) -> Figure:
         return draw.nothing(f"no operating point for {short(positive)}")
     falls = points[(points["metric"] == "sensitivity") & (points["severity"] > 0)]
     look, note = draw.coloured(draw.at_worst(falls), "change of sensitivity at the highest severity")
-    figure, axes = grid(2, 2, 0.46, above=0)
+    figure, axes = draw.grid(2, 2, 0.46, above=0)
     for ax, metric in zip(axes.flat, ("sensitivity", "specificity"), strict=True):
-        rows = from_clean(points[points["metric"] == metric])
-        by_severity(ax, rows, look, title=metric, ylim=(-0.03, 1.03))
+        rows = draw.from_clean(points[points["metric"] == metric])
+        draw.by_severity(ax, rows, look, title=metric, ylim=(-0.03, 1.03))
     beside = f"share of the images (alarm: {short(positive, 24)})"
     return finish(figure, below=f"severity (0 = clean){note}", beside=beside)
 
@@ -150,7 +139,7 @@ def drop_heatmap(scores: pd.DataFrame) -> Figure:
     names = rows["corruption"].unique()
     wide = rows.pivot(index="corruption", columns="severity", values=["drop", "drop_low"]).loc[names]
     drop, low = wide["drop"], wide["drop_low"]
-    figure, [[ax]] = sized(0.1 + 0.075 * len(drop))
+    figure, [[ax]] = draw.sized(0.1 + 0.075 * len(drop))
     draw.cells(
         ax, drop, "+.3f", list(map(word, names)), cmap="vlag", center=0,
         vmin=min(drop.min(axis=None), 0), vmax=max(drop.max(axis=None), 0.05),
@@ -173,12 +162,12 @@ def reliability(bins: pd.DataFrame) -> Figure:
     wrong = ((1 - rows["accuracy"]) * rows["images"]).groupby(rows["corruption"]).sum()
     corruptions = [name for name in bins["corruption"].unique() if name != "clean"]
     names, note = draw.most(wrong[corruptions], "number of errors", draw.PANELS - 1)
-    figure, axes = grid(len(names) + 1, 3, 0.3, above=0.1)
+    figure, axes = draw.grid(len(names) + 1, 3, 0.3, above=0.1)
     look = dict.fromkeys(rows["corruption"], Look("C0", "o"))
     curve = draw.Style(columns=("accuracy", "low", "high"), label=lambda _: "right predictions")
     for ax, name in zip(axes.flat, ["clean", *names], strict=False):
         here = rows[rows["corruption"] == name]
-        lines(ax, here, "corruption", "confidence", look, **curve)
+        draw.lines(ax, here, "corruption", "confidence", look, **curve)
         ax.plot([0, 1], [0, 1], color="0.35", linewidth=1, linestyle=":", label="as sure as right")
         ax.set(title=word(name), xlim=(0, 1.04), ylim=(-0.04, 1.04))
     n = bins.loc[bins["severity"] == 0, "images"].sum()

@@ -4,20 +4,7 @@ import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import (
-    BEYOND,
-    CONTROL,
-    DOUBT,
-    DRIFT,
-    MAP_SIGNAL,
-    TOGETHER,
-    UNDEFINED,
-    YES,
-    declared_kinds,
-    ends,
-    rows_of,
-    verdict,
-)
+from medrob.analysis import DRIFT, UNDEFINED, YES, declared_kinds, rows_of, verdict
 from medrob.corruptions import CLEAN
 from medrob.words.phrases import BETTER, Row, grouped, name, number, place, say, shown, side, text
 
@@ -98,7 +85,7 @@ def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
 
 def _auroc(row: Row) -> dict[str, float]:
     """The AUROC of all signals and the map, with its interval."""
-    return dict(zip(("value", "low", "high"), (row[end] for end in ends("auroc")), strict=True))
+    return dict(zip(("value", "low", "high"), (row[end] for end in analysis.ends("auroc")), strict=True))
 
 
 def association(tests: pd.DataFrame) -> str:
@@ -151,7 +138,7 @@ def beside(failure: pd.DataFrame) -> str:
 
 def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) -> str:
     """Does the map tell of wrong predictions what all other signals of its league do not?"""
-    declared, lines = declared_kinds(tests).loc[BEYOND], []
+    declared, lines = declared_kinds(tests).loc[analysis.BEYOND], []
     rows = rows_of(added, method, layer, "added")
     if rows["value"].isna().any():
         return say("added", UNDEFINED, folds=analysis.FOLDS)
@@ -195,24 +182,25 @@ def alarms(found: pd.DataFrame) -> str:
         key: rows.set_index("signal", drop=False) for key, rows in found.groupby(["metric", "pictures"])
     }
     same, lines = tables["auroc", SAME], []
-    alone = [signal for signal in same["signal"] if not signal.startswith(TOGETHER)]
-    doubt, own = same.loc[DOUBT], same.loc[MAP_SIGNAL]
+    alone = [signal for signal in same["signal"] if not signal.startswith(analysis.TOGETHER)]
+    doubt, own = same.loc[analysis.DOUBT], same.loc[analysis.MAP_SIGNAL]
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
     for pictures in (SAME, "clean", "corrupted"):
         rows = tables["auroc", pictures].query("signal in @alone").dropna(subset="value")
         if len(rows):  # else all of them are right, or all are wrong
-            beside = dict(doubt=rows.loc[DOUBT], map=rows.loc[MAP_SIGNAL])
+            beside = dict(doubt=rows.loc[analysis.DOUBT], map=rows.loc[analysis.MAP_SIGNAL])
             lines.append(say("alarms", pictures, best=rows.nlargest(1, "value").iloc[0], **beside))
     kept = tables["augrc", "all"].query("signal in @alone")
-    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[MAP_SIGNAL], signals=len(alone))
-    numbers |= dict(verdict=side(doubt, "ahead", *BETTER), doubt=doubt, cases=int(own["cases"]))
+    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[analysis.MAP_SIGNAL])
+    numbers |= dict(signals=len(alone), cases=int(own["cases"]))
+    numbers |= dict(doubt=doubt, verdict=side(doubt, "ahead", *BETTER))
     first, *rest = (say("alarms", key, **numbers) for key in ("judged", "kept", "errors", "cost"))
     title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
-    for row in same.query("signal == @TOGETHER").to_dict("records"):
-        weak = row["value"] < same["value"][alone].drop(MAP_SIGNAL).max()
+    for row in same[same["signal"] == analysis.TOGETHER].to_dict("records"):
+        weak = row["value"] < same["value"][alone].drop(analysis.MAP_SIGNAL).max()
         more = WEAK if weak else side(row, "ahead", *MORE)
-        start, said = f"{TOGETHER} and {CONTROL}", []
+        start, said = f"{analysis.TOGETHER} and {analysis.CONTROL}", []
         for control in same[same["signal"].str.startswith(start)].to_dict("records"):
             known = dict(network=control["signal"].removeprefix(start), gain=control["value"] - row["value"])
             said.append(say("alarms", "control", row=control, **known))
