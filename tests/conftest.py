@@ -1,5 +1,7 @@
 import numpy as np
 import pytest
+import torch
+from small_training import TAKEN
 
 from medrob import data, models
 
@@ -46,3 +48,14 @@ def blobs():
         return data.ImageDataset(images, labels, tuple("abcd"[:classes]), task, name="blobs", split=split)
 
     return make
+
+
+@pytest.fixture
+def taken(tmp_path):
+    """A function that builds the resnet18 of what a file w.pth holds."""
+
+    def build_with(content, **changes):
+        torch.save(content, tmp_path / "w.pth")
+        return models.build("resnet18", **TAKEN | changes, weights=str(tmp_path / "w.pth"))
+
+    return build_with

@@ -47,3 +47,12 @@ def same(a, b):
     return all(
         torch.equal(x, y) for x, y in zip(a.state_dict().values(), b.state_dict().values(), strict=True)
     )
+
+
+IMAGENET = ([0.485, 0.456, 0.406], [0.229, 0.224, 0.225])
+TAKEN = dict(in_channels=3, num_classes=2, stem="auto", width=0)  # as in the file
+PLAIN = small(**TAKEN | dict(stem="torchvision", width=4)).backbone.state_dict()
+
+
+def prefixed(*prefixes, arrays=PLAIN):
+    return {"".join(prefixes) + name: value for name, value in arrays.items()}

@@ -120,17 +120,6 @@ def build(**options):
     return models.build("mine:net", **dict(in_channels=1, num_classes=2, size=16) | options)
 
 
-def test_a_network_with_its_weights_inside_is_saved_and_comes_back(mine, tmp_path):
-    mine.net = lambda in_channels, num_classes: Net(nn.Softmax(1), num_classes)
-    model = build().eval()
-    assert model.origin == (
-        "the weights that its own code gives; what its last softmax takes are the logits; it is not known "
-        "how its images were normalised: here mean 0.5, spread 0.5 (normalise=)"
-    )
-    models.save(model, tmp_path)
-    assert torch.equal(models.load(tmp_path)(X), model(X))
-
-
 def test_a_network_is_tried_as_it_will_be_used(mine, blobs):
     """Only RGB images, other outputs in training, and logits (N, K, 1, 1) of a last convolution."""
 
@@ -162,10 +151,16 @@ def test_outputs_that_cannot_be_had_again_are_refused(ending, said):
         evaluation.predict(wrap(Net(ending), in_channels=1, num_classes=2), IMAGES)
 
 
-def test_outputs_with_bounds_are_told():
-    for ending, ends in ((lambda x: x.clamp(-0.5, 0.5), "-0.5 and 0.5"), (F.relu6, "0 and 6")):
-        (said,) = wrap(Net(ending), in_channels=1, num_classes=2).explained(X)[1]
-        assert said.startswith(f"its outputs stay between {ends}, whatever its last layer gives")
+@pytest.mark.parametrize(
+    ("ending", "bounds"),
+    [
+        *((lambda x: x.clamp(-0.5, 0.5), "stay between -0.5 and 0.5"), (F.relu6, "stay between 0 and 6")),
+        *((ending, "are never below 0") for ending in (torch.exp, torch.square, F.softplus, F.relu)),
+    ],
+)
+def test_outputs_with_bounds_are_told(mine, ending, bounds):
+    mine.net = lambda in_channels, num_classes: Net(ending)
+    assert f"its outputs {bounds}, whatever its last layer gives, and are taken" in build().origin
 
 
 class Repeats(Net):
@@ -301,6 +296,8 @@ def test_what_black_and_white_become(mine, normalise, black, white):
     mine.net = lambda in_channels, num_classes: Net()
     scaled = build(normalise=normalise).normalise(torch.tensor([[[[0, 255]]]], dtype=torch.uint8)).flatten()
     assert scaled.tolist() == pytest.approx([black, white], abs=1e-3)
+    with pytest.raises(ValueError, match=r"normalise='foo': give 'auto'"):
+        build(normalise="foo")
 
 
 def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, monkeypatch):
@@ -397,12 +394,6 @@ def test_networks_of_another_precision_compute_in_float32_and_it_is_said(mine, t
     assert f"taken as float32, of {kind}" in build(weights=str(tmp_path / "w.pt")).origin
 
 
-@pytest.mark.parametrize("value", ["foo", [1, 2, 3]])
-def test_scales_that_do_not_exist_are_refused_in_python_too(value):
-    with pytest.raises(ValueError, match=r"normalise=.*: give 'auto'"):
-        models.build("resnet18", in_channels=1, num_classes=2, width=4, normalise=value)
-
-
 @pytest.mark.parametrize(
     "names, told",
     [("ba", "put in that of a, b"), ("AB", ""), (["LABEL_0", "LABEL_1"], ""), ("ax", "taken for a")],
@@ -467,12 +458,6 @@ def test_other_means_are_no_normalisation(mine):
     net.register_buffer("age_std", torch.tensor([14.0]))
     mine.net = lambda in_channels, num_classes: net
     assert "not known how its images were normalised" in build().origin
-
-
-@pytest.mark.parametrize("ending", [torch.exp, torch.square, F.softplus, F.relu])
-def test_outputs_that_are_never_below_0_are_told(mine, ending):
-    mine.net = lambda in_channels, num_classes: Net(ending)
-    assert "its outputs are never below 0, whatever its last layer gives, and are taken" in build().origin
 
 
 def test_layers_are_looked_for_before_a_network_of_ones_own_is_trained(mine):
