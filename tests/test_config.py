@@ -30,16 +30,17 @@ def test_a_notebooks_cell_and_its_model_say_the_same(stage):
 def test_defaults_are_judged_without_pytorch_and_fast_imports():
     code = """
 import sys
-from medrob import config, corruptions, words
+from medrob import corruptions
+assert "scipy" not in sys.modules
+from medrob import config, words
 for stage, model in config.STAGES.items():
     assert not list(config.mistakes(model, model().model_dump()))
     config.judge(stage, {})
 print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name in sys.modules])
 """
-    done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, cwd=PROJECT, check=True
-    )
-    assert done.stdout.strip() == "[]"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=PROJECT, check=True)
+    assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
 @pytest.mark.parametrize(
@@ -47,17 +48,14 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
     [
         # types
         ("01_augment", {"size": True}, "size=True: give a whole number"),
-        ("01_augment", {"channels": True}, "channels=True: give a whole number"),
         ("01_augment", {"suite": [3]}, "suite=[3]: it should be a valid string"),
         ("02_train", {"lr": "fast"}, "lr='fast': it should be a valid number"),
-        ("02_train", {"seed": [0, 1]}, "seed=[0, 1]: it should be a valid integer"),
         ("04_heatmaps", {"methods": "gradcam"}, "methods='gradcam': it should be a valid list"),
         ("04_heatmaps", {"images": 3.5}, "images=3.5: it should be a valid integer"),
         # ranges
         ("02_train", {"epochs": -1}, "epochs=-1: it should be greater than or equal to 0"),
         ("02_train", {"normalise": "foo"}, "normalise='foo': give 'auto', 'half', 'imagenet', [mean, std]"),
         ("02_train", {"normalise": [123.7, 58.4]}, "in shares of 255 such as [0.48, 0.23], or what"),
-        ("02_train", {"lr": 0.0}, "lr=0.0: it should be greater than 0"),
         ("02_train", {"lr": float("nan")}, "lr=nan: it should be "),
         ("05_analysis", {"textwidth": 10}, "textwidth=10: it should be greater than or equal to 100"),
         # choices
@@ -74,7 +72,6 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
         ("02_train", {"augment": "mirror"}, "augment='mirror' is unknown; the policies are none, geometric"),
         ("04_heatmaps", {"methods": ["gradcamm"]}, "unknown 'gradcamm'; did you mean 'gradcam'? Known: "),
         ("02_train", {"epoch": 3}, "unknown parameter 'epoch'; did you mean 'epochs'? Known: run, arch"),
-        ("02_train", {"xyz": 3}, "unknown parameter 'xyz'. Known: run, arch"),
         # together
         ("01_augment", {"run": "foo/bar"}, "run='foo/bar' is not a run name: use letters"),
         ("02_train", {"epochs": 0}, "epochs=0 takes a network that has been trained; give its weights="),
@@ -92,13 +89,14 @@ def test_what_is_refused_says_what_is_allowed(stage, values, text):
     assert not any(words in message for words in ("Input", "pydantic", "http", "type=", "Value error"))
 
 
-def test_all_mistakes_are_told_at_once_a_line_each():
+def test_all_mistakes_are_told_at_once_a_line_each_and_parameters_do_not_change_afterwards():
     with pytest.raises(ValueError) as caught:
         config.judge("02_train", {"epoch": 3, "lr": "fast", "optimizer": "adm", "width": -1, "seed": 7})
     lines = [line.strip().removeprefix("02_train: ") for line in str(caught.value).splitlines()]
     starts = ["width=-1: it", "optimizer='adm': it", "lr='fast': it", "unknown parameter 'epoch'"]
-    assert len(lines) == len(starts)
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
+    with pytest.raises(ValueError, match="frozen"):
+        config.judge("02_train", {}).epochs = 3
 
 
 @pytest.mark.parametrize(
@@ -137,8 +135,3 @@ def test_a_suite_that_is_not_given_is_that_of_the_data_set(monkeypatch, tmp_path
     assert f"{number} corruptions" in (said := words.suite(taken, corruptions.names(taken)))
     left = set(corruptions.names(taken)) - set(grey := corruptions.names(taken, channels=1))
     assert "Left out" not in said and ("Left out" in words.suite(taken, grey)) == bool(left)
-
-
-def test_parameters_do_not_change_afterwards():
-    with pytest.raises(ValueError, match="frozen"):
-        config.judge("02_train", {}).epochs = 3

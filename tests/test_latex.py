@@ -30,38 +30,49 @@ def frame():
     )  # fmt: skip
 
 
+LETTER = r"\ifdefined\medrobLetters{\medrobLetters 文}\else\texttt{U+6587}\allowbreak\fi{}"
+
+
+def p_value(p):
+    return latex.p_value(p).replace("\N{NO-BREAK SPACE}", " ")
+
+
 @pytest.mark.parametrize(
-    ("text", "wanted"),
+    ("write_one", "given", "wanted"),
     [
-        ("a_b & #1 $x$ {y}", r"a\_b \& \#1 \$x\$ \{y\}"),
-        ("95 % of 3%", r"95~\% of 3\%"),
-        ("~ ^ \\", r"\textasciitilde{} \textasciicircum{} \textbackslash{}"),
-        ("é œ ß – “x” ±", "é œ ß – “x” ±"),
-        ("e\N{COMBINING ACUTE ACCENT}", "é"),
-        ("≥ 3 → α, −1", r"\ensuremath{\geq} 3 \ensuremath{\to} \ensuremath{\alpha}, \ensuremath{-}1"),
-        ("two\n\tlines\x00", "two lines "),
-        ("ǆ ﬁ ①", "dz fi 1"),
-        ("文", r"\ifdefined\medrobLetters{\medrobLetters 文}\else\texttt{U+6587}\allowbreak\fi{}"),
+        (latex.escape, "a_b & #1 $x$ {y}", r"a\_b \& \#1 \$x\$ \{y\}"),
+        (latex.escape, "95 % of 3%", r"95~\% of 3\%"),
+        (latex.escape, "~ ^ \\", r"\textasciitilde{} \textasciicircum{} \textbackslash{}"),
+        (latex.escape, "é œ ß – “x” ±", "é œ ß – “x” ±"),
+        (latex.escape, "e\N{COMBINING ACUTE ACCENT}", "é"),
+        (latex.escape, "≥ 3 → α", r"\ensuremath{\geq} 3 \ensuremath{\to} \ensuremath{\alpha}"),
+        (latex.escape, "−1 two\n\tlines\x00", r"\ensuremath{-}1 two lines "),
+        (latex.escape, "ǆ ﬁ ①", "dz fi 1"),
+        (latex.escape, "文", LETTER),
+        (latex.cited, "so (He et al. 2016).", r"so~\cite{he2016}."),
+        (latex.cited, r"(Brooks \& Di Chiro 1976)", r"~\cite{brooks1976}"),
+        (latex.cited, r"(Ruifrok \& Johnston 2001; Tellez et al. 2018)", r"~\cite{ruifrok2001,tellez2018}"),
+        (latex.cited, "(Nobody 1999)", "(Nobody 1999)"),
+        (latex.cited, "(since 2016)", "(since 2016)"),
+        *((latex.file_name, *pair) for pair in (("03_auc", "03_auc"), ("e\u0301–文", "e_u6587"))),
+        *((latex.file_name, *pair) for pair in (("01_a/b, c. d", "01_a_b_c_d"), ("../x", "x"))),
+        *((p_value, *pair) for pair in ((0.0081, "= .008"), (0.001, "= .001"), (0.00099, "< .001"))),
+        *((p_value, *pair) for pair in ((0.13, "= .130"), (1, "> .999"))),
     ],
 )
-def test_escape(text, wanted):
-    assert latex.escape(text) == wanted
+def test_words_and_numbers_as_latex(write_one, given, wanted):
+    assert write_one(given) == wanted
 
 
-def test_number():
+def test_numbers_and_their_digits():
     wanted = {(0.9604, 3): "0.960", (-0.0314, 3): "−0.031", (-0.0004, 3): "0.000", (1301, 0): "1301"}
     wanted |= {(649000, 0): "649\N{THIN SPACE}000", (NAN, 3): "not defined", (-np.inf, 3): "−∞"}
     assert [latex.number(*given) for given in wanted] == list(wanted.values())
-
-
-def test_decimals_keep_three_digits_that_count():
     sizes = {0: 3, 0.02: 3, 1: 3, 1.01: 2, 31.7: 1, 100.5: 0, 0.005: 4, 0.0003: 5, 1e-12: 6, NAN: 3}
     assert [latex.decimals(size) for size in sizes] == list(sizes.values())
-
-
-def test_p_values():
-    wanted = {0.0081: "= .008", 0.001: "= .001", 0.00099: "< .001", 0.13: "= .130", 1: "> .999"}
-    assert [latex.p_value(p).replace("\N{NO-BREAK SPACE}", " ") for p in wanted] == list(wanted.values())
+    values = {"images": 600, "worst": "contrast", "share": 0.25, "none": 0}
+    printed = [entry["macros"][""] for entry in latex.quoted(numbers(**values))]
+    assert printed == ["600", "contrast", "0.250", "0"]
 
 
 def test_macros_hold_letters_alone():
@@ -80,11 +91,6 @@ def test_names_without_letters_are_refused():
     for make in (latex.macro, latex.file_name):
         with pytest.raises(ValueError, match="holds no letter or digit"):
             make("≥ –")
-
-
-def test_file_names():
-    wanted = {"03_auc": "03_auc", "01_a/b, c. d": "01_a_b_c_d", "é–文": "e_u6587", "../x": "x"}
-    assert [latex.file_name(name) for name in wanted] == list(wanted.values())
 
 
 def test_a_table_by_hand():
@@ -116,20 +122,6 @@ def test_what_is_wider_than_the_text_stands_on_a_page_on_its_side():
     assert all("\\footnotesize" in text for text in texts)
 
 
-@pytest.mark.parametrize(
-    ("text", "wanted"),
-    [
-        ("so (He et al. 2016).", r"so~\cite{he2016}."),
-        (r"(Brooks \& Di Chiro 1976)", r"~\cite{brooks1976}"),
-        (r"(Ruifrok \& Johnston 2001; Tellez et al. 2018)", r"~\cite{ruifrok2001,tellez2018}"),
-        ("(Nobody 1999)", "(Nobody 1999)"),
-        ("(since 2016)", "(since 2016)"),
-    ],
-)
-def test_works_that_are_known_are_cited(text, wanted):
-    assert latex.cited(text) == wanted
-
-
 CITED = re.compile(
     r"((?:Di |Van |De )?[A-Z][a-z]+)(?: et al\.| & (?:Di )?[A-Z][a-z]+)?,? \(?((?:19|20)\d\d)\b"
 )
@@ -159,12 +151,6 @@ def test_every_reference_has_what_a_citation_needs():
     assert without == {"holm1979", "ruifrok2001"}  # two journals gave none
 
 
-def test_methods_that_failed_are_marked():
-    table = pd.DataFrame({"method": ["gradcam", "layercam"], "value": [0.5, 0.6]})
-    text = latex_table(table, "C.", "l", failed=[("gradcam", "layer4.1")])
-    assert "Grad-CAM† & 0.500" in text and "LayerCAM & 0.600" in text
-
-
 def test_every_interval_joins_its_value():
     columns = ["value", "low", "high", "drop", "drop_low", "drop_high", "gain"]
     table = pd.DataFrame([[0.9, 0.8, 1.0, -0.1, -0.2, 0.0, 3.0]], columns=columns)
@@ -177,24 +163,23 @@ def test_every_interval_joins_its_value():
     assert readable(table) == {"AUC": (["0.900", "0.850"], True)}
 
 
-def test_digits_follow_the_size_of_a_column():
+def test_digits_follow_the_size_of_a_column_and_pivoted_columns_are_read_after_their_name():
     table = pd.DataFrame({"rmse": [31.72, 9.9], "ssim": [0.5, 0.25], "lr": [3e-4, 1e-3], "epoch": [1.0, 2.0]})
     cells = [["31.7", "9.9"], ["0.500", "0.250"], ["0.0003", "0.0010"], ["1", "2"]]
     assert [column.cells for column in readable(table).values()] == cells
-
-
-def test_pivoted_columns_are_read_after_their_name():
     table = pd.DataFrame({"corruption": ["a", "b"], "severity": [1, 5], "drop": [0.1, 0.5]})
     wide = table.pivot(index="corruption", columns="severity", values="drop").reset_index()
     assert list(readable(wide)) == ["corruption", "severity 1", "severity 5"]
     assert readable(wide)["severity 5"][0] == ["—", "0.500"]
 
 
-def test_tables_beyond_40_rows_run_over_pages():
+def test_tables_beyond_40_rows_run_over_pages_and_methods_that_failed_are_marked():
     assert "longtable" not in latex_table(pd.DataFrame({"n": range(40)}), "C.", "l")
     text = latex_table(pd.DataFrame({"n": range(41)}), "C.", "l")
-    assert r"\begin{longtable}{r}" in text
-    assert text.count(r"\toprule") == 2
+    assert r"\begin{longtable}{r}" in text and text.count(r"\toprule") == 2
+    table = pd.DataFrame({"method": ["gradcam", "layercam"], "value": [0.5, 0.6]})
+    text = latex_table(table, "C.", "l", failed=[("gradcam", "layer4.1")])
+    assert "Grad-CAM† & 0.500" in text and "LayerCAM & 0.600" in text
 
 
 def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
@@ -203,9 +188,7 @@ def test_kept_rows_are_printed_and_all_are_stored(tmp_path):
     bundle.table(table, "t", keep=table.head(1)[["a_b", "value"]])
     write(bundle)
     text = (tmp_path / "t.tex").read_text()
-    assert r"x\_y \& 5~\% & 0.123 \\" in text
-    assert "other" not in text
-    assert r"\caption{T.}" in text
+    assert r"x\_y \& 5~\% & 0.123 \\" in text and "other" not in text and r"\caption{T.}" in text
     assert (tmp_path / "t.csv").read_text() == "a_b,value,none\nx_y & 5 %,0.123456,\nother,0.5,\n"
 
 
@@ -236,12 +219,6 @@ def test_numbers_by_hand(tmp_path):
     assert not re.search("WorstDrop(CI|Low|High|P)|Answer(CI|P)", text)  # no interval, no test
     assert "% AUC on clean images\n" in text
     assert "nan" not in text.lower().replace("name", "")
-
-
-def test_counts_have_no_digits_and_texts_stay_texts():
-    values = {"images": 600, "worst": "contrast", "share": 0.25, "none": 0}
-    printed = [entry["macros"][""] for entry in latex.quoted(numbers(**values))]
-    assert printed == ["600", "contrast", "0.250", "0"]
 
 
 def test_names_of_one_macro_are_refused_and_nothing_is_written(tmp_path):

@@ -2,7 +2,6 @@
 
 import importlib
 import itertools
-import json
 import os
 import shutil
 import tracemalloc
@@ -51,9 +50,6 @@ def test_every_stage_of_every_run_is_there(load):
     assert found.parameters("one", "02_train")["lr"] == 0.001
     assert found.parameters("two", "02_train")["lr"] == 0.005
     assert found.members("one") == ["one"] and found.members("comparison") == ["one", "two", "3"]
-
-
-def test_the_projects_own_study():
     assert "demo" in study.load(PROJECT / "study.yaml").runs
 
 
@@ -116,7 +112,9 @@ compare: {both: [one, five]}
     mistakes(text, starts)
 
 
-def test_mistakes_in_the_shape_of_a_study_are_told_before_its_parameters(mistakes):
+def test_mistakes_are_told_once_and_those_in_the_shape_before_those_in_parameters(mistakes):
+    text = "defaults: {02_train: {arch: resnet19}}\nruns: {a: {}}\ngrids: {g: {02_train: {seed: [0, 1]}}}"
+    mistakes(text, ["defaults, 02_train: arch='resnet19' is unknown"])
     text = "{runs: {a: {06_more: {}, 02_train: 28}}, grid: {}, grids: {g: {02_train: {seed: 3}}}}"
     starts = [
         "grid: unknown key; did you mean 'grids'? Known: defaults, runs, grids, compare",
@@ -133,24 +131,16 @@ def test_mistakes_in_the_shape_of_a_study_are_told_before_its_parameters(mistake
         # no study at all
         ("", "names no runs; write 'runs:' and below it a name"),
         ("runs: {a: {b", "is not a study: while parsing"),
-        ("runs: {a: {02_train: {seed: 2020-13-01}}}", "is not a study: month must be in 1..12"),
         ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
-        ("runs: {a: {02_train: {seed: !!int ''}}}", "is not a study: string index"),
         ('runs: {"\\UFFFFFFFF": {}}', "is not a study: "),
         ("runs: {[a]: {}}", "is not a study: line 1: a key must be a word"),
-        (f"runs: {'[' * 800}{']' * 800}", "is not a study: it is nested too deeply"),
         ("runs: " + "[" * 10_000, "is not a study: it is nested too deeply"),
-        # shapes
-        ("runs: [a]", "runs: it should be a valid dictionary, not ['a']"),
-        ("runs: {a: {01_augment: [size]}}", "runs, a, 01_augment: it should be a valid dictionary"),
         # names
         (f"runs: {{{'a' * 101}: {{}}}}", "is not a run name: use letters"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
         ("grids: {g: {02_train: {seed: [0, 0]}}}", "02_train, seed: give a list of different values"),
-        ("grids: {g: {02_train: {seed: [0, 1]}}, g-seed0: {}}", "another run or comparison has the folder"),
         ("runs: {Comparison: {}, b: {}}", "another run or comparison has the folder 'comparison'"),
         # comparisons
-        ("{runs: {a: {}, b: {}}, compare: [a]}", "compare: it should be a valid dictionary"),
         ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "compare, A: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {x: [a, b], X: [a, b]}}", "compare, X: another run or comparison"),
         ("{runs: {a: {}, b: {}}, compare: {c: [a, a]}}", "give two runs or more, each once"),
@@ -170,30 +160,9 @@ def test_what_cannot_work_is_refused(load, text, message):
 
 
 def test_a_study_that_is_not_there(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"there is no study .*absent\.yaml; write one"):
-        study.load(tmp_path / "absent.yaml")
-    for file in (tmp_path, tmp_path / ("x" * 5000)):
-        with pytest.raises(FileNotFoundError, match="there is no study"):
+    for file in (tmp_path / "absent.yaml", tmp_path, tmp_path / ("x" * 5000)):
+        with pytest.raises(FileNotFoundError, match=r"there is no study .*; write one"):
             study.load(file)
-
-
-def test_a_mistake_in_the_default_of_many_runs_is_told_once(mistakes):
-    text = (
-        "defaults: {02_train: {arch: resnet19}}\nruns: {a: {}, b: {}}\ngrids: {g: {02_train: {seed: [0, 1]}}}"
-    )
-    mistakes(text, ["defaults, 02_train: arch='resnet19' is unknown"])
-
-
-@pytest.mark.parametrize(
-    "stages",
-    [
-        "{02_train: {arch: densenet121}}",
-        "{02_train: {stem: auto, width: 0}}",
-        "{04_heatmaps: {layers: [layer3.1], images: [3]}}",
-    ],
-)
-def test_what_goes_together_is_taken(load, stages):
-    assert list(load(f"runs: {{a: {stages}}}").runs) == ["a"]
 
 
 def test_aliases_are_refused_before_they_are_unfolded(load):
@@ -223,12 +192,7 @@ def test_options_of_the_command_line(tmp_path):
         study.options({"threads": True})
     with pytest.raises(ValueError) as caught:
         study.options({"stdy": "a", "threads": -1, "gpu": 1.5})
-    lines = [line.strip() for line in str(caught.value).removeprefix("--config: ").splitlines()]
-    assert sorted(lines) == [
-        "gpu=1.5: give a whole number",
-        "threads=-1: it should be greater than or equal to 0",
-        "unknown parameter 'stdy'; did you mean 'study'? Known: study, notebooks, threads, gpu",
-    ]
+    assert len(str(caught.value).splitlines()) == 3 and "did you mean 'study'? Known" in str(caught.value)
 
 
 def keys(load, stages="{}"):
@@ -250,7 +214,7 @@ def differing(before, after):
         ("{03_test: {resamples: 5}}", "35"),
         ("{05_analysis: {textwidth: 300}}", "5"),
         ("{03_test: {resamples: 2000}, 02_train: {epochs: 8}}", ""),  # the defaults, written out
-        ("{01_augment: {suite: thesis}}", ""),  # what "auto" means for the phantom
+        ("{01_augment: {suite: thesis}, 02_train: {stem: auto, width: 0}}", "2345"),  # "auto" of the phantom
     ],
 )
 def test_a_parameter_changes_the_keys_of_what_follows_from_it(load, stages, changed):
@@ -286,40 +250,18 @@ def test_a_stage_stands_while_its_stamp_holds_the_key(load):
     assert not plan.stands(load("runs: {a: {02_train: {seed: 1}}}"), "02_train", "a", NOTEBOOKS, ())
 
 
-@pytest.mark.parametrize(
-    ("old", "new", "counts"),
-    [
-        ("a = 1", "a = 2", True),
-        ('"outputs": []', '"outputs": ["x"]', False),
-        ("Some words", "Other words", False),
-    ],
-)
-def test_a_notebooks_code_counts_and_nothing_else(load, tmp_path, old, new, counts):
-    cells = [
-        {"cell_type": "markdown", "source": ["Some words"]},
-        {"cell_type": "code", "source": ["a = 1"], "outputs": []},
-    ]
-    found, values = load("runs: {a: {}}"), []
-    for folder, text in (("one", json.dumps({"cells": cells})), ("two", None)):
-        (tmp_path / folder).mkdir()
-        text = text or (tmp_path / "one" / "02_train.ipynb").read_text().replace(old, new)
-        (tmp_path / folder / "02_train.ipynb").write_text(text)
-        values.append(plan.key(found, "02_train", "a", tmp_path / folder))
-    assert (values[0] != values[1]) == counts
-
-
 def test_code_of_a_room_counts_for_the_stages_that_use_it(load, tmp_path, monkeypatch):
     before = keys(load)
     package = tmp_path / "medrob"
     shutil.copytree(plan.PACKAGE, package, ignore=shutil.ignore_patterns("__pycache__"))
     monkeypatch.setattr(plan, "PACKAGE", package)
     for files, changed in (
-        *(("*.py", ""), ("saliency/*.py", "45"), ("training/*.py", "2345"), ("words/*.py", "5")),
+        *(("*.py", ""), ("saliency/*.py", "45"), ("training.py", "2345"), ("words/*.py", "5")),
         *(("report/*.py", ""), ("evaluation/metrics.py", "12345")),  # a metric chooses the epoch
     ):
         file = next(package.glob(files))
         with file.open("a") as stream:
-            stream.write("# a comment\n" if "/" in files else "")
+            stream.write("# a comment\n" if files != "*.py" else "")
         os.utime(file, ns=(1, 1))
         plan._code.cache_clear()
         after = keys(load)
