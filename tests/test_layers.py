@@ -290,8 +290,13 @@ TURNS = {
 }
 
 
-@pytest.mark.parametrize(("said", "turn"), [(said, turn) for said in TURNS for turn in TURNS[said]])
-@pytest.mark.parametrize("arch", ["resnet18", "efficientnet_b0", "shufflenet_v2_x0_5"])
+BLOCKS = {"resnet18": TURNS, "efficientnet_b0": ["looks at a part"], "shufflenet_v2_x0_5": [*TURNS][:1]}
+
+
+@pytest.mark.parametrize(
+    ("arch", "said", "turn"),
+    [(arch, said, turn) for arch in BLOCKS for said in BLOCKS[arch] for turn in TURNS[said]],
+)
 def test_known_blocks_behind_a_step_that_moves_the_picture_are_refused(arch, turn, said):
     backbone = torchvision.models.get_model(arch, num_classes=2)
 

@@ -14,17 +14,7 @@ from torch import nn
 
 from medrob import models
 from medrob.saliency import ONE_PASS as ALL
-from medrob.saliency import (
-    Noise,
-    Settings,
-    cams,
-    degenerate,
-    explain,
-    identity,
-    names,
-    normalise,
-    upsample,
-)
+from medrob.saliency import Noise, Settings, cams, degenerate, explain, identity, names, normalise, upsample
 from medrob.saliency.gradient import formulas, smooth_weights
 
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
@@ -95,26 +85,21 @@ def found(model):
     return explain(model, pictures(), methods=ALL)
 
 
-@pytest.mark.parametrize("method", ALL)
-def test_one_layer_network_by_hand(method):
+def test_one_layer_network_by_hand():
     toy = Toy().double()
-    maps, logits = cams(toy, to_input(PICTURE), [method], {"relu": toy.relu}, torch.tensor([0]))
-    assert maps[method, "relu"].dtype == torch.float64
-    np.testing.assert_allclose(maps[method, "relu"][0], BY_HAND[method], rtol=1e-12)
+    maps, logits = cams(toy, to_input(PICTURE), ALL, {"relu": toy.relu}, torch.tensor([0]))
     np.testing.assert_allclose(logits, [[24, 7]], rtol=1e-12)  # 5 + 19; 16 - 9
-    public = explain(toy, PICTURE, methods=[method], layers=["relu"], targets=0)[method, "relu"]
-    assert public.dtype == np.float32
-    np.testing.assert_allclose(public[0], BY_HAND[method], rtol=1e-6)
-
-
-def test_the_table_by_hand_has_every_method():
+    public = explain(toy, PICTURE, methods=ALL, layers=["relu"], targets=0)
+    for method in ALL:
+        assert maps[method, "relu"].dtype == torch.float64 and public[method, "relu"].dtype == np.float32
+        np.testing.assert_allclose(maps[method, "relu"][0], BY_HAND[method], rtol=1e-12)
+        np.testing.assert_allclose(public[method, "relu"][0], BY_HAND[method], rtol=1e-6)
     assert {*BY_HAND} == {*ALL} and len(names()) == len({*names()}) == 15
 
 
 positive = arrays(np.float64, (1, 3, 2, 3), elements=st.floats(0, 50))
-signed = arrays(
-    np.float64, (1, 3, 2, 3), elements=st.floats(-20, 20).filter(lambda g: g == 0 or abs(g) > 1e-3)
-)
+far = st.floats(-20, 20).filter(lambda g: g == 0 or abs(g) > 1e-3)
+signed = arrays(np.float64, (1, 3, 2, 3), elements=far)
 
 
 @given(positive, signed)
@@ -133,10 +118,9 @@ def test_closed_form_of_grad_cam_plus_plus_is_equation_19(A, g):
 def test_identities_of_the_formulas(A, g):
     np.testing.assert_allclose(formula("layercam", A, g), np.maximum(A * g, 0).sum(1), atol=1e-9)
     flat = np.broadcast_to(g[:, :, :1, :1], g.shape).copy()  # a gradient equal at every position
+    plain = formula("gradcam", A, flat)
     for method in ("hirescam", "xgradcam"):
-        np.testing.assert_allclose(
-            formula(method, A, flat), formula("gradcam", A, flat), rtol=1e-9, atol=1e-9
-        )
+        np.testing.assert_allclose(formula(method, A, flat), plain, rtol=1e-9, atol=1e-9)
 
 
 def formula(method, A, g):
@@ -174,8 +158,8 @@ def test_last_block_gradcam_hirescam_and_xgradcam_are_one_map(found):
     assert not np.allclose(found["gradcam", "layer3.1"], found["xgradcam", "layer3.1"], rtol=0.1)
 
 
-OF_BOTH = [("gradcam", "GradCAM"), ("xgradcam", "XGradCAM"), ("layercam", "LayerCAM")]
-ORACLE_LAYERS = ["layer1.0", "layer2.1", "layer4.1"]
+PEERS = {"gradcam": "GradCAM", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}  # of both libraries
+PEERS |= {"hirescam": "HiResCAM", "gradcam++": "GradCAMPlusPlus"}
 TARGETS = np.array([0, 2, 1, 1])
 
 
@@ -184,31 +168,24 @@ def ours_enlarged(maps, size=32):
     return normalise(upsample(normalise(torch.as_tensor(maps)), size)).numpy()
 
 
-@pytest.mark.parametrize("layer", ORACLE_LAYERS)
-@pytest.mark.parametrize(
-    ("method", "other"),
-    [*OF_BOTH, ("hirescam", "HiResCAM"), ("gradcam++", "GradCAMPlusPlus")],
-)
-def test_agrees_with_pytorch_grad_cam(layer, method, other):
-    """It adds 1e-6 to 2 g^2 + S g^3 of Grad-CAM++, which decides where g is small: there g is made large."""
+@pytest.mark.parametrize("layer", ["layer1.0", "layer2.1", "layer4.1"])
+@pytest.mark.parametrize("method", PEERS)
+def test_agrees_with_pytorch_grad_cam_and_torch_cam(layer, method):
+    """Theirs add 1e-6 to 2 g^2 + S g^3 of Grad-CAM++, which decides where g is small: there g is made large.
+
+    torch-cam up to 0.5.0 divides a copy of alpha, so that its Grad-CAM++ is another method.
+    """
     images, model, large = pictures(), network(), method == "gradcam++"
     with torch.no_grad():
         model.backbone.fc.weight.mul_(3000 if large else 1)
     ours = explain(model, images, methods=[method], layers=[layer], targets=TARGETS)[method, layer]
-    with getattr(peer, other)(model, [models.cam_layers(model)[layer]]) as cam:
+    with getattr(peer, PEERS[method])(model, [models.cam_layers(model)[layer]]) as cam:
         theirs = cam(to_input(images), [ClassifierOutputTarget(t) for t in TARGETS])
     assert theirs.max() > 0.9
     np.testing.assert_allclose(ours_enlarged(ours), theirs, atol=1e-3 if large else 1e-4)
-
-
-@pytest.mark.parametrize("layer", ORACLE_LAYERS)
-@pytest.mark.parametrize(("method", "other"), OF_BOTH)
-def test_agrees_with_torch_cam(model, layer, method, other):
-    images = pictures()
-    ours = explain(model, images, methods=[method], layers=[layer], targets=TARGETS)[method, layer]
-    theirs = torch_cam(other, model, layer, images, TARGETS)
-    assert theirs.max() > 0.9
-    np.testing.assert_allclose(ours_enlarged(ours), ours_enlarged(theirs), atol=1e-4)
+    if method in ("gradcam", "xgradcam", "layercam"):
+        theirs = torch_cam(PEERS[method], model, layer, images, TARGETS)
+        np.testing.assert_allclose(ours_enlarged(ours), ours_enlarged(theirs), atol=1e-4)
 
 
 def torch_cam(name, model, layer, images, targets, fields=None, **options):
@@ -220,24 +197,6 @@ def torch_cam(name, model, layer, images, targets, fields=None, **options):
             extractor._distrib.sample = lambda size: next(given).expand(size)
         (maps,) = extractor(targets.tolist(), model(to_input(images).requires_grad_()))
     return maps.detach().numpy()
-
-
-@pytest.mark.parametrize("layer", ["layer2.1", "layer4.1"])
-def test_torch_cam_is_no_oracle_for_grad_cam_plus_plus(model, layer):
-    """torch-cam up to 0.5.0 divides a copy of alpha, so that its weights are the sum of ReLU(g)^3."""
-    images = pictures()
-    theirs = torch_cam("GradCAMpp", model, layer, images, TARGETS)
-    kept = {}
-    module = models.cam_layers(model)[layer]
-    handle = module.register_forward_hook(lambda m, i, out: kept.update(A=out))
-    logits = model(to_input(images).requires_grad_())
-    handle.remove()
-    (g,) = torch.autograd.grad(logits.gather(1, torch.from_numpy(TARGETS)[:, None]).sum(), kept["A"])
-    cubes = torch.einsum("nk,nkhw->nhw", (g.relu() ** 3).sum((2, 3)), kept["A"]).detach()
-    # torch-cam adds a small number when it normalises, which shows where the cubes are tiny.
-    np.testing.assert_allclose(normalise(cubes), theirs, atol=1e-3)
-    ours = explain(model, images, methods=["gradcam++"], layers=[layer], targets=TARGETS)["gradcam++", layer]
-    assert np.abs(normalise(torch.from_numpy(ours)) - theirs).max() > 0.02
 
 
 def eigen(A):
@@ -339,8 +298,8 @@ def test_a_batch_costs_one_forward_and_one_backward_pass():
     models.cam_layers(model)  # found once, by passes of their own
     model.backbone.fc.register_forward_hook(lambda *_: count.update(forward=count["forward"] + 1))
     model.backbone.fc.register_full_backward_hook(lambda *_: count.update(backward=count["backward"] + 1))
-    explain(model, pictures(5), methods=ALL, batch_size=2)
-    assert count == {"forward": 3, "backward": 3}
+    explain(model, images := pictures(5), methods=ALL, batch_size=2)
+    assert count == {"forward": 3, "backward": 3} and np.array_equal(images, pictures(5))
 
 
 def test_without_targets_the_predicted_class_is_explained(model, found):
@@ -354,13 +313,6 @@ def test_without_targets_the_predicted_class_is_explained(model, found):
         assert not np.allclose(other["gradcam", layer], found["gradcam", layer], rtol=0.05)
 
 
-def test_images_are_not_changed(model):
-    images = pictures()
-    before = images.copy()
-    explain(model, images, methods=ALL)
-    np.testing.assert_array_equal(images, before)
-
-
 def test_the_layer_before_a_relu_in_place_by_hand():
     """Before the ReLU, A2 = [-1 1; 3 5] and g2 = [0 1; 1 3], so w = (1-1+2+0)/4 = .5, (0+1+1+3)/4 = 1.25."""
     maps = explain(Toy(True), PICTURE, methods=["gradcam"], layers=["conv"], targets=0)
@@ -371,18 +323,9 @@ def test_the_layer_before_a_relu_in_place_by_hand():
     ("change", "error", "match"),
     [
         (dict(methods=["gradcam", "gradcom"]), ValueError, "unknown 'gradcom'; did you mean 'gradcam'"),
-        (
-            dict(layers=["relu", "fc"]),
-            ValueError,
-            r"layer 'fc' gives \(2, 3\); a CAM needs maps",
-        ),
-        (
-            dict(layers=["avgpool"]),
-            ValueError,
-            r"layers=\['avgpool'\] leave no map: they give one value for the",
-        ),
+        (dict(layers=["relu", "fc"]), ValueError, r"layer 'fc' gives \(2, 3\); a CAM needs maps"),
+        (dict(layers=["avgpool"]), ValueError, r"layers=\['avgpool'\] leave no map: they give one value for"),
         (dict(layers=["input"]), ValueError, "unknown 'input'"),
-        (dict(targets=3), ValueError, r"targets hold \[3\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 1, 2])), ValueError, "broadcast"),
         (dict(targets=np.array([0.0, 1.5])), TypeError, "Cannot cast"),
@@ -436,13 +379,11 @@ def test_upsample_by_hand():
         ([[0, 0], [0, 1]], False),
         ([[-9, -8], [-7, 1e-20]], False),  # small, but it has a highest place
         ([[-1, -2], [-3, -4]], True),  # nothing positive
-        ([[0, 0], [0, 0]], True),
         ([[3, 3], [3, 3]], True),  # no spread
         ([[1, 1], [1, 1 + 1e-7]], True),  # none beyond rounding
         ([[1, 1], [1, 1 + 1e-5]], False),
         ([[1e-42, 0], [0, 0]], True),  # too small to be normalised
         ([[np.nan, 1], [2, 3]], True),
-        ([[np.inf, 1], [2, 3]], True),
         ([[1, 2, 3]], True),  # three positions
         ([[5]], True),
         ([[1, 2, 3, 4]], False),

@@ -1,5 +1,6 @@
 """The phrases, and the sentences of notebooks 01 to 04: data, training, scores, maps and their checks."""
 
+import itertools
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -29,15 +30,11 @@ def test_a_number_has_its_interval_its_p_and_a_note():
         assert phrases.number(gain, "gain", **options) == expected
 
 
-def test_the_side_of_chance_is_that_of_the_whole_interval():
+def test_counts_names_lists_and_sides_of_chance():
     ends = {(0.1, 0.2): "above", (-0.2, -0.1): "below", (-0.1, 0.1): "neither", (np.nan, 0.1): "not defined"}
-    for (low, high), expected in ends.items():
-        for chance in (0, 1):
-            row = dict(value=chance, low=low + chance, high=high + chance, p=0.9)
-            assert phrases.side(row, "value", "above", "below", "neither", chance=chance) == expected
-
-
-def test_counts_names_and_lists():
+    for ((low, high), expected), chance in itertools.product(ends.items(), (0, 1)):
+        row = dict(value=chance, low=low + chance, high=high + chance, p=0.9)
+        assert phrases.side(row, "value", "above", "below", "neither", chance=chance) == expected
     assert [phrases.count(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
     assert [phrases.listed(names) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert phrases.name("a_b*c [d] $e$ `f`") == r"a\_b\*c \[d\] \$e\$ \`f\`"
@@ -59,10 +56,7 @@ def test_data_sets_network_and_predictions():
     weights = [MagicMock(**{"numel.return_value": 1200})] * 2
     model = MagicMock(origin="random weights", **{"parameters.return_value": weights, "normalise.mean": 0.5})
     said = words.network("resnet18", model)
-    assert (
-        "resnet18 has 2,400 parameters and random weights. Grey levels are normalised with the mean 0.5"
-        in said
-    )
+    assert "resnet18 has 2,400 parameters and random weights. Grey levels are normalised with the" in said
     assert words.predictions(rows).startswith("There are 6 predictions, of 2 images under 3 conditions (")
     shapes = pd.DataFrame(dict(height=[9, 7], width=[9, 8]), ["a", "b_1"])
     fine = words.network("resnet18", model, shapes).split("\n")[0]
@@ -85,10 +79,8 @@ def test_the_corruption_that_changes_most():
     assert "structure is left under c: " in structure and "is 0.10 (between 0.00 and 1.10 in 90" in structure
     assert "under c, at least one does not" in steps
     assert words.distances(spread[spread["corruption"] != "c"]).endswith("moves the pictures further.")
-    away = {("clean", 0): 0.0, ("a_b", 1): 2.0, ("a_b", 5): 9.6, ("c", 5): 3.0}
-    assert "under a b grows from 2 grey levels at severity 1 to 10 at severity 5." in words.example(
-        away, "a_b"
-    )
+    said = words.example({("clean", 0): 0.0, ("a_b", 1): 2.0, ("a_b", 5): 9.6, ("c", 5): 3.0}, "a_b")
+    assert "under a b grows from 2 grey levels at severity 1 to 10 at severity 5." in said
 
 
 def test_the_kept_epoch_and_what_training_cost():
@@ -105,15 +97,9 @@ def test_the_kept_epoch_and_what_training_cost():
     for auc, doubt in ((0.9, False), (0.55, True)):  # a network that came trained
         check = history[history["split"] == "val"].tail(1).assign(epoch=0, auc=auc)
         said = words.training(check, 0, ["a_b", "c"])
-        assert (
-            "It is judged as it came" in said
-            and f"of classes: a\\_b and c. On the validation images its AUC is {auc:.3f}" in said
-        )
-        assert ("hardly better than guessing" in said) == doubt
+        assert f"of classes: a\\_b and c. On the validation images its AUC is {auc:.3f}" in said
+        assert "It is judged as it came" in said and ("hardly better than guessing" in said) == doubt
     assert words.speed(check) == "Nothing was trained here; the check on the validation images took 4 s."
-
-
-def test_what_was_done_with_a_finished_network():
     splits = {s: {"images": 9, "shape": (4, 4, 1), "counts": {"a": 9}} for s in ("train", "val", "test")}
     for weights, told in (("w.pt", "w.pt"), ("", "of its own")):
         train = {"arch": "mine:net", "weights": weights, "epochs": 0}
@@ -138,10 +124,6 @@ def means(**rows):
     return frame.rename_axis("metric").reset_index().assign(corruption="mean")
 
 
-def say_errors(errors, size=28, suite="thesis"):
-    return words.errors(errors, size=size, suite=suite)
-
-
 def test_the_alarm_names_its_class_and_the_others():
     rows = [(c, s, k, m, v) for k in "abc" for m, v in (("sensitivity", 0.8), ("specificity", 0.9))
             for c, s, v in (("clean", 0, v), ("fog", 5, v - 0.5), ("shot_noise", 5, v - 0.2))]  # fmt: skip
@@ -155,14 +137,11 @@ def test_the_alarm_names_its_class_and_the_others():
 
 def test_what_the_scores_say():
     said = words.scores(scored())
-    assert (
-        "in 90\u00a0% (85\u00a0% to 95\u00a0%) of the pairs. This is the AUC: 0.900 (0.850 to 0.950)," in said
-    )
+    assert "in 90\u00a0% (85\u00a0% to 95\u00a0%) of the pairs. This is the AUC: 0.900 (0.850 to 0" in said
     assert "The AUC drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
     assert "lower under 1 of 3 conditions (a corruption at a severity) and higher under 1, by more" in said
-    assert "On 9 images, which no training here has used, the network is right in 90" in words.right(
-        scored(), "9 images"
-    )
+    said = words.right(scored(), "9 images")
+    assert "On 9 images, which no training here has used, the network is right in 90" in said
     both = pd.concat([scored(), scored().assign(**{"class": "a_b"})])
     assert words.accuracy(both).startswith("The accuracy is lowest under c 0 at severity 5: 60\u00a0% (0")
     assert words.accuracy(both).endswith("it is then 60\u00a0% (0\u00a0% to 100\u00a0%) for a\\_b.")
@@ -175,7 +154,7 @@ def test_what_the_scores_say():
 def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
     bare = scored().assign(**dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan))
     errors = means(BE=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
-    said = [words.scores(bare), say_errors(errors)]
+    said = [words.scores(bare), words.errors(errors, size=28, suite="thesis")]
     assert "AUC: 0.900, where" in said[0] and "under c 0 at severity 5, by 0.300.\n" in said[0]
     assert "BE is 0.750." in said[1]
     for sentence in said:
@@ -184,14 +163,16 @@ def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
 
 
 def test_errors_beside_alexnets_which_are_one():
-    errors = means(excess=(0.1, 0.05, 0.2), BE=(1.0, 0.5, 0.9))
-    excess, be = say_errors(errors, 224, "medmnist-c:pneumoniamnist").split("\n")[2:]
+    alone, how = means(excess=(0.1, 0.05, 0.2)), dict(size=224, suite="medmnist-c:pneumoniamnist")
+    errors = pd.concat([alone, means(BE=(1.0, 0.5, 0.9))])
+    excess, be = words.errors(errors, **how).split("\n")[2:]
     assert excess == "- The excess is 0.100 (0.050 to 0.200)." and be == "- The BE is 1.000 (0.500 to 0.900)."
-    for size, suite in ((28, "medmnist-c:pneumoniamnist"), (224, "thesis")):
-        said = say_errors(errors, size, suite)
-        assert "cannot be compared with AlexNet" in said and f"uses {size} px and the suite {suite}" in said
-    assert "cannot be compared" not in say_errors(means(excess=(0.1, 0.05, 0.2)))
-    assert "several labels" in say_errors(means(excess=(0.1, 0.05, 0.2))[:0])
+    for other in (how | dict(size=28), how | dict(suite="thesis")):
+        said = words.errors(errors, **other)
+        assert "cannot be compared with AlexNet" in said
+        assert "uses {size} px and the suite {suite}".format(**other) in said
+    assert "cannot be compared" not in words.errors(alone, size=28, suite="thesis")
+    assert "several labels" in words.errors(alone[:0], **how)
 
 
 def moves(**drifts):
@@ -203,17 +184,12 @@ def moves(**drifts):
 
 
 def test_what_is_explained_and_how_far_it_moves():
-    said = words.chosen(Chosen(), "random")
-    assert said == r"5 images are explained (random): 3 of a\_b and 2 of c."
+    assert words.chosen(Chosen(), "random") == r"5 images are explained (random): 3 of a\_b and 2 of c."
     seen = dict(image=7, corruption=["clean", "fog", "shot_noise"], severity=[0, 3, 3], predicted=[1, 1, 0])
-    said = words.explained(
-        7, "a", "gradcam", [("clean", 0), ("fog", 3), ("shot_noise", 3)], pd.DataFrame(seen)
-    )
-    assert said.startswith(
-        "Image 7: the maps explain a, by Grad-CAM.\nUnder shot noise 3, another class than"
-    )
-    assert "same class" in words.explained(7, "a", "gradcam", [("fog", 3)], pd.DataFrame(seen))
-
+    seen, conditions = pd.DataFrame(seen), [("clean", 0), ("fog", 3), ("shot_noise", 3)]
+    said = words.explained(7, "a", "gradcam", conditions, seen)
+    assert said.startswith("Image 7: the maps explain a, by Grad-CAM.\nUnder shot noise 3, another class")
+    assert "same class" in words.explained(7, "a", "gradcam", [("fog", 3)], seen)
     said = words.drift(moves(a=[np.nan, 1, 1, 1, np.nan], b=[1.0] * 5))
     assert said == (
         "There are 10 comparisons of a corrupted with a clean map, for 5 images. The prediction is kept in "
@@ -228,9 +204,6 @@ def test_what_is_explained_and_how_far_it_moves():
     assert "the map of b at x moves most under fog bank, with a normalised drift of 0.30 (0.20 to" in said
     assert "and least under fog bank, with 0.10 (" in said and words.moved_most(means[1:2]) == ""
     assert "most for k under fog bank" in words.moved_most(means.assign(of="k"))
-
-
-def test_twins_are_named():
     x = np.linspace(0, 1, 8)
     said = words.twins(moves(a=x, b=x, c=x**2, d=1 - x))
     assert said == "At x, a and b give the same map, so they are one piece of evidence."
@@ -239,9 +212,8 @@ def test_twins_are_named():
 
 def test_how_far_a_map_has_gone_to_that_of_another_picture():
     rows = pd.DataFrame(dict(stratum=["all", "flipped", "preserved"], value=[0.9, 1.3, np.nan]))
-    rows = rows.assign(
-        low=rows["value"] - 0.1, high=rows["value"] + 0.1, severity=5, degenerate=0.2, **GRADCAM
-    )
+    rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, severity=5, **GRADCAM)
+    rows["degenerate"] = 0.2
     said = words.normalised(rows, **GRADCAM).replace("\u00a0", " ")
     assert "(severity 5), the map of where the network looks has gone 90 % (80 % to 100 %) of the way" in said
     assert "another picture (Grad-CAM at layer4.1). Where the prediction changes it is 130 % (120 %" in said
@@ -271,10 +243,7 @@ def test_which_maps_fail_randomisation():
     for method, verdict in dict(a="fail ", c="is unclear", d="cannot be tested", e="rest on").items():
         line = next(line for line in said.split("\n") if verdict in line)
         assert "2 of 10 maps" in line and line.endswith(f"({method} at layer1.0, layer4.1).")
-    assert (
-        "2 of 10 maps pass the check: they change when all weights are randomised" in said
-        and "twin" not in said
-    )
+    assert "2 of 10 maps pass the check: they change when all weights are" in said and "twin" not in said
 
 
 def test_faithful_is_better_than_a_random_map_image_by_image():
@@ -311,9 +280,8 @@ def test_where_the_map_lies_against_chance_and_against_the_same_images_clean():
     rows = places((0.4, 0.5), fog=(-0.3, -0.2), snow=(-0.1, 0.0), rain=(0, 0.1), haze=(np.nan, np.nan))
     rows.loc[rows["corruption"] == "rain", "images"] = 4
     attainable = rows[:1].assign(stage="attainable", value=0.75)
-    best = pd.concat(
-        [attainable.assign(test=t, value=v) for t, v in dict(energy=0.75, pointing=1, iou=0.9).items()]
-    )
+    shares = dict(energy=0.75, pointing=1, iou=0.9).items()
+    best = pd.concat([attainable.assign(test=test, value=share) for test, share in shares])
     of_classes = [rows[:1].assign(stage=f"class {name}", test="pointing") for name in ("a_b", "c")]
     assert say(pd.concat([rows, best, *of_classes])).replace("\u00a0", " ").split("\n") == [
         "These numbers are of 12 images with a lesion and a map of Grad-CAM at layer4.1 (0 more have none):",
@@ -330,17 +298,8 @@ def test_where_the_map_lies_against_chance_and_against_the_same_images_clean():
     ]  # fmt: skip
     assert "can be compared" in say(places((np.nan, np.nan)))
     assert "nothing can be said about localisation" in say(rows[:0])
-
-
-def test_more_than_chance_is_judged_image_by_image():
-    rows = places((0, 0)).assign(test="pointing", chance=0.05, above_low=-0.06, above_high=-0.04)
-    assert "this is not shown to be more than by chance (5" in say(rows)
     # All of the interval lies above the mean of chance, but not image by image; and the other way round.
-    for low, value, above_low, expected in (
-        (0.3, 0.4, -0.01, "not shown to be more than"),
-        (0.05, 0.15, 0.01, "more than"),
-    ):
+    cases = (0.3, 0.4, -0.01, "not shown to be more than"), (0.05, 0.15, 0.01, "more than")
+    for low, value, above_low, expected in cases:
         said = say(places((low, value)).assign(above_low=above_low, above_high=0.5, degenerate=3))
-        assert (
-            f"this is {expected} by chance" in said and "12 images" in said and "(3 more have none)" in said
-        )
+        assert f"this is {expected} by chance" in said and "12 images" in said and "(3 more have no" in said

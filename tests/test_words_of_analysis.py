@@ -10,12 +10,7 @@ HEAD = dict(method="gradcam", layer="deep")
 AT = HEAD | dict(severity=5)
 NOTHING = (np.nan,) * 4
 CLEAR, WRONG, UNSURE = (0.7, 0.4, 0.9, 0.01), (-0.7, -0.9, -0.4, 0.01), (0.2, -0.1, 0.5, 0.2)
-KINDS = {
-    "within": "within severity",
-    "image": "per image",
-    "beyond": "per image, partial",
-    "added": "added, drift",
-}
+KINDS = dict(within="within severity", image="per image", beyond="per image, partial", added="added, drift")
 
 
 def corrected(**kinds):
@@ -51,13 +46,10 @@ def test_links_between_conditions_and_image_by_image(partial, expected):
     said, image = words.association(tests), words.per_image(tests)
     assert expected in said and "nan" not in said + image
     same = expected.replace("corruption that moves the map more costs", "one whose map moves more loses")
-    same = same.replace(", and the scores do not explain this", " than its logit tells")
-    assert (
-        same.replace("AUC", "margin")
-        .replace("the scores tell", "the logit tells")
-        .replace("the scores", "the logit")
-        in image
+    same = same.replace(", and the scores do not explain this", " than its logit tells").replace(
+        "AUC", "margin"
     )
+    assert same.replace("the scores tell", "the logit tells").replace("the scores", "the logit") in image
     assert "rank correlation of drift and AUC drop is +0.70. This says little" in said
     assert "Within a severity, the correlation is +0.70 (Benjamini-Hochberg p = .010). If" in said
     assert ("held fixed, it is not defined." in said) == np.isnan(partial[0])
@@ -91,10 +83,8 @@ def test_drift_beside_the_class_whose_fall_is_the_flip():
 
 
 def test_drift_beside_the_signals_of_each_league():
-    doubt = [
-        (name, "without the clean picture", 0.6, 0.2, 0.1, 0.3)
-        for name in ("low confidence", "entropy", "small margin")
-    ]
+    names = ("low confidence", "entropy", "small margin")
+    doubt = [(name, "without the clean picture", 0.6, 0.2, 0.1, 0.3) for name in names]
     league = "with the clean picture"
     rmse, other = ("image rmse", league, 0.3, 0.5, -0.1, 0.6), ("other", league, 0.9, -0.1, -0.2, -0.05)
     columns = ["signal", "league", "auroc", "ahead", "ahead_low", "ahead_high"]
@@ -106,9 +96,7 @@ def test_drift_beside_the_signals_of_each_league():
         "- Prediction flipped, without the clean picture: the best signal is *low confidence*, with 0.60 "
         "(0.55 to 0.65). Drift is not judged"
     )
-    assert (
-        ", with the clean picture: the best signal is *other*, with 0.90 (0.85 to 0.95). Drift, with" in other
-    )
+    assert ", with the clean picture: the best signal is *other*, with 0.90 (0.85 to 0.95). Drift" in other
     assert other.endswith(" is not distinguishable from image RMSE; worse than other.")
     none = words.beside(signals.assign(auroc=np.nan, ahead=np.nan))
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
@@ -116,39 +104,25 @@ def test_drift_beside_the_signals_of_each_league():
 
 def gains(gain):
     """What the place, and the whole map, add."""
-    row = dict(
-        zip(("value", "low", "high", "p"), gain, strict=True),
-        event="wrong",
-        auroc=0.875,
-        auroc_low=0.8,
-        auroc_high=0.9,
-        **HEAD,
-    )
+    row = dict(zip(("value", "low", "high", "p"), gain, strict=True), event="wrong", **HEAD)
+    row |= dict(auroc=0.875, auroc_low=0.8, auroc_high=0.9)
     return pd.DataFrame([row | {"adds": "drift"}, row | {"adds": "map", "p": np.nan}])
+
+
+IN_PART = "In part: shown for which corruption costs more AUC; undecided for which predictions are wrong."
+OWN, NOT_SHOWN = "it tells something of its own.", "it is not shown to tell anything of its own."
 
 
 @pytest.mark.parametrize(
     ("gain", "tells", "adds"),
     [
+        (CLEAR, "not? Yes: shown for which corruption costs more AUC, which predictions are wrong.", OWN),
+        ((0.1, -0.1, 0.2, 0.01), IN_PART, NOT_SHOWN),
+        ((0.1, 0.05, 0.2, 0.30), IN_PART, NOT_SHOWN),
         (
-            (0.1, 0.05, 0.2, 0.01),
-            "not? Yes: shown for which corruption costs more AUC, which predictions are wrong.",
-            "it tells something of its own.",
-        ),
-        (
-            (0.1, -0.1, 0.2, 0.01),
-            "In part: shown for which corruption costs more AUC; undecided for which predictions are wrong.",
-            "it is not shown to tell anything of its own.",
-        ),
-        (
-            (0.1, 0.05, 0.2, 0.30),
-            "In part: shown for which corruption costs more AUC; undecided for which predictions are wrong.",
-            "it is not shown to tell anything of its own.",
-        ),
-        (
-            (-0.1, -0.2, -0.05, 0.01),
-            "more AUC; the other way round for which predictions are wrong. All probabilities",
-            "the model is worse with it.",
+            WRONG,
+            "more AUC; the other way round for which predictions are wrong. All prob",
+            "is worse with it.",
         ),
     ],
 )
@@ -163,10 +137,7 @@ def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
     assert tells in said.split("\n")[2] and "nan" not in said
     assert said.endswith("Undecided: +0.100 (+0.050 to +0.200, Holm p = .300).") == (gain[3] == 0.3)
     assert ("This p asks whether the drift has any weight" in said) == (gain[1] == -0.1)
-
-
-def test_what_the_map_tells_cannot_be_said_of_too_few_errors():
-    tests, table = all_tests(added=NOTHING), gains(NOTHING)
+    tests, table = all_tests(added=NOTHING), gains(NOTHING)  # of too few errors
     assert "cannot be judged" in words.added(table, tests, **HEAD)
     said = words.answer(tests, auc_table(), moved(), table)
     assert "; not to be judged for which predictions are wrong." in said.split("\n")[2] and "nan" not in said
@@ -190,9 +161,8 @@ def moved(**columns):
 
 
 def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
-    lines = words.answer(all_tests(beyond=NOTHING, within=WRONG), auc_table(), moved(), gains(CLEAR)).split(
-        "\n"
-    )
+    tests = all_tests(beyond=NOTHING, within=WRONG)
+    lines = words.answer(tests, auc_table(), moved(), gains(CLEAR)).split("\n")
     assert lines[0] == (
         "- Does it still work? On clean pictures, the AUC is 0.90 (0.88 to 0.92), where 0.5 is guessing and "
         "1 is perfect. It falls most under shot noise at severity 5, by 0.30 (0.25 to 0.35)."
@@ -203,9 +173,8 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert "there is too little to go by, or what is held fixed explains all. (The margin" in lines[7]
     assert len(lines) == 9
     assert "said: there is no AUC" in words.answer(all_tests(), auc_table()[:1], moved(), gains(CLEAR))
-    nothing = words.answer(
-        all_tests(*[UNSURE] * 3), auc_table(), moved().assign(degenerate=False, normalised=1.2), gains(UNSURE)
-    )
+    far = moved().assign(degenerate=False, normalised=1.2)
+    nothing = words.answer(all_tests(*[UNSURE] * 3), auc_table(), far, gains(UNSURE))
     assert "not? This is not shown: undecided for which corruption" in nothing
     assert "120\u00a0% of the way" in nothing and "More than 100\u00a0% says" in nothing
     assert "no map is left" not in nothing
@@ -240,14 +209,8 @@ def test_runs_beside_the_first():
         (compared(), "the AUC under corruption is higher: +0.100 (+0.050 to +0.200); the AUC drop"),
         (compared((-0.1, -0.2, -0.05)), "drift is lower: -0.100 (-0.200 to -0.050)."),
         (compared((0.0, -0.1, 0.1)), "drift is not shown to differ: +0.000 ("),
-        (
-            compared((np.nan,) * 3),
-            "the drop cannot be compared (a class is missing, the methods differ, or every map has",
-        ),
-        (
-            compared(layer="shallow"),
-            "; the drift is higher: +0.100 (+0.050 to +0.200), but the maps are not",
-        ),
+        (compared((np.nan,) * 3), "the drop cannot be compared (a class is missing, the methods differ, or"),
+        (compared(layer="shallow"), "; the drift is higher: +0.100 (+0.050 to +0.200), but the maps are not"),
     ):
         said = words.runs(table)
         assert expected in said and "- two compared with one: " in said and "nan" not in said
