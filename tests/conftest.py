@@ -51,6 +51,12 @@ def blobs():
 
 
 @pytest.fixture
+def one_size(monkeypatch):
+    """Of networks that take no picture of a usual size, not all usual sizes are tried in vain."""
+    monkeypatch.setattr("medrob.models.probe.TRIED", (32,))
+
+
+@pytest.fixture
 def taken(tmp_path):
     """A function that builds the resnet18 of what a file w.pth holds."""
 

@@ -80,7 +80,7 @@ def test_shapes_types_and_order(every):
 
 def test_batch_chunk_order_and_company_do_not_matter_and_the_noise_belongs_to_the_image(every):
     model, x, targets = network(width=4), to_input(pictures(4, 16)), torch.from_numpy(TARGETS)
-    layers, few = layers_for(model, names(), LAYERS), Settings(samples=2, chunk=5)
+    layers, few = layers_for(model, names(), LAYERS), Settings(samples=2, chunk=13)
     asked = dict(methods=names(), layers=LAYERS, targets=TARGETS, settings=few)
     assert_close(explain(model, pictures(4, 16), **asked, batch_size=3), every, 2e-5)
 

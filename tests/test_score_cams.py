@@ -15,6 +15,7 @@ from medrob import models
 from medrob.saliency import Noise, Settings, attribute, degenerate, explain, normalise
 from medrob.saliency.score import MASKS as ALL
 
+pytestmark = pytest.mark.usefixtures("one_size")
 TARGETS = np.array([0, 2, 1])
 LAYERS = ["layer1.0", "layer2.1", "layer4.0"]
 FEW, ONE = Settings(samples=2), dict(num_samples=1)
