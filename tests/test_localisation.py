@@ -85,19 +85,12 @@ def test_locating_is_the_comparison_of_explained_pictures(network, masked):
 
 def located(energy, preserved, **columns):
     """A table of drift, an image a row; clean, energy is .5 and what the others are stays."""
-    frame = pd.DataFrame(
-        dict(
-            image=range(len(energy)),
-            corruption="contrast",
-            severity=1,
-            method="a",
-            layer="b",
-            size=4,
-            label=0,
-        )
+    frame = pd.DataFrame(dict(image=range(len(energy)), corruption="contrast", severity=1, label=0, size=4))
+    frame = frame.assign(
+        method="a", layer="b", energy=energy, preserved=preserved, pointing=1.0, iou=0.5, energy_clean=0.5
     )
-    frame = frame.assign(energy=energy, preserved=preserved, pointing=1.0, iou=0.5, energy_clean=0.5)
-    return frame.assign(**(dict(pointing_clean=1.0, iou_clean=0.5) | columns))
+    usual = dict(pointing=1.0, iou=0.5, pointing_clean=1.0, iou_clean=0.5)
+    return frame.assign(**usual | columns)
 
 
 def test_rows_of_localisation_worked_by_hand():
@@ -111,10 +104,9 @@ def test_rows_of_localisation_worked_by_hand():
     assert best["value"].tolist() == [1, 1, 1] and best["images"].tolist() == [3, 3, 3]
     clean = rows[(rows["severity"] == 0) & (rows["stage"] == "")]
     assert clean["value"].tolist() == [0.5, 1, 0.5] and (clean["corruption"] == "clean").all()
-    assert clean["images"].tolist() == [3] * 3 and clean["stage"].tolist() == [""] * 3
+    assert clean["images"].tolist() == [3] * 3
     rows = rows[(rows["stage"] == "") & (rows["severity"] == 1)]
-    assert rows["test"].tolist() == ["energy", "pointing", "iou"]
-    assert (rows["images"] == 2).all()
+    assert rows["test"].tolist() == ["energy", "pointing", "iou"] and (rows["images"] == 2).all()
     assert (rows["degenerate"] == 1).all()  # the fourth; the third has no mask
     np.testing.assert_allclose(rows["value"], [0.3, 0.5, 0.2])
     np.testing.assert_allclose(rows["chance"], [0.25, 0.25, expected_iou(4, 16)])
@@ -123,22 +115,17 @@ def test_rows_of_localisation_worked_by_hand():
 def test_a_coarse_map_can_attain_less():
     masks = np.zeros((1, 8, 8), bool)
     masks[0, 2:4, 2:4] = True  # one of 4 x 4 positions, enlarged to four with a slope around it
-    energy = [
-        trust.localisation(located([0.5], True, size=size), masks).query("stage == 'attainable'")["value"]
-        for size in (8, 4, 2)
-    ]
+    rows = [trust.localisation(located([0.5], True, size=size), masks) for size in (8, 4, 2)]
+    energy = [table.query("stage == 'attainable'")["value"] for table in rows]
     assert energy[0].tolist() == [1, 1, 1]
     assert energy[1].iloc[0] == pytest.approx((2 * 0.75) ** 2 / 4)  # weights .25, .75, .75, .25 along a side
     assert energy[1].iloc[1] == 1 and energy[2].iloc[0] < energy[1].iloc[0]
 
 
 def test_localisation_under_a_corruption_is_compared_with_the_same_images_clean():
-    masks = np.zeros((9, 4, 4), bool)
-    masks[:, :2, :2] = True
-    table = located(
-        [0.4, 0.2, np.nan] * 3, True, energy_clean=[0.5, 0.5, 0.9] * 3, corruption="fog", severity=2
-    )
-    rows = trust.localisation(table, masks)
+    masks = np.repeat(CORNER.numpy(), 9, 0)
+    table = located([0.4, 0.2, np.nan] * 3, True, energy_clean=[0.5, 0.5, 0.9] * 3)
+    rows = trust.localisation(table.assign(corruption="fog", severity=2), masks)
     change = rows[rows["stage"] == "change"].set_index("test")
     np.testing.assert_allclose(change["value"], [-0.2, 0, 0])
     assert change["images"].tolist() == [6, 9, 9] and change["degenerate"].tolist() == [3, 0, 0]
@@ -146,8 +133,7 @@ def test_localisation_under_a_corruption_is_compared_with_the_same_images_clean(
 
 
 def test_localisation_of_each_class_when_clean():
-    masks = np.zeros((4, 4, 4), bool)
-    masks[:, :2, :2] = True
+    masks = np.repeat(CORNER.numpy(), 4, 0)
     table = located([0.4] * 4, True, label=[0, 0, 1, 1], pointing_clean=[1.0, 0.0, 1.0, np.nan])
     rows = trust.localisation(table, masks, classes=("change", "b")).query("test == 'pointing'")
     rows = rows[rows["severity"] == 0].set_index("stage")
