@@ -59,9 +59,8 @@ def test_white_stored_as_nothing_and_several_pages(tmp_path, dtype):
 
 
 @pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
-@pytest.mark.parametrize("height", [10_001, 20_000])
-def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path, height):
-    Image.new("1", (10_000, height)).save(tmp_path / "a.png")
+def test_a_huge_image_in_a_tiny_file_is_not_decoded(tmp_path):
+    Image.new("1", (10_000, 10_001)).save(tmp_path / "a.png")
     assert (tmp_path / "a.png").stat().st_size < 65536
     with pytest.raises(decode.UnreadableError, match=r"pixels.*; cut it into tiles or make it smaller"):
         decode.read(tmp_path / "a.png")

