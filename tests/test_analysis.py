@@ -41,12 +41,8 @@ def test_one_corruption_leaves_nothing_to_correlate_but_one_severity_is_enough()
 
 
 # Scores of two images without and two with the disease, for each AUC.
-SCORES = {
-    1.0: (0.1, 0.2, 0.8, 0.9),
-    0.75: (0.1, 0.5, 0.4, 0.9),
-    0.5: (0.1, 0.95, 0.4, 0.9),
-    0.25: (0.5, 0.95, 0.4, 0.9),
-}
+SCORES = {1.0: (0.1, 0.2, 0.8, 0.9), 0.75: (0.1, 0.5, 0.4, 0.9), 0.5: (0.1, 0.95, 0.4, 0.9)}
+SCORES |= {0.25: (0.5, 0.95, 0.4, 0.9)}
 # corruption, severity -> AUC, drift, RMSE of the picture
 SMALL = {
     ("a", 1): (1.0, 0.1, 5.0), ("b", 1): (0.75, 0.3, 1.0), ("c", 1): (0.5, 0.2, 3.0),
@@ -65,9 +61,8 @@ def small_tables(images=(0, 1, 2, 3)):
     predictions = known[KEYS].assign(label=label, predicted=predicted, p_no=1 - score, p_yes=score)
     spread = np.tile([-0.04, 0.04, -0.01, 0.01], len(grid))  # of the images about the mean
     kept = predicted == np.tile(predicted[:4], len(grid))
-    drift = known[KEYS].assign(
-        **HEAD, **STILL, preserved=kept, degenerate=False, rmse=known["drift"] + spread
-    )
+    drift = known[KEYS].assign(**HEAD, **STILL, preserved=kept, degenerate=False)
+    drift["rmse"] = known["drift"] + spread
     return predictions, drift[drift["severity"] > 0].reset_index(drop=True), known[[*KEYS, "rmse"]]
 
 
@@ -220,33 +215,15 @@ def test_summary_quotes_the_tables():
 @pytest.mark.parametrize(
     ("change", "text"),
     [
-        (lambda p, m, d: (p, m.drop(columns="rmse"), d), "table drift lacks rmse"),
-        (lambda p, m, d: (p, m.drop(columns="degenerate"), d), "table drift lacks degenerate"),
-        (lambda p, m, d: (p, m.drop(columns="amount"), d), "table drift lacks amount"),
+        (lambda p, m, d: (p, m.drop(columns=["rmse", "amount"]), d), "table drift lacks rmse, amount"),
         (lambda p, m, d: (p, m[:0], d), "table drift has no rows"),
         (lambda p, m, d: (p, m, d.drop(columns="rmse")), "table corruptions lacks rmse; it has image"),
         (lambda p, m, d: (p.drop(columns="predicted"), m, d), "table predictions lacks predicted"),
         (lambda p, m, d: (p.drop(columns=["p_0", "p_1"]), m, d), "predictions lacks p_<class>"),
-        (
-            lambda p, m, d: (p[p["severity"] > 0], m, d),
-            "predictions has 0 rows of corruption clean, severity 0, image 0; expected one",
-        ),
-        (
-            lambda p, m, d: (p[p["image"] != 3], m, d),
-            "table predictions has 0 rows of corruption clean, severity 0, image 3",
-        ),
-        (
-            lambda p, m, d: (p, m, d[d["image"] != 3]),
-            "table corruptions has 0 rows of corruption a, severity 5, image 3",
-        ),
-        (
-            lambda p, m, d: (p, m, pd.concat([d, d[d["severity"] == 5][:1]])),
-            "table corruptions has 2 rows of corruption a, severity 5, image 0",
-        ),
-        (
-            lambda p, m, d: (p, pd.concat([m, m[:1]]), d),
-            "drift has 2 rows of method gradcam, layer deep",
-        ),
+        (lambda p, m, d: (p[p["image"] != 3], m, d), "predictions has 0 rows of .* clean, severity 0, .* 3"),
+        (lambda p, m, d: (p, m, d[d["image"] != 3]), "corruptions has 0 rows of .* a, severity 5, image 3"),
+        (lambda p, m, d: (p, m, pd.concat([d, d[-1:]])), "corruptions has 2 rows of .* e, severity 5, .* 19"),
+        (lambda p, m, d: (p, pd.concat([m, m[:1]]), d), "drift has 2 rows of method gradcam, layer deep"),
         (lambda p, m, d: (p, m[1:], d), "drift has 0 rows of method gradcam, .*, image 0;"),
     ],
 )

@@ -72,14 +72,12 @@ def test_what_the_class_alone_decides_is_no_answer():
     assert (np.sum(found, axis=0) <= 3).all(), np.sum(found, axis=0)
     assert min(across) > 0.1  # across the classes, the number that would have fooled
 
-
-@pytest.mark.parametrize("seed", range(3))
-def test_a_link_beyond_the_class_is_still_found(seed):
     def both(rng, c, s, harm, first):
         return 0.1 * harm + through_class(rng, c, s, harm, first)
 
-    row = kinds(analysis.tests(evidence(world(both, pull=0.5, seed=seed)))).loc["per image"]
-    assert row["low"] > 0 and row["p"] < 0.05
+    for seed in range(3):  # a link beyond the class is still found
+        row = kinds(analysis.tests(evidence(world(both, pull=0.5, seed=seed)))).loc["per image"]
+        assert row["low"] > 0 and row["p"] < 0.05
 
 
 def test_a_degenerate_map_is_the_largest_drift_and_no_missing_value():
@@ -113,22 +111,10 @@ def test_images_of_a_group_count_once():
     assert len(np.unique(many.unit)) == 40 and many.orders is None
 
 
-def test_where_nothing_flips_there_is_nothing_to_detect():
-    predictions, drift, distances = world(strong, images=20)
-    run = evidence((predictions.assign(predicted=0), drift, distances), resamples=50, permutations=0)
-    failure = analysis.failure(run)
-    assert failure is analysis.failure(run)  # answered once for the same evidence
-    assert failure.loc[failure["event"] == "flipped", "auroc"].isna().all()
-
-
-def test_holm_by_hand():
-    assert statistics.holm([0.01, 0.04, np.nan, 0.03]) == pytest.approx(
-        [0.03, 0.06, np.nan, 0.06], nan_ok=True
-    )
-    assert statistics.holm([0.9, 0.8]).tolist() == [1, 1]
-
-
 def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(runs):
+    by_hand = pytest.approx([0.03, 0.06, np.nan, 0.06], nan_ok=True)
+    assert statistics.holm([0.01, 0.04, np.nan, 0.03]) == by_hand
+    assert statistics.holm([0.9, 0.8]).tolist() == [1, 1]
     tests = analysis.tests(runs["strong"])
     mine = tests[tests["family"] == "declared"]
     assert set(mine["kind"]) == {"partial", "per image, partial", "added, drift"}
@@ -142,13 +128,11 @@ def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(
     ("value", "low", "high", "p", "verdict"),
     [
         (0.5, 0.3, 0.7, 0.01, "yes"),
-        (0.5, 0.3, 0.7, 0.06, "undecided"),
         (0.5, -0.1, 0.9, 0.01, "undecided"),
         (0.5, np.nan, np.nan, 0.01, "yes"),
         (-0.5, np.nan, np.nan, 0.01, "the other way round"),
         (0.5, np.nan, np.nan, 0.2, "undecided"),
         (-0.5, -0.7, -0.3, 0.01, "the other way round"),
-        (0.02, -0.05, 0.09, 0.6, "undecided"),
         (np.nan, np.nan, np.nan, np.nan, "not defined"),
     ],
 )
@@ -179,15 +163,10 @@ def test_sums_of_exchanged_images_are_those_of_the_whole_images_one_after_anothe
 
 
 def test_margin_drop_by_hand():
-    rows = [
-        (0, "clean", 0, 0, 0.7, 0.2, 0.1),
-        (0, "fog", 1, 1, 0.3, 0.6, 0.1),
-        (0, "fog", 2, 0, 0.5, 0.1, 0.4),
-    ]
-    predictions = pd.DataFrame(rows, columns=[*KEYS, "predicted", "p_a", "p_b", "p_c"]).assign(label=0)
-    drift = predictions[predictions["severity"] > 0].assign(
-        **HEAD, **STILL, degenerate=False, rmse=0.1, preserved=1
-    )
+    rows = [("clean", 0, 0, 0.7, 0.2, 0.1), ("fog", 1, 1, 0.3, 0.6, 0.1), ("fog", 2, 0, 0.5, 0.1, 0.4)]
+    predictions = pd.DataFrame(rows, columns=[*KEYS[1:], "predicted", "p_a", "p_b", "p_c"])
+    predictions = predictions.assign(image=0, label=0)
+    drift = predictions[1:].assign(**HEAD, **STILL, degenerate=False, rmse=0.1, preserved=1)
     found = analysis.moved_and_fell(Evidence(predictions, drift, drift))
     clean = np.log(0.7 / 0.2)
     assert found["drop"].tolist() == pytest.approx([clean - np.log(0.3 / 0.6), clean - np.log(0.5 / 0.4)])
@@ -225,6 +204,7 @@ def test_all_predictions_right_and_kept():
     predictions = predictions.assign(predicted=predictions["label"], p_0=p[:, 0] - noise, p_1=p[:, 1] + noise)
     run = evidence((predictions, drift.assign(preserved=True), distances), 10, 10)
     failure = analysis.failure(run)
+    assert failure is analysis.failure(run)  # answered once for the same evidence
     assert failure.loc[failure["event"] == "flipped", "auroc"].isna().all()
     assert "not defined" in set(analysis.answers(analysis.tests(run))["verdict"])
     assert analysis.added(run)["value"].isna().any()

@@ -75,9 +75,6 @@ def test_of_runs_that_are_not_alike_no_difference_is_formed(other):
     compared = compared_runs(data, one=run(), two=run(conditions=conditions))
     row = over_all(compared, "two", "auc")
     assert np.isfinite(row["value"]) and np.isnan(row["difference"]) and not row["alike"]
-
-
-def test_other_methods_make_the_drift_undefined():
     compared = compared_runs(one=run(), two=run(method="layercam"))
     assert np.isnan(over_all(compared, "two", "drift")["difference"])
 

@@ -214,7 +214,10 @@ MASKS = """masks/{}/{}_m.png {}/{}_left_mask.png
     {}/mask_{}.png {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png"""
 
 
-@pytest.mark.parametrize("name", MASKS.split())
+FOLDERS = ("Ground Truth", "ROI", "segmentation_masks", "lesion masks", "Contours")
+
+
+@pytest.mark.parametrize("name", [*MASKS.split(), *(f"{name}/{{}}/{{}}.png" for name in FOLDERS)])
 def test_masks_beside_images_are_masks(folder, name):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     plain = load(str(top), "train")
@@ -442,11 +445,3 @@ def test_shortcuts_are_those_of_auc_and_of_shares():
     ]
     assert list(shortcuts(traits[:4], np.array([0, 1, 0, 1]), ["a", "b"])) == []  # four images say nothing
     assert len(list(shortcuts(traits[:4], np.array([0, 1, 0, 1]), ["a", "b"], always="view"))) == 1
-
-
-@pytest.mark.parametrize("name", ["Ground Truth", "ROI", "segmentation_masks", "lesion masks", "Contours"])
-def test_folders_of_masks_by_other_names(folder, name):
-    top = folder()
-    for path in list(top.rglob("*.png")):
-        put(top / name / path.relative_to(top), 255 * (picture(1) > 99).astype(np.uint8))
-    assert all(data.masks.any((1, 2)).all() for data in splits(top))

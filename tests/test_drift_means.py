@@ -38,9 +38,8 @@ def test_mean_drift_by_hand():
 def test_interval_of_a_mean_is_that_of_the_normal_law():
     """400 images: mean +- 1.96 standard errors."""
     value = np.random.default_rng(0).normal(0.3, 0.1, 400)
-    drift = pd.DataFrame(
-        {"image": np.arange(400), "severity": 1, "preserved": True, "degenerate": False, "rmse": value}
-    )
+    drift = pd.DataFrame({"image": np.arange(400), "severity": 1, "preserved": True, "rmse": value})
+    drift["degenerate"] = False
     row = analysis.mean_drift(drift, ["severity"]).iloc[0]
     half = 1.96 * value.std() / 20
     assert row["value"] == pytest.approx(value.mean())
@@ -71,7 +70,7 @@ def of_methods(**rmse):
     return rows.assign(layer="layer4.1", corruption="fog", severity=1)
 
 
-def test_twins_are_named_once_with_the_first_of_them():
+def test_twins_are_named_once_with_the_first_of_them_and_methods_that_are_close_are_none():
     base = np.linspace(0, 1, 8)
     moved = of_methods(gradcam=base, layercam=base[::-1], hirescam=base + 1e-6, xgradcam=base - 1e-6)
     found = analysis.twins(moved)
@@ -81,19 +80,8 @@ def test_twins_are_named_once_with_the_first_of_them():
     ]
     assert list(dict.fromkeys(analysis.distinct(moved)["method"])) == ["gradcam", "layercam"]
 
-
-@pytest.mark.parametrize(
-    ("first", "other"),
-    [
-        (np.linspace(0, 1, 8), np.linspace(0, 1, 8) + 0.01),  # close, but not the same
-        (
-            np.linspace(0, 1, 8),
-            np.where(np.arange(8) < 4, np.linspace(0, 1, 8), np.nan),
-        ),  # where there is a map
-        (np.zeros(8), np.zeros(8)),  # never move: one value says nothing
-    ],
-)
-def test_methods_that_are_close_are_no_twins(first, other):
-    moved = of_methods(gradcam=first, layercam=other)
-    assert analysis.twins(moved).empty
-    pd.testing.assert_frame_equal(analysis.distinct(moved), moved)
+    lost = np.where(np.arange(8) < 4, base, np.nan)  # where there is a map; and two that never move
+    for first, other in ((base, base + 0.01), (base, lost), (0 * base, 0 * base)):
+        moved = of_methods(gradcam=first, layercam=other)
+        assert analysis.twins(moved).empty
+        pd.testing.assert_frame_equal(analysis.distinct(moved), moved)

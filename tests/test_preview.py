@@ -41,10 +41,8 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
 
 
 def test_patients_in_several_splits_are_counted(tmp_path, capsys):
-    noise, names = (
-        np.random.default_rng(0),
-        [f"{s}/{c}/person{{}}.png" for s in ("train", "test") for c in "ab"],
-    )
+    noise = np.random.default_rng(0)
+    names = [f"{split}/{name}/person{{}}.png" for split in ("train", "test") for name in "ab"]
     for k, name in enumerate(names):
         (tmp_path / name).parent.mkdir(parents=True)
         for number in range(10):
@@ -76,7 +74,7 @@ def test_a_network_is_tried_on_ten_images(capsys):
 
 
 def test_weights_alone_tell_the_network(tmp_path, capsys, monkeypatch):
-    here = sys.modules["medrob.models.build"]
+    here = sys.modules["medrob.models.backbones"]
     monkeypatch.setattr(here, "architectures", lambda: ("resnet14", "resnet18", "regnet_y_400mf"))
     monkeypatch.setattr(timm, "list_models", lambda: ["test_vit", "test_vit2", "test_resnet", "resnet10t"])
     weights = tmp_path / "w.pt"

@@ -21,15 +21,9 @@ def predictions(right, labels=(0, 0, 0, 1)):
     return pd.concat(frames, ignore_index=True)
 
 
-OURS = predictions(
-    {
-        ("clean", 0): [1, 1, 1, 1],
-        ("fog", 1): [1, 1, 1, 0],  # E 1/4, BER 1/2
-        ("fog", 2): [0, 0, 1, 0],  # E 3/4, BER (2/3 + 1) / 2 = 5/6
-        ("snow", 1): [1, 1, 1, 1],
-        ("snow", 2): [0, 1, 1, 1],  # E 1/4, BER 1/6
-    }
-)
+# E and BER under fog 1/4 and 1/2, 3/4 and (2/3 + 1) / 2 = 5/6; under snow none, and 1/4 and 1/6.
+RIGHT = {("fog", 1): [1, 1, 1, 0], ("fog", 2): [0, 0, 1, 0], ("snow", 1): [1] * 4, ("snow", 2): [0, 1, 1, 1]}
+OURS = predictions({("clean", 0): [1] * 4, **RIGHT})
 
 
 def values(frame):

@@ -8,15 +8,9 @@ from medrob.drift import select
 LABELS = np.array([0] * 6 + [1] * 4 + [2] * 2)
 PREDICTED = LABELS.copy()
 PREDICTED[[0, 1, 6, 10]] = [1, 2, 0, 1]
-TABLE = pd.concat(
-    [
-        pd.DataFrame(
-            dict(image=range(12), corruption="clean", severity=0, label=LABELS, predicted=PREDICTED)
-        ),
-        # Under corruption everything is mistaken for class 0: no selection may look at this.
-        pd.DataFrame(dict(image=range(12), corruption="fog", severity=5, label=LABELS, predicted=0)),
-    ]
-)
+TABLE = pd.DataFrame(dict(image=range(12), corruption="clean", severity=0, label=LABELS, predicted=PREDICTED))
+# Under corruption everything is mistaken for class 0: no selection may look at this.
+TABLE = pd.concat([TABLE, TABLE.assign(corruption="fog", severity=5, predicted=0)])
 
 
 def counts(chosen):
@@ -36,6 +30,8 @@ def test_select_correct_and_wrong():
     for seed in range(5):
         assert counts(select(TABLE, how="correct", images=2, seed=seed)) == [2, 2, 1]
         assert counts(select(TABLE, how="wrong", images=1, seed=seed)) == [1, 1, 1]
+    with pytest.raises(ValueError, match="select='wrong': there is no such image among the 12 clean ones"):
+        select(TABLE.assign(predicted=TABLE["label"]), how="wrong")
 
 
 def test_select_is_seeded_and_reaches_every_image():
@@ -57,9 +53,3 @@ def test_select_by_index():
     assert chosen.tolist() == [2, 7] and chosen.dtype == np.int64 == select(TABLE).dtype
     with pytest.raises(ValueError, match=r"images=\[1, 12\]: give indices from 0 to 11"):
         select(TABLE, images=[1, 12])
-
-
-def test_select_wrong_where_nothing_is():
-    right = TABLE.assign(predicted=TABLE["label"])
-    with pytest.raises(ValueError, match="select='wrong': there is no such image among the 12 clean ones"):
-        select(right, how="wrong")

@@ -81,7 +81,7 @@ def test_neither_negative_values_nor_the_other_pairs_matter():
         np.testing.assert_allclose(value, alone, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [np.asarray, torch.from_numpy, lambda x: PreparedMaps(torch.from_numpy(x))])
+@pytest.mark.parametrize("kind", [torch.from_numpy, lambda x: PreparedMaps(torch.from_numpy(x))])
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
     a, b = maps(dtype=dtype), maps(seed=1, dtype=dtype)
@@ -103,17 +103,12 @@ def test_a_degenerate_map_is_nan_in_every_similarity_never_0_or_1(fill):
             assert np.isnan(value).tolist() == [False, True, False]
 
 
-@pytest.mark.parametrize(
-    ("size", "degenerate"), [((1, 3), True), ((2, 2), False), ((1, 4), False), ((6, 40), False)]
-)
-def test_maps_of_few_positions(size, degenerate):
+@pytest.mark.parametrize(("size", "degenerate"), [((1, 3), True), ((2, 2), False), ((6, 40), False)])
+def test_maps_of_few_positions_and_of_other_shapes(size, degenerate):
     found = compare(maps(4, size) + 3, maps(4, size, seed=1) + 3)
     for name in ("rmse", "spearman"):
         assert np.isnan(found[name]).all() == degenerate
     assert np.isnan(found["ssim"]).all()  # it needs a whole window of 7x7
-
-
-@pytest.mark.parametrize("b", [maps(1), maps(size=(8, 9))])
-def test_maps_of_other_shapes_are_refused(b):
-    with pytest.raises(ValueError, match=r"shapes \(5, 9, 9\) and .* give the same"):
-        compare(maps(), b)
+    for b in (maps(1), maps(size=(8, 9))):
+        with pytest.raises(ValueError, match=r"shapes \(5, 9, 9\) and .* give the same"):
+            compare(maps(), b)

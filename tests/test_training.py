@@ -102,14 +102,11 @@ def test_the_recipe_of_medmnist_is_that_of_pytorch():
             part.step()
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        dict(optimizer="sgd", schedule="constant"),
-        dict(optimizer="adam", schedule="step"),
-        dict(class_weights="balanced", monitor="loss", precision="float32", weight_decay=0),
-    ],
-)
+SETTINGS = dict(optimizer="sgd", schedule="constant"), dict(optimizer="adam", schedule="step")
+SETTINGS += (dict(class_weights="balanced", monitor="loss", precision="float32", weight_decay=0),)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
 def test_every_setting_trains(blobs, settings):
     model, history = fit(blobs, epochs=6, lr=5e-2 if settings.get("optimizer") == "sgd" else 5e-3, **settings)
     assert history.iloc[-1]["auc"] > 0.9
@@ -140,7 +137,6 @@ def scripted(monkeypatch, aucs, losses):
         ([0.6, 0.9, 0.8, 0.9, 1.0], [1.0] * 5, 2, 4, 2),  # as good is not better: stops before the fifth
         ([0.6, 0.9, 0.8, 0.9, 1.0], [1.0] * 5, 3, 5, 5),
         ([0.6, 0.9, 0.8, 0.9, 0.7], [1.0] * 5, 0, 5, 2),  # 0: never early
-        ([0.9, 0.8, 0.7, 0.6, 0.5], [1.0] * 5, 1, 2, 1),
         ([0.0, 0.0, 0.0, 0.0, 0.0], [1.0] * 5, 4, 5, 1),
         ([0.6, 1.0, 1.0, 1.0, 1.0], [1.0, 0.9, 0.4, 0.3, 0.5], 2, 5, 4),  # of equal AUC, the lower loss
     ],
@@ -184,11 +180,9 @@ def test_outputs_on_validation_images_that_are_not_finite_are_refused(blobs, tmp
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("size", [16, 24])
-def test_a_last_image_alone_is_no_trouble(blobs, size):
+def test_a_last_image_alone_is_no_trouble(blobs):
     """Batch norm needs two values a channel; here the last maps are a single position."""
-    data = blobs(2 * size + 1)
-    history = train(build(stem="torchvision"), data, data, epochs=2, batch_size=size)
+    history = train(build(stem="torchvision"), blobs(33), blobs(33), epochs=2, batch_size=16)
     assert np.isfinite(history["loss"]).all() and len(history) == 4
 
 
