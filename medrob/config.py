@@ -15,19 +15,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, ValidationIn
 from pydantic.functional_validators import AfterValidator, BeforeValidator
 
 
-def listed(source: str) -> AfterValidator:
-    """Allow lists of what ``"module:name"`` lists, a collection or a function that gives one."""
-
-    def check(values: list[str]) -> list[str]:
-        known = resolve_name(source)
-        names = list(known() if callable(known) else known)
-        if unknown := [item for item in values if item not in names]:
-            raise ValueError(f"unknown {', '.join(map(repr, unknown))}{nearest(unknown, names)}")
-        return values
-
-    return AfterValidator(check)
-
-
 def accepted(source: str) -> AfterValidator:
     """Allow what a function ``"module:function"`` takes without a ValueError."""
 
@@ -110,6 +97,7 @@ Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 RunName = Annotated[str, accepted("medrob.run:Run")]
 Suite = Annotated[str | list[str], AfterValidator(_suite), accepted("medrob.corruptions:names")]
 Names = Annotated[list[str], AfterValidator(_different)]
+Change = Literal["noise", "shift", "flip", "contrast"]
 CAMS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 
 
@@ -119,11 +107,16 @@ class Parameters(BaseModel):
     model_config = ConfigDict(strict=True, extra="forbid", frozen=True, use_attribute_docstrings=True)
 
 
-class Augment(Parameters):
-    """Notebook 01_augment."""
+class OfRun(Parameters):
+    """Every notebook but the last."""
 
     run: RunName = "demo"
     "name of the run: its folder is data/runs/<run>"
+
+
+class Augment(OfRun):
+    """Notebook 01_augment."""
+
     dataset: Annotated[str, accepted("medrob.data:find")] = "phantom"
     '"phantom", a MedMNIST name, or a path: an .npz, a folder of class folders, a table'
     size: Count = 0
@@ -147,11 +140,9 @@ class Augment(Parameters):
     "of the phantom, the noise, splits that are made and the choice of images"
 
 
-class Network(Parameters):
+class Network(OfRun):
     """What notebook 02_train trains."""
 
-    run: RunName = "demo"
-    "name of the run: its folder is data/runs/<run>"
     arch: str = "resnet14"
     'one of medrob.models.architectures(), "timm:name", or your "package.module:function"'
     stem: Literal["small", "torchvision", "auto"] = "small"
@@ -230,11 +221,9 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
         return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
 
 
-class Test(Parameters):
+class Test(OfRun):
     """Notebook 03_test."""
 
-    run: RunName = "demo"
-    "name of the run: its folder is data/runs/<run>"
     batch_size: Positive = 256
     "images a pass"
     resamples: Count = 2000
@@ -245,12 +234,10 @@ class Test(Parameters):
     '"auto", "cpu", "cuda" or "mps"'
 
 
-class Heatmaps(Parameters):
+class Heatmaps(OfRun):
     """Notebook 04_heatmaps."""
 
-    run: RunName = "demo"
-    "name of the run: its folder is data/runs/<run>"
-    methods: Annotated[Names, listed("medrob.saliency:names")] = CAMS
+    methods: Annotated[Names, accepted("medrob.saliency:check_methods")] = CAMS
     "of medrob.saliency.names()"
     layers: Annotated[str | list[str], AfterValidator(_names_or_all)] = "all"
     '"all": every block, or a list such as ["layer4.1"]'
@@ -264,7 +251,7 @@ class Heatmaps(Parameters):
     "noisy copies or steps, for the methods that need several (integrated gradients: at least 50)"
     channels: Count = 0
     "how many channels of a layer the score CAMs weigh; 0: all"
-    changes: Annotated[Names, listed("medrob.drift:CHANGES")] = ["noise", "shift", "flip", "contrast"]
+    changes: Annotated[list[Change], AfterValidator(_different)] = ["noise", "shift", "flip", "contrast"]
     "under which a map should be steady: of drift.CHANGES"
     checked: Count = 5
     "images of each class for the checks of trust; 0: all that were chosen"

@@ -7,33 +7,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from medrob import models
 from medrob.check import check_images
 from medrob.config import nearest
-from medrob.models import (
-    NO_MAPS,
-    as_input,
-    cam_layers,
-    check_layers,
-    evaluating,
-    forward,
-    named_layers,
-    pick_device,
-    place,
-)
-from medrob.saliency.gradient import (
-    ONE_PASS,
-    SMOOTH,
-    Batch,
-    Layers,
-    Maps,
-    Noise,
-    Settings,
-    cams,
-    classes,
-    differentiate,
-    formulas,
-    smooth_gradcam_plus_plus,
-)
+from medrob.saliency import gradient
+from medrob.saliency.gradient import ONE_PASS, SMOOTH, Layers, Maps, Noise, Settings
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
 from medrob.saliency.score import MASKS, score_cams
 
@@ -75,7 +53,7 @@ def explain(
         targets = np.broadcast_to(targets, len(images)).astype(np.int64, casting="safe")
     where = device_of(model, device)
     parts: dict[tuple[str, str], list[Tensor]] = {}
-    with evaluating(place(model, where)):
+    with models.evaluating(models.place(model, where)):
         for i in range(0, len(images), batch_size):
             x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
             target = None if targets is None else torch.from_numpy(targets[i : i + batch_size])
@@ -93,9 +71,9 @@ def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.n
     gradient is the weight over the number of positions, everywhere. None for a network of another form.
     """
     x = torch.tensor(check_images(images), device=device_of(model)).permute(0, 3, 1, 2)
-    with evaluating(model):
+    with models.evaluating(model):
         try:
-            pairs, logits = differentiate(model, x, layers_for(model, ["gradcam"], [layer]), None)
+            pairs, logits = gradient.differentiate(model, x, layers_for(model, ["gradcam"], [layer]), None)
         except ValueError:  # no such layer, or a step that stops the gradient
             return None
     (A, g), at = pairs[layer], logits.argmax(1)[:, None]
@@ -114,7 +92,7 @@ def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.n
         if not alike or not torch.allclose(outputs(mean), logits, 1e-4, 1e-5):
             return None
         bias = outputs(torch.zeros_like(mean))
-    values = {"sum": formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
+    values = {"sum": gradient.formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
     values |= {"logit": logits.gather(1, at)[:, 0], "bias": bias.gather(1, at)[:, 0]}
     return {name: value.float().cpu().numpy() for name, value in values.items()}
 
@@ -136,18 +114,19 @@ def attribute(
         model's device. targets None = the predicted classes; index (N,) = the place of each image in its data
         set, of which its noise is; None = 0 to N - 1.
     """
-    x = as_input(model, x)
+    x = models.as_input(model, x)
     if x.dtype in (torch.float16, torch.bfloat16):
         raise ValueError(f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()")
     if set(methods) <= {*MASKS, "occlusion"}:  # which need no gradient
         with torch.no_grad():
-            found, logits = Maps(), forward(model, x.clone(), {})[1]
+            found, logits = Maps(), models.forward(model, x.clone(), {})[1]
     else:
-        found, logits = cams(model, x, [method for method in methods if method in ONE_PASS], layers, targets)
+        at_once = [method for method in methods if method in ONE_PASS]
+        found, logits = gradient.cams(model, x, at_once, layers, targets)
     noise = Noise(settings.seed, range(len(x)) if index is None else index)
-    batch = Batch(model, x, classes(targets, logits), settings, noise)
+    batch = gradient.Batch(model, x, gradient.classes(targets, logits), settings, noise)
     if SMOOTH in methods:
-        found |= smooth_gradcam_plus_plus(batch, layers)
+        found |= gradient.smooth_gradcam_plus_plus(batch, layers)
     if chosen := [method for method in methods if method in MASKS]:
         found |= score_cams(batch, chosen, layers)
     if chosen := [method for method in methods if method in PIXEL]:
@@ -159,7 +138,8 @@ def check_methods(methods: Sequence[str]) -> list[str]:
     """The methods without repeats, if all are known; one name alone is taken as a list of one."""
     methods = [methods] if isinstance(methods, str) else list(dict.fromkeys(methods))
     if unknown := [method for method in methods if method not in names()]:
-        raise ValueError(f"methods: unknown {', '.join(map(repr, unknown))}{nearest(unknown, names())}")
+        near = nearest(unknown, names())
+        raise ValueError(f"methods={methods!r}: unknown {', '.join(map(repr, unknown))}{near}")
     return methods
 
 
@@ -173,22 +153,23 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
     if all(method in PIXEL for method in methods):
         return {}
     if layers is None or layers == "all":
-        return cam_layers(model)
-    modules, chosen = named_layers(model), [layers] if isinstance(layers, str) else dict.fromkeys(layers)
+        return models.cam_layers(model)
+    modules = models.named_layers(model)
+    chosen = [layers] if isinstance(layers, str) else dict.fromkeys(layers)
     if unknown := [layer for layer in chosen if layer not in modules]:
-        useful = [name for name, module in modules.items() if not isinstance(module, NO_MAPS)]
+        useful = [name for name, module in modules.items() if not isinstance(module, models.NO_MAPS)]
         raise ValueError(f"layers: unknown {', '.join(map(repr, unknown))}{nearest(unknown, useful)}")
     if whole := [layer for layer in chosen if getattr(modules[layer], "output_size", 0) in (1, (1, 1))]:
         raise ValueError(f"layers={whole!r} leave no map: they give one value for the whole; name one before")
     named = {layer: modules[layer] for layer in chosen}
-    check_layers(model, named)
+    models.check_layers(model, named)
     return named
 
 
 def device_of(model: nn.Module, device: str | None = None) -> torch.device:
     """The device of that name; None = where the model's parameters are, the CPU for a model without any."""
     if device:
-        return pick_device(device)
+        return models.pick_device(device)
     return next((p.device for p in model.parameters()), torch.device("cpu"))
 
 

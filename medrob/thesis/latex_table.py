@@ -8,18 +8,8 @@ import numpy as np
 import pandas as pd
 
 from medrob.figures import TEXTWIDTH, Failed, word
-from medrob.thesis.latex import (
-    DASH,
-    UNDEFINED,
-    P,
-    cited,
-    decimals,
-    escape,
-    fitting,
-    number,
-    p_value,
-    with_interval,
-)
+from medrob.thesis import latex
+from medrob.thesis.latex import DASH, P, escape
 
 LONG = {False: 40, True: 24}  # rows, upright and on its side; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
@@ -52,7 +42,7 @@ def latex_table(
         caption += f" A dash ({DASH}): not defined."
     if any("…" in cell for column in columns.values() for cell in column.cells):
         caption += " Names with … are cut; the CSV file of this table has them whole."
-    caption = cited(escape(f"{caption} {ending}".strip()))
+    caption = latex.cited(escape(f"{caption} {ending}".strip()))
     alignment, aside = _layout(columns)
     body = pd.DataFrame({_heading(name): list(map(escape, c.cells)) for name, c in columns.items()})
     changes = body.iloc[:, 0].ne(body.iloc[:, 0].shift()) & (body.index > 0)
@@ -102,23 +92,23 @@ def _column(values: pd.DataFrame, failed: Failed) -> Column:
     column = values.iloc[:, 0]
     name = column.name
     if name in P_VALUES:
-        texts = [DASH if pd.isna(p) else p_value(p) for p in column]
+        texts = [DASH if pd.isna(p) else latex.p_value(p) for p in column]
         return Column([text.removeprefix("=\N{NO-BREAK SPACE}") for text in texts], True)
     if pd.api.types.is_bool_dtype(column) or not pd.api.types.is_numeric_dtype(column):
         if pd.api.types.is_bool_dtype(column):
             column = column.map({True: "yes", False: "no"})
         cells = [DASH if pd.isna(value) else str(value) for value in column]
-        return Column([fitting(word(cell, failed) if name in NAMED else cell) for cell in cells], False)
+        return Column([latex.fitting(word(cell, failed) if name in NAMED else cell) for cell in cells], False)
     table = values.to_numpy(float)
     finite = np.abs(table[np.isfinite(table)])
     # Digits for a whole column: those of its typical number, so that the points stand in line.
     typical = float(np.median(finite)) if len(finite) else 1.0
-    places = decimals(typical if typical > 1 else min(float(finite.max(initial=0)), 1.0))
+    places = latex.decimals(typical if typical > 1 else min(float(finite.max(initial=0)), 1.0))
     if table.shape[1] > 1:
-        texts = [with_interval(v, low, high, places).replace("interval ", "") for v, low, high in table]
+        texts = [latex.with_interval(v, low, high, places).replace("interval ", "") for v, low, high in table]
     else:
-        texts = [number(row[0], 0 if (finite % 1 == 0).all() else places) for row in table]
-    return Column([text.replace(UNDEFINED, DASH) for text in texts], True)
+        texts = [latex.number(row[0], 0 if (finite % 1 == 0).all() else places) for row in table]
+    return Column([text.replace(latex.UNDEFINED, DASH) for text in texts], True)
 
 
 def _layout(columns: dict[str, Column]) -> tuple[str, bool]:
