@@ -43,20 +43,15 @@ def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -
         end = "\n".join(str(error).rstrip().splitlines()[-20:])
         sys.exit(f"{end}\n{stage} of run {run.name} failed; the whole traceback is in {partial}")
     partial.replace(run.path("notebooks", f"{stage}.ipynb"))
-    for file in files(stage):
-        with atomic(run.path("stamps", Path(file).name)) as stamp:
-            note = f"# {key}\n" if file.endswith(".ipynb") else ""
+    for name in stamped(stage):
+        file, note = (f"notebooks/{name}", f"# {key}\n") if name.endswith(".ipynb") else (name, "")
+        with atomic(run.path("stamps", name)) as stamp:
             stamp.write_text(f"{checksum(run.path(file))}  {file}\n{note}")
 
 
-def files(stage: str) -> list[str]:
-    """The files of a finished stage inside the run folder: its tables, and the executed notebook."""
-    return [*STAGES[stage], f"notebooks/{stage}.ipynb"]
-
-
 def stamped(stage: str) -> list[str]:
-    """The names of a stage's stamps."""
-    return [Path(file).name for file in files(stage)]
+    """The names of a stage's stamps: those of its tables, and of the executed notebook."""
+    return [*STAGES[stage], f"{stage}.ipynb"]
 
 
 def made_beside(run: Run, stage: str) -> dict[Path, str]:

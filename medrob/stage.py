@@ -13,7 +13,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -82,7 +82,10 @@ class Stage:
         if self.results.name != self.run.name and set(self.results.record["stages"]) - {name}:
             taken = f"results={self.results.name!r} is a run with stages of its own; choose another name"
             raise ValueError(taken)
-        self._made_from = self._sources(runs)
+        self._made_from: dict[str, str] = {}  # the files that are read and their checksums
+        for run in map(Run, dict.fromkeys(runs)):
+            of = "" if run.name == self.results.name else f"{run.name}/"
+            self._made_from |= {f"{of}{file}": checksum for file, checksum in run.ready(name).items()}
         self._notes: dict[str, Any] = {}
         self._told: list[dict[str, str]] = []  # sentences and figures, for the report
         self._described: dict[str, Any] = {}
@@ -91,14 +94,6 @@ class Stage:
         self._lock = hold(self.results.path(".locks", name), f"{name} of run {self.results.name!r}")
         self._bundle = Bundle(self.results.figures, name)
         use_style(self._values.get("textwidth", TEXTWIDTH))
-
-    def _sources(self, runs: Sequence[str]) -> dict[str, str]:
-        """The files that the stage is made from and their checksums; those of other runs with their name."""
-        found: dict[str, str] = {}
-        for run in map(Run, dict.fromkeys(runs)):
-            prefix = "" if run.name == self.results.name else f"{run.name}/"
-            found |= {f"{prefix}{file}": checksum for file, checksum in run.ready(self.name).items()}
-        return found
 
     def load(self, *splits: str) -> list[ImageDataset]:
         """The images of splits: in 01_augment those that its parameters name, later the same once more."""

@@ -80,10 +80,14 @@ def fit(
     done = len(state["history"]) // 2
     desc = f"training, resumed after epoch {done}" if done else "training"
     with bar(total=recipe.epochs, initial=done, desc=desc, unit="epoch") as progress:
-        while not _finished(state["history"], recipe):
-            rows = one_epoch(done := done + 1)
+        best = kept_epoch(pd.DataFrame(state["history"]), recipe.monitor) if done else 0
+        for epoch in range(done + 1, recipe.epochs + 1):
+            if 0 < recipe.patience < epoch - best:
+                break  # too many came after the best one
+            rows = one_epoch(epoch)
             state["history"] += rows
-            if kept_epoch(pd.DataFrame(state["history"]), recipe.monitor) == done:
+            best = kept_epoch(pd.DataFrame(state["history"]), recipe.monitor)
+            if best == epoch:
                 state["best"] = {k: v.detach().cpu().clone() for k, v in model.state_dict().items()}
             progress.update()
             progress.set_postfix(loss=f"{rows[0]['loss']:.3f}", val_auc=f"{rows[1]['auc']:.3f}")
@@ -102,13 +106,6 @@ def kept_epoch(history: pd.DataFrame, monitor: str) -> int:
     by, ascending = (["auc", "loss"], [False, True]) if monitor == "auc" else (["loss"], [True])
     val = history[history["split"] == "val"]
     return int(val.sort_values(by, ascending=ascending, kind="stable")["epoch"].iloc[0])
-
-
-def _finished(history: list[dict[str, Any]], recipe: Recipe) -> bool:
-    """Whether all epochs are done, or too many came after the best one."""
-    done = len(history) // 2
-    stale = done - kept_epoch(pd.DataFrame(history), recipe.monitor) if done else 0
-    return done >= recipe.epochs or 0 < recipe.patience <= stale
 
 
 def _resume(folder: Path | None, arguments: dict[str, Any], parts: Mapping[str, Any]) -> dict[str, Any]:

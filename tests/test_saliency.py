@@ -15,7 +15,7 @@ from torch import nn
 from medrob import models
 from medrob.saliency import ONE_PASS as ALL
 from medrob.saliency import Noise, Settings, cams, degenerate, explain, identity, names, normalise, upsample
-from medrob.saliency.gradient import formulas, smooth_weights
+from medrob.saliency.of_layers import formulas, smooth_weights
 
 pytestmark = pytest.mark.usefixtures("one_size")
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]

@@ -13,7 +13,7 @@ from torch import nn
 
 from medrob import models
 from medrob.saliency import Noise, Settings, attribute, degenerate, explain, normalise
-from medrob.saliency.score import MASKS as ALL
+from medrob.saliency.of_layers import MASKS as ALL
 
 pytestmark = pytest.mark.usefixtures("one_size")
 TARGETS = np.array([0, 2, 1])

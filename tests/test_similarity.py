@@ -8,7 +8,7 @@ from scipy.stats import rankdata, spearmanr
 from skimage.metrics import structural_similarity
 
 from medrob.drift import SIMILARITIES, PreparedMaps, compare
-from medrob.drift.similarities import ranks
+from medrob.drift.measurement import ranks
 from medrob.saliency import normalise
 
 

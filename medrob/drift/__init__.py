@@ -1,6 +1,13 @@
 """Drift: how alike two saliency maps are, and how far those of corrupted images move from the clean one."""
 
 from medrob.drift.explainer import Explainer, Key, example, one_image, select, targets
-from medrob.drift.measurement import LOCALISATION, localise, measure, measured
-from medrob.drift.similarities import SIMILARITIES, PreparedMaps, compare
+from medrob.drift.measurement import (
+    LOCALISATION,
+    SIMILARITIES,
+    PreparedMaps,
+    compare,
+    localise,
+    measure,
+    measured,
+)
 from medrob.drift.steadiness import CHANGES, steadiness

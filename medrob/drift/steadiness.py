@@ -3,6 +3,7 @@
 import contextlib
 import itertools
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -14,7 +15,7 @@ from medrob.corruptions import SEVERITIES, grid
 from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.explainer import Explainer
-from medrob.drift.similarities import PreparedMaps, compare
+from medrob.drift.measurement import PreparedMaps, compare
 from medrob.machine import bar
 from medrob.models import activate
 from medrob.saliency import task_of
@@ -73,7 +74,10 @@ def steadiness(
             pictures = corrupted(dataset.images[index], condition, seed=seed, index=index)
             features.clear()  # the first pass of the maps is that of the pictures as they are
             maps, logits = explainer.maps(pictures, index)
-            distance = np.float32(np.nan) if known is None else _distance(features[0], known)
+            distance: Any = np.float32(np.nan)
+            if known is not None:
+                nearest = torch.cdist(features[0], known).kthvalue(max(1, len(known) // 1000), dim=1)
+                distance = nearest.values.cpu().numpy()
             energy = -logits.logsumexp(1).cpu().numpy()
             classes, clean = logits.argmax(1), PreparedMaps(maps[key])
             moved, all_p = [], [activate(logits.float(), task)]
@@ -105,8 +109,3 @@ def _watch(model: nn.Module, features: list[Tensor]) -> contextlib.AbstractConte
 
     linear = [module for module in model.modules() if isinstance(module, nn.Linear)]
     return linear[-1].register_forward_pre_hook(keep) if linear else contextlib.nullcontext()
-
-
-def _distance(features: Tensor, known: Tensor) -> np.ndarray:
-    nearest = max(1, len(known) // 1000)
-    return torch.cdist(features, known).kthvalue(nearest, dim=1).values.cpu().numpy()

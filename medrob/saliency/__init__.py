@@ -18,4 +18,4 @@ from medrob.saliency.explain import (
     task_of,
     upsample,
 )
-from medrob.saliency.gradient import Noise, Settings, cams
+from medrob.saliency.of_layers import Noise, Settings, cams

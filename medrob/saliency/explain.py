@@ -10,10 +10,9 @@ from torch import Tensor, nn
 from medrob import models
 from medrob.check import check_images
 from medrob.config import nearest
-from medrob.saliency import gradient
-from medrob.saliency.gradient import ONE_PASS, SMOOTH, Layers, Maps, Noise, Settings
+from medrob.saliency import of_layers
+from medrob.saliency.of_layers import MASKS, ONE_PASS, SMOOTH, Layers, Maps, Noise, Settings
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
-from medrob.saliency.score import MASKS, score_cams
 
 STOCHASTIC = (SMOOTH, "sscam", "smoothgrad")
 
@@ -73,7 +72,7 @@ def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.n
     x = torch.tensor(check_images(images), device=device_of(model)).permute(0, 3, 1, 2)
     with models.evaluating(model):
         try:
-            pairs, logits = gradient.differentiate(model, x, layers_for(model, ["gradcam"], [layer]), None)
+            pairs, logits = of_layers.differentiate(model, x, layers_for(model, ["gradcam"], [layer]), None)
         except ValueError:  # no such layer, or a step that stops the gradient
             return None
     (A, g), at = pairs[layer], logits.argmax(1)[:, None]
@@ -92,7 +91,7 @@ def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.n
         if not alike or not torch.allclose(outputs(mean), logits, 1e-4, 1e-5):
             return None
         bias = outputs(torch.zeros_like(mean))
-    values = {"sum": gradient.formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
+    values = {"sum": of_layers.formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
     values |= {"logit": logits.gather(1, at)[:, 0], "bias": bias.gather(1, at)[:, 0]}
     return {name: value.float().cpu().numpy() for name, value in values.items()}
 
@@ -122,13 +121,13 @@ def attribute(
             found, logits = Maps(), models.forward(model, x.clone(), {})[1]
     else:
         at_once = [method for method in methods if method in ONE_PASS]
-        found, logits = gradient.cams(model, x, at_once, layers, targets)
+        found, logits = of_layers.cams(model, x, at_once, layers, targets)
     noise = Noise(settings.seed, range(len(x)) if index is None else index)
-    batch = gradient.Batch(model, x, gradient.classes(targets, logits), settings, noise)
+    batch = of_layers.Batch(model, x, of_layers.classes(targets, logits), settings, noise)
     if SMOOTH in methods:
-        found |= gradient.smooth_gradcam_plus_plus(batch, layers)
+        found |= of_layers.smooth_gradcam_plus_plus(batch, layers)
     if chosen := [method for method in methods if method in MASKS]:
-        found |= score_cams(batch, chosen, layers)
+        found |= of_layers.score_cams(batch, chosen, layers)
     if chosen := [method for method in methods if method in PIXEL]:
         found |= pixel_maps(batch, chosen)
     return {(m, layer): found[m, layer] for m in methods for layer in layers_of(m, layers)}, logits

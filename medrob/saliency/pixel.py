@@ -9,7 +9,7 @@ import torch
 from captum.attr import InputXGradient, IntegratedGradients, Occlusion, Saliency
 from torch import Tensor
 
-from medrob.saliency.gradient import Batch, Maps, needing_gradients
+from medrob.saliency.of_layers import Batch, Maps, needing_gradients
 
 INPUT = "input"
 WINDOW = 0.125  # side of the patch that occlusion covers, in shares of the image's side

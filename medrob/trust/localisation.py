@@ -64,17 +64,12 @@ def localisation(
                 entries.append(Entry(method, layer, test, found, random, stage, corruption, severity))
                 members.append(there.sum())
     layers = drift.drop_duplicates(["method", "layer"]).rename(columns={"size": "positions"})
-    best = {size: _attainable(masks[images], int(size)) for size in layers["positions"].unique()}
+    lesions = torch.from_numpy(masks[images])
+    shares = {n: F.adaptive_avg_pool2d(lesions[:, None].float(), n)[:, 0] for n in set(layers["positions"])}
+    best = {n: localise(share, lesions) for n, share in shares.items()}
     for row in layers.itertuples():
-        for test, values in best[row.positions].items():
-            entries.append(Entry(row.method, row.layer, test, values, chance[test], "attainable"))
+        for test, found in best[row.positions].items():
+            entries.append(Entry(row.method, row.layer, test, found.numpy(), chance[test], "attainable"))
             members.append(len(images))
     rows = means(entries, seed=seed, groups=known.get("group"))
     return rows.assign(degenerate=np.array(members, int) - rows["images"].to_numpy(int))
-
-
-def _attainable(masks: np.ndarray, size: int) -> dict[str, np.ndarray]:
-    """What maps of size x size positions get that hold the share of each position which the mask covers."""
-    known = torch.from_numpy(masks)
-    best = F.adaptive_avg_pool2d(known[:, None].float(), size)[:, 0]
-    return {test: values.numpy() for test, values in localise(best, known).items()}
