@@ -139,17 +139,12 @@ def _said(problem: Mapping[str, Any]) -> str:
 
 def _wrong(stages: Stages) -> Iterator[tuple[str, str, str]]:
     """What cannot work in a run: stages, parameters and sentences."""
-    wrong = [
-        (stage, name or text.partition("=")[0], text)
-        for stage, values in stages.items()
-        for name, text in config.mistakes(config.STAGES[stage], values)
-    ]
-    wrong += [
-        (stage, name, f"{name!r} is set by the study; leave it out")
-        for stage, values in stages.items()
-        for name in SET_BY_STUDY
-        if name in values
-    ]
+    wrong: list[tuple[str, str, str]] = []
+    for stage, values in stages.items():
+        told = config.mistakes(config.STAGES[stage], values)
+        wrong += [(stage, name or text.partition("=")[0], text) for name, text in told]
+        names = [name for name in SET_BY_STUDY if name in values]
+        wrong += [(stage, name, f"{name!r} is set by the study; leave it out") for name in names]
     yield from wrong
     train, size = stages["02_train"], stages["01_augment"].get("size", 0)
     layers = stages["04_heatmaps"].get("layers", "all")

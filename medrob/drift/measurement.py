@@ -1,4 +1,4 @@
-"""How alike maps are, how far those of corrupted images move from the clean ones, and do they lie on lesions?"""
+"""How alike maps are, how far those of corrupted images move from the clean ones, and where lesions lie."""
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial

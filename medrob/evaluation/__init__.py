@@ -1,6 +1,8 @@
 """Prediction, scores, and the distance of pictures. Only what `inference` holds loads PyTorch."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 # isort: off
 # fmt: off
@@ -17,10 +19,6 @@ if TYPE_CHECKING:
     from medrob.evaluation.inference import predict, predict_conditions, prediction_table
 
 
-def __getattr__(name: str) -> Any:
-    """Import what predicts when it is first named: notebooks 01 and 05 start without PyTorch."""
-    if name in ("predict", "predict_conditions", "prediction_table"):
-        from medrob.evaluation import inference
-
-        return getattr(inference, name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+# Imported when it is first named: notebooks 01 and 05 start without PyTorch.
+LATER = {"inference": ["predict", "predict_conditions", "prediction_table"]}
+__getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs=LATER)

@@ -8,7 +8,6 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from medrob import corruptions
 from medrob.corruptions import Condition, apply_condition
 from medrob.data import ImageDataset
 from medrob.machine import bar, cores
@@ -80,13 +79,3 @@ def spread(distances: pd.DataFrame) -> pd.DataFrame:
     groups = long.groupby(keys, sort=False)["value"]
     ends = groups.quantile([0.05, 0.95]).unstack().set_axis(["low", "high"], axis=1)
     return ends.assign(value=groups.mean()).reset_index()
-
-
-def examples(
-    dataset: ImageDataset, image: int, conditions: Iterable[Condition], *, seed: int = 0
-) -> tuple[dict[Condition, np.ndarray], dict[Condition, float]]:
-    """One image under several conditions: the pictures uint8 (H, W, C), and their RMSE against clean."""
-    pictures = corruptions.examples(dataset.images, image, conditions, seed=seed)
-    clean = dataset.images[image : image + 1]
-    away = {c: float(compare_images(clean, picture[None])["rmse"][0]) for c, picture in pictures.items()}
-    return pictures, away

@@ -63,6 +63,7 @@ class _Batch:
 
     def __init__(self, explainer: Explainer, images: np.ndarray, targets: Tensor, noise: Noise) -> None:
         self.model, self.targets = explainer.model, targets
+        self.dtype = next(explainer.model.parameters()).dtype
         self.image = explainer.input(images).float()
         self.size = height, width = self.image.shape[2:]
         sigma = (0, 0, BLUR * height, BLUR * width)
@@ -71,25 +72,22 @@ class _Batch:
         self.ties = noise.normal(self.size, targets.device, 1)
         self.grain = NOISE * noise.normal(self.image.shape[1:], targets.device, 2)
 
+    @torch.inference_mode()
     def areas(self, raw: Tensor) -> dict[str, np.ndarray]:
         """The value of each test for raw maps (n, h, w): (n,), NaN where the map is degenerate."""
         ranks = _ranks(upsample(raw.float().relu(), (self.size[0], self.size[1])), self.ties)[:, None]
         curves, pixels = {}, ranks[0].numel()
         for kind, shares in SHARES.items():
-            counts = [round(share * pixels) for share in shares]
-            says = [self.says(kind, ranks < count, ranks >= pixels - count) for count in counts]
+            says = []  # the probability of each image's class with its first, or last, pixels in or out
+            for count in (round(share * pixels) for share in shares):
+                x = self.picture(kind, ranks < count, ranks >= pixels - count)
+                p = activate(self.model(x.to(self.dtype)).float(), task_of(self.model))
+                says.append(p.gather(1, self.targets[:, None])[:, 0])
             curves[kind] = torch.stack(says, 1).cpu().numpy()
         areas = {kind: np.trapezoid(curves[kind], SHARES[kind], axis=1) for kind in ("insertion", "deletion")}
         areas["road"] = (curves["road-lerf"].mean(1) - curves["road-morf"].mean(1)) / 2
         bad = degenerate(raw).cpu().numpy()
         return {test: np.where(bad, np.nan, area) for test, area in areas.items()}
-
-    @torch.inference_mode()
-    def says(self, kind: str, first: Tensor, last: Tensor) -> Tensor:
-        """The probability (n,) of each image's class with its first, or last, pixels inserted or removed."""
-        x = self.picture(kind, first, last).to(next(self.model.parameters()).dtype)
-        p = activate(self.model(x).float(), task_of(self.model))
-        return p.gather(1, self.targets[:, None])[:, 0]
 
     def picture(self, kind: str, first: Tensor, last: Tensor) -> Tensor:
         """The images with their first or last pixels, bool (n, 1, H, W), inserted or removed."""
