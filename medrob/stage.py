@@ -14,24 +14,23 @@ import sys
 import time
 import warnings
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
+from IPython.core.getipython import get_ipython
+from IPython.display import Markdown, display, update_display
+from matplotlib.figure import Figure
 
 from medrob import config, plan
 from medrob import data as datasets
 from medrob.check import only_the_sentence
+from medrob.data import ImageDataset
 from medrob.figures import TEXTWIDTH, use_style
 from medrob.files import atomic, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.run import Run
 from medrob.thesis import Bundle
 from medrob.words import kept
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
-
-    from medrob.data import ImageDataset
 
 
 @only_the_sentence()
@@ -56,15 +55,13 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
 
 def answer() -> None:
     """Leave a place at the top for what `Stage.say` and `Stage.figure` are given with ``answer=True``."""
-    from IPython.display import Markdown, display
-
     display(Markdown("*The answer will stand here.*"), display_id="answer")
     display(Markdown(""), display_id="picture")
 
 
 def injected() -> list[str]:
     """The names in the cell that papermill has put into the running notebook: lines ``name = literal``."""
-    shell = getattr(sys.modules.get("IPython"), "get_ipython", lambda: None)()
+    shell = get_ipython()
     cells = [cell for cell in (shell.user_ns["In"] if shell else []) if cell.startswith("# Parameters\n")]
     lines = ast.parse(cells[-1] if cells else "").body  # of a cell that was corrected, the last counts
     return [ast.unparse(line.targets[0]) for line in lines if isinstance(line, ast.Assign)]
@@ -159,8 +156,6 @@ class Stage:
         self._bundle.failed = self.failed
         self._tell({"figure": self._bundle.figure(figure, name, caption)})
         if answer:
-            from IPython.display import update_display
-
             update_display(figure, display_id="picture")
 
     def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
@@ -180,8 +175,6 @@ class Stage:
 
     def say(self, *sentences: str, answer: bool = False) -> None:
         """Show sentences as Markdown; the `answer` of the notebook at its top, too."""
-        from IPython.display import Markdown, display, update_display
-
         text = "\n\n".join(sentences)
         self._tell({"text": text})
         display(Markdown(text))

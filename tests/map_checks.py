@@ -34,4 +34,4 @@ def give_maps(monkeypatch, maps):
     def attribute(model, x, methods, layers, targets, *, settings, index):
         return {key: torch.as_tensor(m)[index].float() for key, m in maps.items()}, None
 
-    monkeypatch.setattr("medrob.drift.explainer.attribute", attribute)
+    monkeypatch.setattr("medrob.saliency.explainer.attribute", attribute)

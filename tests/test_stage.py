@@ -17,7 +17,7 @@ TINY = {"run": "demo", "size": 28, "limit": 9}
 def notebook(monkeypatch, *cells):
     """Pretend that these cells have been run, as papermill does."""
     shell = SimpleNamespace(user_ns={"In": ["", *cells]})
-    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr("medrob.stage.get_ipython", lambda: shell)
 
 
 @pytest.fixture

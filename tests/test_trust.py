@@ -89,7 +89,7 @@ def test_an_edge_detector_fails_and_gradcam_at_the_last_layer_does_not(explainer
         edges = x[:, 0].float().diff(dim=1)[:, :, :-1].abs() + x[:, 0].float().diff(dim=2)[:, :-1].abs()
         return maps | {("layercam", layer): edges for layer in layers}, logits
 
-    monkeypatch.setattr("medrob.drift.explainer.attribute", attribute)
+    monkeypatch.setattr("medrob.saliency.explainer.attribute", attribute)
     rows = trust.randomisation(explainer, few)
     assert failed(rows) == (("layercam", "layer1.0"), ("layercam", "layer4.1"))
     found = verdicts(rows).set_index(["method", "layer"])["verdict"]
@@ -200,7 +200,7 @@ def test_the_floor_of_a_stochastic_method_is_its_spread_between_seeds(network, f
         still = x[:, 0, ::4, ::4].float()
         return {(m, "layer1.0"): fields if m == "smoothgradcam++" else still for m in methods}, None
 
-    monkeypatch.setattr("medrob.drift.explainer.attribute", attribute)
+    monkeypatch.setattr("medrob.saliency.explainer.attribute", attribute)
     both = Explainer(network, ["gradcam", "smoothgradcam++"], "layer1.0", Settings(seed=6))
     rows = ends(both, few)
     floor = rows[rows["test"] == "floor"].set_index("method")["value"]

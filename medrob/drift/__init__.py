@@ -1,6 +1,6 @@
 """Drift: how alike two saliency maps are, and how far those of corrupted images move from the clean one."""
 
-from medrob.drift.explainer import Explainer, Key, example, one_image, select, targets
+from medrob.drift.choice import example, one_image, select, targets
 from medrob.drift.measurement import (
     LOCALISATION,
     SIMILARITIES,
@@ -11,3 +11,4 @@ from medrob.drift.measurement import (
     measured,
 )
 from medrob.drift.steadiness import CHANGES, steadiness
+from medrob.saliency import Explainer, Key

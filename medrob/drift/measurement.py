@@ -12,11 +12,11 @@ from torch import Tensor
 from medrob.corruptions import CLEAN, Condition
 from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
-from medrob.drift.explainer import Explainer, Key, targets
+from medrob.drift.choice import targets
 from medrob.evaluation import prediction_table
 from medrob.machine import bar
 from medrob.models import activate
-from medrob.saliency import degenerate, normalise, same_decision, task_of, upsample
+from medrob.saliency import Explainer, Key, degenerate, normalise, same_decision, task_of, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: bilinear interpolation rounds, so equal peaks may differ by this

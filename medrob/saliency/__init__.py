@@ -1,13 +1,14 @@
 """Saliency maps: where a network looks. All gradient CAMs of all layers come from one pass of a batch."""
 
-from medrob.saliency.explain import (
+from medrob.saliency.explainer import (
     INPUT,
     ONE_PASS,
     STOCHASTIC,
+    Explainer,
+    Key,
     attribute,
     check_methods,
     degenerate,
-    device_of,
     explain,
     identity,
     layers_for,

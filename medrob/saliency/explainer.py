@@ -1,6 +1,8 @@
 """The public functions: images in, maps out, and what is done to maps: normalisation, ranks, enlargement."""
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -9,17 +11,94 @@ from torch import Tensor, nn
 
 from medrob import models
 from medrob.check import check_images
-from medrob.config import nearest
+from medrob.config import Heatmaps, nearest
+from medrob.evaluation import predict
 from medrob.saliency import of_layers
 from medrob.saliency.of_layers import MASKS, ONE_PASS, SMOOTH, Layers, Maps, Noise, Settings
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
 
+Key = tuple[str, str]  # method, layer
 STOCHASTIC = (SMOOTH, "sscam", "smoothgrad")
 
 
 def names() -> tuple[str, ...]:
     """The names of all methods."""
     return (*ONE_PASS, SMOOTH, *MASKS, *PIXEL)
+
+
+@dataclass(frozen=True)
+class Explainer:
+    """A network, whose modes and gradients are left as found, and how its maps are made.
+
+    `layers` None = `medrob.models.cam_layers`, afterwards a list; `device` None = where the model is.
+    """
+
+    model: nn.Module
+    methods: Sequence[str]
+    layers: Sequence[str] | str | None = None
+    settings: Settings = Settings()
+    batch_size: int = 64
+    device: Any = None
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "methods", check_methods(self.methods))
+        object.__setattr__(self, "layers", list(layers_for(self.model, self.methods, self.layers)))
+        object.__setattr__(self, "device", device_of(self.model, self.device))
+
+    @classmethod
+    def of(cls, model: nn.Module, choice: Heatmaps) -> Self:
+        """The one that the parameters of notebook 04 choose."""
+        settings = Settings(seed=choice.seed, samples=choice.samples, channels=choice.channels)
+        return cls(model, choice.methods, choice.layers, settings, choice.batch_size, choice.device)
+
+    def only(self, methods: Sequence[str] | None = None, layers: Sequence[str] | None = None) -> Self:
+        """The same with some of the methods, or some of the layers; None = all."""
+        return replace(self, methods=methods or self.methods, layers=layers or self.layers)
+
+    @property
+    def pairs(self) -> list[Key]:
+        """Every method with each of its layers, in the order of their maps."""
+        return [(m, layer) for m in self.methods for layer in layers_of(m, self.layers or ())]
+
+    def batches(self, n: int) -> list[np.ndarray]:
+        """Indices of n images, a batch at a time."""
+        return np.split(np.arange(n), range(self.batch_size, n, self.batch_size))
+
+    def input(self, images: np.ndarray) -> Tensor:
+        """The images, uint8 (N, H, W, C), as uint8 (N, C, H, W) on the device."""
+        return torch.from_numpy(images).to(self.device).permute(0, 3, 1, 2)
+
+    def maps(
+        self, images: np.ndarray, index: np.ndarray, targets: Tensor | None = None
+    ) -> tuple[dict[Key, Tensor], Tensor]:
+        """Raw maps of one batch, ``{(method, layer): (N, h, w)}``, and the logits, on the device.
+
+        `index` is the place of each image in the data set: its noise is that of its corrupted copies.
+        `targets`, int64 (N,), are the classes explained; None = the predicted ones.
+        """
+        modules = models.named_layers(self.model)  # checked once, when it was made
+        layers = {layer: modules[layer] for layer in self.layers or ()}
+        what = self.model, self.input(images), self.methods, layers, targets
+        with models.evaluating(models.place(self.model, self.device)):
+            return attribute(*what, settings=self.settings, index=index)
+
+    def explain(self, images: np.ndarray, targets: np.ndarray | int | None = None) -> dict[Key, np.ndarray]:
+        """Raw maps of any number of images, see the function `explain`."""
+        images, parts = check_images(images), dict[Key, list[Tensor]]()
+        if targets is not None:  # neither fractions nor another number of them
+            targets = np.broadcast_to(targets, len(images)).astype(np.int64, casting="safe")
+        for rows in self.batches(len(images)) if len(images) else ():
+            target = None if targets is None else torch.from_numpy(targets[rows])
+            for key, found in self.maps(images[rows], rows, target)[0].items():
+                parts.setdefault(key, []).append(found.float().cpu())
+        return {key: torch.cat(found).numpy() for key, found in parts.items()}
+
+    def classes(self, images: np.ndarray, targets: np.ndarray | int | None) -> Tensor:
+        """The class explained in each image, int64 (N,) on the device; None = the predicted ones."""
+        if targets is None:
+            targets = predict(self.model, images, batch_size=self.batch_size, device=self.device).argmax(1)
+        classes = np.broadcast_to(targets, len(images)).astype(np.int64)
+        return torch.from_numpy(classes).to(self.device)
 
 
 def explain(
@@ -32,7 +111,7 @@ def explain(
     batch_size: int = 64,
     device: str | None = None,
     settings: Settings = Settings(),
-) -> dict[tuple[str, str], np.ndarray]:
+) -> dict[Key, np.ndarray]:
     """Saliency maps of several methods at several layers, together.
 
     Args:
@@ -46,21 +125,7 @@ def explain(
         ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own resolution; of
         methods that explain the input itself, at the layer "input".
     """
-    images, methods = check_images(images), check_methods(methods)
-    chosen = layers_for(model, methods, layers)
-    if targets is not None:  # neither fractions nor another number of them
-        targets = np.broadcast_to(targets, len(images)).astype(np.int64, casting="safe")
-    where = device_of(model, device)
-    parts: dict[tuple[str, str], list[Tensor]] = {}
-    with models.evaluating(models.place(model, where)):
-        for i in range(0, len(images), batch_size):
-            x = torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2)
-            target = None if targets is None else torch.from_numpy(targets[i : i + batch_size])
-            index = range(i, i + len(x))
-            maps, _ = attribute(model, x, methods, chosen, target, settings=settings, index=index)
-            for key, found in maps.items():
-                parts.setdefault(key, []).append(found.float().cpu())
-    return {key: torch.cat(found).numpy() for key, found in parts.items()}
+    return Explainer(model, methods, layers, settings, batch_size, device).explain(images, targets)
 
 
 def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.ndarray] | None:
