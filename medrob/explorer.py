@@ -177,7 +177,7 @@ class Explorer:
         clean, before, logits = self._explained(image, CLEAN, of, given)
         target = int(logits.argmax()) if given is None else given
         changed, after, moved = self._explained(image, (corruption, severity), of, target)
-        task = saliency.task_of(self.explainer.model, self.dataset.task)
+        task = evaluation.task_of(self.explainer.model, self.dataset.task)
         kept = bool(saliency.same_decision(logits, moved, torch.tensor([target]), task))
         rmse = float(drift.compare(before, after, ["rmse"])["rmse"][0])
         p = models.activate(torch.cat([logits, moved]), task).numpy()

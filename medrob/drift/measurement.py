@@ -13,10 +13,10 @@ from medrob.corruptions import CLEAN, Condition
 from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.choice import targets
-from medrob.evaluation import prediction_table
+from medrob.evaluation import prediction_table, task_of
 from medrob.machine import bar
 from medrob.models import activate
-from medrob.saliency import Explainer, Key, degenerate, normalise, same_decision, task_of, upsample
+from medrob.saliency import Explainer, Key, degenerate, normalise, same_decision, upsample
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: bilinear interpolation rounds, so equal peaks may differ by this

@@ -15,9 +15,10 @@ from medrob.corruptions import SEVERITIES, grid
 from medrob.corruptions import apply_condition as corrupted
 from medrob.data import ImageDataset
 from medrob.drift.measurement import PreparedMaps, compare
+from medrob.evaluation import task_of
 from medrob.machine import bar
 from medrob.models import activate
-from medrob.saliency import Explainer, task_of
+from medrob.saliency import Explainer
 
 NOISE = 3.0  # grey levels, standard deviation
 FLATTER = 0.95  # what is left of the contrast

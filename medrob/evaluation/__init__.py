@@ -16,9 +16,9 @@ from medrob.evaluation.scores import (
 # fmt: on
 
 if TYPE_CHECKING:
-    from medrob.evaluation.inference import predict, predict_conditions, prediction_table
+    from medrob.evaluation.inference import device_of, predict, predict_conditions, prediction_table, task_of
 
 
 # Imported when it is first named: notebooks 01 and 05 start without PyTorch.
-LATER = {"inference": ["predict", "predict_conditions", "prediction_table"]}
+LATER = {"inference": ["device_of", "predict", "predict_conditions", "prediction_table", "task_of"]}
 __getattr__, _, _ = lazy_loader.attach(__name__, submod_attrs=LATER)

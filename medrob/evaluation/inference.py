@@ -14,6 +14,19 @@ from medrob.machine import bar
 from medrob.models import activate, as_input, check_logits, evaluating, pick_device, place
 
 
+def device_of(model: nn.Module, device: str | None = None) -> torch.device:
+    """The device of that name; None = where the model's parameters are, the CPU for a model without any."""
+    if device:
+        return pick_device(device)
+    return next((p.device for p in model.parameters()), torch.device("cpu"))
+
+
+def task_of(model: nn.Module, default: str = "multiclass") -> str:
+    """The task in the network's own `config`, if it has one that says so; else the default."""
+    config = getattr(model, "config", None)
+    return str(config.get("task", default)) if isinstance(config, Mapping) else default
+
+
 def predict(
     model: nn.Module, images: np.ndarray, *, batch_size: int = 256, device: str | None = None
 ) -> np.ndarray:
@@ -23,15 +36,13 @@ def predict(
     `device` None = where the model is. Other images and results that are not finite are refused.
     """
     images = check_images(images)
-    where = pick_device(device) if device else next(model.parameters(), torch.empty(0)).device
-    given = getattr(model, "config", None)  # networks of another make have none, or one of their own
-    config = given if isinstance(given, Mapping) else {}
+    where, task = device_of(model, device), task_of(model)
     probabilities = np.empty((len(images), 0), np.float32)
     with evaluating(place(model, where)), torch.inference_mode():
         for i in range(0, len(images), batch_size):
             x = as_input(model, torch.tensor(images[i : i + batch_size], device=where).permute(0, 3, 1, 2))
             check_logits(logits := model(x), model, len(x))
-            p = activate(logits.float(), config.get("task", "multiclass"))
+            p = activate(logits.float(), task)
             if i == 0:  # what is kept of each batch would lie between its images in memory, which then grows
                 probabilities = np.empty((len(images), p.shape[1]), np.float32)
             probabilities[i : i + batch_size] = p.cpu().numpy()

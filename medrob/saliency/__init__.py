@@ -16,7 +16,6 @@ from medrob.saliency.explainer import (
     names,
     normalise,
     same_decision,
-    task_of,
     upsample,
 )
 from medrob.saliency.of_layers import Noise, Settings, cams

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from medrob import models
 from medrob.check import check_images
 from medrob.config import Heatmaps, nearest
-from medrob.evaluation import predict
+from medrob.evaluation import device_of, predict
 from medrob.saliency import of_layers
 from medrob.saliency.of_layers import MASKS, ONE_PASS, SMOOTH, Layers, Maps, Noise, Settings
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
@@ -228,19 +228,6 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
     named = {layer: modules[layer] for layer in chosen}
     models.check_layers(model, named)
     return named
-
-
-def device_of(model: nn.Module, device: str | None = None) -> torch.device:
-    """The device of that name; None = where the model's parameters are, the CPU for a model without any."""
-    if device:
-        return models.pick_device(device)
-    return next((p.device for p in model.parameters()), torch.device("cpu"))
-
-
-def task_of(model: nn.Module, default: str = "multiclass") -> str:
-    """The task in the network's own `config`, if it has one that says so; else the default."""
-    config = getattr(model, "config", None)
-    return str(config.get("task", default)) if isinstance(config, Mapping) else default
 
 
 def same_decision(clean: Tensor, moved: Tensor, targets: Tensor, task: str) -> Tensor:

@@ -9,9 +9,10 @@ from torch import Tensor
 
 from medrob.data import ImageDataset
 from medrob.drift import Explainer
+from medrob.evaluation import task_of
 from medrob.machine import bar
 from medrob.models import activate, evaluating, place
-from medrob.saliency import Noise, degenerate, task_of, upsample
+from medrob.saliency import Noise, degenerate, upsample
 from medrob.trust.means import Entry, means
 
 GREY = 127.5  # what is deleted becomes the middle of the grey levels, which `Normalise` takes to 0
