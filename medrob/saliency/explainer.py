@@ -30,7 +30,8 @@ def names() -> tuple[str, ...]:
 class Explainer:
     """A network, whose modes and gradients are left as found, and how its maps are made.
 
-    `layers` None = `medrob.models.cam_layers`, afterwards a list; `device` None = where the model is.
+    `layers`: names of modules, such as "layer4.1"; None = `medrob.models.cam_layers`, afterwards a list.
+    `device`: None = where the model is.
     """
 
     model: nn.Module
@@ -102,30 +103,23 @@ class Explainer:
 
 
 def explain(
-    model: nn.Module,
-    images: np.ndarray,
-    *,
-    methods: Sequence[str],
-    layers: Sequence[str] | str | None = None,
-    targets: np.ndarray | int | None = None,
-    batch_size: int = 64,
-    device: str | None = None,
-    settings: Settings = Settings(),
-) -> dict[Key, np.ndarray]:
+    model: nn.Module, images: np.ndarray, *, methods: Sequence[str],
+    targets: np.ndarray | int | None = None, **choices: Any,
+) -> dict[Key, np.ndarray]:  # fmt: skip
     """Saliency maps of several methods at several layers, together.
 
     Args:
         model: takes grey levels 0-255 (N, C, H, W) as floats, gives logits; torchvision's own, which take
             0-1, normalised, need `medrob.models.Normalise` as first layer. It is left as found.
         images: uint8 (N, H, W, C), of as many channels as the network takes.
-        layers: names of modules, such as "layer4.1"; None = those of `medrob.models.cam_layers`.
         targets: the class explained: int (N,), or one for all; None = each image's predicted class.
+        **choices: layers, settings, batch_size, device: see `Explainer`.
 
     Returns:
         ``{(method, layer): float32 (N, h, w)}``: raw maps, before the ReLU, at the layer's own resolution; of
         methods that explain the input itself, at the layer "input".
     """
-    return Explainer(model, methods, layers, settings, batch_size, device).explain(images, targets)
+    return Explainer(model, methods, **choices).explain(images, targets)
 
 
 def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.ndarray] | None:
