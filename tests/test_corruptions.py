@@ -103,11 +103,11 @@ def test_shape_dtype_purity_and_change(name):
         np.testing.assert_array_equal(corrupt(strided, name, 5), changed)
 
 
-@pytest.mark.parametrize("name", [n for n in GREY if n not in names("ct")])  # tomography is slow
-def test_largest_size(name):
+def test_largest_size():
     images = np.full((1, 512, 380, 1), 90, np.uint8)
     images[:, 100:300, 100:200] = 200
-    assert (corrupt(images, name, 3) != images).any()
+    for name in (n for n in GREY if n not in names("ct")):  # tomography is slow
+        assert (corrupt(images, name, 3) != images).any(), name
 
 
 @pytest.mark.parametrize(("level", "count"), [(0, 2), (255, 2), (0, 0)])
@@ -146,10 +146,21 @@ def test_chunks_and_threads_do_not_change_a_bit(name, monkeypatch):
     np.testing.assert_array_equal(corrupt(images, name, 3, seed=1), whole)
 
 
-FIXED = (
-    *("defocus_blur", "zoom_blur", "gaussian_blur", "brightness", "contrast", "pixelate"),
-    *("jpeg_compression", "beam_hardening", "depth_gain", "exposure", "scatter_fog", "vignetting"),
-)
+FIXED = """defocus_blur zoom_blur gaussian_blur brightness contrast pixelate jpeg_compression beam_hardening
+depth_gain exposure scatter_fog vignetting""".split()  # noqa: SIM905
+    "defocus_blur",
+    "zoom_blur",
+    "gaussian_blur",
+    "brightness",
+    "contrast",
+    "pixelate",
+    "jpeg_compression",
+    "beam_hardening",
+    "depth_gain",
+    "exposure",
+    "scatter_fog",
+    "vignetting",
+]
 
 
 @pytest.mark.parametrize("name", GREY)
@@ -267,7 +278,7 @@ def test_wrong_images(images, error, message):
 
 
 def test_a_wrong_severity():
-    for severity in (0, 6, "3", 3.0):
+    for severity in (0, 6, 3.0):
         with pytest.raises((TypeError, ValueError), match=r"severity is .*must be an integer from 1 to 5"):
             corrupt(IMAGES, "contrast", severity)
 

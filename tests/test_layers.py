@@ -40,7 +40,6 @@ EXPECTED = {
     "resnet18": (8, ("layer1.0", 64, 224), ("layer4.1", 512, 28)),
     "resnet50": (16, ("layer1.0", 256, 224), ("layer4.2", 2048, 28)),
     "resnext50_32x4d": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
-    "wide_resnet50_2": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
     "densenet121": (4, ("features.transition1.relu", 256, 56), ("features.relu5", 1024, 7)),
     "efficientnet_b0": (17, ("features.1.0", 16, 112), ("features.8", 1280, 7)),
     "efficientnet_v2_s": (41, ("features.1.0", 24, 112), ("features.7", 1280, 7)),
@@ -176,10 +175,8 @@ def test_a_network_where_nothing_is_found_names_what_it_has():
             return super().forward(-x)
 
     flat, image = nn.Sequential(nn.Flatten(), nn.Linear(784, 2)), pictures(1, 28, 1)
-    match = (
-        r"known to give maps .pictures of no usual size could be tried.; take methods"  # none could be named
-    )
-    with pytest.raises(ValueError, match=match):
+    match = r"known to give maps .pictures of no usual size could be tried.; take methods"
+    with pytest.raises(ValueError, match=match):  # none could be named
         cam_layers(flat)
     assert layer_shapes(flat, image).empty
     assert explain(Strange(), image, methods=["gradcam"], layers=["third"])
@@ -191,7 +188,6 @@ def test_a_network_where_nothing_is_found_names_what_it_has():
 @pytest.mark.parametrize("name", ["DenseNet", "EncoderBlock"])
 def test_a_network_that_only_shares_a_name_with_torchvisions(name):
     """It has neither `features` nor `ln_1`."""
-    assert list(cam_layers(type(name, (Own,), {})())) == ["first.2", "second.1", "third"]
     nested = nn.Sequential(type(name, (Own,), {})())
     assert list(cam_layers(nested)) == ["0.first.2", "0.second.1", "0.third"]
 
@@ -216,6 +212,9 @@ def test_named_layers(network):
     assert found == {"layer1.0.conv1": network.backbone.layer1[0].conv1}
     shared = nn.ReLU()
     assert layers_for(nn.Sequential(shared, shared), ["gradcam"], ["1"]) == {"1": shared}
+    model = timm.create_model("test_vit", num_classes=3).eval()
+    with pytest.raises(ValueError, match="the places of the picture; name others"):  # no map of it
+        layers_for(model, ["gradcam"], [f"blocks.{len(model.blocks) - 1}"])
 
 
 def dinov2():
@@ -312,17 +311,11 @@ def test_known_blocks_behind_a_step_that_moves_the_picture_are_refused(arch, tur
         cam_layers(Moved())
 
 
-def test_named_layers_that_give_no_map_of_the_picture_are_refused():
-    model = timm.create_model("test_vit", num_classes=3).eval()
-    with pytest.raises(ValueError, match="the places of the picture; name others"):
-        layers_for(model, ["gradcam"], [f"blocks.{len(model.blocks) - 1}"])
-
-
 PEERS = [("gradcam", "GradCAM"), ("hirescam", "HiResCAM"), ("layercam", "LayerCAM"), ("xgradcam", "XGradCAM")]
 
 
 @pytest.mark.parametrize(("method", "other"), PEERS)
-@pytest.mark.parametrize("layer", [0, 1, 2])
+@pytest.mark.parametrize("layer", [0, 2])
 def test_vit_agrees_with_pytorch_grad_cam(layer, method, other):
     form = dict(image_size=32, patch_size=8, num_layers=3, num_heads=2, hidden_dim=16, mlp_dim=32)
     model = lively(VisionTransformer(**form, num_classes=3))
@@ -333,7 +326,7 @@ def test_vit_agrees_with_pytorch_grad_cam(layer, method, other):
 
 @pytest.mark.parametrize(("method", "other"), PEERS)
 @pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("name", ["features.1.1", "features.3.0", "norm"])
+@pytest.mark.parametrize("name", ["features.1.1", "norm"])
 def test_swin_agrees_with_pytorch_grad_cam(name, version, method, other):
     parts = dict(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2) if version == 2 else {}
     form = dict(patch_size=[4, 4], embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=[4, 4])

@@ -8,15 +8,19 @@ three channels even for grey images; they refuse images under 32 pixels.
 """
 
 import argparse
+import sys
 import time
 import warnings
 from collections.abc import Callable
+from pathlib import Path
 from statistics import geometric_mean
 
-import cv2
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
 import imagecorruptions
 import imgaug.augmenters as iaa
 import numpy as np
+from test_corruptions_oracles import pictures
 
 from medrob.corruptions import Draws, describe, names
 
@@ -24,18 +28,6 @@ RIVALS: dict[str, Callable[[np.ndarray, str, int], object]] = {
     "imgaug": lambda x, name, s: getattr(iaa.imgcorruptlike, f"apply_{name}")(x, severity=s, seed=1),
     "imagecorruptions": lambda x, name, s: imagecorruptions.corrupt(x, s, corruption_name=name),
 }
-
-
-def example_images(size: int, channels: int, count: int) -> np.ndarray:
-    """Smooth random pictures with edges, uint8 (count, size, size, channels)."""
-    random = np.random.default_rng(0)
-    images = np.empty((count, size, size, channels), np.uint8)
-    for image in images:
-        coarse = random.integers(0, 256, (8, 8, channels), dtype=np.uint8)
-        smooth = cv2.resize(coarse, (size, size), interpolation=cv2.INTER_CUBIC)
-        image[:] = smooth.reshape(image.shape)
-        cv2.circle(image, (size // 3, size // 2), size // 5, [200] * channels, -1)
-    return images
 
 
 def seconds_per_image(call: Callable[[int], object], images: int) -> float:
@@ -55,7 +47,7 @@ def seconds_per_image(call: Callable[[int], object], images: int) -> float:
 
 def table(size: int, channels: int) -> None:
     """One size and number of channels."""
-    images = example_images(size, channels, max(8, (1 << 19) // (size * size * channels)))
+    images = pictures(size, channels, max(8, (1 << 19) // (size * size * channels)))
     print(f"\n{size} x {size} x {channels}: images/s" + "".join(f", and times {name}" for name in RIVALS))
     ratios: dict[str, list[float]] = {name: [] for name in RIVALS}
     for name in names("imagenet-c") + names("imagenet-c-extra", channels=channels):
