@@ -45,15 +45,12 @@ def test_turning_phases_in_k_space_keeps_the_energy(name):
     assert (changed**2).sum() == pytest.approx((DISC.astype(float) ** 2).sum(), rel=0.02)
 
 
-def test_ghosts_lie_along_the_phase_encoding_direction():
+def test_ghosts_lie_along_the_phase_encoding_direction_and_are_as_sharp_as_what_they_copy():
+    """Few rows are lit: copies of a bar, not a smear, whatever the period of the breathing."""
     point = flat(0, count=1)
     point[0, 32, 20] = 255
     ghosts = corrupt(point, "ghosting", 5)[0, ..., 0]
     assert ghosts[:, 20].astype(int).sum() > 300 and np.delete(ghosts, 20, axis=1).max() <= 1
-
-
-def test_a_ghost_is_as_sharp_as_what_it_copies():
-    """Few rows are lit: copies of a bar, not a smear, whatever the period of the breathing."""
     bars = flat(0, 120, 40)
     bars[:, 59:61] = 200
     lit = (corrupt(bars, "ghosting", 5)[..., 0] > 5).any(axis=2).sum(axis=1)
@@ -86,12 +83,9 @@ def test_low_dose_noise_falls_with_the_root_of_the_photons():
     assert spread[1] == pytest.approx(2 * spread[0], rel=0.12)
 
 
-def test_beam_hardening_cups():
+def test_beam_hardening_cups_and_rings_depend_on_the_radius_alone():
     changed = corrupt(DISC, "beam_hardening", 5)[0, ..., 0].astype(float)
     assert changed[RADIUS < 5].mean() < changed[(RADIUS > 11) & (RADIUS < 14)].mean() - 4
-
-
-def test_rings_depend_on_the_radius_alone():
     rings = corrupt(flat(128), "ring_artefact", 5)[..., 0]
     for turned in (rings[:, ::-1], rings[:, :, ::-1], rings.swapaxes(1, 2)):
         np.testing.assert_array_equal(rings, turned)

@@ -13,15 +13,12 @@ def pair(channels, size=28, count=5, seed=0):
     rng = np.random.default_rng(seed)
     rows, columns = np.mgrid[:size, : size + 3] / size
     waves = 120 + 90 * np.sin(7 * rows + 3) * np.cos(5 * columns)
-    clean = np.repeat(np.repeat(waves[None, ..., None], count, 0), channels, 3) + rng.normal(
-        0, 5, (count, 1, 1, 1)
-    )
+    clean = np.tile(waves[None, ..., None], (count, 1, 1, channels)) + rng.normal(0, 5, (count, 1, 1, 1))
     noisy = clean + rng.normal(0, 1, clean.shape) * np.linspace(1, 60, count)[:, None, None, None]
     return tuple(np.clip(np.rint(x), 0, 255).astype(np.uint8) for x in (clean, noisy))
 
 
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("size", [7, 8, 28, 65])
+@pytest.mark.parametrize(("size", "channels"), [(7, 1), (7, 3), (28, 1), (65, 3)])
 def test_scikit_image(channels, size):
     a, b = pair(channels, size)
     found = compare_images(a, b)

@@ -45,13 +45,12 @@ def test_predict_refuses_what_would_give_wrong_numbers(network, tiny):
         predict(network, np.zeros((2, 28, 28, 1)))
     with torch.no_grad():
         network.backbone.fc.weight[0, 0] = float("nan")
-    everywhere = (
+    for call in (
         lambda: predict(network, tiny.images[:2]),
         lambda: saliency.explain(network, tiny.images[:2], methods=["gradcam"]),
         lambda: saliency.explain(network, tiny.images[:2], methods=["scorecam"]),
         lambda: drift.measure(drift.Explainer(network, ["gradcam"]), tiny[:2], [("contrast", 3)]),
-    )
-    for call in everywhere:
+    ):
         with pytest.raises(ValueError, match="NaN or infinite outputs; its weights are damaged"):
             call()
 

@@ -36,6 +36,10 @@ def test_detection_is_scikit_learns_within_strata_and_in_every_resample(digits):
                 pairs.append(w[at][e[at]].sum() * w[at][~e[at]].sum())
         assert len(pairs) == 4 and auroc[b] == pytest.approx(np.average(areas, weights=pairs), abs=1e-6)
 
+    alone = np.broadcast_to(group == 0, happened.shape)  # all images of one class: nothing within a class
+    for events in (np.zeros_like(happened), np.ones_like(happened), alone):
+        assert np.isnan(detect(signal, events, weights, group)).all()
+
 
 def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     same = np.ones(100)
@@ -43,13 +47,6 @@ def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     assert share_interval(0 * same, 10) == pytest.approx((0, 0.278), abs=1e-3)
     spread = np.r_[0.8, np.linspace(0.6, 1, 101)]
     assert share_interval(spread, 4) == pytest.approx((0.61, 0.99))
-
-
-def test_nothing_to_detect_is_nan():
-    signal, happened, weights, group = strata()
-    alone = np.broadcast_to(group == 0, happened.shape)  # all images of one class: nothing within a class
-    for events in (np.zeros_like(happened), np.ones_like(happened), alone):
-        assert np.isnan(detect(signal, events, weights, group)).all()
 
 
 def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies():
