@@ -217,6 +217,17 @@ def test_what_a_networks_own_eval_does_is_done():
         assert torch.equal(model(X), once) and torch.equal(model.eval()(X), 2 * once)
 
 
+def test_networks_that_change_their_input_or_make_weights_in_a_first_pass(mine):
+    net = Net(lambda x: x)
+    net.register_forward_pre_hook(lambda _, given: (given[0].mul_(2),))
+    model = wrap(net, in_channels=1, num_classes=2).eval()
+    with torch.no_grad():
+        assert torch.equal(model(X), model(X))
+    mine.net = lambda in_channels, num_classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
+    first, second = (build(seed=1) for _ in "12")
+    assert first.training and torch.equal(first.backbone[1].weight, second.backbone[1].weight)
+
+
 def test_maps_of_half_precision_are_refused():
     class Half(Net):
         def forward(self, x):
@@ -248,12 +259,6 @@ def test_what_gives_no_logits_of_these_images_and_classes_is_refused(mine, netwo
     mine.net = lambda in_channels, num_classes: network
     with pytest.raises(ValueError, match=message):
         build()
-
-
-def test_weights_that_a_first_pass_makes_are_those_of_the_seed(mine):
-    mine.net = lambda in_channels, num_classes: nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes))
-    first, second = (build(seed=1) for _ in "12")
-    assert first.training and torch.equal(first.backbone[1].weight, second.backbone[1].weight)
 
 
 @pytest.mark.parametrize(
@@ -341,6 +346,10 @@ def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, tmp_pa
     torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)
     net = nn.Sequential(models.Normalise([0.1, 0.2, 0.3], 0.5), Net(channels=3))
     torch.testing.assert_close(build(in_channels=3).normalise(X), X.float())
+    net = Net(channels=3)  # whose numbers are those of something else
+    net.register_buffer("age_mean", torch.tensor([61.0]))
+    net.register_buffer("age_std", torch.tensor([14.0]))
+    assert "not known how its images were normalised" in build(in_channels=3).origin
 
 
 @pytest.mark.parametrize(
@@ -442,22 +451,6 @@ def test_finding_how_a_network_ends_leaves_it_as_it_was():
     broken = wrap(net, in_channels=1, num_classes=2)
     with pytest.raises(ValueError, match="NaN or infinite outputs"):
         evaluation.predict(broken, IMAGES)
-
-
-def test_a_network_that_changes_its_input_gives_the_same_the_first_time():
-    net = Net(lambda x: x)
-    net.register_forward_pre_hook(lambda _, given: (given[0].mul_(2),))
-    model = wrap(net, in_channels=1, num_classes=2).eval()
-    with torch.no_grad():
-        assert torch.equal(model(X), model(X))
-
-
-def test_other_means_are_no_normalisation(mine):
-    net = Net()
-    net.register_buffer("age_mean", torch.tensor([61.0]))
-    net.register_buffer("age_std", torch.tensor([14.0]))
-    mine.net = lambda in_channels, num_classes: net
-    assert "not known how its images were normalised" in build().origin
 
 
 def test_layers_are_looked_for_before_a_network_of_ones_own_is_trained(mine):

@@ -60,6 +60,13 @@ def test_our_own_weights_start_another_training(tmp_path):
     assert torch.equal(ours.backbone.layer4[1].conv2.weight, small().backbone.layer4[1].conv2.weight)
     same = small(seed=1, weights=file).origin
     assert same.startswith("122 of 122 arrays from model.safetensors") and "as model.json says" in same
+    for text, match in (
+        ('"a", "std": 1', "give finite numbers"),
+        ('0, "std": 0', "give a spread above zero"),
+    ):
+        (tmp_path / "model.json").write_text(f'{{"mean": {text}}}')
+        with pytest.raises(ValueError, match=match):
+            small(weights=file)
 
 
 def test_what_normalises_is_said_and_chosen(tmp_path):
@@ -77,7 +84,7 @@ def test_what_normalises_is_said_and_chosen(tmp_path):
     assert models.load(tmp_path).normalise.std == [0.229, 0.224, 0.225]
 
 
-def test_torchvisions_weights_by_name(monkeypatch):
+def test_torchvisions_weights_by_name_and_what_to_do_if_a_download_fails(monkeypatch):
     theirs = torchvision.models.resnet18(num_classes=1000)
     asked = []
 
@@ -102,6 +109,13 @@ def test_torchvisions_weights_by_name(monkeypatch):
         with pytest.raises(ValueError, match=message):
             build(**dict(in_channels=3, num_classes=2, weights="DEFAULT") | changes)
 
+    def refuse(*args, **options):
+        raise OSError("no connection")
+
+    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", refuse)
+    with pytest.raises(FileNotFoundError, match=r"download https://.*resnet18-f37072fd.pth .* put it into"):
+        build("resnet18", in_channels=3, num_classes=2, weights="DEFAULT")
+
 
 def test_published_densenets_have_other_names(monkeypatch):
     """In torchvision's files, which also lack the counters of batch norm."""
@@ -113,15 +127,6 @@ def test_published_densenets_have_other_names(monkeypatch):
     model = build("densenet121", in_channels=3, num_classes=2, weights="DEFAULT")
     assert model.origin.startswith("725 of 727 arrays from densenet121 DEFAULT; head new")
     assert torch.equal(model.backbone.features.conv0.weight, arrays["features.conv0.weight"])
-
-
-def test_a_download_that_fails_says_what_to_do(monkeypatch):
-    def refuse(*args, **options):
-        raise OSError("no connection")
-
-    monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", refuse)
-    with pytest.raises(FileNotFoundError, match=r"download https://.*resnet18-f37072fd.pth .* put it into"):
-        build("resnet18", in_channels=3, num_classes=2, weights="DEFAULT")
 
 
 def test_bad_weight_files(tmp_path):
@@ -177,14 +182,6 @@ def test_weights_that_were_altered_or_are_of_another_kind(tmp_path):
             small(weights=str(file))
 
 
-@pytest.mark.parametrize("text", ['{"mean": "a", "std": 1}', '{"mean": 0, "std": 0}'])
-def test_what_normalises_must_be_numbers(tmp_path, text):
-    models.save(small(), tmp_path)
-    (tmp_path / "model.json").write_text(text)
-    with pytest.raises(ValueError, match=r"give finite numbers|give a spread above zero"):
-        small(weights=str(tmp_path / "model.safetensors"))
-
-
 def resnet(**changes):
     return build(**dict(arch="timm:test_resnet", in_channels=1, num_classes=3, size=28, seed=0) | changes)
 
@@ -200,17 +197,18 @@ def test_a_network_of_timm_predicts_is_saved_and_comes_back(tmp_path):
     assert "head new" in again.origin
 
 
-@pytest.mark.parametrize(
-    ("changes", "match"),
-    [
+def test_networks_of_timm_that_cannot_be_had_and_positions_of_another_size(tmp_path):
+    vit = dict(arch="timm:test_vit", weights=str(tmp_path / "w.pth"))
+    torch.save(resnet(arch="timm:test_vit", size=64).backbone.state_dict(), vit["weights"])
+    assert resnet(**vit, size=64).new == ""
+    for changes, match in (
         (dict(arch="timm:resnet10"), "unknown to timm; timm.list_models"),
         (dict(arch="timm:test_vit", size=33), "cannot be built|cannot be used"),
         (dict(weights="IMAGENET1K_V1"), "the names for timm:test_resnet: DEFAULT"),
-    ],
-)
-def test_bad_arguments(changes, match):
-    with pytest.raises(ValueError, match=match):
-        resnet(**changes)
+        (vit | dict(size=96), r"pos_embed .* to images of another size"),
+    ):
+        with pytest.raises(ValueError, match=match):
+            resnet(**changes)
 
 
 def test_weights_of_timm_are_taken_with_what_normalises_them(monkeypatch):
@@ -264,12 +262,6 @@ def test_every_array_is_taken_whatever_stands_before_its_name(taken, content, sa
         torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-4)  # of half precision
 
 
-def test_a_second_head_does_not_take_the_place_of_the_right_one(taken):
-    other = {"linear.weight": torch.ones(2, 32), "linear.bias": torch.ones(2)}
-    with pytest.raises(ValueError, match=r"2 are unexpected: linear\.weight unexpected"):
-        taken(PLAIN | other)
-
-
 @pytest.mark.parametrize("prefixes", [("model_ema.", "model."), ("net.teacher.", "net."), ("", "ema.")])
 def test_of_two_networks_in_a_file_none_is_taken(taken, prefixes):
     other = {name: value + 1 for name, value in PLAIN.items()}
@@ -278,6 +270,9 @@ def test_of_two_networks_in_a_file_none_is_taken(taken, prefixes):
         taken(prefixed(prefixes[0], arrays=other) | prefixed(prefixes[1]))
     with pytest.raises(ValueError, match=r"under 'nets.0' and 'nets.1'; .* or give .* an ensemble of them"):
         taken({"nets": [PLAIN, other]})
+    second = {"linear.weight": torch.ones(2, 32), "linear.bias": torch.ones(2)}  # a second head
+    with pytest.raises(ValueError, match=r"2 are unexpected: linear\.weight unexpected"):
+        taken(PLAIN | second)
 
 
 def test_a_head_of_one_logit_is_that_of_two_classes(taken):
@@ -338,14 +333,6 @@ def test_programs_are_refused_with_what_to_save(tmp_path):
     }.items():  # fmt: skip
         with pytest.raises(ValueError, match=rf"{kind}.*; in the program that made .*: torch.save\(model.st"):
             small(weights=str(tmp_path / name))
-
-
-def test_positions_of_another_size_are_refused(tmp_path):
-    torch.save(resnet(arch="timm:test_vit", size=64).backbone.state_dict(), tmp_path / "w.pth")
-    options = dict(arch="timm:test_vit", weights=str(tmp_path / "w.pth"))
-    assert resnet(**options, size=64).new == ""
-    with pytest.raises(ValueError, match=r"pos_embed .* to images of another size"):
-        resnet(**options, size=96)
 
 
 SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "class_weights": torch.ones(2)}
