@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-SIDE, COUNTS = 512, {"train": 100, "val": 20, "test": 350}  # the test images take 92 MB
+SIDE, COUNTS = 512, {"train": 30, "val": 10, "test": 350}  # the test images take 92 MB
 ROOM = 60  # MB
 # glibc gives blocks of 1 MB and more back at once: what is held is judged, not how its heap is fragmented.
 ALLOCATOR = {"MALLOC_MMAP_THRESHOLD_": str(2**20)}

@@ -46,14 +46,13 @@ def cut(done, epochs, training):
     done.clear()
 
 
-@pytest.mark.parametrize("done", [1, 3])
-def test_resumed_is_uninterrupted_to_the_bit(blobs, ran, tmp_path, done):
+def test_resumed_is_uninterrupted_to_the_bit(blobs, ran, tmp_path):
     whole, expected = fit(blobs, epochs=4, augment="mixed")
     options = dict(epochs=4, augment="mixed", folder=tmp_path)
-    cut(ran, done, lambda: fit(blobs, **options))
+    cut(ran, 3, lambda: fit(blobs, **options))
     assert [file.name for file in tmp_path.iterdir()] == ["checkpoint.pt"]
     resumed, history = fit(blobs, **options)
-    assert ran == list(range(done + 1, 5)) and same(resumed, whole)
+    assert ran == [4] and same(resumed, whole)
     pd.testing.assert_frame_equal(history.drop(columns=TIMES), expected.drop(columns=TIMES), check_exact=True)
 
 
