@@ -185,16 +185,7 @@ def _grid(grid: str, axes: Stages) -> Iterator[tuple[str, Stages]]:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which ``1e-3`` is a number, and keys that stand twice and aliases are refused."""
-
-    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        """A node; an alias, a few bytes of which can fill the memory, is refused before it is unfolded."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            where = f"line {event.start_mark.line + 1}: '*{event.anchor}'"
-            advice = "write what runs have in common under 'defaults:', or make them a grid"
-            raise yaml.YAMLError(f"{where} is a YAML alias, which a study does not take; {advice}")
-        return super().compose_node(parent, index)
+    """YAML in which ``1e-3`` is a number, and keys that stand twice are refused."""
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         """A mapping, in which all keys are texts, each once."""
@@ -219,7 +210,13 @@ Loader.add_implicit_resolver(
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds."""
     try:
-        return yaml.load(file.read_text(encoding="utf-8"), Loader)
+        text = file.read_text(encoding="utf-8")
+        for event in yaml.parse(text):
+            if isinstance(event, yaml.AliasEvent):  # a few bytes of which can fill the memory
+                where = f"line {event.start_mark.line + 1}: '*{event.anchor}'"
+                advice = "write what runs have in common under 'defaults:', or make them a grid"
+                raise ValueError(f"{where} is a YAML alias, which a study does not take; {advice}")
+        return yaml.load(text, Loader)
     except RecursionError:
         raise ValueError(f"{file} is not a study: it is nested too deeply") from None
     # A date with a month 13, '\UFFFFFFFF', !!int "", !!bool x: PyYAML lets them through as they come.

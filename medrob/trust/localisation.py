@@ -51,18 +51,16 @@ def localisation(
         for group in table[GROUP].drop_duplicates().itertuples(index=False, name=None):
             corruption, severity, method, layer = group
             values = wide[group].to_numpy()
-            parts = [("", np.ones(len(images), bool), values, chance[test])]
-            if not severity:
-                parts += [
-                    (f"class {name}", label == k, values, chance[test]) for k, name in enumerate(classes)
-                ]
-            else:
+            parts = [("", len(images), values, chance[test])]
+            if severity:
                 change = values - wide["clean", 0, method, layer].to_numpy()
-                parts.append(("change", parts[0][1], change, 0.0))
-            for stage, there, found, random in parts:
-                found = np.where(there, found, np.nan)
+                parts.append(("change", len(images), change, 0.0))
+            for k, name in () if severity else enumerate(classes):
+                of = np.where(label == k, values, np.nan)
+                parts.append((f"class {name}", (label == k).sum(), of, chance[test]))
+            for stage, count, found, random in parts:
                 entries.append(Entry(method, layer, test, found, random, stage, corruption, severity))
-                members.append(there.sum())
+                members.append(count)
     layers = drift.drop_duplicates(["method", "layer"]).rename(columns={"size": "positions"})
     lesions = torch.from_numpy(masks[images])
     shares = {n: F.adaptive_avg_pool2d(lesions[:, None].float(), n)[:, 0] for n in set(layers["positions"])}
