@@ -65,11 +65,8 @@ def fit(
             )
     if recipe.augment == augment.EXPANDED:
         train = augment.expanded(train)
-    arguments = {
-        **{"network": repr(model.config), "weights": _fingerprint(model), "seed": seed},
-        **{"train": train.fingerprint, "val": val.fingerprint},
-        **recipe.model_dump(),
-    }
+    arguments = recipe.model_dump() | {"train": train.fingerprint, "val": val.fingerprint}
+    arguments |= {"network": repr(model.config), "weights": _fingerprint(model), "seed": seed}
     place(model, pick_device(device))
     one_epoch = Epochs(model, train, val, recipe, seed)
     if not recipe.epochs:

@@ -18,7 +18,8 @@ from medrob import models
 from medrob.models import cam_layers, evaluating, forward, layer_shapes, named_layers, to_maps
 from medrob.models.network import DenseNet
 from medrob.models.passes import channel_axis
-from medrob.saliency import explain, layers_for, normalise, upsample
+from medrob.saliency import explain, normalise, upsample
+from medrob.saliency.explainer import layers_for
 
 
 def pictures(n=3, size=32, channels=3, seed=0):

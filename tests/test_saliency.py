@@ -13,9 +13,9 @@ from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import nn
 
 from medrob import models
-from medrob.saliency import ONE_PASS as ALL
-from medrob.saliency import Noise, Settings, cams, degenerate, explain, identity, names, normalise, upsample
-from medrob.saliency.of_layers import formulas, smooth_weights
+from medrob.saliency import Noise, Settings, degenerate, explain, identity, names, normalise, upsample
+from medrob.saliency.of_layers import ONE_PASS as ALL
+from medrob.saliency.of_layers import cams, formulas, smooth_weights
 
 pytestmark = pytest.mark.usefixtures("one_size")
 BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]

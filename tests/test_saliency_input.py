@@ -12,8 +12,10 @@ from torch import nn
 
 from medrob import drift, trust
 from medrob.models import as_input
-from medrob.saliency import ONE_PASS as METHODS
-from medrob.saliency import STOCHASTIC, Settings, attribute, cams, explain, layers_for, layers_of, names
+from medrob.saliency import STOCHASTIC, Settings, explain, layers_of, names
+from medrob.saliency.explainer import attribute, layers_for
+from medrob.saliency.of_layers import ONE_PASS as METHODS
+from medrob.saliency.of_layers import cams
 
 LAYER = "layer3.1"
 

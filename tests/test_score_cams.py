@@ -12,7 +12,8 @@ from test_saliency import PICTURE, Toy, close, network, ours_enlarged, pictures,
 from torch import nn
 
 from medrob import models
-from medrob.saliency import Noise, Settings, attribute, degenerate, explain, normalise
+from medrob.saliency import Noise, Settings, degenerate, explain, normalise
+from medrob.saliency.explainer import attribute
 from medrob.saliency.of_layers import MASKS as ALL
 
 pytestmark = pytest.mark.usefixtures("one_size")

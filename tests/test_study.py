@@ -134,7 +134,7 @@ def test_mistakes_are_told_once_and_those_in_the_shape_before_those_in_parameter
         ("runs: {a: !!python/name:os.getcwd }", "is not a study: could not determine a constructor"),
         ('runs: {"\\UFFFFFFFF": {}}', "is not a study: "),
         ("runs: {[a]: {}}", "is not a study: line 1: a key must be a word"),
-        ("runs: " + "[" * 10_000, "is not a study: it is nested too deeply"),
+        ("runs: " + "[" * 10_000 + "]" * 10_000, "is not a study: it is nested too deeply"),
         # names
         (f"runs: {{{'a' * 101}: {{}}}}", "is not a run name: use letters"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),

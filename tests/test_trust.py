@@ -82,7 +82,7 @@ def test_a_network_that_keeps_its_weights_gives_the_same_maps(explainer, few, mo
 
 
 def test_an_edge_detector_fails_and_gradcam_at_the_last_layer_does_not(explainer, few, monkeypatch):
-    genuine = saliency.attribute
+    genuine = saliency.explainer.attribute
 
     def attribute(model, x, methods, layers, targets, **options):
         maps, logits = genuine(model, x, ["gradcam"], layers, targets, **options)

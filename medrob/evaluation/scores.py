@@ -26,7 +26,6 @@ ALEXNET = {
     "breastmnist": (0.1454, 0.2994), "bloodmnist": (0.0184, 0.1125), "tissuemnist": (0.3918, 0.5375),
     "organamnist": (0.0501, 0.2693), "organcmnist": (0.0760, 0.2842), "organsmnist": (0.2430, 0.4038),
 }  # fmt: skip
-ERRORS = ("error", "balanced error", "excess")
 
 
 def class_names(predictions: pd.DataFrame) -> tuple[str, ...]:
@@ -163,9 +162,8 @@ def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     )
     grouped = frame.groupby(["corruption", "severity", "bin"], sort=False)
     means = grouped[["confidence", "accuracy"]].mean().assign(images=grouped.size())
-    right_of = zip(grouped["accuracy"].sum(), means["images"], strict=True)
-    ends = [binomtest(round(right), many).proportion_ci(method="wilson")[:] for right, many in right_of]
-    means[["low", "high"]] = ends
+    counts = zip(grouped["accuracy"].sum(), means["images"], strict=True)
+    means[["low", "high"]] = [binomtest(round(k), n).proportion_ci(method="wilson")[:] for k, n in counts]
     return means.reset_index().drop(columns="bin")
 
 
@@ -193,11 +191,10 @@ def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples
     errors = {name: np.mean(values, axis=0) for name, values in rates.items()}
     _, clean = errors.pop(CLEAN[0])
     errors["mean"] = np.mean(list(errors.values()), axis=0)
-    samples = {
-        (name, metric): values
-        for name, (plain, balanced) in errors.items()
-        for metric, values in zip(ERRORS, (plain, balanced, balanced - clean), strict=True)
-    }
+    samples: dict[tuple[str, str], np.ndarray] = {}
+    for name, (plain, balanced) in errors.items():
+        samples |= {(name, "error"): plain, (name, "balanced error"): balanced}
+        samples[name, "excess"] = balanced - clean
     if dataset in ALEXNET:
         base, mean = ALEXNET[dataset]
         samples["mean", "BE"] = samples["mean", "balanced error"] / mean

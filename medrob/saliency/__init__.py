@@ -2,20 +2,17 @@
 
 from medrob.saliency.explainer import (
     INPUT,
-    ONE_PASS,
     STOCHASTIC,
     Explainer,
     Key,
-    attribute,
     check_methods,
     degenerate,
     explain,
     identity,
-    layers_for,
     layers_of,
     names,
     normalise,
     same_decision,
     upsample,
 )
-from medrob.saliency.of_layers import Noise, Settings, cams
+from medrob.saliency.of_layers import Noise, Settings

@@ -28,7 +28,9 @@ from torchcam import methods as torchcam
 
 from medrob import models
 from medrob.drift import PreparedMaps, compare
-from medrob.saliency import Settings, attribute, cams
+from medrob.saliency import Settings
+from medrob.saliency.explainer import attribute
+from medrob.saliency.of_layers import cams
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 TORCHCAM = (torchcam.GradCAM, torchcam.GradCAMpp, torchcam.XGradCAM, torchcam.LayerCAM)
