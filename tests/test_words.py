@@ -1,6 +1,5 @@
 """The phrases, and the sentences of notebooks 01 to 04: data, training, scores, maps and their checks."""
 
-import itertools
 from unittest.mock import MagicMock
 
 import numpy as np
@@ -13,11 +12,11 @@ Chosen = type("Chosen", (), {"__len__": lambda self: 5, "counts": {"a_b": 3, "c"
 GRADCAM = dict(method="gradcam", layer="layer4.1")
 
 
-def test_a_number_has_its_interval_its_p_and_a_note():
+def test_a_number_has_its_interval_and_its_p():
     for values, options, expected in (
         ((0.88, 0.74, 0.96, 0.008, "Holm"), {}, "+0.88 (+0.74 to +0.96, Holm p = .008)"),
         ((0.88, 0.74, 0.96, 0.0002, ""), {}, "+0.88 (+0.74 to +0.96, uncorrected p < .001)"),
-        ((0.5, 0.4, 0.6, np.nan, ""), dict(form=".1f", note="2 images"), "0.5 (0.4 to 0.6, 2 images)"),
+        ((0.5, 0.4, 0.6, np.nan, ""), dict(form=".1f"), "0.5 (0.4 to 0.6)"),
         ((-0.5, np.nan, np.nan, np.nan, ""), dict(form=".1f"), "-0.5"),
         ((-0.0, -0.001, 0.2, np.nan, ""), {}, "+0.00 (-0.00 to +0.20)"),
         ((-0.1, -0.2, -0.001, np.nan, ""), {}, "-0.10 (-0.20 to -0.00)"),  # the sign of what is rounded
@@ -32,9 +31,9 @@ def test_a_number_has_its_interval_its_p_and_a_note():
 
 def test_counts_names_lists_and_sides_of_chance():
     ends = {(0.1, 0.2): "above", (-0.2, -0.1): "below", (-0.1, 0.1): "neither", (np.nan, 0.1): "not defined"}
-    for ((low, high), expected), chance in itertools.product(ends.items(), (0, 1)):
-        row = dict(value=chance, low=low + chance, high=high + chance, p=0.9)
-        assert phrases.side(row, "value", "above", "below", "neither", chance=chance) == expected
+    for (low, high), expected in ends.items():
+        row = dict(value=0, low=low, high=high, p=0.9)
+        assert phrases.side(row, "value", "above", "below", "neither") == expected
     assert [phrases.count(n, "image") for n in (0, 1, 2000)] == ["0 images", "1 image", "2,000 images"]
     assert [phrases.listed(names) for names in ("a", "ab", "abc")] == ["a", "a and b", "a, b and c"]
     assert phrases.name("a_b*c [d] $e$ `f`") == r"a\_b\*c \[d\] \$e\$ \`f\`"

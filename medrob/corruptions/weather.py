@@ -76,9 +76,9 @@ def _panes(size: float, side: int, channels: int) -> list[Images]:
 
 
 @lru_cache(maxsize=5)
-def _grow(index: int, length: int = 768) -> NDArray[np.float32]:
-    """One pane of frost as grey levels, (length, length): a Voronoi diagram with cells of needles."""
-    random = Draws(index, "frost pane", 0, 1)
+def _grow(index: int) -> NDArray[np.float32]:
+    """One pane of frost as grey levels, (768, 768): a Voronoi diagram with cells of needles."""
+    random, length = Draws(index, "frost pane", 0, 1), 768
     rows, columns = np.mgrid[:length, :length].astype(np.float32)
     seeds = np.full((length, length), 255, np.uint8)
     places = random.uniform((90, 2), 0, length, stream=1)[0].astype(int)

@@ -93,14 +93,14 @@ def grouped(pairs: Iterable[tuple[str, str]], link: str) -> str:
     return "; ".join(f"{said}{link}{', '.join(who)}" for said, who in groups.items())
 
 
-def number(row: Row, stem: str = "value", form: str = "+.2f", note: str = "") -> str:
-    """``+0.88 (+0.74 to +0.96, Holm p = .008)``; a note stands last in the brackets."""
+def number(row: Row, stem: str = "value", form: str = "+.2f") -> str:
+    """``+0.88 (+0.74 to +0.96, Holm p = .008)``."""
     value, low, high = bounds(row, stem)
     if not np.isfinite(value):
         return UNDEFINED
     value, low, high = value + 0.0, low + 0.0, high + 0.0  # no -0.0, while -0.0001 keeps its sign
     ends = f"{low:{form}} to {high:{form}}" if low < high else ""
-    more = ", ".join(filter(None, (ends, p_value(row), note)))
+    more = ", ".join(filter(None, (ends, p_value(row))))
     return f"{value:{form}}" + (f" ({more})" if more else "")
 
 
@@ -113,7 +113,7 @@ def p_value(row: Row) -> str:
     return f"{correction or 'uncorrected'} {told}"
 
 
-def side(row: Row, stem: str, above: str, below: str, neither: str, *, chance: float = 0) -> str:
-    """What is said where the whole interval is above chance, below, or neither: judged without a test."""
+def side(row: Row, stem: str, above: str, below: str, neither: str) -> str:
+    """What is said where the whole interval is above 0, below, or neither: judged without a test."""
     told = {YES: above, OPPOSITE: below, UNDEFINED: UNDEFINED}
-    return told.get(verdict(row, stem, chance=chance, tested=False), neither)
+    return told.get(verdict(row, stem, tested=False), neither)
