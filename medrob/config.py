@@ -215,11 +215,6 @@ class Train(Recipe, Network):  # in the order of the notebook: pydantic begins w
         of_weights = {"stem": "auto", "width": 0}
         return {k: of_weights[k] if self.weights and v == usual[k] else v for k, v in given.items()}
 
-    @property
-    def settings(self) -> Recipe:
-        """The settings of the training alone."""
-        return Recipe(**{name: getattr(self, name) for name in Recipe.model_fields})
-
 
 class Test(OfRun):
     """Notebook 03_test."""

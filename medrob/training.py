@@ -65,8 +65,9 @@ def fit(
             )
     if recipe.augment == augment.EXPANDED:
         train = augment.expanded(train)
-    arguments = recipe.model_dump() | {"train": train.fingerprint, "val": val.fingerprint}
+    arguments = recipe.model_dump(include={*Recipe.model_fields})
     arguments |= {"network": repr(model.config), "weights": _fingerprint(model), "seed": seed}
+    arguments |= {"train": train.fingerprint, "val": val.fingerprint}
     place(model, pick_device(device))
     one_epoch = Epochs(model, train, val, recipe, seed)
     if not recipe.epochs:
