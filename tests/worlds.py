@@ -78,7 +78,7 @@ WORLDS = {"strong": strong, "severity": severity, "none": none}
 # Worlds with the right answer: what the declared tests may find in each, besides nothing.
 TRUTH: dict[str, set[str]] = {
     "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
-    "bent": set(), "flips": {"per image"}, "third": {"per image"},
+    "bent": set(), "flips": {"per image"}, "third": {"per image"}, "moved": {"per image"},
     "extra": {"per image", "beyond scores"}, "conditions": {"between conditions"},
 }  # fmt: skip
 
@@ -87,15 +87,15 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
     "severity", "class", "identity", "bent", "flips": drift follows from that alone, the third and fourth from
-    the logit, the last from whether the prediction flips, which goes with the margin. "third": see `third`.
+    the logit, the last from whether the prediction flips, which goes with the margin. "third", "moved": see `third`.
     "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where
     the logit is low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows
     the latter. "conditions": drift knows which corruptions hurt what was seen rightly more, and the rest
     less; the mean scores of a condition do not.
     same: a seed that gives all tables the same corruptions; None = each table draws its own.
     """
-    if kind == "third":
-        return third(seed, images, corruptions, severities)
+    if kind in ("third", "moved"):
+        return third(kind, seed, images, corruptions, severities)
     rng = np.random.default_rng(seed)
     of_corruptions = rng if same is None else np.random.default_rng(same)
     patient = np.arange(images) // (4 if kind == "patients" else 1)
@@ -165,10 +165,11 @@ def alarm_world(images=120, seed=0, informed=3.0, patients=False):
     return predictions.assign(**known), keys.assign(vanished=False, passes=5, **signals)
 
 
-def third(seed, images, corruptions, severities):
+def third(kind, seed, images, corruptions, severities):
     """Three classes: two are taken for each other, and corrupted pictures for the third, a rare one.
 
-    Drift follows from the third's probability, and from whether it is predicted.
+    Drift follows from the third's probability, and from whether it is predicted; of "moved", from how far
+    all probabilities are from the clean ones (total variation), with next to no noise.
     """
     rng, each = np.random.default_rng(seed), np.arange(images)
     label = rng.choice(3, images, p=[0.45, 0.45, 0.1])
@@ -184,6 +185,8 @@ def third(seed, images, corruptions, severities):
     predicted, first = p.argmax(-1), p[0].argmax(-1)
     logit = z[:, each, first]
     moved = 0.3 + rng.normal(0, 0.05, shape) + 0.1 * p[..., 2] + 0.05 * (predicted == 2)
+    if kind == "moved":
+        moved = 0.3 + rng.normal(0, 0.01, shape) + 0.1 * np.abs(p - p[0]).sum(-1)
     energy = np.maximum(logit + 2, 0)
     table = pd.DataFrame([(i, *c) for c in grid for i in range(images)], columns=KEYS)
 

@@ -6,7 +6,7 @@ from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.special import expit
+from scipy.special import expit, rel_entr
 
 from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence
 from medrob.analysis.layout import FOLDS, INPUT, MAP, ends, estimate, wider
@@ -107,20 +107,22 @@ def _bent(signals: Mapping[str, np.ndarray], group: np.ndarray) -> dict[str, np.
 
 
 def _of_all_classes(evidence: Evidence) -> dict[str, np.ndarray]:
-    """Which class is predicted now, for each that was when clean; of more than two classes, the probability
-    of each, of the corrupted picture and of the clean one, which may bend (`_bent`).
+    """Which class is predicted now, for each that was when clean. And what may bend (`_bent`): how far the
+    probabilities are from the clean ones, which is no sum of what is known of either; of more than two
+    classes, the probability of each, of the corrupted picture and of the clean one.
     """
     then, now = evidence.group, evidence.predicted
     both = itertools.permutations(range(len(evidence.classes)), 2)
     flips = {f"{a} becomes {b}": ((then == a) & (now == b)).astype(float) for a, b in both}
     known = {name: part for name, part in flips.items() if part.any()}
+    p, clean = evidence.p[1:], np.broadcast_to(evidence.p[0], evidence.p[1:].shape)
+    change = np.abs(p - clean)
+    each = {"total variation": change.sum(-1), "largest change": change.max(-1)}
+    each |= {"divergence": rel_entr(clean, p).sum(-1), "product": (clean * p).sum(-1)}
     if len(evidence.classes) > 2:  # of two, the probability of the clean class tells both
-        clean, *corrupted = evidence.p
-        parts = np.stack(corrupted), np.broadcast_to(clean, evidence.p[1:].shape)
-        for when, p in zip(("now", "then"), parts, strict=True):
-            each = {f"{name} {when}": p[..., k] for k, name in enumerate(evidence.classes)}
-            known |= _bent(each, evidence.group)
-    return known
+        for when, of in (("now", p), ("then", clean)):
+            each |= {f"{name} {when}": of[..., k] for k, name in enumerate(evidence.classes)}
+    return known | _bent(each, evidence.group)
 
 
 def _scaled(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
