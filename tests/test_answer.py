@@ -44,8 +44,8 @@ def test_the_answer_in_a_world_of_which_it_is_known(kind):
     """A test of 5 % finds something in more than 5 of 30 tables in 3 of a thousand worlds like these."""
     found = pd.Series(0, [question.name for question in analysis.QUESTIONS])
     for seed in range(30):
-        many = {"patients": 120, "extra": 200, "bent": 400, "flips": 400, "third": 240, "moved": 240}  # few hide it
-        images = many.get(kind, 80)
+        enough = {"patients": 120, "extra": 200, "third": 240, "moved": 240, "bent": 400, "flips": 400}
+        images = enough.get(kind, 80)  # fewer would hide what would fool
         names = MANY if kind == "conditions" else MANY[:5]  # five have no power between conditions
         run = Evidence(*simulated(kind, seed, images=images, corruptions=names), 100, 200)
         asked = analysis.answers(analysis.tests(run))
