@@ -87,11 +87,11 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
     "severity", "class", "identity", "bent", "flips": drift follows from that alone, the third and fourth from
-    the logit, the last from whether the prediction flips, which goes with the margin. "third" and "moved": see
-    `third`. "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished": maps are lost where
-    the logit is low. "extra": drift knows what makes rivals rise and predictions wrong, and no score shows
-    the latter. "conditions": drift knows which corruptions hurt what was seen rightly more, and the rest
-    less; the mean scores of a condition do not.
+    the logit, the last from whether the prediction flips, which goes with the margin. "third" and
+    "moved": see `third`. "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished":
+    maps are lost where the logit is low. "extra": drift knows what makes rivals rise and predictions wrong,
+    and no score shows the latter. "conditions": drift knows which corruptions hurt what was seen rightly
+    more, and the rest less; the mean scores of a condition do not.
     same: a seed that gives all tables the same corruptions; None = each table draws its own.
     """
     if kind in ("third", "moved"):
