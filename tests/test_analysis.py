@@ -182,6 +182,7 @@ def test_multi_label_predictions_have_no_wrong():
     evidence = Evidence(predictions.drop(columns="label"), drift, distances, resamples=10)
     assert set(analysis.failure(evidence)["event"]) == {"flipped"}
     assert analysis.answers(analysis.tests(evidence))["verdict"].iloc[2] == "not defined"
+    assert analysis.added(evidence)["errors"].isna().all()
     assert analysis.association(evidence)["value"].notna().all()
 
 

@@ -12,7 +12,7 @@ from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import INPUT, MAP, rows_of
 from medrob.analysis.links import PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, per_image
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, UNDEFINED, YES, bounds, holm, verdict
+from medrob.analysis.statistics import FDR, HOLM, OPEN, OPPOSITE, UNDEFINED, YES, bounds, holm, verdict
 from medrob.analysis.warning import BEYOND, DRIFT, added, failure
 from medrob.corruptions import CLEAN
 
@@ -118,8 +118,10 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
         numbers = row[["value", "low", "high", "p_adjusted", "correction"]].to_dict()
         # Only between conditions p decides alone; elsewhere no interval means too few units.
         judged = question.tests is association or np.isfinite(row["low"])
-        said = {"verdict": verdict(row) if judged else UNDEFINED, "plain": plain}
-        found.append(known | numbers | said | {"controls": row["controls"]})
+        said = verdict(row) if judged else UNDEFINED
+        if question.tests is added and said == OPPOSITE:  # a model that is worse with it shows no link
+            said = OPEN
+        found.append(known | numbers | {"verdict": said, "plain": plain, "controls": row["controls"]})
     return pd.DataFrame(found)
 
 

@@ -74,13 +74,15 @@ def added(evidence: Evidence) -> pd.DataFrame:
     known anyway may bend (`_bent`), and jump where the prediction flips (`_of_all_classes`). auroc,
     auroc_low, auroc_high: with it, within the strata; gain (value, low, high): less that without;
     intervals resample units, and are `wider` for what the models have learnt from. p of drift: the score
-    test of its slope in the larger model, units changing their sign (`flipped`). The maps are those of
-    the declared layer, and of methods that explain the input. NaN where the events, or the rest, are on
-    so few images that a fold has none of them, no label is known, or every map is degenerate.
+    test of its slope in the larger model, units changing their sign (`flipped`). errors: how many
+    predictions are wrong, NaN of several labels an image. The maps are those of the declared layer, and of
+    methods that explain the input. NaN where the events, or the rest, are on so few images that a fold has
+    none of them, there are several labels, or every map is degenerate.
     """
     w, group, happened, rows = evidence.weights, evidence.group, evidence.events.get(WRONG), []
     order = np.random.default_rng(0).permutation(evidence.unit.max() + 1)
     fold = (order % FOLDS)[evidence.unit]
+    errors = np.nan if happened is None else happened.sum()
     for (at, key), (adds, names) in itertools.product(enumerate(evidence.maps), ADDED.items()):
         if key[1] not in (evidence.declared["layer"], INPUT):
             continue
@@ -96,8 +98,9 @@ def added(evidence: Evidence) -> pd.DataFrame:
             few = _fewest(happened, np.ones_like(happened), evidence) < FEWEST
             stop = 1 if few else None
             numbers = (*wider(estimate((found - plain)[:stop])), p, *wider(estimate(found[:stop])))
-        rows.append((adds, *key, f"added, {adds}", *numbers))
-    return pd.DataFrame(rows, columns=["adds", *MAP, "kind", "value", "low", "high", "p", *ends("auroc")])
+        rows.append((adds, *key, f"added, {adds}", *numbers, errors))
+    columns = ["adds", *MAP, "kind", "value", "low", "high", "p", *ends("auroc"), "errors"]
+    return pd.DataFrame(rows, columns=columns)
 
 
 def _bent(signals: Mapping[str, np.ndarray], group: np.ndarray) -> dict[str, np.ndarray]:

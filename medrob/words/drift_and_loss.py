@@ -141,7 +141,8 @@ def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) 
     declared, lines = declared_kinds(tests).loc[analysis.BEYOND], []
     rows = rows_of(added, method, layer, "added")
     if rows["value"].isna().any():
-        return say("added", UNDEFINED, folds=analysis.FOLDS)
+        key = UNDEFINED if np.isfinite(rows["errors"].iloc[0]) else "labels"
+        return say("added", key, row=rows.iloc[0], folds=analysis.FOLDS)
     for row in rows.to_dict("records"):
         if row["adds"] == DRIFT:
             row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
