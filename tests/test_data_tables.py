@@ -168,7 +168,6 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(path="x" * 5000), r"'path' names no file, or several in 60 .*x... \(5002 characters\)"),
         (dict(label=[1e30, 1.0] * 30), "'label' is no whole number in 30 of 60 rows"),
         (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
-        (dict(split=["train", "test", "val"] * 20), "'patient' is in more than one split in 60 .*: 'P0'; "),
         (dict(path=..., file="a", img="a"), r"columns file, img may all be the path"),
         (dict(label=..., dx="a", level=1), "columns dx, level may all be the label; say which by label='dx'"),
         (dict(label=..., smoker=[0, 1] * 30, type=["nv", "b", "b"] * 20), "no labels: .* type, smoker may"),
@@ -188,6 +187,35 @@ def test_bad_tables(frame, tmp_path, changes, match):
     changed = frame.drop(columns=[name for name, value in changes.items() if value is ...])
     changed = changed.assign(**{name: value for name, value in changes.items() if value is not ...})
     refuse(table(tmp_path, changed), match)
+
+
+def test_numbers_within_a_patient_and_words_for_nobody_link_nothing(frame, tmp_path):
+    """The exams 1 and 2, the slides A to C of every patient; "unknown" and -1; twins."""
+    k = np.arange(60)
+    exams = frame.assign(exam=k % 3 // 2 + 1, slide=np.resize(["A", "B", "C"], 60), study="TCGA")
+    with pytest.warns(UserWarning, match="'exam' numbers what one 'patient' has: 1 is met in 20 of them"):
+        found = splits(table(tmp_path, exams))
+    assert sum(len({*d.groups}) for d in found) == 20
+    nobody = frame.assign(patient=np.where(k < 20, np.resize(["unknown", "-1", "ANON"], 60), k // 2 + 1))
+    with pytest.warns(UserWarning, match=r"'patient' that stand for nobody, or .*: 3 \(unknown, .*link no"):
+        assert sum(len({*d.groups}) for d in splits(table(tmp_path, nobody))) == 20 + 20
+    half = frame.assign(patient=np.where(k < 24, "P99", frame["patient"]))  # too many images for a patient
+    assert len({*load(table(tmp_path, half), "train").groups}) > 5
+    twins = frame.assign(subject=(k + 3) // 6)  # each of whom has two patient numbers
+    assert sum(len({*d.groups}) for d in splits(table(tmp_path, twins))) == 11
+
+
+def test_given_splits_stay_and_what_crosses_them_is_counted(frame, tmp_path):
+    given = table(tmp_path, frame.assign(split=["train", "test", "val"] * 20))
+    with pytest.warns(UserWarning, match=r"20 of 20 groups, by 'patient', are in several splits \(60 of 60"):
+        assert [len(d) for d in splits(given)] == [20, 20, 20]
+    made = table(tmp_path, frame.assign(lesion=np.arange(60) // 3, pat_id=np.arange(60) // 6))
+    with pytest.warns(UserWarning, match="'pat_id' has 10 values over 60 .* are in several splits"):
+        splits(made)
+    for values in (np.arange(60), None, "-1"):
+        file = table(tmp_path, frame.assign(scan=values))
+        with pytest.raises(ValueError, match="group='scan' groups nothing"):
+            load(file, group="scan")
 
 
 @pytest.mark.parametrize("seed", range(3))

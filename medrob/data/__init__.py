@@ -83,6 +83,7 @@ def load_splits(
             return [subset(d, limit, seed) for d in held]
         rows, names, task = listed(path, **options)
         rows = complete(rows, seed, pd.Series(checksums(rows["file"].tolist())))
+        rows = listing.without_unsure(rows)
         # All splits are decoded at once, and lie one after the other.
         report, images, masks = decode.decoded(rows, path, size, channels)
         _judge(rows.assign(label=rows["label"].map(str), picture=report["pixels"], span=report["span"]))

@@ -199,63 +199,90 @@ def _without(path: Path, kind: str) -> Path:
 
 
 def grouped(
-    rows: pd.DataFrame,
-    names: pd.Series,
-    columns: dict[str, pd.Series],
-    unsure: dict[str, pd.Series],
-    group: str = "",
+    rows: pd.DataFrame, names: pd.Series, columns: dict[str, Any], unsure: dict[str, Any], group: str = ""
 ) -> pd.DataFrame:
     """The rows with what belongs together: by any column, any tag of DICOM, or "patient12" in names.
 
-    What is `unsure`, or how the names of files begin, may tell the owners of the rest: that is told, and
-    taken if it is asked for as the `group`.
+    What is `unsure`, or how the names of files begin, may tell other owners: it is taken if it is asked for
+    as the `group`, else kept in columns "? name" until the splits are known, for `without_unsure`.
     """
     unsure = unsure | {"file name": _beginnings(names)}
     if group and group not in columns:
         if group not in unsure:
             raise ValueError(f"group={group!r} is unknown; there are {', '.join(unsure)}")
-        columns = columns | {group: unsure[group].rename(group)}
+        columns = columns | {group: unsure.pop(group).rename(group)}
     tags = pd.DataFrame([whom(file) if is_dicom(file) else {} for file in rows["file"]], rows.index)
     known = columns | dict(tags.items())
     known["patient numbers in file names"] = names.str.extract(NAMES["group"])[0]
-    links = pd.DataFrame(index=rows.index)
-    for name, values in known.items():
-        text = values.astype("string").str.strip().replace("", pd.NA)
-        text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
-        alike = text.nunique() == 1 < len(rows) and (name not in columns or text.notna().all())
-        if alike and name != group:  # such as "ANON"
-            tell(f"values of {name!r}", text.unique().dropna(), "; one tells nobody apart, and is not used")
-        elif text.dropna().duplicated().any():
-            links[name] = text
-            if name in columns:
-                apart = rows["split"].groupby(text).transform("nunique") > 1
-                refuse(values, apart, "is in more than one split", "leave the splits out to have them made")
+    links = _links(known, group)
+    if group and group not in links:
+        raise ValueError(f"group={group!r} groups nothing: no two images share a value; leave it out")
+    rows = rows.assign(**{f"? {name}": values for name, values in unsure.items()})
+    if not len(links.columns):
+        return rows
     alone = links.isna().all(axis=1)
-    if len(links.columns):
-        several = links if len(links.columns) == 1 else links.apply(lambda column: f"{column.name} " + column)
-        image = "image " + rows.index.astype(str).to_series(rows.index)
-        owner = several.bfill(axis=1).iloc[:, 0].fillna(image).astype(object)
-        owner = owner.groupby(together(links)).transform("first")
-        apart = rows["split"].groupby(owner).transform("nunique") > 1
-        by = " or ".join(map(repr, links))
-        told = f"all images of one {by} stay in one split ({owner[~alone].nunique()} groups)"
-        if apart.any():
-            told = f"{by}: {owner[apart].nunique()} are in several splits, such as {owner[apart].iloc[0]}"
-        told += f"; images without a value, each a group of its own: {alone.sum()}" if alone.any() else ""
-        if alone.any() or plain(by) not in ("group", "patient"):
-            warnings.warn(told, stacklevel=2)
-        rows = rows.assign(group=owner)
-    made = set(rows["split"]) != set(SPLITS)  # some split has to be drawn
-    for name, values in unsure.items() if alone.any() else ():
-        values, split = values[alone], rows["split"][alone]
-        count = (split.groupby(values).nunique() > 1).sum()
+    several = links if len(links.columns) == 1 else links.apply(lambda column: f"{column.name} " + column)
+    image = "image " + rows.index.astype(str).to_series(rows.index)
+    owner = several.bfill(axis=1).iloc[:, 0].fillna(image).astype(object)
+    owner = owner.groupby(together(links)).transform("first")
+    apart = rows["split"].groupby(owner).transform("nunique") > 1
+    by = " or ".join(map(repr, links))
+    told = f"all images of one {by} stay in one split ({owner[~alone].nunique()} groups)"
+    if apart.any():
+        told = f"{owner[apart].nunique()} of {owner[~alone].nunique()} groups, by {by}, are in several splits"
+        told += f" ({apart.sum()} of {len(rows)} images), such as {owner[apart].iloc[0]}: scores may be too"
+        told += " high; the splits are kept as they are given (leave them out to have them made)"
+    told += f"; images without a value, each a group of its own: {alone.sum()}" if alone.any() else ""
+    if alone.any() or apart.any() or plain(by) not in ("group", "patient"):
+        warnings.warn(told, stacklevel=2)
+    return rows.assign(group=owner)
+
+
+def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
+    """The columns that link images, as text; what names no owner is told, and blank or left out.
+
+    That is a word such as "unknown", numbers within another owner (the exams 1 and 2 of every patient), and a
+    value that a third of all images have, unless its column is asked for as the `group`.
+    """
+    links, kinds = {}, KNOWN["groups"].split()  # patients come first, then what is within them
+    for name, values in known.items():
+        text = values.astype("string").str.strip()
+        text = text.mask(text.map(NAMES["nobody"].fullmatch, na_action="ignore").notna())
+        links[name] = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
+    place = {kind: k for k, kind in enumerate(kinds)}
+    for name in sorted(links, key=lambda name: -place.get(plain(name.removesuffix(" of DICOM")), len(kinds))):
+        for other in [other for other in links if name not in (other, group)]:
+            pairs = pd.DataFrame({"value": links[name], "owner": links[other]}).dropna().drop_duplicates()
+            owners, most = pairs["value"].value_counts(), pairs["owner"].value_counts().max()
+            if len(pairs) and owners.reindex(links[name]).median() >= FEWEST and 2 * most >= len(owners):
+                met = (
+                    f"{owners.index[0]} is met in {owners.iloc[0]} of them, so it links no images on its own"
+                )
+                warnings.warn(f"{name!r} numbers what one {other!r} has: {met}", stacklevel=2)
+                del links[name]
+                break
+    for name, text in links.items():
+        images = text.map(text.value_counts()).fillna(0)
+        links[name] = text.mask((images >= max(len(text) / 3, FEWEST)) & (name != group))
+        words = known[name][links[name].isna()].dropna().astype(str).str.strip().unique()
+        told = f"values of {name!r} that stand for nobody, or for a third of all images"
+        tell(told, [*filter(None, words)], "; they link no images")
+    linked = {name: text for name, text in links.items() if text.dropna().duplicated().any()}
+    return pd.DataFrame(linked, next(iter(known.values())).index)
+
+
+def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows, whose splits are complete; a warning for all that may tell an owner who is in several."""
+    unsure = rows.filter(regex=r"^\? ")
+    for name, values in unsure.items():
+        apart = rows["split"].groupby(values.to_numpy()).nunique() > 1
         measured = values.dtype.kind == "f" and (values.dropna() % 1).any()  # a blank makes numbers floats
-        if (made or count) and FEWEST <= values.nunique() < values.count() and not measured:
-            told = f"{name!r} has {values.nunique()} values over {len(values)} images, such as"
-            then = "the same one would be in train and test" if made else f"{count} are in several splits"
-            told += f" {values.mode()[0]}: if it tells who or what is shown, {then}; give group={name!r}"
+        if apart.any() and FEWEST <= len(apart) < values.count() and not measured:
+            told = f"{name[2:]!r} has {len(apart)} values over {values.count()} images, such as"
+            told += f" {values.mode()[0]}; {apart.sum()} are in several splits: if it tells who or what is"
+            told += f" shown, the same one would be in train and test; give group={name[2:]!r}"
             warnings.warn(told, stacklevel=2)
-    return rows
+    return rows.drop(columns=unsure.columns)
 
 
 def _beginnings(names: pd.Series) -> pd.Series:
