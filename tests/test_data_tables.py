@@ -144,6 +144,7 @@ def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
         (b"path;label;label\na.png;x;y\n", "column 'label' is there twice"),
         ("path,label\na.png,Grün\n".encode("latin-1"), "no table in UTF-8 that can be read"),
         (b"", "no table in UTF-8 that can be read"),
+        (b"path,label\na.png,Mass, Oedema\n", "row 1 has more values than there are columns; put texts"),
         (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
         (b"path,label\n", "a column 'path' and rows are needed; there are 0 rows and path, label"),
     ],
@@ -355,6 +356,7 @@ def test_uncertain_labels(frame, tmp_path, way, second, count):
 
 
 def test_a_table_with_masks_in_a_folder_and_pictures_that_it_does_not_name(tmp_path):
+    tmp_path = tmp_path / "annotations"  # says nothing about what lies in it
     for k in range(30):
         put(tmp_path / "images" / f"{k}.png", picture(k))
         put(tmp_path / "masks" / f"{k}_mask.png", 255 * (picture(k) > 99).astype(np.uint8))

@@ -151,9 +151,10 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     for path, key in named.items():
         if key:
             cut = re.compile(r"[\W_]+[a-zA-Z]+$")  # 0_m in a folder of masks, 0_left_mask
-            while key not in known and cut.search(key.name):
-                key = key.with_name(cut.sub("", key.name))
-            (found[key] if key in known else orphans).append(path)
+            keys = [key, mask_of(path, bare=True) or key]  # "lung masks" are not those of a class "lung"
+            while not known & {*keys} and cut.search(key.name):
+                key, *_ = keys = [near.with_name(cut.sub("", near.name)) for near in keys]
+            (found[next(near for near in keys if near in known)] if known & {*keys} else orphans).append(path)
     _tell_pairs(known)
     if not found:
         folders = {part for path in named for part in path.parts[:-1] if NAMES["masks"].fullmatch(part)}
@@ -182,17 +183,17 @@ def _tell_pairs(stems: set[Path]) -> None:
             tell(f"pictures that are called as another one and {end!r}", sorted(called), advice)
 
 
-def mask_of(path: Path) -> Path | None:
-    """Where the picture of a mask would stand, without ending; None if the name is not one of a mask."""
-    inside, beside = _without(path, "masks"), NAMES["mask"].fullmatch(path.stem)
+def mask_of(path: Path, *, bare: bool = False) -> Path | None:
+    """Where the picture of a mask would stand (that of a_masks/1.png in a, or beside a_masks if `bare`)."""
+    inside, beside = _without(path, "masks", bare=bare), NAMES["mask"].fullmatch(path.stem)
     if inside == path and not beside:
         return None
     return _without(inside.with_name(beside[1] or beside[2] if beside else path.stem), "images")
 
 
-def _without(path: Path, kind: str) -> Path:
+def _without(path: Path, kind: str, *, bare: bool = False) -> Path:
     known = [(part, NAMES[kind].fullmatch(part)) for part in path.parts[:-1]]
-    return Path(*(found[1] or "" if found else part for part, found in known), path.name)
+    return Path(*(("" if bare else found[1] or "") if found else part for part, found in known), path.name)
 
 
 # Groups

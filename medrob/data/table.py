@@ -112,13 +112,17 @@ def _frame(file: Path) -> pd.DataFrame:
         separator = max(",;\t|", key=first.count)
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
-        frame = pd.read_csv(file, index_col=False, **given)
+        with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
+            frame = pd.read_csv(file, index_col=False, **given)
         numbers = frame.select_dtypes("number").columns
         text = pd.read_csv(file, index_col=False, dtype=str, **given)[numbers]
         zeros = [name for name in numbers if text[name].str.match(r"-?0\d").any()]
         frame[zeros] = text[zeros]  # 0001 is a name, and not the number 1
         twice = [name for name in numbers.drop(zeros) if text[name].nunique() > frame[name].nunique()]
         tell("columns of numbers that are written in several ways, such as 1 and 1.0", twice, "")
+    except pd.errors.ParserWarning:  # other rows raise an error that names them
+        told = f"row 1 has more values than there are columns; put texts that hold {separator!r} in quotes"
+        raise ValueError(told) from None
     except Exception as error:  # the readers raise many kinds on a damaged file
         advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
         raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
@@ -205,8 +209,12 @@ def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     places |= {near for near in around if NAMES["masks"].fullmatch(near.name) and near.is_dir()}
     beside = sorted(path for place in places for path in place.iterdir())
     beside = [path for path in beside if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
-    masks = listing.masks_of(dict.fromkeys([*rows["file"], *beside]))
-    others = sorted({*masks} - {*rows["file"]} - {path for path in beside if listing.mask_of(path)})
+    inside = [path.relative_to(folder) for path in dict.fromkeys([*rows["file"], *beside])]
+    found = listing.masks_of(inside)  # whatever the folders above are called
+    masks = {folder / path: tuple(folder / mask for mask in of) for path, of in found.items()}
+    others = sorted(
+        path for path in {*masks} - {*rows["file"]} if not listing.mask_of(path.relative_to(folder))
+    )
     tell("pictures beside those of the table, which it does not name", others, "; they are left out")
     if any(masks.values()):
         rows = rows[rows["file"].isin(masks)]
