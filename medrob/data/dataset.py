@@ -197,6 +197,13 @@ def parts(labels: np.ndarray, groups: Any, seed: int, absent: list[str]) -> np.n
             spare = [u for u in order if held[u, label] and (left[home[u]] > held[u])[held[u] > 0].all()]
             if spare:
                 home[min(spare, key=lambda u: images[u])] = name
+    wanted = {"train": 1 - 0.1 * len(tenths), "val": 0.1, "test": 0.2}
+    shares = {name: (home[unit] == name).mean() for name in ["train", *absent]}
+    far = max(abs(share - wanted[name]) for name, share in shares.items()) > 0.05
+    if groups is not None and (far or images.max() > len(unit) / 5):
+        told = ", ".join(f"{name} {share:.0%} (meant: {wanted[name]:.0%})" for name, share in shares.items())
+        largest = f"the largest of {len(images)} groups has {images.max()} of {len(unit)} images"
+        warnings.warn(f"{largest}, and groups stay whole: splits are {told}", stacklevel=2)
     return home[unit]
 
 

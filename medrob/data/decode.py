@@ -34,7 +34,7 @@ MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 11  # of the decoding: another number makes every set be decoded again
+VERSION = 12  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -116,20 +116,21 @@ def _picture(content: bytes) -> np.ndarray:
     cut = content.startswith(b"\xff\xd8") and not content.endswith(JPEG_END)
     if cut and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
         raise UnreadableError("cut off: a JPEG without its end")
-    size, pages, inverted = (0, 0), 1, False
+    size, pages, inverted, apart = (0, 0), 1, False, False
     try:  # the header, before gigabytes are spent
         with Image.open(io.BytesIO(content)) as header:
             size = header.size
             pages = getattr(header, "n_frames", 1) if header.format != "MPO" else 1  # and its thumbnail
             if isinstance(header, TiffImagePlugin.TiffImageFile):
                 inverted = header.tag_v2.get(262) == 0  # 0 is white
+                apart = 2 in np.ravel(header.tag_v2.get(338, 0))  # OpenCV multiplies colours by such an alpha
     except Image.DecompressionBombError as error:
         raise UnreadableError(f"{error}; cut it into tiles or make it smaller") from None
     except Exception:  # a kind that only OpenCV knows
         pass
     _check_size(*size, pages)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), AS_IT_IS)
-    if image is None and content.startswith(b"GIF8"):  # some builds of OpenCV read none
+    if (image is None and content.startswith(b"GIF8")) or (apart and image.dtype == np.uint8):
         with Image.open(io.BytesIO(content)) as picture:
             image = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
     if image is None:
