@@ -26,6 +26,8 @@ LEVELS = {name: torch.tensor([255 * value for value in values]) for name, values
         {"state_dict": prefixed("model."), "hyper_parameters": {"lr": 1, "default_cfg": SCALED}},
         {"net": PLAIN, "config": {"image_mean": SCALED["mean"], "image_std": SCALED["std"]}},
         {"net": PLAIN, "args": argparse.Namespace(**SCALED)},
+        {"net": PLAIN, "train": {"transform": {"normalize": SCALED}}},
+        {"net": PLAIN, "normalize": (SCALED["mean"], SCALED["std"])},
         {"net": PLAIN, "data": LEVELS},
         {"net": PLAIN, **{name: torch.tensor(values).view(1, 3, 1, 1) for name, values in SCALED.items()}},
         {"net": PLAIN, "norm_mean": SCALED["mean"], "norm_std": SCALED["std"]},
@@ -46,6 +48,16 @@ def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(taken, conten
     assert "normalised as asked, but w.pth says mean [0.4" in other.origin
     same = taken(content, normalise=[*SCALED.values()])
     assert "normalised" not in same.origin
+
+
+def test_numbers_that_calibrate_or_decide_are_named_and_no_normalisation_is_one(taken, tmp_path):
+    (tmp_path / "calibration.txt").write_text("T = 1.8\n")
+    settings = '{"temperature": [1.8, 1.2], "threshold": 0.3, "normalize": false}'
+    (tmp_path / "config.json").write_text(settings)
+    model = taken({"net": PLAIN, "threshold": 0.3, "test_acc.tp": torch.zeros(2)})
+    names = "calibration.T", "config.temperature", "config.threshold", "threshold", "test_acc.tp"
+    assert all(name in model.origin for name in names) and "not applied" in model.origin
+    assert (model.normalise.mean, model.normalise.std) == (0, 1)
 
 
 def test_channels_in_another_order_are_no_known_scale(taken):

@@ -345,7 +345,7 @@ SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "c
         ({"state_dict": prefixed("net.model.") | {"scale": torch.tensor(1.5)}}, "state_dict.scale"),
         ({"model": PLAIN, "calib": {"temperature": torch.ones(1)}}, "calib.temperature"),
         ({"model": PLAIN, "temperature": torch.ones(1)}, "temperature"),
-        ({"model": PLAIN, "T": torch.tensor(1.5)}, r"T \(what calibrates, as a temperature by which"),
+        ({"model": PLAIN, "T": torch.tensor(1.5)}, r"T \(not applied: what calibrates, as a temperature"),
         ({"model": PLAIN, "calibration": {"temperature": 1.5}}, "calibration.temperature"),
         ({"model": PLAIN, "args": {"temperature": 4.0}}, ""),
         (prefixed("net.") | {"second.weight": torch.ones(2, 32), "s.bias": torch.ones(2)}, "second.weight"),

@@ -197,7 +197,7 @@ def _named(left: Sequence[str], used: Iterable[str]) -> str:
 
 def calibration(names: Iterable[str]) -> str:
     """What a number would do that is left out, such as a temperature; "" if none has such a name."""
-    does = "what calibrates, as a temperature by which logits are divided, changes every probability"
+    does = "not applied: what calibrates, as a temperature that divides logits, changes every probability"
     return f" ({does}; a function of your own can do so)" if any(map(CALIBRATES.search, names)) else ""
 
 

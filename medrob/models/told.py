@@ -23,7 +23,7 @@ from medrob.models.outputs import KNOWN
 GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of 255
 NAMES = {
     kind: re.compile(KNOWN["names"][kind], re.IGNORECASE)
-    for kind in ("settings", "mean", "classes", "written")
+    for kind in ("settings", "mean", "classes", "written", "decides")
 }
 CALIBRATES = re.compile(KNOWN["names"]["calibrates"])
 STDS = ("std", "stds", "stdev", "stddev", "sd")
@@ -69,20 +69,23 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
     """The arrays by the whole way to them, ``state_dict.model.conv1.weight``, and which are no layers.
 
     These are whole numbers, a scale, single numbers outside a state_dict, and what stands in mappings by
-    number, as of an optimizer. A number that calibrates is an array, and no layer only among settings.
+    number, as of an optimizer, and thresholds. Numbers that calibrate are arrays, and no layers only among
+    settings.
     """
     arrays, loose = dict[str, Tensor](), set[str]()
     for way, table in tables(content):
         dotted = any("." in str(key) for key in table)
         for key, value in table.items():
             calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
-            if calibrates and isinstance(value, int | float) and value not in (0, 1):
-                value = torch.tensor(float(value))
+            decides = not torch.is_tensor(value) and NAMES["decides"].search(name)
+            with contextlib.suppress(TypeError, ValueError):  # no numbers
+                if decides or (calibrates and value not in (0, 1) and not torch.is_tensor(value)):
+                    value = torch.tensor(np.asarray(value, float))
             if torch.is_tensor(value):
                 arrays[name] = value
                 counted = any(str(part).isdecimal() for part in (*way, key))
                 alone = not (value.ndim or dotted or calibrates) or (calibrates and _settings(way))
-                if counted or not value.is_floating_point() or alone:
+                if counted or not value.is_floating_point() or alone or decides:
                     loose.add(name)
     return arrays, frozenset(loose.union(*(names for names, *_ in _pairs(arrays))))
 
@@ -119,7 +122,7 @@ def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
     """
     names = next(_spreads(found), (None, None))
     mean, std = (found.get(str(name)) for name in names)
-    if not found.get("do_normalize", True):
+    if False in (found.get(key) for key in ("do_normalize", "normalize", "normalise")):
         mean, std = 0.0, 1.0
     turned = found.get("do_flip_channel_order") or found.get("to_rgb") is False
     if turned or any(isinstance(value, str) and value.upper() == "BGR" for value in found.values()):
@@ -201,8 +204,12 @@ def scale_and_classes(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[
             if not way or _settings(way):
                 bgr = {"to_rgb": False} if "data_preprocessor" in way else {}  # unless it says more
                 scales += [_scale(bgr | {**table}, name)]
-                for value in filter(lambda value: isinstance(value, str), table.values()):
-                    scales += _written(value, name)
+                for key, value in table.items():
+                    if isinstance(value, str):
+                        scales += _written(value, name)
+                    elif isinstance(value, list | tuple) and re.match("normali[sz]", str(key)):
+                        pair = zip(("mean", "std"), value, strict=False) if len(value) == 2 else ()
+                        scales.append(_scale(dict(pair), name))
         # Of a part that normalises, such as "0.mean".
         scales += [_scale({"mean": m, "std": s}, name) for _, m, s in _pairs(arrays_in(content)[0])]
         scales += _written(content, name) if isinstance(content, str) else []
@@ -252,6 +259,8 @@ def texts_beside(file: Path) -> dict[str, Any]:
         found[path.name] = text = path.read_text("utf-8-sig", "replace")
         with contextlib.suppress(ValueError, yaml.YAMLError):
             found[path.name] = kinds.get(path.suffix, str)(text)
+        if rows := re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*([-+.\de]+)[ \t]*$", text, re.MULTILINE):
+            found[path.name] = dict(rows)  # such as T = 1.8
     return found
 
 
