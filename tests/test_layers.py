@@ -257,6 +257,17 @@ def test_layers_light_up_where_a_blob_is(arch, form, count):
     assert all(np.ptp(m) > 0 for m in explain(model, images, methods=["gradcam"]).values())
 
 
+def test_deep_blocks_are_found_though_small_pictures_would_hide_them():
+    """At 64 px each position of the last stage (2 x 2) sees the whole picture."""
+    form = dict(layer_type="bottleneck", depths=[2, 2, 2, 2], hidden_sizes=[32, 64, 128, 256])
+    network = transformers.ResNetForImageClassification(
+        transformers.ResNetConfig(**form, num_labels=3)
+    ).eval()
+    network.config.size = 64
+    blocks = [f"resnet.encoder.stages.{stage}.layers.{block}" for stage in range(4) for block in range(2)]
+    assert list(cam_layers(network)) == blocks
+
+
 def test_the_blocks_of_hugging_faces_swin_are_taken_where_they_give_tuples():
     form = dict(image_size=64, embed_dim=16, num_heads=[1, 2], depths=[2, 2], window_size=4, num_labels=3)
     model = transformers.SwinForImageClassification(transformers.SwinConfig(**form)).eval()

@@ -110,9 +110,9 @@ def _bent(signals: Mapping[str, np.ndarray], group: np.ndarray) -> dict[str, np.
 
 
 def _of_all_classes(evidence: Evidence) -> dict[str, np.ndarray]:
-    """Which class is predicted now, for each that was when clean. And what may bend (`_bent`): how far the
-    probabilities are from the clean ones, which is no sum of what is known of either; of more than two
-    classes, the probability of each, of the corrupted picture and of the clean one.
+    """Which class is predicted now, for each that was when clean. And what may bend (`_bent`), and is no sum
+    of what is known of each picture: how far the probabilities are from the clean ones; what the clean ones
+    say of the class that is predicted now. Of more than two classes, the probability of each, of both.
     """
     then, now = evidence.group, evidence.predicted
     both = itertools.permutations(range(len(evidence.classes)), 2)
@@ -122,6 +122,11 @@ def _of_all_classes(evidence: Evidence) -> dict[str, np.ndarray]:
     change = np.abs(p - clean)
     each = {"total variation": change.sum(-1), "largest change": change.max(-1)}
     each |= {"divergence": rel_entr(clean, p).sum(-1), "product": (clean * p).sum(-1)}
+    each["then of now"] = np.take_along_axis(clean, now[..., None], -1)[..., 0]
+    second, first = (
+        np.moveaxis(np.sort(clean, -1)[..., -2:], -1, 0) if p.shape[-1] > 1 else (0, clean[..., 0])
+    )
+    each["margin then, for now"] = np.where(now == then, first - second, second - first)
     if len(evidence.classes) > 2:  # of two, the probability of the clean class tells both
         for when, of in (("now", p), ("then", clean)):
             each |= {f"{name} {when}": of[..., k] for k, name in enumerate(evidence.classes)}

@@ -82,12 +82,18 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
     with evaluating(model), torch.random.fork_rng([*cuda]):
         for module in network.modules():  # statistics of the pictures: the weights are drawn
             module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
+        found, taken = dict[str, Found](), 0
         for side in dict.fromkeys((*_named_sides(model), *TRIED)):
+            if side < taken:
+                continue
             try:
-                return _judged(network, values, modules, (channels, side))
+                found, taken = _judged(network, values, modules, (channels, side)), side
             except (AssertionError, IndexError, RuntimeError, ValueError):  # it does not take this side
                 continue
-    return {}
+            # On a small picture all positions of deep layers see all of it: judge them on a larger one.
+            if side >= TRIED[0] or not any(f.reason == SPREAD for f in found.values()):
+                break
+    return found
 
 
 def _judged(

@@ -11,6 +11,7 @@ from medrob.words.phrases import BETTER, Row, grouped, name, number, place, say,
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
 AS_MUCH = "but the map of a network that has learnt nothing is not shown to tell less, so nothing follows"
 MARGIN = "per image"  # the question that asks for a score
+SEVERAL = "an image has several labels, so no prediction is right or wrong as a whole"
 NOTHING_LEFT = "there is too little to go by, or what is held fixed explains all"
 WEAK = "but one score alone finds more errors than this model, so nothing follows"
 SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
@@ -29,7 +30,8 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
     for row in found.to_dict("records"):
         said = row["verdict"].capitalize()
         value = number(row, form="+.3f" if row["name"] == "beyond scores" else "+.2f")
-        value = NOTHING_LEFT if row["verdict"] == UNDEFINED else value
+        several = row["name"] == "beyond scores" and added["errors"].isna().all()
+        value = (SEVERAL if several else NOTHING_LEFT) if row["verdict"] == UNDEFINED else value
         plain = say("answer", "margin") if row["name"] == MARGIN else ""
         plain += say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
         passed = say("answer", "control", passed=row["controls"]) if row["controls"] else ""
@@ -45,7 +47,9 @@ def controls(controls: pd.DataFrame) -> str:
     for control, rows in controls.groupby("control", sort=False):
         draws = rows["draw"].nunique()
         yes = rows["verdict"].isin([YES, analysis.OPPOSITE]).groupby(rows["name"], sort=False).sum()
-        each = ", ".join(f"'{titles.get(question, question)}' in {count}" for question, count in yes.items())
+        unknown = (rows["verdict"] == UNDEFINED).groupby(rows["name"], sort=False).sum()
+        parts = [(f"'{titles.get(key, key)}' in {count}", unknown[key]) for key, count in yes.items()]
+        each = ", ".join(said + f" (not judged in {lack})" * bool(lack) for said, lack in parts)
         lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
     return text(lines)
 
