@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import expit, rel_entr
 
-from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence
+from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence, doubts
 from medrob.analysis.layout import FOLDS, INPUT, MAP, ends, estimate, wider
 from medrob.analysis.statistics import centred_ranks, compared, detect, flipped, two_sided
 from medrob.evaluation import FEWEST, fewest, share_interval
@@ -110,9 +110,12 @@ def _bent(signals: Mapping[str, np.ndarray], group: np.ndarray) -> dict[str, np.
 
 
 def _of_all_classes(evidence: Evidence) -> dict[str, np.ndarray]:
-    """Which class is predicted now, for each that was when clean. And what may bend (`_bent`), and is no sum
-    of what is known of each picture: how far the probabilities are from the clean ones; what the clean ones
-    say of the class that is predicted now. Of more than two classes, the probability of each, of both.
+    """What joins the corrupted and the clean picture, since the model only adds signals up.
+
+    Which class is predicted now, for each that was when clean. And what may bend (`_bent`): how far the
+    probabilities are from the clean ones, the clean probability of the class that is predicted now, and the
+    clean margin, negative where the prediction has flipped. Of more than two classes, also the probability of
+    each, corrupted and clean.
     """
     then, now = evidence.group, evidence.predicted
     both = itertools.permutations(range(len(evidence.classes)), 2)
@@ -122,11 +125,8 @@ def _of_all_classes(evidence: Evidence) -> dict[str, np.ndarray]:
     change = np.abs(p - clean)
     each = {"total variation": change.sum(-1), "largest change": change.max(-1)}
     each |= {"divergence": rel_entr(clean, p).sum(-1), "product": (clean * p).sum(-1)}
-    each["then of now"] = np.take_along_axis(clean, now[..., None], -1)[..., 0]
-    second, first = (
-        np.moveaxis(np.sort(clean, -1)[..., -2:], -1, 0) if p.shape[-1] > 1 else (0, clean[..., 0])
-    )
-    each["margin then, for now"] = np.where(now == then, first - second, second - first)
+    each["clean probability of the class now"] = np.take_along_axis(clean, now[..., None], -1)[..., 0]
+    each["clean margin, signed"] = np.where(now == then, 1, -1) * (1 - doubts(clean, single=True)[2])
     if len(evidence.classes) > 2:  # of two, the probability of the clean class tells both
         for when, of in (("now", p), ("then", clean)):
             each |= {f"{name} {when}": of[..., k] for k, name in enumerate(evidence.classes)}

@@ -130,7 +130,9 @@ def _picture(content: bytes) -> np.ndarray:
         pass
     _check_size(*size, pages)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), AS_IT_IS)
-    if (image is None and content.startswith(b"GIF8")) or (apart and image.dtype == np.uint8):
+    if (image is None and content.startswith(b"GIF8")) or (
+        apart and image is not None and image.dtype == np.uint8
+    ):
         with Image.open(io.BytesIO(content)) as picture:
             image = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
     if image is None:

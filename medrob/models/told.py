@@ -79,7 +79,7 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
             calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
             decides = not torch.is_tensor(value) and NAMES["decides"].search(name)
             with contextlib.suppress(TypeError, ValueError):  # no numbers
-                if decides or (calibrates and value not in (0, 1) and not torch.is_tensor(value)):
+                if decides or (calibrates and value not in (None, 0, 1) and not torch.is_tensor(value)):
                     value = torch.tensor(np.asarray(value, float))
             if torch.is_tensor(value):
                 arrays[name] = value
@@ -259,8 +259,10 @@ def texts_beside(file: Path) -> dict[str, Any]:
         found[path.name] = text = path.read_text("utf-8-sig", "replace")
         with contextlib.suppress(ValueError, yaml.YAMLError):
             found[path.name] = kinds.get(path.suffix, str)(text)
-        if rows := re.findall(r"^[ \t]*(\w+)[ \t]*=[ \t]*([-+.\de]+)[ \t]*$", text, re.MULTILINE):
-            found[path.name] = dict(rows)  # such as T = 1.8
+        lines = [line for line in text.splitlines() if line.strip()]
+        rows = [re.fullmatch(r"\s*(\w+)\s*=\s*([-+.\de]+)\s*", line) for line in lines]
+        if rows and all(rows):  # such as T = 1.8, and nothing else
+            found[path.name] = dict(row.groups() for row in rows if row)
     return found
 
 
