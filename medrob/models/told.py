@@ -262,7 +262,7 @@ def texts_beside(file: Path) -> dict[str, Any]:
         lines = [line for line in text.splitlines() if line.strip()]
         rows = [re.fullmatch(r"\s*(\w+)\s*=\s*([-+.\de]+)\s*", line) for line in lines]
         if rows and all(rows):  # such as T = 1.8, and nothing else
-            found[path.name] = dict(row.groups() for row in rows if row)
+            found[path.name] = {row[1]: row[2] for row in rows if row}
     return found
 
 
