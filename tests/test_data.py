@@ -321,6 +321,12 @@ def test_no_class_of_three_images_goes_missing(rare, seed):
     assert all(len(set(together[groups == group])) == 1 for group in np.unique(groups))
 
 
+def test_splits_that_a_large_group_makes_uneven_are_said():
+    labels, groups = np.arange(100) % 2, np.maximum(np.arange(100), 60)
+    with pytest.warns(UserWarning, match=r"the largest of 40 groups has 61 of 100 images.*meant: 70%"):
+        parts(labels, groups, 0, ["test", "val"])
+
+
 # The data set itself
 
 

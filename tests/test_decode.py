@@ -242,3 +242,9 @@ def test_grey_turned_over_is_as_bright_in_every_file_and_a_study_stays_whole(tmp
             sets = [load(str(tmp_path / kind), split) for split in ("train", "val", "test")]
         means = np.concatenate([data.images.mean((1, 2, 3)) for data in sets])
         assert means.min() > 90 and means.max() < 170, (kind, means)
+
+
+def test_colours_of_a_tiff_are_not_multiplied_by_its_alpha(tmp_path):
+    pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
+    Image.fromarray(pixels).save(tmp_path / "a.tif")
+    assert (decode.read(tmp_path / "a.tif") == pixels[..., :3]).all()
