@@ -99,6 +99,9 @@ class Run:
         self.name = name
         self.folder = home() / "data" / "runs" / name
 
+    def __repr__(self) -> str:
+        return f"Run({self.name!r}: {', '.join(self.record['stages']) or 'no stage yet'})"
+
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
