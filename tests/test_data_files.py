@@ -15,6 +15,7 @@ from own_files import picture, put, refuse, splits
 from medrob import data
 from medrob.data import decode, listing, load
 from medrob.data.dataset import complete
+from medrob.data.folder import of_folder
 from medrob.data.shortcuts import shortcuts
 from medrob.files import cache
 
@@ -176,16 +177,16 @@ def test_who_is_shown_may_stand_in_names_of_files(tmp_path, name):
         (tmp_path / "mine" / ("COVID", "Normal")[k // 3 % 2] / name.format(*value)).touch()
         (tmp_path / "mine" / "COVID" / f"COVID-{k + 1}.png").touch() if "Lung" in name else None
     with warnings.catch_warnings(record=True) as told:
-        rows, _, _ = listing.of_folder(tmp_path / "mine")
+        rows, _, _ = of_folder(tmp_path / "mine")
         listing.without_unsure(rows.assign(split=np.resize(["train", "val", "test"], len(rows))))
     said = [text for w in told if (text := str(w.message)).startswith("'file name' has 20 values over 60 ")]
     assert len(said) == (SUBJECTS[name] is not None)
     if said:
         assert said[0].endswith("the same one would be in train and test; give group='file name'")
-        rows, _, _ = listing.of_folder(tmp_path / "mine", "file name")
+        rows, _, _ = of_folder(tmp_path / "mine", "file name")
         assert {*rows["group"]} == {SUBJECTS[name].format(*value) for value in values}
     with pytest.raises(ValueError, match="group='slide' is unknown; there are folder, file name"):
-        listing.of_folder(tmp_path / "mine", "slide")
+        of_folder(tmp_path / "mine", "slide")
 
 
 def test_folders_in_class_folders_that_may_be_the_classes(tmp_path):
@@ -207,7 +208,7 @@ def test_folders_in_class_folders_that_may_be_the_classes(tmp_path):
             listing.masks_of([path for path in paths if name in str(path) or "esion" not in str(path)])
     told = "in several class folders: patient/study_negative, patient/study_positive; they are not used"
     with beside, pytest.warns(UserWarning, match=told):
-        listing.of_folder(tmp_path / "images")
+        of_folder(tmp_path / "images")
 
 
 MASKS = """masks/{}/{}_m.png {}/{}_left_mask.png

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from medrob.data import decode, listing, npz, phantom, table
+from medrob.data import decode, folder, listing, npz, phantom, table
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
 from medrob.data.decode import fit, form, read
 from medrob.data.shortcuts import shortcuts
@@ -145,7 +145,7 @@ def _notes(
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
     """The files that a folder or a table lists, the class names and the task; nothing is decoded."""
-    return listing.of_folder(path, group) if path.is_dir() else table.of_table(path, group, uncertain, label)
+    return folder.of_folder(path, group) if path.is_dir() else table.of_table(path, group, uncertain, label)
 
 
 def files(path: Path, **options: str) -> list[Path]:

@@ -1,0 +1,86 @@
+"""A folder of class folders, in split folders or not: which files it lists."""
+
+import re
+import warnings
+from collections import Counter
+from pathlib import Path
+
+import pandas as pd
+
+from medrob.data import listing
+from medrob.data.listing import ENDINGS, NAMES, Listing, split_of, tell
+
+
+def of_folder(folder: Path, group: str = "") -> Listing:
+    """List the images below a folder of class folders, or of split folders that hold class folders.
+
+    Class and split folders may be links; a class folder may hold folders of its own. Masks beside the images,
+    or in folders of their own beside those of the images, are masks. The `group` "folder" or "file name" says
+    that images of one folder in a class folder, or of one beginning of their names, belong together.
+    """
+    files, folders, others = listing.walk(folder)
+    kinds = Counter("".join(path.suffixes[-2:]).lower() or "without an ending" for path in others)
+    listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
+    if others and not files:
+        raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
+    masks = listing.masks_of(files)
+    above = folder.absolute().parent
+    near = above.iterdir() if NAMES["images"].fullmatch(folder.name) else ()
+    beside = [place for place in near if NAMES["masks"].fullmatch(place.name) and listing.walk(place)[0]]
+    tell(f"folders of masks beside {folder.name}", beside, f"; they are not used: give {above} to use them")
+    places = {path: path for path in masks}
+    if any(masks.values()):  # then a folder "images" stands for no class
+        places = {path: listing.without(path, "images") for path in masks}
+        folders = sorted({above for place in places.values() for above in place.parents if above.parts})
+    level = _level(folders, others)
+    full = {place.parts[:level] for place in places.values()}
+    for path in folders:
+        if len(path.parts) == level and path.parts not in full:
+            raise ValueError(f"class folder {path} is empty (no image in it); fill or remove it")
+    tell("images beside class folders", [path for path, place in places.items() if len(place.parts) <= level],
+         "; they are left out: move them into one")  # fmt: skip
+    if others:
+        warnings.warn(f"files of kinds that are not read, and are left out: {listed}", stacklevel=2)
+    images = {path: place for path, place in places.items() if len(place.parts) > level}
+    rows = pd.DataFrame({"file": [folder / path for path in images]})
+    rows["split"] = [split_of(place.parts[0]) if level == 2 else "" for place in images.values()]
+    if any(masks.values()):
+        rows["mask"] = [tuple(folder / mask for mask in masks[path]) for path in images]
+    inside = pd.Series(["/".join(place.parts[level:]) for place in images.values()], rows.index)
+    own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
+    if unpaired := sorted({name for name in labels if NAMES["masks"].fullmatch(name)}):
+        told = f"class folders are named as masks, but are those of no image: {', '.join(unpaired)}"
+        raise ValueError(f"{told}; rename them, or their files (1_mask.png, for the image 1.png)")
+    kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
+    if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
+        told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
+        warnings.warn(f"{told}; they are not used: if they are the classes, list the images in a table",
+                      stacklevel=2)  # fmt: skip
+    return listing.classes(listing.grouped(rows, inside, {}, {"folder": own}, group), labels)
+
+
+def _level(folders: list[Path], others: list[Path]) -> int:
+    """How deep the class folders lie: 1, or 2 in split folders; other layouts are refused."""
+    inner = {top.name: {p.name for p in folders if p.parent == top} for top in folders if len(top.parts) == 1}
+    splits = {top for top in inner if split_of(top)}
+    level = 2 if splits else 1
+    mixed = splits and (splits != set(inner) or not all(inner.values()))
+    below = any(len(path.parts) == level + 1 and split_of(path.name) for path in folders)
+    inside = [name for names in inner.values() for name in names]
+    few = 1 < len({*inside}) <= len(inner) and len(inside) > len({*inside}) * len(inner) / 2
+    tables = [str(path) for path in sorted(others) if path.suffix.lower() in (*ENDINGS, ".xls", ".xlsx")]
+    parts = {re.sub(r"\d+", "", name) for name in inner}  # of one set: images_001, images_002
+    parted = len(parts) == 1 < len(inner) and any(parts) and tables
+    # The folders inside may be the classes, or the table may tell them.
+    alike = not splits and (few or parted or (len(inner) == 1 and (inside or tables)))
+    patients = all(NAMES["group"].fullmatch(name) for name in (inside if splits else inner))
+    if not inner or mixed or below or alike or patients:
+        advice = f"; {', '.join(tables[:3])} may be one: give its path" if tables else ""
+        advice += "; or move it away if the folders are the classes" if parted else ""
+        advice += f"; if the classes lie in {min(inner)}, give its path" if len(inner) == 1 and inside else ""
+        raise ValueError(
+            f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give "
+            "class folders (normal/1.png), or split folders above them (train, val, test: "
+            f"train/normal/1.png), or list the images in a table with the columns path and label{advice}"
+        )
+    return level
