@@ -237,6 +237,16 @@ def test_groups_are_drawn_whole_so_that_repeated_images_add_nothing():
         pd.testing.assert_frame_equal(found[~wilson], expected[~wilson], rtol=1e-6)
 
 
+def test_an_accuracy_of_none_or_all_has_wilsons_interval():
+    truth = np.repeat([0, 1], 10)
+    found = pd.DataFrame(dict(image=range(20), corruption="clean", severity=0, label=truth, predicted=0))
+    found = found.assign(p_a=0.9 - truth / 100, p_b=0.1 + truth / 100)
+    rows = score(found, "binary", resamples=50).query("metric == 'accuracy'").set_index("class")
+    end = 1.959964**2 / (10 + 1.959964**2)  # 0 of 10 (Wilson 1927)
+    assert rows.loc["b", ["low", "high"]].tolist() == pytest.approx([0, end], abs=1e-6)
+    assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([1 - end, 1], abs=1e-6)
+
+
 def test_reliability_by_hand():
     predictions = pd.DataFrame(dict(image=range(4), p_a=[0.95, 0.91, 0.4, 0.3], p_b=[0.05, 0.09, 0.6, 0.7]))
     predictions = predictions.assign(label=[0, 1, 1, 1], predicted=[0, 0, 1, 1], severity=0)

@@ -50,6 +50,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
 
     Images, or their groups, are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
     interval of a drop is far narrower than that of a score. ECE has none (`medrob.evaluation.metrics.ece`).
+    An accuracy of 0 or 1, which all resamples repeat, has Wilson's interval.
 
     A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
     label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
@@ -64,6 +65,9 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     positive = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
     unit = units(groups[CLEAN])
     counts = [fewest(k, unit) for k in positive.T]
+    judged = positive if labels.ndim == 1 else np.ones_like(positive)  # by the accuracy of a class
+    cases = {name: len(np.unique(unit[k])) for name, k in zip(names, judged.T, strict=True)}
+    cases["all"] = len(np.unique(unit))
     few = {name for name, count in zip(names, counts, strict=True) if 0 < count < FEWEST}
     if few and resamples:
         told = f"fewer than {FEWEST} images, or fewer of the rest: {', '.join(sorted(few))}"
@@ -80,8 +84,9 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
         for key, value in samples.items():
             drop = clean[key] - value
             stop = 1 if key[0] in few else None  # of an interval nothing is taken
-            ends = (value[0], *interval(value[1:stop]), drop[0], *interval(drop[1:stop]))
-            rows.append((*condition, *key, *ends))
+            share = key[1] == "accuracy"
+            ends = share_interval(value[:stop], cases[key[0]]) if share else interval(value[1:stop])
+            rows.append((*condition, *key, value[0], *ends, drop[0], *interval(drop[1:stop])))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
