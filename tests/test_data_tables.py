@@ -112,6 +112,7 @@ def saved(frame, top):
     yield frame.to_csv()  # with its index
     yield "\ufeff" + frame.to_csv(index=False)
     yield frame.assign(age=40.5).to_csv(index=False, sep=";", decimal=",")
+    yield "sep=;\n" + frame.to_csv(index=False, sep=";")  # as Excel does
     yield frame.assign(path=frame["path"].str.replace("/", "\\")).to_csv(index=False, sep="\t")
     yield frame.assign(path=[path[7:-4] for path in frame["path"]]).to_csv(index=False)  # "12"
     yield frame.assign(path=[path[7:-4] + ".JPG" for path in frame["path"]]).to_csv(index=False)
@@ -121,8 +122,9 @@ def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
     whole = load(table(tmp_path, frame)).fingerprint
     monkeypatch.chdir(tmp_path / "images")
     for number, text in enumerate(saved(frame, tmp_path)):
-        (tmp_path / "a.CSV").write_text(text, "utf-8")
-        assert load(str(tmp_path / "a.CSV")).fingerprint == whole, number
+        for encoding in ("utf-8", "utf-16"):
+            (tmp_path / "a.CSV").write_text(text.removeprefix("\ufeff" * (encoding != "utf-8")), encoding)
+            assert load(str(tmp_path / "a.CSV")).fingerprint == whole, (number, encoding)
 
 
 def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
@@ -145,6 +147,7 @@ def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
         ("path,label\na.png,Grün\n".encode("latin-1"), "no table in UTF-8 that can be read"),
         (b"", "no table in UTF-8 that can be read"),
         (b"path,label\na.png,Mass, Oedema\n", "row 1 has more values than there are columns; put texts"),
+        (b"path,label\na.png,x,\nb.png,y,\nc.png,Mass, Oedema\n", "row 3 has more values than there are"),
         (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
         (b"path,label\n", "a column 'path' and rows are needed; there are 0 rows and path, label"),
     ],

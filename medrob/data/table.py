@@ -1,5 +1,6 @@
 """A user's own images: which files a table lists, CSV or Parquet, and their labels."""
 
+import codecs
 import os
 import re
 import warnings
@@ -107,11 +108,14 @@ def _frame(file: Path) -> pd.DataFrame:
             if (nested := frame.map(pd.api.types.is_list_like).any()).any():
                 raise ValueError(f"column {nested.idxmax()!r} holds lists or tables: give a value a row")
             return frame
-        with file.open(encoding="utf-8-sig") as stream:
+        wide = file.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+        with file.open(encoding="utf-16" if wide else "utf-8-sig") as stream:
             first = stream.readline()
-        separator = max(",;\t|", key=first.count)
+            excel = re.fullmatch(r"sep=(.)\n", first)  # says so before the names of the columns
+            separator = excel[1] if excel else max(",;\t|", key=first.count)
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
-        given |= dict(skipinitialspace=True, keep_default_na=False, encoding="utf-8-sig")
+        given |= dict(skipinitialspace=True, keep_default_na=False, encoding=stream.encoding)
+        given["skiprows"] = int(bool(excel))
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             frame = pd.read_csv(file, index_col=False, **given)
         numbers = frame.select_dtypes("number").columns
@@ -120,8 +124,10 @@ def _frame(file: Path) -> pd.DataFrame:
         frame[zeros] = text[zeros]  # 0001 is a name, and not the number 1
         twice = [name for name in numbers.drop(zeros) if text[name].nunique() > frame[name].nunique()]
         tell("columns of numbers that are written in several ways, such as 1 and 1.0", twice, "")
-    except pd.errors.ParserWarning:  # other rows raise an error that names them
-        told = f"row 1 has more values than there are columns; put texts that hold {separator!r} in quotes"
+    except pd.errors.ParserWarning:  # if row 1 is too long; other rows raise an error that names them
+        longer = pd.read_csv(file, **given)  # its first columns, as many as there are too many, are its index
+        row = 1 + longer.iloc[:, -longer.index.nlevels :].notna().any(axis=1).to_numpy().argmax()
+        told = f"row {row} has more values than there are columns; put texts that hold {separator!r} in quotes"
         raise ValueError(told) from None
     except Exception as error:  # the readers raise many kinds on a damaged file
         advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
