@@ -51,6 +51,16 @@ def test_split_folders(folder):
     assert (test.images[4, ..., 0] == picture(221)).all() and (train.images[0, ..., 0] == picture(0)).all()
 
 
+def test_pictures_without_an_ending_are_known_by_their_content(folder):
+    top = folder()
+    whole = load(str(top)).fingerprint
+    for k, file in enumerate(sorted(top.rglob("*.png"))):
+        file.rename(file.with_suffix("") if k % 2 else file)
+    (top / "ill" / "README").write_text("BMP files of two classes")
+    with pytest.warns(UserWarning, match="are left out: 1 without an ending"):
+        assert load(str(top)).fingerprint == whole
+
+
 @pytest.mark.parametrize(
     ("roots", "counts"),
     [((), (14, 2, 4)), (("Training", "Testing"), (18, 2, 20)), (("train", "val"), (16, 20, 4))],

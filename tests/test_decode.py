@@ -175,9 +175,14 @@ def test_dicom_by_its_content_whatever_it_is_called(tmp_path):
     assert decode.form(named)[0] == "DICOM, MONOCHROME2, 12 bit"  # of no modality
     bare = put(tmp_path / "a.png", picture(4)).rename(tmp_path / "scan")
     assert (decode.read(bare)[..., 0] == picture(4)).all()
+    wrong = [dicom(tmp_path / "b.png", stored), bare.rename(tmp_path / "c.dcm")]
+    assert [decode.form(file)[0].partition(",")[0] for file in wrong] == ["DICOM", "PNG"]
+    assert (decode.read(wrong[0]) == decode.read(named)).all() and (
+        decode.read(wrong[1])[..., 0] == picture(4)
+    ).all()
     for k in range(20):
         (tmp_path / "scans" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
-        dicom(tmp_path / "scans" / "ab"[k % 2] / f"IM{k}", stored + k)
+        dicom(tmp_path / "scans" / "ab"[k % 2] / f"IM{k}{'.png' * (k % 3)}", stored + k)
     test = load(str(tmp_path / "scans"))  # and a set of them: as many bits as are stored
     away = [np.abs((stored + k) / 4095 * 255 - test.images[0, ..., 0]).max() for k in range(20)]
     assert test.images.shape == (4, 8, 8, 1) and min(away) < 0.51

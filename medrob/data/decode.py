@@ -21,6 +21,7 @@ import pandas as pd
 from PIL import Image, TiffImagePlugin
 
 from medrob.data import dicom
+from medrob.data.dicom import is_dicom
 from medrob.files import atomic, cache, checksums
 from medrob.machine import bar, cores
 
@@ -66,13 +67,10 @@ def read(file: Path) -> np.ndarray:
     return image if medical else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def is_dicom(file: Path) -> bool:
-    """Whether a file is named as DICOM, or without an ending (or "1.2.840.10008.5") and bears its mark."""
-    suffix = file.suffix.lower()
-    if (suffix[1:].isdigit() or not suffix) and file.is_file():  # opening a pipe would wait for ever
-        with contextlib.suppress(OSError), file.open("rb") as stream:
-            return stream.read(132)[128:] == b"DICM"
-    return suffix in (".dcm", ".dicom", ".ima")
+def is_picture(file: Path) -> bool:
+    """Whether a file without an ending (or "1.2.840.10008.5") holds a picture, or any file DICOM."""
+    bare = (file.suffix[1:].isdigit() or not file.suffix) and file.is_file()
+    return is_dicom(file) or (bare and form(file)[1] > 0)
 
 
 def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255)) -> np.ndarray:
@@ -105,7 +103,7 @@ def read_mask(files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, .
             raise UnreadableError(f"its mask {file}: {error}") from None
         if abs(mask.shape[0] * shape[1] - mask.shape[1] * shape[0]) > max(*mask.shape, *shape):
             raise UnreadableError(f"its mask {file}: {mask.shape} pixels are of another form than {shape}")
-        lossy = file.suffix.lower() in (".jpg", ".jpeg")  # which is not quite black around the lesion
+        lossy = form(file)[0].startswith("JPEG,")  # which is not quite black around the lesion
         united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > 127 * lossy
     return united
 

@@ -4,9 +4,20 @@ import contextlib
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 
 Dataset = Any  # pydicom's, which is imported only where there are such files
+
+
+def is_dicom(file: Path) -> bool:
+    """Whether a file bears the mark of DICOM, whatever its name, or is named so and is no other picture."""
+    if not file.is_file():  # opening a pipe would wait for ever
+        return False
+    with contextlib.suppress(OSError), file.open("rb") as stream:
+        if stream.read(132)[128:] == b"DICM":
+            return True
+    return file.suffix.lower() in (".dcm", ".dicom", ".ima") and not cv2.haveImageReader(str(file))
 
 
 def header(file: Path, *, pixels: bool = False) -> Dataset:

@@ -18,8 +18,8 @@ from typing import Any
 import pandas as pd
 
 from medrob.data.dataset import MOST_CLASSES, SPLITS, together
-from medrob.data.decode import is_dicom
-from medrob.data.dicom import whom
+from medrob.data.decode import is_picture
+from medrob.data.dicom import is_dicom, whom
 
 Listing = tuple[pd.DataFrame, tuple[str, ...], str]
 
@@ -51,7 +51,7 @@ def walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
         for path in (here / name for name in names if not name.startswith(".")):
             if path.is_symlink() and not path.exists():
                 raise ValueError(f"{path} is a link to {path.readlink()}, which is not there: remove it")
-            image = path.suffix.lower() in SUFFIXES or is_dicom(path)
+            image = path.suffix.lower() in SUFFIXES or is_picture(path)
             (files if image else others).append(path.relative_to(top))
     return sorted(files), sorted(folders), others
 
@@ -134,13 +134,13 @@ def grouped(
     as the `group`, else kept in columns "? name" until the splits are known, for `without_unsure`.
     """
     unsure = unsure | {"file name": _beginnings(names)}
-    if group and group not in columns:
-        if group not in unsure:
-            raise ValueError(f"group={group!r} is unknown; there are {', '.join(unsure)}")
-        columns = columns | {group: unsure.pop(group).rename(group)}
     tags = pd.DataFrame([whom(file) if is_dicom(file) else {} for file in rows["file"]], rows.index)
     known = columns | dict(tags.items())
     known["patient numbers in file names"] = names.str.extract(NAMES["group"])[0]
+    if group and group not in known:
+        if group not in unsure:
+            raise ValueError(f"group={group!r} is unknown; there are {', '.join([*unsure, *known])}")
+        known[group] = unsure.pop(group).rename(group)
     links = _links(known, group)
     if group and group not in links:
         raise ValueError(f"group={group!r} groups nothing: no two images share a value; leave it out")
@@ -190,10 +190,12 @@ def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
                 break
     for name, text in links.items():
         images = text.map(text.value_counts()).fillna(0)
-        links[name] = text.mask((images >= max(len(text) / 3, FEWEST)) & (name != group))
+        many = (images >= max(len(text) / 3, FEWEST)) & (name != group)
+        way = f" (group={name!r} makes {text[many].iloc[0]!r} an owner)" if many.any() else ""
+        links[name] = text.mask(many)
         words = known[name][links[name].isna()].dropna().astype(str).str.strip().unique()
         told = f"values of {name!r} that stand for nobody, or for a third of all images"
-        tell(told, [*filter(None, words)], "; they link no images")
+        tell(told, [*filter(None, words)], f"; they link no images{way}")
     linked = {name: text for name, text in links.items() if text.dropna().duplicated().any()}
     return pd.DataFrame(linked, next(iter(known.values())).index)
 

@@ -32,9 +32,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     frame, folder = _frame(file), file.parent
     asked = [label] if label in frame else [name.strip() for name in re.split(r"[,|]", label) if name.strip()]
     every = ", ".join(map(str, frame))
-    for option, wanted in {"group": {group} - {"", "file name"}, "label": {*asked}}.items():
-        if unknown := wanted - {*frame}:
-            raise ValueError(f"{option}={unknown.pop()!r} is no column; there are {every}")
+    if unknown := {*asked} - {*frame}:
+        raise ValueError(f"label={unknown.pop()!r} is no column; there are {every}")
     columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "split", "mask")}
     columns["path"] = columns["path"] or _names_files(frame, folder)
     path, split, mask = columns.values()
@@ -127,8 +126,8 @@ def _frame(file: Path) -> pd.DataFrame:
     except pd.errors.ParserWarning:  # if row 1 is too long; other rows raise an error that names them
         longer = pd.read_csv(file, **given)  # its first columns, as many as there are too many, are its index
         row = 1 + longer.iloc[:, -longer.index.nlevels :].notna().any(axis=1).to_numpy().argmax()
-        told = f"row {row} has more values than there are columns; put texts that hold {separator!r} in quotes"
-        raise ValueError(told) from None
+        told = f"row {row} has more values than there are columns"
+        raise ValueError(f"{told}; put texts that hold {separator!r} in quotes") from None
     except Exception as error:  # the readers raise many kinds on a damaged file
         advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
         raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
