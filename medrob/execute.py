@@ -1,8 +1,7 @@
 """Executing a notebook without a reader, as the Snakefile does it, and whether what it made still stands.
 
-A stage that has ended leaves a stamp for each of its files in ``data/runs/<run>/stamps``: the checksum of the
-file. Stamps are what Snakemake orders. They are small, so it compares their content and not only their time,
-and a failed notebook costs no table: Snakemake gives back the stamps, and never touches the files themselves.
+A stage that has ended leaves a stamp in ``data/runs/<run>/stamps``. Stamps are all that Snakemake orders, so
+a failed notebook costs no table: Snakemake gives back the stamp, and never touches the files themselves.
 """
 
 import hashlib
@@ -23,7 +22,7 @@ QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel says little that the no
 
 
 def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -> None:
-    """Execute a notebook into the folder of a run, and leave stamps with the key.
+    """Execute a notebook into the folder of a run, and leave its stamp.
 
     While it runs, and when it has failed, what has been executed lies in ``<stage>.partial.ipynb``.
     """
@@ -43,15 +42,14 @@ def execute(notebook: Path, run: Run, key: str, parameters: Mapping[str, Any]) -
         end = "\n".join(str(error).rstrip().splitlines()[-20:])
         sys.exit(f"{end}\n{stage} of run {run.name} failed; the whole traceback is in {partial}")
     partial.replace(run.path("notebooks", f"{stage}.ipynb"))
-    for name in stamped(stage):
-        file, note = (f"notebooks/{name}", f"# {key}\n") if name.endswith(".ipynb") else (name, "")
-        with atomic(run.path("stamps", name)) as stamp:
-            stamp.write_text(f"{checksum(run.path(file))}  {file}\n{note}")
+    stamp(run, stage, key)
 
 
-def stamped(stage: str) -> list[str]:
-    """The names of a stage's stamps: those of its tables, and of the executed notebook."""
-    return [*STAGES[stage], f"{stage}.ipynb"]
+def stamp(run: Run, stage: str, key: str) -> None:
+    """Leave the stamp of a stage: the checksums of its executed notebook and of its files, and the key."""
+    files = [f"notebooks/{stage}.ipynb", *STAGES[stage]]
+    with atomic(run.stamp(stage)) as part:
+        part.write_text("".join(f"{checksum(run.path(file))}  {file}\n" for file in files) + f"# {key}\n")
 
 
 def made_beside(run: Run, stage: str) -> dict[Path, str]:
@@ -60,7 +58,7 @@ def made_beside(run: Run, stage: str) -> dict[Path, str]:
     """
     from medrob import thesis
 
-    stages, stamp = run.record["stages"], run.path("stamps", f"{stage}.ipynb")
+    stages, stamp = run.record["stages"], run.stamp(stage)
     texts = thesis.documents(stages, run.name) if stage == list(stages)[-1] else {}
     figures = {name: hashlib.sha256(text.encode()).hexdigest() for name, text in texts.items()}
     figures |= thesis.checksums(stages[stage])
@@ -69,27 +67,23 @@ def made_beside(run: Run, stage: str) -> dict[Path, str]:
     return made | {run.figures / name: recorded for name, recorded in figures.items()}
 
 
-def untrue_stamps(run: Run, stage: str) -> tuple[list[Path], list[str]]:
-    """The stamps of a stage that are not true, and why: all, or if its tables stand that of the notebook."""
-    stamps = [stamp for name in stamped(stage) if (stamp := run.path("stamps", name)).exists()]
-    if not stamps:
-        return [], []
+def wrong(run: Run, stage: str) -> tuple[list[str], list[str]]:
+    """What is wrong with the tables of a stage that has a stamp; if nothing is, with what it made beside."""
     try:
         stages = run.record["stages"] if run.record["run"] == run.name else {}
         if stage not in stages:
-            return stamps, ["run.json does not record it"]
-        made = stages[stage]["files"]
-        by_hand = [s.name for s in stamps if not s.read_text().startswith(made.get(s.name, ""))]
-        if wrong := [*run.problems(stage), *(f"{name} was made by hand" for name in by_hand)]:
-            return stamps, wrong
-        beside = list(differing(made_beside(run, stage)))
-        return [run.path("stamps", f"{stage}.ipynb")] if beside else [], beside
+            return ["run.json does not record it"], []
+        made, stamp = stages[stage]["files"], run.stamp(stage).read_text()
+        by_hand = [f"{file} was made by hand" for file, checksum in made.items() if checksum not in stamp]
+        if tables := [*run.problems(stage), *by_hand]:
+            return tables, []
+        return [], list(differing(made_beside(run, stage)))
     except (ValueError, OSError) as error:  # a damaged record, what cannot be read
-        return stamps, [str(error)]
+        return [str(error)], []
 
 
 def look(jobs: Iterable[tuple[str, str]], now: Path) -> set[Path]:
-    """Say what does not stand of a study; its stamps, whose files Snakemake is to make again.
+    """Say what does not stand of a study; its stamps and tables, which are to be made again.
 
     They are not removed: a stamp is true again when its file is. `now` is written: newer than all stamps.
     """
@@ -97,9 +91,12 @@ def look(jobs: Iterable[tuple[str, str]], now: Path) -> set[Path]:
     now.parent.mkdir(parents=True, exist_ok=True)
     now.write_text(str(time.time_ns()))
     for name, stage in jobs:
-        stamps, wrong = untrue_stamps(Run(name), stage)
-        untrue.update(stamps)
-        print(*(f"{name}, {stage}: {text}\n" for text in wrong), sep="", end="", file=sys.stderr)
+        run = Run(name)
+        tables, beside = wrong(run, stage) if run.stamp(stage).exists() else ([], [])
+        untrue.update([run.stamp(stage)] if tables or beside else [])
+        untrue.update(map(run.path, STAGES[stage]) if tables else [])
+        for text in (*tables, *beside):
+            print(f"{name}, {stage}: {text}", file=sys.stderr)
     return untrue
 
 

@@ -4,8 +4,7 @@ import contextlib
 import hashlib
 import itertools
 import json
-import warnings
-from collections.abc import Collection, Mapping
+from collections.abc import Mapping
 from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from medrob import augment, corruptions, data, study
-from medrob.files import beside, checksum, checksums, exists, home
+from medrob.files import beside, checksums, exists, home
 from medrob.run import READS, STAGES, Run
 
 PACKAGE = Path(__file__).parent
@@ -30,7 +29,6 @@ CODE = {
     "05_analysis": ("evaluation", "analysis", "words", "figures", "thesis"),
 }
 WITH_NETWORK = ("02_train", "03_test", "04_heatmaps")
-ANALYSED = ("01_augment", "03_test", "04_heatmaps")  # whose tables 05_analysis reads
 DATA = ("dataset", *data.OPTIONS)  # what the images of a run follow from, of the parameters of 01_augment
 
 
@@ -47,7 +45,7 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
     """What the files of a stage follow from besides its own parameters: data, code, the stages before it."""
     found: dict[str, Any] = {"notebook": _cells(notebooks / f"{stage}.ipynb"), "code": _code(CODE[stage])}
     if stage == "05_analysis":
-        made = itertools.product(ANALYSED, of.members(run))
+        made = itertools.product(earlier(stage), of.members(run))
         return found | {"tables": [key(of, *stage_and_run, notebooks) for stage_and_run in made]}
     began = of.parameters(run, "01_augment")
     found |= {name: began[name] for name in DATA}
@@ -77,18 +75,19 @@ def key(of: study.Study, stage: str, run: str, notebooks: Path) -> str:
     return hashlib.sha256(json.dumps(values, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
-def read(of: study.Study, stage: str, run: str) -> list[Path]:
-    """The stamps of the files that a stage reads, of its run or of all runs of a comparison."""
-    return [Run(member).path("stamps", file) for member in of.members(run) for file in READS[stage]]
+def earlier(stage: str) -> list[str]:
+    """The stages whose files a stage reads."""
+    return [name for name, files in STAGES.items() if {*files} & {*READS[stage]}]
 
 
-def stands(of: study.Study, stage: str, run: str, notebooks: Path, untrue: Collection[Path]) -> bool:
-    """Whether a stage was executed with the same key, and what it reads is there: it need not run again.
+def stands(of: study.Study, stage: str, run: str, notebooks: Path, untrue: set[Path]) -> bool:
+    """Whether a stage was executed with the same key and nothing that it reads is `untrue`.
 
-    `untrue`: stamps of files that are missing or were altered.
+    `untrue`: what `medrob.execute.look` gives.
     """
-    stamp = Run(run).path("stamps", f"{stage}.ipynb")
-    whole = all(path.exists() and path not in untrue for path in (stamp, *read(of, stage, run)))
+    stamp = Run(run).stamp(stage)
+    read = [Run(member).path(file) for member in of.members(run) for file in READS[stage]]
+    whole = stamp.exists() and untrue.isdisjoint([stamp, *read])
     return whole and key(of, stage, run, notebooks) in stamp.read_text().split()
 
 
@@ -110,43 +109,31 @@ def _code(rooms: tuple[str, ...]) -> str:
     """A hash of the files of rooms, so that files which were only touched change nothing."""
     endings = (".py", "/**/*.py", "/**/*.toml", "/**/*.jinja", "/**/*.bib")
     patterns = [room + ending for room in rooms for ending in endings]
-    files = [file for pattern in patterns for file in PACKAGE.glob(pattern)]
-    names = "".join(f"{file.relative_to(PACKAGE)} {checksum(file)}\n" for file in sorted(files))
-    return hashlib.sha256(names.encode()).hexdigest()[:16]
+    return _together(sorted(file for pattern in patterns for file in PACKAGE.glob(pattern)), PACKAGE)
 
 
 def weights(path_or_name: str) -> str:
-    """A hash of weights, with the files beside them that say how their images were normalised."""
-    found = contents(path_or_name)
-    if path := _find(path_or_name):
-        texts = beside(path) if path.is_file() else []
-        found += _together(texts, path.parent) if texts else ""
-    return found
+    """A hash of a file of weights and of the texts beside it that tell its settings; "" for a name."""
+    paths = (Path(path_or_name), home() / path_or_name)
+    files = [file for path in paths if exists(path) and path.is_file() for file in (path, *beside(path))]
+    return _together(files, files[0].parent) if files else ""
 
 
 def contents(dataset: str, **options: str) -> str:
-    """A hash of the files of a data set or of weights; "" for a name, "absent" where nothing lies."""
-    path = _find(dataset)
-    if path is None:
-        return "absent" if "/" in dataset or Path(dataset).suffix else ""
+    """A hash of the files of a data set; "" for one that is known by its name."""
     try:
-        with warnings.catch_warnings(action="ignore"):  # of what is left out, as the notebook says
-            files = data.files(path, **options)
+        path = data.find(dataset)
+        files = data.files(path, **options) if path else []
     except (ValueError, OSError) as error:  # the notebook refuses it; another mistake is another content
         return hashlib.sha256(str(error).encode()).hexdigest()[:16]
-    return _together(files, path if path.is_dir() else path.parent)
+    return _together(files, path if path.is_dir() else path.parent) if path else ""
 
 
-def _find(path_or_name: str) -> Path | None:
-    paths = (Path(path_or_name), home() / path_or_name) if path_or_name else ()
-    return next(filter(exists, paths), None)
-
-
-def source_of(arch: str) -> str:
+def source_of(name: str) -> str:
     """A hash of the code of ``"package.module:function"``, of all of its package; "" where there is none."""
-    module, colon, _ = arch.partition(":")
+    module, colon, _ = name.partition(":")
     top = None
-    with contextlib.suppress(ImportError, ValueError):
+    with contextlib.suppress(ValueError):  # ":function", and "__main__:function"
         top = find_spec(module.split(".")[0]) if colon else None
     if top is None:
         return ""

@@ -106,6 +106,10 @@ class Run:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
 
+    def stamp(self, stage: str) -> Path:
+        """The file that a study leaves when it has executed a stage: `medrob.execute.stamp`."""
+        return self.folder / "stamps" / f"{stage}.ipynb"
+
     @property
     def figures(self) -> Path:
         """The folder of this run's figures and tables for the thesis."""

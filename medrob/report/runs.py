@@ -29,7 +29,7 @@ EACH = 4  # images of a kind behind the sliders
 PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
 WORK = [".locks/*", CHECKPOINT, *(f"notebooks/{stage}{PARTIAL}" for stage in STAGES)]
-WORK += [f"stamps/{stamp}" for stage in STAGES for stamp in execute.stamped(stage)]
+WORK += [f"stamps/{stage}.ipynb" for stage in STAGES]
 LATEX = ["aux", "log", "out", "pdf", "toc", "lof", "lot", "fls", "fdb_latexmk", "synctex.gz", "dvi", "xdv"]
 ALWAYS = [*(f"thesis.{ending}" for ending in LATEX), "*.part", "*.DS_Store"]
 
