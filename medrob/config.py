@@ -35,20 +35,21 @@ def _suite(value: str | list[str], info: ValidationInfo) -> str | list[str]:
 
 def _names_or_all(value: str | list[str]) -> str | list[str]:
     if isinstance(value, list):
-        return _different(value)
+        return different(value)
     if value != "all":
         raise ValueError("give 'all', or a list such as ['layer4.1']")
     return value
 
 
-def _different(values: list[Any]) -> list[Any]:
-    if not values or len(set(values)) < len(values):
+def different(values: list[Any]) -> list[Any]:
+    """The values, if there are some and each is there once."""
+    if not values or len({*map(repr, values)}) < len(values):
         raise ValueError("the list is empty or names one twice")
     return values
 
 
 def _indices(value: int | list[int]) -> int | list[int]:
-    indices = _different(value) if isinstance(value, list) else [value]
+    indices = different(value) if isinstance(value, list) else [value]
     if min(indices) < 0:
         raise ValueError("give a number of images, 0 for all, or a list of indices such as [3, 17]")
     return value
@@ -96,7 +97,7 @@ Positive = Annotated[int, BeforeValidator(_whole), Field(ge=1)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 RunName = Annotated[str, accepted("medrob.run:Run")]
 Suite = Annotated[str | list[str], AfterValidator(_suite), accepted("medrob.corruptions:names")]
-Names = Annotated[list[str], AfterValidator(_different)]
+Names = Annotated[list[str], AfterValidator(different)]
 Change = Literal["noise", "shift", "flip", "contrast"]
 CAMS = ["gradcam", "gradcam++", "hirescam", "xgradcam", "layercam"]
 
@@ -246,7 +247,7 @@ class Heatmaps(OfRun):
     "noisy copies or steps, for the methods that need several (integrated gradients: at least 50)"
     channels: Count = 0
     "how many channels of a layer the score CAMs weigh; 0: all"
-    changes: Annotated[list[Change], AfterValidator(_different)] = ["noise", "shift", "flip", "contrast"]
+    changes: Annotated[list[Change], AfterValidator(different)] = ["noise", "shift", "flip", "contrast"]
     "under which a map should be steady: of drift.CHANGES"
     checked: Count = 5
     "images of each class for the checks of trust; 0: all that were chosen"

@@ -34,13 +34,7 @@ Given = Annotated[dict[Stage, Annotated[dict[str, Any], Empty]], Empty]
 Name = Annotated[str, BeforeValidator(str)]  # a run may be called 1
 
 
-def _different(values: list[Any]) -> list[Any]:
-    if not values or len({*map(repr, values)}) < len(values):
-        raise ValueError("give a list of different values to try, such as [0, 1]")
-    return values
-
-
-Tried = Annotated[list[Any], AfterValidator(_different)]
+Tried = Annotated[list[Any], AfterValidator(config.different)]
 Axes = Annotated[dict[Stage, Annotated[dict[str, Tried], Empty]], Empty]
 
 
@@ -185,7 +179,16 @@ def _grid(grid: str, axes: Stages) -> Iterator[tuple[str, Stages]]:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which ``1e-3`` is a number, and keys that stand twice are refused."""
+    """YAML in which ``1e-3`` is a number, and aliases and keys that stand twice are refused."""
+
+    def compose_node(self, *where: Any) -> yaml.Node | None:
+        """A node; an alias is none, as a few bytes of them can fill the memory."""
+        if self.check_event(yaml.AliasEvent):
+            event = self.peek_event()
+            alias = f"line {event.start_mark.line + 1}: '*{event.anchor}' is a YAML alias"
+            advice = "write what runs have in common under 'defaults:', or make them a grid"
+            raise yaml.YAMLError(f"{alias}, which a study does not take; {advice}")
+        return super().compose_node(*where)
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         """A mapping, in which all keys are texts, each once."""
@@ -210,13 +213,7 @@ Loader.add_implicit_resolver(
 def read_yaml(file: Path) -> Any:
     """What a YAML file holds."""
     try:
-        text = file.read_text(encoding="utf-8")
-        for event in yaml.parse(text):
-            if isinstance(event, yaml.AliasEvent):  # a few bytes of which can fill the memory
-                where = f"line {event.start_mark.line + 1}: '*{event.anchor}'"
-                advice = "write what runs have in common under 'defaults:', or make them a grid"
-                raise ValueError(f"{where} is a YAML alias, which a study does not take; {advice}")
-        return yaml.load(text, Loader)
+        return yaml.load(file.read_text(encoding="utf-8"), Loader)
     except RecursionError:
         raise ValueError(f"{file} is not a study: it is nested too deeply") from None
     # A date with a month 13, '\UFFFFFFFF', !!int "", !!bool x: PyYAML lets them through as they come.

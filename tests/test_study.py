@@ -138,7 +138,7 @@ def test_mistakes_are_told_once_and_those_in_the_shape_before_those_in_parameter
         # names
         (f"runs: {{{'a' * 101}: {{}}}}", "is not a run name: use letters"),
         ("runs: {a: {}, A: {}}", "runs, A: another run or comparison has the folder 'A'"),
-        ("grids: {g: {02_train: {seed: [0, 0]}}}", "02_train, seed: give a list of different values"),
+        ("grids: {g: {02_train: {seed: [0, 0]}}}", "02_train, seed: the list is empty or names one twice"),
         ("runs: {Comparison: {}, b: {}}", "another run or comparison has the folder 'comparison'"),
         # comparisons
         ("{runs: {a: {}, b: {}}, compare: {A: [a, b]}}", "compare, A: another run or comparison"),
