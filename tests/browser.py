@@ -141,7 +141,7 @@ def test_a_slider_of_notebook_04_shows_what_the_package_computes(place, browser,
 @pytest.mark.parametrize("width", [1280, 390])
 def test_the_sliders_of_a_report_work_by_keyboard(place, browser, monkeypatch, width):
     monkeypatch.setenv("MEDROB_HOME", str(place))
-    folder = report.write(place / "report").parent
+    folder = report.write().parent
     sized(browser, width, 844)
     for page in ("index.html", "small/index.html"):
         browser.get((folder / page).as_uri())

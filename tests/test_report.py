@@ -75,7 +75,7 @@ def test_the_report_is_whole_and_needs_no_network():
         (home_of() / "figures" / "one" / name).write_bytes(b"png")
     shutil.rmtree(Run("one").path("notebooks"))  # as of a run that was executed by hand
     folder = home_of() / "report"
-    text = report.write(folder).read_text()
+    text = report.write().read_text()
     pages = {str(file.relative_to(folder)) for file in folder.rglob("*.html")}
     assert pages == {"index.html", "one/index.html", "two/index.html"}
     distant = r"""(?:src|href)=["'](?:https?:)?//|url\(["']?(?:https?:)?//|@import|<script src"""
@@ -97,7 +97,7 @@ def test_pictures_lie_behind_the_sliders_of_a_report(network, tiny):
         {"parameters": {"dataset": "phantom", "size": 28, "limit": 60}, "splits": data.describe(tiny)}
     ))  # fmt: skip
     models.save(network, run.folder)
-    report.write(home_of() / "report")
+    report.write()
     place = home_of() / "report" / "one"
     views = json.loads(re.search(r"const views = (.*), at =", (place / "index.html").read_text())[1])
     assert list(views["images"]) == ["0", "1", "2", "3"] and "gaussian noise" in views["corruptions"]
@@ -110,25 +110,18 @@ def test_pictures_lie_behind_the_sliders_of_a_report(network, tiny):
     assert np.abs(picture[..., ::-1] - view.sheet()).mean() < 8  # it is compressed
 
 
-def test_a_report_replaces_a_report_and_nothing_else():
+def test_a_report_is_written_over_and_what_else_lies_there_stays():
     make("one", ["01_augment"])
-    folder, mine = home_of() / "report", home_of() / "mine"
-    report.write(folder)
-    (folder / "one" / "old.webp").touch()
-    report.write(folder)
-    assert not (folder / "one" / "old.webp").exists()
-    mine.mkdir()
-    for file in (mine / "index.html", mine / "thesis.tex", folder / "one" / "notes.txt"):
-        file.touch()
-    for place, name in ((mine, "index.html, thesis.tex"), (folder, "one/notes.txt")):
-        with pytest.raises(ValueError, match=rf"holds something else than a report \({name}\)"):
-            report.write(place)
-    assert (folder / "one" / "notes.txt").exists()
+    folder = home_of() / "report"
+    report.write()
+    (folder / "index.html").write_text("old")
+    (folder / "one" / "notes.txt").touch()
     make("other", ["01_augment"])
     (home_of() / "my.yaml").write_text("runs: {one: {}, later: {}}")
-    assert main(["report", "--study", str(home_of() / "my.yaml"), "--folder", str(home_of() / "study")]) == 0
-    text = (home_of() / "study" / "index.html").read_text()
-    assert 'href="#one"' in text and "other" not in text
+    assert main(["report", "--study", str(home_of() / "my.yaml")]) == 0
+    text = (folder / "index.html").read_text()
+    assert 'href="#one"' in text and "other" not in text and (folder / "one" / "notes.txt").exists()
+    assert {path.name for path in home_of().iterdir()} == {"data", "my.yaml", "report"}
 
 
 def test_what_failed_was_cut_off_or_is_no_run_does_not_stop_the_report():
@@ -138,7 +131,7 @@ def test_what_failed_was_cut_off_or_is_no_run_does_not_stop_the_report():
     run.path("notebooks", "03_test.partial.ipynb").write_text('{"cells": 3}')
     run.path("notebooks", "05_analysis.partial.ipynb").write_bytes(b'{"cells": [\xff')
     (home_of() / "data" / "runs" / "my run").mkdir()
-    text = report.write(home_of() / "report").read_text()
+    text = report.write().read_text()
     assert "02_train, 03_test, 05_analysis failed or is running" in text and "my run" not in text
     assert [file.name for file in (home_of() / "report" / "one").iterdir()] == ["index.html"]
 
@@ -266,7 +259,7 @@ def test_a_comparison_is_a_run_of_its_own():
     exported(both, "05_analysis", "05_t")
     assert list(both.record["stages"]) == ["05_analysis"] and verify(both) == []
     assert overview().set_index("run").loc["both", "state"] == "comparison"
-    text = report.write(home_of() / "report").read_text()
+    text = report.write().read_text()
     assert text.index('id="both"') < text.index('id="one"')
     page = (home_of() / "report" / "both" / "index.html").read_text()
     assert "side by side" in page and "What 05_analysis says" not in page
@@ -283,7 +276,7 @@ def test_a_comparison_is_a_run_of_its_own():
 
 def test_all_runs_are_listed(capsys):
     with pytest.raises(FileNotFoundError, match=r"there are no runs in .* `make run` makes them"):
-        report.write(home_of() / "report")
+        report.write()
     assert main(["runs"]) == 0
     assert "There are no runs" in capsys.readouterr().out
     make("one")

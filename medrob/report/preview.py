@@ -1,12 +1,11 @@
 """One page on a data set, and on a network for it, before any training: ``python -m medrob check DATA``."""
 
-import argparse
 import contextlib
 import re
 import warnings
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -25,34 +24,17 @@ ROWS = 40  # of a table; the middle of a longer one is left out
 Values = Mapping[str, Any]
 
 
-def check(arguments: Sequence[str]) -> int:
-    """Print the page that the command line asks for; 0, or 1 if something is refused."""
-    about = "What is in a data set, before any training; and in a network, if options name one."
-    parser = argparse.ArgumentParser("python -m medrob check", description=about, allow_abbrev=False)
-    parser.error = _refuse  # type: ignore[method-assign]  # a sentence, without all options
-    fields = {name: model.model_fields[name] for model, names in PARAMETERS.items() for name in names}
-    for name, field in fields.items():
-        told = str(field.description).replace("%", "%%")
-        option = name if name == "dataset" else f"--{name}"
-        parser.add_argument(option, help=told, default=argparse.SUPPRESS, metavar=option.lstrip("-"))
-    known, others = parser.parse_known_args(arguments)
-    if others:
-        taken = ", ".join(f"--{name}" for name in fields if name != "dataset")
-        raise ValueError(f"unknown {' '.join(others)}: it trains nothing, and takes DATA and {taken}")
-    given = vars(known)
-    values = {name: _value(text, fields[name].default) for name, text in given.items()}
-    wrong = [
-        mistake
-        for model, names in PARAMETERS.items()
-        for mistake in config.mistakes(model, _of(values, names))
-    ]
-    text, refused = ("\n".join(dict.fromkeys(told for _, told in wrong)), True) if wrong else preview(values)
+FIELDS = {name: model.model_fields[name] for model, names in PARAMETERS.items() for name in names}
+
+
+def check(given: Mapping[str, str]) -> int:
+    """Print the page on the data set, and the network, of parameters as texts; 1 if something is refused."""
+    values = {name: _value(text, FIELDS[name].default) for name, text in given.items()}
+    wrong = (config.mistakes(model, _of(values, names)) for model, names in PARAMETERS.items())
+    told = dict.fromkeys(sentence for mistakes in wrong for _, sentence in mistakes)
+    text, refused = ("\n".join(told), True) if told else preview(values)
     print(text.encode("utf-8", "replace").decode())  # the name of a file may be no text
     return int(refused)
-
-
-def _refuse(message: str) -> NoReturn:
-    raise ValueError(message)
 
 
 def _value(text: str, default: Any) -> Any:

@@ -24,7 +24,6 @@ from medrob.files import ALONE, differing, home
 from medrob.run import CHECKPOINT, NAME, STAGES, Run
 from medrob.words import word
 
-MARK = ".medrob-report"  # stands in a report: a folder without it, or with other files, is left alone
 EACH = 4  # images of a kind behind the sliders
 PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
@@ -85,13 +84,13 @@ def verify(run: Run) -> list[str]:
     """What is missing, altered or foreign in a run, in words, then how to make it again: of its record,
     tables, executed notebooks and data, and of the figures and tables for the thesis.
     """
-    record, problems, advice = run.record, [], {}
-    stages = record["stages"]
+    problems, advice = list[str](), dict[str, None]()
+    stages, was = run.record["stages"], run.record["run"]
     if not stages:
         return [f"{run.path('run.json')} records no finished stage; {run.advice('01_augment')}"]
-    if record.get("run") != run.name:
-        was, advice = record.get("run"), {run.advice("01_augment"): None}
+    if was != run.name:
         problems.append(f"{run.path('run.json')} is that of run {was!r}: the folder was replaced")
+        advice[run.advice("01_augment")] = None
     known = {run.path("run.json")}
     for stage, entry in stages.items():
         beside = execute.made_beside(run, stage)
@@ -118,40 +117,30 @@ def _foreign(folder: Path, known: Collection[Path], work: Iterable[str]) -> Iter
             yield f"{where} is not in the record of the run; delete it or move it away"
 
 
-def write(folder: Path, *, runs: Iterable[str] | None = None) -> Path:
-    """Write the report of all runs, or some, into a folder that is made anew; the path of its ``index.html``.
+def write(*, runs: Collection[str] | None = None) -> Path:
+    """Write the report of all runs, or some, into the folder ``report``; the path of its ``index.html``.
 
-    Raises:
-        FileNotFoundError: there are no runs. ValueError: the folder holds something else than a report.
+    What else lies there stays. FileNotFoundError: there are no runs.
     """
     table = overview()
     table = table[table["run"].str.fullmatch(NAME)]
-    table = table if runs is None else table[table["run"].isin(list(runs))]
+    table = table if runs is None else table[table["run"].isin(runs)]
     if table.empty:
         nothing = f"there are no runs in {home() / 'data' / 'runs'}"
         raise FileNotFoundError(f"{nothing}; `make run` makes them{ALONE}")
-    folder = folder.resolve()
-    ours = (MARK, ".html", ".png", ".webp") if (folder / MARK).exists() else ()
-    files = sorted(str(f.relative_to(folder)) for f in folder.rglob("*") if f.is_file())
-    if others := [file for file in files if not file.endswith(ours)]:
-        what = ", ".join(others[:3])
-        raise ValueError(f"{folder} holds something else than a report ({what}); give another folder")
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=folder.parent, prefix=f".{folder.name}-") as place:
-        part = Path(place) / folder.name
-        templates = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
-        templates.filters["markdown"] = markdown2html
-        templates.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    templates = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
+    templates.filters["markdown"] = markdown2html
+    templates.policies["json.dumps_kwargs"] = {"sort_keys": False}
+    folder = home() / "report"
+    with tempfile.TemporaryDirectory(dir=home(), prefix=".report-") as place:
+        part = Path(place) / "report"
         sections = sorted((_run(part, name) for name in table["run"]), key=lambda run: not run["comparison"])
         for section in sections:
             page = templates.get_template("run.html").render(of=section)
             (part / section["run"] / "index.html").write_text(page, encoding="utf-8")
         page = templates.get_template("index.html").render(rows=table.to_dict("records"), sections=sections)
         (part / "index.html").write_text(page, encoding="utf-8")
-        (part / MARK).touch()
-        if folder.exists():
-            shutil.rmtree(folder)
-        part.rename(folder)
+        shutil.copytree(part, folder, dirs_exist_ok=True, copy_function=os.replace)  # each file whole
     return folder / "index.html"
 
 
