@@ -202,6 +202,15 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
     assert main(["verify", "one"]) == 1 and "model.json is missing" in capsys.readouterr().out
 
 
+def test_a_stage_that_was_executed_by_hand_after_its_study_is_told(whole):
+    keep(whole, "03_test")  # the same tables once more
+    assert execute.wrong(whole, "03_test")[0] == []
+    whole.path("scores.parquet").write_bytes(b"other")
+    assert any("scores.parquet was changed" in text for text in execute.wrong(whole, "03_test")[0])
+    keep(whole, "03_test")
+    assert execute.wrong(whole, "03_test")[0] == ["scores.parquet was made by hand"]
+
+
 def places(tree, place=()):
     """The ways to everything that a record holds."""
     if isinstance(tree, dict | list):
