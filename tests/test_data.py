@@ -146,6 +146,12 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
         load(str(tmp_path / "bad.npz"))
 
 
+def test_arrays_of_an_npz_that_are_not_read_are_named(npz):
+    told = r"not read: train_patients, readme; if they tell patients, list the images in a table"
+    with pytest.warns(UserWarning, match=told):
+        load(npz(train_patients=np.arange(12), readme=np.array("x")))
+
+
 @pytest.mark.parametrize("twin", ["train", "test"])
 def test_a_picture_with_two_labels_is_refused(npz, twin):
     content = arrays(side=28)

@@ -67,12 +67,6 @@ def read(file: Path) -> np.ndarray:
     return image if medical else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
-def is_picture(file: Path) -> bool:
-    """Whether a file without an ending (or "1.2.840.10008.5") holds a picture, or any file DICOM."""
-    bare = (file.suffix[1:].isdigit() or not file.suffix) and file.is_file()
-    return is_dicom(file) or (bare and form(file)[1] > 0)
-
-
 def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255)) -> np.ndarray:
     """The image as uint8 (H, W, channels); of more than 8 bits `levels` become 0 and 255.
 

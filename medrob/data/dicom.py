@@ -12,12 +12,11 @@ Dataset = Any  # pydicom's, which is imported only where there are such files
 
 def is_dicom(file: Path) -> bool:
     """Whether a file bears the mark of DICOM, whatever its name, or is named so and is no other picture."""
-    if not file.is_file():  # opening a pipe would wait for ever
-        return False
-    with contextlib.suppress(OSError), file.open("rb") as stream:
-        if stream.read(132)[128:] == b"DICM":
-            return True
-    return file.suffix.lower() in (".dcm", ".dicom", ".ima") and not cv2.haveImageReader(str(file))
+    if file.is_file():  # opening a pipe would wait for ever
+        named = file.suffix.lower() in (".dcm", ".dicom", ".ima") and not cv2.haveImageReader(str(file))
+        with contextlib.suppress(OSError), file.open("rb") as stream:
+            return named or stream.read(132)[128:] == b"DICM"
+    return False
 
 
 def header(file: Path, *, pixels: bool = False) -> Dataset:

@@ -18,7 +18,7 @@ from typing import Any
 import pandas as pd
 
 from medrob.data.dataset import MOST_CLASSES, SPLITS, together
-from medrob.data.decode import is_picture
+from medrob.data.decode import form
 from medrob.data.dicom import is_dicom, whom
 
 Listing = tuple[pd.DataFrame, tuple[str, ...], str]
@@ -51,7 +51,8 @@ def walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
         for path in (here / name for name in names if not name.startswith(".")):
             if path.is_symlink() and not path.exists():
                 raise ValueError(f"{path} is a link to {path.readlink()}, which is not there: remove it")
-            image = path.suffix.lower() in SUFFIXES or is_picture(path)
+            bare = (path.suffix[1:].isdigit() or not path.suffix) and path.is_file()
+            image = path.suffix.lower() in SUFFIXES or is_dicom(path) or (bare and form(path)[1] > 0)
             (files if image else others).append(path.relative_to(top))
     return sorted(files), sorted(folders), others
 

@@ -2,6 +2,7 @@
 
 import hashlib
 import shutil
+import warnings
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,11 @@ def _arrays(file: Path) -> tuple[dict[str, np.ndarray], list[str]]:
     try:
         with np.load(file, allow_pickle=False) as archive:
             held = list(archive)
+            if unread := [key for key in held if key not in known]:
+                advice = (
+                    "if they tell patients, list the images in a table, which keeps patients in one split"
+                )
+                warnings.warn(f"arrays that are not read: {', '.join(unread)}; {advice}", stacklevel=5)
             return {key: _unpacked(file, archive, key) for key in held if key in known}, held
     except Exception as error:  # a damaged file raises many kinds
         if "could not write" in str(error):

@@ -110,11 +110,11 @@ def _frame(file: Path) -> pd.DataFrame:
         wide = file.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         with file.open(encoding="utf-16" if wide else "utf-8-sig") as stream:
             first = stream.readline()
-            excel = re.fullmatch(r"sep=(.)\n", first)  # says so before the names of the columns
-            separator = excel[1] if excel else max(",;\t|", key=first.count)
+            excel = re.findall(r"^sep=(.)\n", first)  # Excel says so before the names of the columns
+            separator = excel[0] if excel else max(",;\t|", key=first.count)
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
         given |= dict(skipinitialspace=True, keep_default_na=False, encoding=stream.encoding)
-        given["skiprows"] = int(bool(excel))
+        given["skiprows"] = len(excel)
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
             frame = pd.read_csv(file, index_col=False, **given)
         numbers = frame.select_dtypes("number").columns
