@@ -4,6 +4,7 @@ import functools
 import os
 import warnings
 import zlib
+from pathlib import Path
 
 import cv2
 import numpy as np
@@ -103,7 +104,7 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
         *((files, LAYOUT) for files in ("a/train/1 a/test/1 b/train/1", "chest/a/train/1 chest/b/train/1")),
         *((files, LAYOUT) for files in ("top/a/1 top/b/1", "p1/a/1 p1/b/1 p2/a/1 p2/b/1 p3/a/1")),
         *((files, LAYOUT) for files in ("f1/a/1 f1/b/1 f2/a/1 f2/b/1", "patient1/1 patient02/2")),
-        ("a/1 b/", "class folder b is empty .no image in it.; fill or remove it"),
+        ("a/1 b/", "class folder b is empty .no image in it, or only masks of none.; fill, rename"),
         ("part_1/1 part_2/1 list.csv", TABLE),
         ("part_1/1 part_2/2 part_2/list.csv", TABLE),
         ("a/1.nii b/2.nii list.csv", r"no image, but 2 \.nii, 1 \.csv, which are not read"),
@@ -243,6 +244,25 @@ def test_masks_beside_images_are_masks(folder, name):
     assert (train.images == plain.images).all() and (train.masks == (spot > 0)).all()
 
 
+PAIRS = """image_{}.png mask_{}.png img{}.png mask{}.png pic({}).png mask({}).png {}_img.png {}_seg.png
+    {}-Benign-Image.bmp {}-Benign-Mask.tif {}/image.png {}/mask.png {}/img.jpg {}/label.png
+    P{}_T1.png P{}_seg.png Images/img_{}.png Masks/mask_{}.png {}.png mask{}.png"""
+
+
+@pytest.mark.parametrize(("image", "mask"), zip(PAIRS.split()[::2], PAIRS.split()[1::2], strict=True))
+def test_a_picture_with_a_word_of_its_own_has_its_mask(image, mask):
+    pairs = {Path(c, image.format(k)): (Path(c, mask.format(k)),) for c in "ab" for k in range(9)}
+    with pytest.warns(UserWarning, match=r"masks beside images: 18 \(a/.* of .*, of 18 pictures"):
+        assert listing.masks_of([*pairs, *(mask for (mask,) in pairs.values())]) == pairs
+    left, right = (Path("a", f"1_{side}.png") for side in ("left", "right"))
+    told = r"named as masks, but have no image: 2 \(a/1_mask.png, ...\); they are left out"
+    with pytest.warns(UserWarning, match=told):  # of which of the two?
+        found = listing.masks_of([left, right, Path("a/1_mask.png"), Path("a/masks/7.png")])
+    assert found == {left: (), right: ()}
+    with pytest.warns(UserWarning, match="all files, or folders, are named as masks: 1"):
+        assert listing.masks_of([Path("a/1_mask.png")]) == {Path("a/1_mask.png"): ()}
+
+
 def test_masks_that_cover_nearly_all_or_nothing_are_told_and_jpeg_ends_at_half(folder):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     spot[4:8, 4:8] = 1
@@ -257,7 +277,7 @@ def test_masks_that_cover_nearly_all_or_nothing_are_told_and_jpeg_ends_at_half(f
         file.unlink()
     with pytest.warns(UserWarning, match="masks beside images"):
         assert (load(str(top), "train").masks == (spot > 0)).mean() > 0.99
-    with pytest.raises(ValueError, match="folders are named as masks, but are those of no image: masks"):
+    with pytest.raises(ValueError, match=r"class folder masks is empty \(.* only masks of none"):
         load(str(folder("other", names=("a", "masks")) / "other"))
 
 

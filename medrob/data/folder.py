@@ -36,7 +36,8 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     full = {place.parts[:level] for place in places.values()}
     for path in folders:
         if len(path.parts) == level and path.parts not in full:
-            raise ValueError(f"class folder {path} is empty (no image in it); fill or remove it")
+            told = f"class folder {path} is empty (no image in it, or only masks of none)"
+            raise ValueError(f"{told}; fill, rename or remove it")
     tell("images beside class folders", [path for path, place in places.items() if len(place.parts) <= level],
          "; they are left out: move them into one")  # fmt: skip
     if others:
@@ -48,9 +49,6 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         rows["mask"] = [tuple(folder / mask for mask in masks[path]) for path in images]
     inside = pd.Series(["/".join(place.parts[level:]) for place in images.values()], rows.index)
     own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
-    if unpaired := sorted({name for name in labels if NAMES["masks"].fullmatch(name)}):
-        told = f"class folders are named as masks, but are those of no image: {', '.join(unpaired)}"
-        raise ValueError(f"{told}; rename them, or their files (1_mask.png, for the image 1.png)")
     kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
     if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
         told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"

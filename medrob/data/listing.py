@@ -11,7 +11,7 @@ import re
 import tomllib
 import warnings
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -69,28 +69,39 @@ def split_of(name: object) -> str | None:
 def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     """The pictures among files, and the masks of each: what is named as a mask and has a picture.
 
-    If there are any, others that are so named are left out, and told.
+    Others that are so named are left out, and told.
     """
     named = {path: mask_of(path) for path in files}
     pictures = {path: without(path, "images").with_suffix("") for path, of in named.items() if of is None}
-    known, found, orphans = set(pictures.values()), defaultdict[Path, list[Path]](list), list[Path]()
-    for path, key in named.items():
-        if key:
-            cut = re.compile(r"[\W_]+[a-zA-Z]+$")  # 0_m in a folder of masks, 0_left_mask
-            keys = [key, mask_of(path, bare=True) or key]  # "lung masks" are not those of a class "lung"
-            while not known & {*keys} and cut.search(key.name):
-                key, *_ = keys = [near.with_name(cut.sub("", near.name)) for near in keys]
-            (found[next(near for near in keys if near in known)] if known & {*keys} else orphans).append(path)
-    _tell_pairs(known)
-    if not found:
-        folders = {part for path in named for part in path.parts[:-1] if NAMES["masks"].fullmatch(part)}
-        tell("folders that are named as masks, but whose files are those of no image", sorted(folders),
-             "; they are taken as pictures: masks stand as masks/CLASS/ or beside their images")  # fmt: skip
+    if not pictures:
+        tell("all files, or folders, are named as masks", [*named], "; they are taken as pictures")
         return dict.fromkeys(named, ())
-    tell("masks beside images", [mask for masks in found.values() for mask in masks],
-         f", of {len(found)} pictures: they say where the lesion is")  # fmt: skip
+    masks, known = [path for path, of in named.items() if of], defaultdict[Path, set[Path]](set)
+    if not (found := _paired(masks, {key: {key} for key in pictures.values()})):
+        for key in {*pictures.values()}:
+            for word in (r"^[^\W\d_]+[ _.-]*", r"[ _.-]*[^\W\d_][^\W_]*$"):  # of image_1, 1_T1, 1/image
+                known[key.parent / re.sub(word, "", key.name)].add(key)
+        found = _paired(masks, known)
+    _tell_pairs({*pictures.values()})
+    pairs = {mask: f"{mask} of {key.name}" for key, of in found.items() for mask in of}
+    told = f", of {len(found)} pictures: they say where the lesion is"
+    tell("masks beside images", pairs.values(), told)
+    orphans = [path for path in masks if path not in pairs]
     tell("files that are named as masks, but have no image", orphans, "; they are left out")
     return {path: tuple(found.get(key, ())) for path, key in pictures.items()}
+
+
+def _paired(masks: list[Path], known: Mapping[Path, set[Path]]) -> dict[Path, list[Path]]:
+    """The masks of each picture, by what it is `known` by; what may stand for several pictures has none."""
+    found, cut = defaultdict[Path, list[Path]](list), re.compile(r"[\W_]+[a-zA-Z]+$")
+    for path in masks:  # "lung masks" are not those of a class "lung"
+        keys = [key for key in (mask_of(path), mask_of(path, bare=True)) if key]
+        while not known.keys() & {*keys} and cut.search(keys[0].name):
+            keys = [key.with_name(cut.sub("", key.name)) for key in keys]  # 0_m, 0_left_mask
+        of = next((known[key] for key in keys if key in known), set())
+        if len(of) == 1:
+            found[min(of)].append(path)
+    return found
 
 
 def _tell_pairs(stems: set[Path]) -> None:
@@ -114,7 +125,7 @@ def mask_of(path: Path, *, bare: bool = False) -> Path | None:
     inside, beside = without(path, "masks", bare=bare), NAMES["mask"].fullmatch(path.stem)
     if inside == path and not beside:
         return None
-    return without(inside.with_name(beside[1] or beside[2] if beside else path.stem), "images")
+    return without(inside, "images").parent / ((beside[1] or beside[2] or "") if beside else path.stem)
 
 
 def without(path: Path, kind: str, *, bare: bool = False) -> Path:
@@ -265,7 +276,7 @@ def natural(name: object) -> list[tuple[int, float, str]]:
     if re.fullmatch(r"-\d+", str(name)):
         return [(0, float(str(name)), "")]
     parts = re.split(r"(\d+)", str(name))
-    return [(0, float(part), "") if part.isdigit() else (1, 0, part) for part in parts if part]
+    return [(0, float(part), "") if part.isdecimal() else (1, 0, part) for part in parts if part]
 
 
 def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Series:

@@ -221,10 +221,8 @@ def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
         path for path in {*masks} - {*rows["file"]} if not listing.mask_of(path.relative_to(folder))
     )
     tell("pictures beside those of the table, which it does not name", others, "; they are left out")
-    if any(masks.values()):
-        rows = rows[rows["file"].isin(masks)]
-        rows = rows.assign(mask=rows["file"].map(masks))
-    return rows
+    rows = rows[rows["file"].isin(masks)]
+    return rows.assign(mask=rows["file"].map(masks)) if any(masks.values()) else rows
 
 
 # Labels
