@@ -30,7 +30,7 @@ def test_a_number_has_its_interval_and_its_p():
 
 
 def test_counts_names_lists_and_sides_of_chance():
-    ends = {(0.1, 0.2): "above", (-0.2, -0.1): "below", (-0.1, 0.1): "neither", (np.nan, 0.1): "not defined"}
+    ends = {(0.1, 0.2): "above", (-0.2, -0.1): "below", (-0.1, 0.1): "neither", (np.nan, 0.1): phrases.NOT_JUDGED}
     for (low, high), expected in ends.items():
         row = dict(value=0, low=low, high=high, p=0.9)
         assert phrases.side(row, "value", "above", "below", "neither") == expected
@@ -249,7 +249,7 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
     rows = [
         ("a", "insertion", 0.2, 0.1, 0.3, 7), ("b", "insertion", 0.1, -0.1, 0.3, 7),
         ("a", "deletion", 0.2, 0.1, 0.3, 7), ("b", "deletion", -0.2, -0.3, -0.1, 7),
-        ("a", "road", np.nan, np.nan, np.nan, 0), ("b", "road", 0.1, 0.1, 0.1, 4), ("b", "floor", 1, 1, 1, 7),
+        ("a", "road", np.nan, np.nan, np.nan, 0), ("b", "road", 0.1, np.nan, np.nan, 4), ("b", "floor", 1, 1, 1, 7),
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["method", "test", "above", "above_low", "above_high", "images"])
     said = words.faithfulness(frame.assign(layer="layer4.1", value=0.3, low=0.2, high=0.4, chance=0.1))
@@ -257,7 +257,7 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
         "- Insertion is better for a +0.200 (+0.100 to +0.300); not shown to differ for b +0.100 (-0.100 to "
         "+0.300).",
         "- Deletion is worse for a -0.200 (-0.300 to -0.100); better for b +0.200 (+0.100 to +0.300).",
-        "- ROAD is not judged (fewer than 5 images) for a, b.",
+        "- ROAD is not judged (fewer than 5 images or groups) for a, b.",
     ]
 
 
@@ -277,7 +277,7 @@ def say(frame):
 
 def test_where_the_map_lies_against_chance_and_against_the_same_images_clean():
     rows = places((0.4, 0.5), fog=(-0.3, -0.2), snow=(-0.1, 0.0), rain=(0, 0.1), haze=(np.nan, np.nan))
-    rows.loc[rows["corruption"] == "rain", "images"] = 4
+    rows.loc[rows["corruption"] == "rain", ["low", "high"]] = np.nan
     attainable = rows[:1].assign(stage="attainable", value=0.75)
     shares = dict(energy=0.75, pointing=1, iou=0.9).items()
     best = pd.concat([attainable.assign(test=test, value=share) for test, share in shares])
@@ -293,7 +293,7 @@ def test_where_the_map_lies_against_chance_and_against_the_same_images_clean():
         r"a\_b (12 images, chance: 10 %) and 50 % (40 % to 60 %) of c (12 images, chance: 10 %).",
         "- At severity 5, compared with the same images when clean, the share of the map inside the lesion "
         "is lower under fog -0.200 (-0.300 to -0.100); not shown to differ under snow +0.000 (-0.100 to "
-        "+0.100); not judged (fewer than 5 images) under rain; not defined under haze not defined.",
+        "+0.100); not judged (fewer than 5 images or groups) under rain, haze.",
     ]  # fmt: skip
     assert "can be compared" in say(places((np.nan, np.nan)))
     assert "nothing can be said about localisation" in say(rows[:0])

@@ -98,6 +98,8 @@ def test_drift_beside_the_signals_of_each_league():
     )
     assert ", with the clean picture: the best signal is *other*, with 0.90 (0.85 to 0.95). Drift" in other
     assert other.endswith(" is not distinguishable from image RMSE; worse than other.")
+    few = words.beside(signals.assign(ahead_low=np.nan, ahead_high=np.nan))
+    assert few.endswith("is not to be judged (too few cases) against image RMSE, other.")
     none = words.beside(signals.assign(auroc=np.nan, ahead=np.nan))
     assert "Prediction flipped: there is nothing to compare" in none and "nan" not in none
 
@@ -206,6 +208,7 @@ def test_runs_beside_the_first():
         (compared(), "the AUC under corruption is higher: +0.100 (+0.050 to +0.200); the AUC drop"),
         (compared((-0.1, -0.2, -0.05)), "drift is lower: -0.100 (-0.200 to -0.050)."),
         (compared((0.0, -0.1, 0.1)), "drift is not shown to differ: +0.000 ("),
+        (compared((0.0, np.nan, np.nan)), "drift is not judged (fewer than 5 images or groups): +0.000."),
         (compared((np.nan,) * 3), "the drop cannot be compared (a class is missing, the methods differ, or"),
         (compared(layer="shallow"), "; the drift is higher: +0.100 (+0.050 to +0.200), but the maps are not"),
     ):
@@ -259,5 +262,7 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     assert "+0.200): but one score alone finds more errors than this model, so nothing follows." in said
     right = table.assign(value=table["value"].where(table["pictures"] != "clean"))
     assert "Among clean" not in words.alarms(right) and "nan" not in words.alarms(right)
+    few = words.alarms(table.assign(ahead_low=np.nan, ahead_high=np.nan, low=np.nan, high=np.nan))
+    assert "map (AUROC 0.60) cannot be compared with low confidence (0.60) at finding errors" in few
     assert "no alarm to judge" in words.alarms(table.assign(value=np.nan))
     assert "several labels" in words.alarms(table[:0])

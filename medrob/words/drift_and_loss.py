@@ -6,7 +6,7 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import DRIFT, UNDEFINED, YES, declared_kinds, rows_of, verdict
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, Row, grouped, name, number, place, say, shown, side, text
+from medrob.words.phrases import BETTER, FEW, Row, grouped, name, number, place, say, shown, side, text
 
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
 AS_MUCH = "but the map of a network that has learnt nothing is not shown to tell less, so nothing follows"
@@ -199,8 +199,9 @@ def alarms(found: pd.DataFrame) -> str:
     kept = tables["augrc", "all"].query("signal in @alone")
     numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[analysis.MAP_SIGNAL])
     numbers |= dict(signals=len(alone), cases=int(own["cases"]))
-    numbers |= dict(doubt=doubt, verdict=side(doubt, "ahead", *BETTER))
-    first, *rest = (say("alarms", key, **numbers) for key in ("judged", "kept", "errors", "cost"))
+    numbers |= dict(doubt=doubt, own=own, verdict=side(doubt, "ahead", *BETTER))
+    judged = "unjudged" if numbers["verdict"] == FEW else "judged"
+    first, *rest = (say("alarms", key, **numbers) for key in (judged, "kept", "errors", "cost"))
     title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
     for row in same[same["signal"] == analysis.TOGETHER].to_dict("records"):
         weak = row["value"] < same["value"][alone].drop(analysis.MAP_SIGNAL).max()

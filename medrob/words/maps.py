@@ -9,9 +9,8 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import CONDITION, FAITHFULNESS, FEWEST, MAP, THRESHOLD, rows_of
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import grouped, listed, name, number, place, say, shown, side, text
+from medrob.words.phrases import FEW, NOT_JUDGED, grouped, listed, name, number, place, say, shown, side, text
 
-NOT_JUDGED = f"not judged (fewer than {FEWEST} images)"
 
 
 def chosen(images: Any, how: str) -> str:
@@ -130,9 +129,9 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
     clean = rows[(rows["stage"] == "") & (rows["corruption"] == CLEAN[0])].dropna(subset="value")
     if clean.empty:
         return say("localisation", "no_map", map=rows.iloc[0])
-    lines, unsure = [], "not shown to be more"
+    lines, unsure = [], "not shown to be more than by chance"
     for row in clean.to_dict("records"):
-        said = NOT_JUDGED if row["images"] < FEWEST else side(row, "above", "more", unsure, unsure)
+        said = side(row, "above", "more than by chance", unsure, unsure, f"{FEW} chance")
         lines.append(say("localisation", row["test"], row=row, said=said))
     best = rows[rows["stage"] == "attainable"].set_index("test")["value"]
     lines += [say("localisation", "attainable", **best)] if len(best) else []
@@ -148,9 +147,9 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str) -> str:
 
 
 def _judged(rows: pd.DataFrame, stem: str, verdicts: tuple[str, str, str], of: str, link: str) -> str:
-    """What is said of each row where there is enough to judge, with its number: `grouped`."""
+    """What is said of each row, with its number where there is enough to judge: `grouped`."""
     pairs = []
     for _, row in rows.iterrows():
-        few, value = row["images"] < FEWEST, f" {number(row, stem, '+.3f')}"
-        pairs.append((NOT_JUDGED if few else side(row, stem, *verdicts), shown(row[of]) + value * (not few)))
+        said, value = side(row, stem, *verdicts), f" {number(row, stem, '+.3f')}"
+        pairs.append((said, shown(row[of]) + value * (said != NOT_JUDGED)))
     return grouped(pairs, link)

@@ -10,13 +10,15 @@ from typing import Any, TypeAlias
 import numpy as np
 import pandas as pd
 
-from medrob.analysis import OPPOSITE, UNDEFINED, YES, bounds, corrected_p, verdict
+from medrob.analysis import FEWEST, OPPOSITE, UNDEFINED, YES, bounds, corrected_p, verdict
 
 Row: TypeAlias = Mapping | pd.Series
 Failed: TypeAlias = Collection[tuple[str, str]]  # (method, layer) pairs that fail randomisation
 SENTENCES = tomllib.loads(Path(__file__).with_name("sentences.toml").read_text(encoding="utf-8"))
 WORDS = tomllib.loads(Path(__file__).with_name("names.toml").read_text(encoding="utf-8"))
-BETTER = ("better than", "worse than", "not distinguishable from")
+FEW = "not to be judged (too few cases) against"
+BETTER = ("better than", "worse than", "not distinguishable from", FEW)
+NOT_JUDGED = f"not judged (fewer than {FEWEST} images or groups)"
 
 
 class _Phrases(string.Formatter):
@@ -113,7 +115,10 @@ def p_value(row: Row) -> str:
     return f"{correction or 'uncorrected'} {told}"
 
 
-def side(row: Row, stem: str, above: str, below: str, neither: str) -> str:
-    """What is said where the whole interval is above 0, below, or neither: judged without a test."""
-    told = {YES: above, OPPOSITE: below, UNDEFINED: UNDEFINED}
+def side(row: Row, stem: str, above: str, below: str, neither: str, few: str = NOT_JUDGED) -> str:
+    """What is said where the whole interval is above 0, below, or neither: judged without a test.
+
+    few: where there is no interval, because too few units have a value, an event or none.
+    """
+    told = {YES: above, OPPOSITE: below, UNDEFINED: few}
     return told.get(verdict(row, stem, tested=False), neither)
