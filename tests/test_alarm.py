@@ -92,6 +92,8 @@ def test_the_map_of_a_control_is_asked_in_its_place():
     rows = found.set_index("signal").filter(like=TOGETHER, axis=0)
     assert set(rows.index) == {TOGETHER, WITH_MAP, *(f"{TOGETHER} and map of {x}" for x in "ab")}
     assert rows.loc["all scores and map of a", "ahead_low"] > 0.2
+    alone = found.set_index("signal")["ahead"]
+    assert alone["map of a"] > 0.2 and alone["map of b"] == 0
     assert rows.loc["all scores and map of b", "ahead"] == pytest.approx(0, abs=0.01)  # the same signal
 
 

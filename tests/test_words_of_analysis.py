@@ -258,6 +258,10 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     assert "+0.010 (+0.005 to +0.200): it tells more." in said
     assert "(random weights, one draw), it changes by -0.010, and the network's own map is ahead by" in said
     assert "not shown to tell less, so nothing follows" in words.alarms(pd.concat([table, more, control]))
+    lone = control.assign(signal="map of an untrained head")
+    for low, said in ((0.001, "+0.10 (+0.05 to +0.20)."), (-0.1, "+0.20), but the map of a network that has")):
+        judged = words.alarms(pd.concat([table, lone.assign(ahead_low=low)])).split("\n")
+        assert said in judged[0] and "The best of 3" in judged[7]
     said = words.alarms(pd.concat([table, both.assign(value=0.67)]))
     assert "+0.200): but one score alone finds more errors than this model, so nothing follows." in said
     right = table.assign(value=table["value"].where(table["pictures"] != "clean"))

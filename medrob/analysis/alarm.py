@@ -46,8 +46,9 @@ def alarms(
     Returns:
         A row per pictures ("clean", "corrupted", "all"; "same corruption": pairs of one condition, auroc
         alone), signal and metric (of `curves`): value, low, high;
-        ahead, ahead_low, ahead_high: how much better the map's signal is than this one, and `WITH_MAP` than
-        other models, of "same corruption" alone: `TOGETHER`, and that with the map of a control instead;
+        ahead, ahead_low, ahead_high: how much better the map's signal is than this one; of "same corruption"
+        alone, than that of the map of a control, and `WITH_MAP` than other models: `TOGETHER`, and that with
+        the map of a control instead;
         paired on the same resamples of whole images, or their groups (of fewer than `FEWEST` with an error,
         or with none, there are no intervals); errors and cases, counted; passes that a map costs. Empty if an
         image has several labels.
@@ -69,6 +70,9 @@ def alarms(
         few = fewer < FEWEST
         w, ahead_of = drawn(images, 0 if few else resamples), dict.fromkeys(names, MAP_SIGNAL)
         among: dict[str, list[str]] = {}  # signals of each model
+        if pictures == SAME:
+            signals |= {control: part[control].to_numpy(float) for control in controls}
+            ahead_of |= dict.fromkeys(controls, MAP_SIGNAL)
         if pictures == SAME and fewer >= FOLDS * FEWEST:  # else they are few for a model
             scores = [name for name in names if name != MAP_SIGNAL]
             known = pd.get_dummies(part[["predicted", "corruption"]].astype(str))

@@ -187,7 +187,8 @@ def alarms(found: pd.DataFrame) -> str:
         key: rows.set_index("signal", drop=False) for key, rows in found.groupby(["metric", "pictures"])
     }
     same, lines = tables["auroc", SAME], []
-    alone = [signal for signal in same["signal"] if not signal.startswith(analysis.TOGETHER)]
+    models = (analysis.TOGETHER, analysis.CONTROL)  # what is no signal of its own
+    alone = [signal for signal in same["signal"] if not signal.startswith(models)]
     doubt, own = same.loc[analysis.DOUBT], same.loc[analysis.MAP_SIGNAL]
     if not np.isfinite(own["value"]):
         return say("alarms", "no_errors", cases=int(own["cases"]))
@@ -201,6 +202,8 @@ def alarms(found: pd.DataFrame) -> str:
     numbers |= dict(signals=len(alone), cases=int(own["cases"]))
     numbers |= dict(doubt=doubt, own=own, verdict=side(doubt, "ahead", *BETTER))
     judged = "unjudged" if numbers["verdict"] == FEW else "judged"
+    better = numbers["verdict"] == BETTER[0] and _as_much(same, analysis.CONTROL)
+    numbers["nothing"] = f", {AS_MUCH}" if better else ""
     first, *rest = (say("alarms", key, **numbers) for key in (judged, "kept", "errors", "cost"))
     title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
     for row in same[same["signal"] == analysis.TOGETHER].to_dict("records"):
@@ -210,11 +213,16 @@ def alarms(found: pd.DataFrame) -> str:
         for control in same[same["signal"].str.startswith(start)].to_dict("records"):
             known = dict(network=control["signal"].removeprefix(start), gain=control["value"] - row["value"])
             said.append(say("alarms", "control", row=control, **known))
-            if more == MORE[0] and side(control, "ahead", *MORE) != MORE[0]:
-                more = AS_MUCH
+        more = AS_MUCH if more == MORE[0] and _as_much(same, start) else more
         rest.insert(0, say("alarms", "joined", all=row, scores=len(alone) - 1, added=more))
         rest.insert(1, " ".join(said) or say("alarms", "no_control"))
     return text(f"{first}\n{title}", lines, "\n".join([choice, *rest]))
+
+
+def _as_much(same: pd.DataFrame, start: str) -> bool:
+    """Is a control, whose signal begins so, not shown to tell less than the map of the network itself?"""
+    rows = same[same["signal"].str.startswith(start)].to_dict("records")
+    return any(side(row, "ahead", *MORE) != MORE[0] for row in rows)
 
 
 def answers(asked: pd.DataFrame) -> str:
