@@ -227,7 +227,11 @@ def test_a_yes_that_a_negative_control_says_too_is_undecided():
     drawn = {"control": "untrained head", "kind": analysis.BEYOND, "verdict": ["yes", "undecided", "yes"]}
     controlled = replace(alone, controls=pd.DataFrame(drawn))
     found = analysis.answers(analysis.tests(controlled)).set_index("name").loc["beyond scores"]
-    assert found["verdict"] == "undecided" and found["controls"] == "untrained head in 2 of 3 draws"
+    assert found["verdict"] == "undecided"
+    assert found["controls"] == "untrained head finds a link in 2 of 3 draws that could be judged"
+    unknown = replace(alone, controls=pd.DataFrame(drawn | {"verdict": "not defined"}, index=range(3)))
+    found = analysis.answers(analysis.tests(unknown)).set_index("name").loc["beyond scores"]
+    assert found["verdict"] == "undecided" and "could not be judged in any of 3" in found["controls"]
     passed = replace(alone, controls=pd.DataFrame(drawn | {"verdict": "undecided"}, index=range(3)))
     assert analysis.answers(analysis.tests(passed)).set_index("name")["verdict"]["beyond scores"] == "yes"
 

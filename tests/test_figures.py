@@ -399,7 +399,7 @@ def test_the_summary_uses_every_panel_and_says_why_a_small_p_is_no_yes(scores, m
     assert {ax.get_title(): text.get_text() for ax in panels[5:] for text in ax.texts} == {
         "(f) between conditions": "yes\nHolm p = .030",
         "(g) image by image": "undecided: the interval holds 0\nHolm p = .030",
-        "(h) wrong predictions": "undecided: a control shows it, too\nHolm p = .030",
+        "(h) wrong predictions": "undecided: a control stops it\nHolm p = .030",
     }
     assert [ax.get_xlabel() for ax in panels[5:]] == ["rank correlation"] * 2 + ["gain in AUROC"]
     no_text_on_text(figure)

@@ -60,7 +60,7 @@ def tests(evidence: Evidence) -> pd.DataFrame:
     method, layer, kind, value (a rank correlation, or a gain), low, high, p (NaN where nothing is tested, as
     of "pooled"), family ("declared" or "exploration"), p_adjusted, correction: "Holm" if declared, else
     "Benjamini-Hochberg" (1995, the false discovery rate); controls: which negative controls find a link, of
-    either sign, for the declared question, "" if none does.
+    either sign, for the declared question, or could not be judged; "" if none.
     """
     columns = [*MAP, "kind", "value", "low", "high", "p"]
     rows = pd.concat([question.tests(evidence)[columns] for question in QUESTIONS], ignore_index=True)
@@ -91,13 +91,19 @@ def controls(
 
 
 def _passed(controls: pd.DataFrame | None) -> dict[str, str]:
-    """For each kind of test in which a control finds a link: ``untrained head in 1 of 3 draws``."""
+    """What stops each kind of test: ``untrained head finds a link in 1 of 2 draws that could be judged``.
+
+    So does a control of which no draw could be judged: nothing then tells what it would have found.
+    """
     said: dict[str, list[str]] = {}
     rows = [] if controls is None else controls.groupby(["kind", "control"], sort=False)["verdict"]
     for (kind, name), verdicts in rows:
-        if linked := verdicts.isin([YES, OPPOSITE]).sum():
-            said.setdefault(kind, []).append(f"{name} in {linked} of {len(verdicts)} draws")
-    return {kind: ", ".join(names) for kind, names in said.items()}
+        linked, judged = verdicts.isin([YES, OPPOSITE]).sum(), (verdicts != UNDEFINED).sum()
+        found = f"finds a link in {linked} of {judged} draws that could be judged"
+        if linked or not judged:
+            stop = found if judged else f"could not be judged in any of {len(verdicts)} draws"
+            said.setdefault(kind, []).append(f"{name} {stop}")
+    return {kind: "; ".join(names) for kind, names in said.items()}
 
 
 def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
@@ -109,7 +115,8 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
     """The tests declared beforehand, of `tests`, each with its verdict; plain: value of `Question.plain`.
 
-    A link that a negative control has, too, is no evidence of what was learnt: it becomes "undecided".
+    A link that a negative control has, too, is no evidence of what was learnt: it becomes "undecided". So
+    it does where no draw of a control could be judged.
     """
     kinds, found = declared_kinds(tests), []
     for question in QUESTIONS:

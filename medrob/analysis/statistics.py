@@ -44,7 +44,7 @@ def verdict(row: Mapping | pd.Series, stem: str = "value", *, chance: float = 0,
 
     "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if tested, p
     is below .05. Without interval the test alone decides. Else "undecided"; so it is, too, where a negative
-    control finds a link, too (column controls): it is then no evidence of what was learnt.
+    control finds a link, too, or could not be judged (column controls).
     """
     value, low, high = bounds(row, stem)
     p, _ = corrected_p(row)

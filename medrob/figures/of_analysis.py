@@ -244,7 +244,7 @@ def _answer(ax: Axes, question: Question, row: Mapping) -> None:
     """A test declared beforehand: its value, its verdict, and what keeps a small p from being a yes."""
     (p, _), why = corrected_p(row), ""
     if p < LEVEL and row["verdict"] == OPEN:
-        why = ": a control shows it, too" if row["controls"] else ": the interval holds 0"
+        why = ": a control stops it" if row["controls"] else ": the interval holds 0"
     if np.isfinite(row["value"]):
         bars(ax, row, 0, Look("0.1", "o"), elinewidth=1)
     ax.vlines(0, -0.6, 0.5, color="0.6", linewidth=0.8, linestyle=":")  # not through the words

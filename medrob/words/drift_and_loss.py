@@ -34,7 +34,8 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
         value = (SEVERAL if several else NOTHING_LEFT) if row["verdict"] == UNDEFINED else value
         plain = say("answer", "margin") if row["name"] == MARGIN else ""
         plain += say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
-        passed = say("answer", "control", passed=row["controls"]) if row["controls"] else ""
+        stopped = row["controls"] and row["verdict"] != UNDEFINED
+        passed = say("answer", "control", passed=row["controls"]) if stopped else ""
         if row["p_adjusted"] < 0.05 and row["verdict"] == analysis.OPEN and not passed:
             passed = say("answer", "slope")
         asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain + passed))
