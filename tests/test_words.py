@@ -145,6 +145,7 @@ def test_what_the_scores_say():
     assert words.accuracy(both).startswith("The accuracy is lowest under c 0 at severity 5: 60\u00a0% (0")
     assert words.accuracy(both).endswith("it is then 60\u00a0% (0\u00a0% to 100\u00a0%) for a\\_b.")
     assert "no better than chance has nothing to lose" in words.scores(scored(clean=(0.55, 0.45, 0.65)))
+    assert "The AUC does not drop under any" in words.scores(scored().assign(drop=-0.1))
     assert "not defined" in words.scores(scored(clean=(np.nan,) * 3))
     said = words.calibration(scored())
     assert "At severity 5 it is 0.830, as a mean over 3 corruptions; under 1 of them it is higher" in said

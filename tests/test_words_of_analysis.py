@@ -171,6 +171,8 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     assert lines[6].endswith("Yes: +0.70 (Holm p = .010). If nothing is held fixed, the value is -0.70.")
     assert "there is too little to go by, or what is held fixed explains all. (The margin" in lines[7]
     assert len(lines) == 9
+    rising = words.answer(all_tests(), auc_table().assign(drop=-0.1), moved(), gains(CLEAR))
+    assert "1 is perfect. It does not fall under any corruption at any severity.\n" in rising
     assert "said: there is no AUC" in words.answer(all_tests(), auc_table()[:1], moved(), gains(CLEAR))
     far = moved().assign(degenerate=False, normalised=1.2)
     nothing = words.answer(all_tests(*[UNSURE] * 3), auc_table(), far, gains(UNSURE))

@@ -61,8 +61,9 @@ def _works(scores: pd.DataFrame) -> str:
     worst = rows[(rows["corruption"] != CLEAN[0]) & rows["drop"].notna()].nlargest(1, "drop")
     if worst.empty or not np.isfinite(clean["value"]):
         return say("answer", "no_auc")
-    doubt = "no_skill" if clean["low"] <= 0.5 else ""
-    return say("answer", "works", doubt, clean=clean, worst=worst.iloc[0]).replace("\n", " ")
+    doubt, row = "no_skill" if clean["low"] <= 0.5 else "", worst.iloc[0]
+    fall = "falls" if row["drop"] > 0 else "no_fall"
+    return say("answer", "works", fall, doubt, clean=clean, worst=row).replace("\n", " ")
 
 
 def _looks(drift: pd.DataFrame) -> str:

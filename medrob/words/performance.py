@@ -148,7 +148,8 @@ def scores(scores: pd.DataFrame) -> str:
     end = "lower" if np.isfinite(clean["low"]) else "no_intervals"
     numbers = dict(total=len(corrupted), lower=(corrupted["drop_low"] > 0).sum())
     numbers["higher"] = f" and higher under {higher}" if higher else ""
-    return say("scores", "clean", "worst", end, clean=clean, worst=worst, **numbers)
+    drops = "worst" if worst["drop"] > 0 else "no_drop"
+    return say("scores", "clean", drops, end, clean=clean, worst=worst, **numbers)
 
 
 def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:
