@@ -132,6 +132,8 @@ def test_the_alarm_names_its_class_and_the_others():
     assert "against all other pictures. It is raised where the probability of b is at least 0.25" in said
     assert "lowest under fog: 0.30 (0.20 to 0.40). Specificity is" in said
     assert "no operating point for d" in words.operating_point(points, "d", {})
+    one_rate = points[points["metric"] == "specificity"]
+    assert "no test image has this class" in words.operating_point(one_rate, "b", {"b": 0.25})
 
 
 def test_what_the_scores_say():

@@ -161,7 +161,7 @@ def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, 
 def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> str:
     """What a fixed threshold finds on clean images, and where it fails most at the highest severity."""
     points = points[points["class"] == positive]
-    if points.empty:
+    if points["metric"].nunique() < 2:  # a rate that no image has
         return say("operating_point", "undefined", positive=positive)
     rows = points[points["severity"] == points["severity"].max()].set_index("metric", drop=False)
     clean = points[points["severity"] == 0].set_index("metric").to_dict("index")
