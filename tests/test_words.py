@@ -30,7 +30,12 @@ def test_a_number_has_its_interval_and_its_p():
 
 
 def test_counts_names_lists_and_sides_of_chance():
-    ends = {(0.1, 0.2): "above", (-0.2, -0.1): "below", (-0.1, 0.1): "neither", (np.nan, 0.1): phrases.NOT_JUDGED}
+    ends = {
+        (0.1, 0.2): "above",
+        (-0.2, -0.1): "below",
+        (-0.1, 0.1): "neither",
+        (np.nan, 0.1): phrases.NOT_JUDGED,
+    }
     for (low, high), expected in ends.items():
         row = dict(value=0, low=low, high=high, p=0.9)
         assert phrases.side(row, "value", "above", "below", "neither") == expected
@@ -252,7 +257,8 @@ def test_faithful_is_better_than_a_random_map_image_by_image():
     rows = [
         ("a", "insertion", 0.2, 0.1, 0.3, 7), ("b", "insertion", 0.1, -0.1, 0.3, 7),
         ("a", "deletion", 0.2, 0.1, 0.3, 7), ("b", "deletion", -0.2, -0.3, -0.1, 7),
-        ("a", "road", np.nan, np.nan, np.nan, 0), ("b", "road", 0.1, np.nan, np.nan, 4), ("b", "floor", 1, 1, 1, 7),
+        ("a", "road", np.nan, np.nan, np.nan, 0), ("b", "road", 0.1, np.nan, np.nan, 4),
+        ("b", "floor", 1, 1, 1, 7),
     ]  # fmt: skip
     frame = pd.DataFrame(rows, columns=["method", "test", "above", "above_low", "above_high", "images"])
     said = words.faithfulness(frame.assign(layer="layer4.1", value=0.3, low=0.2, high=0.4, chance=0.1))

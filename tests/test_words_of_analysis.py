@@ -135,6 +135,8 @@ def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
     assert tells in said.split("\n")[2] and "nan" not in said
     assert said.endswith("Undecided: +0.100 (+0.050 to +0.200, Holm p = .300).") == (gain[3] == 0.3)
     assert ("This p asks whether the drift has any weight" in said) == (gain[1] < 0)
+    wide = words.answer(all_tests(beyond=(0.1, -0.1, 0.2, 0.01)), auc_table(), moved(), table)
+    assert "weight" not in wide.split("\n")[7]  # image by image nothing has a weight
     tests, table = all_tests(added=NOTHING), gains(NOTHING)  # of too few errors
     assert "cannot be judged: 7 predictions are wrong, on too few" in words.added(table, tests, **HEAD)
     assert "an image has several labels" in words.added(table.assign(errors=np.nan), tests, **HEAD)
@@ -261,7 +263,10 @@ def test_an_alarm_is_judged_and_its_cost_is_said():
     assert "(random weights, one draw), it changes by -0.010, and the network's own map is ahead by" in said
     assert "not shown to tell less, so nothing follows" in words.alarms(pd.concat([table, more, control]))
     lone = control.assign(signal="map of an untrained head")
-    for low, said in ((0.001, "+0.10 (+0.05 to +0.20)."), (-0.1, "+0.20), but the map of a network that has")):
+    for low, said in (
+        (0.001, "+0.10 (+0.05 to +0.20)."),
+        (-0.1, "+0.20), but the map of a network that has"),
+    ):
         judged = words.alarms(pd.concat([table, lone.assign(ahead_low=low)])).split("\n")
         assert said in judged[0] and "The best of 3" in judged[7]
     said = words.alarms(pd.concat([table, both.assign(value=0.67)]))

@@ -36,8 +36,8 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
         plain += say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
         stopped = row["controls"] and row["verdict"] != UNDEFINED
         passed = say("answer", "control", passed=row["controls"]) if stopped else ""
-        if row["p_adjusted"] < 0.05 and row["verdict"] == analysis.OPEN and not passed:
-            passed = say("answer", "slope")
+        if (row["name"], row["verdict"]) == ("beyond scores", analysis.OPEN) and row["p_adjusted"] < 0.05:
+            passed = passed or say("answer", "slope")
         asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain + passed))
     return text(lines, say("answer", "tests", map=kinds.iloc[0]), asked)
 

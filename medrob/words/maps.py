@@ -12,7 +12,6 @@ from medrob.corruptions import CLEAN
 from medrob.words.phrases import FEW, NOT_JUDGED, grouped, listed, name, number, place, say, shown, side, text
 
 
-
 def chosen(images: Any, how: str) -> str:
     """How many images of each class are explained, and which: "random", "correct" or "wrong" ones."""
     classes = listed([f"{number} of {name(label)}" for label, number in images.counts.items()])
