@@ -146,10 +146,31 @@ def test_an_npz_without_val_and_test_is_split(tmp_path):
         load(str(tmp_path / "bad.npz"))
 
 
-def test_arrays_of_an_npz_that_are_not_read_are_named(npz):
-    told = r"not read: train_patients, readme; if they tell patients, list the images in a table"
-    with pytest.warns(UserWarning, match=told):
-        load(npz(train_patients=np.arange(12), readme=np.array("x")))
+@pytest.mark.parametrize("key", ["patients", "subject_ids", "doctor"])
+def test_owners_in_an_npz_stay_together_or_are_said(tmp_path, npz, key):
+    owner = np.array([f"P{k // 3}" for k in range(60)])
+    images = np.arange(60, dtype=np.uint8)[:, None, None] * np.ones((8, 8), np.uint8)
+    content = {"train_images": images, "train_labels": np.arange(60) % 2, f"train_{key}": owner[:, None]}
+    np.savez(tmp_path / "made.npz", **content, train_boxes=images)
+    with pytest.warns(UserWarning, match=f"not read: {'train_doctor, ' * (key == 'doctor')}train_boxes"):
+        data.load_splits(str(tmp_path / "made.npz"), "train")
+    found = data.load_splits(str(tmp_path / "made.npz"), *data.SPLITS, group=key * (key == "doctor"))
+    assert [(len(d), len({*d.groups})) for d in found] == [(42, 14), (6, 2), (12, 4)]
+    assert all((d.groups == owner[d.images[:, 0, 0, 0]]).all() for d in found)
+    given = npz(**{f"{split}_patient": np.arange(12) + 6 * k for k, split in enumerate(data.SPLITS)})
+    with pytest.warns(UserWarning, match=r"12 of 24 groups, by 'patient', are in several splits \(24 of 36"):
+        assert [*load(given).groups] == [*map(str, range(12, 24))]
+    with pytest.raises(ValueError, match="val_patient holds 11 values; give one for each image"):
+        load(npz(val_patient=np.arange(11)))
+
+
+def test_grey_stored_as_rgb_in_an_npz_is_grey(npz):
+    grey = arrays()
+    three = {k: np.repeat(v[..., None], 3, -1) for k, v in grey.items() if k.endswith("images")}
+    with pytest.warns(UserWarning, match=r"stored as RGB: 36 of 36 .*one channel \(channels=3: as RGB\)"):
+        assert (load(npz(**three)).images == grey["test_images"][..., None]).all()
+    assert (load(npz(**three), channels=3).images == three["test_images"]).all()
+    assert load(npz("pathmnist.npz", **three)).channels == 3  # which has colours
 
 
 @pytest.mark.parametrize("twin", ["train", "test"])

@@ -63,8 +63,8 @@ def load_splits(
     if uncertain not in ("", "zeros", "ones", "drop"):
         raise ValueError(f"uncertain={uncertain!r}: give 'zeros', 'ones' or 'drop'")
     options = dict(group=group, label=label, uncertain=uncertain)
-    folder, listed_in = path is not None and path.is_dir(), path is not None and path.suffix.lower()
-    given = ", ".join(f"{n}={v!r}" for n, v in options.items() if v and not (n == "group" and folder))
+    listed_in = path.suffix.lower() if path else ""
+    given = ", ".join(f"{n}={v!r}" for n, v in options.items() if v and not (n == "group" and path))
     if given and listed_in not in listing.ENDINGS:
         raise ValueError(f"{given} is for tables; {dataset} is none")
     kind, _, strength = str(dataset).partition(":")
@@ -77,7 +77,7 @@ def load_splits(
     path = path or npz.fetch(dataset, size or 28)
     try:
         if path.suffix.lower() == ".npz":
-            held = [npz.read(path, split, size, seed) for split in splits]
+            held = npz.read(path, splits, size, seed, channels, group)
             if path.stem.partition("_")[0] not in npz.MEDMNIST:  # which nobody can change
                 _judge(pd.concat(d.pictures for d in held))
             return [subset(d, limit, seed) for d in held]

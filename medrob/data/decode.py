@@ -199,7 +199,7 @@ def _decode(
     shown = _each(_shown, files, "looking for windows") if medical else [(first.dtype == np.uint8, "")]
     levels, told = _levels([file for file, (window, _) in zip(files, itertools.cycle(shown)) if not window])
     small = fit(first, size=size, channels=first.shape[-1], levels=levels)
-    colours = channels or (3 if _coloured(small) else 1)
+    colours = channels or (3 if coloured(small) else 1)
 
     def work(row: int) -> dict[str, Any]:
         try:
@@ -216,7 +216,7 @@ def _decode(
             raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
-        kind = "coloured" if _coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
+        kind = "coloured" if coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
         bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
         facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
         facts |= dict(span=span(pixels), pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
@@ -237,7 +237,7 @@ def _decode(
     return found.assign(shown=[text for _, text in shown] if medical else "", levels=told)
 
 
-def _coloured(pixels: np.ndarray) -> bool:
+def coloured(pixels: np.ndarray) -> bool:
     """Whether an image uint8 (H, W, C) shows colours, more than a JPEG gives to grey."""
     away = np.abs(np.diff(pixels.astype(np.int16), axis=-1)).max(-1, initial=0)
     return np.count_nonzero(away > CHROMA) > RARE * away.size
