@@ -131,7 +131,7 @@ class Augment(OfRun):
     channels: Annotated[Literal[0, 1, 3], BeforeValidator(_whole)] = 0
     "of image files: 1 makes all grey, 3 RGB; 0: RGB if most show colours, else grey"
     group: str = ""
-    """what keeps images in one split: a column of a table, "file name" (the numbers with which it begins),
+    """what keeps images in one split: a column of a table, "file name" (the number of whom it shows),
     "folder" (in class folders); "": columns are found by their usual names"""
     label: str = ""
     'columns of a table that hold the labels, separated by commas; "": found by their usual names'

@@ -168,12 +168,19 @@ def test_equal_pictures_stay_in_one_split(tmp_path):
     assert made["split"].groupby(made["k"] // 6).nunique().max() == 1
 
 
-SUBJECTS = {  # what names of files begin with; whom they show, of 60 pictures
+SUBJECTS = {  # names of files; whom they show, of 60 pictures
     "CNV-{0}-{2}.jpeg": "{0}",
-    "SOB_B_A-14-{0}AB-{1}-00{2}.png": "14-{0}AB",
+    "SOB_B_A-14-{0}AB-{1}-00{2}.png": "{0}",
+    "TCGA-AB-{0}-01Z-DX1_{5}_{4}.png": "{0}",
+    "{1}X_{0}_{2}.png": "{0}",
+    "{4}-HN-CHUM-{0}.png": "{0}",
+    "PT{0}{6}.png": "PT{0}",
+    "scan{0}slice{2}.png": "scan{0}",
+    "AB{0}/series{2}/1.png": "AB{0}",
+    "type{2}/{0}/{1}X/1.png": "{0}",
     "{0}_00{2}.png": "{0}",
     "{0}_{3}.jpeg": "{0}",
-    "{0}_idx5_x{1}_y{2}_class0.png": "{0}",
+    "{0}_idx5_x{5}_y{4}_class0.png": "{0}",
     "benign ({4}).png": None,
     "Lung_Opacity-{4}.png": None,
     "lungaca{0}.jpeg": None,
@@ -181,21 +188,25 @@ SUBJECTS = {  # what names of files begin with; whom they show, of 60 pictures
 
 
 @pytest.mark.parametrize("name", SUBJECTS)
-def test_who_is_shown_may_stand_in_names_of_files(tmp_path, name):
-    values = [(1000 + k // 3, k % 3 * 40, k % 3, ["left", "right", "both"][k % 3], k) for k in range(60)]
+def test_who_is_shown_may_stand_in_names_of_files_and_folders(tmp_path, name):
+    sides = ["left", "right", "both"]
+    values = [(1000 + k // 3, k % 3 * 40, k % 3, sides[k % 3], k, k // 2, "LRB"[k % 3]) for k in range(60)]
     for k, value in enumerate(values):
-        (tmp_path / "mine" / ("COVID", "Normal")[k // 3 % 2]).mkdir(parents=True, exist_ok=True)
-        (tmp_path / "mine" / ("COVID", "Normal")[k // 3 % 2] / name.format(*value)).touch()
+        file = tmp_path / "mine" / ("COVID", "Normal")[k // 3 % 2] / name.format(*value)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.touch()
         (tmp_path / "mine" / "COVID" / f"COVID-{k + 1}.png").touch() if "Lung" in name else None
+    group = "folder" if "/" in name else "file name"
     with warnings.catch_warnings(record=True) as told:
         rows, _, _ = of_folder(tmp_path / "mine")
         listing.without_unsure(rows.assign(split=np.resize(["train", "val", "test"], len(rows))))
-    said = [text for w in told if (text := str(w.message)).startswith("'file name' has 20 values over 60 ")]
+    said = [text for w in told if (text := str(w.message)).startswith(f"'{group}' has 20 values over 60 ")]
     assert len(said) == (SUBJECTS[name] is not None)
     if said:
-        assert said[0].endswith("the same one would be in train and test; give group='file name'")
-        rows, _, _ = of_folder(tmp_path / "mine", "file name")
+        assert said[0].endswith(f"the same one would be in train and test; give group='{group}'")
+        rows, _, _ = of_folder(tmp_path / "mine", group)
         assert {*rows["group"]} == {SUBJECTS[name].format(*value) for value in values}
+        assert rows["group"].nunique() == 20 and len(rows) == 60
     with pytest.raises(ValueError, match="group='slide' is unknown; there are folder, file name"):
         of_folder(tmp_path / "mine", "slide")
 

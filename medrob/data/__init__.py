@@ -51,8 +51,8 @@ def load_splits(
         limit: at most so many images, every class in proportion; 0 = all.
         channels: 1 = image files become grey, 3 = RGB, 0 = RGB if most of them show colours, else grey.
         group: the column of a table whose images stay in one split, such as "lesion_id"; or "file name",
-            the first numbers in it, or "folder", that in a class folder; "": patients and the like, where
-            they are known by their names.
+            a number in it, or "folder", that in a class folder, of whom is shown; "": patients and the like,
+            where they are known by their names.
         label: the column of a table that holds the labels, or several of zeros and ones, separated by commas
             (by "|": several labels an image, though every row has one); "": as columns are called.
         uncertain: what labels of -1 in a table become: "zeros", "ones" or "drop" (their images are left out).

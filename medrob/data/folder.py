@@ -16,7 +16,7 @@ def of_folder(folder: Path, group: str = "") -> Listing:
 
     Class and split folders may be links; a class folder may hold folders of its own. Masks beside the images,
     or in folders of their own beside those of the images, are masks. The `group` "folder" or "file name" says
-    that images of one folder in a class folder, or of one beginning of their names, belong together.
+    that images of one folder in a class folder, or of one number in their names, belong together.
     """
     files, folders, others = listing.walk(folder)
     kinds = Counter("".join(path.suffixes[-2:]).lower() or "without an ending" for path in others)
@@ -54,7 +54,10 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
         warnings.warn(f"{told}; they are not used: if they are the classes, list the images in a table",
                       stacklevel=2)  # fmt: skip
-    return listing.classes(listing.grouped(rows, inside, {}, {"folder": own}, group), labels)
+    return listing.classes(
+        listing.grouped(rows, inside, {}, {"folder": listing.owners((own + "/").str.split("/"))}, group),
+        labels,
+    )
 
 
 def _level(folders: list[Path], others: list[Path]) -> int:

@@ -12,6 +12,7 @@ import tomllib
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from itertools import zip_longest
 from pathlib import Path
 from typing import Any
 
@@ -145,7 +146,10 @@ def grouped(
     What is `unsure`, or how the names of files begin, may tell other owners: it is taken if it is asked for
     as the `group`, else kept in columns "? name" until the splits are known, for `without_unsure`.
     """
-    unsure = unsure | {"file name": _beginnings(names)}
+    stems = names.map(lambda name: Path(name).stem)
+    kinds = stems.str.replace(r"\d+", "0", regex=True).str.replace(r"[^\W\d_]+", "a", regex=True).nunique()
+    part = r"[^\W\d_]+\d*|\d+" if kinds == 1 else r"[^\W_]+"  # 7L and 7R, but not 00a1 of a hash
+    unsure = unsure | {"file name": owners(stems.str.findall(part))}
     tags = pd.DataFrame([whom(file) if is_dicom(file) else {} for file in rows["file"]], rows.index)
     known = columns | dict(tags.items())
     known["patient numbers in file names"] = names.str.extract(NAMES["group"])[0]
@@ -226,20 +230,26 @@ def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.drop(columns=unsure.columns)
 
 
-def _beginnings(names: pd.Series) -> pd.Series:
-    """The numbers with which names of files begin, up to that one of which there are most: "13" of "13_005".
+def owners(parts: pd.Series) -> pd.Series:
+    """The number in each name that most likely tells who is shown: 8863 of 8863_idx5_x51_y201.
 
-    Most likely they tell who is shown: 14-22549AB of SOB_B_A-14-22549AB-40-001. None if every name begins
-    in a way of its own.
+    `parts` are the lists of words and numbers of the names. The number is the first that has enough values
+    and that begins several names, or repeats behind one of the image (1-HN-007, 2-HN-007). None without one.
     """
-    parts = names.map(lambda name: Path(name).stem).str.split(r"[\W_]+", expand=True)
-    numbers = parts.apply(lambda part: part.where(part.str.contains(r"\d", na=False)))
-    more = parts.notna().shift(-1, axis=1, fill_value=False)  # something stands behind
-    twice = [k for k in parts if parts.loc[numbers[k].notna() & more[k], :k].duplicated().any()]
-    if not twice:
-        return pd.Series(None, names.index, object)
-    numbers = numbers.loc[:, : numbers[twice].nunique().idxmax()]
-    return numbers.fillna("").agg(" ".join, axis=1).str.split().str.join("-").mask(lambda text: text == "")
+    table = pd.DataFrame(dict(enumerate(zip_longest(*parts))), parts.index, dtype="string")
+    numbers = table.where(table.apply(lambda part: part.str.contains(r"\d", na=False)))
+    numbers = numbers if numbers.notna().any(axis=None) else table  # folders may have no numbers
+    more = table.notna().shift(-1, axis=1, fill_value=False)  # something stands behind
+    unique = numbers.nunique()
+    apart = unique.index[(unique == 0) | (unique >= FEWEST)]  # but 40X and 100X do not
+    before = {k: [*apart[apart < k], k] for k in table}
+    found = [k for k in table if table.loc[numbers[k].notna() & more[k], before[k]].duplicated().any()]
+    image = next((k for k in table if unique[k] == len(table)), len(unique))
+    found += [k for k in table if k > image and FEWEST <= unique[k] <= numbers[k].count() / 2]
+    if not found:
+        return pd.Series(None, parts.index, object)
+    first = max(found, key=lambda k: (min(unique[k], FEWEST), -k))
+    return numbers.loc[:, first:].bfill(axis=1)[first].astype(object)
 
 
 def plain(name: object) -> str:
