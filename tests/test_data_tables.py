@@ -1,6 +1,7 @@
 """Tables of images: labels, patients, splits and masks in the columns of a user's own."""
 
 import contextlib
+import unicodedata
 import warnings
 
 import numpy as np
@@ -115,6 +116,9 @@ def saved(frame, top):
     yield "sep=;\n" + frame.to_csv(index=False, sep=";")  # as Excel does
     yield frame.assign(path=frame["path"].str.replace("/", "\\")).to_csv(index=False, sep="\t")
     yield frame.assign(path=[path[7:-4] for path in frame["path"]]).to_csv(index=False)  # "12"
+    yield frame.to_csv(index=False, sep=";") + ";;\n;;\n"  # as Excel does
+    for place in ("/home/me/data/{}", "../input/set/{}", "C:\\data\\{}", "file:///{}"):
+        yield frame.assign(path=frame["path"].map(place.format)).to_csv(index=False)
     yield frame.assign(path=[path[7:-4] + ".JPG" for path in frame["path"]]).to_csv(index=False)
 
 
@@ -275,7 +279,8 @@ def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
 
 def test_numbers_apart_and_versions_are_not_one():
     apart = pd.Series(["1-12", "11-2", "1.12", "v1.0", "v10"])
-    assert listing.one_spelling(apart, "patients", marks=True).nunique() == 5
+    with pytest.warns(UserWarning, match="that differ in marks alone: 1 .'1-12' and '1.12'.; .* kept apart"):
+        assert listing.one_spelling(apart, "patients", marks=True).nunique() == 5
     assert listing.one_spelling(pd.Series(["v1.0", "v1", "HER2+", "HER2-"]), "classes").nunique() == 4
 
 
@@ -378,3 +383,83 @@ def test_numbers_of_patients_with_a_blank_or_without_a_name_are_told(frame, tmp_
         source = table(tmp_path, pd.concat([pd.Series(values, frame.index, name=column), unknown], axis=1))
         with pytest.warns(UserWarning, match=f"'{column or 'Unnamed: 0'}' has .* if it tells who or what"):
             splits(source)
+
+
+def test_a_column_of_owners_that_links_nothing_is_told(frame, tmp_path):
+    merged, blank = frame["patient"].where(frame.index % 3 == 0), "'patient' is blank in"
+    for values, match in {
+        "merged": (merged, f"{blank} 40 of 60 rows and links no images; if cells were merged in Excel, fill"),
+        "blank": (None, f"{blank} 60 of 60 rows and links no images"),
+        "unique": (range(60), "'patient' has no value twice and links no images"),
+    }.values():
+        with pytest.warns(UserWarning, match=match):
+            load(table(tmp_path, frame.assign(patient=values)))
+
+
+def test_a_named_index_of_parquet_is_a_column(frame, tmp_path):
+    whole = load(table(tmp_path, frame)).fingerprint
+    for index in ("patient", "path", ["patient", "path"]):
+        assert load(table(tmp_path, frame.set_index(index), "own.parquet")).fingerprint == whole, index
+
+
+def test_names_in_several_forms_of_unicode_are_one(frame, tmp_path):
+    """NFC and NFD, wide digits, blanks of no width, in owners, classes and names of files."""
+    ways = [lambda text, form=form: unicodedata.normalize(form, text) for form in ("NFC", "NFD")]
+    wide = [str, lambda text: text.translate({48 + k: 0xFF10 + k for k in range(10)}) + "\u200b"]
+    for form in (ways, wide):
+        rows = frame.assign(patient=[form[k % 2](f"M\u00fcller{k // 3}") for k in range(60)])
+        found = splits(
+            table(tmp_path, rows.assign(label=[form[k % 2](f"\u00fc{k // 3 % 2}") for k in range(60)]))
+        )
+        groups = [{*d.groups} for d in found]
+        assert sum(map(len, groups)) == len(set.union(*groups)) == 20
+        assert len(found[0].class_names) == 2
+    whole = load(table(tmp_path, frame)).fingerprint
+    for k in range(60):
+        (tmp_path / f"images/{k}.png").rename(tmp_path / ways[1](f"images/Gef\u00e4\u00df{k}.png"))
+    named = frame.assign(path=[ways[0](f"images/Gef\u00e4\u00df{k}.png") for k in range(60)])
+    assert load(table(tmp_path, named)).fingerprint == whole
+
+
+def test_a_column_of_splits_is_known_by_its_values_or_told(frame, tmp_path):
+    given = np.repeat(["train", "val", "test"], [39, 9, 12])
+    for name in ("train_test_split", "cv_fold", "group", "subset"):
+        with pytest.warns(UserWarning, match=f"splits are those of '{name}'"):
+            assert [len(d) for d in splits(table(tmp_path, frame.assign(**{name: given})))] == [39, 9, 12]
+    for name, values in {
+        "Usage": pd.Series(given).map(dict(train="Training", val="PublicTest", test="PrivateTest")),
+        "DataSplit": pd.Series(given).where(given == "train"),
+        "is_train": 1 * (given == "train"),
+        "fold": np.arange(60) % 5,
+    }.items():
+        with pytest.warns(UserWarning, match=f"look like splits, and are not used: 1 .{name}.; name train"):
+            load(table(tmp_path, frame.assign(**{name: values})))
+    alone = frame.drop(columns="label").assign(is_train=1 * (given == "train"), ill=[0, 1] * 30)
+    assert load(table(tmp_path, alone)).class_names == ("no ill", "ill")
+
+
+def test_numbers_that_no_float_holds_are_names(frame, tmp_path):
+    for way in ("1000000000000000{0:03}", "{0}e0"):
+        patients = [way.format(k // 3 + 10) if k else "" for k in range(60)]
+        with pytest.warns(UserWarning, match=r"\(20 groups\); images without a value, each .* own: 1$"):
+            found = splits(table(tmp_path, frame.assign(patient=patients)))
+        assert sum(len({*d.groups}) for d in found) == 21
+
+
+def test_lists_as_text_are_several_labels(frame, tmp_path):
+    for lists in (["['a', 'b']", "['a']", "[]"], ['["a", "b"]', '["a"]', "[]"], ["['a' 'b']", "[a]", "[]"]):
+        rows = frame.assign(label=lists * 20, split=np.repeat(["train", "val", "test"], 20))
+        with pytest.warns(UserWarning, match="'label' lists several labels, in brackets: 2 labels"):
+            train = load(table(tmp_path, rows), "train")
+        assert train.task == "multilabel" and train.labels[:3].tolist() == [[1, 1], [1, 0], [0, 0]]
+
+
+def test_few_owners_and_fractions_are_told_and_measures_are_not(frame, tmp_path):
+    k = np.arange(60)
+    for values, told in (
+        (k // 15, True), (k % 4, False), ([f"R{n % 4}" for n in k], True),
+        (100.01 + k // 3, True), (np.random.default_rng(0).normal(size=60), False),
+    ):  # fmt: skip
+        with warnings.catch_warnings(record=True) as said:
+            load(table(tmp_path, frame.drop(columns="patient").assign(rabbit=values)))
+        assert any("'rabbit' has" in str(text.message) for text in said) == told, values[:9]

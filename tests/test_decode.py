@@ -249,6 +249,18 @@ def test_grey_turned_over_is_as_bright_in_every_file_and_a_study_stays_whole(tmp
         assert means.min() > 90 and means.max() < 170, (kind, means)
 
 
+def test_images_that_share_any_tag_of_an_owner_stay_together(tmp_path):
+    for tag in ("PatientName", "SeriesInstanceUID", "FrameOfReferenceUID", "AccessionNumber", "Modality"):
+        for k in range(20):
+            (tmp_path / tag / "ab"[k // 2 % 2]).mkdir(parents=True, exist_ok=True)
+            file = tmp_path / tag / "ab"[k // 2 % 2] / f"{k}.dcm"
+            dicom(file, picture(k, dtype=np.uint16), PatientID="", **{tag: f"1.2.{k // 2}"})
+        told = rf"'{tag} of DICOM' stay in one split \(10 groups\)"
+        told = r"tags of DICOM that could name an owner: 6 .*link no images" if tag == "Modality" else told
+        with pytest.warns(UserWarning, match=told):
+            load(str(tmp_path / tag))
+
+
 def test_colours_of_a_tiff_are_not_multiplied_by_its_alpha(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.tif")

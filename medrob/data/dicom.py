@@ -28,9 +28,9 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
     from pydicom import uid
 
     dataset = pydicom.dcmread(file, force=True, stop_before_pixels=not pixels)
-    if "Rows" not in dataset:
+    if not {"Rows", "BitsStored"} <= {*dataset.dir()}:
         kind = dataset.file_meta.get("MediaStorageSOPClassUID")
-        raise ValueError(f"it holds no picture ({getattr(kind, 'name', 'damaged')})")
+        raise ValueError(f"it holds no picture of whole numbers ({getattr(kind, 'name', 'damaged')})")
     if "TransferSyntaxUID" not in dataset.file_meta:  # some archives leave the header out
         syntaxes = uid.ExplicitVRLittleEndian, uid.ImplicitVRLittleEndian
         dataset.file_meta.TransferSyntaxUID = syntaxes[bool(dataset.original_encoding[0])]
@@ -49,13 +49,13 @@ def header(file: Path, *, pixels: bool = False) -> Dataset:
 
 
 def whom(file: Path) -> dict[str, str]:
-    """The patient and the study that a file shows."""
+    """The patient and the study that a file shows, and what else several files may share."""
     import pydicom
 
-    tags = ["PatientID", "StudyInstanceUID"]
+    names = "PatientID PatientName StudyInstanceUID SeriesInstanceUID FrameOfReferenceUID AccessionNumber"
     with contextlib.suppress(Exception):  # decoding says why
-        known = pydicom.dcmread(file, force=True, specific_tags=tags)
-        return {f"{tag} of DICOM": str(known.get(tag) or "") for tag in tags}
+        known = pydicom.dcmread(file, force=True, specific_tags=[*names.split()])
+        return {f"{tag} of DICOM": str(known.get(tag) or "") for tag in names.split()}
     return {}
 
 

@@ -9,6 +9,7 @@ patient) and mask (a tuple of `Path`, to be united). With it come the class name
 import os
 import re
 import tomllib
+import unicodedata
 import warnings
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
@@ -28,6 +29,7 @@ KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_suffix(".toml").read_t
 SUFFIXES = KNOWN["endings"].split()
 NAMES = {name: re.compile(pattern, re.I | re.X) for name, pattern in KNOWN["names"].items()}
 ENDINGS = (".csv", ".tsv", ".parquet")  # of tables
+FILE_NUMBERS = "patient numbers in file names"
 FEWEST = 5  # values of a column that may name patients
 
 
@@ -60,7 +62,7 @@ def walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
 
 def split_of(name: object) -> str | None:
     """The split that a name such as "Training_Set" stands for, if any."""
-    known = NAMES["split"].fullmatch(str(name).strip())
+    known = NAMES["split"].fullmatch(normal(name))
     return SPLITS[known.lastindex - 1] if known and known.lastindex else None
 
 
@@ -152,7 +154,7 @@ def grouped(
     unsure = unsure | {"file name": owners(stems.str.findall(part))}
     tags = pd.DataFrame([whom(file) if is_dicom(file) else {} for file in rows["file"]], rows.index)
     known = columns | dict(tags.items())
-    known["patient numbers in file names"] = names.str.extract(NAMES["group"])[0]
+    known[FILE_NUMBERS] = names.str.extract(NAMES["group"])[0]
     if group and group not in known:
         if group not in unsure:
             raise ValueError(f"group={group!r} is unknown; there are {', '.join([*unsure, *known])}")
@@ -160,7 +162,7 @@ def grouped(
     links = _links(known, group)
     if group and group not in links:
         raise ValueError(f"group={group!r} groups nothing: no two images share a value; leave it out")
-    rows = rows.assign(**{f"? {name}": values for name, values in unsure.items()})
+    rows = rows.assign(**{f"? {name}": values for name, values in unsure.items() if _may_own(values)})
     if not len(links.columns):
         return rows
     alone = links.isna().all(axis=1)
@@ -198,9 +200,7 @@ def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
             pairs = pd.DataFrame({"value": links[name], "owner": links[other]}).dropna().drop_duplicates()
             owners, most = pairs["value"].value_counts(), pairs["owner"].value_counts().max()
             if len(pairs) and owners.reindex(links[name]).median() >= FEWEST and 2 * most >= len(owners):
-                met = (
-                    f"{owners.index[0]} is met in {owners.iloc[0]} of them, so it links no images on its own"
-                )
+                met = f"{owners.index[0]} is met in {owners.iloc[0]} of them, so alone it links no images"
                 warnings.warn(f"{name!r} numbers what one {other!r} has: {met}", stacklevel=2)
                 del links[name]
                 break
@@ -213,7 +213,28 @@ def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
         told = f"values of {name!r} that stand for nobody, or for a third of all images"
         tell(told, [*filter(None, words)], f"; they link no images{way}")
     linked = {name: text for name, text in links.items() if text.dropna().duplicated().any()}
+    tags = [name for name in known if name.endswith(" of DICOM")]
+    if not {*tags} & {*linked}:
+        tell("tags of DICOM that could name an owner", tags, "; they link no images")
+    for name in [name for name in links if name not in (*linked, *tags, FILE_NUMBERS)]:
+        if (blank := known[name].isna()).any() or known[name].is_unique:
+            what = f"is blank in {sum(blank)} of {len(blank)} rows" if any(blank) else "has no value twice"
+            merged = "; if cells were merged in Excel, fill them down" * (any(blank) and not blank.iloc[0])
+            warnings.warn(f"{name!r} {what} and links no images{merged}", stacklevel=2)
+    patient = [f"Patient{what} of DICOM" for what in ("ID", "Name")]
+    if {*patient} <= {*linked}:  # patients with numbers of their own may share a name
+        linked[patient[1]] = linked[patient[1]].mask(linked[patient[0]].notna())
     return pd.DataFrame(linked, next(iter(known.values())).index)
+
+
+def _may_own(values: pd.Series) -> bool:
+    """Whether values may tell owners: fractions if each is there twice, few as R1, R2 or three in blocks."""
+    held = values.dropna()
+    counts, blocks = held.value_counts(), (held != held.shift()).sum()
+    if held.dtype.kind == "f" and (held % 1).any():  # a blank makes numbers floats
+        return bool(counts.min() > 1)
+    few = len(counts) < FEWEST and not 2 < len(counts) == blocks
+    return not few or all(re.search(r"[^\W\d][\W_]*\d", str(value)) for value in counts.index)
 
 
 def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
@@ -221,8 +242,7 @@ def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
     unsure = rows.filter(regex=r"^\? ")
     for name, values in unsure.items():
         apart = rows["split"].groupby(values.to_numpy()).nunique() > 1
-        measured = values.dtype.kind == "f" and (values.dropna() % 1).any()  # a blank makes numbers floats
-        if apart.any() and FEWEST <= len(apart) < values.count() and not measured:
+        if apart.any() and len(apart) < values.count():
             told = f"{name[2:]!r} has {len(apart)} values over {values.count()} images, such as"
             told += f" {values.mode()[0]}; {apart.sum()} are in several splits: if it tells who or what is"
             told += f" shown, the same one would be in train and test; give group={name[2:]!r}"
@@ -254,7 +274,12 @@ def owners(parts: pd.Series) -> pd.Series:
 
 def plain(name: object) -> str:
     """The small letters and digits of a name."""
-    return re.sub("[^a-z0-9]", "", str(name).lower())
+    return re.sub("[^a-z0-9]", "", normal(name).lower())
+
+
+def normal(name: object) -> str:
+    """A name without what one cannot see: one form of each letter (NFKC), no blanks of no width around it."""
+    return re.sub("[\u00ad\u200b-\u200f\u2060\ufeff]", "", unicodedata.normalize("NFKC", str(name))).strip()
 
 
 def refuse(values: pd.Series, bad: pd.Series, what: str, advice: str) -> None:
@@ -294,16 +319,17 @@ def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Ser
 
     With `marks`, also those that differ in marks or zeros (P-3, P03); marks between digits tell them apart.
     """
-    values = values.astype(object)
+    values = values.map(lambda v: unicodedata.normalize("NFC", v) if isinstance(v, str) else v).astype(object)
     written = values.value_counts().index.to_series()
     blank = r"(?<!\d)[\W_]+|[\W_]+(?!\d)|\s+|(?<!\d)0+(?=\d)" if marks else r"\s+"
-    short = written.map(lambda name: re.sub(r"^0*(\d+?)(\.0+)?$", r"\1", str(name).strip()))
+    short = written.map(lambda name: re.sub(r"^0*(\d+?)(\.0+)?$", r"\1", normal(name)))
     key = short.map(lambda name: re.sub(blank, "", name).casefold())
     same = written.groupby(key, sort=False).agg(list)
     several = [" and ".join(map(repr, names)) for names in same if len(names) > 1]
     tell(f"{what} spelled in several ways", several, "; each is taken for one")
     inside = r"(?<=\w)[\W_]+(?=[^\W\d])|(?<=[^\W\d])[\W_]+(?=\w)"  # not the sign of -1 or HER2-
-    near = same.str[0].groupby(same.index.to_series().str.replace(inside, "", regex=True)).agg(list)
+    bare = same.index.to_series().replace({inside: "", r"(?<=\d)[\W_]+(?=\d)": "-"}, regex=True)
+    near = same.str[0].groupby(bare).agg(list)
     several = [" and ".join(map(repr, names)) for names in near if len(names) > 1]
-    tell(f"{what} that differ in marks alone", several, "; they are kept apart: write one class in one way")
+    tell(f"{what} that differ in marks alone", several, "; they are kept apart: write each in one way")
     return values.map(key.map(same.str[0]))

@@ -32,14 +32,14 @@ def shortcuts(
         columns = pd.DataFrame({"": values} if numbers else {value: values == value for value in common})
         ranks = columns.rank().fillna((total + 1) / 2).to_numpy().reshape(total, -1)
         apart = 2 / total * np.abs(hot.T @ ranks / inside - (1 - hot.T) @ ranks / outside)
-        if (apart > least).any() or (trait == always and values.nunique() > 1):
+        if (tells := (apart > least).any()) or (trait == always and values.nunique() > 1):
             first = np.argsort(-apart.max(1, initial=0), kind="stable")[:5]
             found = [values[hot[:, k] > 0] for k in sorted(first)]
             most = [f"median {held.median():.4g}" if numbers else _most(held) for held in found]
             by_class = "; ".join(f"{names[k]}: {text}" for k, text in zip(sorted(first), most, strict=True))
             auc = 0.5 + apart.max(initial=0) / 2
-            told = f"it alone tells a class from the others with an AUC of {auc:.2f}"
-            yield f"{trait} differs: {told}. {by_class}"
+            told = f": it alone tells a class from the others with an AUC of {auc:.2f}"
+            yield f"{trait} differs{told if tells else ' from image to image'}. {by_class}"
 
 
 def _most(values: pd.Series) -> str:

@@ -1,6 +1,7 @@
 """A user's own images: which files a table lists, CSV or Parquet, and their labels."""
 
 import codecs
+import io
 import os
 import re
 import warnings
@@ -34,9 +35,9 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     every = ", ".join(map(str, frame))
     if unknown := {*asked} - {*frame}:
         raise ValueError(f"label={unknown.pop()!r} is no column; there are {every}")
-    columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "split", "mask")}
+    columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "mask", "split")}
     columns["path"] = columns["path"] or _names_files(frame, folder)
-    path, split, mask = columns.values()
+    path, mask, split = columns.values()
     if path is None or not len(frame):
         raise ValueError(f"a column 'path' and rows are needed; there are {len(frame)} rows and {every}")
     others = [p.name for p in sorted(folder.iterdir()) if p != file and NAMES["lists"].fullmatch(p.name)]
@@ -57,13 +58,17 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         rows["split"] = frame[split].astype(str).map(listing.split_of)
         refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
     free = frame.drop(columns=[name for name in columns.values() if name])
+    few = [n for n in free if not (split or n in asked) and 2 <= free[n].nunique(dropna=False) <= FOLDS]
+    said = {n: free[n].astype(str).str.contains("train|test|valid", case=False).mean() for n in few}
+    like = [n for n in few if said[n] > 0.5 or NAMES["splits"].fullmatch(plain(n))]
+    tell("columns that look like splits, and are not used", like, "; name train, val and test in a 'split'")
     kinds = KNOWN["groups"].split()
     owners = [n for n in free if n == group or (plain(n) in kinds and n not in asked)]
-    labels = asked or _labels(free.drop(columns=owners, errors="ignore"))
+    labels = asked or _labels(free.drop(columns=[*owners, *like], errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
-    unsure = {name: free[name] for name in unused if not NAMES["single"].fullmatch(plain(name))}
+    unsure = [n for n in unused if n not in like and not NAMES["single"].fullmatch(plain(n))]
     places = rows["file"].map(lambda place: os.path.relpath(place, folder))
-    rows = listing.grouped(rows, places, {name: frame[name] for name in owners}, unsure, group)
+    rows = listing.grouped(rows, places, dict(frame[owners]), dict(frame[unsure]), group)
     if unused:
         warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
     certain = {*frame[labels[0]].dropna()} != {-1, 0, 1}  # which CheXpert has for no, yes and perhaps
@@ -73,7 +78,7 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     else:
         rows, names, task = _certain(rows, frame[labels], uncertain, "|" in label)
     told = f"labels are those of {', '.join(map(repr, labels))}: {len(names)} classes, {task}"
-    warnings.warn(told, stacklevel=2)
+    warnings.warn(told + f"; splits are those of {split!r}" * bool(split), stacklevel=2)
     traits, given = frame.loc[rows.index, unused], rows["label"].map(str)
     pairs = {name: len(set(zip(given, values.astype(str), strict=True))) for name, values in traits.items()}
     same = [n for n in unused if pairs[n] == given.nunique() == traits[n].astype(str).nunique()]
@@ -91,10 +96,13 @@ def _called(frame: pd.DataFrame, role: str) -> list[str]:
 
 
 def _column(frame: pd.DataFrame, role: str) -> str | None:
-    """The column that has a role by its name, if there is one."""
+    """The column that has a role by its name, or as every value is a split, if there is one."""
     names = _called(frame, role)
-    if role == "split":  # a numbered fold, or the name of a data set, is none
-        names = [n for n in names if n == "split" or frame[n].astype(str).map(listing.split_of).notna().all()]
+    if (
+        role == "split" and names != ["split"] and len(frame)
+    ):  # a numbered fold, or the name of a data set, is none
+        whole = [n for n in frame if all(map(listing.split_of, frame[n].astype(str).unique()))]
+        names = [name for name in names if name in whole] or whole
     if len(names) > 1:
         raise ValueError(f"columns {', '.join(names)} may all be the {role}; leave one of them")
     return names[0] if names else None
@@ -103,7 +111,9 @@ def _column(frame: pd.DataFrame, role: str) -> str | None:
 def _frame(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".parquet":
-            frame = pd.read_parquet(file).reset_index(drop=True)
+            frame = pd.read_parquet(file)
+            named = [name for name in frame.index.names if name is not None]
+            frame = frame.reset_index(named).reset_index(drop=True)
             if (nested := frame.map(pd.api.types.is_list_like).any()).any():
                 raise ValueError(f"column {nested.idxmax()!r} holds lists or tables: give a value a row")
             return frame
@@ -112,19 +122,23 @@ def _frame(file: Path) -> pd.DataFrame:
             first = stream.readline()
             excel = re.findall(r"^sep=(.)\n", first)  # Excel says so before the names of the columns
             separator = excel[0] if excel else max(",;\t|", key=first.count)
+            # Excel may add rows of separators alone.
+            text = first * (not excel) + "".join(row for row in stream if row.strip(f"{separator} \n"))
         given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
-        given |= dict(skipinitialspace=True, keep_default_na=False, encoding=stream.encoding)
-        given["skiprows"] = len(excel)
+        given |= dict(skipinitialspace=True, keep_default_na=False)
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            frame = pd.read_csv(file, index_col=False, **given)
+            frame = pd.read_csv(io.StringIO(text), index_col=False, **given)
         numbers = frame.select_dtypes("number").columns
-        text = pd.read_csv(file, index_col=False, dtype=str, **given)[numbers]
-        zeros = [name for name in numbers if text[name].str.match(r"-?0\d").any()]
-        frame[zeros] = text[zeros]  # 0001 is a name, and not the number 1
-        twice = [name for name in numbers.drop(zeros) if text[name].nunique() > frame[name].nunique()]
+        written = pd.read_csv(io.StringIO(text), index_col=False, dtype=str, **given)[numbers]
+        # 0001, 12e03 and numbers too long for a float are names.
+        ids = [name for name in numbers if written[name].str.match(r"-?(0\d|\d{16}|\d+e\d)").any()]
+        frame[ids] = written[ids]
+        twice = [name for name in numbers.drop(ids) if written[name].nunique() > frame[name].nunique()]
         tell("columns of numbers that are written in several ways, such as 1 and 1.0", twice, "")
     except pd.errors.ParserWarning:  # if row 1 is too long; other rows raise an error that names them
-        longer = pd.read_csv(file, **given)  # its first columns, as many as there are too many, are its index
+        longer = pd.read_csv(
+            io.StringIO(text), **given
+        )  # its first columns, as many as are too many: its index
         row = 1 + longer.iloc[:, -longer.index.nlevels :].notna().any(axis=1).to_numpy().argmax()
         told = f"row {row} has more values than there are columns"
         raise ValueError(f"{told}; put texts that hold {separator!r} in quotes") from None
@@ -170,9 +184,9 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
     folder = Path(os.path.abspath(folder))  # noqa: PTH100  links inside the folder may lead out of it
     named = values.astype(str).str.strip()
     straight = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
-    outside = ~straight.map(lambda path: path.is_relative_to(folder)).astype(bool)
-    refuse(values, outside, f"leads out of {folder}", "put the table above its images")
     found = _found(values, folder)
+    outside = ~found.fillna(straight).map(lambda path: path.is_relative_to(folder)).astype(bool)
+    refuse(values, outside, f"leads out of {folder}", "put the table above its images")
     refuse(values, found.isna(), "names no file, or several", "paths start at the table's folder")
     taken = [f"{named[row]!r} is {found[row]}" for row in values.index[found != straight]]
     tell(f"files that are called otherwise than in {values.name!r}", taken, "")
@@ -202,7 +216,7 @@ def _found(values: pd.Series, folder: Path) -> pd.Series:
 
 def _bare(path: object) -> str:
     """A path from "/" on, in small letters and without the ending of an image."""
-    text = "/" + os.path.normpath(str(path).replace("\\", "/")).lstrip("/").casefold()
+    text = "/" + os.path.normpath(listing.normal(path).replace("\\", "/")).lstrip("/").casefold()
     stem, dot, end = text.rpartition(".")
     return stem if dot + end in SUFFIXES else text
 
@@ -266,21 +280,25 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
         listing.one_spelling(values, "labels")  # tells of 1 and 01
         rows, names, task = listing.classes(rows, numbers.astype(int))
         return rows, names, "ordinal" if ordinal else task
+    if values.str.fullmatch(r"\[.*\]").all():  # of Python or JSON
+        quoted = values.str.findall(r"""'[^']*'|"[^"]*"|[^][\s,]+""")
+        return _several(rows, quoted.explode().str.strip("\"'"), "in brackets")
     for separator in "|;":
         if values.str.contains(separator, regex=False).any():
-            return _several(rows, values, separator)
+            parts = values.str.split(separator, regex=False).explode()
+            return _several(rows, parts, f"separated by {separator!r}")
     commas = values[values.str.contains(",", regex=False)].unique()
     tell("labels that hold a comma", commas, "; they are taken as names: separate several labels by '|'")
     return listing.classes(rows, values)
 
 
-def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
-    """A listing with several labels an image, of texts such as "Mass|Effusion"; "No Finding" is none."""
-    parts = values.str.split(separator, regex=False).explode().str.strip()
+def _several(rows: pd.DataFrame, values: pd.Series, how: str) -> Listing:
+    """A listing with several labels an image, a row a label; "No Finding", a blank or none is no label."""
+    parts = values.str.strip().dropna()
     parts = listing.one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])], "labels")
     names = sorted(parts.unique(), key=listing.natural)
-    labels = pd.crosstab(parts.index, parts).reindex(index=values.index, columns=names, fill_value=0)
-    told = f"column {values.name!r} lists several labels, separated by {separator!r}: {len(names)} labels"
+    labels = pd.crosstab(parts.index, parts).reindex(index=rows.index, columns=names, fill_value=0)
+    told = f"column {values.name!r} lists several labels, {how}: {len(names)} labels"
     warnings.warn(f"{told} ({', '.join(names[:5])}); 'No Finding' is none of them", stacklevel=2)
     return rows.assign(label=list((labels > 0).to_numpy(np.int64))), tuple(names), "multilabel"
 
@@ -297,9 +315,7 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
     counts = pd.DataFrame({"blank": frame.isna().sum(), "of -1": (frame == -1).sum()})
     counts, unsure = counts[counts.any(axis=1)], (frame == -1).any(axis=1)
     if len(counts):
-        found = "; ".join(
-            f"{name!r}: {blank} blank, {minus} of -1" for name, blank, minus in counts.itertuples()
-        )
+        found = "; ".join(f"{name!r}: {blank} blank, {m} of -1" for name, blank, m in counts.itertuples())
         if not uncertain:
             raise ValueError(
                 f"labels are blank or -1 ({found}); say what -1 means: uncertain='zeros', 'ones' or 'drop' "
