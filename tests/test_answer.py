@@ -66,7 +66,7 @@ def test_what_the_class_alone_decides_is_no_answer():
         row = kinds(tests).loc["per image"]
         says = (analysis.answers(tests)["verdict"] != "undecided").tolist()
         away = row["low"] > 0 or row["high"] < 0
-        found.append([*says, away, row["p"] <= 0.05, *(analysis.added(run)["low"] > 0)])
+        found.append([*says, away, row["p"] <= 0.05, *(analysis.added(run)["p"] < 0.05)])
         by_condition = zip(run.moved[0], run.margin_drop, strict=True)
         across.append(np.mean([spearmanr(*pair)[0] for pair in by_condition]))
     assert (np.sum(found, axis=0) <= 3).all(), np.sum(found, axis=0)
@@ -117,7 +117,7 @@ def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(
     assert statistics.holm([0.9, 0.8]).tolist() == [1, 1]
     tests = analysis.tests(runs["strong"])
     mine = tests[tests["family"] == "declared"]
-    assert set(mine["kind"]) == {"partial", "per image, partial", "added, drift"}
+    assert set(mine["kind"]) == {"partial", "per image, partial", "wrong, partial"}
     assert mine["p_adjusted"].to_numpy() == pytest.approx(statistics.holm(mine["p"]))
     rest = tests[(tests["family"] == "exploration") & tests["p"].notna() & (tests["kind"] != "pooled")]
     assert rest["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(rest["p"]))

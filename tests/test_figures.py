@@ -302,7 +302,7 @@ def tests_of():
     keys = [["gradcam"], LAYERS, ("pooled", "within severity", "partial")]
     association = pd.MultiIndex.from_product(keys, names=["method", "layer", "kind"]).to_frame(index=False)
     association = association.assign(value=0.5, low=0.1, high=0.8)
-    kinds = {"partial": 0.6, "per image, partial": 0.2, "added, drift": 0.17}
+    kinds = {"partial": 0.6, "per image, partial": 0.2, "wrong, partial": 0.17}
     rows = [("gradcam", "layer4.0", k, v, v - 0.1, v + 0.1, 0.01, 0.03) for k, v in kinds.items()]
     columns = ["method", "layer", "kind", "value", "low", "high", "p", "p_adjusted"]
     more = association[(association["kind"] != "partial") | (association["layer"] != "layer4.0")]
@@ -391,7 +391,7 @@ def test_the_line_over_corruptions_is_that_of_least_squares(scores, mean):
 
 
 def test_the_summary_uses_every_panel_and_says_why_a_small_p_is_no_yes(scores, mean, tests_of, failure):
-    passed = tests_of["controls"].mask(tests_of["kind"] == "added, drift", "untrained head in 1 of 3 draws")
+    passed = tests_of["controls"].mask(tests_of["kind"] == "wrong, partial", "untrained head in 1 of 3 draws")
     wide = tests_of["low"].mask(tests_of["kind"] == "per image, partial", -0.1)
     figure = summarised(scores, mean, tests_of.assign(controls=passed, low=wide), failure)
     panels = drawn(figure)
@@ -401,7 +401,7 @@ def test_the_summary_uses_every_panel_and_says_why_a_small_p_is_no_yes(scores, m
         "(g) image by image": "undecided: the interval holds 0\nHolm p = .030",
         "(h) wrong predictions": "undecided: a control stops it\nHolm p = .030",
     }
-    assert [ax.get_xlabel() for ax in panels[5:]] == ["rank correlation"] * 2 + ["gain in AUROC"]
+    assert [ax.get_xlabel() for ax in panels[5:]] == ["rank correlation"] * 2 + ["partial correlation"]
     no_text_on_text(figure)
     renderer = figure.canvas.get_renderer()
     for ax in panels[5:]:  # no word is crossed by the line of chance, or leaves its panel by much

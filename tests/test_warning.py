@@ -4,12 +4,10 @@ from itertools import product
 
 import numpy as np
 import pytest
-from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from medrob.analysis.evidence import doubts
 from medrob.analysis.statistics import detect, flipped, two_sided
-from medrob.analysis.warning import logistic
 from medrob.evaluation import share_interval
 
 
@@ -47,24 +45,6 @@ def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     assert share_interval(0 * same, 10) == pytest.approx((0, 0.278), abs=1e-3)
     spread = np.r_[0.8, np.linspace(0.6, 1, 101)]
     assert share_interval(spread, 4) == pytest.approx((0.61, 0.99))
-
-
-def test_the_logistic_model_with_a_level_a_stratum_is_scikit_learns_with_dummies():
-    rng = np.random.default_rng(2)
-    stratum = rng.integers(0, 6, 300)
-    x = rng.normal(size=(300, 3)) + stratum[:, None] / 3
-    y = rng.random(300) < 1 / (1 + np.exp(-(x @ [1, -0.5, 0] + stratum - 4)))
-    y[stratum == 5] = True  # says nothing about the slopes
-    kept = stratum < 5
-    # Dummies a thousand times as large are as good as not penalised.
-    wide = np.concatenate([x, 1000.0 * np.eye(6)[stratum]], 1)[kept]
-    model = LogisticRegression(C=1, fit_intercept=False, solver="newton-cholesky", tol=1e-8, max_iter=500)
-    expected = model.fit(wide, y[kept]).coef_[0, :3]
-    slopes, q = logistic(x, y, stratum)
-    assert slopes == pytest.approx(expected, abs=1e-4)
-    assert q[kept] == pytest.approx(model.predict_proba(wide)[:, 1], abs=1e-3)
-    assert (q[~kept] == 1).all()
-    assert logistic(x, stratum > 2, stratum) is None
 
 
 def test_of_two_classes_confidence_margin_and_entropy_order_alike_though_saved_as_certain():

@@ -10,7 +10,7 @@ HEAD = dict(method="gradcam", layer="deep")
 AT = HEAD | dict(severity=5)
 NOTHING = (np.nan,) * 4
 CLEAR, WRONG, UNSURE = (0.7, 0.4, 0.9, 0.01), (-0.7, -0.9, -0.4, 0.01), (0.2, -0.1, 0.5, 0.2)
-KINDS = dict(within="within severity", image="per image", beyond="per image, partial", added="added, drift")
+KINDS = dict(within="within severity", image="per image", beyond="per image, partial", added="wrong, partial")
 
 
 def corrected(**kinds):
@@ -105,14 +105,17 @@ def test_drift_beside_the_signals_of_each_league():
 
 
 def gains(gain):
-    """What the place, and the whole map, add."""
+    """What all other signals leave of drift and errors."""
     row = dict(zip(("value", "low", "high", "p"), gain, strict=True), event="wrong", **HEAD)
-    row |= dict(auroc=0.875, auroc_low=0.8, auroc_high=0.9, errors=7)
-    return pd.DataFrame([row | {"adds": "drift"}, row | {"adds": "map", "p": np.nan}])
+    row |= dict(auroc=0.875, auroc_low=0.8, auroc_high=0.9, explained=0.4, errors=7)
+    return pd.DataFrame([row])
 
 
 IN_PART = "In part: shown for which corruption costs more AUC; undecided for which predictions are wrong."
-OWN, NOT_SHOWN = "it tells something of its own.", "it is not shown to tell anything of its own."
+OWN, NOT_SHOWN = (
+    "signals do not.",
+    "is not shown to tell anything of wrong predictions that these signals do not.",
+)
 
 
 @pytest.mark.parametrize(
@@ -121,22 +124,21 @@ OWN, NOT_SHOWN = "it tells something of its own.", "it is not shown to tell anyt
         (CLEAR, "not? Yes: shown for which corruption costs more AUC, which predictions are wrong.", OWN),
         ((0.1, -0.1, 0.2, 0.01), IN_PART, NOT_SHOWN),
         ((0.1, 0.05, 0.2, 0.30), IN_PART, NOT_SHOWN),
-        (WRONG, IN_PART, "is worse with it."),
+        (WRONG, "In part: shown for", "the one whose map moves less is wrong more often."),
     ],
 )
 def test_what_the_map_tells_beyond_the_scores(gain, tells, adds):
     tests, table = all_tests(added=gain), gains(gain)
-    first, second, _, coverage = words.added(table, tests, **HEAD).split("\n")
-    assert "93 to 100" in coverage  # as docs/results.md has it
-    assert first.startswith("- *Where the map lies* (Grad-CAM at deep) is added to all") and adds in first
-    assert "AUROC for a wrong prediction is then 0.875 (0.800 to 0.900); the change is" in first
-    assert second.startswith("- *The whole map*") and "Holm" not in second
+    first, second, third = words.added(table, tests, **HEAD).split("\n")
+    assert first.startswith("Without the place of the map (Grad-CAM at deep), all other signals find wrong")
+    assert "an AUROC of 0.88 (0.80 to 0.90)" in first and "40\u00a0% of the variance of the drift" in first
+    assert f"a correlation of {gain[0]:+.3f}" in second and "Holm" in second and third.endswith(adds)
+    vetoed = words.added(table, tests.assign(controls="untrained head in 3 of 3 draws"), **HEAD)
+    assert vetoed.endswith("nothing follows: untrained head in 3 of 3 draws.")
     said = words.answer(tests, auc_table(), moved(), table)
     assert tells in said.split("\n")[2] and "nan" not in said
-    assert said.endswith("Undecided: +0.100 (+0.050 to +0.200, Holm p = .300).") == (gain[3] == 0.3)
-    assert ("This p asks whether the drift has any weight" in said) == (gain[1] < 0)
-    wide = words.answer(all_tests(beyond=(0.1, -0.1, 0.2, 0.01)), auc_table(), moved(), table)
-    assert "weight" not in wide.split("\n")[7]  # image by image nothing has a weight
+    assert said.endswith("Undecided: +0.10 (+0.05 to +0.20, Holm p = .300).") == (gain[3] == 0.3)
+    assert ("a small p alone is no yes" in said) == (gain[1] < 0 < gain[2])
     tests, table = all_tests(added=NOTHING), gains(NOTHING)  # of too few errors
     assert "cannot be judged: 7 predictions are wrong, on too few" in words.added(table, tests, **HEAD)
     assert "an image has several labels" in words.added(table.assign(errors=np.nan), tests, **HEAD)

@@ -12,7 +12,7 @@ from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import INPUT, MAP, rows_of
 from medrob.analysis.links import PARTIAL, PER_IMAGE, PER_IMAGE_PARTIAL, WITHIN, association, per_image
 from medrob.analysis.means import mean_drift
-from medrob.analysis.statistics import FDR, HOLM, OPEN, OPPOSITE, UNDEFINED, YES, bounds, holm, verdict
+from medrob.analysis.statistics import FDR, HOLM, OPPOSITE, UNDEFINED, YES, bounds, holm, verdict
 from medrob.analysis.warning import BEYOND, DRIFT, added, failure
 from medrob.corruptions import CLEAN
 
@@ -45,11 +45,10 @@ LOSES = (
     "logit tells?"
 )
 TELLS = "Does the place of the map tell something of wrong predictions that the scores do not?"
-GAIN = "gain in AUROC"
 QUESTIONS = (
     Question("between conditions", "between conditions", COSTS, association, PARTIAL, WITHIN),
     Question("per image", "image by image", LOSES, per_image, PER_IMAGE_PARTIAL, PER_IMAGE),
-    Question("beyond scores", "wrong predictions", TELLS, added, BEYOND, "", GAIN, 0.2),
+    Question("beyond scores", "wrong predictions", TELLS, added, BEYOND, "", "partial correlation", 0.5),
 )
 
 
@@ -57,7 +56,7 @@ QUESTIONS = (
 def tests(evidence: Evidence) -> pd.DataFrame:
     """The tests of all questions and maps, p corrected for their number.
 
-    method, layer, kind, value (a rank correlation, or a gain), low, high, p (NaN where nothing is tested, as
+    method, layer, kind, value (a correlation), low, high, p (NaN where nothing is tested, as
     of "pooled"), family ("declared" or "exploration"), p_adjusted, correction: "Holm" if declared, else
     "Benjamini-Hochberg" (1995, the false discovery rate); controls: which negative controls find a link, of
     either sign, for the declared question, or could not be judged; "" if none.
@@ -126,8 +125,6 @@ def answers(tests: pd.DataFrame) -> pd.DataFrame:
         # Only between conditions p decides alone; elsewhere no interval means too few units.
         judged = question.tests is association or np.isfinite(row["low"])
         said = verdict(row) if judged else UNDEFINED
-        if question.tests is added and said == OPPOSITE:  # a model that is worse with it shows no link
-            said = OPEN
         found.append(known | numbers | {"verdict": said, "plain": plain, "controls": row["controls"]})
     return pd.DataFrame(found)
 

@@ -29,7 +29,7 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
     asked = []
     for row in found.to_dict("records"):
         said = row["verdict"].capitalize()
-        value = number(row, form="+.3f" if row["name"] == "beyond scores" else "+.2f")
+        value = number(row, form="+.2f")
         several = row["name"] == "beyond scores" and added["errors"].isna().all()
         value = (SEVERAL if several else NOTHING_LEFT) if row["verdict"] == UNDEFINED else value
         plain = say("answer", "margin") if row["name"] == MARGIN else ""
@@ -84,13 +84,13 @@ def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
     lead = "In part" if some else "This is not shown"
     lead = leads.get(verdicts[0], lead) if verdicts.nunique() == 1 else lead
     found = grouped(zip(verdicts, [say("answer", name) for name in answers["name"]], strict=True), " ")
-    row = added.set_index("adds").loc[DRIFT].drop("p")  # the tests below give it, corrected
-    gain = "gain" if np.isfinite(row["value"]) else ""
-    return say("answer", "tells", gain, lead=lead, found=found, row=row, auroc=_auroc(row)).replace("\n", " ")
+    row = added.iloc[0].drop("p")  # the tests below give it, corrected
+    left = "left" if np.isfinite(row["value"]) else ""
+    return say("answer", "tells", left, lead=lead, found=found, row=row, auroc=_auroc(row)).replace("\n", " ")
 
 
 def _auroc(row: Row) -> dict[str, float]:
-    """The AUROC of all signals and the map, with its interval."""
+    """The AUROC of all signals but the place of the map, with its interval."""
     return dict(zip(("value", "low", "high"), (row[end] for end in analysis.ends("auroc")), strict=True))
 
 
@@ -144,17 +144,12 @@ def beside(failure: pd.DataFrame) -> str:
 
 def added(added: pd.DataFrame, tests: pd.DataFrame, *, method: str, layer: str) -> str:
     """Does the map tell of wrong predictions what all other signals of its league do not?"""
-    declared, lines = declared_kinds(tests).loc[analysis.BEYOND], []
-    rows = rows_of(added, method, layer, "added")
-    if rows["value"].isna().any():
-        key = UNDEFINED if np.isfinite(rows["errors"].iloc[0]) else "labels"
-        return say("added", key, row=rows.iloc[0], folds=analysis.FOLDS)
-    for row in rows.to_dict("records"):
-        if row["adds"] == DRIFT:
-            row |= {"p_adjusted": declared["p_adjusted"], "correction": declared["correction"]}
-        said = verdict(row, tested=row["adds"] == DRIFT)
-        lines.append(say("added", row["adds"], said, row=row, auroc=_auroc(row)).replace("\n", " "))
-    return text(lines, say("added", "coverage"))
+    declared = declared_kinds(tests).loc[analysis.BEYOND]
+    row = rows_of(added, method, layer, "added").iloc[0].to_dict() | declared.to_dict()
+    if not np.isfinite(row["value"]):
+        return say("added", UNDEFINED if np.isfinite(row["errors"]) else "labels", row=row)
+    passed = "control" if row["controls"] else ""
+    return say("added", "known", "left", passed or verdict(row), row=row, auroc=_auroc(row))
 
 
 def runs(compared: pd.DataFrame) -> str:

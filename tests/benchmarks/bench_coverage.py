@@ -58,7 +58,7 @@ def intervals(kind, seed, images=120):
     scaled = tables[1].assign(
         normalised=tables[1]["rmse"] / far.mean(), another=far[tables[1]["image"]] / far.mean()
     )
-    added, ends = analysis.added(evidence).set_index("adds"), ["value", "low", "high"]
+    added, ends = analysis.added(evidence).iloc[0], ["value", "low", "high"]
     rows = {
         "AUC": scores[0, "auc"][ends],
         "AUC drop": scores[5, "auc"][["drop", "drop_low", "drop_high"]],
@@ -71,8 +71,7 @@ def intervals(kind, seed, images=120):
         "the same, partial": links.loc["per image, partial", ends],
         "AUROC within strata": signals.loc["drift", ["auroc", "low", "high"]],
         "difference of two": signals.loc["entropy", analysis.AHEAD],
-        "what drift adds": added.loc["drift", ends],
-        "what the map adds": added.loc["map", ends],
+        "what is left of drift and errors": added[ends],
     }
     return pd.DataFrame({name: row.to_numpy(float) for name, row in rows.items()}, index=ends).T
 
