@@ -104,6 +104,8 @@ def test_links_and_other_files_in_class_folders(folder, tmp_path):
         *((files, LAYOUT) for files in ("a/train/1 a/test/1 b/train/1", "chest/a/train/1 chest/b/train/1")),
         *((files, LAYOUT) for files in ("top/a/1 top/b/1", "p1/a/1 p1/b/1 p2/a/1 p2/b/1 p3/a/1")),
         *((files, LAYOUT) for files in ("f1/a/1 f1/b/1 f2/a/1 f2/b/1", "patient1/1 patient02/2")),
+        ("a_train/1 b_train/1 a_test/1 b_test/1", f"{LAYOUT}.*; class folders are named as splits"),
+        ("train/train/a/1 test/test/a/1", f"{LAYOUT}.*; class folders are named as splits"),
         ("a/1 b/", "class folder b is empty .no image in it, or only masks of none.; fill, rename"),
         ("part_1/1 part_2/1 list.csv", TABLE),
         ("part_1/1 part_2/2 part_2/list.csv", TABLE),
@@ -134,6 +136,14 @@ def test_links_that_lead_back_or_nowhere(whole):
     (whole / "third").unlink()
     (whole / "train" / "ill" / "again").symlink_to(whole / "train")
     refuse(whole, r"train/ill/again is a link that leads back to a folder above it")
+
+
+def test_signs_that_are_no_numbers_a_list_of_a_disc_and_images_without_a_label(folder):
+    top = folder(names=("10²", "①", "unlabeled"))
+    (top / "①" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
+    nameless = r"class folders that may hold what has no label: 1 \(unlabeled\); they are taken as classes"
+    with pytest.warns(UserWarning, match=nameless), pytest.warns(UserWarning, match="1 without an ending"):
+        assert load(str(top)).class_names == ("10²", "unlabeled", "①")
 
 
 def test_more_classes_in_test_than_in_train(whole):
@@ -274,7 +284,7 @@ def test_a_picture_with_a_word_of_its_own_has_its_mask(image, mask):
         assert listing.masks_of([Path("a/1_mask.png")]) == {Path("a/1_mask.png"): ()}
 
 
-def test_masks_that_cover_nearly_all_or_nothing_are_told_and_jpeg_ends_at_half(folder):
+def test_masks_that_cover_nearly_all_or_nothing_are_told_and_soft_ones_end_at_half(folder):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     spot[4:8, 4:8] = 1
     wide = "masks that cover more than half of a picture: 20 of 20, "
@@ -286,8 +296,14 @@ def test_masks_that_cover_nearly_all_or_nothing_are_told_and_jpeg_ends_at_half(f
     for file in sorted(top.rglob("*_mask.png")):
         put(file.with_suffix(".jpg"), 255 * spot)
         file.unlink()
-    with pytest.warns(UserWarning, match="masks beside images"):
+    told = "many grey levels, or JPEG: those of 20 pictures; .* brighter than half"
+    with pytest.warns(UserWarning, match=told):
         assert (load(str(top), "train").masks == (spot > 0)).mean() > 0.99
+    for file in sorted(top.rglob("*_mask.jpg")):
+        put(file.with_suffix(".png"), picture(3) // 8 + 160 * spot)  # 0 to 31, and 160 to 191 on the lesion
+        file.unlink()
+    with pytest.warns(UserWarning, match=told):
+        assert (load(str(top), "train").masks == (spot > 0)).all()
     with pytest.raises(ValueError, match=r"class folder masks is empty \(.* only masks of none"):
         load(str(folder("other", names=("a", "masks")) / "other"))
 

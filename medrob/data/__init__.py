@@ -129,6 +129,9 @@ def _notes(
         yield f"{told} {files[large.idxmax()]}; {advice}"
     if given and not report["lesion"].any():
         yield f"no mask marks anything: {given} are black; {advice}"
+    if soft := report["soft"].sum():
+        told = f"masks of many grey levels, or JPEG: those of {soft} pictures"
+        yield f"{told}; the lesion is what is brighter than half of the brightest in them"
     if clear := report["form"].str.contains("RGBA|LA,|PA,").sum():
         yield f"images with transparent parts: {clear}; the colours behind them are taken"
     traits = {

@@ -33,9 +33,10 @@ AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
 MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
+MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 12  # of the decoding: another number makes every set be decoded again
+VERSION = 13  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -84,22 +85,26 @@ def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255
     return np.broadcast_to(image, (*image.shape[:2], channels))
 
 
-def read_mask(files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...]) -> np.ndarray:
-    """Masks united, bool (H, W) of `sides`: True where one is above zero; of a JPEG, above half.
+def read_mask(
+    files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...]
+) -> tuple[np.ndarray, bool]:
+    """Masks united, bool (H, W) of `sides`: True where one is above zero; and whether one is soft.
 
-    Masks that have not the form of the picture, whose `shape` this is, are refused; the size may differ.
+    A soft one, a JPEG or one of many values, is not quite black around the lesion: it ends at half of its
+    brightest value. Masks of another form than the picture, whose `shape` this is, are refused.
     """
-    united = np.zeros(sides, bool)
+    united, any_soft = np.zeros(sides, bool), False
     for file in files:
         try:
-            mask = read(file).max(-1)
+            mask = np.nan_to_num(read(file)).max(-1)
         except UnreadableError as error:
             raise UnreadableError(f"its mask {file}: {error}") from None
         if abs(mask.shape[0] * shape[1] - mask.shape[1] * shape[0]) > max(*mask.shape, *shape):
             raise UnreadableError(f"its mask {file}: {mask.shape} pixels are of another form than {shape}")
-        lossy = form(file)[0].startswith("JPEG,")  # which is not quite black around the lesion
-        united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > 127 * lossy
-    return united
+        soft = form(file)[0].startswith("JPEG,") or len(np.unique(mask)) > MOST_LABELS
+        any_soft |= soft
+        united |= cv2.resize(mask, sides[::-1], interpolation=cv2.INTER_NEAREST) > mask.max() / 2 * soft
+    return united, any_soft
 
 
 def _picture(content: bytes) -> np.ndarray:
@@ -191,8 +196,8 @@ def _decode(
 
     Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `pixels` (a hash of the image),
     `form` (as of `form`), `width`, `height`, `bits` (in use), `span` (of grey levels), `border` (the share
-    that is even), `lesion` (the share that masks cover), `shown` (how DICOM becomes grey) and `levels` (in
-    words).
+    that is even), `lesion` (the share that masks cover), `soft` (whether one of them is), `shown` (how DICOM
+    becomes grey) and `levels` (in words).
     """
     first = next((image for image in map(_try, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
@@ -203,9 +208,9 @@ def _decode(
 
     def work(row: int) -> dict[str, Any]:
         try:
-            image, lesion = read(files[row]), math.nan
+            image, lesion, soft = read(files[row]), math.nan, False
             for array, given in zip(spots, masks, strict=True):
-                array[row] = read_mask(given[row], image.shape[:2], sides)
+                array[row], soft = read_mask(given[row], image.shape[:2], sides)
                 lesion = array[row].mean() if given[row] else lesion
         except UnreadableError as error:
             return {"why": f"{files[row]}: {error}"}
@@ -220,7 +225,7 @@ def _decode(
         bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
         facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
         facts |= dict(span=span(pixels), pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
-        return facts | {"kind": kind, "border": _border(pixels), "lesion": lesion}
+        return facts | {"kind": kind, "border": _border(pixels), "lesion": lesion, "soft": soft}
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))

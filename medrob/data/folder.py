@@ -49,6 +49,8 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         rows["mask"] = [tuple(folder / mask for mask in masks[path]) for path in images]
     inside = pd.Series(["/".join(place.parts[level:]) for place in images.values()], rows.index)
     own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
+    nameless = sorted({name for name in labels if NAMES["nobody"].fullmatch(name)})
+    tell("class folders that may hold what has no label", nameless, "; they are taken as classes")
     kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
     if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
         told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
@@ -74,10 +76,14 @@ def _level(folders: list[Path], others: list[Path]) -> int:
     parted = len(parts) == 1 < len(inner) and any(parts) and tables
     # The folders inside may be the classes, or the table may tell them.
     alike = not splits and (few or parted or (len(inner) == 1 and (inside or tables)))
-    patients = all(NAMES["group"].fullmatch(name) for name in (inside if splits else inner))
-    if not inner or mixed or below or alike or patients:
+    names = inside if splits else [*inner]
+    patients = all(map(NAMES["group"].fullmatch, names))
+    words = {word for name in names for word in re.split(r"[\W_]+", name)}  # of a_train, a_test, train/train
+    twice = len({*map(split_of, words)} - {None}) > 1
+    if not inner or mixed or below or alike or patients or twice:
         advice = f"; {', '.join(tables[:3])} may be one: give its path" if tables else ""
         advice += "; or move it away if the folders are the classes" if parted else ""
+        advice += "; class folders are named as splits" if twice else ""
         advice += f"; if the classes lie in {min(inner)}, give its path" if len(inner) == 1 and inside else ""
         raise ValueError(
             f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give "

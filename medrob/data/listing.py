@@ -55,7 +55,8 @@ def walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
             if path.is_symlink() and not path.exists():
                 raise ValueError(f"{path} is a link to {path.readlink()}, which is not there: remove it")
             bare = (path.suffix[1:].isdigit() or not path.suffix) and path.is_file()
-            image = path.suffix.lower() in SUFFIXES or is_dicom(path) or (bare and form(path)[1] > 0)
+            medical = is_dicom(path) and path.name.upper() != "DICOMDIR"  # which lists the files of a disc
+            image = path.suffix.lower() in SUFFIXES or medical or (bare and form(path)[1] > 0)
             (files if image else others).append(path.relative_to(top))
     return sorted(files), sorted(folders), others
 
