@@ -95,6 +95,14 @@ def test_npz_tasks(npz):
         assert (load(file, split).class_names, load(file, split).task) == (("0", "1", "2"), "multiclass")
 
 
+def test_numbers_that_no_label_of_an_npz_has_are_no_classes(npz):
+    for numbers in ([1, 2, 3], [0, 2, 255]):
+        file = npz(**{f"{split}_labels": np.resize(numbers, (12, 1)) for split in data.SPLITS})
+        with pytest.warns(UserWarning, match="labels are {}, {}, {}: 3 classes".format(*numbers)):
+            test = load(file)
+        assert (test.class_names, test.labels.tolist()) == (tuple(map(str, numbers)), [0, 1, 2] * 4)
+
+
 def test_a_file_with_a_medmnist_name_has_its_classes(npz):
     ds = load(npz("bloodmnist_64.npz", **arrays(classes=8, colours=3)))
     assert ds.class_names[0] == "basophil" and ds.num_classes == 8

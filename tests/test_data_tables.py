@@ -180,6 +180,7 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(label=..., dx="a", level=1), "columns dx, level may all be the label; say which by label='dx'"),
         (dict(label=..., smoker=[0, 1] * 30, type=["nv", "b", "b"] * 20), "no labels: .* type, smoker may"),
         (dict(mask="images/none.png"), "column 'mask' names no file"),
+        (dict(label=..., **{"Label (0/1)": [0.5, 1] * 30}), "'Label .0/1.' is no whole number"),
         (dict(label=..., patient=..., age=40), "there are no labels: give a column 'label'"),
         (dict(label=..., mass=[0, 1, 2] * 20), "'mass' is neither 0 nor 1 in 20 .*: 2; without a column"),
         (dict(label=[1, 0, -1] * 20), "labels are blank or -1 .'label': 0 blank, 20 of -1.; say"),
@@ -457,7 +458,7 @@ def test_lists_as_text_are_several_labels(frame, tmp_path):
 def test_few_owners_and_fractions_are_told_and_measures_are_not(frame, tmp_path):
     k = np.arange(60)
     for values, told in (
-        (k // 15, True), (k % 4, False), ([f"R{n % 4}" for n in k], True),
+        (k // 15, False), ([f"R{n % 4}" for n in k], True),
         (100.01 + k // 3, True), (np.random.default_rng(0).normal(size=60), False),
     ):  # fmt: skip
         with warnings.catch_warnings(record=True) as said:

@@ -163,7 +163,7 @@ def grouped(
     links = _links(known, group)
     if group and group not in links:
         raise ValueError(f"group={group!r} groups nothing: no two images share a value; leave it out")
-    rows = rows.assign(**{f"? {name}": values for name, values in unsure.items() if _may_own(values)})
+    rows = rows.assign(**{f"? {name}": values for name, values in unsure.items()})
     if not len(links.columns):
         return rows
     alone = links.isna().all(axis=1)
@@ -222,20 +222,7 @@ def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
             what = f"is blank in {sum(blank)} of {len(blank)} rows" if any(blank) else "has no value twice"
             merged = "; if cells were merged in Excel, fill them down" * (any(blank) and not blank.iloc[0])
             warnings.warn(f"{name!r} {what} and links no images{merged}", stacklevel=2)
-    patient = [f"Patient{what} of DICOM" for what in ("ID", "Name")]
-    if {*patient} <= {*linked}:  # patients with numbers of their own may share a name
-        linked[patient[1]] = linked[patient[1]].mask(linked[patient[0]].notna())
     return pd.DataFrame(linked, next(iter(known.values())).index)
-
-
-def _may_own(values: pd.Series) -> bool:
-    """Whether values may tell owners: fractions if each is there twice, few as R1, R2 or three in blocks."""
-    held = values.dropna()
-    counts, blocks = held.value_counts(), (held != held.shift()).sum()
-    if held.dtype.kind == "f" and (held % 1).any():  # a blank makes numbers floats
-        return bool(counts.min() > 1)
-    few = len(counts) < FEWEST and not 2 < len(counts) == blocks
-    return not few or all(re.search(r"[^\W\d][\W_]*\d", str(value)) for value in counts.index)
 
 
 def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
@@ -243,7 +230,10 @@ def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
     unsure = rows.filter(regex=r"^\? ")
     for name, values in unsure.items():
         apart = rows["split"].groupby(values.to_numpy()).nunique() > 1
-        if apart.any() and len(apart) < values.count():
+        # Fractions measure, unless each is there twice; few values are owners if they are numbered (R1, R2).
+        once = values.dtype.kind == "f" and (values % 1 > 0).any() and values.value_counts().min() < 2
+        few = len(apart) < FEWEST and not all(re.search(r"[^\W\d]\W*\d", str(v)) for v in apart.index)
+        if apart.any() and len(apart) < values.count() and not (once or few):
             told = f"{name[2:]!r} has {len(apart)} values over {values.count()} images, such as"
             told += f" {values.mode()[0]}; {apart.sum()} are in several splits: if it tells who or what is"
             told += f" shown, the same one would be in train and test; give group={name[2:]!r}"

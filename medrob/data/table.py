@@ -91,7 +91,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
 
 def _called(frame: pd.DataFrame, role: str) -> list[str]:
     """The columns that may have a role by their names; one that is called exactly so is the only one."""
-    names = [name for name in frame if plain(name) in KNOWN["columns"][role].split()]
+    bare = {name: plain(re.sub(r"\(.*\)", "", str(name))) for name in frame}  # Label (0/1)
+    names = [name for name in frame if bare[name] in KNOWN["columns"][role].split()]
     return [name for name in names if name == role] or names
 
 
@@ -112,8 +113,7 @@ def _frame(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".parquet":
             frame = pd.read_parquet(file)
-            named = [name for name in frame.index.names if name is not None]
-            frame = frame.reset_index(named).reset_index(drop=True)
+            frame = frame.reset_index([*filter(None, frame.index.names)]).reset_index(drop=True)
             if (nested := frame.map(pd.api.types.is_list_like).any()).any():
                 raise ValueError(f"column {nested.idxmax()!r} holds lists or tables: give a value a row")
             return frame
