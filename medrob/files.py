@@ -1,7 +1,6 @@
 """Where runs lie, and files that appear whole or not at all."""
 
 import contextlib
-import glob
 import hashlib
 import json
 import os
@@ -21,6 +20,14 @@ TOLD = re.compile(
     f"calib|temperature).*{ENDING.pattern}",
     re.IGNORECASE,
 )
+# Of what the names of texts are made that belong to no network in particular.
+GENERAL = re.compile(
+    r"(class(es)?|labels?|categor(y|ies)|names?|ind(ex|ices)|idx|ids?|conf(ig)?s?|cfg|h?param(eter)?s?|args?|models?|"
+    r"meta(data)?|pre|process(or|ing)?|transform(ation)?s?|norm(ali[sz](e|ation))?|data(set|module)?|calib(ration)?|"
+    r"temperature|settings?|train(ing)?|val|test|infer(ence)?|inputs?|images?|open|clip|hyper|list|map(ping)?|dict|"
+    r"info|stats|mean|std|to|2)+"
+)
+WEIGHTS = (".pt", ".pth", ".bin", ".ckpt", ".safetensors", ".tar", ".pkl", ".h5", ".onnx")
 
 
 def home() -> Path:
@@ -84,14 +91,24 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def beside(file: Path) -> list[Path]:
-    """The texts beside weights that may tell their settings and classes, by their names; ours come first.
+def beside(file: Path) -> tuple[list[Path], list[Path]]:
+    """The texts beside weights that may tell their settings and classes, and those of other networks.
 
-    What prepares images comes before what describes a network.
+    Each word in a name is one of `GENERAL` or of the name of the weights, and no other weights are called so.
+    A text called like the weights comes first, then ours, then what prepares images.
     """
-    paths = [p for p in file.parent.iterdir() if TOLD.search(p.name) and p.stat().st_size < 1 << 20]
-    paths += [p for p in file.parent.glob(f"{glob.escape(file.stem)}*") if ENDING.search(p.name)]
-    return sorted({*paths}, key=lambda p: (p.stem != "model", "process" not in p.stem, p))
+    there, own = [*file.parent.iterdir()], {*_words(file)}
+    texts = [p for p in there if TOLD.search(p.name) or p.name.startswith(file.stem)]
+    texts = [p for p in texts if ENDING.search(p.name) and p.stat().st_size < 1 << 20]
+    others = {p.stem for p in there if p.suffix in WEIGHTS} - {file.stem}
+    mine = [p for p in texts if p.stem not in others]
+    mine = [p for p in mine if all(word in own or GENERAL.fullmatch(word) for word in _words(p))]
+    mine.sort(key=lambda p: (not own <= {*_words(p)}, p.stem != "model", "process" not in p.stem, p))
+    return mine, sorted({*texts} - {*mine})
+
+
+def _words(file: Path) -> list[str]:
+    return [word for word in re.split(r"[\W_]+", file.stem.casefold()) if word]
 
 
 def checksum(path: Path) -> str:

@@ -1,6 +1,7 @@
 """What files of weights tell besides the arrays: how images were scaled, and the classes."""
 
 import argparse
+import json
 import re
 from dataclasses import replace
 
@@ -99,12 +100,14 @@ def test_scores_are_no_scale(taken):
     [
         {"class_to_idx": {"a": 1, "b": 0}}, {"idx_to_class": {1: "A", 0: "b"}}, {"classes": ["b", "a"]},
         {"hyper_parameters": {"class_names": ("b", "a")}}, {"config": {"id2label": {"0": "b", "1": "a"}}},
-        {"config": {"label2id": {"a": 1, "b": 0}}}, {"which": {"of": {"b": np.int64(0), "a": np.int64(1)}}},
-        {"mine": np.array(["b", "a"])}, {"meta": {"CLASSES": ("b", "a")}}, {"map": {"1": "b", "2": "a"}},
-        {"args": argparse.Namespace(names="b,a")}, {"json": '{"b": 0, "a": 1}'}, {"safetensors": "b,a"},
-        {"lists": argparse.Namespace(of=list(np.array(["b", "a"])))},
-        {"pairs": [[0, "b"], [1, "a"]]}, {"categories": [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}]},
-        {"classes.txt": "b\na\n"}, {"bom.classes.txt": "\ufeffb\na"}, {"labels.txt": "0 b\n1: a"},
+        {"config": {"label2id": {"a": 1, "b": 0}}},
+        {"of": {"cls_to_idx": {"b": np.int64(0), "a": np.int64(1)}}},
+        {"label_encoder": np.array(["b", "a"])}, {"meta": {"CLASSES": ("b", "a")}},
+        {"args": argparse.Namespace(names="b,a")}, {"label2id": '{"b": 0, "a": 1}'},
+        {"label_map": {"1": "b", "2": "a"}}, {"safetensors": "", "classes": "b,a"},
+        {"lists": argparse.Namespace(labels=list(np.array(["b", "a"])))},
+        {"classes": [[0, "b"], [1, "a"]]}, {"categories": [{"id": 1, "name": "b"}, {"id": 2, "name": "a"}]},
+        {"classes.txt": "b\na\n"}, {"w.classes.txt": "\ufeffb\na"}, {"labels.txt": "0 b\n1: a"},
         {"names.csv": "name,place\nb,0\na,1\n"},
         {"class_indices.json": '{"b": 0, "a": 1}'}, {"data.yaml": "names: [b, a]\nnc: 2"},
         {"class_index.json": '{"0": ["n1", "b"], "1": ["n2", "a"]}'}, {"w.json": '["b", "a"]'},
@@ -131,21 +134,44 @@ def test_classes_of_another_order_in_a_checkpoint_are_put_in_that_of_the_data(tm
         torch.testing.assert_close(model(x), expected)
 
 
+def test_texts_of_other_networks_in_the_folder_are_named_and_not_used(tmp_path, taken):
+    """Each has a word in its name that is neither general nor of the weights', or is called as others."""
+    scale = '{"mean": [0.1, 0.1, 0.1], "std": [0.9, 0.9, 0.9], "classes": ["b", "a"]}'
+    others = "a_model.json", "config.json", "densenet_config.json", "w2.json"
+    for name in others:
+        (tmp_path / name).write_text(scale)
+    (tmp_path / "config.pt").touch()
+    model = taken(PLAIN)
+    assert f"not used, as of other networks by their names: {', '.join(others)}" in model.origin
+    assert "not known how its images were normalised" in model.origin and ".json" not in str({*model.names})
+    for name in ("w_config.json", "transform.json", "preprocessor_config.json"):
+        (tmp_path / name).write_text(json.dumps(SCALED))
+        assert f"are normalised as {name} says" in taken(PLAIN).origin
+        (tmp_path / name).unlink()
+
+
 def test_classes_that_are_told_twice_or_of_another_number(tmp_path, blobs):
     data = replace(blobs(), class_names=("a", "b"))
     torch.save(PLAIN, tmp_path / "w.pth")
     choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
     for told, said in (
-        ({"ids": {"b": 0, "a": 1}, "classes": ["a", "b"]}, "they are put in .*; not used, .*: ids of w"),
+        ({"ids": {"b": 0, "a": 1}, "classes": ["a", "b"]}, "not used as the order of .*: ids of w"),
+        ({"plot_order": ["b", "a"]}, "not used as the order .*: plot_order of w.pth, which has b, a; if"),
+        ({"args": {"oversample": {"b": 1, "a": 2}}}, "not used as .*: args.oversample of w.pth, .* b, a"),
         ({"ids": {"b": 0, "c": 1, "a": 2}}, "ids of w.pth .* b, c, a, .* these are 3, and not used"),
         (
-            {"names": ["x", "y", "z"], "labels": ["x", "y", "z"]},
+            {"tags": ["x", "y", "z"], "labels": ["x", "y", "z"]},
             r"labels of .* x, y, z, .* these are 3, and no",
         ),
     ):
         torch.save({"net": PLAIN, **told}, tmp_path / "w.pth")
         with pytest.warns(UserWarning, match=said):
             assert models.for_data(data, choice).config.get("order", [0, 1]) == [0, 1]
+    torch.save(PLAIN, tmp_path / "w.pth")
+    (tmp_path / "labels.csv").write_text("b,1\na,2\n")  # of images
+    with pytest.warns(UserWarning, match="not used as the order .* of labels.csv, which"):
+        assert "order" not in models.for_data(data, choice).config
+    (tmp_path / "labels.csv").unlink()
     torch.save({"net": PLAIN, "classes": ["a", "b"], "class_to_idx": {"b": 0, "a": 1}}, tmp_path / "w.pth")
     with pytest.raises(ValueError, match=r"classes of w.pth, class_to_idx of w.pth tell different orders"):
         models.for_data(data, choice)

@@ -352,6 +352,16 @@ SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "c
         ({"model": PLAIN, "ema": {k: v for k, v in PLAIN.items() if "running" not in k}, **SCORES}, ""),
         ({"model": PLAIN, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}}, ""),
         ({"state_dict": prefixed("model.") | {"ce_loss.weight": torch.ones(2)}}, ""),
+        (prefixed("model.") | {"ce.weight": torch.ones(2), "crit.pos_weight": torch.ones(2)}, ""),
+        (prefixed("model.") | {"test_f1.confmat": torch.ones(2, 2), "auc.preds": torch.ones(9, 2)}, ""),
+        (prefixed("model.") | {"val_mean.weight": torch.tensor(3.0)}, ""),
+        (prefixed("model.") | {"class_weight": torch.ones(2)}, "class_weight"),
+        (prefixed("model.") | {"criterion.weight": torch.ones(2, 9)}, "criterion.weight"),
+        *(
+            (prefixed("model.") | {f"{name}.weight": torch.ones(3, 3), f"{name}.bias": torch.ones(3)}, name)
+            for name in ("aux_colour", "metric_fc", "train_norm")
+        ),
+        ({"net": PLAIN, "two": {k: v + 1 for k, v in PLAIN.items() if "fc" not in k}}, "all 1[02]0 of two"),
     ],
 )  # fmt: skip
 def test_a_file_with_layers_beside_the_network_is_another_network(tmp_path, blobs, content, unused):

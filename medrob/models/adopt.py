@@ -17,7 +17,9 @@ from medrob.models.weights import Weights
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
 MOST_NAMED = 12  # arrays of a part of a file that is left out whole: an optimizer holds hundreds
 USUAL = {"torch.float32"}
-NEEDLESS = re.compile(KNOWN["names"]["needless"])
+NEEDLESS, COUNTED, SECOND = (
+    re.compile(KNOWN["names"][kind], re.IGNORECASE) for kind in ("needless", "counted", "second")
+)
 
 
 def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -58,11 +60,19 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
             "save the one that you mean in a file of its own, or give as arch a function of your own that "
             "makes an ensemble of them"
         )
-    copies = tuple(s for s, n in starts.items() if s not in ("", start) and n > len(wanted) / 4)
+    used = set(taken.values())
+    for s, n in starts.items():  # copies of it, whose values are the same
+        copy = {k: theirs[s + k] for k in ours if s + k in theirs}
+        equal = s != start and n > len(wanted) / 4 and not _differ(arrays, copy, taken)
+        used |= {*copy.values()} if equal else set()
+    parts = [item for m in network.modules() for item in (*vars(m).items(), *m._modules.items())]
+    off = tuple(f"{name}." for name, part in parts if part is None and SECOND.search(name))
     rest, beside = dict[str, str](), dict[str, str]()
     for name, old in theirs.items():
-        needless = old in weights.loose or any(map(NEEDLESS.search, (name, *name.split("."))))
-        if not needless and name.removeprefix(start) not in taken and not name.startswith(copies):
+        layer = arrays[old].ndim > 1 and name.endswith("weight")
+        needless = old in weights.loose or (NEEDLESS.search(name) and not layer)
+        needless = needless or (COUNTED.search(name) and not arrays[old].ndim)
+        if not needless and old not in used and not name.removeprefix(start).startswith(off):
             inside = name.startswith(start) and not CALIBRATES.search(name)
             place = rest if inside else beside
             place[name.removeprefix(start)] = old
@@ -160,7 +170,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     unused = [old for old in (*rest.values(), *beside.values()) if old not in names.values()]
-    return "; ".join([start, *said]), ", ".join(new), ", ".join(unused)
+    return "; ".join([start, *said]), ", ".join(new), _named(unused, names.values())
 
 
 def _head(given: dict[str, Tensor], wanted: Mapping[str, Tensor], *, binary: bool) -> dict[str, Tensor]:

@@ -88,6 +88,8 @@ def build(
         said = _check_outputs(model, size) if size and arch not in RESNETS else []
     said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
     said += ["its outputs are in the order that model.json tells"] if found and order else []
+    if found and found.aside:
+        said.append(f"not used, as of other networks by their names: {', '.join(found.aside)}")
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
@@ -199,8 +201,8 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
 def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     """Refuse a network whose head is not from the weights, or that lacks layers of these.
 
-    If the network, or the file of its weights, names its outputs, these are put in the order of the data's
-    classes, which is told; or what they are called is told.
+    If the network, or the file of its weights, names its outputs under a usual key, these are put in the
+    order of the data's classes, which is told; or what they are called is told.
     """
     if model.new:
         raise ValueError(
@@ -216,21 +218,23 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
         )
     theirs = _plain(classes)
     told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
-    same = {who: names for who, names in told if sorted(_plain(names)) == sorted(theirs)}
-    firm = {who: names for who, names in same.items() if _usual(who)}
-    if len({tuple(_plain(names)) for names in firm.values()}) > 1:
-        raise ValueError(f"{', '.join(firm)} tell different orders of the outputs; keep the right one alone")
-    known = same or {w: names for w, names in told if _usual(w) or {*theirs} <= {*_plain(names)}}
+    same = {who: names for who, names in told if _usual(who) and sorted(_plain(names)) == sorted(theirs)}
+    if len({tuple(_plain(names)) for names in same.values()}) > 1:
+        raise ValueError(f"{', '.join(same)} tell different orders of the outputs; keep the right one alone")
+    known = same or {w: n for w, n in told if _usual(w) or {*theirs} < {*_plain(n)}}
     who, own = next(iter(known.items()), ("", []))
-    others = [name for name in same if _plain(same[name]) != _plain(own)]
-    if not own or (_plain(own) == theirs and not others):
+    for other, names in told:  # such as what is drawn, or how often each was drawn
+        plain, used = _plain(names), _plain(own) if same else theirs
+        if not _usual(other) and sorted(plain) == sorted(theirs) and plain != used:
+            said = f"not used as the order of the outputs: {other}, which has {', '.join(names)}"
+            warnings.warn(f"{said}; if it is this order, call it class_names", stacklevel=3)
+    if not own or _plain(own) == theirs:
         return
     shown = ", ".join([*own[:SHOWN], *(["..."] if len(own) > SHOWN else [])])
     said = f"{who} calls the network's outputs {shown}, in this order; "
     if same:
         model.config["order"] = [_plain(own).index(name) for name in theirs]
         said += f"they are put in that of {', '.join(classes)}"
-        said += f"; not used, as of another order: {', '.join(others)}" if others else ""
     elif len(own) == len(classes):
         advice = "if that is wrong, rename the classes so that they sort as its own"
         said += f"they are taken for {', '.join(classes)}: {advice}"
@@ -241,7 +245,8 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
 
 def _usual(who: str) -> bool:
     """Whether names of outputs stand where they usually do: what `class_names` says of it."""
-    return bool(NAMES["classes"].search(who.partition(" of ")[0].rpartition(".")[2]))
+    table = who == "labels of labels.csv"  # those of images
+    return not table and bool(NAMES["classes"].search(who.partition(" of ")[0].rpartition(".")[2]))
 
 
 def _plain(names: Sequence[str]) -> list[str]:

@@ -26,6 +26,7 @@ NAMES = {
     for kind in ("settings", "mean", "classes", "written", "decides")
 }
 CALIBRATES = re.compile(KNOWN["names"]["calibrates"])
+WEIGHS = re.compile("class_?weights?$")  # of a loss, where it stands beside a state_dict instead of in it
 STDS = ("std", "stds", "stdev", "stddev", "sd")
 Table: TypeAlias = tuple[tuple[Any, ...], Mapping[Any, Any]]
 
@@ -84,7 +85,8 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
             if torch.is_tensor(value):
                 arrays[name] = value
                 counted = any(str(part).isdecimal() for part in (*way, key))
-                alone = not (value.ndim or dotted or calibrates) or (calibrates and _settings(way))
+                alone = not (dotted or calibrates) and (not value.ndim or WEIGHS.search(name))
+                alone = alone or (calibrates and _settings(way))
                 if counted or not value.is_floating_point() or alone or decides:
                     loose.add(name)
     return arrays, frozenset(loose.union(*(names for names, *_ in _pairs(arrays))))
@@ -216,7 +218,8 @@ def scale_and_classes(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[
         told = told if told[2] else _only([scale for scale in scales if scale[2]], name)
         classes = class_names(content, name) | classes
         if names := _in_order(content):
-            classes[f"{Path(name).stem} of {name}"] = names
+            own = Path(name).stem == Path(next(iter(contents))).stem  # called like the weights
+            classes[f"{'names' if own else Path(name).stem} of {name}"] = names
     return *told, classes
 
 
@@ -255,7 +258,7 @@ def _written(text: str, who: str) -> list[tuple[Any, Any, str]]:
 def texts_beside(file: Path) -> dict[str, Any]:
     """What is told beside weights, by the names of files; as text if it has no other form."""
     found, kinds = dict[str, Any](), {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
-    for path in beside(file):
+    for path in beside(file)[0]:
         found[path.name] = text = path.read_text("utf-8-sig", "replace")
         with contextlib.suppress(ValueError, yaml.YAMLError):
             found[path.name] = kinds.get(path.suffix, str)(text)

@@ -17,7 +17,7 @@ import torchvision
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from medrob.files import checksum, exists, home
+from medrob.files import beside, checksum, exists, home
 from medrob.models.outputs import KNOWN
 from medrob.models.told import arrays_in, carried, parsed, scale_and_classes, texts_beside
 
@@ -50,6 +50,7 @@ class Weights:
     order: Sequence[int] = ()  # of its outputs, when medrob wrote it
     loose: frozenset[str] = frozenset()  # arrays that are no layers, such as an optimizer's
     checksum: str = ""  # SHA-256 of the file
+    aside: Sequence[str] = ()  # texts that lie beside it and are not used, by their names those of others
 
     @property
     def filters(self) -> Sequence[int]:
@@ -110,7 +111,8 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code): {error}; {SAVE}"
         ) from None
-    return Weights(arrays, file.name, *told, order, loose, checksum(file))
+    aside = [path.name for path in beside(file)[1]]
+    return Weights(arrays, file.name, *told, order, loose, checksum(file), aside)
 
 
 def _unpacked(file: Path) -> dict[str, Any]:
