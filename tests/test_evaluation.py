@@ -10,7 +10,8 @@ from sklearn import metrics as sk
 
 from medrob import evaluation
 from medrob.corruptions import CLEAN
-from medrob.evaluation import interval, metrics, resampled, score
+from medrob.evaluation import interval, metrics, resampled, score, share_interval
+from medrob.evaluation.metrics import drop_interval
 
 # MedMNIST's names of the tasks.
 THEIRS = {
@@ -207,14 +208,14 @@ def test_intervals_cover_and_pair():
 
 
 def test_bootstrap_is_the_naive_paired_one():
-    predictions, resamples = table("binary", count=40), 30
+    predictions, resamples = table("binary", count=60), 30
     found = score(predictions, "binary", resamples=resamples)
     row = found.query("severity == 5 and `class` == 'all' and metric == 'auc'").iloc[0]
     clean = predictions[predictions["corruption"] == "clean"]
     worse = predictions[(predictions["corruption"] == "contrast") & (predictions["severity"] == 5)]
     values, drops = [], []
-    for w in resampled(40, resamples)[1:].astype(int):
-        chosen = np.repeat(np.arange(40), w)
+    for w in resampled(60, resamples)[1:].astype(int):
+        chosen = np.repeat(np.arange(60), w)
         a, b = (sk.roc_auc_score(t["label"].iloc[chosen], t["p_c1"].iloc[chosen]) for t in (clean, worse))
         values.append(b)
         drops.append(a - b)
@@ -245,6 +246,18 @@ def test_an_accuracy_of_none_or_all_has_wilsons_interval():
     end = 1.959964**2 / (10 + 1.959964**2)  # 0 of 10 (Wilson 1927)
     assert rows.loc["b", ["low", "high"]].tolist() == pytest.approx([0, end], abs=1e-6)
     assert rows.loc["a", ["low", "high"]].tolist() == pytest.approx([1 - end, 1], abs=1e-6)
+
+
+def test_few_units_widen_what_resamples_say_of_a_share():
+    weights, hit = resampled(20, 4000) / 20, np.arange(20) < 12
+    assert share_interval(weights @ hit, 20) == pytest.approx((0.374, 0.790), abs=0.01)  # as Wilson's
+    halves = drop_interval(weights @ (1.0 * hit - 0.5), 20)
+    assert halves == pytest.approx((0.1 - 0.235, 0.1 + 0.235), abs=0.01)  # the t interval of a mean
+    many = share_interval(weights @ hit, 20, 100), drop_interval(weights @ hit, 20, 100)
+    assert set(many) == {interval((weights @ hit)[1:])}
+    none = drop_interval(np.zeros(9), 10)  # of 12 cases one falls, one rises, ten stay
+    assert none == pytest.approx(np.array([-1, 1]) * 2.2622 * (2 / 12 / 12) ** 0.5, abs=1e-4)
+    assert np.isnan([share_interval(hit[:1], 20), drop_interval(hit[:1] * 1.0, 20)]).all()
 
 
 def test_reliability_by_hand():
@@ -290,6 +303,7 @@ def test_operating_points_by_hand():
     ]  # fmt: skip
     points = evaluation.operating_points(pd.concat(frames), {"b": at["b"]}, resamples=200)
     points = points.set_index(["corruption", "metric"])
+    assert points.loc["clean", "drop_high"].tolist() == [0, 0]
     assert points["value"].tolist() == [1, 1, 0.8, 0]
     assert points.loc[("fog", "sensitivity"), "drop"] == pytest.approx(0.2)
     low, high = points.loc[("fog", "specificity"), ["low", "high"]]  # Wilson's interval of 0 of 5

@@ -44,7 +44,7 @@ def test_a_perfect_auroc_is_as_sure_as_the_smaller_group_is_large():
     assert share_interval(same, 4) == pytest.approx((0.510, 1), abs=1e-3)  # Wilson, 4 of 4
     assert share_interval(0 * same, 10) == pytest.approx((0, 0.278), abs=1e-3)
     spread = np.r_[0.8, np.linspace(0.6, 1, 101)]
-    assert share_interval(spread, 4) == pytest.approx((0.61, 0.99))
+    assert share_interval(spread, 4, 100) == pytest.approx((0.61, 0.99))
 
 
 def test_of_two_classes_confidence_margin_and_entropy_order_alike_though_saved_as_certain():

@@ -90,10 +90,7 @@ def controls(
 
 
 def _passed(controls: pd.DataFrame | None) -> dict[str, str]:
-    """What stops each kind of test: ``untrained head finds a link in 1 of 2 draws that could be judged``.
-
-    So does a control of which no draw could be judged: nothing then tells what it would have found.
-    """
+    """Which controls stop each kind of test: they find a link, or none of their draws could be judged."""
     said: dict[str, list[str]] = {}
     rows = [] if controls is None else controls.groupby(["kind", "control"], sort=False)["verdict"]
     for (kind, name), verdicts in rows:
@@ -114,8 +111,7 @@ def declared_kinds(tests: pd.DataFrame) -> pd.DataFrame:
 def answers(tests: pd.DataFrame) -> pd.DataFrame:
     """The tests declared beforehand, of `tests`, each with its verdict; plain: value of `Question.plain`.
 
-    A link that a negative control has, too, is no evidence of what was learnt: it becomes "undecided". So
-    it does where no draw of a control could be judged.
+    A link that a control has, too, or may have, as no draw of it could be judged, becomes "undecided".
     """
     kinds, found = declared_kinds(tests), []
     for question in QUESTIONS:

@@ -32,7 +32,7 @@ def failure(evidence: Evidence) -> pd.DataFrame:
     which some fail and others do not, on which all numbers rest, and compared_events. Described, not tested;
     NaN where nothing can be compared.
     """
-    signals, rows = evidence.signals(evidence.head), []
+    signals, rows, total = evidence.signals(evidence.head), [], len(np.unique(evidence.unit))
     gone, flat = (a[evidence.head] == 1 for a in (evidence.vanished, evidence.degenerate))
     for severity, (name, happened) in itertools.product(
         np.unique(evidence.severities), evidence.events.items()
@@ -48,7 +48,7 @@ def failure(evidence: Evidence) -> pd.DataFrame:
         stop = None if few >= FEWEST else 1  # no resamples, and so no interval
         for signal, auroc in aurocs.items():
             ahead = aurocs[DRIFT] - auroc if signal != DRIFT else np.full(len(auroc), np.nan)
-            numbers = auroc[0], *share_interval(auroc[:stop], few), *estimate(ahead[:stop])
+            numbers = auroc[0], *share_interval(auroc[:stop], few, total), *estimate(ahead[:stop])
             known = int(severity), name, signal, SIGNALS[signal].league
             rows.append((*known, *numbers, event.size, *(int(count.sum()) for count in counts)))
     columns = ["severity", "event", "signal", "league", "auroc", "low", "high", *AHEAD]

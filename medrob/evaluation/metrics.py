@@ -9,10 +9,12 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
+from scipy.special import expit, logit
+from scipy.stats import binomtest, t
 
 BINS = 15  # of the calibration error (Guo et al. 2017)
 FEWEST = 5  # images, or groups, below which a bootstrap says nothing: its resamples hardly differ
+MANY = 50  # units from which percentiles of resamples of shares hold
 TOGETHER = 256  # columns resampled at once: bounds the memory
 
 Values = tuple[np.ndarray, np.ndarray]  # over all classes (B,), and for each class (B, K)
@@ -58,14 +60,36 @@ def interval(samples: np.ndarray) -> tuple[float, float]:
     return float(low), float(high)
 
 
-def share_interval(samples: np.ndarray, units: int) -> tuple[float, float]:
-    """`interval` of shares, the first of which is the value; of 0 or 1, which all resamples repeat, Wilson's.
+def share_interval(samples: np.ndarray, cases: int, units: int = 0) -> tuple[float, float]:
+    """`interval` of shares or AUCs, the first of which is the value; NaN where there are no resamples.
 
-    units: of how many cases (Wilson 1927). NaN where there are no resamples.
+    cases: that it is of (of an AUC, the smaller class; 0 = it is no share). Of 0 or 1, which all resamples
+    repeat: Wilson's (1927). units: that are resampled, 0 = the cases. Of fewer than `MANY`, percentiles are
+    too narrow: t times the spread of the resamples, on the logit scale.
     """
-    low, high = interval(samples[1:])
-    if low == high and samples[0] in (0, 1):
-        low, high = binomtest(round(samples[0] * units), units).proportion_ci(method="wilson")
+    (low, high), share, units = interval(samples[1:]), float(samples[0]), units or cases
+    if low == high and share in (0, 1) and cases:
+        low, high = binomtest(round(share * cases), cases).proportion_ci(method="wilson")
+    elif low < high and cases and units < MANY:
+        reach = t.ppf(0.975, units - 1) * np.nanstd(samples[1:]) / (share * (1 - share))
+        low, high = expit(logit(share) + np.array([-reach, reach])).tolist()
+    return low, high
+
+
+def drop_interval(samples: np.ndarray, cases: int, units: int = 0) -> tuple[float, float]:
+    """`interval` of paired differences of what `share_interval` takes.
+
+    Where no case changes, or all do, resamples have no spread: two cases are added, one that falls and one
+    that rises (Bonett & Price 2012).
+    """
+    (low, high), drop, units = interval(samples[1:]), float(samples[0]), units or cases
+    if cases and (low == high or (low < high and units < MANY)):
+        spread, n = np.nanstd(samples[1:]), cases + 2
+        if low == high:
+            spread = ((cases * drop**2 + 2) / n**2 - (drop * cases) ** 2 / n**3) ** 0.5
+            drop = drop * cases / n
+        reach = t.ppf(0.975, units - 1) * spread
+        low, high = float(max(drop - reach, -1)), float(min(drop + reach, 1))
     return low, high
 
 

@@ -12,7 +12,7 @@ from sklearn.metrics import roc_curve
 
 from medrob.check import require
 from medrob.corruptions import CLEAN, Condition
-from medrob.evaluation.metrics import FEWEST, drawn, evaluate, fewest, interval, share_interval, units
+from medrob.evaluation.metrics import FEWEST, drawn, drop_interval, evaluate, fewest, share_interval, units
 from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
@@ -50,7 +50,7 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
 
     Images, or their groups, are resampled, the same ones for clean and corrupted (a paired bootstrap), so the
     interval of a drop is far narrower than that of a score. ECE has none (`medrob.evaluation.metrics.ece`).
-    An accuracy of 0 or 1, which all resamples repeat, has Wilson's interval.
+    Those of few images, or where resamples do not differ: `medrob.evaluation.metrics.share_interval`.
 
     A row per condition, class and metric of `METRICS`: corruption, severity, class ("all" or a name; one
     label of several is a decision of its own), metric, value, low, high, drop (clean value - value),
@@ -64,11 +64,12 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     labels = groups[CLEAN][truth].to_numpy()
     positive = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
     unit = units(groups[CLEAN])
-    counts = [fewest(k, unit) for k in positive.T]
+    counts = {name: fewest(k, unit) for name, k in zip(names, positive.T, strict=True)}
     judged = positive if labels.ndim == 1 else np.ones_like(positive)  # by the accuracy of a class
     cases = {name: len(np.unique(unit[k])) for name, k in zip(names, judged.T, strict=True)}
-    cases["all"] = len(np.unique(unit))
-    few = {name for name, count in zip(names, counts, strict=True) if 0 < count < FEWEST}
+    few = {name for name, count in counts.items() if 0 < count < FEWEST}
+    cases["all"], counts["all"] = len(np.unique(unit)), min(counts.values())
+    of_share = {"accuracy": cases} | dict.fromkeys(("auc", "balanced_accuracy", "f1"), counts)
     if few and resamples:
         told = f"fewer than {FEWEST} images, or fewer of the rest: {', '.join(sorted(few))}"
         warnings.warn(f"classes with {told}: their scores, and those of all, have no intervals", stacklevel=2)
@@ -84,9 +85,10 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
         for key, value in samples.items():
             drop = clean[key] - value
             stop = 1 if key[0] in few else None  # of an interval nothing is taken
-            share = key[1] == "accuracy"
-            ends = share_interval(value[:stop], cases[key[0]]) if share else interval(value[1:stop])
-            rows.append((*condition, *key, value[0], *ends, drop[0], *interval(drop[1:stop])))
+            n = of_share.get(key[1], {}).get(key[0], 0)
+            ends = share_interval(value[:stop], n, cases["all"])
+            lost = drop_interval(drop[:stop], n * (condition != CLEAN), cases["all"])
+            rows.append((*condition, *key, value[0], *ends, drop[0], *lost))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -120,9 +122,7 @@ def operating_points(
     """Sensitivity and specificity of each class against the rest, at fixed thresholds, under every condition.
 
     Columns as of `medrob.evaluation.score`: metric is "sensitivity" (share of the images of the class that
-    are found) or "specificity" (share of the others that are left alone). Intervals resample images, or
-    their groups, the same ones for clean and corrupted; where all images are right, or all wrong, a score has
-    Wilson's interval.
+    are found) or "specificity" (share of the others that are left alone). Intervals as of `score`.
     """
     groups, names = _conditions(predictions), class_names(predictions)
     w, unit = drawn(groups[CLEAN], resamples), units(groups[CLEAN])
@@ -138,8 +138,8 @@ def operating_points(
                     value = w[:, of] @ (alarm[of] == present).astype(float) / w[:, of].sum(1)
                 drop = clean.setdefault((name, rate), value) - value
                 stop = None if n >= FEWEST else 1  # as in `score`
-                ends = (*share_interval(value[:stop], n), drop[0], *interval(drop[1:stop]))
-                rows.append((*condition, name, rate, value[0], *ends))
+                lost = drop[0], *drop_interval(drop[:stop], n * (condition != CLEAN))
+                rows.append((*condition, name, rate, value[0], *share_interval(value[:stop], n), *lost))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -204,7 +204,7 @@ def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples
         base, mean = ALEXNET[dataset]
         samples["mean", "BE"] = samples["mean", "balanced error"] / mean
         samples["mean", "rBE"] = samples["mean", "excess"] / (mean - base)
-    rows = [(*key, values[0], *interval(values[1:])) for key, values in samples.items()]
+    rows = [(*key, values[0], *share_interval(values, 0)) for key, values in samples.items()]
     return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS])
 
 
