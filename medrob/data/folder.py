@@ -56,10 +56,8 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
         warnings.warn(f"{told}; they are not used: if they are the classes, list the images in a table",
                       stacklevel=2)  # fmt: skip
-    return listing.classes(
-        listing.grouped(rows, inside, {}, {"folder": listing.owners((own + "/").str.split("/"))}, group),
-        labels,
-    )
+    unsure = {"folder": listing.owners((own + "/").str.split("/"))}
+    return listing.classes(listing.grouped(rows, inside, {}, unsure, group), labels)
 
 
 def _level(folders: list[Path], others: list[Path]) -> int:
