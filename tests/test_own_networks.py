@@ -331,21 +331,32 @@ def test_a_network_says_itself_how_its_images_were_normalised(mine, tmp_path, mo
     assert build(normalise="half").normalise.std == 0.5
 
 
+class Normed(Net):
+    def forward(self, x):
+        return super().forward((x - self.pixel_mean) / self.pixel_std)
+
+
 @pytest.mark.parametrize("levels", [1, 255])
 def test_a_network_that_normalises_by_itself_is_given_what_it_takes(mine, tmp_path, levels):
-    net = Net(channels=3)
+    net = Normed(channels=3)
     net.register_buffer("pixel_mean", levels * torch.tensor([0.1, 0.2, 0.3]).view(3, 1, 1))
     net.pixel_std = nn.Parameter(levels * torch.tensor([0.5, 0.6, 0.7]).view(3, 1, 1))
     mine.net = lambda in_channels, num_classes: net
     model = build(in_channels=3)
     torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)
-    assert f"by itself (pixel_mean), and is given grey levels from 0 to {levels}" in model.origin
+    assert (
+        f"by itself (its first layer shows it), and is given grey levels from 0 to {levels}" in model.origin
+    )
     torch.save(net.state_dict(), tmp_path / "w.pt")  # its numbers may come from there
     net.pixel_mean.zero_()
     model = build(in_channels=3, weights=str(tmp_path / "w.pt"))
     torch.testing.assert_close(model.normalise(X), X.float() * levels / 255)
     net = nn.Sequential(models.Normalise([0.1, 0.2, 0.3], 0.5), Net(channels=3))
     torch.testing.assert_close(build(in_channels=3).normalise(X), X.float())
+    for pixel_mean, pixel_std, white in ((128.0, 60.0, 255), (0.0, 255.0, 255), (0.3, 0.2, 1)):  # attributes
+        net = Normed(channels=3)
+        net.pixel_mean, net.pixel_std = pixel_mean, pixel_std
+        assert f"is given grey levels from 0 to {white}" in build(in_channels=3).origin
     net = Net(channels=3)  # whose numbers are those of something else
     net.register_buffer("age_mean", torch.tensor([61.0]))
     net.register_buffer("age_std", torch.tensor([14.0]))

@@ -71,6 +71,18 @@ def test_channels_in_another_order_are_no_known_scale(taken):
         )
 
 
+def test_each_image_by_itself_is_no_known_scale_and_it_is_warned(taken, blobs, tmp_path):
+    taken({"net": PLAIN, "normalize": {**SCALED, "normalization": "image"}})
+    choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0)
+    with pytest.warns(UserWarning, match=r"w.pth normalises each image by .* give normalise="):
+        models.for_data(blobs(), choice)
+    model = taken({"net": PLAIN, "config": {"normalize": "imagenet"}})
+    assert (model.normalise.mean, model.normalise.std) == IMAGENET
+    for mean in ([103.53, 116.28, 123.675], [0.406, 0.456, 0.485]):
+        origin = taken({"net": PLAIN, "mean": mean, "std": [0.2 * m for m in mean]}).origin
+        assert "(w.pth has ImageNet's mean in the order blue, green, red)" in origin
+
+
 def test_the_scale_of_caffe_is_one_of_grey_levels(taken):
     model = taken({"net": PLAIN, "mean": [123.7, 116.3, 103.5], "std": [1, 1, 1]})
     x = torch.rand(1, 3, 2, 2) * 255

@@ -5,6 +5,7 @@ import copy
 import json
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,7 @@ from medrob.models.backbones import architectures, backbone_for, form_of
 from medrob.models.network import RESNETS, Classifier, Normalise
 from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, check_logits
-from medrob.models.told import NAMES, alike, carried, class_names, within
+from medrob.models.told import NAMES, alike, carried, class_names, pairs, within
 from medrob.models.weights import TIMM, Weights, find, read
 
 SHOWN = 12  # names of outputs, at most, in a sentence
@@ -84,7 +85,13 @@ def build(
         kinds = {str(p.dtype) for p in backbone.parameters() if p.dtype.is_floating_point} - USUAL
         backbone = backbone.float() if kinds else backbone
         given = (mean, std) if mean is not None else scale(normalise)
-        model = _classifier(backbone, config, taken, given, found, within(backbone, named(backbone, found)))
+        arrays = named(backbone, found)
+        if found and any(alike((m, s), (found.mean, found.std)) for _, m, s in pairs(arrays)):
+            found = replace(
+                found, mean=None, std=None, source=f"{found.source} has numbers that it uses itself"
+            )
+        itself = within(backbone, arrays, taken or in_channels, size or 64)
+        model = _classifier(backbone, config, taken, given, found, itself)
         said = _check_outputs(model, size) if size and arch not in RESNETS else []
     said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
     said += ["its outputs are in the order that model.json tells"] if found and order else []
@@ -113,7 +120,8 @@ def wrap(
     """A network in hand as one that takes grey levels 0-255 and gives logits; see `Classifier.explained`."""
     arch = f"wrapped:{type(network).__name__}"  # in no module: it can be saved, but is loaded by its own code
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, task=task)
-    taken, itself = input_channels(network, {}), within(network, {})
+    taken = input_channels(network, {})
+    itself = within(network, {}, taken or in_channels, 64)
     return _classifier(network, config, taken, scale(normalise), None, itself)
 
 
@@ -216,6 +224,9 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
             "your own, 'package.module:function', that builds all of it, or a file without them, or train "
             "with epochs=1 or more"
         )
+    _, unknown, how = model.origin.partition("it is not known how")
+    if unknown:
+        warnings.warn(f"{unknown}{how}; give normalise= as it was trained", stacklevel=3)
     theirs = _plain(classes)
     told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
     same = {who: names for who, names in told if _usual(who) and sorted(_plain(names)) == sorted(theirs)}

@@ -17,14 +17,15 @@ from torch import Tensor, nn
 
 from medrob.config import scale
 from medrob.files import beside
-from medrob.models.network import Normalise
-from medrob.models.outputs import KNOWN
+from medrob.models.outputs import KNOWN, evaluating
+from medrob.models.passes import as_input
 
 GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of 255
 NAMES = {
     kind: re.compile(KNOWN["names"][kind], re.IGNORECASE)
     for kind in ("settings", "mean", "classes", "written", "decides")
 }
+NORMALISES = re.compile("normali[sz]")
 CALIBRATES = re.compile(KNOWN["names"]["calibrates"])
 WEIGHS = re.compile("class_?weights?$")  # of a loss, where it stands beside a state_dict instead of in it
 STDS = ("std", "stds", "stdev", "stddev", "sd")
@@ -89,7 +90,7 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
                 alone = alone or (calibrates and _settings(way))
                 if counted or not value.is_floating_point() or alone or decides:
                     loose.add(name)
-    return arrays, frozenset(loose.union(*(names for names, *_ in _pairs(arrays))))
+    return arrays, frozenset(loose.union(*(names for names, *_ in pairs(arrays))))
 
 
 def _settings(way: tuple[Any, ...]) -> bool:
@@ -106,7 +107,7 @@ def _spreads(names: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
             yield name, next((known[f"{start}{std}"] for std in STDS if f"{start}{std}" in known), None)
 
 
-def _pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
+def pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
     """What is called mean, and std beside it, of one or three numbers each, and their names."""
     for names in _spreads(values):
         with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):  # no numbers, or their form
@@ -127,6 +128,8 @@ def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
     if False in (found.get(key) for key in ("do_normalize", "normalize", "normalise")):
         mean, std = 0.0, 1.0
     turned = found.get("do_flip_channel_order") or found.get("to_rgb") is False
+    if str(found.get("normalization")).startswith(("image", "min_max")):  # of albumentations
+        return None, None, f"{who} normalises each image by its own numbers"
     if turned or any(isinstance(value, str) and value.upper() == "BGR" for value in found.values()):
         return None, None, f"{who} has blue, green, red in this order, and here they are red, green, blue"
     if mean is None or std is None:
@@ -140,6 +143,8 @@ def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
             levels = 255
         if 1 < (white := float(found.get("max_pixel_value", 1))) < 255:  # albumentations' white
             levels = 255 / white
+        if not found.get("to_rgb") and alike((mean / levels, 0), (scale("imagenet")[0][::-1], 0)):
+            return None, None, f"{who} has ImageNet's mean in the order blue, green, red"
         # As Hugging Face's EfficientNets have it: 1 less before, and divided by the spread again.
         mean, std = mean + bool(found.get("rescale_offset")), std ** (1 + bool(found.get("include_top")))
         return (mean / levels).tolist(), (std / levels).tolist(), who
@@ -207,13 +212,15 @@ def scale_and_classes(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[
                 bgr = {"to_rgb": False} if "data_preprocessor" in way else {}  # unless it says more
                 scales += [_scale(bgr | {**table}, name)]
                 for key, value in table.items():
-                    if isinstance(value, str):
+                    if isinstance(value, str) and value.lower() == "imagenet" and NORMALISES.match(str(key)):
+                        scales.append((*scale("imagenet"), name))
+                    elif isinstance(value, str):
                         scales += _written(value, name)
-                    elif isinstance(value, list | tuple) and re.match("normali[sz]", str(key)):
+                    elif isinstance(value, list | tuple) and NORMALISES.match(str(key)):
                         pair = zip(("mean", "std"), value, strict=False) if len(value) == 2 else ()
                         scales.append(_scale(dict(pair), name))
         # Of a part that normalises, such as "0.mean".
-        scales += [_scale({"mean": m, "std": s}, name) for _, m, s in _pairs(arrays_in(content)[0])]
+        scales += [_scale({"mean": m, "std": s}, name) for _, m, s in pairs(arrays_in(content)[0])]
         scales += _written(content, name) if isinstance(content, str) else []
         told = told if told[2] else _only([scale for scale in scales if scale[2]], name)
         classes = class_names(content, name) | classes
@@ -269,19 +276,32 @@ def texts_beside(file: Path) -> dict[str, Any]:
     return found
 
 
-def within(network: nn.Module, given: Mapping[str, Tensor]) -> tuple[Any, Any, str]:
-    """What a network that normalises by its own numbers, or those `given` it by name, is to be fed with, or
-    None twice; and which are these.
+def within(network: nn.Module, given: Mapping[str, Tensor], channels: int, side: int) -> tuple[Any, Any, str]:
+    """What a network that scales grey levels itself is to be fed with, else None twice; and how it is known.
 
-    It takes shares of 255, or grey levels where its numbers are of these.
+    It is shown a black and a white image, 0 and 1, with the arrays `given` it by name. Where its first layer
+    is given much less than 1 between them, it takes 0 to 255; where it is given what has about a mean of 0
+    and a spread of 1, it takes 0 to 1. What it scales only a little is left to what else is told.
     """
-    for name, module in network.named_modules():
-        start, own = name and f"{name}.", {**vars(module), **module._buffers, **module._parameters}
-        for (place, _), mean, std in _pairs({key: given.get(f"{start}{key}", own[key]) for key in own}):
-            if mean.any():  # else it does not shift: noise of a mean of 0
-                grey = max(*std, *mean) > GREY or isinstance(module, Normalise)
-                return 0.0, 1 / 255 if grey else 1.0, f"{start}{place}"
-    return None, None, ""
+    taken = list[Tensor]()
+    layers = [m for m in network.modules() if isinstance(m, nn.Conv2d | nn.Linear | nn.BatchNorm2d)]
+    with contextlib.ExitStack() as stack:
+        for layer in layers:
+            stack.callback(layer.register_forward_pre_hook(lambda _, x: taken.append(x[0])).remove)
+        for context in (torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(network)):
+            stack.enter_context(context)
+        with contextlib.suppress(Exception):  # which is told where the network is used
+            x = torch.tensor([0.0, 1.0]).view(2, 1, 1, 1).repeat(1, channels or 3, side, side)
+            x = as_input(network, x)
+            _ = torch.func.functional_call(network, dict(given), (x,)) if given else network(x)
+    if not taken or len(taken[0]) != 2 or taken[0].is_meta:
+        return None, None, ""
+    low, high = taken[0].double().flatten(1).median(1).values.tolist()
+    width, how = high - low, "its first layer shows it"
+    if width > 1e-3 and (width < 0.05 or -low > GREY * width):
+        return 0.0, 1 / 255, how
+    normal = 1.2 < width < 12 and 0.05 < -low / width < 0.95
+    return (0.0, 1.0, how) if normal or width > GREY**2 else (None, None, "")
 
 
 def carried(network: nn.Module) -> tuple[Any, Any, str]:
