@@ -56,6 +56,8 @@ ENDINGS = {
     "prediction": lambda x: {"aux": 2 * x, "prediction": x},
     "both": lambda x: {"out": x.softmax(1)},
     "short name": lambda x: {"pred": x, "aux": 2 * x},
+    "class numbers": lambda x: {"pred": x.argmax(1), "scores": x},
+    "mask of a usual name": lambda x: {"out": torch.ones(len(x), 1, 4, 4), "cls": x},
     "named tuple": lambda x: collections.namedtuple("Outputs", "aux output")(2 * x, x),
     "percent": lambda x: 100 * x.softmax(1),
     "percent of sigmoid": lambda x: 100 * x.sigmoid(),
@@ -79,11 +81,25 @@ def test_outputs_of_every_form_give_the_probabilities_and_maps_of_their_logits(e
     assert len(said) == (ending != "list" and "plain" not in ending), said
 
 
+@pytest.mark.parametrize("ending", ["softmax", "sigmoid", "sigmoid by hand", "plain"])
+@pytest.mark.parametrize("order", [1, -1])
+def test_logits_beside_a_mask_are_told_whichever_comes_first(ending, order):
+    class Both(Net):
+        def forward(self, x):
+            return [super().forward(x), self.mask(x).sigmoid()][::order]
+
+    network = Both(ENDINGS.get(ending, lambda x: x)).eval()
+    network.mask = nn.Conv2d(1, 1, 1)
+    options = dict(in_channels=1, num_classes=2, task="multilabel" if "sigmoid" in ending else "multiclass")
+    plain, theirs = wrap(Net().eval(), **options), wrap(network, **options)
+    assert torch.equal(theirs(X), plain(X)) and list(models.cam_layers(theirs)) == ["conv"]
+
+
 @pytest.mark.parametrize(
     "ending",
     [
         *(lambda x: x, nn.Sigmoid(), lambda x: x[:, 0], lambda x: x.sigmoid().squeeze(1)),
-        lambda x: 1 / (1 + (-x[:, 0]).exp()),
+        *(lambda x: 1 / (1 + (-x[:, 0]).exp()), lambda x: torch.cat([1 - x.sigmoid(), x.sigmoid()], 1)),
     ],
 )
 def test_one_logit_becomes_two_classes(ending):
@@ -266,7 +282,7 @@ def test_what_gives_no_logits_of_these_images_and_classes_is_refused(mine, netwo
     [
         *(lambda x: x.sigmoid().clamp(0.2, 0.6), lambda x: 0.5 * x.softmax(1), lambda x: 1 - x.sigmoid()),
         *(lambda x: 3 * x.softmax(1), lambda x: 255 * x.sigmoid()),
-        *(F.hardsigmoid, lambda x: 0.5 + 0.4 * (0.01 * x).tanh()),
+        *(F.hardsigmoid, lambda x: 0.5 + 0.4 * (0.01 * x).tanh(), lambda x: x.sigmoid().mul_(0.9)),
     ],
 )
 def test_probabilities_that_were_changed_are_refused_wherever_a_network_is_used(mine, ending):

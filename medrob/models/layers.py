@@ -34,7 +34,7 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
         outer = [n for n, m in modules.items() if "." not in n and not isinstance(m, NO_MAPS)]
         reasons = Counter(f.reason for f in found.values() if f.shape and f.reason not in TOLD)
         why = f" ({reasons.most_common(1)[0][0]})" if reasons else ""
-        why = why if found else " (pictures of no usual size could be tried)"
+        why = f" (pictures of no usual size could be tried: {found[''].reason})" if "" in found else why
         own = f"name layers of your own, layers=[...] of {', '.join(outer)}, or " if outer else ""
         raise ValueError(
             f"{type(model).__name__} has no layers that are known to give maps{why}; {own}take methods that "
@@ -57,25 +57,25 @@ def check_layers(model: nn.Module, layers: dict[str, nn.Module]) -> None:
 def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
     """Stages or blocks that give maps, or what stands for them; else the last map of each resolution."""
     modules, found = named_layers(model), probe(model)
-    order, stages = [*found], _stages(model)
+    order, stages = [name for name in found if name], _stages(model)
     known = {n for n in blocks if type(modules[n]).__module__.partition(".")[0] in OURS}
     # What is known to be a block or stage is a map, even where layers so deep that all see all hide it.
     sure = known.union(stages)
     maps = [n for n in order if not found[n].reason or (n in sure and found[n].reason == SPREAD)]
     whole = [n for n in order if n in stages or not isinstance(modules[n], nn.Identity)]
     good = [n for n in whole if n in maps and not isinstance(modules[n], NO_MAPS)]
-    names: set[str] = set()
+    names: dict[object, str] = {}  # by the part, or the shape, for which it stands
     for part in stages or blocks or _parts(modules, found):
-        if part not in whole:
+        if part not in whole or any(str(other).startswith(f"{part}.") for other in names):
             continue
         # The norm that its output goes through next, or the last map in it.
         after = [n for n in whole[whole.index(part) + 1 :] if not any(modules[n].children())]
         inside = [n for n in good if n.startswith(f"{part}.") and found[part].reason != SHUFFLED]
         instead = after[:1] if found[part].reason == CANCELLED else []
-        names.update([n for n in (part, *instead, *inside[-1:]) if n in good][:1])
+        names.update([(part, n) for n in (part, *instead, *inside[-1:]) if n in good][:1])
     if not names and not stages:
-        names = {*{found[n].shape: n for n in good if not found[n].again}.values()}
-    layers = sorted(names, key=order.index)
+        names = {found[n].shape: n for n in good if not found[n].again}
+    layers = sorted({*names.values()}, key=order.index)
     if len(layers) <= MOST or (blocks and not stages):
         return layers
     return [layers[i] for i in np.linspace(0, len(layers) - 1, MOST).round().astype(int)]
@@ -92,13 +92,14 @@ def _stages(model: nn.Module) -> list[str]:
 
 
 def _parts(modules: dict[str, nn.Module], found: dict[str, Found]) -> list[str]:
-    """Blocks: the parts of lists that give maps; stages are replaced by the blocks in them."""
+    """Blocks: the parts of lists that give maps; then the stages, which stand where no block in them does."""
     lists = {name for name, module in modules.items() if isinstance(module, nn.Sequential | nn.ModuleList)}
     ran = [n for n, f in found.items() if f.shape or f.reason == NO_TENSOR]  # such as a tuple with a map
     parts = [n for n in ran if n.rpartition(".")[0] in lists and any(modules[n].children())]
     around = {n: sum(n.startswith(f"{part}.") for part in parts) for n in parts}
     levels = [[n for n in parts if around[n] == depth] for depth in sorted({*around.values()})]
-    return next((level for level in levels if len(level) >= FEW), max(levels, key=len, default=[]))
+    blocks = next((level for level in levels if len(level) >= FEW), max(levels, key=len, default=[]))
+    return blocks + [part for part in parts if any(around[part] < around[block] for block in blocks)]
 
 
 def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from medrob.models.outputs import KINDS, OTHER, LastActivation, ending, hooked, last_of, one_tensor
+from medrob.models.outputs import KINDS, OTHER, Activations, ending, hooked, last_of, one_tensor
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
@@ -89,7 +89,9 @@ class Classifier(nn.Module):
         self, backbone: nn.Module, config: dict[str, Any], normalise: Normalise, origin: str = ""
     ) -> None:
         super().__init__()
-        self.normalise, self.backbone = normalise, backbone
+        parallel = isinstance(backbone, nn.DataParallel)  # which hides the names of its layers
+        self.normalise = normalise
+        self.backbone = backbone.get_submodule("module") if parallel else backbone
         self.config, self.origin, self.new, self.unused = config, origin, "", ""
         self.names: dict[str, list[str]] = {}
 
@@ -135,22 +137,21 @@ class Classifier(nn.Module):
         classes, (layer, ends) = self.config["num_classes"], self.config.get("ending") or ("", "")
         kept: dict[str, Tensor] = {}
         layers = {layer: self.backbone.get_submodule(layer)} if layer else {}
-        with LastActivation() as last, hooked(layers, last_of(kept)):
+        with Activations() as activations, hooked(layers, last_of(kept)):
             output = self.backbone(x)
         logits, chosen = one_tensor(output, (len(x), classes))
         said = [chosen] if chosen else []
         if not isinstance(logits, Tensor):
             return logits, said
-        if (before := last.undone(logits)) is not None:
-            ends = last.name
-        elif ends == OTHER:
+        undone = activations.undone(logits) if not layer else None
+        if ends == OTHER or (ends and not layer and not undone and not x.is_meta):
             raise ValueError(
                 "the network gives probabilities that are no softmax or sigmoid of what its last layer "
-                "gives; let it give the logits before (TorchXRayVision's do with op_threshs = None), or the "
-                "logarithm of a mean of softmaxes"
+                "gives, or are changed after it; let it give the logits before (TorchXRayVision's do with "
+                "op_threshs = None), or the logarithm of a mean of softmaxes"
             )
-        if ends in KINDS:
-            logits = kept[layer].reshape(logits.shape) if before is None else before
+        if undone or (layer and ends in KINDS):
+            ends, logits = undone or (ends, kept[layer].reshape(logits.shape))
             ours = "sigmoid" if self.config.get("task") == "multilabel" else "softmax"
             unlike = ends.removeprefix("log_") != ours and logits.shape[1:] != (1,)
             followed = f", and {ours} is taken of them instead" if unlike else ""

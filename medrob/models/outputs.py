@@ -15,6 +15,7 @@ from torch.overrides import TorchFunctionMode
 
 # What is known of the classes of others, and of files of weights.
 KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("known.toml").read_text("utf-8"))
+NEAR = 1e-3  # that much outputs may differ from an activation's, as by a clamp
 PROBED = 4  # images by which the end of a network is told
 SCALES = [sign * 10.0**k for k in range(-4, 5, 2) for sign in (1, -1)]
 # What makes probabilities, or their logarithms, of logits; in shares, per cent, or logarithms to 10 or 2.
@@ -36,37 +37,58 @@ BESIDE = (
 )
 
 
-class LastActivation(TorchFunctionMode):
-    """Notes what softmax, the sigmoid or the logarithm of one takes and gives, however it is called."""
+class Activations(TorchFunctionMode):
+    """Notes what softmax, the sigmoid or the logarithm of one takes and gives, however it is called.
 
-    name = ""
-    before: Any = None
-    after: Any = None
+    Only what may be the outputs (at most two sides above 1): attention and masks would fill the memory.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[tuple[str, Tensor, Tensor, Callable[[], Tensor]]] = []
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        """Call the function; keep the arguments of the last one that makes probabilities."""
-        after = func(*args, **(kwargs or {}))
+        """Call the function; keep the arguments of one that makes probabilities."""
+        kwargs = kwargs or {}
+        after = func(*args, **kwargs)
         name = getattr(func, "__name__", "").removeprefix("special_").replace("expit", "sigmoid")
-        if name in KINDS:
-            self.name, self.before, self.after = name, args[0] if args else kwargs["input"], after
+        if name in KINDS and sum(side > 1 for side in after.shape) <= 2:
+            before = args[0] if args else kwargs["input"]
+            self.calls.append((name, before, after, partial(func, *args, **kwargs)))
         return after
 
-    def undone(self, output: Tensor) -> Tensor | None:
-        """What the last activation took, in the shape of the network's output, if that is what it gave."""
-        if self.after is None or self.after.numel() != output.numel():
-            return None
-        same = output is self.after or (not output.is_meta and output.data_ptr() == self.after.data_ptr())
-        return self.before.reshape(output.shape) if same else None
+    def undone(self, output: Tensor) -> tuple[str, Tensor] | None:
+        """The last activation that makes the outputs, and what it took, in their shape: the logits.
+
+        Only if no step in place has changed them since by more than `NEAR`, as a clamp may. Of the columns
+        1 - p and p of a sigmoid, or p and 1 - p, the one logit (N, 1).
+        """
+        for name, before, after, again in () if output.is_meta else reversed(self.calls):
+            both = output.shape[1:] == (2,) and len(output) == after.numel()
+            if both or (output.numel() == after.numel() and output.data_ptr() == after.data_ptr()):
+                z = before.reshape((len(output), 1) if both else output.shape)
+                with torch.no_grad():
+                    p = again().to(output.dtype).reshape(z.shape)
+                columns = ((z, torch.cat([1 - p, p], 1)), (-z, torch.cat([p, 1 - p], 1)))
+                for logits, made in columns if both else ((z, p),):
+                    if torch.allclose(made, output, NEAR, NEAR, equal_nan=True):
+                        return name, logits
+        return None
 
 
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode while the block runs; every module's mode is given back."""
     modes = {module: module.training for module in model.modules()}
+    saving = [module for module in modes if getattr(module, "grad_checkpointing", False) is True]  # timm's
     try:
+        for module in saving:  # hooks would see blocks twice, or without gradient
+            module.grad_checkpointing = False  # type: ignore[assignment]
         model.eval()
         yield
     finally:
+        for module in saving:
+            module.grad_checkpointing = True  # type: ignore[assignment]
         if modes[model]:
             model.train()
         for module, mode in modes.items():
@@ -76,59 +98,62 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
 
-    [layer, a name of `KINDS`]: with one of its own, of what this layer gives; [layer, `OTHER`]: with what is
+    It is the last that they depend on; others may have layers behind it. [layer, a name of `KINDS`]: with one
+    of its own, of what this layer gives; ["", such a name]: with PyTorch's; [layer, `OTHER`]: with what is
     never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds; [layer,
-    "are never below 0"]. [] = with logits, or with PyTorch's own.
+    "are never below 0"]. [] = with logits.
 
     Raises:
         ValueError: the outputs for an image are others each time, or beside other images.
     """
     x, modules = x[:PROBED], network.named_modules()
     layers = {name: m for name, m in modules if isinstance(m, nn.Linear | nn.Conv2d)}
-    kept, pairs = dict[str, Tensor](), list[tuple[Tensor, Tensor]]()
+    kept, ran = dict[str, Tensor](), list[str]()
 
-    def outputs(x: Tensor) -> Any:
-        return one_tensor(network(x.clone()), (len(x), classes))[0]  # which may change it in place
+    def outputs(x: Tensor, layer: str = "", scale: float = 1) -> Any:
+        values = {k: scale * p for k, p in layers[layer].named_parameters(layer)} if layer else {}
+        output = torch.func.functional_call(network, values, (x.clone(),))  # which may change it in place
+        return one_tensor(output, (len(x), classes))[0]
 
     with ExitStack() as stack:
         # Hooks, and weights that change, would compile a network anew.
         eager, random = torch.compiler.set_stance("force_eager"), torch.random.fork_rng(devices=[])
-        for context in (eager, random, torch.no_grad(), evaluating(network), hooked(layers, last_of(kept))):
+        for context in (eager, random, torch.no_grad(), evaluating(network)):
             stack.enter_context(context)
-        with LastActivation() as last:
+        with Activations() as activations, hooked(layers, lambda name, *_: ran.append(name)):
             given = outputs(x)
         if not isinstance(given, Tensor) or not given.is_floating_point() or given.shape[:1] != x.shape[:1]:
             return []
-        layer = next(iter(kept), "")
         for few, tolerance, problem in ((x, 1e-3, EACH_TIME), (x[:1], 0.03, BESIDE)):
             limit = tolerance * given.nan_to_num().abs().max().item()
             if not torch.allclose(given[: len(few)], outputs(few), 0, limit, equal_nan=True):
                 raise ValueError(problem)
-        if not layer or last.undone(given) is not None:
-            return []
-        weights = {p: p.detach().clone() for p in layers[layer].parameters()}
-        for p, value in weights.items():
-            stack.callback(p.data.copy_, value)
-        for scale in SCALES:
-            for p, value in weights.items():
-                p.data.copy_(scale * value)
-            given = outputs(x)
-            pairs += [(given.double(), kept[layer].double())] if given.isfinite().all() else []
-    stacked = torch.stack([p for p, _ in pairs]) if pairs else torch.zeros(1)
-    if len(pairs) < 2 or not stacked.std(0).any():  # another layer is the last
-        return []
-    z = torch.stack([z for _, z in pairs])
+        if undone := activations.undone(given):
+            return ["", undone[0]]
+        for layer in dict.fromkeys(reversed(ran)):
+            if all(torch.equal(given, outputs(x, layer, scale)) for scale in SCALES[:2]):
+                continue  # they do not depend on it
+            with hooked({layer: layers[layer]}, last_of(kept)):
+                pairs = [(outputs(x, layer, scale).double(), kept[layer].double()) for scale in SCALES]
+            pairs = [(y, z) for y, z in pairs if y.isfinite().all()]
+            kind = _kind(*map(torch.stack, zip(*pairs, strict=True))) if len(pairs) > 1 else ""
+            return [layer, kind] if kind else []
+    return []
+
+
+def _kind(stacked: Tensor, z: Tensor) -> str:
+    """See `ending`: what makes outputs of what the last layer gives, for each of `SCALES`; "" = nothing."""
     for kind, f in KINDS.items() if z.numel() == stacked.numel() else ():
         if any(torch.allclose(c * f(z.view_as(stacked)), stacked, 1e-3, 1e-3) for c in FACTORS):
-            return [layer, kind]
+            return kind
     low, high, sizes = stacked.min().item(), stacked.max().item(), stacked.abs().flatten(1).amax(1)
-    still = len(pairs) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
+    still = len(stacked) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
     cut = z.numel() == stacked.numel() and torch.allclose(z.view_as(stacked).clamp(low, high), stacked)
     if low >= 0 and (high < 1 + 1e-6 or (still and not cut)):
-        return [layer, OTHER]
+        return OTHER
     if still:
-        return [layer, f"stay between {low:.3g} and {high:.3g}"]
-    return [layer, "are never below 0"] if low >= 0 > z.min() else []
+        return f"stay between {low:.3g} and {high:.3g}"
+    return "are never below 0" if low >= 0 > z.min() else ""
 
 
 Seen = Callable[[str, nn.Module, Any], Tensor | None]
@@ -167,8 +192,8 @@ def last_of(kept: dict[str, Tensor]) -> Seen:
 def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, str]:
     """The logits among what a network gives, and which they are, in words.
 
-    Those of a usual name, else the only ones of that shape (N, classes), else those of one logit, else the
-    first. Of several that fit none is taken: the outputs are given back as they are.
+    Those called logits, else those of that shape (N, classes), 0 = any, else those of one logit, else the
+    first. Of several, that of a usual name, else none: the outputs are given back as they are.
     """
     if hasattr(output, "_asdict"):
         output = output._asdict()
@@ -178,11 +203,14 @@ def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, 
         return _flat(output, shape), ""
     pairs = output.items() if isinstance(output, Mapping) else enumerate(output, 1)
     entries = {name: _flat(value, shape) for name, value in pairs if value is not None}
-    named = [name for name in KNOWN["names"]["logits"] if name in entries]
-    shapes = {name: getattr(value, "shape", None) for name, value in entries.items()}
-    fitting = [name for name in entries if shapes[name] == shape]
-    fitting = fitting or [name for name in entries if shape and shapes[name] == (shape[0], 1)]
-    if not entries or (len(fitting) > 1 and not named):
+    real = {n: v.shape for n, v in entries.items() if isinstance(v, Tensor) and v.is_floating_point()}
+    images, classes = shape or (0, 0)
+    exact = [n for n, s in real.items() if len(s) == 2 and s[0] == images and classes in (0, s[1])]
+    one = [n for n, s in real.items() if s == (images, 1)]
+    usual = KNOWN["names"]["logits"]
+    fitting = next(filter(None, ([n for n in usual[:2] if n in (*exact, *one)], exact, one)), [])
+    named = [name for name in usual if name in (fitting or entries)]
+    if not entries or (classes and len(fitting) > 1 and not named):
         return output, ""
     name = [*named, *fitting, *entries][0]
     others = ", ".join(str(key) for key in entries if key != name)

@@ -1,17 +1,19 @@
 """Which modules of a network give maps of the picture, found by changing a quarter of it."""
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from medrob.models.network import Classifier
-from medrob.models.outputs import LastActivation, Seen, evaluating, hooked, one_tensor
+from medrob.models.outputs import Activations, Seen, evaluating, hooked, one_tensor
 from medrob.models.passes import as_input, to_maps
 
+Logits = Callable[[Tensor], Any]
 # Sides in pixels, tried in this order after those that the network itself names.
 TRIED = (128, 224, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
@@ -50,8 +52,9 @@ PROBED: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[str, Found]]] =
 
 
 def inner(model: nn.Module) -> nn.Module:
-    """The network itself, without what normalises its images."""
-    return model.backbone if isinstance(model, Classifier) else model
+    """The network itself, without what normalises its images or spreads them over devices."""
+    model = model.backbone if isinstance(model, Classifier) else model
+    return model.get_submodule("module") if isinstance(model, nn.DataParallel) else model
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -79,6 +82,11 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
     config = model.config if isinstance(model, Classifier) else {}
     channels = config.get("repeated") or config.get("in_channels", stem)
     cuda = {p.device for p in model.parameters() if p.is_cuda}
+
+    def logits_of(x: Tensor) -> Any:
+        output = torch.func.functional_call(network, values, (x,))
+        return one_tensor(output, (len(x), config.get("num_classes", 0)))[0]
+
     with evaluating(model), torch.random.fork_rng([*cuda]):
         for module in network.modules():  # statistics of the pictures: the weights are drawn
             module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -87,8 +95,9 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
             if side < taken:
                 continue
             try:
-                found, taken = _judged(network, values, modules, (channels, side)), side
-            except (AssertionError, IndexError, RuntimeError, ValueError):  # it does not take this side
+                found, taken = _judged(network, logits_of, modules, (channels, side)), side
+            except (AssertionError, IndexError, RuntimeError, ValueError) as error:  # it takes no such side
+                found = found or {"": Found(reason=f"{error!r:.200}")}
                 continue
             # On a small picture all positions of deep layers see all of it: judge them on a larger one.
             if side >= TRIED[0] or not any(f.reason == SPREAD for f in found.values()):
@@ -97,7 +106,10 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
 
 
 def _judged(
-    model: nn.Module, values: dict[str, Tensor], modules: Mapping[str, nn.Module], shape: tuple[int, int]
+    model: nn.Module,
+    logits_of: Callable[[Tensor], Any],
+    modules: Mapping[str, nn.Module],
+    shape: Sequence[int],
 ) -> dict[str, Found]:
     found: dict[str, Found] = {}
     kept: dict[str, Tensor] = {}
@@ -117,7 +129,7 @@ def _judged(
         return kept[name]
 
     with torch.no_grad():
-        _watched(model, values, x, modules, see)
+        _watched(logits_of, x, modules, see)
     if next(filter(None, runs.values()), 0) > 1:  # the first of them, for other views of the picture
         for name in (name for name, times in runs.items() if times > 1):
             found[name].reason = VIEWS
@@ -129,7 +141,7 @@ def _judged(
         return found
     with torch.enable_grad():
         source = x[:2].clone().requires_grad_()
-        logits = _watched(model, values, source.clone(), good, keep)
+        logits = _watched(logits_of, source.clone(), good, keep)
         # Weights that differ: the sum of the logits of a centred head would have no gradient.
         explained = (logits.flatten() * torch.linspace(1, 2, logits.numel()).to(logits)).sum()
         if not explained.requires_grad:
@@ -147,14 +159,14 @@ def _change(found: Mapping[str, Found], before: Sequence[str], reason: str) -> N
         f.reason = reason if f.reason in before else f.reason
 
 
-def _watched(
-    model: nn.Module, values: dict[str, Tensor], x: Tensor, modules: Mapping[str, nn.Module], see: Seen
-) -> Tensor:
-    """The logits of one pass with other values of the parameters; see `hooked`."""
-    with hooked(modules, see), LastActivation() as activation:
-        logits, _ = one_tensor(torch.func.functional_call(model, values, (x,)))
-        before = activation.undone(logits)
-    return logits if before is None else before
+def _watched(logits_of: Logits, x: Tensor, modules: Mapping[str, nn.Module], see: Seen) -> Tensor:
+    """The logits of one pass; see `hooked`."""
+    with hooked(modules, see), Activations() as activations:
+        logits = logits_of(x)
+    if not isinstance(logits, Tensor):
+        raise ValueError("none of its outputs can be told to be logits")
+    undone = activations.undone(logits)
+    return undone[1] if undone else logits
 
 
 def _seen(module: nn.Module, output: object, x: Tensor) -> Found:

@@ -81,7 +81,7 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
             calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
             decides = not torch.is_tensor(value) and NAMES["decides"].search(name)
             with contextlib.suppress(TypeError, ValueError):  # no numbers
-                if decides or (calibrates and value not in (None, 0, 1) and not torch.is_tensor(value)):
+                if decides or (calibrates and not torch.is_tensor(value) and value not in (None, 0, 1)):
                     value = torch.tensor(np.asarray(value, float))
             if torch.is_tensor(value):
                 arrays[name] = value
