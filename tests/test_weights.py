@@ -20,6 +20,7 @@ from medrob import config, evaluation, models
 from medrob.models import build, cam_layers, evaluating
 from medrob.models.adopt import adopt
 from medrob.models.outputs import KNOWN
+from medrob.models.told import arrays_in
 from medrob.models.weights import Weights
 
 
@@ -49,6 +50,17 @@ def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path):
         torch.testing.assert_close(ours(images), theirs(scaled), rtol=1e-4, atol=1e-5)
         assert torch.equal(again(images), ours(images))
     assert (again.normalise.mean, again.normalise.std) == IMAGENET
+
+
+def test_one_array_of_several_names_is_taken_from_any_of_them():
+    def network():
+        layer = torch.nn.Conv2d(1, 1, 3)
+        return torch.nn.Sequential(layer, layer, torch.nn.Flatten(), torch.nn.Linear(4, 2))
+
+    theirs, ours = network(), network()
+    arrays = {k: v for k, v in theirs.state_dict().items() if k[0] != "1"} | {"logit_scale": torch.ones(3)}
+    adopt(ours, Weights(arrays_in(arrays)[0], "w.pt"), "mine")
+    assert all(torch.equal(v, theirs.state_dict()[k]) for k, v in ours.state_dict().items())
 
 
 def test_our_own_weights_start_another_training(tmp_path):

@@ -32,8 +32,9 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
     Raises:
         ValueError: several prefixes fit alike and their values differ.
     """
-    wanted, arrays = list(network.state_dict()), weights.arrays
-    levels = itertools.takewhile(lambda level: len({*level}) == 1, zip(*map(_above, wanted), strict=False))
+    wanted, arrays = network.state_dict(keep_vars=True), weights.arrays
+    above = (name.split(".")[:-1] for name in wanted)
+    levels = itertools.takewhile(lambda level: len({*level}) == 1, zip(*above, strict=False))
     top = "".join(f"{level[0]}." for level in levels)
     # As names usually are, on both sides, unless two of the network would become one.
     rules = KNOWN["names"]["renamed"] if len({*map(_usual, wanted)}) == len(wanted) else []
@@ -76,7 +77,9 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
             inside = name.startswith(start) and not CALIBRATES.search(name)
             place = rest if inside else beside
             place[name.removeprefix(start)] = old
-    return {ours[k]: old for k, old in taken.items()}, rest, beside
+    tied = {id(wanted[ours[k]]): old for k, old in taken.items()}  # one array of several names
+    names = {k: tied[id(array)] for k, array in wanted.items() if id(array) in tied}
+    return names | {ours[k]: old for k, old in taken.items()}, rest, beside
 
 
 def _published(network: nn.Module) -> dict[str, str]:
@@ -102,10 +105,6 @@ def _usual(name: str, rules: Sequence[tuple[str, str]] = KNOWN["names"]["renamed
 
 def _differ(arrays: Mapping[str, Tensor], first: Mapping[str, str], second: Mapping[str, str]) -> bool:
     return any(not torch.equal(arrays[first[k]], arrays[second[k]]) for k in first.keys() & second.keys())
-
-
-def _above(name: str) -> list[str]:
-    return name.split(".")[:-1]
 
 
 def named(network: nn.Module, weights: Weights | None) -> dict[str, Tensor]:
@@ -143,7 +142,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     new = [k for k in wanted if k.rpartition(".")[0] == head]
     lost = [k for k in wanted if k not in new and not k.endswith(COUNTER) and k not in names]
     lost += [k for k, old in names.items() if k not in new and arrays[old].shape != wanted[k].shape]
-    one_layer = len({tuple(_above(k)) for k in rest or beside}) == 1
+    one_layer = len({k.rpartition(".")[0] for k in rest or beside}) == 1
     spare = {k.rpartition(".")[2]: old for k, old in (rest or beside).items()} if one_layer else {}
     ends = {k: spare.get(k.rpartition(".")[2], "") for k in new} if len(spare) == len(new) else {}
     own, heads, said = {k: names.get(k, "") for k in new}, dict[str, Tensor](), list[str]()

@@ -7,7 +7,7 @@ from typing import Any
 
 import torch
 import torchvision
-from torch import nn
+from torch import Tensor, nn
 
 from medrob.check import resolve
 from medrob.models.adopt import adopt, input_channels, named
@@ -117,6 +117,9 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
             if any(kind.startswith(PROGRAMS) for kind in kinds):
                 program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
                 raise ValueError(f"it gave {program}; give the module that it was made from")
+            if odd := [k for k, v in own.state_dict().items() if not isinstance(v, Tensor) or v.is_quantized]:
+                kind = f"as of quantised layers or get_extra_state: {', '.join(odd)}"
+                raise ValueError(f"it gave a network that holds more than arrays of numbers, {kind}")
             return own
         options: dict[str, Any] = {}
         if arch in ("googlenet", "inception_v3"):  # one tensor of logits in training, too

@@ -89,9 +89,8 @@ class Classifier(nn.Module):
         self, backbone: nn.Module, config: dict[str, Any], normalise: Normalise, origin: str = ""
     ) -> None:
         super().__init__()
-        parallel = isinstance(backbone, nn.DataParallel)  # which hides the names of its layers
-        self.normalise = normalise
-        self.backbone = backbone.get_submodule("module") if parallel else backbone
+        parallel = isinstance(backbone, nn.DataParallel)
+        self.normalise, self.backbone = normalise, backbone.get_submodule("module" if parallel else "")
         self.config, self.origin, self.new, self.unused = config, origin, "", ""
         self.names: dict[str, list[str]] = {}
 

@@ -2,7 +2,7 @@
 
 import math
 import tomllib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
@@ -40,21 +40,18 @@ BESIDE = (
 class Activations(TorchFunctionMode):
     """Notes what softmax, the sigmoid or the logarithm of one takes and gives, however it is called.
 
-    Only what may be the outputs (at most two sides above 1): attention and masks would fill the memory.
+    Only what may be the outputs, with at most two sides above 1: attention would fill the memory.
     """
 
-    def __init__(self) -> None:
-        super().__init__()
-        self.calls: list[tuple[str, Tensor, Tensor, Callable[[], Tensor]]] = []
+    calls: Sequence[tuple[str, partial[Tensor], Tensor]] = ()
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """Call the function; keep the arguments of one that makes probabilities."""
-        kwargs = kwargs or {}
-        after = func(*args, **kwargs)
+        again = partial(func, *args, **(kwargs or {}))
+        after = again()
         name = getattr(func, "__name__", "").removeprefix("special_").replace("expit", "sigmoid")
         if name in KINDS and sum(side > 1 for side in after.shape) <= 2:
-            before = args[0] if args else kwargs["input"]
-            self.calls.append((name, before, after, partial(func, *args, **kwargs)))
+            self.calls = (*self.calls, (name, again, after))
         return after
 
     def undone(self, output: Tensor) -> tuple[str, Tensor] | None:
@@ -63,12 +60,13 @@ class Activations(TorchFunctionMode):
         Only if no step in place has changed them since by more than `NEAR`, as a clamp may. Of the columns
         1 - p and p of a sigmoid, or p and 1 - p, the one logit (N, 1).
         """
-        for name, before, after, again in () if output.is_meta else reversed(self.calls):
+        for name, again, after in () if output.is_meta else reversed(self.calls):
             both = output.shape[1:] == (2,) and len(output) == after.numel()
             if both or (output.numel() == after.numel() and output.data_ptr() == after.data_ptr()):
-                z = before.reshape((len(output), 1) if both else output.shape)
-                with torch.no_grad():
-                    p = again().to(output.dtype).reshape(z.shape)
+                z = (*again.args, *again.keywords.values())[0].reshape(
+                    (len(output), 1) if both else output.shape
+                )
+                p = again().detach().to(output.dtype).reshape(z.shape)
                 columns = ((z, torch.cat([1 - p, p], 1)), (-z, torch.cat([p, 1 - p], 1)))
                 for logits, made in columns if both else ((z, p),):
                     if torch.allclose(made, output, NEAR, NEAR, equal_nan=True):
@@ -80,15 +78,15 @@ class Activations(TorchFunctionMode):
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode while the block runs; every module's mode is given back."""
     modes = {module: module.training for module in model.modules()}
-    saving = [module for module in modes if getattr(module, "grad_checkpointing", False) is True]  # timm's
+    saving = [vars(module) for module in modes if vars(module).get("grad_checkpointing") is True]
     try:
-        for module in saving:  # hooks would see blocks twice, or without gradient
-            module.grad_checkpointing = False  # type: ignore[assignment]
+        for attributes in saving:  # timm's: layers would be seen without gradient
+            attributes["grad_checkpointing"] = False
         model.eval()
         yield
     finally:
-        for module in saving:
-            module.grad_checkpointing = True  # type: ignore[assignment]
+        for attributes in saving:
+            attributes["grad_checkpointing"] = True
         if modes[model]:
             model.train()
         for module, mode in modes.items():
@@ -179,10 +177,9 @@ def hooked(layers: Mapping[str, nn.Module], see: Seen) -> Iterator[None]:
 
 
 def last_of(kept: dict[str, Tensor]) -> Seen:
-    """What `hooked` shows is kept in a dictionary, until it shows more."""
+    """What `hooked` shows is kept in a dictionary."""
 
     def keep(name: str, module: nn.Module, given: Tensor) -> Tensor:
-        kept.clear()
         kept[name] = given
         return given
 

@@ -3,17 +3,15 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
 from medrob.models.network import Classifier
-from medrob.models.outputs import Activations, Seen, evaluating, hooked, one_tensor
+from medrob.models.outputs import Activations, evaluating, hooked, one_tensor
 from medrob.models.passes import as_input, to_maps
 
-Logits = Callable[[Tensor], Any]
 # Sides in pixels, tried in this order after those that the network itself names.
 TRIED = (128, 224, 64, 32, 28, 48, 96, 112, 160, 192, 256, 299, 384, 448, 512, 518)
 STATISTICS = ("running_mean", "running_var", "num_batches_tracked")  # of batch norms
@@ -52,9 +50,8 @@ PROBED: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[str, Found]]] =
 
 
 def inner(model: nn.Module) -> nn.Module:
-    """The network itself, without what normalises its images or spreads them over devices."""
-    model = model.backbone if isinstance(model, Classifier) else model
-    return model.get_submodule("module") if isinstance(model, nn.DataParallel) else model
+    """The network itself, without what normalises its images."""
+    return model.backbone if isinstance(model, Classifier) else model
 
 
 def named_layers(model: nn.Module) -> dict[str, nn.Module]:
@@ -83,9 +80,12 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
     channels = config.get("repeated") or config.get("in_channels", stem)
     cuda = {p.device for p in model.parameters() if p.is_cuda}
 
-    def logits_of(x: Tensor) -> Any:
-        output = torch.func.functional_call(network, values, (x,))
-        return one_tensor(output, (len(x), config.get("num_classes", 0)))[0]
+    def logits_of(x: Tensor) -> Tensor:
+        with Activations() as activations:
+            output = torch.func.functional_call(network, values, (x,))
+        logits, _ = one_tensor(output, (len(x), config.get("num_classes", 0)))
+        undone = activations.undone(logits)
+        return undone[1] if undone else logits
 
     with evaluating(model), torch.random.fork_rng([*cuda]):
         for module in network.modules():  # statistics of the pictures: the weights are drawn
@@ -95,8 +95,8 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
             if side < taken:
                 continue
             try:
-                found, taken = _judged(network, logits_of, modules, (channels, side)), side
-            except (AssertionError, IndexError, RuntimeError, ValueError) as error:  # it takes no such side
+                found, taken = _judged(logits_of, as_input(network, _pictures(channels, side)), modules), side
+            except Exception as error:  # whatever its own code raises for such a side
                 found = found or {"": Found(reason=f"{error!r:.200}")}
                 continue
             # On a small picture all positions of deep layers see all of it: judge them on a larger one.
@@ -106,14 +106,10 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
 
 
 def _judged(
-    model: nn.Module,
-    logits_of: Callable[[Tensor], Any],
-    modules: Mapping[str, nn.Module],
-    shape: Sequence[int],
+    logits_of: Callable[[Tensor], Tensor], x: Tensor, modules: Mapping[str, nn.Module]
 ) -> dict[str, Found]:
     found: dict[str, Found] = {}
     kept: dict[str, Tensor] = {}
-    x = as_input(model, _pictures(*shape))
     last: list[object] = ["", None]  # the module that ended before, and what it gave
     runs = Counter[str]()  # of those with weights
 
@@ -128,8 +124,8 @@ def _judged(
         kept[name] = output if output.requires_grad else output.detach().requires_grad_()
         return kept[name]
 
-    with torch.no_grad():
-        _watched(logits_of, x, modules, see)
+    with torch.no_grad(), hooked(modules, see):
+        logits_of(x)
     if next(filter(None, runs.values()), 0) > 1:  # the first of them, for other views of the picture
         for name in (name for name, times in runs.items() if times > 1):
             found[name].reason = VIEWS
@@ -139,9 +135,9 @@ def _judged(
     good = {name: modules[name] for name, f in found.items() if f.reason in ("", SPREAD)}
     if x.is_meta or not good:
         return found
-    with torch.enable_grad():
+    with torch.enable_grad(), hooked(good, keep):
         source = x[:2].clone().requires_grad_()
-        logits = _watched(logits_of, source.clone(), good, keep)
+        logits = logits_of(source.clone())
         # Weights that differ: the sum of the logits of a centred head would have no gradient.
         explained = (logits.flatten() * torch.linspace(1, 2, logits.numel()).to(logits)).sum()
         if not explained.requires_grad:
@@ -157,16 +153,6 @@ def _judged(
 def _change(found: Mapping[str, Found], before: Sequence[str], reason: str) -> None:
     for f in found.values():
         f.reason = reason if f.reason in before else f.reason
-
-
-def _watched(logits_of: Logits, x: Tensor, modules: Mapping[str, nn.Module], see: Seen) -> Tensor:
-    """The logits of one pass; see `hooked`."""
-    with hooked(modules, see), Activations() as activations:
-        logits = logits_of(x)
-    if not isinstance(logits, Tensor):
-        raise ValueError("none of its outputs can be told to be logits")
-    undone = activations.undone(logits)
-    return undone[1] if undone else logits
 
 
 def _seen(module: nn.Module, output: object, x: Tensor) -> Found:
