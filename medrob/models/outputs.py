@@ -57,20 +57,12 @@ class Activations(TorchFunctionMode):
     def undone(self, output: Tensor) -> tuple[str, Tensor] | None:
         """The last activation that makes the outputs, and what it took, in their shape: the logits.
 
-        Only if no step in place has changed them since by more than `NEAR`, as a clamp may. Of the columns
-        1 - p and p of a sigmoid, or p and 1 - p, the one logit (N, 1).
+        Only if no step in place has changed them since by more than `NEAR`, as a clamp may.
         """
         for name, again, after in () if output.is_meta else reversed(self.calls):
-            both = output.shape[1:] == (2,) and len(output) == after.numel()
-            if both or (output.numel() == after.numel() and output.data_ptr() == after.data_ptr()):
-                z = (*again.args, *again.keywords.values())[0].reshape(
-                    (len(output), 1) if both else output.shape
-                )
-                p = again().detach().to(output.dtype).reshape(z.shape)
-                columns = ((z, torch.cat([1 - p, p], 1)), (-z, torch.cat([p, 1 - p], 1)))
-                for logits, made in columns if both else ((z, p),):
-                    if torch.allclose(made, output, NEAR, NEAR, equal_nan=True):
-                        return name, logits
+            same = output.numel() == after.numel() and output.data_ptr() == after.data_ptr()
+            if same and torch.allclose(again().reshape(output.shape), output, NEAR, NEAR, equal_nan=True):
+                return name, (*again.args, *again.keywords.values())[0].reshape(output.shape)
         return None
 
 
@@ -78,15 +70,10 @@ class Activations(TorchFunctionMode):
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode while the block runs; every module's mode is given back."""
     modes = {module: module.training for module in model.modules()}
-    saving = [vars(module) for module in modes if vars(module).get("grad_checkpointing") is True]
     try:
-        for attributes in saving:  # timm's: layers would be seen without gradient
-            attributes["grad_checkpointing"] = False
         model.eval()
         yield
     finally:
-        for attributes in saving:
-            attributes["grad_checkpointing"] = True
         if modes[model]:
             model.train()
         for module, mode in modes.items():
