@@ -31,7 +31,7 @@ def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_doe
     assert pooled["strong"] > 0.7 and pooled["severity"] > 0.5 and abs(pooled["none"]) < 0.4
     for name, run in runs.items():
         asked = analysis.answers(analysis.tests(run))
-        assert set(asked["verdict"]) == {"undecided"}  # in "strong" the logit tells all that drift does
+        assert set(asked["verdict"]) == {"undecided"}  # in "strong" the scores tell all that drift does
         plain = asked["plain"].dropna()
         assert (plain > 0.6).all() if name == "strong" else (plain.abs() < 0.4).all()
 

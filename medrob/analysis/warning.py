@@ -72,8 +72,8 @@ def added(evidence: Evidence) -> pd.DataFrame:
     of their products (`flipped`). auroc, auroc_low, auroc_high: of the errors as predicted without the place
     of the map, within strata. explained: the share of the variance of the drift that is predicted. errors:
     how many predictions are wrong, NaN of several labels an image. The maps are those of the declared layer,
-    and of methods that explain the input. NaN where the events, or the rest, are on fewer than `FEWEST`
-    units, there are several labels, or every map is degenerate.
+    and of methods that explain the input. NaN where the events, the rest, or what is left of them, are on
+    fewer than `FEWEST` units, there are several labels, or every map is degenerate.
     """
     happened, w, rows = evidence.events.get(WRONG), evidence.weights, []
     errors = np.nan if happened is None else happened.sum()
@@ -90,9 +90,12 @@ def added(evidence: Evidence) -> pd.DataFrame:
             product, *squares = ((left * other).sum(0) for left, other in ((a, b), (a, a), (b, b)))
             share = (w @ product) / np.sqrt((w @ squares[0]) * (w @ squares[1]))
             p = two_sided(flipped(product, evidence.unit, evidence.signs))
+            each = np.bincount(evidence.unit, squares[1])  # what is left of the errors of a unit
+            judged = each.sum() ** 2 >= FEWEST * (each**2).sum() > 0  # it is not that of a few
             found = detect(happened - b, happened, w, evidence.group)
             explained = 1 - (a**2).sum() / (_within(drift, evidence) ** 2).sum()
-            numbers = (*estimate(share), p, *estimate(found), max(explained, 0.0))
+            of_left = (*estimate(share), p) if judged else (np.nan,) * 4
+            numbers = (*of_left, *estimate(found), max(explained, 0.0))
         rows.append((*key, BEYOND, *numbers, errors))
     columns = [*MAP, "kind", "value", "low", "high", "p", *ends("auroc"), "explained", "errors"]
     return pd.DataFrame(rows, columns=columns)
@@ -110,7 +113,7 @@ def _known(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
     p, clean = evidence.p[1:], np.broadcast_to(evidence.p[0], evidence.p[1:].shape)
     change = np.abs(p - clean)
     corruption = pd.factorize(evidence.conditions.get_level_values("corruption"))[0]
-    columns = [corruption[:, None], evidence.severities[:, None], then, now, *signals.values()]
+    columns = [corruption[:, None], evidence.severities[:, None], then, now, now != then, *signals.values()]
     columns += [change.sum(-1), change.max(-1), rel_entr(clean, p).sum(-1), (clean * p).sum(-1)]
     columns.append(np.take_along_axis(clean, now[..., None], -1)[..., 0])
     columns.append(np.where(now == then, 1, -1) * (1 - doubts(clean, single=True)[2]))
@@ -127,9 +130,13 @@ def _left(values: np.ndarray, known: np.ndarray, evidence: Evidence) -> np.ndarr
         max_iter=60, max_leaf_nodes=12, early_stopping=False, random_state=0
     )
     folds = GroupKFold(FOLDS, shuffle=True, random_state=0)
-    within, unit = _within(values, evidence), np.tile(evidence.unit, len(values))
-    found = cross_val_predict(model, known, within.ravel(), groups=unit, cv=folds)
-    return _within(within - found.reshape(within.shape), evidence)
+    unit = np.tile(evidence.unit, len(values))
+    found = cross_val_predict(model, known, values.ravel(), groups=unit, cv=folds)
+    found = _within(found.reshape(values.shape), evidence)
+    left = _within(values, evidence) - found
+    # Trees shrink: where all is predicted, what they lack of it would be left.
+    slope = (left * found).sum() / max((found**2).sum(), 1e-12)
+    return left - slope * found
 
 
 def _within(values: np.ndarray, evidence: Evidence) -> np.ndarray:
