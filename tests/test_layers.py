@@ -257,6 +257,12 @@ def test_layers_light_up_where_a_blob_is(arch, form, count):
     assert all(np.ptp(m) > 0 for m in explain(model, images, methods=["gradcam"]).values())
 
 
+def test_checkpoints_hide_no_layers():
+    plain, other = (timm.create_model("test_resnet", num_classes=3) for _ in "12")
+    other.set_grad_checkpointing()
+    assert list(cam_layers(other)) == list(cam_layers(plain)) and other.grad_checkpointing
+
+
 def test_deep_blocks_are_found_though_small_pictures_would_hide_them():
     """At 64 px each position of the last stage (2 x 2) sees the whole picture."""
     form = dict(layer_type="bottleneck", depths=[2, 2, 2, 2], hidden_sizes=[32, 64, 128, 256])

@@ -70,10 +70,15 @@ class Activations(TorchFunctionMode):
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode while the block runs; every module's mode is given back."""
     modes = {module: module.training for module in model.modules()}
+    saving = [vars(module) for module in modes if vars(module).get("grad_checkpointing") is True]
     try:
+        for attributes in saving:  # timm's: layers would be seen without gradient
+            attributes["grad_checkpointing"] = False
         model.eval()
         yield
     finally:
+        for attributes in saving:
+            attributes["grad_checkpointing"] = True
         if modes[model]:
             model.train()
         for module, mode in modes.items():
