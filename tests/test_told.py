@@ -53,10 +53,11 @@ def test_the_scale_in_a_checkpoint_is_taken_or_the_difference_told(taken, conten
 
 def test_numbers_that_calibrate_or_decide_are_named_and_no_normalisation_is_one(taken, tmp_path):
     (tmp_path / "calibration.txt").write_text("T = 1.8\n")
-    settings = '{"temperature": [1.8, 1.2], "threshold": 0.3, "normalize": false}'
-    (tmp_path / "config.json").write_text(settings)
+    settings = dict(temperature=[1.8, 1.2], threshold=0.3, normalize=False, model_args={"global_pool": "max"})
+    (tmp_path / "config.json").write_text(json.dumps(settings))
     model = taken({"net": PLAIN, "threshold": 0.3, "test_acc.tp": torch.zeros(2)})
     names = "calibration.T", "config.temperature", "config.threshold", "threshold", "test_acc.tp"
+    names += ("config.model_args.global_pool",)
     assert all(name in model.origin for name in names) and "not applied" in model.origin
     assert (model.normalise.mean, model.normalise.std) == (0, 1)
 

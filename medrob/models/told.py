@@ -4,6 +4,7 @@ import argparse
 import ast
 import contextlib
 import json
+import math
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from numbers import Integral
@@ -70,9 +71,9 @@ def parsed(text: str) -> Any:
 def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
     """The arrays by the whole way to them, ``state_dict.model.conv1.weight``, and which are no layers.
 
-    These are whole numbers, a scale, single numbers outside a state_dict, and what stands in mappings by
-    number, as of an optimizer, and thresholds. Numbers that calibrate are arrays, and no layers only among
-    settings.
+    These are whole numbers, a scale, single numbers outside a state_dict, what stands in mappings by number,
+    as of an optimizer, thresholds, and what timm was given to build a network. Numbers that calibrate are
+    arrays, and no layers only among settings.
     """
     arrays, loose = dict[str, Tensor](), set[str]()
     for way, table in tables(content):
@@ -82,7 +83,8 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
             decides = not torch.is_tensor(value) and NAMES["decides"].search(name)
             with contextlib.suppress(TypeError, ValueError):  # no numbers
                 if decides or (calibrates and not torch.is_tensor(value) and value not in (None, 0, 1)):
-                    value = torch.tensor(np.asarray(value, float))
+                    words = isinstance(value, str)  # such as global_pool: max
+                    value = torch.tensor(math.nan if words else np.asarray(value, float))
             if torch.is_tensor(value):
                 arrays[name] = value
                 counted = any(str(part).isdecimal() for part in (*way, key))
