@@ -257,6 +257,19 @@ def test_layers_light_up_where_a_blob_is(arch, form, count):
     assert all(np.ptp(m) > 0 for m in explain(model, images, methods=["gradcam"]).values())
 
 
+def test_a_member_of_an_ensemble_stands_for_it_and_that_is_said():
+    class Ensemble(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.members = torch.nn.ModuleList(timm.create_model("test_resnet", num_classes=3) for _ in "12")
+
+        def forward(self, x):
+            return sum(member(x) for member in self.members)
+
+    with pytest.warns(UserWarning, match="all layers lie in 'members.0', and none in members.1"):
+        cam_layers(Ensemble())
+
+
 def test_checkpoints_hide_no_layers():
     plain, other = (timm.create_model("test_resnet", num_classes=3) for _ in "12")
     other.set_grad_checkpointing()

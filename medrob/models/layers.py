@@ -1,6 +1,7 @@
 """Layers worth explaining, of any network."""
 
 import contextlib
+import warnings
 from collections import Counter
 
 import numpy as np
@@ -40,7 +41,19 @@ def cam_layers(model: nn.Module) -> dict[str, nn.Module]:
             f"{type(model).__name__} has no layers that are known to give maps{why}; {own}take methods that "
             "explain the input, such as methods=['saliency', 'occlusion']"
         )
+    _tell_alike(names, modules)
     return {name: modules[name] for name in names}
+
+
+def _tell_alike(names: list[str], modules: dict[str, nn.Module]) -> None:
+    """Warn if all layers lie in one part beside others that are built alike, as a member of an ensemble."""
+    for part in [n for n in modules if all(name.startswith(f"{n}.") for name in names)]:
+        inside, around = [name.removeprefix(part) for name in names], part.rpartition(".")[0]
+        others = [n for n in modules if n != part and n.rpartition(".")[0] == around]
+        alike = [n for n in others if all(n + rest in modules for rest in inside)]
+        if alike:
+            told = f"all layers lie in {part!r}, and none in {', '.join(alike)}, which is built alike"
+            warnings.warn(f"{told}; name layers=[...] for maps of another", stacklevel=4)
 
 
 def check_layers(model: nn.Module, layers: dict[str, nn.Module]) -> None:
