@@ -79,6 +79,7 @@ WORLDS = {"strong": strong, "severity": severity, "none": none}
 TRUTH: dict[str, set[str]] = {
     "null": set(), "severity": set(), "class": set(), "patients": set(), "identity": set(), "vanished": set(),
     "bent": set(), "flips": {"per image"}, "third": {"per image"}, "moved": {"per image"},
+    "driven": {"per image"},
     "extra": {"per image", "beyond scores"}, "conditions": {"between conditions"},
 }  # fmt: skip
 
@@ -87,14 +88,14 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     """One table of a world of `TRUTH`: harm lowers the logit of the class predicted when clean.
 
     "severity", "class", "identity", "bent", "flips": drift follows from that alone, the third and fourth from
-    the logit, the last from whether the prediction flips, which goes with the margin. "third" and
-    "moved": see `third`. "patients": 4 images each, alike in harm, in drift and in what is wrong. "vanished":
-    maps are lost where the logit is low. "extra": drift knows what makes rivals rise and predictions wrong,
-    and no score shows the latter. "conditions": drift knows which corruptions hurt what was seen rightly
-    more, and the rest less; the mean scores of a condition do not.
+    the logit, the last from whether the prediction flips, which goes with the margin. "third", "moved" and
+    "driven": see `third`. "patients": 4 images each, alike in harm, in drift and in what is wrong.
+    "vanished": maps are lost where the logit is low. "extra": drift knows what makes rivals rise and
+    predictions wrong, and no score shows the latter. "conditions": drift knows which corruptions hurt what
+    was seen rightly more, and the rest less; the mean scores of a condition do not.
     same: a seed that gives all tables the same corruptions; None = each table draws its own.
     """
-    if kind in ("third", "moved"):
+    if kind in ("third", "moved", "driven"):
         return third(kind, seed, images, corruptions, severities)
     rng = np.random.default_rng(seed)
     of_corruptions = rng if same is None else np.random.default_rng(same)
@@ -169,7 +170,8 @@ def third(kind, seed, images, corruptions, severities):
     """Three classes: two are taken for each other, and corrupted pictures for the third, a rare one.
 
     Drift follows from the third's probability, and from whether it is predicted; of "moved", from how far
-    all probabilities are from the clean ones (total variation), with next to no noise.
+    all probabilities are from the clean ones (total variation), with next to no noise. "driven": each
+    corruption drives into a class of its own, and drift follows, nearly exactly, from that one's probability.
     """
     rng, each = np.random.default_rng(seed), np.arange(images)
     label = rng.choice(3, images, p=[0.45, 0.45, 0.1])
@@ -180,13 +182,17 @@ def third(kind, seed, images, corruptions, severities):
     strength = level * rng.uniform(0.5, 1.5, len(corruptions))[which][:, None]
     z = rng.normal(0, 0.5, (images, 3)) + (label[:, None] == np.arange(3)) - [0, 0, 1] * (label != 2)[:, None]
     z = z + rng.normal(0, 0.4 + 0.15 * strength[..., None], (*shape, 3))
-    z[..., 2] += 0.35 * strength * rng.gamma(2, 0.5, shape)
+    pushed = 0.35 * strength * rng.gamma(2, 0.5, shape)
+    into = rng.integers(0, 3, len(corruptions))[which] if kind == "driven" else np.full(len(grid), 2)
+    z[np.arange(len(grid)), :, into] += pushed
     p = np.exp(z) / np.exp(z).sum(-1, keepdims=True)
     predicted, first = p.argmax(-1), p[0].argmax(-1)
     logit = z[:, each, first]
     moved = 0.3 + rng.normal(0, 0.05, shape) + 0.1 * p[..., 2] + 0.05 * (predicted == 2)
     if kind == "moved":
         moved = 0.3 + rng.normal(0, 0.01, shape) + 0.1 * np.abs(p - p[0]).sum(-1)
+    if kind == "driven":
+        moved = 0.3 + rng.normal(0, 0.01, shape) + 0.2 * p[np.arange(len(grid)), :, into]
     energy = np.maximum(logit + 2, 0)
     table = pd.DataFrame([(i, *c) for c in grid for i in range(images)], columns=KEYS)
 

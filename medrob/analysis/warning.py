@@ -8,9 +8,12 @@ import numpy as np
 import pandas as pd
 from scipy.special import rel_entr
 from sklearn.ensemble import HistGradientBoostingRegressor
+from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
-from medrob.analysis.evidence import DRIFT, SIGNALS, Evidence, doubts
+from medrob.analysis.evidence import DRIFT, SIGNALS, TINY, Evidence, doubts
 from medrob.analysis.layout import FOLDS, INPUT, MAP, ends, estimate
 from medrob.analysis.statistics import compared, detect, flipped, two_sided
 from medrob.evaluation import FEWEST, fewest, share_interval
@@ -88,14 +91,15 @@ def added(evidence: Evidence) -> pd.DataFrame:
             known = _known(signals, evidence)
             a, b = (_left(values, known, evidence) for values in (drift, happened.astype(float)))
             product, *squares = ((left * other).sum(0) for left, other in ((a, b), (a, a), (b, b)))
-            share = (w @ product) / np.sqrt((w @ squares[0]) * (w @ squares[1]))
-            p = two_sided(flipped(product, evidence.unit, evidence.signs))
+            spread, of_left = (_within(drift, evidence) ** 2).sum(), (np.nan,) * 4
             each = np.bincount(evidence.unit, squares[1])  # what is left of the errors of a unit
-            judged = each.sum() ** 2 >= FEWEST * (each**2).sum() > 0  # it is not that of a few
+            moves = spread > 1e-12 * drift.size  # more than rounding
+            if each.sum() ** 2 >= FEWEST * (each**2).sum() > 0 and moves:  # not of a few units
+                share = (w @ product) / np.sqrt((w @ squares[0]) * (w @ squares[1]))
+                of_left = *estimate(share), two_sided(flipped(product, evidence.unit, evidence.signs))
+            explained = max(1 - squares[0].sum() / spread, 0.0) if moves else np.nan
             found = detect(happened - b, happened, w, evidence.group)
-            explained = 1 - (a**2).sum() / (_within(drift, evidence) ** 2).sum()
-            of_left = (*estimate(share), p) if judged else (np.nan,) * 4
-            numbers = (*of_left, *estimate(found), max(explained, 0.0))
+            numbers = *of_left, *estimate(found), explained
         rows.append((*key, BEYOND, *numbers, errors))
     columns = [*MAP, "kind", "value", "low", "high", "p", *ends("auroc"), "explained", "errors"]
     return pd.DataFrame(rows, columns=columns)
@@ -112,9 +116,14 @@ def _known(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
     then, now = np.broadcast_to(evidence.group, evidence.predicted.shape), evidence.predicted
     p, clean = evidence.p[1:], np.broadcast_to(evidence.p[0], evidence.p[1:].shape)
     change = np.abs(p - clean)
-    corruption = pd.factorize(evidence.conditions.get_level_values("corruption"))[0]
+    corruption = pd.factorize(evidence.conditions.get_level_values("corruption"), sort=True)[0]
     columns = [corruption[:, None], evidence.severities[:, None], then, now, now != then, *signals.values()]
-    columns += [change.sum(-1), change.max(-1), rel_entr(clean, p).sum(-1), (clean * p).sum(-1)]
+    columns += [
+        change.sum(-1),
+        change.max(-1),
+        rel_entr(clean, np.maximum(p, TINY)).sum(-1),
+        (clean * p).sum(-1),
+    ]
     columns.append(np.take_along_axis(clean, now[..., None], -1)[..., 0])
     columns.append(np.where(now == then, 1, -1) * (1 - doubts(clean, single=True)[2]))
     columns += [*np.moveaxis(p, -1, 0), *np.moveaxis(clean, -1, 0)]
@@ -122,20 +131,25 @@ def _known(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
 
 
 def _left(values: np.ndarray, known: np.ndarray, evidence: Evidence) -> np.ndarray:
-    """What gradient boosting (Friedman 2001) does not predict of values (conditions, images), within strata.
+    """What is not predicted of values (conditions, images), within strata, for images not learnt from.
 
-    In `FOLDS` folds, all pictures of a unit in the same one.
+    First lines of each corruption predict (ridge regression: Hoerl & Kennard 1970), then gradient boosting
+    (Friedman 2001) what these leave: small trees alone put a corruption and a score together too slowly.
     """
-    model = HistGradientBoostingRegressor(
-        max_iter=60, max_leaf_nodes=12, early_stopping=False, random_state=0
+    trees = HistGradientBoostingRegressor(
+        max_iter=30, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, random_state=0
     )
-    folds = GroupKFold(FOLDS, shuffle=True, random_state=0)
-    unit = np.tile(evidence.unit, len(values))
-    found = cross_val_predict(model, known, values.ravel(), groups=unit, cv=folds)
+    lines, y = make_pipeline(StandardScaler(), Ridge(10)), values.ravel()
+    units, folds = np.tile(evidence.unit, len(values)), GroupKFold(FOLDS, shuffle=True, random_state=0)
+    found = np.empty(len(y))
+    for part in (known[:, 0] == corruption for corruption in np.unique(known[:, 0])):
+        found[part] = cross_val_predict(lines, known[part], y[part], groups=units[part], cv=folds)
+    found += cross_val_predict(trees, known, y - found, groups=units, cv=folds)
     found = _within(found.reshape(values.shape), evidence)
     left = _within(values, evidence) - found
-    # Trees shrink: where all is predicted, what they lack of it would be left.
-    slope = (left * found).sum() / max((found**2).sum(), 1e-12)
+    # Trees shrink: where all is predicted, what they lack of it would be left. (A slope below 0 is not that,
+    # but noise they have learnt, and to take it off would leave what predicts both.)
+    slope = max((left * found).sum(), 0) / max((found**2).sum(), 1e-12)
     return left - slope * found
 
 
