@@ -34,7 +34,7 @@ report: env  ## what the study found, as a folder of HTML: report/index.html
 test: env  ## run all tests (unit tests, then the notebooks)
 	OMP_NUM_THREADS=1 OMP_WAIT_POLICY=passive pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
-test-browser: env  ## the explorer and the report in Chromium (Debian: chromium, chromium-driver): some minutes
+test-browser: env  ## the explorer in Chromium (Debian: chromium, chromium-driver): some minutes
 	OMP_NUM_THREADS=1 pytest tests/browser.py
 
 test-networks: env  ## layers of sixty networks of timm and Hugging Face: some minutes

@@ -208,7 +208,7 @@ class Explorer:
         """A view as PNG and as HTML; no picture, and a sentence, where it fails."""
         try:
             view = self.look(**choice)
-            return encoded(view.sheet(), ".png"), view.html
+            return cv2.imencode(".png", view.sheet()[..., ::-1])[1].tobytes(), view.html
         except Exception as error:  # networks, corruptions and files of users raise all kinds
             return b"", f"<p><b>{html.escape(str(error) or type(error).__name__)}</b></p>"
 
@@ -273,12 +273,6 @@ class Panel:
         image = int(self.explorer.choices[self.among.value][self.place.value])
         picture, self.text.value = self.explorer.shown(image=image, severity=self.severity.value, **choice)
         self.picture.value = picture or self.picture.value
-
-
-def encoded(image: np.ndarray, kind: str) -> bytes:
-    """A picture, uint8 RGB, as a file of a kind such as ".png"."""
-    quality = [cv2.IMWRITE_WEBP_QUALITY, 80] if kind == ".webp" else []
-    return cv2.imencode(kind, np.ascontiguousarray(image[..., ::-1]), quality)[1].tobytes()
 
 
 def _sizes(explainer: drift.Explainer, images: np.ndarray) -> pd.DataFrame:

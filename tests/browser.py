@@ -1,4 +1,4 @@
-"""The explorer and the report in a real browser, `make test-browser`: some minutes, so not in `make test`.
+"""The explorer in a real browser, `make test-browser`: some minutes, so not in `make test`.
 
 The pictures of what was seen lie in the folder that `pytest --basetemp` names, else in the system's own.
 """
@@ -19,7 +19,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.ui import WebDriverWait
 
-from medrob import explore, report
+from medrob import explore
 
 FLAGS = """headless no-sandbox disable-gpu no-first-run disable-background-networking
 disable-component-update disable-sync force-color-profile=srgb"""
@@ -136,24 +136,3 @@ def test_a_slider_of_notebook_04_shows_what_the_package_computes(place, browser,
     browser.save_screenshot(str(place / "lab.png"))
     picture = browser.find_element(By.CSS_SELECTOR, "img.widget-image")
     assert picture.get_property("naturalWidth") > 400
-
-
-@pytest.mark.parametrize("width", [1280, 390])
-def test_the_sliders_of_a_report_work_by_keyboard(place, browser, monkeypatch, width):
-    monkeypatch.setenv("MEDROB_HOME", str(place))
-    folder = report.write().parent
-    sized(browser, width, 844)
-    for page in ("index.html", "small/index.html"):
-        browser.get((folder / page).as_uri())
-        assert browser.execute_script("return document.documentElement.scrollWidth") <= width
-    shown = explore("small")
-    image = int(browser.find_element(By.ID, "image").get_property("value"))
-    browser.find_element(By.ID, "corruption").send_keys(Keys.ARROW_RIGHT)
-    browser.find_element(By.ID, "severity").send_keys(Keys.ARROW_RIGHT, Keys.ARROW_RIGHT)
-    view = shown.look(**shown.start | {"image": image, "corruption": shown.suite[1], "severity": 5})
-    assert browser.find_element(By.ID, "name").text == "speckle noise"
-    assert DRIFT.search(browser.find_element(By.ID, "text").text)[1] == f"{view.rmse:.3f}"
-    picture = browser.find_element(By.ID, "picture")
-    WebDriverWait(browser, 20).until(lambda b: picture.get_property("naturalWidth") > 400)
-    assert picture.get_attribute("src").endswith(f"/{image}-1-5.webp") and picture.rect["width"] <= width
-    browser.save_screenshot(str(place / f"report-{width}.png"))

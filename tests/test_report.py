@@ -5,14 +5,12 @@ import random
 import re
 import shutil
 
-import cv2
 import nbformat
-import numpy as np
 import pandas as pd
 import pytest
 from chain import save
 
-from medrob import config, data, execute, explore, models, report, thesis
+from medrob import config, data, execute, report, thesis
 from medrob.__main__ import main
 from medrob.files import home as home_of
 from medrob.report import overview, verify
@@ -88,26 +86,7 @@ def test_the_report_is_whole_and_needs_no_network():
     whole = (folder / "one" / "index.html").read_text()
     assert "What 05_analysis says &amp; thinks." in whole and "A &amp; B_1. More</figcaption>" in whole
     assert 'alt="A &amp; B_1">' in whole and 'alt=""' not in whole
-    assert "There are no pictures to play with: " in whole and "peak_memory_mb" in whole
-
-
-def test_pictures_lie_behind_the_sliders_of_a_report(network, tiny):
-    run = make("one", ["01_augment", "02_train"])
-    run.path("data.json").write_text(json.dumps(
-        {"parameters": {"dataset": "phantom", "size": 28, "limit": 60}, "splits": data.describe(tiny)}
-    ))  # fmt: skip
-    models.save(network, run.folder)
-    report.write()
-    place = home_of() / "report" / "one"
-    views = json.loads(re.search(r"const views = (.*), at =", (place / "index.html").read_text())[1])
-    assert list(views["images"]) == ["0", "1", "2", "3"] and "gaussian noise" in views["corruptions"]
-    assert {file.stem for file in place.glob("*.webp")} == set(views["texts"])
-    assert len(views["texts"]) == 4 * 5 * len(views["corruptions"])
-    shown = explore("one")
-    view = shown.look(**shown.start | dict(image=2, corruption=shown.suite[1], severity=4))
-    assert views["texts"]["2-1-4"] == view.html
-    picture = cv2.imread(str(place / "2-1-4.webp")).astype(int)
-    assert np.abs(picture[..., ::-1] - view.sheet()).mean() < 8  # it is compressed
+    assert "peak_memory_mb" in whole
 
 
 def test_a_report_is_written_over_and_what_else_lies_there_stays():

@@ -7,9 +7,8 @@ records of the runs, so that one executed by hand is as full as one of a study.
 import os
 import shutil
 import tempfile
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator
 from fnmatch import fnmatchcase
-from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -18,13 +17,10 @@ import pandas as pd
 from nbconvert.filters import markdown2html
 
 from medrob import execute
-from medrob.corruptions import SEVERITIES
 from medrob.data import load_run
 from medrob.files import ALONE, differing, home
 from medrob.run import CHECKPOINT, NAME, STAGES, Run
-from medrob.words import word
 
-EACH = 4  # images of a kind behind the sliders
 PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
 # What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
 WORK = [".locks/*", CHECKPOINT, *(f"notebooks/{stage}{PARTIAL}" for stage in STAGES)]
@@ -130,7 +126,6 @@ def write(*, runs: Collection[str] | None = None) -> Path:
         raise FileNotFoundError(f"{nothing}; `make run` makes them{ALONE}")
     templates = jinja2.Environment(loader=jinja2.PackageLoader("medrob.report", ""), autoescape=True)
     templates.filters["markdown"] = markdown2html
-    templates.policies["json.dumps_kwargs"] = {"sort_keys": False}
     folder = home() / "report"
     with tempfile.TemporaryDirectory(dir=home(), prefix=".report-") as place:
         part = Path(place) / "report"
@@ -145,7 +140,7 @@ def write(*, runs: Collection[str] | None = None) -> Path:
 
 
 def _run(folder: Path, name: str) -> dict[str, Any]:
-    """Copy or draw the pictures of a run; what its page shows, and the index of it."""
+    """Copy the figures of a run; what its page shows, and the index of it."""
     run, place = Run(name), folder / name
     place.mkdir(parents=True)
     try:
@@ -160,38 +155,9 @@ def _run(folder: Path, name: str) -> dict[str, Any]:
         beside = [i for i, part in enumerate(told) if part.get("figure") == "05_runs"]
         stages["05_analysis"]["told"] = told[beside[0] :] if beside else told
     picture = "05_runs.png" if comparison else "summary.png"
-    views, problem = ({}, "") if comparison or "02_train" not in stages else _views(place, name)
     return {
-        "run": name, "comparison": comparison, "record": stages, "views": views, "problem": problem,
+        "run": name, "comparison": comparison, "record": stages,
         "answer": {} if comparison else stages.get("05_analysis", {}).get("answer", {}),
         "picture": picture if (place / picture).exists() else "",
         "unfinished": list(partial),
     }  # fmt: skip
-
-
-def _views(place: Path, run: str) -> tuple[dict[str, Any], str]:
-    """Some images under every condition, a file each, as `medrob.explore` shows them; or why not."""
-    from medrob.explorer import encoded, explore  # with PyTorch
-
-    texts = {}
-    try:
-        explorer = explore(run)
-        method, layer = explorer.start["method"], explorer.start["layer"]
-        images = _chosen(explorer.choices)
-        for image, (c, corruption), severity in product(images, enumerate(explorer.suite), SEVERITIES):
-            view, key = explorer.look(image, corruption, severity, method, layer), f"{image}-{c}-{severity}"
-            (place / f"{key}.webp").write_bytes(encoded(view.sheet(), ".webp"))
-            texts[key] = view.html
-    except Exception as error:  # the data may be gone, and a network of a user's own raises anything
-        return {}, str(error)
-    return {"images": images, "corruptions": list(map(word, explorer.suite)), "texts": texts}, ""
-
-
-def _chosen(choices: Mapping[str, Any]) -> dict[int, str]:
-    """Images whose maps move as most do, that flip most often, and that move most: ``{image: why}``."""
-    moved, chosen = choices.get("largest drift", ()), dict[int, str]()
-    typical = moved[len(moved) // 2 :] if len(moved) else choices["all"]
-    kinds = {"typical": typical, "often flipped": choices.get("flipped", ()), "largest drift": moved}
-    for why, rows in kinds.items():
-        chosen |= {int(image): why for image in [row for row in rows if row not in chosen][:EACH]}
-    return chosen
