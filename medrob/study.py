@@ -179,16 +179,7 @@ def _grid(grid: str, axes: Stages) -> Iterator[tuple[str, Stages]]:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which ``1e-3`` is a number, and aliases and keys that stand twice are refused."""
-
-    def compose_node(self, *where: Any) -> yaml.Node | None:
-        """A node; an alias is none, as a few bytes of them can fill the memory."""
-        if self.check_event(yaml.AliasEvent):
-            event = self.peek_event()
-            alias = f"line {event.start_mark.line + 1}: '*{event.anchor}' is a YAML alias"
-            advice = "write what runs have in common under 'defaults:', or make them a grid"
-            raise yaml.YAMLError(f"{alias}, which a study does not take; {advice}")
-        return super().compose_node(*where)
+    """YAML in which ``1e-3`` is a number, and keys that stand twice are refused."""
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         """A mapping, in which all keys are texts, each once."""

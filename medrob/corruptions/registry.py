@@ -1,17 +1,14 @@
 """Which corruptions there are, and what they follow from; suites and published severities: catalogue.toml."""
 
-import ast
 import difflib
 import hashlib
-import importlib
 import inspect
 import sys
 import tomllib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from fnmatch import fnmatchcase
-from functools import cache, wraps
-from importlib.util import resolve_name
+from functools import wraps
 from pathlib import Path
 from typing import Any
 
@@ -149,40 +146,13 @@ def describe(name: str) -> Corruption:
 
 
 def fingerprint(names: Iterable[str]) -> str:
-    """A hash of the severities of these corruptions and of all functions and constants that they reach."""
+    """A hash of the severities of these corruptions, of the files of their functions, and of the files of all
+    functions that these files import by name.
+    """
     chosen = [describe(name) for name in names]
     facts = [(c.name, sorted(c.parameters.items()), c.key) for c in chosen]
-    todo = [(c.function.__module__, c.function.__name__) for c in chosen]
-    packages = {"medrob", *(module.partition(".")[0] for module, _ in todo)}
-    seen: dict[tuple[str, str], str] = {}
-    while todo:
-        module, name = place = todo.pop()
-        top = module.partition(".")[0]
-        file = getattr(sys.modules.get(top), "__file__", None) or "site-packages"
-        library = top in sys.stdlib_module_names or "site-packages" in file
-        node = None if library and top not in packages else _definitions(module).get(name)
-        if place in seen or node is None:
-            continue
-        seen[place] = ast.dump(node)
-        if isinstance(node, ast.ImportFrom):
-            todo += [(node.module or "", alias.name) for alias in node.names]
-        todo += [(module, part.id) for part in ast.walk(node) if isinstance(part, ast.Name)]
-    return hashlib.sha256(repr((facts, sorted(seen.items()))).encode()).hexdigest()[:16]
-
-
-@cache
-def _definitions(module: str) -> dict[str, ast.stmt]:
-    """The statements of a module, by the names that they define."""
-    found: dict[str, ast.stmt] = {}
-    imported = importlib.import_module(module)
-    for node in ast.parse(inspect.getsource(imported)).body:
-        if isinstance(node, ast.FunctionDef | ast.ClassDef):
-            found[node.name] = node
-        elif isinstance(node, ast.ImportFrom):
-            source = resolve_name("." * node.level + (node.module or ""), imported.__package__)
-            for alias in node.names:  # one name each: what else is imported does not count
-                found[alias.asname or alias.name] = ast.ImportFrom(source, [alias], 0)
-        else:
-            parts = [part for part in ast.walk(node) if isinstance(part, ast.Name)]
-            found |= {part.id: node for part in parts if isinstance(part.ctx, ast.Store)}
-    return found
+    modules = {c.function.__module__ for c in chosen}
+    named = [value for module in modules for value in vars(sys.modules[module]).values()]
+    modules |= {value.__module__ for value in named if inspect.isfunction(value)}
+    sources = [inspect.getsource(sys.modules[module]) for module in sorted(modules)]
+    return hashlib.sha256(repr((facts, sources)).encode()).hexdigest()[:16]
