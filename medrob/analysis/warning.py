@@ -10,7 +10,6 @@ from scipy.special import rel_entr
 from sklearn.ensemble import HistGradientBoostingRegressor
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GroupKFold, cross_val_predict
-from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from medrob.analysis.evidence import DRIFT, SIGNALS, TINY, Evidence, doubts
@@ -89,7 +88,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
         drift = signals.pop(DRIFT)
         if happened is not None and enough and np.isfinite(drift).all():
             known = _known(signals, evidence)
-            a, b = (_left(values, known, evidence) for values in (drift, happened.astype(float)))
+            a, b = _left(np.stack([drift, happened]), known, evidence)
             product, *squares = ((left * other).sum(0) for left, other in ((a, b), (a, a), (b, b)))
             spread, of_left = (_within(drift, evidence) ** 2).sum(), (np.nan,) * 4
             each = np.bincount(evidence.unit, squares[1])  # what is left of the errors of a unit
@@ -131,7 +130,7 @@ def _known(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
 
 
 def _left(values: np.ndarray, known: np.ndarray, evidence: Evidence) -> np.ndarray:
-    """What is not predicted of values (conditions, images), within strata, for images not learnt from.
+    """What is not predicted of values (kinds, conditions, images), within strata, for images not learnt from.
 
     First lines of each corruption predict (ridge regression: Hoerl & Kennard 1970), then gradient boosting
     (Friedman 2001) what these leave: small trees alone put a corruption and a score together too slowly.
@@ -139,18 +138,22 @@ def _left(values: np.ndarray, known: np.ndarray, evidence: Evidence) -> np.ndarr
     trees = HistGradientBoostingRegressor(
         max_iter=30, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, random_state=0
     )
-    lines, y = make_pipeline(StandardScaler(), Ridge(10)), values.ravel()
-    units, folds = np.tile(evidence.unit, len(values)), GroupKFold(FOLDS, shuffle=True, random_state=0)
-    found = np.empty(len(y))
+    folds, unit = GroupKFold(FOLDS, shuffle=True, random_state=0), np.tile(evidence.unit, values.shape[1])
+    y = values.reshape(len(values), -1).T
+    lines = np.empty(y.shape)
     for part in (known[:, 0] == corruption for corruption in np.unique(known[:, 0])):
-        found[part] = cross_val_predict(lines, known[part], y[part], groups=units[part], cv=folds)
-    found += cross_val_predict(trees, known, y - found, groups=units, cv=folds)
-    found = _within(found.reshape(values.shape), evidence)
-    left = _within(values, evidence) - found
-    # Trees shrink: where all is predicted, what they lack of it would be left. (A slope below 0 is not that,
-    # but noise they have learnt, and to take it off would leave what predicts both.)
-    slope = max((left * found).sum(), 0) / max((found**2).sum(), 1e-12)
-    return left - slope * found
+        scores = StandardScaler().fit_transform(known[part])
+        lines[part] = cross_val_predict(Ridge(10), scores, y[part], groups=unit[part], cv=folds)
+    left = []
+    for value, own, found in zip(values, y.T, lines.T, strict=True):
+        found = found + cross_val_predict(trees, known, own - found, groups=unit, cv=folds)
+        predicted = _within(found.reshape(value.shape), evidence)
+        rest = _within(value, evidence) - predicted
+        # Trees shrink: where all is predicted, what they lack of it would be left. (A slope below 0 is not
+        # that, but noise they have learnt, and to take it off would leave what predicts both.)
+        slope = max((rest * predicted).sum(), 0) / max((predicted**2).sum(), 1e-12)
+        left.append(rest - slope * predicted)
+    return np.stack(left)
 
 
 def _within(values: np.ndarray, evidence: Evidence) -> np.ndarray:
