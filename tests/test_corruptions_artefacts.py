@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from skimage import data as pictures
 
-from medrob.corruptions import corrupt, describe, instruments
+from medrob.corruptions import corrupt, ct, describe, instruments
 from medrob.corruptions.draws import Draws
 
 
@@ -63,6 +63,32 @@ def test_spikes_are_two_waves():
     power = np.abs(np.fft.fft2(changed * np.outer(*[np.hanning(64)] * 2))) ** 2
     largest = np.sort(power.reshape(4, -1))[:, -36:].sum(1)  # four peaks, 3 x 3 under the window
     assert (largest / power.sum((1, 2)) > 0.9).all()
+
+
+def test_projection_and_reconstruction_invert_each_other():
+    (rays,) = ct._project(DISC[..., 0])
+    middle = rays[:, rays.shape[1] // 2]
+    assert middle.mean() == pytest.approx(120 * 32, rel=0.02)  # through the middle of the disc
+    np.testing.assert_allclose(middle, 120 * 32, rtol=0.13)  # pixels line up at 45 degrees
+    again = ct._reconstruct(rays, 64, 64)
+    assert again[RADIUS < 12].mean() == pytest.approx(120, rel=0.03)
+    assert abs(again[(RADIUS > 20) & (RADIUS < 30)].mean()) < 4
+
+
+def test_low_dose_noise_falls_with_the_root_of_the_photons():
+    spread = []
+    for photons in (4e6, 1e6):
+        noisy = ct.low_dose(np.repeat(DISC, 6, 0), photons, Draws(0, "low_dose", 0, 6)).astype(float)
+        spread.append((noisy - DISC)[:, 24:40, 24:40].std())
+    assert spread[1] == pytest.approx(2 * spread[0], rel=0.12)
+
+
+def test_beam_hardening_cups_and_rings_depend_on_the_radius_alone():
+    changed = corrupt(DISC, "beam_hardening", 5)[0, ..., 0].astype(float)
+    assert changed[RADIUS < 5].mean() < changed[(RADIUS > 11) & (RADIUS < 14)].mean() - 4
+    rings = corrupt(flat(128), "ring_artefact", 5)[..., 0]
+    for turned in (rings[:, ::-1], rings[:, :, ::-1], rings.swapaxes(1, 2)):
+        np.testing.assert_array_equal(rings, turned)
 
 
 def test_full_speckle_is_rayleigh():

@@ -50,7 +50,7 @@ def p_value(p):
         (latex.escape, "ǆ ﬁ ①", "dz fi 1"),
         (latex.escape, "文", LETTER),
         (latex.cited, "so (He et al. 2016).", r"so~\cite{he2016}."),
-        (latex.cited, r"(Gudbjartsson \& Patz 1995)", r"~\cite{gudbjartsson1995}"),
+        (latex.cited, r"(Brooks \& Di Chiro 1976)", r"~\cite{brooks1976}"),
         (latex.cited, r"(Ruifrok \& Johnston 2001; Tellez et al. 2018)", r"~\cite{ruifrok2001,tellez2018}"),
         (latex.cited, "(Nobody 1999)", "(Nobody 1999)"),
         (latex.cited, "(since 2016)", "(since 2016)"),

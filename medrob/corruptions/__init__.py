@@ -6,7 +6,7 @@
 `suites` and `names` list what there is, `describe` explains one, `corruption` adds one.
 """
 
-from . import blur, instruments, pixels, weather
+from . import blur, ct, instruments, pixels, weather
 from .apply import CLEAN, SEVERITIES, Condition, apply_condition, corrupt, examples, grid
 from .draws import Draws
 from .registry import Corruption, corruption, describe, fingerprint, names, suite_of, suites
