@@ -5,6 +5,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import torch
 
 from medrob.corruptions import Condition, examples
 from medrob.data import ImageDataset
@@ -64,12 +65,16 @@ def one_image(
 ) -> SimpleNamespace:  # fmt: skip
     """The image at that place under R conditions, explained by the first method at every layer.
 
-    It has pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; target, the number of
-    the class explained, and its name; mask, bool (H, W) or None.
+    It has pictures, uint8 (R, H, W, C); maps, ``{(method, layer): (R, h, w)}``, raw; logits, (R, classes);
+    target, the number of the class explained, and its name; mask, bool (H, W) or None. The noise of a method
+    is that of the image's place, as in `measure`.
     """
     pictures = np.stack(list(examples(dataset.images, image, conditions, seed=seed).values()))
     known = targets(target, dataset, np.array([image]))
     number = int(explainer.classes(dataset.images[[image]], known))
-    maps = explainer.only(methods=explainer.methods[:1]).explain(pictures, number)
+    index, classes = np.full(len(pictures), image), torch.full((len(pictures),), number)
+    raw, logits = explainer.only(methods=explainer.methods[:1]).maps(pictures, index, classes)
+    maps = {key: values.float().cpu().numpy() for key, values in raw.items()}
     mask, name = None if dataset.masks is None else dataset.masks[image], dataset.class_names[number]
-    return SimpleNamespace(pictures=pictures, maps=maps, target=number, name=name, mask=mask)
+    about = dict(target=number, name=name, mask=mask, logits=logits.float().cpu())
+    return SimpleNamespace(pictures=pictures, maps=maps, **about)

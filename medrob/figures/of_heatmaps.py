@@ -73,7 +73,7 @@ def _panels(rows: int, columns: int, images: np.ndarray, lines: int) -> tuple[Fi
     wide = max(columns, 4)
     figure, axes = sized(rows / wide * height / width + 0.03 * lines, rows, wide)
     for ax in axes[:, columns:].flat:
-        ax.axis("off")
+        ax.remove()
     return figure, axes
 
 
