@@ -144,6 +144,10 @@ def test_signs_that_are_no_numbers_a_list_of_a_disc_and_images_without_a_label(f
     nameless = r"class folders that may hold what has no label: 1 \(unlabeled\); they are taken as classes"
     with pytest.warns(UserWarning, match=nameless), pytest.warns(UserWarning, match="1 without an ending"):
         assert load(str(top)).class_names == ("10²", "unlabeled", "①")
+    with pytest.warns(
+        UserWarning, match=r"class folders that differ in numbers: 12 \(TCGA_AB_100, ...\); if"
+    ):
+        load(str(folder("set", names=[f"TCGA_{'AB'[k % 2 :]}_{k + 100}" for k in range(12)]) / "set"))
 
 
 def test_more_classes_in_test_than_in_train(whole):

@@ -435,7 +435,14 @@ def test_a_column_of_splits_is_known_by_its_values_or_told(frame, tmp_path):
     }.items():
         with pytest.warns(UserWarning, match=f"look like splits, and are not used: 1 .{name}.; name train"):
             load(table(tmp_path, frame.assign(**{name: values})))
-    alone = frame.drop(columns="label").assign(is_train=1 * (given == "train"), ill=[0, 1] * 30)
+    places = [f"sets/{split}/{k}.png" for k, split in enumerate(given)]
+    for old, new in zip(frame["path"], places, strict=True):
+        (tmp_path / new).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / old).rename(tmp_path / new)
+    moved = frame.assign(path=places)
+    with pytest.warns(UserWarning, match="columns, or folders, that look like splits, .* 3 .test, "):
+        load(table(tmp_path, moved))
+    alone = moved.drop(columns="label").assign(is_train=1 * (given == "train"), ill=[0, 1] * 30)
     assert load(table(tmp_path, alone)).class_names == ("no ill", "ill")
 
 
@@ -448,11 +455,24 @@ def test_numbers_that_no_float_holds_are_names(frame, tmp_path):
 
 
 def test_lists_as_text_are_several_labels(frame, tmp_path):
-    for lists in (["['a', 'b']", "['a']", "[]"], ['["a", "b"]', '["a"]', "[]"], ["['a' 'b']", "[a]", "[]"]):
+    for lists in (
+        ["['a', 'b']", "['a']", "[]"], ['["a", "b"]', '["a"]', "[]"], ["['a' 'b']", "[a]", "[]"],
+        ["('a', 'b')", "('a',)", "()"], ["{'a', 'b'}", "{'a'}", "{}"],
+    ):  # fmt: skip
         rows = frame.assign(label=lists * 20, split=np.repeat(["train", "val", "test"], 20))
         with pytest.warns(UserWarning, match="'label' lists several labels, in brackets: 2 labels"):
             train = load(table(tmp_path, rows), "train")
         assert train.task == "multilabel" and train.labels[:3].tolist() == [[1, 1], [1, 0], [0, 0]]
+    for vector in ("[1 0 1]", "[0, 1]", "[1., 0., 0.]"):  # not the labels '0' and '1', which all would have
+        with pytest.raises(ValueError, match="'label' holds several zeros and ones in 60 of 60 rows"):
+            load(table(tmp_path, frame.assign(label=vector)))
+
+
+@pytest.mark.parametrize("both", ["a, b", "a b", "a/b", "a + b", "b and a", "a\nb", "12 7"])
+def test_classes_that_may_be_several_labels_are_told(frame, tmp_path, both):
+    rows = frame.assign(label=["a", "b", "non a", both] * 15)
+    with pytest.warns(UserWarning, match=r"(?s)may be several labels: 1 \(.*; they are taken as names"):
+        assert len(load(table(tmp_path, rows)).class_names) == 4
 
 
 def test_few_owners_and_fractions_are_told_and_measures_are_not(frame, tmp_path):

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from medrob.data import listing
+from medrob.data.dataset import FOLDS
 from medrob.data.listing import ENDINGS, NAMES, Listing, split_of, tell
 
 
@@ -51,6 +52,9 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
     nameless = sorted({name for name in labels if NAMES["nobody"].fullmatch(name)})
     tell("class folders that may hold what has no label", nameless, "; they are taken as classes")
+    forms = {re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", name)) for name in labels}
+    if len(forms) == 1 and "0" in min(forms) and labels.nunique() >= FOLDS:
+        tell("class folders that differ in numbers", sorted({*labels}), "; if they are patients, use a table")
     kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
     if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
         told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"

@@ -293,6 +293,10 @@ def classes(rows: pd.DataFrame, values: pd.Series) -> Listing:
     if not 2 <= len(names) <= MOST_CLASSES:
         found = f"{len(names)} ({', '.join(map(str, names[:3]))})"
         raise ValueError(f"the number of classes is {found}; give 2 to {MOST_CLASSES}")
+    label = "|".join(re.escape(str(name)) for name in names)
+    several = re.compile(rf".*,.*|\d+( \d+)+|({label})([\W_]+(and )?({label}))+", re.S)
+    advice = "; they are taken as names: separate several labels by '|', in a table"
+    tell("classes that may be several labels", [*filter(several.fullmatch, map(str, names))], advice)
     labels = pd.Categorical(values, names).codes.astype(int)
     return rows.assign(label=labels), tuple(map(str, names)), "binary" if len(names) == 2 else "multiclass"
 

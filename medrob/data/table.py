@@ -31,7 +31,7 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     "drop": no image); blanks become 0.
     """
     frame, folder = _frame(file), file.parent
-    asked = [label] if label in frame else [name.strip() for name in re.split(r"[,|]", label) if name.strip()]
+    asked = [label] if label in frame else [*filter(None, map(str.strip, re.split(r"[,|]", label)))]
     every = ", ".join(map(str, frame))
     if unknown := {*asked} - {*frame}:
         raise ValueError(f"label={unknown.pop()!r} is no column; there are {every}")
@@ -61,13 +61,16 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     few = [n for n in free if not (split or n in asked) and 2 <= free[n].nunique(dropna=False) <= FOLDS]
     said = {n: free[n].astype(str).str.contains("train|test|valid", case=False).mean() for n in few}
     like = [n for n in few if said[n] > 0.5 or NAMES["splits"].fullmatch(plain(n))]
-    tell("columns that look like splits, and are not used", like, "; name train, val and test in a 'split'")
+    places = rows["file"].map(lambda place: os.path.relpath(place, folder))
+    parts = {part for place in places for part in Path(place).parts[:-1] if listing.split_of(part)}
+    dirs = sorted(parts) if not split and len({*map(listing.split_of, parts)}) > 1 else []
+    advice = "; name train, val and test in a 'split'"
+    tell("columns, or folders, that look like splits, and are not used", [*like, *dirs], advice)
     kinds = KNOWN["groups"].split()
     owners = [n for n in free if n == group or (plain(n) in kinds and n not in asked)]
     labels = asked or _labels(free.drop(columns=[*owners, *like], errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
     unsure = [n for n in unused if n not in like and not NAMES["single"].fullmatch(plain(n))]
-    places = rows["file"].map(lambda place: os.path.relpath(place, folder))
     rows = listing.grouped(rows, places, dict(frame[owners]), dict(frame[unsure]), group)
     if unused:
         warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
@@ -99,9 +102,8 @@ def _called(frame: pd.DataFrame, role: str) -> list[str]:
 def _column(frame: pd.DataFrame, role: str) -> str | None:
     """The column that has a role by its name, or as every value is a split, if there is one."""
     names = _called(frame, role)
-    if (
-        role == "split" and names != ["split"] and len(frame)
-    ):  # a numbered fold, or the name of a data set, is none
+    # A numbered fold, or the name of a data set, is no split.
+    if role == "split" and names != ["split"] and len(frame):
         whole = [n for n in frame if all(map(listing.split_of, frame[n].astype(str).unique()))]
         names = [name for name in names if name in whole] or whole
     if len(names) > 1:
@@ -136,9 +138,8 @@ def _frame(file: Path) -> pd.DataFrame:
         twice = [name for name in numbers.drop(ids) if written[name].nunique() > frame[name].nunique()]
         tell("columns of numbers that are written in several ways, such as 1 and 1.0", twice, "")
     except pd.errors.ParserWarning:  # if row 1 is too long; other rows raise an error that names them
-        longer = pd.read_csv(
-            io.StringIO(text), **given
-        )  # its first columns, as many as are too many: its index
+        # The first columns, as many as are too many, become the index.
+        longer = pd.read_csv(io.StringIO(text), **given)
         row = 1 + longer.iloc[:, -longer.index.nlevels :].notna().any(axis=1).to_numpy().argmax()
         told = f"row {row} has more values than there are columns"
         raise ValueError(f"{told}; put texts that hold {separator!r} in quotes") from None
@@ -231,9 +232,8 @@ def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     inside = [path.relative_to(folder) for path in dict.fromkeys([*rows["file"], *beside])]
     found = listing.masks_of(inside)  # whatever the folders above are called
     masks = {folder / path: tuple(folder / mask for mask in of) for path, of in found.items()}
-    others = sorted(
-        path for path in {*masks} - {*rows["file"]} if not listing.mask_of(path.relative_to(folder))
-    )
+    unlisted = {*masks} - {*rows["file"]}
+    others = sorted(path for path in unlisted if not listing.mask_of(path.relative_to(folder)))
     tell("pictures beside those of the table, which it does not name", others, "; they are left out")
     rows = rows[rows["file"].isin(masks)]
     return rows.assign(mask=rows["file"].map(masks)) if any(masks.values()) else rows
@@ -280,15 +280,15 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
         listing.one_spelling(values, "labels")  # tells of 1 and 01
         rows, names, task = listing.classes(rows, numbers.astype(int))
         return rows, names, "ordinal" if ordinal else task
-    if values.str.fullmatch(r"\[.*\]").all():  # of Python or JSON
-        quoted = values.str.findall(r"""'[^']*'|"[^"]*"|[^][\s,]+""")
+    if values.str.fullmatch(r"[\[({][^:]*[\])}]").all():  # of Python or JSON
+        vectors = values.str.fullmatch(r"\W*[01]\.?0?([\s,]+[01]\.?0?)+\W*")
+        refuse(values, vectors & vectors.all(), "holds several zeros and ones", "give each label a column")
+        quoted = values.str.findall(r"""'[^']*'|"[^"]*"|[^][(){}\s,]+""")
         return _several(rows, quoted.explode().str.strip("\"'"), "in brackets")
     for separator in "|;":
         if values.str.contains(separator, regex=False).any():
             parts = values.str.split(separator, regex=False).explode()
             return _several(rows, parts, f"separated by {separator!r}")
-    commas = values[values.str.contains(",", regex=False)].unique()
-    tell("labels that hold a comma", commas, "; they are taken as names: separate several labels by '|'")
     return listing.classes(rows, values)
 
 
