@@ -43,8 +43,38 @@ def test_a_jpeg_that_was_cut_off_is_refused(tmp_path):
         (tmp_path / "a.jpg").write_bytes(content[: len(content) * 6 // 10])
         with pytest.raises(decode.UnreadableError, match="cut off: a JPEG without its end"):
             decode.read(tmp_path / "a.jpg")
+    content = put(tmp_path / "a.jp2", picture(2, side=256)).read_bytes()
+    assert decode.read(tmp_path / "a.jp2").shape == (256, 256, 1)
+    (tmp_path / "a.jp2").write_bytes(content[: len(content) * 6 // 10])
+    with pytest.raises(decode.UnreadableError, match="cut off: a JPEG without its end"):
+        decode.read(tmp_path / "a.jp2")
     named = put(tmp_path / "b.png", picture()).rename(tmp_path / "b.jpg")  # OpenCV looks at what it is
     assert decode.read(named).shape == (16, 16, 1)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "a.png", "a.webp", "a.tif"])
+def test_pictures_are_turned_as_the_camera_says(tmp_path, name):
+    exif, image = Image.Exif(), np.kron(np.arange(6, dtype=np.uint8).reshape(2, 3) * 50, np.ones((8, 8)))
+    exif[274] = 6  # its top is on the right: turn it by 90 degrees
+    options = {} if name == "a.tif" else {"quality": 95, "lossless": True}
+    Image.fromarray(image.astype(np.uint8)).save(tmp_path / name, exif=exif, **options)
+    assert np.abs(decode.read(tmp_path / name)[..., 0] - np.rot90(image, -1)).max() < 5
+
+
+@pytest.mark.parametrize("white", [100, 255, 4095, 65535])
+def test_white_of_a_pgm_is_what_it_says(tmp_path, white):
+    image = np.arange(64).reshape(8, 8) * white // 63
+    for kind, pixels in (
+        (b"P2", b" ".join(str(v).encode() for v in image.ravel()) + b"\n"),
+        (b"P5", image.astype(">u2" if white > 255 else "u1").tobytes()),
+    ):
+        (tmp_path / "a.pgm").write_bytes(kind + b"\n# of a scanner 1\n8 8\n%d\n" % white + pixels)
+        ours, declared = decode.read(tmp_path / "a.pgm"), decode._declared(tmp_path / "a.pgm")
+        levels = declared or (0, 255 if white < 256 else white)
+        assert (
+            np.abs(decode.fit(ours, size=0, channels=1, levels=levels)[..., 0] - image * 255 / white).max()
+            < 1
+        )
 
 
 @pytest.mark.parametrize("dtype", [np.uint8, np.uint16])

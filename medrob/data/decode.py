@@ -10,6 +10,7 @@ import io
 import itertools
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -18,7 +19,7 @@ from typing import Any
 import cv2
 import numpy as np
 import pandas as pd
-from PIL import Image, TiffImagePlugin
+from PIL import Image, ImageOps
 
 from medrob.data import dicom
 from medrob.data.dicom import is_dicom
@@ -27,7 +28,8 @@ from medrob.machine import bar, cores
 
 MOST_PIXELS = 100_000_000  # 10,000 x 10,000; beyond, one image would take gigabytes
 FEWEST_PIXELS = 4  # pixels a side
-JPEG_SCAN, JPEG_END = b"\xff\xda", b"\xff\xd9"
+JPEG_END = b"\xff\xd9"
+SCANS = {b"\xff\xd8": b"\xff\xda", b"\0\0\0\x0cjP": b"\xff\x93"}  # what begins a JPEG: its pixels
 # ANYCOLOR keeps grey as grey and drops transparency, ANYDEPTH keeps 16 bit; both turn as the camera says.
 AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
@@ -36,7 +38,7 @@ INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 13  # of the decoding: another number makes every set be decoded again
+VERSION = 14  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -110,28 +112,29 @@ def read_mask(
 def _picture(content: bytes) -> np.ndarray:
     """What OpenCV reads: (H, W), or (H, W, 3) with blue first."""
     # Of a JPEG OpenCV makes up what is missing. A thumbnail ends, too, but before the scan of the picture.
-    cut = content.startswith(b"\xff\xd8") and not content.endswith(JPEG_END)
-    if cut and content.rfind(JPEG_END) < content.rfind(JPEG_SCAN):
+    scans = [content.rfind(scan) for begin, scan in SCANS.items() if content.startswith(begin)]
+    if scans and not content.endswith(JPEG_END) and content.rfind(JPEG_END) < scans[0]:
         raise UnreadableError("cut off: a JPEG without its end")
-    size, pages, inverted, apart = (0, 0), 1, False, False
+    size, pages, inverted, by_pillow = (0, 0), 1, False, False
     try:  # the header, before gigabytes are spent
         with Image.open(io.BytesIO(content)) as header:
             size = header.size
             pages = getattr(header, "n_frames", 1) if header.format != "MPO" else 1  # and its thumbnail
-            if isinstance(header, TiffImagePlugin.TiffImageFile):
-                inverted = header.tag_v2.get(262) == 0  # 0 is white
-                apart = 2 in np.ravel(header.tag_v2.get(338, 0))  # OpenCV multiplies colours by such an alpha
+            tags = getattr(header, "tag_v2", {})  # of TIFF
+            inverted = tags.get(262) == 0  # 0 is white
+            # OpenCV reads no GIF, turns no WebP, leaves PGM dark, multiplies colours by an alpha of kind 2.
+            by_pillow = header.format in ("GIF", "WEBP", "PPM") or 2 in np.ravel(tags.get(338, 0))
+            by_pillow &= header.mode != "I"  # PGM of 16 bits
     except Image.DecompressionBombError as error:
         raise UnreadableError(f"{error}; cut it into tiles or make it smaller") from None
     except Exception:  # a kind that only OpenCV knows
         pass
     _check_size(*size, pages)
     image = cv2.imdecode(np.frombuffer(content, np.uint8), AS_IT_IS)
-    if (image is None and content.startswith(b"GIF8")) or (
-        apart and image is not None and image.dtype == np.uint8
-    ):
+    if by_pillow and (image is None or image.dtype == np.uint8):
         with Image.open(io.BytesIO(content)) as picture:
-            image = cv2.cvtColor(np.asarray(picture.convert("RGB")), cv2.COLOR_RGB2BGR)
+            upright = ImageOps.exif_transpose(picture).convert("L" if picture.mode in "1L" else "RGB")
+            image = np.asarray(upright)[..., ::-1] if upright.mode == "RGB" else np.asarray(upright)
     if image is None:
         raise UnreadableError("no image that OpenCV can decode")
     # OpenCV turns white as 0 round in 8 bit alone.
@@ -340,11 +343,13 @@ def _declared(file: Path) -> Levels | None:
     if is_dicom(file):
         return dicom.levels(dicom.header(file))
     content, white = file.read_bytes(), 0.0
+    if content[:2] in (b"P2", b"P3", b"P5", b"P6"):  # after comments, width and height
+        white = float(re.sub(rb"#[^\n]*", b"", content[:9999]).split()[3])
     if content.startswith(b"\x89PNG") and (place := content.find(b"sBIT", 0, content.find(b"IDAT"))) > 0:
         white = 2 ** content[place + 4] - 1
     with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as header:
-        if isinstance(header, TiffImagePlugin.TiffImageFile):  # SMaxSampleValue, MaxSampleValue
-            white = float(np.max(header.tag_v2.get(341) or header.tag_v2.get(281) or 0))
+        tags = getattr(header, "tag_v2", {})  # SMaxSampleValue, MaxSampleValue of TIFF
+        white = float(np.max(tags.get(341) or tags.get(281) or white))
     return (0, white) if 255 < white < 65535 else None
 
 
