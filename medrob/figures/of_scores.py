@@ -10,7 +10,7 @@ from medrob.figures import draw
 from medrob.figures.draw import Look, finish, short
 from medrob.words import word
 
-__all__ = ["augmentations", "corruption_grid", "drop_heatmap", "image_distance", "learning_curves"]
+__all__ = ["augmentations", "corruption_grid", "image_distance", "learning_curves"]
 __all__ += ["montage", "operating_points", "reliability", "severity_curves"]
 
 SPLITS = {("train", "training"): "C0o-", ("val", "validation"): "C1s-"}
@@ -129,27 +129,6 @@ def operating_points(points: pd.DataFrame, positive: str) -> Figure:
         draw.by_severity(ax, rows, look, title=metric, ylim=(-0.03, 1.03))
     beside = f"share of the images (alarm: {short(positive, 24)})"
     return finish(figure, below=f"severity (0 = clean){note}", beside=beside)
-
-
-def drop_heatmap(scores: pd.DataFrame) -> Figure:
-    """The AUC drop against clean: a row a corruption, a column a severity; bold: its interval is above 0."""
-    rows = scores[(scores["metric"] == "auc") & (scores["class"] == "all") & (scores["severity"] > 0)]
-    if rows["drop"].isna().all():
-        return draw.nothing("the drop of the AUC is not defined")
-    names = rows["corruption"].unique()
-    wide = rows.pivot(index="corruption", columns="severity", values=["drop", "drop_low"]).loc[names]
-    drop, low = wide["drop"], wide["drop_low"]
-    figure, [[ax]] = draw.sized(0.1 + 0.075 * len(drop))
-    draw.cells(
-        ax, drop, "+.3f", list(map(word, names)), cmap="vlag", center=0,
-        vmin=min(drop.min(axis=None), 0), vmax=max(drop.max(axis=None), 0.05),
-        cbar_kws={"label": "AUC drop against clean"}, annot_kws={"fontsize": 8},
-    )  # fmt: skip
-    for text, bound in zip(ax.texts, low.to_numpy()[drop.notna()], strict=True):
-        text.set_fontweight("bold" if bound > 0 else "normal")
-    bold = "bold: the 95 % interval of the drop lies above 0"
-    ax.set_xlabel(f"severity ({bold if low.notna().any(axis=None) else 'no intervals'})")
-    return figure
 
 
 def reliability(bins: pd.DataFrame) -> Figure:
