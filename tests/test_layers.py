@@ -51,7 +51,7 @@ EXPECTED = {
     "mobilenet_v2": (18, ("features.1", 16, 112), ("features.18", 1280, 7)),
     "mobilenet_v3_small": (12, ("features.1", 16, 56), ("features.12", 576, 7)),
     "mnasnet0_5": (17, ("layers.8.0", 16, 56), ("layers.16", 1280, 7)),
-    "shufflenet_v2_x0_5": (17, ("stage2.0", 48, 28), ("conv5.2", 1024, 7)),
+    "shufflenet_v2_x0_5": (17, ("stage2.0", 48, 28), ("conv5", 1024, 7)),
     "squeezenet1_1": (8, ("features.3", 128, 55), ("features.12", 512, 13)),
     "googlenet": (9, ("inception3a", 256, 28), ("inception5b", 1024, 7)),
     "inception_v3": (11, ("Mixed_5b", 256, 25), ("Mixed_7c", 2048, 5)),
@@ -295,6 +295,28 @@ def test_the_blocks_of_hugging_faces_swin_are_taken_where_they_give_tuples():
     model = models.wrap(model, in_channels=3, num_classes=3)
     maps = explain(model, pictures(2, 64), methods=["gradcam"], layers=blocks[:3:2])
     assert [m.shape[1:] for m in maps.values() if np.ptp(m)] == [(16, 16), (8, 8)]
+
+
+def test_what_comes_after_the_last_block_is_explained_and_no_mask_or_padding():
+    """As in EfficientNets outside of torchvision, and where attention over the picture follows."""
+
+    class Blocks(nn.Module):
+        def __init__(self, mask):
+            super().__init__()
+            sides = zip([3, 8, 8], [8, 8, 16], strict=True)
+            blocks = [nn.Sequential(nn.Conv2d(i, o, 3, 2, 1), nn.BatchNorm2d(o), nn.ReLU()) for i, o in sides]
+            self.blocks, self.act = nn.ModuleList(blocks), nn.SiLU()
+            self.pad, self.conv = nn.ZeroPad2d(1), nn.Conv2d(16, 24, 3)
+            self.mask, self.fc = nn.Conv2d(24, 1, 3, padding=1) if mask else None, nn.Linear(24, 3)
+
+        def forward(self, x):
+            for block in self.blocks:
+                x = self.act(block(x))
+            x = self.act(self.conv(self.pad(x)))
+            return self.fc((x * self.mask(x).sigmoid() if self.mask else x).mean((2, 3)))
+
+    for mask in (True, False):
+        assert list(cam_layers(Blocks(mask))) == ["blocks.0", "blocks.1", "blocks.2", "act"]
 
 
 @pytest.mark.parametrize("network", [Own(), torchvision.models.squeezenet1_1(num_classes=3)])

@@ -114,13 +114,13 @@ def named(network: nn.Module, weights: Weights | None) -> dict[str, Tensor]:
 
 def input_channels(network: nn.Module, arrays: Mapping[str, Tensor]) -> int:
     """The channels of the images that a network takes with arrays, or by itself; 0 = not told."""
-    stem = _stem_and_head(network)[0]
+    stem = stem_and_head(network)[0]
     weight = arrays.get(f"{stem}.weight")
     layer: Any = network.get_submodule(stem)
     return (layer.in_channels if weight is None else weight.shape[1]) if stem else 0
 
 
-def _stem_and_head(network: nn.Module) -> tuple[str, str]:
+def stem_and_head(network: nn.Module) -> tuple[str, str]:
     """The names of the first convolution and of the last layer with weights, which is the head."""
     layers = {name: m for name, m in network.named_modules() if isinstance(m, nn.Linear | nn.Conv2d)}
     stem = next((name for name, module in layers.items() if isinstance(module, nn.Conv2d)), "")
@@ -138,7 +138,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     """
     wanted, arrays = network.state_dict(), weights.arrays
     names, rest, beside = fit(network, weights)
-    head = _stem_and_head(network)[1]
+    head = stem_and_head(network)[1]
     new = [k for k in wanted if k.rpartition(".")[0] == head]
     lost = [k for k in wanted if k not in new and not k.endswith(COUNTER) and k not in names]
     lost += [k for k, old in names.items() if k not in new and arrays[old].shape != wanted[k].shape]

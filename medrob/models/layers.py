@@ -3,12 +3,14 @@
 import contextlib
 import warnings
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 import pandas as pd
 import torch
 from torch import nn
 
+from medrob.models.adopt import stem_and_head
 from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input, forward, to_maps
 from medrob.models.probe import CANCELLED, NO_TENSOR, SHUFFLED, SPREAD, TOLD, Found
@@ -78,7 +80,8 @@ def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
     whole = [n for n in order if n in stages or not isinstance(modules[n], nn.Identity)]
     good = [n for n in whole if n in maps and not isinstance(modules[n], NO_MAPS)]
     names: dict[object, str] = {}  # by the part, or the shape, for which it stands
-    for part in stages or blocks or _parts(modules, found):
+    parts = stages or blocks or _parts(modules, found)
+    for part in parts:
         if part not in whole or any(str(other).startswith(f"{part}.") for other in names):
             continue
         # The norm that its output goes through next, or the last map in it.
@@ -86,12 +89,26 @@ def _probed(model: nn.Module, blocks: list[str]) -> list[str]:
         inside = [n for n in good if n.startswith(f"{part}.") and found[part].reason != SHUFFLED]
         instead = after[:1] if found[part].reason == CANCELLED else []
         names.update([(part, n) for n in (part, *instead, *inside[-1:]) if n in good][:1])
+    tail = _tail(model, parts, order) if names and not stages else []
     if not names and not stages:
         names = {found[n].shape: n for n in good if not found[n].again}
-    layers = sorted({*names.values()}, key=order.index)
+    layers = sorted({*names.values(), *tail}, key=order.index)
     if len(layers) <= MOST or (blocks and not stages):
         return layers
     return [layers[i] for i in np.linspace(0, len(layers) - 1, MOST).round().astype(int)]
+
+
+def _tail(model: nn.Module, parts: Sequence[str], order: Sequence[str]) -> list[str]:
+    """The last map between the last of a network's blocks and its head, if it is computed anew there."""
+    modules, found, head = named_layers(model), probe(model), stem_and_head(inner(model))[1]
+    start = 1 + max(order.index(part) for part in parts if part in order)
+    tail = order[start : order.index(head) if head in order else None]
+    for part in parts:
+        tail = [n for n in tail if not f"{n}.".startswith(f"{part}.") and not part.startswith(f"{n}.")]
+    anew = any(isinstance(modules[n], nn.Conv2d | nn.BatchNorm2d) for n in tail)
+    pools = (*NO_MAPS, nn.MaxPool2d, nn.AvgPool2d)  # and masks have one channel
+    maps = [n for n in tail if found[n].channels > 1 and not isinstance(modules[n], pools)]
+    return [n for n in maps if anew and not found[n].reason][-1:]
 
 
 def _stages(model: nn.Module) -> list[str]:
@@ -131,19 +148,17 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
 
 
 def _blocks(model: nn.Module) -> list[str]:
-    """The outermost blocks that are known, norms in place of some, and what comes after the last."""
+    """The outermost blocks that are known, norms in place of some."""
     network = inner(model)
     normed = any(type(module).__name__ in KNOWN["classes"]["normed"] for module in network.modules())
     names: list[str] = []
-    after: list[str] = []
     block, ended = "", False  # the last block, and whether nothing has come after it
     for name, module in network.named_modules():
-        if part := _part(module, KNOWN["after_blocks"]):
-            *_, last = module.get_submodule(part).named_children()
-            after.append(f"{name}.{part}.{last[0]}".lstrip("."))
         if block and name.startswith(f"{block}."):
             continue
-        part = _part(module, KNOWN["blocks"])
+        parts = [KNOWN["blocks"].get(kind.__name__) for kind in type(module).__mro__]
+        # The part of a class, or of one that it is derived from, if the module has it.
+        part = next((p for p in parts if p == "" or (p and hasattr(module, p))), None)
         if part is not None and name:
             block, ended = name, True
             names.append(f"{name}.{part}".rstrip("."))
@@ -151,10 +166,4 @@ def _blocks(model: nn.Module) -> list[str]:
             if normed and ended and isinstance(module, nn.LayerNorm):
                 names[-1] = name
             ended = False
-    return [*names, *after] if names else []
-
-
-def _part(module: nn.Module, table: dict[str, str]) -> str | None:
-    """The entry of a module's class, or of one it is derived from, if the module has such a part."""
-    parts = (table[kind.__name__] for kind in type(module).__mro__ if kind.__name__ in table)
-    return next((part for part in parts if not part or hasattr(module, part)), None)
+    return names

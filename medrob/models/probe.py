@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from weakref import WeakKeyDictionary
 
 import torch
@@ -44,6 +45,7 @@ class Found:
     shape: tuple[int, ...] = ()  # (h, w) of its maps; () if it gives none
     reason: str = ""  # why it gives no map of the picture
     again: bool = False  # whether it only hands on what a module in it gave
+    channels: int = 0
 
 
 PROBED: WeakKeyDictionary[nn.Module, tuple[tuple[int, ...], dict[str, Found]]] = WeakKeyDictionary()
@@ -91,7 +93,8 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
         for module in network.modules():  # statistics of the pictures: the weights are drawn
             module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
         found, taken = dict[str, Found](), 0
-        for side in dict.fromkeys((*_named_sides(model), *TRIED)):
+        named = [*_named_sides(model)]  # a large one costs much, and only few networks take no other
+        for side in dict.fromkeys((*(side for side in named if side <= TRIED[1]), *TRIED, *named)):
             if side < taken:
                 continue
             try:
@@ -100,7 +103,7 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
                 found = found or {"": Found(reason=f"{error!r:.200}")}
                 continue
             # On a small picture all positions of deep layers see all of it: judge them on a larger one.
-            if side >= TRIED[0] or not any(f.reason == SPREAD for f in found.values()):
+            if side >= max(TRIED[:2]) or not any(f.reason == SPREAD for f in found.values()):
                 break
     return found
 
@@ -168,21 +171,22 @@ def _seen(module: nn.Module, output: object, x: Tensor) -> Found:
     except ValueError as error:
         return Found(reason=str(error))
     h, w = maps.shape[2:]
+    at = partial(Found, (h, w), channels=maps.shape[1])
     if min(h, w) < 2 or max(h, w) > 1.5 * min(h, w) or max(h, w) > x.shape[2]:
-        return Found((h, w), f"{h} x {w} is not the shape of a picture")
+        return at(f"{h} x {w} is not the shape of a picture")
     if (given := maps.shape[1:] == x.shape[1:]) or x.is_meta:
-        return Found((h, w), AS_GIVEN if given else "")
+        return at(AS_GIVEN if given else "")
     maps = maps.unflatten(0, (PICTURES, 5))
     change = torch.linalg.vector_norm((maps[:, 1:] - maps[:, :1]).double(), dim=2)
     share = (change / change.sum(1, keepdim=True).clamp_min(1e-300)).mean(0)
     places = torch.stack([share[:, r, c].mean((1, 2)) for r in _halves(h) for c in _halves(w)])
     if places.argmax(1).tolist() == [0, 1, 2, 3]:
-        return Found((h, w))
+        return at()
     if output.ndim == 3:
-        return Found((h, w), SHUFFLED)
+        return at(SHUFFLED)
     likely = TURNS[int(torch.stack([places[range(4), turn].sum() for turn in TURNS]).argmax())]
     reason = MOVED if places.argmax(1).tolist() == likely else ELSEWHERE
-    return Found((h, w), SPREAD if likely == TURNS[0] else reason)
+    return at(SPREAD if likely == TURNS[0] else reason)
 
 
 def _cropped(gradient: Tensor) -> bool:
