@@ -245,22 +245,6 @@ def test_localisation_draws_chance_and_the_number_of_images_at_each_severity():
     np.testing.assert_allclose(dashed.get_ydata(), [0.1, 0.11, 0.14])
 
 
-def test_the_scale_shows_methods_that_are_one_map_once_under_all_their_names():
-    methods, ends = (
-        ("gradcam", "hirescam", "layercam"),
-        {"floor": 0, "ceiling-image": 0.4, "ceiling-weights": 0.5},
-    )
-    rows = [dict(method=m, layer="layer4.1", test=end, value=ends[end]) for m in methods for end in ends]
-    mean = pd.DataFrame(dict(method=methods, value=[0.2, 0.2, 0.21]))
-    mean = mean.assign(layer="layer4.1", severity=3, low=0.15, high=0.3)
-    figure = figures.drift_scale(pd.DataFrame(rows).assign(**LIMITS), mean, layer="layer4.1")
-    ax = drawn(figure)[0]
-    assert [tick.get_text() for tick in ax.get_yticklabels()] == ["Grad-CAM =\nHiResCAM", "LayerCAM"]
-    assert [text.get_text() for text in ax.texts] == ["3", "3"]
-    bars = [line.get_paths()[0].vertices[:, 0] for line in ax.collections]
-    assert sum(np.allclose(sorted(bar), [0.15, 0.3]) for bar in bars) == 2  # the intervals of the corruption
-
-
 def test_drift_by_layer_tells_how_many_images_count_and_where_maps_are_missing():
     mean = pd.DataFrame(dict(layer=["layer1", "layer2"], images=[9, 7], degenerate=[0.1, 0.3], value=0.2))
     mean = mean.assign(method="gradcam", corruption="fog", low=0.1, high=0.3)

@@ -12,17 +12,12 @@ from medrob.figures import draw
 from medrob.figures.draw import Look, aside, bars, finish, lines, looks, short, sized
 from medrob.words import Failed, word
 
-__all__ = ["condition_titles", "drift_by_layer", "drift_scale", "faithfulness", "localisation", "map_grid"]
+__all__ = ["condition_titles", "drift_by_layer", "faithfulness", "localisation", "map_grid"]
 __all__ += ["overlays", "randomisation"]
 
 MOSTLY = 0.1  # share of degenerate maps above which a marker is open: that of `medrob.analysis.headline`
 MAPS = 8  # beside a picture at most, as their names must stay readable
 LESION = {"energy": "energy inside the lesion", "pointing": "pointing game", "iou": "intersection over union"}
-LIMITS = {  # what a drift is held against: name in the legend, look
-    "floor": ("same picture again", Look("0.2", "|")),
-    "ceiling-image": ("another picture", Look("0.35", "s")),
-    "ceiling-weights": ("random network", Look("0.6", "D")),
-}
 
 
 def overlays(
@@ -238,32 +233,3 @@ def localisation(trust: pd.DataFrame, *, method: str, layer: str, failed: Failed
     axes[0].set_ylabel("mean over the images with a lesion")
     below = f"severity (0 = clean), below it the images that count; {word(method, failed)}, {layer}{note}"
     return finish(figure, below=below, lettered=True, most=4)
-
-
-def drift_scale(trust: pd.DataFrame, mean: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Figure:
-    """How large is a drift? Each method's corruptions between its floor and its ceilings; bars: 95 %.
-
-    Methods of the same values are drawn once, under all their names.
-    trust: holds the rows of `medrob.trust.scale`. mean: from `medrob.analysis.mean_drift` by severity,
-    method and layer.
-    """
-    rows = trust[trust["layer"].isin([layer, "input"]) & trust["test"].isin(LIMITS)]
-    moved = mean[mean["layer"].isin([layer, "input"])].assign(test="corruption")
-    values = moved.pivot(index="severity", columns="method", values="value")
-    names = [m for m in rows[rows["test"] == "ceiling-image"]["method"] if m in values]
-    same = draw.alike({m: values[m].to_numpy() for m in names}, 1e-6)
-    methods, tallest = list(same), max(map(len, same.values()), default=1)
-    figure, [[ax]] = sized(0.16 + max(0.045 * max(len(methods), 4), 0.03 * len(methods) * tallest))
-    for row in pd.concat([rows, moved]).query("method in @methods and value.notna()").to_dict("records"):
-        y = methods.index(row["method"])
-        if row["test"] in LIMITS:
-            bars(ax, row, y, LIMITS[row["test"]][1])
-        else:
-            above = dict(fontsize=draw.SMALL, ha="center", va="bottom")
-            ax.text(row["value"], y - 0.12, f"{row['severity']:.0f}", **above)
-            bars(ax, row, y, Look("C0", "o"), markersize=3)
-    draw.named_ticks(ax, [" =\n".join(word(m, failed) for m in names) for names in same.values()])
-    inputs = "; methods of the input: there" if "input" in set(rows["layer"]) - {layer} else ""
-    ax.set(xlabel=f"RMSE of maps (0-1), {layer}{inputs}", xlim=(-0.01, None))
-    shown = dict(look for test, look in LIMITS.items() if test in set(rows["test"]))
-    return finish(figure, handles=draw.key({"corruption, severity 1-5": Look("C0", "o"), **shown}), most=3)
