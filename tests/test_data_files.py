@@ -249,10 +249,12 @@ def test_folders_in_class_folders_that_may_be_the_classes(tmp_path):
 
 MASKS = """masks/{}/{}_m.png {}/{}_left_mask.png
     {}/{}Mask.png {}/{}_mask.png {}/{}.mask_1.png {}/{}_1stHO.png {}/masks/{}.png masks/{}/{}.png
-    {}/mask_{}.png {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png
+    {}/mask_{}.png {}/{}_msk.png {}/{}_roi.png {}_masks/{}.png {}/GT/{}.png
     {}/infection-masks/{}.png {}/nodule_masks/{}.png {}/left_mask_{}.png {}/{}_mask_left.png"""
 
 
+# What no list has: they are called as the pictures, but for an end or a folder, and drawn.
+MASKS += " {}/{}_lesion.png {}/{}-Binarised.png {}/{}Contour.png labels2/{}/{}.png"
 FOLDERS = ("Ground Truth", "ROI", "segmentation_masks", "lesion masks", "Contours")
 
 

@@ -122,6 +122,9 @@ def _notes(
     if report["levels"][0]:
         used = (f"{bits} bits in {count}" for bits, count in sorted(report["bits"].value_counts().items()))
         yield f"{report['levels'][0]}; in use are {', '.join(used)}"
+    if len(files) / 20 < report["drawn"].sum() < len(files):
+        told = f"pictures of few grey levels, as masks have: {report['drawn'].sum()} of {len(files)}, such as"
+        yield f"{told} {files[report['drawn'].idxmax()]}; call masks x_mask, or remove them"
     given, large = report["lesion"].count(), report["lesion"] > 0.5
     told = f"masks that cover more than half of a picture: {large.sum()} of {given}, such as that of"
     advice = "the lesion is what is not black: turn the masks over, or draw them anew, if it is not"

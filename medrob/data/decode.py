@@ -38,7 +38,7 @@ INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 14  # of the decoding: another number makes every set be decoded again
+VERSION = 15  # of the decoding: another number makes every set be decoded again
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -199,10 +199,10 @@ def _decode(
 
     Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `pixels` (a hash of the image),
     `form` (as of `form`), `width`, `height`, `bits` (in use), `span` (of grey levels), `border` (the share
-    that is even), `lesion` (the share that masks cover), `soft` (whether one of them is), `shown` (how DICOM
-    becomes grey) and `levels` (in words).
+    that is even), `drawn` (as a mask is), `lesion` (the share that masks cover), `soft` (whether one of them
+    is), `shown` (how DICOM becomes grey) and `levels` (in words).
     """
-    first = next((image for image in map(_try, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
+    first = next((image for image in map(attempt, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
     shown = _each(_shown, files, "looking for windows") if medical else [(first.dtype == np.uint8, "")]
     levels, told = _levels([file for file, (window, _) in zip(files, itertools.cycle(shown)) if not window])
@@ -228,7 +228,8 @@ def _decode(
         bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
         facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
         facts |= dict(span=span(pixels), pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
-        return facts | {"kind": kind, "border": _border(pixels), "lesion": lesion, "soft": soft}
+        facts |= dict(kind=kind, border=_border(pixels), drawn=drawn(image))
+        return facts | {"lesion": lesion, "soft": soft}
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
@@ -249,6 +250,14 @@ def coloured(pixels: np.ndarray) -> bool:
     """Whether an image uint8 (H, W, C) shows colours, more than a JPEG gives to grey."""
     away = np.abs(np.diff(pixels.astype(np.int16), axis=-1)).max(-1, initial=0)
     return np.count_nonzero(away > CHROMA) > RARE * away.size
+
+
+def drawn(image: np.ndarray | None) -> bool:
+    """Whether few grey levels fill nearly all of an image but its background, as in a mask."""
+    counts = (
+        np.sort(np.unique(_some(image), return_counts=True)[1])[:-1] if image is not None else np.ones(99)
+    )
+    return bool(counts[-MOST_LABELS:].sum() >= 0.8 * counts.sum())
 
 
 def span(image: np.ndarray) -> float:
@@ -325,7 +334,8 @@ def _shown(file: Path) -> tuple[bool, str]:
     return True, ""
 
 
-def _try(file: Path) -> np.ndarray | None:
+def attempt(file: Path) -> np.ndarray | None:
+    """The image as it is stored, or None."""
     with contextlib.suppress(UnreadableError):  # decoding says why
         return read(file)
     return None
@@ -333,7 +343,7 @@ def _try(file: Path) -> np.ndarray | None:
 
 def _sample(file: Path) -> tuple[np.ndarray, Levels | None] | None:
     """Some stored values of an image, and what its file declares to be black and white."""
-    if (image := _try(file)) is None:
+    if (image := attempt(file)) is None:
         return None
     return _some(image), _declared(file)
 

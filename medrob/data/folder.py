@@ -24,7 +24,7 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     if others and not files:
         raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
-    masks = listing.masks_of(files)
+    masks = listing.masks_of(files, folder)
     above = folder.absolute().parent
     near = above.iterdir() if NAMES["images"].fullmatch(folder.name) else ()
     beside = [place for place in near if NAMES["masks"].fullmatch(place.name) and listing.walk(place)[0]]

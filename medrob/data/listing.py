@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from medrob.data.dataset import MOST_CLASSES, SPLITS, together
-from medrob.data.decode import form
+from medrob.data.decode import attempt, drawn, form
 from medrob.data.dicom import is_dicom, whom
 
 Listing = tuple[pd.DataFrame, tuple[str, ...], str]
@@ -70,8 +70,8 @@ def split_of(name: object) -> str | None:
 # Masks
 
 
-def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
-    """The pictures among files, and the masks of each: what is named as a mask and has a picture.
+def masks_of(files: Iterable[Path], top: Path = Path()) -> dict[Path, tuple[Path, ...]]:
+    """The pictures among files below `top`, and the masks of each: what is named as one and has a picture.
 
     Others that are so named are left out, and told.
     """
@@ -86,7 +86,9 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
             for word in (r"^[^\W\d_]+[ _.-]*", r"[ _.-]*[^\W\d_][^\W_]*$"):  # of image_1, 1_T1, 1/image
                 known[key.parent / re.sub(word, "", key.name)].add(key)
         found = _paired(masks, known)
-    _tell_pairs({*pictures.values()})
+    for path, of in _alike({key: path for path, key in pictures.items()}, top).items():
+        found.setdefault(of, []).append(path)
+        del pictures[path]
     pairs = {mask: f"{mask} of {key.name}" for key, of in found.items() for mask in of}
     told = f", of {len(found)} pictures: they say where the lesion is"
     tell("masks beside images", pairs.values(), told)
@@ -108,20 +110,28 @@ def _paired(masks: list[Path], known: Mapping[Path, set[Path]]) -> dict[Path, li
     return found
 
 
-def _tell_pairs(stems: set[Path]) -> None:
-    """Tell of many called as another picture but for an end, "_lesion", or a folder: masks or copies."""
-    ends = defaultdict[str, list[Path]](list)
-    for stem in stems:
+def _alike(pictures: Mapping[Path, Path], top: Path) -> dict[Path, Path]:
+    """What many are called as, but for an end, "_lesion", or a folder, if they are drawn, and it is not.
+
+    These are masks. Of others that are called so, such as copies, a warning tells.
+    """
+    ends, masks = defaultdict[str, dict[Path, Path]](dict), dict[Path, Path]()
+    for stem in pictures:
         cuts = [cut.start() for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name)]
         others = {stem.name[cut:]: stem.with_name(stem.name[:cut]) for cut in cuts}
         parts = stem.parts
         others |= {part: Path(*parts[:k], *parts[k + 1 :]) for k, part in enumerate(parts[:-1])}
-        for end in {end for end, other in others.items() if other in stems}:
-            ends[end].append(stem)
+        for end in [end for end, other in others.items() if other in pictures]:
+            ends[end][pictures[stem]] = others[end]
     for end, called in ends.items():
-        if 4 * len(called) > len(stems) and re.search("[A-Za-z]", end):
+        if 4 * len(called) > len(pictures) and re.search("[A-Za-z]", end):
+            some = [(top / path, top / pictures[other]) for path, other in sorted(called.items())[:9]]
+            if all(drawn(attempt(mask)) and not drawn(attempt(picture)) for mask, picture in some):
+                masks |= called
+                continue
             advice = "; they are taken as pictures: call masks x_mask, and remove copies"
             tell(f"pictures that are called as another one and {end!r}", sorted(called), advice)
+    return masks
 
 
 def mask_of(path: Path, *, bare: bool = False) -> Path | None:

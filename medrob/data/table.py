@@ -230,7 +230,7 @@ def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     beside = sorted(path for place in places for path in place.iterdir())
     beside = [path for path in beside if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     inside = [path.relative_to(folder) for path in dict.fromkeys([*rows["file"], *beside])]
-    found = listing.masks_of(inside)  # whatever the folders above are called
+    found = listing.masks_of(inside, folder)  # whatever the folders above are called
     masks = {folder / path: tuple(folder / mask for mask in of) for path, of in found.items()}
     unlisted = {*masks} - {*rows["file"]}
     others = sorted(path for path in unlisted if not listing.mask_of(path.relative_to(folder)))
