@@ -242,7 +242,7 @@ def test_folders_in_class_folders_that_may_be_the_classes(tmp_path):
         called = f"pictures that are called as another one and '{name}': {count} .*call masks x_mask"
         with pytest.warns(UserWarning, match=called):
             listing.masks_of([path for path in paths if name in str(path) or "esion" not in str(path)])
-    told = "in several class folders: patient/study_negative, patient/study_positive; they are not used"
+    told = r"in several class folders: 2 \(patient/study_negative, ...\); they are not used"
     with beside, pytest.warns(UserWarning, match=told):
         of_folder(tmp_path / "images")
 

@@ -63,9 +63,8 @@ def load_splits(
     if uncertain not in ("", "zeros", "ones", "drop"):
         raise ValueError(f"uncertain={uncertain!r}: give 'zeros', 'ones' or 'drop'")
     options = dict(group=group, label=label, uncertain=uncertain)
-    listed_in = path.suffix.lower() if path else ""
     given = ", ".join(f"{n}={v!r}" for n, v in options.items() if v and not (n == "group" and path))
-    if given and listed_in not in listing.ENDINGS:
+    if given and not (path and path.suffix.lower() in listing.ENDINGS):
         raise ValueError(f"{given} is for tables; {dataset} is none")
     kind, _, strength = str(dataset).partition(":")
     if kind == "phantom":
@@ -186,17 +185,14 @@ def find(dataset: str) -> Path | None:
         return None
     if dataset in npz.MEDMNIST:
         return None
+    kinds = f"an .npz, a table ({', '.join(listing.ENDINGS)}; Excel: save as CSV), or a folder of classes"
     for path in filter(exists, (Path(dataset), home() / dataset) if dataset else ()):
         if path.is_dir() or (path.is_file() and path.suffix.lower() in (".npz", *listing.ENDINGS)):
             return path
         if path.is_file():
-            known = f"a table ({', '.join(listing.ENDINGS)}; save a sheet of Excel as CSV)"
-            raise ValueError(f"dataset={dataset!r}: give an .npz, {known}, or a folder")
+            raise ValueError(f"dataset={dataset!r}: give {kinds}")
     if "/" in dataset or Path(dataset).suffix:
         name = dataset if len(dataset) < 300 else f"{dataset[:40]}... ({len(dataset)} characters)"
         raise FileNotFoundError(f"no file or folder {name!r}, neither in {Path.cwd()} nor in {home()}")
-    raise ValueError(
-        f"dataset={dataset!r} is unknown; give 'phantom', the path of an .npz file in MedMNIST layout, of a "
-        f"folder of class folders or of a table ({', '.join(listing.ENDINGS)}), "
-        f"or one of {', '.join(npz.MEDMNIST)}"
-    )
+    names = ", ".join(npz.MEDMNIST)
+    raise ValueError(f"dataset={dataset!r} is unknown; give 'phantom', {names}, or the path of {kinds}")

@@ -58,10 +58,8 @@ class ImageDataset:
             raise ValueError(f"{where}: {came} and task {task!r}; give {shape}")
         highest = 1 if task == "multilabel" else len(names) - 1
         if labels.size and not 0 <= labels.min() <= labels.max() <= highest:
-            raise ValueError(
-                f"{where}: labels run from {labels.min()} to {labels.max()}, outside the "
-                f"{len(names)} classes ({', '.join(names)}); allowed are 0 to {highest}"
-            )
+            told = f"labels run from {labels.min()} to {labels.max()}, outside the {len(names)} classes"
+            raise ValueError(f"{where}: {told} ({', '.join(names)}); allowed are 0 to {highest}")
         for key, value in {"images": images, "labels": labels, "task": task, "class_names": names}.items():
             object.__setattr__(self, key, value)
 
@@ -174,10 +172,8 @@ def parts(labels: np.ndarray, groups: Any, seed: int, absent: list[str]) -> np.n
     unit = np.arange(len(labels)) if groups is None else np.unique(groups, return_inverse=True)[1]
     images, largest = np.bincount(unit), np.bincount(rarest, minlength=1).max()
     if min(len(images), largest) < FOLDS:
-        raise ValueError(
-            f"{len(images)} {what}, {largest} images in the largest class, are too few to make a split of; "
-            f"take at least {FOLDS}, or give train, val and test yourself"
-        )
+        few = f"{len(images)} {what}, {largest} images in the largest class, are too few to make a split of"
+        raise ValueError(f"{few}; take at least {FOLDS}, or give train, val and test yourself")
     fold = np.empty(len(labels), int)
     with warnings.catch_warnings(action="ignore"):  # a class of fewer than ten images: `describe` says so
         found = kind(FOLDS, shuffle=True, random_state=seed).split(rarest, rarest, groups)
@@ -239,11 +235,9 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
     for d in datasets:
         absent = [label for label, count in d.counts.items() if not count]
         if absent:
-            raise ValueError(
-                f"{name}: split {d.split!r} ({len(d)} images) has none of class {', '.join(absent)}; every "
-                f"split needs all of {', '.join(d.class_names)}: leave the class out, take more images, or, "
-                "if there is no such class, look for a stray label"
-            )
+            told = f"{name}: split {d.split!r} ({len(d)} images) has none of class {', '.join(absent)}"
+            advice = "leave the class out, take more images, or look for a stray label if there is none such"
+            raise ValueError(f"{told}; every split needs all of {', '.join(d.class_names)}: {advice}")
     if all(d.task == "multilabel" and len(d) and (d.labels.sum(1) == 1).all() for d in datasets):
         told = "every image has exactly one label, and it is taken as one of several"
         warnings.warn(f"{name}: {told}; for classes give class numbers (N,)", stacklevel=2)

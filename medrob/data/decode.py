@@ -39,6 +39,8 @@ MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
 VERSION = 15  # of the decoding: another number makes every set be decoded again
+NOTHING = np.zeros((1, 1, 1), np.uint8)  # instead of an image that cannot be read
+Shape = tuple[int, ...]
 Levels = tuple[float, float]  # stored values that become black and white
 # An array read page by page as it is used, and read-only: only then may it exceed the memory.
 mapped = functools.partial(np.lib.format.open_memmap, mode="r")
@@ -87,9 +89,7 @@ def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255
     return np.broadcast_to(image, (*image.shape[:2], channels))
 
 
-def read_mask(
-    files: Iterable[Path], shape: tuple[int, ...], sides: tuple[int, ...]
-) -> tuple[np.ndarray, bool]:
+def read_mask(files: Iterable[Path], shape: Shape, sides: Shape) -> tuple[np.ndarray, bool]:
     """Masks united, bool (H, W) of `sides`: True where one is above zero; and whether one is soft.
 
     A soft one, a JPEG or one of many values, is not quite black around the lesion: it ends at half of its
@@ -202,7 +202,7 @@ def _decode(
     that is even), `drawn` (as a mask is), `lesion` (the share that masks cover), `soft` (whether one of them
     is), `shown` (how DICOM becomes grey) and `levels` (in words).
     """
-    first = next((image for image in map(attempt, files) if image is not None), np.zeros((1, 1, 1), np.uint8))
+    first = next((image for image in map(attempt, files) if image.size > 1), NOTHING)
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
     shown = _each(_shown, files, "looking for windows") if medical else [(first.dtype == np.uint8, "")]
     levels, told = _levels([file for file, (window, _) in zip(files, itertools.cycle(shown)) if not window])
@@ -228,8 +228,7 @@ def _decode(
         bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
         facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
         facts |= dict(span=span(pixels), pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
-        facts |= dict(kind=kind, border=_border(pixels), drawn=drawn(image))
-        return facts | {"lesion": lesion, "soft": soft}
+        return facts | dict(kind=kind, border=_border(pixels), drawn=drawn(image), lesion=lesion, soft=soft)
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
@@ -237,10 +236,8 @@ def _decode(
         found = pd.DataFrame(_each(work, range(len(files)), "decoding"))
         if "why" in found:
             bad = found["why"].dropna()
-            reasons = "; ".join(bad[:MOST_NAMED])
-            raise ValueError(
-                f"cannot use {len(bad)} of {len(files)} images; repair or remove them: {reasons}"
-            )
+            told = f"cannot use {len(bad)} of {len(files)} images; repair or remove them: "
+            raise ValueError(told + "; ".join(bad[:MOST_NAMED]))
     if not channels and (most := 3 if (found["kind"] == "coloured").mean() > 0.5 else 1) != colours:
         return _decode(files, masks, places, size, most)  # the first image is unlike most
     return found.assign(shown=[text for _, text in shown] if medical else "", levels=told)
@@ -252,11 +249,9 @@ def coloured(pixels: np.ndarray) -> bool:
     return np.count_nonzero(away > CHROMA) > RARE * away.size
 
 
-def drawn(image: np.ndarray | None) -> bool:
+def drawn(image: np.ndarray) -> bool:
     """Whether few grey levels fill nearly all of an image but its background, as in a mask."""
-    counts = (
-        np.sort(np.unique(_some(image), return_counts=True)[1])[:-1] if image is not None else np.ones(99)
-    )
+    counts = np.sort(np.unique(_some(image), return_counts=True)[1])[:-1]
     return bool(counts[-MOST_LABELS:].sum() >= 0.8 * counts.sum())
 
 
@@ -300,9 +295,9 @@ def _levels(deep: list[Path]) -> tuple[Levels, str]:
     all pixels lie, rounded outwards. No one picture moves it.
     """
     sample = sorted(set(deep))[:: math.ceil(len(set(deep)) / SAMPLED) or 1]
-    looked = [*filter(None, _each(_sample, sample, "looking for black and white"))] if deep else []
-    if not looked:
+    if not sample:
         return (0, 255), ""
+    looked = _each(lambda file: (_some(attempt(file)), _declared(file)), sample, "looking for white")
     pixels = np.concatenate([values for values, _ in looked])
     values, but = np.unique(pixels), ""
     gaps = np.diff(values)
@@ -334,24 +329,18 @@ def _shown(file: Path) -> tuple[bool, str]:
     return True, ""
 
 
-def attempt(file: Path) -> np.ndarray | None:
-    """The image as it is stored, or None."""
+def attempt(file: Path) -> np.ndarray:
+    """The image as it is stored, or nothing."""
     with contextlib.suppress(UnreadableError):  # decoding says why
         return read(file)
-    return None
-
-
-def _sample(file: Path) -> tuple[np.ndarray, Levels | None] | None:
-    """Some stored values of an image, and what its file declares to be black and white."""
-    if (image := attempt(file)) is None:
-        return None
-    return _some(image), _declared(file)
+    return NOTHING
 
 
 def _declared(file: Path) -> Levels | None:
     """Black and white, where a format says more than how large a number may be."""
-    if is_dicom(file):
-        return dicom.levels(dicom.header(file))
+    with contextlib.suppress(Exception):  # decoding says why
+        if is_dicom(file):
+            return dicom.levels(dicom.header(file))
     content, white = file.read_bytes(), 0.0
     if content[:2] in (b"P2", b"P3", b"P5", b"P6"):  # after comments, width and height
         white = float(re.sub(rb"#[^\n]*", b"", content[:9999]).split()[3])

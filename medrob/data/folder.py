@@ -8,7 +8,6 @@ from pathlib import Path
 import pandas as pd
 
 from medrob.data import listing
-from medrob.data.dataset import FOLDS
 from medrob.data.listing import ENDINGS, NAMES, Listing, split_of, tell
 
 
@@ -35,10 +34,9 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         folders = sorted({above for place in places.values() for above in place.parents if above.parts})
     level = _level(folders, others)
     full = {place.parts[:level] for place in places.values()}
-    for path in folders:
-        if len(path.parts) == level and path.parts not in full:
-            told = f"class folder {path} is empty (no image in it, or only masks of none)"
-            raise ValueError(f"{told}; fill, rename or remove it")
+    if empty := [path for path in folders if len(path.parts) == level and path.parts not in full]:
+        told = f"class folder {empty[0]} is empty (no image in it, or only masks of none)"
+        raise ValueError(f"{told}; fill, rename or remove it")
     tell("images beside class folders", [path for path, place in places.items() if len(place.parts) <= level],
          "; they are left out: move them into one")  # fmt: skip
     if others:
@@ -52,14 +50,13 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
     nameless = sorted({name for name in labels if NAMES["nobody"].fullmatch(name)})
     tell("class folders that may hold what has no label", nameless, "; they are taken as classes")
-    forms = {re.sub(r"\d+", "0", re.sub(r"[^\W\d_]+", "a", name)) for name in labels}
-    if len(forms) == 1 and "0" in min(forms) and labels.nunique() >= FOLDS:
-        tell("class folders that differ in numbers", sorted({*labels}), "; if they are patients, use a table")
+    forms = labels.str.replace(r"[^\W\d_]+", "a", regex=True).str.replace(r"\d+", "0", regex=True).unique()
+    many = sorted({*labels}) if len(forms) == 1 and "0" in forms[0] else []
+    tell("class folders that differ in numbers", many[9:] and many, "; if they are patients, use a table")
     kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
-    if len(twice := [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]) > 1:
-        told = f"folders of the same names in several class folders: {', '.join(twice[:5])}"
-        warnings.warn(f"{told}; they are not used: if they are the classes, list the images in a table",
-                      stacklevel=2)  # fmt: skip
+    twice = [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]
+    advice = "; they are not used: if they are the classes, list the images in a table"
+    tell("folders of the same names in several class folders", twice * (len(twice) > 1), advice)
     unsure = {"folder": listing.owners((own + "/").str.split("/"))}
     return listing.classes(listing.grouped(rows, inside, {}, unsure, group), labels)
 

@@ -126,11 +126,10 @@ def _alike(pictures: Mapping[Path, Path], top: Path) -> dict[Path, Path]:
     for end, called in ends.items():
         if 4 * len(called) > len(pictures) and re.search("[A-Za-z]", end):
             some = [(top / path, top / pictures[other]) for path, other in sorted(called.items())[:9]]
-            if all(drawn(attempt(mask)) and not drawn(attempt(picture)) for mask, picture in some):
-                masks |= called
-                continue
+            other = not all(drawn(attempt(mask)) > drawn(attempt(picture)) for mask, picture in some)
+            masks |= {} if other else called
             advice = "; they are taken as pictures: call masks x_mask, and remove copies"
-            tell(f"pictures that are called as another one and {end!r}", sorted(called), advice)
+            tell(f"pictures that are called as another one and {end!r}", sorted(called) * other, advice)
     return masks
 
 

@@ -30,10 +30,11 @@ def fetch(name: str, size: int) -> Path:
     try:
         download_url(url, root=str(file.parent), filename=file.name, md5=info["MD5" + suffix])
     except (OSError, RuntimeError) as error:
-        raise FileNotFoundError(
-            f"{file} is not the official file and could not be downloaded ({error}); download {url} on a "
+        told = f"{file} is not the official file and could not be downloaded ({error}); download {url} on a"
+        advice = (
             f"computer with a connection, put it at {file}, and run this again; or give another copy's path"
-        ) from None
+        )
+        raise FileNotFoundError(f"{told} {advice}") from None
     return file
 
 
@@ -52,10 +53,9 @@ def read(
     origins = {name: "train" if name in absent else name for name in splits}
     needed = [f"{name}_{what}" for name in dict.fromkeys(origins.values()) for what in ("images", "labels")]
     if missing := [key for key in needed if key not in arrays]:
-        raise ValueError(
-            f"there is no {' and no '.join(missing)} (MedMNIST's layout is {{train,val,test}}_images and "
-            f"{{train,val,test}}_labels); the file holds {', '.join(held) or 'nothing'}"
-        )
+        layout = "MedMNIST's layout is {train,val,test}_images and {train,val,test}_labels"
+        told = f"there is no {' and no '.join(missing)} ({layout})"
+        raise ValueError(f"{told}; the file holds {', '.join(held) or 'nothing'}")
     if unread := [key for key in held if key not in arrays]:
         warnings.warn(f"arrays of the file that are not read: {', '.join(unread)}", stacklevel=3)
     name, _, side = file.stem.partition("_")
@@ -134,10 +134,9 @@ def _arrays(file: Path, group: str) -> tuple[dict[str, np.ndarray], list[str]]:
         if "could not write" in str(error):
             raise
         if "pickle" in str(error) or "Python objects" in str(error):
-            raise ValueError(
-                "the file holds Python objects (pickles), which could run any code when opened, and is "
-                "refused; save uint8 images, integer labels and patients as text (.astype(str)) with np.savez"
-            ) from None
+            told = "the file holds Python objects (pickles), which could run any code, and is refused"
+            advice = "save uint8 images, integer labels and patients as text (.astype(str)) with np.savez"
+            raise ValueError(f"{told}; {advice}") from None
         raise ValueError(f"the file is damaged or truncated ({error}); fetch it again") from None
 
 

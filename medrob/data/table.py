@@ -259,10 +259,8 @@ def _labels(frame: pd.DataFrame) -> list[str]:
     counts = frame[[name for name in free if name not in several]].select_dtypes(exclude="floating").nunique()
     few = [name for name, count in counts.items() if 2 <= count <= len(frame) / 2]
     if few or not several:
-        raise ValueError(
-            f"there are no labels: give a column 'label', one of zeros and ones for each, or say by label= "
-            f"which columns they are; {', '.join(few + several) or 'none'} may be"
-        )
+        advice = "give a column 'label', one of zeros and ones for each, or say by label= which they are"
+        raise ValueError(f"there are no labels: {advice}; {', '.join(few + several) or 'none'} may be")
     return several
 
 
@@ -317,10 +315,10 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
     if len(counts):
         found = "; ".join(f"{name!r}: {blank} blank, {m} of -1" for name, blank, m in counts.itertuples())
         if not uncertain:
-            raise ValueError(
-                f"labels are blank or -1 ({found}); say what -1 means: uncertain='zeros', 'ones' or 'drop' "
-                "(leave the image out), or give classes names. Blanks then become 0, not mentioned"
+            advice = (
+                "say what -1 means, by uncertain='zeros', 'ones' or 'drop' (no image), or name the classes"
             )
+            raise ValueError(f"labels are blank or -1 ({found}); {advice}; blanks then become 0")
         way = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}[uncertain]
         warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
     kept = ~unsure | (uncertain != "drop")
