@@ -17,7 +17,6 @@ import pandas as pd
 import torch
 from IPython.core.getipython import get_ipython
 from IPython.display import HTML, display
-from torch import nn
 
 from medrob import analysis, config, corruptions, data, drift, evaluation, figures, models, saliency, words
 from medrob.check import only_the_sentence
@@ -30,34 +29,27 @@ MOST = 8  # classes in the table of probabilities
 
 
 @only_the_sentence()
-def explore(
-    run: str = "", *, model: nn.Module | None = None, images: np.ndarray | str | Path | None = None,
-    **maps: Any,
-) -> Explorer:  # fmt: skip
+def explore(run: str, *, images: np.ndarray | str | Path | None = None, **maps: Any) -> Explorer:
     """A panel to choose an image, a corruption and a map in, and to see what becomes of them.
 
     It shows itself as the last line of a cell; where nobody can move its sliders, a picture stands for it.
 
     Args:
         run: whose network and test images are taken; it needs notebooks 01 and 02.
-        model: another network, see `medrob.saliency.explain`.
         images: others, uint8 (N, H, W, C), or one of them, or an image file, which gets the size and the
             channels of those of the run.
         **maps: parameters of notebook 04, such as methods=["saliency"] or layers=["features.3"].
     """
-    if not run and (model is None or images is None):
-        raise ValueError("give a run, such as explore('demo'), or explore(model=..., images=...)")
-    known = Run(run) if run else None
-    params = known.params if known else {}
-    began = params.get("01_augment", {"suite": "thesis", "seed": 0})
-    network: Any = models.load(known.folder) if known and model is None else model
-    tables: dict[str, pd.DataFrame] = {}
-    if known and images is None:
+    known, tables = Run(run), dict[str, pd.DataFrame]()
+    network = models.load(known.need("model.safetensors").parent)
+    params = known.params
+    began = params["01_augment"]
+    if images is None:
         [dataset] = data.load_run(known, "test")
         names = [name for name in ("predictions", "drift") if known.path(f"{name}.parquet").exists()]
         tables = {name: known.table(name) for name in names}
     else:
-        dataset = _own(network, images, known.data["splits"]["test"] if known else {})
+        dataset = _own(images, known.data["splits"]["test"])
     config.judge("04_heatmaps", maps)
     choice = config.Heatmaps.model_construct(**params.get("04_heatmaps", {}) | maps)
     suite = corruptions.names(began["suite"], channels=dataset.channels)
@@ -68,17 +60,16 @@ def explore(
     return explorer
 
 
-def _own(model: Any, images: Any, like: Mapping[str, Any]) -> ImageDataset:
-    """Images from outside; `like`: what ``data.json`` says of those that the network knows."""
+def _own(images: Any, like: Mapping[str, Any]) -> ImageDataset:
+    """Images from outside; `like`: what ``data.json`` says of the test images of the run."""
     if isinstance(images, str | Path):
         picture = data.read(Path(images))
         levels = (0, 255) if picture.dtype == np.uint8 else (np.nanmin(picture), np.nanmax(picture))
-        size, _, channels = like.get("shape", (0, 0, picture.shape[-1]))
+        size, _, channels = like["shape"]
         images = data.fit(picture, size=size, channels=channels, levels=levels)
     images = images if images.shape[-1] in (1, 3) else images[..., None]
     images = images if images.ndim == 4 else images[None]
-    names = like.get("counts") or map(str, range(evaluation.predict(model, images[:1]).shape[1]))
-    return ImageDataset(images, np.zeros(len(images), int), tuple(names))
+    return ImageDataset(images, np.zeros(len(images), int), tuple(like["counts"]))
 
 
 class Explorer:

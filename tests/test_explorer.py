@@ -69,13 +69,13 @@ def test_pictures_of_ones_own_are_taken(run, network, tmp_path):
     assert shown.look(**shown.start).pictures.shape == (2, 28, 28, 1)
     for shape in ((20, 20), (2, 20, 20), (2, 20, 20, 1)):
         images = np.zeros(shape, np.uint8)
-        shown = medrob.explore(model=network, images=images)
+        shown = medrob.explore("one", images=images)
         assert shown.dataset.images.shape[1:] == (20, 20, 1) and list(shown.choices) == ["all"]
     assert shown.start["method"] == "gradcam"  # the declared one, and not the last
-    assert medrob.explore(model=network, images=images, methods=["saliency"]).start["layer"] == "input"
-    with pytest.raises(ValueError, match="give a run, such as") as refused:
-        medrob.explore(model=network)
-    assert refused.value._render_traceback_() == [f"ValueError: {refused.value}"]  # no way through medrob
+    assert medrob.explore("one", images=images, methods=["saliency"]).start["layer"] == "input"
+    with pytest.raises(FileNotFoundError, match=r"no model.safetensors .*02_train") as refused:
+        medrob.explore("two")
+    assert refused.value._render_traceback_() == [f"FileNotFoundError: {refused.value}"]
 
 
 @pytest.fixture
@@ -103,8 +103,8 @@ def test_the_panel_draws_what_is_chosen_and_says_what_goes_wrong(network, tiny, 
     assert "no_such_thing" in shown[-1].data
 
 
-def test_a_picture_stands_where_nobody_moves_a_slider(network, tiny, shown):
-    medrob.explore(model=network, images=tiny.images)._ipython_display_()
+def test_a_picture_stands_where_nobody_moves_a_slider(run, network, shown):
+    medrob.explore("one")._ipython_display_()
     sheet, text = shown
     assert [ax.get_title() for ax in sheet.axes[:2]] == ["clean", "gaussian noise 3"]
     assert "Drift" in text.data or "no drift" in text.data
