@@ -101,6 +101,9 @@ def test_logits_beside_a_mask_are_told_whichever_comes_first(ending, order):
     [
         *(lambda x: x, nn.Sigmoid(), lambda x: x[:, 0], lambda x: x.sigmoid().squeeze(1)),
         lambda x: 1 / (1 + (-x[:, 0]).exp()),
+        lambda x: torch.cat([1 - x.sigmoid(), x.sigmoid()], 1),
+        lambda x: torch.stack([1 - x[:, 0].sigmoid(), x[:, 0].sigmoid()], -1),
+        lambda x: torch.hstack([(-x).sigmoid(), 1 - (-x).sigmoid()]),
     ],
 )
 def test_one_logit_becomes_two_classes(ending):
@@ -112,6 +115,8 @@ def test_one_logit_becomes_two_classes(ending):
         maps = saliency.explain(model, IMAGES, methods=["gradcam"], layers=["conv"], targets=target)
         assert maps["gradcam", "conv"].std() > 0
     assert "one logit z becomes two" in model.explained(X)[1][-1]
+    with pytest.raises(ValueError, match="one logit; give two"):
+        evaluation.predict(wrap(model.backbone, in_channels=1, num_classes=2, task="multilabel"), IMAGES)
 
 
 def test_a_softmax_within_the_network_is_left_alone():
@@ -298,6 +303,25 @@ def test_probabilities_that_were_changed_are_refused_wherever_a_network_is_used(
     ):
         with pytest.raises(ValueError, match="probabilities that are no softmax or sigmoid of what its last"):
             use()
+
+
+@pytest.mark.parametrize(
+    "ending",
+    [
+        lambda x: (x.softmax(1) + x.flip(1).mul(0.1).softmax(1)) / 2,
+        lambda x: F.normalize((x / 99).sigmoid(), p=1),
+    ],
+)
+def test_other_probabilities_whose_sum_is_one_are_taken_as_they_are(ending):
+    network, model = Net(ending).eval(), wrap(Net(ending).eval(), in_channels=1, num_classes=2)
+    with torch.no_grad():
+        given = network(model.normalise(X))
+    np.testing.assert_allclose(evaluation.predict(model, IMAGES), given, atol=1e-6)
+    assert model.explained(X)[1][0].startswith("the logarithms of its probabilities are the logits")
+    assert saliency.explain(model, IMAGES, methods=["gradcam"])["gradcam", "conv"].std() > 0
+    labels = wrap(Net(ending).eval(), in_channels=1, num_classes=2, task="multilabel")
+    with pytest.raises(ValueError, match="no softmax or sigmoid of what its last"):
+        labels(X)
 
 
 def test_grey_images_are_repeated_for_a_network_of_rgb_and_not_the_reverse(mine):

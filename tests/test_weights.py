@@ -15,6 +15,8 @@ import torch
 import torchvision
 from safetensors.torch import save_file
 from small_training import IMAGENET, PLAIN, TAKEN, Evil, pictures, prefixed, small
+from torch.nn.utils import parametrizations as norms
+from torch.nn.utils import prune
 
 from medrob import config, evaluation, models
 from medrob.models import build, cam_layers, evaluating
@@ -38,8 +40,8 @@ def test_a_state_dict_of_rgb_images_and_other_classes_is_taken(tmp_path):
     digest = hashlib.sha256((tmp_path / "w.pth").read_bytes()).hexdigest()[:16]
     assert ours.origin == (
         f"120 of 122 arrays from w.pth (SHA-256 {digest}...); "
-        "head new, as the file has none of its shape: fc.weight, fc.bias; "
-        "grey images are repeated in its 3 channels"
+        "head new, as the file has none of its shape: fc.weight, fc.bias (fc.weight [1000, 512] instead of "
+        "[3, 512]; fc.bias [1000] instead of [3]); grey images are repeated in its 3 channels"
     )
     theirs.fc = ours.backbone.fc
     images = pictures(2, 1, 64, 64)
@@ -326,6 +328,21 @@ def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs,
     assert "head new" in model.origin and model.new == "fc.weight, fc.bias"
     with pytest.raises(ValueError, match=r"^fc.weight, fc.bias would not be as trained"):
         models.for_data(blobs(), config.Train(**choice, epochs=0))
+
+
+@pytest.mark.parametrize("layer", ["conv1", "fc"])
+@pytest.mark.parametrize(
+    "part", [norms.weight_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)]
+)
+def test_weights_in_parts_are_refused_with_what_to_do(tmp_path, blobs, layer, part):
+    network = build("resnet18", **TAKEN | dict(stem="torchvision", width=4)).backbone
+    part(network.get_submodule(layer))
+    torch.save(network.state_dict(), tmp_path / "w.pth")
+    choice = config.Train(
+        arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, stem="torchvision", width=4
+    )
+    with pytest.raises(ValueError, match="keep a weight in parts: make it whole before you save it"):
+        models.for_data(blobs(), choice)
 
 
 def test_programs_are_refused_with_what_to_save(tmp_path):

@@ -161,11 +161,15 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     _check_values(weights, taken, wanted)
     load_arrays(network, {k: arrays[old] for k, old in taken.items()} | heads, strict=False)
     if new:
-        said.append(f"head new, as the file has none of its shape: {', '.join(new)}")
+        theirs = {k: old for k in new if (old := own[k] or ends.get(k))}
+        shapes = "; ".join(_unlike(k, wanted, arrays, theirs) for k in theirs)
+        said.append(
+            f"head new, as the file has none of its shape: {', '.join(new)}{shapes and f' ({shapes})'}"
+        )
     if kinds := {str(v.dtype) for old in taken.values() if (v := arrays[old]).is_floating_point()} - USUAL:
         said.append(f"taken as float32, of {', '.join(kinds)}")
     if left := [k for k in arrays if k not in names.values()]:
-        said.append(f"left out: {_named(left, names.values())}{calibration(left)}")
+        said.append(f"left out: {_named(left, names.values())}{remedy(left)}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
     start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
     unused = [old for old in (*rest.values(), *beside.values()) if old not in names.values()]
@@ -204,10 +208,10 @@ def _named(left: Sequence[str], used: Iterable[str]) -> str:
     return ", ".join([*(f"all {count} of {part}" for part, count in whole.items()), *alone])
 
 
-def calibration(names: Iterable[str]) -> str:
-    """What a number would do that is left out, such as a temperature; "" if none has such a name."""
-    does = "not applied: what calibrates, as a temperature that divides logits, changes every probability"
-    return f" ({does}; a function of your own can do so)" if any(map(CALIBRATES.search, names)) else ""
+def remedy(names: Iterable[str]) -> str:
+    """What it means that arrays of such names are left out, and what to do; "" if nothing is known."""
+    patterns = {text: KNOWN["names"][kind] for kind, text in KNOWN["advice"].items()}
+    return "".join(f" ({text})" for text, p in patterns.items() if any(re.search(p, name) for name in names))
 
 
 def _misfit(
@@ -215,15 +219,23 @@ def _misfit(
     lost: Sequence[str], extra: Sequence[str],
 ) -> str:  # fmt: skip
     """Why weights are not those of a network: the first names and shapes that differ."""
-    given = {k: list(weights.arrays[old].shape) for k, old in names.items()}
-    shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
+    shown = [_unlike(k, wanted, weights.arrays, names) for k in lost[:3]]
     shown += [f"{k} unexpected" for k in extra[:3]]
     return (
         f"weights={weights.name!r} do not fit {arch}, whatever stands before the names: {len(lost)} of "
         f"{len(wanted)} tensors are missing or have another shape, {len(extra)} are unexpected: "
-        f"{'; '.join(shown)}; they belong to another network, stem or width (of ResNets, 'auto' and 0 take "
-        "those of a file), or, if these are positions, to images of another size (size= of notebook 01)"
+        f"{'; '.join(shown)}{remedy(extra)}; they belong to another network, stem or width (of ResNets, "
+        "'auto' and 0 take those of a file), to one that was built with other options (give as arch a "
+        "function of your own that builds it so), or, if these are positions, to images of another size "
+        "(size= of notebook 01)"
     )
+
+
+def _unlike(
+    name: str, wanted: Mapping[str, Tensor], arrays: Mapping[str, Tensor], names: Mapping[str, str]
+) -> str:
+    given = list(arrays[names[name]].shape) if name in names else "nothing"
+    return f"{name} {given} instead of {list(wanted[name].shape)}"
 
 
 def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: bool = True) -> None:

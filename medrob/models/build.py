@@ -21,7 +21,7 @@ from medrob.check import resolve
 from medrob.config import Train, first_error, scale
 from medrob.data import ImageDataset
 from medrob.files import atomic
-from medrob.models.adopt import USUAL, adopt, calibration, input_channels, load_arrays, named
+from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named, remedy
 from medrob.models.backbones import architectures, backbone_for, form_of
 from medrob.models.network import RESNETS, Classifier, Normalise
 from medrob.models.outputs import KNOWN, evaluating
@@ -215,12 +215,12 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     if model.new:
         raise ValueError(
             f"{model.new} would not be as trained ({model.origin}); give the weights of a network of these "
-            "classes, or train with epochs=1 or more"
+            "classes, or as arch a function of your own that builds all of it, or train with epochs=1 or more"
         )
     if model.unused:
         raise ValueError(
             f"the weights hold layers that {model.config['arch']} does not have, and with them it is another "
-            f"network: {model.unused}{calibration(model.unused.split(', '))}; give as arch a function of "
+            f"network: {model.unused}{remedy(model.unused.split(', '))}; give as arch a function of "
             "your own, 'package.module:function', that builds all of it, or a file without them, or train "
             "with epochs=1 or more"
         )

@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from medrob.models.outputs import KINDS, OTHER, Activations, ending, hooked, last_of, one_tensor
+from medrob.models.outputs import KINDS, OTHER, WHOLE, Activations, ending, hooked, last_of, one_tensor
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
@@ -114,7 +114,8 @@ class Classifier(nn.Module):
 
         Of a network of one's own: grey images are repeated where it takes three channels; of several outputs
         one is taken; a last softmax or sigmoid is undone; one logit z becomes two, -z/2 and z/2, since their
-        softmax is the sigmoid of z, and both have a gradient. Probabilities of another kind are refused.
+        softmax is the sigmoid of z, and both have a gradient. Of other probabilities the logarithms are
+        taken if their sum is 1, else they are refused.
         """
         given, classes = self.config.get("in_channels", x.shape[1]), self.config["num_classes"]
         if x.ndim == 4 and x.shape[1] != given:
@@ -143,21 +144,25 @@ class Classifier(nn.Module):
         if not isinstance(logits, Tensor):
             return logits, said
         undone = activations.undone(logits) if not layer else None
-        if ends == OTHER or (ends and not layer and not undone and not x.is_meta):
+        multilabel = self.config.get("task") == "multilabel"
+        if ends == WHOLE and not multilabel:
+            logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
+            said.append("the logarithms of its probabilities are the logits; where one is 1, maps are flat")
+        elif ends in (OTHER, WHOLE) or (ends and not layer and not undone and not x.is_meta):
             raise ValueError(
                 "the network gives probabilities that are no softmax or sigmoid of what its last layer "
                 "gives, or are changed after it; let it give the logits before (TorchXRayVision's do with "
-                "op_threshs = None), or the logarithm of a mean of softmaxes"
+                "op_threshs = None)"
             )
-        if undone or (layer and ends in KINDS):
+        elif undone or (layer and ends in KINDS):
             ends, logits = undone or (ends, kept[layer].reshape(logits.shape))
-            ours = "sigmoid" if self.config.get("task") == "multilabel" else "softmax"
+            ours = "sigmoid" if multilabel else "softmax"
             unlike = ends.removeprefix("log_") != ours and logits.shape[1:] != (1,)
             followed = f", and {ours} is taken of them instead" if unlike else ""
             said.append(f"what its last {ends} takes are the logits{followed}")
         elif ends:
             said.append(f"its outputs {ends}, whatever its last layer gives, and are taken as logits")
-        if classes == 2 and logits.shape == (len(x), 1) and logits.is_floating_point():
+        if classes == 2 and logits.shape == (len(x), 1) and logits.is_floating_point() and not multilabel:
             logits = logits * logits.new_tensor([-0.5, 0.5])
             said.append("its one logit z becomes two, -z/2 and z/2")
         return logits, said

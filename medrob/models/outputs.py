@@ -26,7 +26,7 @@ KINDS: dict[str, Callable[[Tensor], Tensor]] = {
     "log_softmax": partial(torch.log_softmax, dim=-1),
 }
 FACTORS = (1, 100, 1 / math.log(10), 1 / math.log(2))
-OTHER = "probabilities"
+OTHER, WHOLE = "probabilities", "probabilities whose sum is 1"
 EACH_TIME = (
     "the network gives other outputs each time for the same images: dropout or noise is at work in eval "
     "mode; switch it off there, such as by F.dropout(x, training=self.training)"
@@ -57,12 +57,19 @@ class Activations(TorchFunctionMode):
     def undone(self, output: Tensor) -> tuple[str, Tensor] | None:
         """The last activation that makes the outputs, and what it took, in their shape: the logits.
 
-        Only if no step in place has changed them since by more than `NEAR`, as a clamp may.
+        Only if no step in place has changed them since by more than `NEAR`, as a clamp may. Of the sigmoid p
+        of one logit, outputs 1 - p and p (or p and 1 - p) give this logit (or minus it), (N, 1).
         """
         for name, again, after in () if output.is_meta else reversed(self.calls):
+            z = (*again.args, *again.keywords.values())[0]
             same = output.numel() == after.numel() and output.data_ptr() == after.data_ptr()
             if same and torch.allclose(again().reshape(output.shape), output, NEAR, NEAR, equal_nan=True):
-                return name, (*again.args, *again.keywords.values())[0].reshape(output.shape)
+                return name, z.reshape(output.shape)
+            if name == "sigmoid" and output.shape == (after.numel(), 2):
+                pair = torch.stack([1 - after.flatten(), after.flatten()], 1)
+                for sign, p in ((1, pair), (-1, pair.flip(1))):
+                    if torch.allclose(p, output, NEAR, NEAR):
+                        return name, sign * z.reshape(-1, 1)
         return None
 
 
@@ -89,9 +96,9 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
 
     It is the last that they depend on; others may have layers behind it. [layer, a name of `KINDS`]: with one
-    of its own, of what this layer gives; ["", such a name]: with PyTorch's; [layer, `OTHER`]: with what is
-    never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds; [layer,
-    "are never below 0"]. [] = with logits.
+    of its own, of what this layer gives; ["", such a name]: with PyTorch's; [layer, `OTHER` or `WHOLE`]: with
+    what is never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds;
+    [layer, "are never below 0"]. [] = with logits.
 
     Raises:
         ValueError: the outputs for an image are others each time, or beside other images.
@@ -140,7 +147,8 @@ def _kind(stacked: Tensor, z: Tensor) -> str:
     still = len(stacked) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
     cut = z.numel() == stacked.numel() and torch.allclose(z.view_as(stacked).clamp(low, high), stacked)
     if low >= 0 and (high < 1 + 1e-6 or (still and not cut)):
-        return OTHER
+        whole = stacked.ndim == 3 and torch.allclose(stacked.sum(2), stacked.new_ones(()), 0, 1e-4)
+        return WHOLE if whole else OTHER
     if still:
         return f"stay between {low:.3g} and {high:.3g}"
     return "are never below 0" if low >= 0 > z.min() else ""

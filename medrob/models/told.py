@@ -80,7 +80,7 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
         dotted = any("." in str(key) for key in table)
         for key, value in table.items():
             calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
-            decides = not torch.is_tensor(value) and NAMES["decides"].search(name)
+            decides = value is not None and not torch.is_tensor(value) and NAMES["decides"].search(name)
             with contextlib.suppress(TypeError, ValueError):  # no numbers
                 if decides or (calibrates and not torch.is_tensor(value) and value not in (None, 0, 1)):
                     words = isinstance(value, str)  # such as global_pool: max
