@@ -71,6 +71,15 @@ def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
     both = load(table(tmp_path, rows), "train", label="male|smoke")
     assert two.class_names == both.class_names == ("male", "smoke") and both.task == "multilabel"
     assert (two.task, two.labels.tolist()) == ("binary", both.labels.argmax(1).tolist())
+    for name in ("target_label", "Tumour Class", "ground-truth"):
+        ends = frame.drop(columns="label").assign(
+            **{name: ["mel", "nv", "nv"] * 20, "label_by": ["A", "B"] * 30}
+        )
+        with pytest.warns(UserWarning, match=f"labels are those of '{name}': 2 classes"):
+            assert load(table(tmp_path, ends)).class_names == ("mel", "nv")
+    with pytest.raises(ValueError, match=r"there are no labels: .*; target_label, tumour_class, .* may be"):
+        two = dict(target_label=["a", "b"] * 30, tumour_class=["c", "d"] * 30, label_by=["A", "B"] * 30)
+        load(table(tmp_path, frame[["path"]].assign(**two)))
     with pytest.raises(ValueError, match="label='colour' is no column; there are path, smoke"):
         load(table(tmp_path, rows), label="colour")
     for k, name in enumerate(rows["path"]):
@@ -328,7 +337,16 @@ def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_p
         load(twice)
 
 
-@pytest.mark.parametrize(("column", "kept"), [("lesion_id", True), ("Patient-id ", True), ("doctor", False)])
+@pytest.mark.parametrize(
+    ("column", "kept"),
+    [
+        ("lesion_id", True),
+        ("Patient-id ", True),
+        ("Patienten-Nr.", True),
+        ("subj_id", True),
+        ("doctor", False),
+    ],
+)
 def test_columns_of_groups(frame, tmp_path, column, kept):
     file = table(tmp_path, frame.rename(columns={"patient": column}).assign(age=40, fold=1))
     said = f"all images of one '{column}' stay" if kept else "give group='doctor'"
@@ -380,7 +398,7 @@ def test_a_table_with_masks_in_a_folder_and_pictures_that_it_does_not_name(tmp_p
 
 def test_numbers_of_patients_with_a_blank_or_without_a_name_are_told(frame, tmp_path):
     numbers, unknown = np.arange(len(frame)) // 4 * 1.0, frame.drop(columns="patient")
-    for column, values in (("ptid", np.where(numbers == 0, np.nan, numbers)), ("", numbers)):
+    for column, values in (("rabbit", np.where(numbers == 0, np.nan, numbers)), ("", numbers)):
         source = table(tmp_path, pd.concat([pd.Series(values, frame.index, name=column), unknown], axis=1))
         with pytest.warns(UserWarning, match=f"'{column or 'Unnamed: 0'}' has .* if it tells who or what"):
             splits(source)
@@ -401,6 +419,8 @@ def test_a_named_index_of_parquet_is_a_column(frame, tmp_path):
     whole = load(table(tmp_path, frame)).fingerprint
     for index in ("patient", "path", ["patient", "path"]):
         assert load(table(tmp_path, frame.set_index(index), "own.parquet")).fingerprint == whole, index
+    nameless = frame.set_index("path").rename_axis(None)
+    assert load(table(tmp_path, nameless, "own.parquet")).fingerprint == whole
 
 
 def test_names_in_several_forms_of_unicode_are_one(frame, tmp_path):

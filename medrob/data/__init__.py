@@ -179,11 +179,10 @@ def load_run(run: Run, *splits: str) -> list[ImageDataset]:
 
 def find(dataset: str) -> Path | None:
     """The file or folder of a data set, here or in the project's folder; None for one known by its name."""
-    if dataset.split(":")[0] == "phantom":
-        if not re.fullmatch(r"phantom(:(0?\.\d+|[01](\.0*)?))?", dataset):
-            raise ValueError(f"dataset={dataset!r}: give 'phantom' or 'phantom:0.8' (confounder, 0-1)")
-        return None
-    if dataset in npz.MEDMNIST:
+    phantom_set = dataset.split(":")[0] == "phantom"
+    if phantom_set and not re.fullmatch(r"phantom(:(0?\.\d+|[01](\.0*)?))?", dataset):
+        raise ValueError(f"dataset={dataset!r}: give 'phantom' or 'phantom:0.8' (confounder, 0-1)")
+    if phantom_set or dataset in npz.MEDMNIST:
         return None
     kinds = f"an .npz, a table ({', '.join(listing.ENDINGS)}; Excel: save as CSV), or a folder of classes"
     for path in filter(exists, (Path(dataset), home() / dataset) if dataset else ()):

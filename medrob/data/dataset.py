@@ -233,8 +233,7 @@ def describe(*datasets: ImageDataset) -> dict[str, dict[str, Any]]:
     if len(set(shapes.values())) > 1:
         raise ValueError(f"{name}: the splits hold images of different shapes: {shapes}")
     for d in datasets:
-        absent = [label for label, count in d.counts.items() if not count]
-        if absent:
+        if absent := [label for label, count in d.counts.items() if not count]:
             told = f"{name}: split {d.split!r} ({len(d)} images) has none of class {', '.join(absent)}"
             advice = "leave the class out, take more images, or look for a stray label if there is none such"
             raise ValueError(f"{told}; every split needs all of {', '.join(d.class_names)}: {advice}")

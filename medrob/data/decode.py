@@ -67,9 +67,8 @@ def read(file: Path) -> np.ndarray:
         raise UnreadableError(f"pixels are {image.dtype}, not 8 or 16 bit whole numbers")
     if min(image.shape[:2]) < FEWEST_PIXELS:
         raise UnreadableError(f"{image.shape[1]}x{image.shape[0]} pixels are too few to show anything")
-    if image.ndim == 2:
-        return image[..., None]
-    return image if medical else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    image = np.atleast_3d(image)
+    return image if medical or image.shape[2] == 1 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
 def fit(image: np.ndarray, *, size: int, channels: int, levels: Levels = (0, 255)) -> np.ndarray:
@@ -338,16 +337,16 @@ def attempt(file: Path) -> np.ndarray:
 
 def _declared(file: Path) -> Levels | None:
     """Black and white, where a format says more than how large a number may be."""
+    white = 0.0
     with contextlib.suppress(Exception):  # decoding says why
         if is_dicom(file):
             return dicom.levels(dicom.header(file))
-    content, white = file.read_bytes(), 0.0
-    if content[:2] in (b"P2", b"P3", b"P5", b"P6"):  # after comments, width and height
-        white = float(re.sub(rb"#[^\n]*", b"", content[:9999]).split()[3])
-    if content.startswith(b"\x89PNG") and (place := content.find(b"sBIT", 0, content.find(b"IDAT"))) > 0:
-        white = 2 ** content[place + 4] - 1
-    with contextlib.suppress(Exception), Image.open(io.BytesIO(content)) as header:
-        tags = getattr(header, "tag_v2", {})  # SMaxSampleValue, MaxSampleValue of TIFF
+        content = file.read_bytes()
+        if content[:2] in (b"P2", b"P3", b"P5", b"P6"):  # after comments, width and height
+            white = float(re.sub(rb"#[^\n]*", b"", content[:9999]).split()[3])
+        if content.startswith(b"\x89PNG") and (place := content.find(b"sBIT", 0, content.find(b"IDAT"))) > 0:
+            white = 2 ** content[place + 4] - 1
+        tags = getattr(Image.open(io.BytesIO(content)), "tag_v2", {})  # SMaxSampleValue, MaxSampleValue
         white = float(np.max(tags.get(341) or tags.get(281) or white))
     return (0, white) if 255 < white < 65535 else None
 

@@ -84,9 +84,7 @@ def _level(folders: list[Path], others: list[Path]) -> int:
         advice += "; or move it away if the folders are the classes" if parted else ""
         advice += "; class folders are named as splits" if twice else ""
         advice += f"; if the classes lie in {min(inner)}, give its path" if len(inner) == 1 and inside else ""
-        raise ValueError(
-            f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give "
-            "class folders (normal/1.png), or split folders above them (train, val, test: "
-            f"train/normal/1.png), or list the images in a table with the columns path and label{advice}"
-        )
+        told = f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give"
+        known = "class folders (normal/1.png), or split folders above them (such as train/normal/1.png)"
+        raise ValueError(f"{told} {known}, or list the images in a table with columns path and label{advice}")
     return level

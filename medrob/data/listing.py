@@ -111,10 +111,7 @@ def _paired(masks: list[Path], known: Mapping[Path, set[Path]]) -> dict[Path, li
 
 
 def _alike(pictures: Mapping[Path, Path], top: Path) -> dict[Path, Path]:
-    """What many are called as, but for an end, "_lesion", or a folder, if they are drawn, and it is not.
-
-    These are masks. Of others that are called so, such as copies, a warning tells.
-    """
+    """Masks by what they show, and of what: named as a picture but for an end or folder. Copies are told."""
     ends, masks = defaultdict[str, dict[Path, Path]](dict), dict[Path, Path]()
     for stem in pictures:
         cuts = [cut.start() for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name)]

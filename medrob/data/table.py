@@ -52,8 +52,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     else:
         rows = _beside(rows, Path(os.path.abspath(folder)))  # noqa: PTH100
         frame = frame.loc[rows.index]
-    images = rows["file"].rename(path)
-    refuse(images, images.duplicated(), "repeats an image", "give one row an image (several labels: a|b)")
+    advice = "give one row an image (several labels: a|b)"
+    refuse(rows["file"].rename(path), rows["file"].duplicated(), "repeats an image", advice)
     if split:
         rows["split"] = frame[split].astype(str).map(listing.split_of)
         refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
@@ -66,8 +66,7 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     dirs = sorted(parts) if not split and len({*map(listing.split_of, parts)}) > 1 else []
     advice = "; name train, val and test in a 'split'"
     tell("columns, or folders, that look like splits, and are not used", [*like, *dirs], advice)
-    kinds = KNOWN["groups"].split()
-    owners = [n for n in free if n == group or (plain(n) in kinds and n not in asked)]
+    owners = [n for n in free if n == group or (plain(n) in KNOWN["groups"].split() and n not in asked)]
     labels = asked or _labels(free.drop(columns=[*owners, *like], errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
     unsure = [n for n in unused if n not in like and not NAMES["single"].fullmatch(plain(n))]
@@ -115,10 +114,9 @@ def _frame(file: Path) -> pd.DataFrame:
     try:
         if file.suffix.lower() == ".parquet":
             frame = pd.read_parquet(file)
-            frame = frame.reset_index([*filter(None, frame.index.names)]).reset_index(drop=True)
             if (nested := frame.map(pd.api.types.is_list_like).any()).any():
                 raise ValueError(f"column {nested.idxmax()!r} holds lists or tables: give a value a row")
-            return frame
+            return frame.reset_index(drop=frame.index.names == [None] and frame.index.dtype.kind in "iu")
         wide = file.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         with file.open(encoding="utf-16" if wide else "utf-8-sig") as stream:
             first = stream.readline()
@@ -258,6 +256,8 @@ def _labels(frame: pd.DataFrame) -> list[str]:
     several = [name for name in free if _zeros_and_ones(frame[name])]
     counts = frame[[name for name in free if name not in several]].select_dtypes(exclude="floating").nunique()
     few = [name for name, count in counts.items() if 2 <= count <= len(frame) / 2]
+    if len(last := [n for n in few if NAMES["label"].fullmatch(str(n))]) == 1 and not several:
+        return last
     if few or not several:
         advice = "give a column 'label', one of zeros and ones for each, or say by label= which they are"
         raise ValueError(f"there are no labels: {advice}; {', '.join(few + several) or 'none'} may be")
