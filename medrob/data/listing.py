@@ -123,10 +123,10 @@ def _alike(pictures: Mapping[Path, Path], top: Path) -> dict[Path, Path]:
     for end, called in ends.items():
         if 4 * len(called) > len(pictures) and re.search("[A-Za-z]", end):
             some = [(top / path, top / pictures[other]) for path, other in sorted(called.items())[:9]]
-            other = not all(drawn(attempt(mask)) > drawn(attempt(picture)) for mask, picture in some)
-            masks |= {} if other else called
+            masked = sum(drawn(attempt(mask)) > drawn(attempt(picture)) for mask, picture in some)
+            masks |= called if (most := 2 * masked > len(some)) else {}
             advice = "; they are taken as pictures: call masks x_mask, and remove copies"
-            tell(f"pictures that are called as another one and {end!r}", sorted(called) * other, advice)
+            tell(f"pictures that are called as another one and {end!r}", sorted(called) * (not most), advice)
     return masks
 
 
