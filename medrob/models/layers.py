@@ -148,22 +148,12 @@ def layer_shapes(model: nn.Module, images: np.ndarray) -> pd.DataFrame:
 
 
 def _blocks(model: nn.Module) -> list[str]:
-    """The outermost blocks that are known, norms in place of some."""
-    network = inner(model)
-    normed = any(type(module).__name__ in KNOWN["classes"]["normed"] for module in network.modules())
-    names: list[str] = []
-    block, ended = "", False  # the last block, and whether nothing has come after it
-    for name, module in network.named_modules():
-        if block and name.startswith(f"{block}."):
-            continue
+    """The outermost blocks that are known."""
+    names: dict[str, str] = {}
+    for name, module in named_layers(model).items():
         parts = [KNOWN["blocks"].get(kind.__name__) for kind in type(module).__mro__]
         # The part of a class, or of one that it is derived from, if the module has it.
         part = next((p for p in parts if p == "" or (p and hasattr(module, p))), None)
-        if part is not None and name:
-            block, ended = name, True
-            names.append(f"{name}.{part}".rstrip("."))
-        elif not [*module.children()]:
-            if normed and ended and isinstance(module, nn.LayerNorm):
-                names[-1] = name
-            ended = False
-    return names
+        if part is not None and not any(name.startswith(f"{block}.") for block in names):
+            names[name] = f"{name}.{part}".rstrip(".")
+    return [*names.values()]

@@ -22,8 +22,9 @@ QUARTERS = torch.arange(4).view(2, 2)
 TURNS = [q.rot90(k).flatten().tolist() for q in (QUARTERS, QUARTERS.flip(0)) for k in range(4)]
 CUT = 0.1  # share of a side that the logits may leave out, as strides without padding do
 REACHED = 0.25  # share of the positions that the gradient must reach; a max pooling leaves some out
-# Where all of sum_k |g_k A_k| cancels in sum_k g_k A_k (a norm follows), a map would be rounding.
-CANCELS = 1e-5
+# Where all of sum_k |g_k A_k| but a norm's epsilon cancels in sum_k g_k A_k, as a norm that follows ignores
+# the scale at each position (Euler's theorem), a map would be rounding.
+CANCELS = 1e-3
 
 NO_TENSOR = "it gives no tensor (N, ...) for N images"
 ELSEWHERE = "it does not change where the picture does"
