@@ -161,11 +161,9 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     _check_values(weights, taken, wanted)
     load_arrays(network, {k: arrays[old] for k, old in taken.items()} | heads, strict=False)
     if new:
-        theirs = {k: old for k in new if (old := own[k] or ends.get(k))}
-        shapes = "; ".join(_unlike(k, wanted, arrays, theirs) for k in theirs)
-        said.append(
-            f"head new, as the file has none of its shape: {', '.join(new)}{shapes and f' ({shapes})'}"
-        )
+        there = ", ".join(str([*arrays[old].shape]) for k in new if (old := own[k] or ends.get(k)))
+        there = there and f" (there {there})"
+        said.append(f"head new, as the file has none of its shape: {', '.join(new)}{there}")
     if kinds := {str(v.dtype) for old in taken.values() if (v := arrays[old]).is_floating_point()} - USUAL:
         said.append(f"taken as float32, of {', '.join(kinds)}")
     if left := [k for k in arrays if k not in names.values()]:
@@ -199,13 +197,10 @@ def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[st
 
 def _named(left: Sequence[str], used: Iterable[str]) -> str:
     """All names; of a part of the file that has many and none of which is used, its own and their number."""
-    part_of = {name: name.partition(".")[0] for name in left}
-    inside = {name.partition(".")[0] for name in used}
-    whole = {
-        part: n for part, n in Counter(part_of.values()).items() if n > MOST_NAMED and part not in inside
-    }
-    alone = [name for name in left if part_of[name] not in whole]
-    return ", ".join([*(f"all {count} of {part}" for part, count in whole.items()), *alone])
+    parts, inside = [name.partition(".")[0] for name in left], {name.partition(".")[0] for name in used}
+    many = {part: n for part, n in Counter(parts).items() if n > MOST_NAMED and part not in inside}
+    texts = [f"all {many[p]} of {p}" if p in many else name for p, name in zip(parts, left, strict=True)]
+    return ", ".join(dict.fromkeys(texts))
 
 
 def remedy(names: Iterable[str]) -> str:
@@ -219,7 +214,8 @@ def _misfit(
     lost: Sequence[str], extra: Sequence[str],
 ) -> str:  # fmt: skip
     """Why weights are not those of a network: the first names and shapes that differ."""
-    shown = [_unlike(k, wanted, weights.arrays, names) for k in lost[:3]]
+    given = {k: list(weights.arrays[old].shape) for k, old in names.items()}
+    shown = [f"{k} {given.get(k, 'nothing')} instead of {list(wanted[k].shape)}" for k in lost[:3]]
     shown += [f"{k} unexpected" for k in extra[:3]]
     return (
         f"weights={weights.name!r} do not fit {arch}, whatever stands before the names: {len(lost)} of "
@@ -229,13 +225,6 @@ def _misfit(
         "function of your own that builds it so), or, if these are positions, to images of another size "
         "(size= of notebook 01)"
     )
-
-
-def _unlike(
-    name: str, wanted: Mapping[str, Tensor], arrays: Mapping[str, Tensor], names: Mapping[str, str]
-) -> str:
-    given = list(arrays[names[name]].shape) if name in names else "nothing"
-    return f"{name} {given} instead of {list(wanted[name].shape)}"
 
 
 def load_arrays(network: nn.Module, arrays: Mapping[str, Tensor], *, strict: bool = True) -> None:
