@@ -31,7 +31,8 @@ def test_pooled_correlations_do_not_tell_severity_from_a_link_but_the_answer_doe
     assert pooled["strong"] > 0.7 and pooled["severity"] > 0.5 and abs(pooled["none"]) < 0.4
     for name, run in runs.items():
         asked = analysis.answers(analysis.tests(run))
-        assert set(asked["verdict"]) == {"undecided"}  # in "strong" the scores tell all that drift does
+        # In "strong" the scores tell all that drift does, and everywhere all but a few errors.
+        assert asked["verdict"].tolist() == ["undecided", "undecided", "not defined"]
         plain = asked["plain"].dropna()
         assert (plain > 0.6).all() if name == "strong" else (plain.abs() < 0.4).all()
 
@@ -119,7 +120,7 @@ def test_the_family_is_corrected_by_holm_and_the_rest_by_benjamini_and_hochberg(
     tests = analysis.tests(runs["strong"])
     mine = tests[tests["family"] == "declared"]
     assert set(mine["kind"]) == {"partial", "per image, partial", "wrong, partial"}
-    assert mine["p_adjusted"].to_numpy() == pytest.approx(statistics.holm(mine["p"]))
+    assert mine["p_adjusted"].to_numpy() == pytest.approx(statistics.holm(mine["p"]), nan_ok=True)
     rest = tests[(tests["family"] == "exploration") & tests["p"].notna() & (tests["kind"] != "pooled")]
     assert rest["p_adjusted"].to_numpy() == pytest.approx(false_discovery_control(rest["p"]))
     assert tests[tests["kind"] == "pooled"]["p_adjusted"].isna().all()

@@ -132,28 +132,38 @@ def _known(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
 def _left(values: np.ndarray, known: np.ndarray, evidence: Evidence) -> np.ndarray:
     """What is not predicted of values (kinds, conditions, images), within strata, for images not learnt from.
 
-    First lines of each corruption predict (ridge regression: Hoerl & Kennard 1970), then gradient boosting
-    (Friedman 2001) what these leave: small trees alone put a corruption and a score together too slowly.
+    Lines of each corruption predict (ridge regression: Hoerl & Kennard 1970), and gradient boosting (Friedman
+    2001) what these leave: small trees alone put a corruption and a score together too slowly. How many
+    trees, or lines alone, or the mean of the stratum: what predicts best, as trees learn noise, too.
     """
-    trees = HistGradientBoostingRegressor(
-        max_iter=30, max_leaf_nodes=8, min_samples_leaf=50, early_stopping=False, random_state=0
-    )
-    folds, unit = GroupKFold(FOLDS, shuffle=True, random_state=0), np.tile(evidence.unit, values.shape[1])
-    y = values.reshape(len(values), -1).T
-    lines = np.empty(y.shape)
+    unit, y = np.tile(evidence.unit, values.shape[1]), values.reshape(len(values), -1).T
+    folds, lines = GroupKFold(FOLDS, shuffle=True, random_state=0), np.empty(y.shape)
     for part in (known[:, 0] == corruption for corruption in np.unique(known[:, 0])):
         scores = StandardScaler().fit_transform(known[part])
         lines[part] = cross_val_predict(Ridge(10), scores, y[part], groups=unit[part], cv=folds)
-    left = []
-    for value, own, found in zip(values, y.T, lines.T, strict=True):
-        found = found + cross_val_predict(trees, known, own - found, groups=unit, cv=folds)
-        predicted = _within(found.reshape(value.shape), evidence)
-        rest = _within(value, evidence) - predicted
+    splits, left = list(folds.split(known, groups=unit)), []
+    for value, line in zip(values, lines.T, strict=True):
+        trees = line + _boosted(known, value.ravel() - line, splits)
+        candidates = [_within(found.reshape(value.shape), evidence) for found in (0 * line, line, *trees)]
+        within = _within(value, evidence)
+        found = min(candidates, key=lambda found: ((within - found) ** 2).sum())
         # Trees shrink: where all is predicted, what they lack of it would be left. (A slope below 0 is not
         # that, but noise they have learnt, and to take it off would leave what predicts both.)
-        slope = max((rest * predicted).sum(), 0) / max((predicted**2).sum(), 1e-12)
-        left.append(rest - slope * predicted)
+        slope = max(((within - found) * found).sum(), 0) / max((found**2).sum(), 1e-12)
+        left.append(within - (1 + slope) * found)
     return np.stack(left)
+
+
+def _boosted(known: np.ndarray, values: np.ndarray, splits: list) -> np.ndarray:
+    """Values as predicted by 10, 20, ... 60 trees, for pictures not learnt from: (6, pictures)."""
+    model = HistGradientBoostingRegressor(
+        learning_rate=0.15, max_iter=60, max_leaf_nodes=8, early_stopping=False, random_state=0
+    )
+    found = np.empty((6, len(values)))
+    for train, test in splits:
+        stages = model.fit(known[train], values[train]).staged_predict(known[test])
+        found[:, test] = list(itertools.islice(stages, 9, None, 10))
+    return found
 
 
 def _within(values: np.ndarray, evidence: Evidence) -> np.ndarray:
