@@ -5,9 +5,11 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from scipy.stats import rankdata, spearmanr
+from skimage.metrics import structural_similarity
 
 from medrob.drift import SIMILARITIES, PreparedMaps, compare
 from medrob.drift.measurement import ranks
+from medrob.saliency import normalise
 
 
 def maps(n=5, size=(9, 9), seed=0, dtype=np.float32):
@@ -23,6 +25,18 @@ def test_rmse_by_hand():
     a, b = one([-3, 2], [4, 0]), one([1, 5], [5, 3])
     assert compare(a, b, ["rmse"])["rmse"] == pytest.approx([np.sqrt(0.5 / 4)])
     assert compare(one([0, 1], [1, 0]), one([1, 0], [0, 1]), ["rmse"])["rmse"] == [1]  # opposite maps
+
+
+@pytest.mark.parametrize("size", [(7, 7), (9, 14), (32, 32)])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_ssim_is_that_of_scikit_image(size, dtype):
+    a, b = maps(size=size, dtype=dtype), maps(size=size, seed=1, dtype=dtype)
+    b[2:] += 3 * a[2:]
+    expected = [
+        structural_similarity(x, y, data_range=1, win_size=7)
+        for x, y in zip(*(normalise(torch.from_numpy(m)).numpy() for m in (a, b)), strict=True)
+    ]
+    np.testing.assert_allclose(compare(a, b, ["ssim"])["ssim"], expected, atol=1e-5)
 
 
 @given(arrays(np.float32, (2, 1, 4, 5), elements=st.integers(-1, 3).map(float)))
@@ -94,6 +108,7 @@ def test_maps_of_few_positions_and_of_other_shapes(size, degenerate):
     found = compare(maps(4, size) + 3, maps(4, size, seed=1) + 3)
     for name in ("rmse", "spearman"):
         assert np.isnan(found[name]).all() == degenerate
+    assert np.isnan(found["ssim"]).all()  # it needs a whole window of 7x7
     for b in (maps(1), maps(size=(8, 9))):
         with pytest.raises(ValueError, match=r"shapes \(5, 9, 9\) and .* give the same"):
             compare(maps(), b)

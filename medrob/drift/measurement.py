@@ -20,6 +20,8 @@ from medrob.saliency import Explainer, Key, degenerate, normalise, same_decision
 
 LOCALISATION = ("energy", "pointing", "iou")
 TIED = 1e-6  # relative to the maximum: bilinear interpolation rounds, so equal peaks may differ by this
+SSIM_WINDOW = 7  # as scikit-image's default
+UNBIASED = SSIM_WINDOW**2 / (SSIM_WINDOW**2 - 1)  # scikit-image takes sample variances
 Columns = dict[str, np.ndarray]  # name -> (pairs of method and layer, images)
 
 
@@ -64,6 +66,35 @@ def _length(x: Tensor) -> Tensor:
     return torch.linalg.vector_norm(x, dim=(1, 2))
 
 
+def _ssim(a: PreparedMaps, b: PreparedMaps) -> Tensor:
+    """Factors 1 - (m - n)^2 / (m^2 + n^2 + c1) for means m, n, and 1 - var(a - b) / (var a + var b + c2)."""
+    if min(a.values.shape[1:]) < SSIM_WINDOW:
+        return torch.full_like(a.values[:, 0, 0], torch.nan)
+    (m, var_a), (n, var_b) = _moments(a.values), _moments(b.values)
+    apart = (m - n).square()
+    spread = (_box((a.values - b.values).square()) - apart) / (var_a + var_b)
+    means = apart / ((m.square() + 0.01**2 / 2) + (n.square() + 0.01**2 / 2))
+    return ((1 - means) * (1 - spread)).mean((1, 2))
+
+
+def _moments(values: Tensor) -> tuple[Tensor, Tensor]:
+    """Means over windows, and variances with half of c2, times 48/49."""
+    means = _box(values)
+    return means, _box(values.square()) - means.square() + 0.03**2 / 2 / UNBIASED
+
+
+def _box(x: Tensor) -> Tensor:
+    """Means over 7x7 windows, without those that cross the border: (N, h - 6, w - 6)."""
+    for axis in (1, 2):  # a sum of 7 as 3 + 3 + 1: fewer additions
+        n = x.shape[axis] - SSIM_WINDOW + 1
+        three = x.narrow(axis, 0, n + 3) + x.narrow(axis, 1, n + 3)
+        three += x.narrow(axis, 2, n + 3)
+        seven = three.narrow(axis, 0, n) + three.narrow(axis, 3, n)
+        seven += x.narrow(axis, 6, n)
+        x = seven
+    return x.div_(SSIM_WINDOW**2)
+
+
 def _spearman(a: PreparedMaps, b: PreparedMaps) -> Tensor:
     correlation = (a.ranks * b.ranks).sum((1, 2)) / (_length(a.ranks) * _length(b.ranks))
     return correlation.clamp(-1, 1)  # rounding may go beyond
@@ -73,6 +104,9 @@ def _spearman(a: PreparedMaps, b: PreparedMaps) -> Tensor:
 SIMILARITIES: dict[str, Callable[[PreparedMaps, PreparedMaps], Tensor]] = {
     # Root mean squared difference of min-max maps: 0 alike, 1 opposite. Times 255: the grey-level scale.
     "rmse": lambda a, b: _length(a.values - b.values) / a.values[0].numel() ** 0.5,
+    # Mean structural similarity (Wang et al. 2004) of min-max maps, uniform window, data range 1, as in
+    # scikit-image: -1 to 1, 1 alike; NaN below 7x7.
+    "ssim": _ssim,
     # Rank correlation over the positions, ties at their mean rank (Spearman 1904): -1 to 1, 1 alike.
     "spearman": _spearman,
 }
@@ -106,7 +140,7 @@ def measure(
     Returns:
         A row per image, condition (without clean), method and layer: image, label (-1 if multi-label),
         corruption, severity, method, layer, size (shorter side of the map), target (class explained in the
-        clean image), preserved (`same_decision`), degenerate (either map), rmse and spearman (see
+        clean image), preserved (`same_decision`), degenerate (either map), rmse, ssim and spearman (see
         `compare`), logit (of the target) and amount (sum of the raw map after the ReLU); group where the data
         set has them. Where lesion masks are known, also energy, pointing and iou (`localise`), NaN for images
         without a lesion. Of the corrupted image and map; with ``_clean`` of the clean ones.
