@@ -13,9 +13,10 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import yaml
+from pydantic import BaseModel, Field
 
 from medrob import config
 from medrob.files import ALONE, atomic, checksum, differing, home
@@ -44,6 +45,42 @@ CHECKPOINT = "checkpoint.pt"  # what 02_train needs while it runs, and nobody af
 
 # At most 100 characters: every file system takes the file names built from it.
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
+
+
+class Number(BaseModel):
+    """What a record says of a number that a thesis quotes."""
+
+    name: str
+    what: str
+    macros: dict[str, str]
+
+
+class Part(BaseModel):
+    """What a record says of a figure, a table or numbers for the thesis."""
+
+    kind: Literal["figure", "table", "numbers"]
+    file: str
+    files: dict[str, str]
+    caption: str = ""
+    entries: list[Number] = []
+
+
+class Entry(BaseModel):
+    """What a record says of a stage, as far as others rely on it."""
+
+    parameters: dict[str, Any]
+    made_from: dict[str, str] = {}
+    files: dict[str, str] = {}
+    thesis: dict[str, Part] = {}
+    told: list[dict[str, str]] = []
+    answer: dict[str, str] = {}
+
+
+class Record(BaseModel):
+    """What ``run.json`` says."""
+
+    run: str
+    stages: dict[Annotated[str, Field(pattern=f"^({'|'.join(STAGES)})$")], Entry]
 
 
 class Run:
@@ -86,13 +123,11 @@ class Run:
             return {"run": self.name, "stages": {}}
         try:
             record = json.loads(file.read_text())
-            for stage, entry in record["stages"].items():
-                if entry["checksum"] != entry_checksum(entry):
-                    raise ValueError(f"the entry of {stage} was altered")
-            return {"run": record["run"], "stages": record["stages"]}
-        except (ValueError, OSError, RecursionError, LookupError, TypeError, AttributeError) as error:
+            Record.model_validate(record, strict=True)
+        except (ValueError, OSError, RecursionError) as error:
             advice = "move it away and run 01_augment again"
-            raise ValueError(f"{file} is damaged ({error}); {advice}") from None
+            raise ValueError(f"{file} is damaged ({config.first_error(error)}); {advice}") from None
+        return record
 
     @property
     def params(self) -> dict[str, dict[str, Any]]:
@@ -156,8 +191,10 @@ class Run:
 
     def problems(self, stage: str) -> Iterator[str]:
         """What is wrong with a finished stage, in words."""
-        made = self.record["stages"][stage]["files"]
-        yield from differing({self.path(file): checksum for file, checksum in made.items()})
+        entry = self.record["stages"][stage]
+        if entry.get("checksum") != entry_checksum(entry):
+            yield f"the entry of {stage} in run.json was altered"
+        yield from differing({self.path(file): made for file, made in entry.get("files", {}).items()})
         yield from self.outdated(stage)
 
     def outdated(self, stage: str) -> Iterator[str]:

@@ -184,6 +184,8 @@ def test_the_methods_say_what_the_declared_tests_ask_and_of_how_many(images):
     assert f"comes from 2,000 {exchanged}" in text and f"500 resamples of {unit}" in text
     del declared["images"]  # as an older version left it
     assert "(1)" not in latex.documents(stages, "one")["methods.tex"]
+    with pytest.raises(ValueError, match=r"run\.json of run 'one' is damaged .*resamples"):
+        latex.documents({"03_test": {"parameters": {}}}, "one")
 
 
 def test_a_record_removes_nothing_elsewhere(tmp_path):

@@ -152,6 +152,7 @@ def write_whole(run):
 def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
     run = whole
     assert [told.partition("records ")[2][:17] for told in verify(Run("none"))] == ["no finished stage"]
+    (run.figures / "thesis.aux").write_text("of LaTeX")
     assert main(["verify", "one"]) == 0
     assert "all files are those that were made" in capsys.readouterr().out
     for path in (run.figures / "03_test_a.csv", run.figures / "numbers.tex", run.path("drift.parquet")):
@@ -159,7 +160,12 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
     for path in (run.figures / "03_test_b.tex", run.path("model.json"), run.path("notebooks/03_test.ipynb")):
         path.unlink()
     notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
+    (run.figures / "of_another.pdf").write_text("x")
+    run.path("fog.npz").write_text("x")
+    record = run.path("run.json").read_text()
+    run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
     problems = [
+        "the entry of 01_augment in run.json was altered",
         "data/runs/one/model.json is missing",
         "data/runs/one/notebooks/03_test.ipynb is missing",
         "figures/one/03_test_a.csv was changed after it was made",
@@ -167,6 +173,8 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
         "data/runs/one/drift.parquet was changed after it was made",
         "data/runs/one/notebooks/04_heatmaps.ipynb was changed after it was made",
         "figures/one/numbers.tex was changed after it was made",
+        "data/runs/one/fog.npz is not in the record of the run; delete it or move it away",
+        "figures/one/of_another.pdf is not in the record of the run; delete it or move it away",
         "make it with `snakemake --cores all`",
     ]
     assert all(told.startswith(words) for told, words in zip(verify(run), problems, strict=True))
@@ -209,12 +217,24 @@ def test_a_record_of_any_shape_is_told_and_nothing_breaks(whole, capsys):
     assert "damaged" in overview().loc[0, "state"]
 
 
-def test_a_folder_in_place_of_a_file_or_of_a_run_is_told(whole):
+def test_folders_and_links_in_place_of_files_and_all_that_is_foreign_are_told(whole):
     figure = whole.figures / "03_test_a.csv"
     figure.unlink()
     figure.mkdir()
+    (whole.figures / "nowhere").symlink_to("absent")
+    (whole.figures / "numbers.tex.bak").touch()
+    for name in ("checkpoint_2.pt", "stamps/06.ipynb", "notebooks/copy.ipynb", "tensorboard/mine.txt"):
+        whole.path(name).parent.mkdir(exist_ok=True)
+        whole.path(name).touch()
+    for name in ("checkpoint.pt", "notebooks/02_train.partial.ipynb", ".locks/02_train"):
+        whole.path(name).parent.mkdir(exist_ok=True)
+        whole.path(name).touch()
     told = "\n".join(verify(whole))
     assert "figures/one/03_test_a.csv is a folder; delete it or move it away" in told
+    here = ("checkpoint_2.pt", "notebooks/copy.ipynb", "stamps/06.ipynb", "tensorboard/mine.txt")
+    foreign = [f"data/runs/one/{name}" for name in here]
+    foreign += [f"figures/one/{name}" for name in ("nowhere", "numbers.tex.bak")]
+    assert [line.split()[0] for line in told.splitlines() if "not in the record" in line] == foreign
     shutil.rmtree(whole.folder)
     shutil.copytree(make("two", ["01_augment"]).folder, whole.folder)
     assert "is that of run 'two': the folder was replaced" in verify(whole)[0]

@@ -7,6 +7,7 @@ from sklearn.metrics import balanced_accuracy_score
 
 from medrob import evaluation
 from medrob.evaluation import corruption_errors
+from medrob.evaluation.scores import ALEXNET
 
 
 def predictions(right, labels=(0, 0, 0, 1)):
@@ -37,6 +38,17 @@ def test_errors_by_hand():
     worse = OURS.assign(predicted=OURS["predicted"].where(OURS["image"] > 0, 1))  # image 0 is never right
     found = values(corruption_errors(worse, resamples=50))
     assert found["snow", "excess"] == pytest.approx(0) and found["fog", "excess"] == pytest.approx(7 / 12)
+
+
+def test_alexnets_figures_are_the_published_ones():
+    frame = corruption_errors(OURS, dataset="pneumoniamnist", resamples=20)
+    found = values(frame)
+    mine = np.mean([2 / 3, 1 / 12])
+    assert found["mean", "BE"] == pytest.approx(mine / 0.2654)
+    assert found["mean", "rBE"] == pytest.approx(mine / (0.2654 - 0.1009))
+    assert len(ALEXNET) == 12 and all(0 < clean < mean < 1 for clean, mean in ALEXNET.values())
+    unknown = corruption_errors(OURS, dataset="mine", resamples=5)
+    assert set(unknown["metric"]) == {"error", "balanced error", "excess"}
 
 
 def test_balanced_error_is_scikit_learns():

@@ -160,19 +160,26 @@ def test_what_the_scores_say():
 
 def test_without_intervals_the_values_are_said_and_nothing_is_claimed():
     bare = scored().assign(**dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan))
-    errors = means(excess=(0.1, np.nan, np.nan))
-    said = [words.scores(bare), words.errors(errors)]
+    errors = means(BE=(0.75, np.nan, np.nan), excess=(0.1, np.nan, np.nan))
+    said = [words.scores(bare), words.errors(errors, size=28, suite="thesis")]
     assert "AUC: 0.900, where" in said[0] and "under c 0 at severity 5, by 0.300.\n" in said[0]
-    assert "excess is 0.100." in said[1]
+    assert "BE is 0.750." in said[1]
     for sentence in said:
-        assert "nan" not in sentence and ("There are no intervals" in sentence or "excess" in sentence)
+        assert "nan" not in sentence and ("There are no intervals" in sentence or "BE" in sentence)
         assert not any(claim in sentence for claim in ("lower", "under 0", "not shown", "better"))
 
 
-def test_errors_are_said_with_their_intervals():
-    errors = means(excess=(0.1, 0.05, 0.2))
-    assert words.errors(errors).endswith("- The excess is 0.100 (0.050 to 0.200).")
-    assert "several labels" in words.errors(errors[:0])
+def test_errors_beside_alexnets_which_are_one():
+    alone, how = means(excess=(0.1, 0.05, 0.2)), dict(size=224, suite="medmnist-c:pneumoniamnist")
+    errors = pd.concat([alone, means(BE=(1.0, 0.5, 0.9))])
+    excess, be = words.errors(errors, **how).split("\n")[2:]
+    assert excess == "- The excess is 0.100 (0.050 to 0.200)." and be == "- The BE is 1.000 (0.500 to 0.900)."
+    for other in (how | dict(size=28), how | dict(suite="thesis")):
+        said = words.errors(errors, **other)
+        assert "cannot be compared with AlexNet" in said
+        assert "uses {size} px and the suite {suite}".format(**other) in said
+    assert "cannot be compared" not in words.errors(alone, size=28, suite="thesis")
+    assert "several labels" in words.errors(alone[:0], **how)
 
 
 def moves(**drifts):

@@ -7,7 +7,8 @@ records of the runs, so that one executed by hand is as full as one of a study.
 import os
 import shutil
 import tempfile
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Iterator
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,14 @@ from nbconvert.filters import markdown2html
 from medrob import execute
 from medrob.data import load_run
 from medrob.files import ALONE, differing, home
-from medrob.run import NAME, STAGES, Run
+from medrob.run import CHECKPOINT, NAME, STAGES, Run
 
 PARTIAL = ".partial.ipynb"  # how a notebook is called until its stage has ended
+# What lies in a run's folders beside what its record names: of work that goes on, of LaTeX, of the system.
+WORK = [".locks/*", CHECKPOINT, *(f"notebooks/{stage}{PARTIAL}" for stage in STAGES)]
+WORK += [f"stamps/{stage}.ipynb" for stage in STAGES]
+LATEX = ["aux", "log", "out", "pdf", "toc", "lof", "lot", "fls", "fdb_latexmk", "synctex.gz", "dvi", "xdv"]
+ALWAYS = [*(f"thesis.{ending}" for ending in LATEX), "*.part", "*.DS_Store"]
 
 
 def overview() -> pd.DataFrame:
@@ -71,8 +77,8 @@ def unfinished(run: Run) -> dict[str, Path]:
 
 
 def verify(run: Run) -> list[str]:
-    """What is missing or altered in a run, in words, then how to make it again: of its tables, executed
-    notebooks and data, and of the figures and tables for the thesis.
+    """What is missing, altered or foreign in a run, in words, then how to make it again: of its record,
+    tables, executed notebooks and data, and of the figures and tables for the thesis.
     """
     problems, advice = list[str](), dict[str, None]()
     stages, was = run.record["stages"], run.record["run"]
@@ -81,16 +87,30 @@ def verify(run: Run) -> list[str]:
     if was != run.name:
         problems.append(f"{run.path('run.json')} is that of run {was!r}: the folder was replaced")
         advice[run.advice("01_augment")] = None
-    for stage in stages:
-        problems += (wrong := [*run.problems(stage), *differing(execute.made_beside(run, stage))])
+    known = {run.path("run.json")}
+    for stage, entry in stages.items():
+        beside = execute.made_beside(run, stage)
+        problems += (wrong := [*run.problems(stage), *differing(beside)])
+        known |= {*map(run.path, entry.get("files", {})), *beside}
         advice |= {run.advice(stage): None} if wrong else {}
+    foreign = [*_foreign(run.folder, known, [*WORK, *ALWAYS]), *_foreign(run.figures, known, ALWAYS)]
     began = "01_augment" in stages and not any(run.problems("01_augment"))
     for split in run.data["splits"] if began else ():
         try:
             load_run(run, split)
         except (ValueError, TypeError, OSError, KeyError) as error:
             problems.append(f"data: {error}")
-    return [*problems, *advice]
+    return [*problems, *foreign, *advice]
+
+
+def _foreign(folder: Path, known: Collection[Path], work: Iterable[str]) -> Iterator[str]:
+    """Files and links in a folder that the record does not name, and that are not of the work."""
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        own = path.is_dir() and not path.is_symlink()
+        if not own and path not in known and not any(fnmatchcase(name, pattern) for pattern in work):
+            where = os.path.relpath(path, home())
+            yield f"{where} is not in the record of the run; delete it or move it away"
 
 
 def write(*, runs: Collection[str] | None = None) -> Path:

@@ -216,5 +216,8 @@ def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
         "textwidth": given.get("05_analysis", {}).get("textwidth", TEXTWIDTH),
     }  # fmt: skip
     files = ("captions.tex", "methods.tex", "numbers.tex", "thesis.tex")
-    texts = {file: templates.get_template(f"{file}.jinja").render(facts) for file in files}
+    try:
+        texts = {file: templates.get_template(f"{file}.jinja").render(facts) for file in files}
+    except Exception as error:  # a parameter that was altered may be of any type
+        raise ValueError(f"run.json of run {run!r} is damaged ({error}); run its notebooks again") from error
     return texts | {"references.bib": REFERENCES}
