@@ -222,8 +222,8 @@ def test_how_far_a_map_has_gone_to_that_of_another_picture():
     rows = rows.assign(low=rows["value"] - 0.1, high=rows["value"] + 0.1, severity=5, **GRADCAM)
     rows["degenerate"] = 0.2
     said = words.normalised(rows, **GRADCAM).replace("\u00a0", " ")
-    assert "(severity 5), the map of where the network looks has gone 90 % (80 % to 100 %) of the way" in said
-    assert "another picture (Grad-CAM at layer4.1). Where the prediction changes it is 130 % (120 %" in said
+    assert "(severity 5), the map of where the network looks is 90 % (80 % to 100 %) as far" in said
+    assert "picture is (Grad-CAM at layer4.1). Where the prediction changes it is 130 % (120 %" in said
     assert said.endswith("In 20.0 % of the comparisons a map is empty or flat; these are left out.")
     assert words.normalised(rows.assign(value=np.nan), **GRADCAM).startswith("Grad-CAM at layer4.1: no map")
     limits = pd.DataFrame(dict(test=["floor", "ceiling-image", "ceiling-weights"], value=[0, 0.25, 0.5]))

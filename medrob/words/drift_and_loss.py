@@ -6,7 +6,20 @@ import pandas as pd
 from medrob import analysis
 from medrob.analysis import DRIFT, UNDEFINED, YES, declared_kinds, rows_of, verdict
 from medrob.corruptions import CLEAN
-from medrob.words.phrases import BETTER, FEW, Row, grouped, name, number, place, say, shown, side, text
+from medrob.words.phrases import (
+    BETTER,
+    FEW,
+    Row,
+    grouped,
+    listed,
+    name,
+    number,
+    place,
+    say,
+    shown,
+    side,
+    text,
+)
 
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
 AS_MUCH = "but the map of a network that has learnt nothing is not shown to tell less, so nothing follows"
@@ -83,10 +96,15 @@ def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
     some = said[YES] in set(verdicts) or verdicts[0] == said[analysis.OPPOSITE]
     lead = "In part" if some else "This is not shown"
     lead = leads.get(verdicts[0], lead) if verdicts.nunique() == 1 else lead
-    found = grouped(zip(verdicts, [say("answer", name) for name in answers["name"]], strict=True), " ")
+    asked = [say("answer", name) for name in answers["name"]]
+    asked[0] += f" ({answers['value'][0]:+.2f})" if np.isfinite(answers["value"][0]) else ""
+    asked = asked if verdicts.nunique() > 1 else [listed(asked)]
+    found = grouped(zip(verdicts, asked, strict=False), " ")
     row = added.iloc[0].drop("p")  # the tests below give it, corrected
     left = "left" if np.isfinite(row["value"]) else ""
-    return say("answer", "tells", left, lead=lead, found=found, row=row, auroc=_auroc(row)).replace("\n", " ")
+    risk = "risk" if left and verdicts.iloc[-1] == said[YES] else ""
+    numbers = dict(lead=lead, found=found, row=row, auroc=_auroc(row))
+    return say("answer", "tells", left, risk, **numbers).replace("\n", " ")
 
 
 def _auroc(row: Row) -> dict[str, float]:
