@@ -69,7 +69,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
 
     The generalised covariance measure (Shah & Peters 2020): the drift, and whether the prediction is wrong
     (1 or 0), are each predicted from all that is `_known`, for images that have not been seen. If the drift
-    tells nothing else of errors, what is left of the two has no correlation, whatever shape the rest has;
+    tells nothing else of errors, and either is predicted well, what is left of the two has no correlation;
     value, low, high: that correlation, within strata; the interval resamples units. p: units change the sign
     of their products (`flipped`). auroc, auroc_low, auroc_high: of the errors as predicted without the place
     of the map, within strata. explained: the share of the variance of the drift that is predicted. errors:
