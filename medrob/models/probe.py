@@ -94,8 +94,8 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
         for module in network.modules():  # statistics of the pictures: the weights are drawn
             module.training = isinstance(module, nn.modules.batchnorm._BatchNorm)
         found, taken = dict[str, Found](), 0
-        named = [*_named_sides(model)]  # a large one costs much, and only few networks take no other
-        for side in dict.fromkeys((*(side for side in named if side <= TRIED[1]), *TRIED, *named)):
+        named, large = [*_named_sides(model)], max(TRIED[:2])  # a larger one costs much, and few need it
+        for side in dict.fromkeys((*(side for side in named if side <= large), *TRIED, *named)):
             if side < taken:
                 continue
             try:
@@ -104,7 +104,7 @@ def _first_side(model: nn.Module, modules: Mapping[str, nn.Module]) -> dict[str,
                 found = found or {"": Found(reason=f"{error!r:.200}")}
                 continue
             # On a small picture all positions of deep layers see all of it: judge them on a larger one.
-            if side >= max(TRIED[:2]) or not any(f.reason == SPREAD for f in found.values()):
+            if side >= large or not any(f.reason == SPREAD for f in found.values()):
                 break
     return found
 
