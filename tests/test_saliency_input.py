@@ -104,7 +104,7 @@ def test_batch_chunk_order_and_company_do_not_matter_and_the_noise_belongs_to_th
 @pytest.mark.parametrize("method", names())
 @pytest.mark.parametrize("passes", [0, 1, 1000])
 def test_the_network_is_left_as_found_even_after_an_error_and_nothing_is_said(
-    method, passes, capsys, recwarn
+    method, passes, capsys, recwarn, one_size
 ):
     model, count, x = network().train(), itertools.count(), to_input(pictures(3, 16))
     model.backbone.layer2.eval()
