@@ -52,11 +52,13 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     tell("class folders that may hold what has no label", nameless, "; they are taken as classes")
     forms = labels.str.replace(r"[^\W\d_]+", "a", regex=True).str.replace(r"\d+", "0", regex=True).unique()
     many = sorted({*labels}) if len(forms) == 1 and "0" in forms[0] else []
-    tell("class folders that differ in numbers", many[9:] and many, "; if they are patients, use a table")
+    many = many if len(many) > 9 else []
+    tell("class folders that differ in numbers", many, "; if they are patients, use a table")
     kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
     twice = [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]
     advice = "; they are not used: if they are the classes, list the images in a table"
-    tell("folders of the same names in several class folders", twice * (len(twice) > 1), advice)
+    twice = twice if len(twice) > 1 else []
+    tell("folders of the same names in several class folders", twice, advice)
     unsure = {"folder": listing.owners((own + "/").str.split("/"))}
     return listing.classes(listing.grouped(rows, inside, {}, unsure, group), labels)
 

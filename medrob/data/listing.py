@@ -123,10 +123,12 @@ def _alike(pictures: Mapping[Path, Path], top: Path) -> dict[Path, Path]:
     for end, called in ends.items():
         if 4 * len(called) > len(pictures) and re.search("[A-Za-z]", end):
             some = [(top / path, top / pictures[other]) for path, other in sorted(called.items())[:9]]
-            masked = sum(drawn(attempt(mask)) > drawn(attempt(picture)) for mask, picture in some)
-            masks |= called if (most := 2 * masked > len(some)) else {}
+            shown = [(drawn(attempt(mask)), drawn(attempt(picture))) for mask, picture in some]
+            if 2 * shown.count((True, False)) > len(some):
+                masks |= called
+                continue
             advice = "; they are taken as pictures: call masks x_mask, and remove copies"
-            tell(f"pictures that are called as another one and {end!r}", sorted(called) * (not most), advice)
+            tell(f"pictures that are called as another one and {end!r}", sorted(called), advice)
     return masks
 
 
