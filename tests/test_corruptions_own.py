@@ -36,10 +36,12 @@ def lift(images, levels, draws):
 """
 HELPERS = """
 import numpy as np
+import limits_of_mine
 
 def shifted(images, levels):
-    return np.minimum(images.astype(int) + levels, 255).astype(np.uint8)
+    return np.minimum(images.astype(int) + levels, limits_of_mine.TOP).astype(np.uint8)
 """
+LIMITS = "TOP = 255"
 
 
 IMAGES = np.random.default_rng(0).integers(0, 200, (5, 28, 30, 1), dtype=np.uint8)
@@ -47,8 +49,9 @@ IMAGES = np.random.default_rng(0).integers(0, 200, (5, 28, 30, 1), dtype=np.uint
 
 @pytest.fixture(autouse=True)
 def mine(tmp_path, monkeypatch):
-    """Three modules of a student's in a folder on the path; afterwards all is as before."""
-    modules = dict(plain_ones=PLAIN, decorated_ones=DECORATED, helpers_of_mine=HELPERS, broken_ones="1 / 0")
+    """Modules of a student's in a folder on the path; afterwards all is as before."""
+    modules = dict(plain_ones=PLAIN, decorated_ones=DECORATED, helpers_of_mine=HELPERS, limits_of_mine=LIMITS)
+    modules["broken_ones"] = "1 / 0"
     modules["again"] = "from decorated_ones import lift"
     for name, text in modules.items():
         (tmp_path / f"{name}.py").write_text(text)
@@ -120,9 +123,9 @@ def test_another_shape_or_dtype_and_a_table_of_three_are_refused():
         corruption(severities=(1, 2, 3))(lambda images, level, draws: images)
 
 
-def test_a_new_corruption_changes_no_plan_but_its_own(mine):
+def test_a_corruption_follows_from_all_files_that_it_needs_and_from_no_others(mine):
     def plan(*wanted: str) -> str:
-        for module in ("decorated_ones", "helpers_of_mine"):
+        for module in ("decorated_ones", "helpers_of_mine", "limits_of_mine"):
             sys.modules.pop(module, None)
         for name in [name for name in registry._REGISTERED if ":" in name]:
             del registry._REGISTERED[name]  # as in another process
@@ -133,5 +136,7 @@ def test_a_new_corruption_changes_no_plan_but_its_own(mine):
     assert plan("decorated_ones:lift") != lift and plan(*names("thesis")) == thesis
     (mine / "decorated_ones.py").write_text(DECORATED)
     assert plan("decorated_ones:lift") == lift
-    (mine / "helpers_of_mine.py").write_text(HELPERS.replace("255", "254"))
+    (mine / "plain_ones.py").write_text(PLAIN + "# other words")
+    assert plan("decorated_ones:lift") == lift
+    (mine / "limits_of_mine.py").write_text("TOP = 254")
     assert plan("decorated_ones:lift") != lift and plan(*names("thesis")) == thesis

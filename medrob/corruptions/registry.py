@@ -146,13 +146,29 @@ def describe(name: str) -> Corruption:
 
 
 def fingerprint(names: Iterable[str]) -> str:
-    """A hash of the severities of these corruptions, of the files of their functions, and of the files of all
-    functions that these files import by name.
+    """A hash of the severities of these corruptions, of the files of their functions, and of all files that
+    these import modules, functions or classes from; libraries, and rooms of `medrob` above, do not count.
     """
     chosen = [describe(name) for name in names]
     facts = [(c.name, sorted(c.parameters.items()), c.key) for c in chosen]
-    modules = {c.function.__module__ for c in chosen}
-    named = [value for module in modules for value in vars(sys.modules[module]).values()]
-    modules |= {value.__module__ for value in named if inspect.isfunction(value)}
-    sources = [inspect.getsource(sys.modules[module]) for module in sorted(modules)]
+    files, new = set[str](), {c.function.__module__ for c in chosen}
+    packages = {module.partition(".")[0] for module in new}
+    while new:
+        files |= new
+        reached = [value for module in new for value in vars(sys.modules[module]).values()]
+        modules = {value.__name__ for value in reached if inspect.ismodule(value)}
+        modules |= {
+            value.__module__ for value in reached if inspect.isfunction(value) or inspect.isclass(value)
+        }
+        new = {module for module in modules - files if _counts(module, packages)}
+    sources = [inspect.getsource(sys.modules[module]) for module in sorted(files)]
     return hashlib.sha256(repr((facts, sources)).encode()).hexdigest()[:16]
+
+
+def _counts(module: str, packages: set[str]) -> bool:
+    """Whether what a corruption does may follow from a module: of these packages, or of no library."""
+    package, file = module.partition(".")[0], getattr(sys.modules.get(module), "__file__", None)
+    if package == "medrob":
+        return module.startswith(f"{__package__}.")
+    library = package in sys.stdlib_module_names or "site-packages" in (file or "site-packages")
+    return bool(file) and (package in packages or not library)
