@@ -74,7 +74,7 @@ def test_drift_beside_the_class_whose_fall_is_the_flip():
     assert "Vanished maps: 3, of which 2 belong to flipped predictions. They count as the largest" in said
     assert "This leaves 80 pictures, of which 25 have flipped." in said
     assert "The AUROC of drift for a flip is 0.70 (0.60 to 0.80). The AUROC of the probability" in said
-    assert "class is 0.998: a prediction flips because" in said
+    assert "class is 0.998: a prediction flips as another" in said
     assert "In 1 picture more there was no clean map" in said
     assert "labels that appear flip by a rise" in words.failure(failures()[:-1])
     said = words.failure(failures(vanished=0, unseen=0, compared=100))
@@ -174,7 +174,8 @@ def test_the_answer_comes_in_three_sentences_and_then_test_by_test():
     lines = words.answer(tests, auc_table(), moved(), gains(CLEAR)).split("\n")
     assert lines[0] == (
         "- Does it still work? On clean pictures, the AUC is 0.90 (0.88 to 0.92), where 0.5 is guessing and "
-        "1 is perfect. It falls most under shot noise at severity 5, by 0.30 (0.25 to 0.35)."
+        "1 is perfect. Of 2 conditions (a corruption at a severity), shot noise at severity 5 costs most: "
+        "0.30 (0.25 to 0.35)."
     )
     assert "looks is 40\u00a0% as far from" in lines[1] and "In 25.0\u00a0% of the comparisons no" in lines[1]
     assert "the tests that were declared in advance, for Grad-CAM at deep." in lines[4]

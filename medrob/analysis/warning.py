@@ -19,6 +19,7 @@ from medrob.evaluation import FEWEST, fewest, share_interval
 
 AHEAD = ends("ahead")
 WRONG = "wrong"
+LEFT = 10  # units that what is left of the errors must rest on: with fewer, p is too small
 BEYOND = "wrong, partial"
 
 
@@ -74,8 +75,8 @@ def added(evidence: Evidence) -> pd.DataFrame:
     of their products (`flipped`). auroc, auroc_low, auroc_high: of the errors as predicted without the place
     of the map, within strata. explained: the share of the variance of the drift that is predicted. errors:
     how many predictions are wrong, NaN of several labels an image. The maps are those of the declared layer,
-    and of methods that explain the input. NaN where the events, the rest, or what is left of them, are on
-    fewer than `FEWEST` units, there are several labels, or every map is degenerate.
+    and of methods that explain the input. NaN where the events or the rest are on fewer than `FEWEST`
+    units, what is left of them on fewer than `LEFT`, there are several labels, or every map is degenerate.
     """
     happened, w, rows = evidence.events.get(WRONG), evidence.weights, []
     errors = np.nan if happened is None else happened.sum()
@@ -93,7 +94,7 @@ def added(evidence: Evidence) -> pd.DataFrame:
             spread, of_left = (_within(drift, evidence) ** 2).sum(), (np.nan,) * 4
             each = np.bincount(evidence.unit, squares[1])  # what is left of the errors of a unit
             moves = spread > 1e-12 * drift.size  # more than rounding
-            if each.sum() ** 2 >= FEWEST * (each**2).sum() > 0 and moves:  # not of a few units
+            if each.sum() ** 2 >= LEFT * (each**2).sum() > 0 and moves:  # not of a few units
                 share = (w @ product) / np.sqrt((w @ squares[0]) * (w @ squares[1]))
                 of_left = *estimate(share), two_sided(flipped(product, evidence.unit, evidence.signs))
             explained = max(1 - squares[0].sum() / spread, 0.0) if moves else np.nan

@@ -71,12 +71,13 @@ def controls(controls: pd.DataFrame) -> str:
 def _works(scores: pd.DataFrame) -> str:
     rows = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
     clean = rows[rows["corruption"] == CLEAN[0]].iloc[0]
-    worst = rows[(rows["corruption"] != CLEAN[0]) & rows["drop"].notna()].nlargest(1, "drop")
+    falls = rows[(rows["corruption"] != CLEAN[0]) & rows["drop"].notna()]
+    worst = falls.nlargest(1, "drop")
     if worst.empty or not np.isfinite(clean["value"]):
         return say("answer", "no_auc")
     doubt, row = "no_skill" if clean["low"] <= 0.5 else "", worst.iloc[0]
     fall = "falls" if row["drop"] > 0 else "no_fall"
-    return say("answer", "works", fall, doubt, clean=clean, worst=row).replace("\n", " ")
+    return say("answer", "works", fall, doubt, clean=clean, worst=row, cases=len(falls)).replace("\n", " ")
 
 
 def _looks(drift: pd.DataFrame) -> str:
