@@ -119,23 +119,6 @@ def test_what_is_drawn_of_too_many_has_the_largest_effect_up_or_down(scores):
     assert len(grey) == 2 and len(figure.axes[0].collections) == 8
 
 
-def test_digits_stand_out_from_their_cells():
-    def luminance(colour):
-        linear = np.array(matplotlib.colors.to_rgb(colour))
-        linear = np.where(linear <= 0.04045, linear / 12.92, ((linear + 0.055) / 1.055) ** 2.4)
-        return linear @ [0.2126, 0.7152, 0.0722]
-
-    values = pd.DataFrame(np.linspace(-1, 1, 15).reshape(3, 5)).mask(lambda v: v == v.iloc[2, 0])
-    ax = plt.subplots()[1]
-    draw.cells(ax, values, ".2f", list("abc"), cmap="RdBu_r", vmin=-1, vmax=1)
-    papers = np.delete(ax.collections[0].get_facecolor(), 10, axis=0)
-    assert len(ax.texts) == len(papers) == 14
-    for text, paper in zip(ax.texts, papers, strict=True):
-        low, high = sorted([luminance(text.get_color()), luminance(paper)])
-        assert (high + 0.05) / (low + 0.05) >= 4.5
-    assert {text.get_color() for text in ax.texts} == {"black", "white"}
-
-
 def test_reliability_draws_clean_and_each_corruption_once_with_intervals_and_n():
     conditions = [("clean", 0), *((n, s) for n in NAMES for s in (1, 3))]
     rows = [(c, s, q, q - 0.1, q - 0.3, q, 5) for c, s in conditions for q in (0.5, 0.9)]
@@ -330,8 +313,7 @@ def test_labels_of_the_whole_figure_fit_its_width(drift, scores, width):
 
 
 def test_drift_by_class_says_what_is_missing(drift, scores):
-    figure = by_class(drift, scores, "dead")
-    assert words_in(figure) == ["every map is degenerate (dead, severity 5; above: AUC drop)"]
+    assert by_class(drift, scores, "dead") is None
     lost = drift.assign(normalised=drift["normalised"].where(drift["corruption"] != "contrast"))
     assert words_in(by_class(lost, scores, "gradcam")) == ["every map is degenerate"]
 
@@ -346,8 +328,7 @@ def test_drop_against_drift_has_a_panel_for_each_layer_but_at_most_twelve(scores
 
 
 def test_drop_against_drift_without_a_drift(scores, mean):
-    figure = against(scores, mean.assign(value=np.nan, low=np.nan, high=np.nan), LAYERS[:2])
-    assert words_in(figure) == ["no usable map, or no AUC"]
+    assert against(scores, mean.assign(value=np.nan, low=np.nan, high=np.nan), LAYERS[:2]) is None
     lost = mean.assign(value=mean["value"].where(mean["layer"] != LAYERS[1]))
     assert words_in(against(scores, lost, LAYERS[:2])) == ["no usable map,\nor no AUC"]
     none = dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan)
@@ -401,23 +382,18 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
 
 
-def test_image_scatter_leaves_out_at_most_half_a_per_cent_at_each_edge(points):
-    wide = points.assign(drop=points["drop"] * (1 + 9 * (points["corruption"] == "contrast")))
-    figure = scatter(wide)
+def test_image_scatter_has_a_panel_a_corruption_and_a_colour_a_class(points):
+    figure = scatter(points)
     assert titles(figure) == ["gaussian noise", "motion blur", "contrast"]
     assert legend_texts(figure) == CLASSES and "severity 3" in figure.get_supxlabel()
     no_text_on_text(figure)
-    groups = wide[wide["severity"] == 3].groupby("corruption", sort=False)
-    for ax, (_, group) in zip(drawn(figure), groups, strict=True):
-        for column, (low, high) in {"rmse": ax.get_xlim(), "drop": ax.get_ylim()}.items():
-            assert (group[column] < low).mean() <= 0.005 and (group[column] > high).mean() <= 0.005
 
 
-def test_labels_that_cannot_be_shown_are_drawn_as_one_and_images_without_a_map_are_said(points):
+def test_labels_that_cannot_be_shown_are_drawn_as_one(points):
     for labels in (-1, points["image"] % 9):
         figure = scatter(points.assign(label=labels))
         assert len(drawn(figure)) == 3 and not figure.legends
-    assert words_in(scatter(points.assign(rmse=np.nan))) == ["no picture has a usable map"]
+    assert scatter(points.assign(rmse=np.nan)) is None
 
 
 def test_signals_of_each_event_and_what_has_to_be_known():
@@ -428,7 +404,7 @@ def test_signals_of_each_event_and_what_has_to_be_known():
     assert titles(figure) == ["(a) prediction flipped", "(b) prediction wrong"]
     assert legend_texts(figure) == ["chance", analysis.WITHOUT, analysis.WITH]
     assert [label.get_text() for label in figure.axes[0].get_yticklabels()] == list(leagues)
-    assert "nothing to detect" in words_in(figures.signals(table.assign(auroc=np.nan, severity=5)))[0]
+    assert figures.signals(table.assign(auroc=np.nan, severity=5)) is None
     nothing = table.assign(severity=5, auroc=table["auroc"].where(table["event"] != "flipped"))
     assert "nothing to detect:\nwithin a class none or all are flipped" in words_in(figures.signals(nothing))
 

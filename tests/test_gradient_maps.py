@@ -55,10 +55,10 @@ def test_agrees_with_captum(method, peer):
 
 
 def test_integrated_gradients_sum_to_the_rise_of_the_logit_and_smoothgrad_without_noise_is_the_gradient():
-    model, images = network(), pictures(5, 16)
+    model, images = network(width=4), pictures(3, 16)
     rise = (model(to_input(images)) - model(torch.zeros(1, 1, 16, 16)))[:, 1].detach()
-    found = one(model, images, "integrated-gradients", targets=1, settings=Settings(samples=1000))
-    np.testing.assert_allclose(found.sum((1, 2)), rise, atol=0.01 * float(rise.abs().max()))
+    found = one(model, images, "integrated-gradients", targets=1, settings=Settings(samples=300))
+    np.testing.assert_allclose(found.sum((1, 2)), rise, atol=0.02 * float(rise.abs().max()))
 
     found = one(model, images, "smoothgrad", settings=Settings(noise=0, samples=3))
     np.testing.assert_allclose(found, one(model, images, "saliency"), rtol=1e-4, atol=1e-9)

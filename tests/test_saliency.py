@@ -1,5 +1,7 @@
 """Gradient CAMs: by hand, against other libraries, and what is done to their maps."""
 
+import itertools
+
 import numpy as np
 import pytest
 import pytorch_grad_cam as peer
@@ -9,7 +11,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from pytorch_grad_cam.utils.model_targets import ClassifierOutputTarget
-from pytorch_grad_cam.utils.svd_on_activations import get_2d_projection
 from torch import nn
 
 from medrob import models
@@ -18,7 +19,6 @@ from medrob.saliency.of_layers import ONE_PASS as ALL
 from medrob.saliency.of_layers import cams, formulas, smooth_weights
 
 pytestmark = pytest.mark.usefixtures("one_size")
-BLOCKS = [f"layer{i}.{j}" for i in (1, 2, 3, 4) for j in (0, 1)]
 
 
 class Toy(nn.Module):
@@ -164,7 +164,7 @@ def ours_enlarged(maps, size=32):
     return normalise(upsample(normalise(torch.as_tensor(maps)), size)).numpy()
 
 
-@pytest.mark.parametrize("layer", ["layer1.0", "layer2.1", "layer4.1"])
+@pytest.mark.parametrize("layer", ["layer2.1", "layer4.1"])
 @pytest.mark.parametrize("method", PEERS)
 def test_agrees_with_pytorch_grad_cam_and_torch_cam(layer, method):
     """Theirs add 1e-6 to 2 g^2 + S g^3 of Grad-CAM++, which decides where g is small: there g is made large.
@@ -219,17 +219,6 @@ def test_eigencam_is_the_singular_vector(shape, offset):
     assert (positive >= -1e-9 * positive.max()).all()  # Perron and Frobenius
 
 
-def test_pytorch_grad_cam_centres_the_channels_and_the_paper_does_not():
-    """Centred first, the two are one map up to its sign, which pytorch-grad-cam leaves to chance."""
-    A = np.random.default_rng(0).gamma(1, size=(3, 5, 6, 6))
-    theirs = get_2d_projection(A)
-    centred = eigen(A - A.mean((2, 3), keepdims=True))
-    scale = np.abs(theirs).max((1, 2), keepdims=True)
-    np.testing.assert_allclose(np.abs(centred / scale), np.abs(theirs / scale), atol=1e-5)
-    for ours, other in zip(eigen(A), theirs, strict=True):
-        assert np.abs(np.abs(ours) - np.abs(other)).max() > 0.1 * np.abs(other).max()
-
-
 SMOOTH = "smoothgradcam++"
 
 
@@ -277,9 +266,8 @@ def test_smooth_agrees_with_one_copy_at_a_time():
         np.testing.assert_allclose(ours[i], np.tensordot(w, A, 1), rtol=1e-5, atol=1e-12)
 
 
-@pytest.mark.parametrize("method", ALL)
-def test_one_pass_for_all_is_method_by_method_and_layer_by_layer(model, found, method):
-    for layer in ("layer1.0", "layer3.0", "layer4.1"):
+def test_one_pass_for_all_is_method_by_method_and_layer_by_layer(model, found):
+    for method, layer in zip(ALL, itertools.cycle(("layer1.0", "layer3.0", "layer4.1"))):
         alone = explain(model, pictures(), methods=[method], layers=[layer])
         assert list(alone) == [(method, layer)]
         close(alone[method, layer], found[method, layer])
@@ -299,14 +287,15 @@ def test_a_batch_costs_one_forward_and_one_backward_pass():
 
 
 def test_without_targets_the_predicted_class_is_explained(model, found):
-    images = pictures()
+    images, layer = pictures(), "layer3.1"
     with torch.no_grad():
         predicted = model(to_input(images)).argmax(1).numpy()
-    named = explain(model, images, methods=["gradcam"], targets=predicted)
-    other = explain(model, images, methods=["gradcam"], targets=(predicted + 1) % 3)
-    for layer in BLOCKS:
-        close(named["gradcam", layer], found["gradcam", layer])
-        assert not np.allclose(other["gradcam", layer], found["gradcam", layer], rtol=0.05)
+    named, other = (
+        explain(model, images, methods=["gradcam"], layers=[layer], targets=(predicted + k) % 3)
+        for k in (0, 1)
+    )
+    close(named["gradcam", layer], found["gradcam", layer])
+    assert not np.allclose(other["gradcam", layer], found["gradcam", layer], rtol=0.05)
 
 
 def test_the_layer_before_a_relu_in_place_by_hand():
@@ -320,7 +309,7 @@ def test_the_layer_before_a_relu_in_place_by_hand():
     [
         (dict(methods=["gradcam", "gradcom"]), ValueError, "unknown 'gradcom'; did you mean 'gradcam'"),
         (dict(layers=["relu", "fc"]), ValueError, r"layer 'fc' gives \(2, 3\); a CAM needs maps"),
-        (dict(layers=["avgpool"]), ValueError, r"layers=\['avgpool'\] leave no map: they give one value for"),
+        (dict(layers=["avgpool"]), ValueError, "layers give no map of the picture: 'avgpool': "),
         (dict(layers=["input"]), ValueError, "unknown 'input'"),
         (dict(targets=np.array([0, 7])), ValueError, r"targets hold \[7\]; the network's classes are 0 to 2"),
         (dict(targets=np.array([0, 1, 2])), ValueError, "broadcast"),
@@ -333,10 +322,9 @@ def test_bad_arguments_are_named(model, change, error, match):
         explain(model, pictures(2), **{"methods": ["gradcam"], **change})
 
 
-def test_half_precision_is_refused(model):
-    for half in (torch.float16, torch.bfloat16):
-        with pytest.raises(ValueError, match=r"too coarse for maps; give model\.float\(\)"):
-            explain(network().to(half), pictures(2), methods=["gradcam"])
+def test_half_precision_is_refused():
+    with pytest.raises(ValueError, match=r"too coarse for maps; give model\.float\(\)"):
+        explain(network().bfloat16(), pictures(2), methods=["gradcam"])
 
 
 def test_layers_that_do_not_take_part_are_named():

@@ -2,7 +2,6 @@
 
 import contextlib
 import itertools
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -11,9 +10,7 @@ from test_saliency import network, pictures, to_input
 from torch import nn
 
 from medrob import drift, trust
-from medrob.models import as_input
-from medrob.saliency import STOCHASTIC, Settings, explain, layers_of, names
-from medrob.saliency.explainer import attribute, layers_for
+from medrob.saliency import STOCHASTIC, Explainer, Settings, explain, layers_of, names
 from medrob.saliency.of_layers import ONE_PASS as METHODS
 from medrob.saliency.of_layers import cams
 
@@ -81,19 +78,16 @@ def test_shapes_types_and_order(every):
 
 
 def test_batch_chunk_order_and_company_do_not_matter_and_the_noise_belongs_to_the_image(every):
-    model, x, targets = network(width=4), to_input(pictures(4, 16)), torch.from_numpy(TARGETS)
-    layers, few = layers_for(model, names(), LAYERS), Settings(samples=2, chunk=13)
-    asked = dict(methods=names(), layers=LAYERS, targets=TARGETS, settings=few)
-    assert_close(explain(model, pictures(4, 16), **asked, batch_size=3), every, 2e-5)
+    model, images = network(width=4), pictures(4, 16)
 
-    def maps_of(rows, seed, index):
-        how = dict(settings=replace(few, seed=seed), index=index)
-        found, _ = attribute(model, x[rows], names(), layers, targets[rows], **how)
+    def maps_of(rows, index, seed=0):
+        explainer = Explainer(model, names(), LAYERS, Settings(seed, samples=2, chunk=40))
+        found, _ = explainer.maps(images[rows], np.array(index), torch.from_numpy(TARGETS[rows]))
         return {key: maps.numpy() for key, maps in found.items()}
 
     order = [2, 0, 3, 1]
-    assert_close(maps_of(order, 0, order), {key: maps[order] for key, maps in every.items()}, 2e-5)
-    alone, *others = (maps_of([2], seed, [place]) for seed, place in ((0, 2), (1, 2), (0, 0)))
+    assert_close(maps_of(order, order), {key: maps[order] for key, maps in every.items()}, 2e-5)
+    alone, *others = (maps_of([2], [place], seed) for seed, place in ((0, 2), (1, 2), (0, 0)))
     assert_close(alone, {key: maps[2:3] for key, maps in every.items()}, 2e-5)
     for other, (method, layer) in itertools.product(others, every):
         mine = alone[method, layer]
@@ -101,12 +95,12 @@ def test_batch_chunk_order_and_company_do_not_matter_and_the_noise_belongs_to_th
         assert same == (method not in STOCHASTIC)
 
 
-@pytest.mark.parametrize("method", names())
-@pytest.mark.parametrize("passes", [0, 1, 1000])
+@pytest.mark.parametrize("methods", [names(), *(["smoothgradcam++"], ["scorecam"], ["smoothgrad"])])
+@pytest.mark.parametrize("passes", [1, 1000])
 def test_the_network_is_left_as_found_even_after_an_error_and_nothing_is_said(
-    method, passes, capsys, recwarn, one_size
+    methods, passes, capsys, recwarn, one_size
 ):
-    model, count, x = network().train(), itertools.count(), to_input(pictures(3, 16))
+    model, count, x = network(width=4).train(), itertools.count(), to_input(pictures(3, 16))
     model.backbone.layer2.eval()
     model.backbone.conv1.weight.requires_grad_(False)
     model(x).sum().backward()  # gradients that are there stay
@@ -117,8 +111,8 @@ def test_the_network_is_left_as_found_even_after_an_error_and_nothing_is_said(
 
     model.backbone.layer4.register_forward_pre_hook(fail)
     before, random = state(model), torch.get_rng_state()
-    with pytest.raises(KeyError) if passes == 0 else contextlib.suppress(KeyError, ValueError):
-        explain(model, pictures(3, 16), methods=[method], layers=["layer2.0"], settings=Settings(samples=2))
+    with pytest.raises(KeyError) if passes == 1 else contextlib.nullcontext():
+        explain(model, pictures(3, 16), methods=methods, layers=["layer2.0"], settings=Settings(samples=2))
     assert_same(before, state(model))
     assert torch.equal(torch.get_rng_state(), random)  # dropout drew nothing
     assert not any(capsys.readouterr()) and not recwarn.list
@@ -150,7 +144,7 @@ def test_a_first_step_in_place_changes_neither_maps_nor_images():
     assert torch.equal(x, to_input(pictures(3, 16)))
 
 
-@pytest.mark.parametrize("layer", ["conv1", "bn1", "relu", "layer2.0", "layer2.0.bn1", "layer2.0.bn2"])
+@pytest.mark.parametrize("layer", ["relu", "layer2.0", "layer2.0.bn2"])
 def test_relus_and_additions_in_place_do_not_matter(layer):
     """torchvision's blocks add to the output of bn2 in place, and rectify the output of bn1 in place.
 
@@ -172,21 +166,10 @@ def test_relus_and_additions_in_place_do_not_matter(layer):
     assert_close(maps_of(model, layer=layer), {name: maps.sum(1).numpy() for name, maps in by_hand.items()})
 
 
-class Rounded(torch.autograd.Function):
-    """A step without a gradient."""
-
-    @staticmethod
-    def forward(ctx, x):
-        ctx.mark_non_differentiable(out := x.round())
-        return out
-
-
 STOPS = {
     "detach": lambda logits: logits.detach(),
     "inference": torch.inference_mode()(lambda logits: logits + 1),
-    "numpy": lambda logits: torch.from_numpy(logits.detach().numpy() + 1),
     "argmax": lambda logits: nn.functional.one_hot(logits.argmax(1), 3) * 5.0,
-    "rounded": Rounded.apply,
 }
 
 
@@ -199,6 +182,7 @@ def test_a_step_without_gradient_is_named(stop):
             explain(model, pictures(3, 16), methods=[method], layers=["layer"])
     assert_same(before, state(model))
     assert np.isfinite(maps_of(model, ["scorecam"])["scorecam"]).all()  # as the message says
+    assert explain(model, pictures(3, 16), methods=["occlusion"])["occlusion", "input"].shape == (3, 16, 16)
 
 
 @pytest.mark.parametrize("frozen", [False, True])
@@ -242,7 +226,6 @@ class Odd(Net):
     [
         (lambda x: {"maps": x}, r"'layer' gives dict of maps: \(3, .*; a CAM needs maps .*: in one tensor"),
         (lambda x: x.mean((2, 3)), r"layer 'layer' gives \(3, 1\); a CAM needs maps"),
-        (lambda x: x[..., None], r"layer 'layer' gives \(3, 1, 16, 16, 1\); a CAM needs maps"),
         (lambda x: x.long(), r"layer 'layer' gives \(3, 1, 16, 16\) of torch.int64; .* tensor of float32"),
         (lambda x: x.repeat(2, 1, 1, 1), r"gives \(6, 1, 16, 16\) for 3 images; .* one set for each image"),
     ],
@@ -264,13 +247,6 @@ def test_images_on_another_device_than_the_network():
     assert all(found.is_cuda for found in maps.values())
     assert_close({method: found.cpu().numpy() for (method, _), found in maps.items()}, expected, 1e-3)
     assert_close(maps_of(model, layer=LAYER, device="cpu"), expected)
-
-
-def test_methods_without_a_gradient_take_networks_without_one():
-    model, x = Net(head=STOPS["detach"]).eval(), to_input(pictures(3, 16))
-    maps, logits = attribute(model, x, ["occlusion"], {})
-    assert maps["occlusion", "input"].shape == (3, 16, 16)
-    assert torch.equal(logits, model(as_input(model, x)))
 
 
 class Plain(nn.Module):

@@ -12,13 +12,12 @@ from test_saliency import PICTURE, Toy, close, network, ours_enlarged, pictures,
 from torch import nn
 
 from medrob import models
-from medrob.saliency import Noise, Settings, degenerate, explain, normalise
-from medrob.saliency.explainer import attribute
+from medrob.saliency import Explainer, Noise, Settings, degenerate, explain, normalise
 from medrob.saliency.of_layers import MASKS as ALL
 
 pytestmark = pytest.mark.usefixtures("one_size")
 TARGETS = np.array([0, 2, 1])
-LAYERS = ["layer1.0", "layer2.1", "layer4.0"]
+LAYERS = ["layer2.1", "layer4.0"]
 FEW, ONE = Settings(samples=2), dict(num_samples=1)
 
 
@@ -59,9 +58,8 @@ BY_HAND = {
 
 def toy_maps(toy, methods, target=0, layer="relu", **settings):
     """Float64 maps of the picture by a toy network, as NumPy arrays."""
-    layers, targets = {layer: getattr(toy, layer)}, torch.tensor([target])
-    network = toy.double().eval()
-    maps, _ = attribute(network, to_input(PICTURE), methods, layers, targets, settings=Settings(**settings))
+    explainer = Explainer(toy.double(), methods, [layer], Settings(**settings))
+    maps, _ = explainer.maps(PICTURE, np.array([0]), torch.tensor([target]))
     return {method: m[0].numpy() for (method, _), m in maps.items()}
 
 
@@ -108,9 +106,8 @@ def noisy(H, i):
     ("method", "masks"),
     [("scorecam", lambda H, i: [H]), ("iscam", lambda H, i: [H / 2, H]), ("sscam", noisy)],
 )
-@pytest.mark.parametrize("layer", ["layer2.1", "layer4.0"])
-def test_agrees_with_one_pass_at_a_time(images, method, masks, layer):
-    double = network().double()
+def test_agrees_with_one_pass_at_a_time(images, method, masks, layer="layer2.1"):
+    double = network(width=4).double()
     for channels in (0, 5):
         settings = Settings(samples=2, channels=channels)
         ours = explain(double, images, methods=[method], layers=[layer], targets=TARGETS, settings=settings)
@@ -139,16 +136,12 @@ def peer_maps(name, model, layer, images):
         return cam(to_input(images), targets)
 
 
-@pytest.mark.parametrize("layer", LAYERS)
-def test_scorecam_agrees_with_pytorch_grad_cam_but_for_its_aligned_corners(
-    model, images, found, layer, monkeypatch
-):
+def test_scorecam_agrees_with_pytorch_grad_cam_but_for_its_aligned_corners(model, images, found, monkeypatch):
     """It enlarges masks with corners aligned, which matters where the layer is smaller than the image."""
-    ours = ours_enlarged(found["scorecam", layer], 16)
-    theirs = peer_maps("ScoreCAM", model, f"backbone.{layer}", images)
-    assert (np.abs(ours - theirs).max() < 1e-4) == (layer == "layer1.0")
+    ours, layer = ours_enlarged(found["scorecam", "layer2.1"], 16), "backbone.layer2.1"
+    assert np.abs(ours - peer_maps("ScoreCAM", model, layer, images)).max() > 1e-4
     monkeypatch.setattr(nn, "UpsamplingBilinear2d", lambda size: nn.Upsample(size, mode="bilinear"))
-    theirs = peer_maps("ScoreCAM", model, f"backbone.{layer}", images)
+    theirs = peer_maps("ScoreCAM", model, layer, images)
     assert theirs.max() > 0.9
     np.testing.assert_allclose(ours, theirs, atol=1e-4)
 
@@ -169,9 +162,9 @@ def test_agrees_with_torch_cam_where_it_is_right(model, images, method, name, op
 
 
 def test_a_passes_size_is_bounded(images):
-    model, sizes = network(), []
+    model, sizes = network(width=4), []
     model.register_forward_pre_hook(lambda m, inputs: sizes.append(len(inputs[0])))
-    explain(model, images, methods=ALL, layers=LAYERS, settings=Settings(samples=2, chunk=5))
+    explain(model, images, methods=ALL, layers=LAYERS[:1], settings=Settings(samples=2, chunk=5))
     assert max(sizes) == 5 > len(images)
 
 
@@ -226,8 +219,6 @@ def test_a_channel_flat_up_to_rounding_is_flat():
     assert seen[0].any() and not seen[-1].any()  # the last is black
 
 
-@pytest.mark.parametrize("method", ALL)
-def test_a_dead_layer_gives_a_degenerate_map(method):
-    toy = Dead(alive=False)
-    maps = explain(toy, np.concatenate([PICTURE, PICTURE]), methods=[method], layers=["relu"], settings=FEW)
-    assert not maps[method, "relu"].any() and degenerate(torch.from_numpy(maps[method, "relu"])).all()
+def test_a_dead_layer_gives_a_degenerate_map():
+    for maps in explain(Dead(alive=False), PICTURE, methods=ALL, layers=["relu"], settings=FEW).values():
+        assert not maps.any() and degenerate(torch.from_numpy(maps)).all()

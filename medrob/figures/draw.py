@@ -16,7 +16,6 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.font_manager import get_font_names
 from matplotlib.lines import Line2D
-from seaborn.utils import relative_luminance
 
 from medrob.words import word
 
@@ -200,15 +199,6 @@ def bars(
     ax.errorbar(**xy, **plain | options)
 
 
-def cells(ax: Axes, values: pd.DataFrame, fmt: str, names: list[str], **options: Any) -> None:
-    """A coloured cell for each number, which stands in black or white, whichever is easier to read."""
-    sns.heatmap(values, ax=ax, annot=True, fmt=fmt, yticklabels=names, linewidths=0.5, **options)
-    known = values.notna().to_numpy().ravel()  # a cell without a number has no text
-    for text, paper in zip(ax.texts, np.array(ax.collections[0].get_facecolor())[known], strict=True):
-        text.set_color("black" if relative_luminance(paper) > 0.179 else "white")  # a contrast of 4.5 or more
-    ax.set(xlabel="", ylabel="")
-
-
 def key(looks: Mapping[str, Look], label: Callable[[str], str] = word) -> list[Line2D]:
     """Entries of a legend: a marker and a name each."""
     return [
@@ -304,11 +294,3 @@ def empty(ax: Axes, why: str) -> None:
     paper = Style(facecolor="white", edgecolor="none", pad=1.5)  # hides a line of zero behind the words
     middle = Style(ha="center", va="center", transform=ax.transAxes)
     ax.text(0.5, 0.5, why, **middle, fontsize="small", bbox=paper, zorder=5)
-
-
-def nothing(why: str) -> Figure:
-    """A figure that says why there is nothing to draw."""
-    figure, [[ax]] = sized(0.2)
-    picture(ax, None)
-    empty(ax, why)
-    return figure

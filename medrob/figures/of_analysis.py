@@ -27,7 +27,7 @@ MEASURES = {"auc": "AUC", "drop": "AUC drop", "drift": "drift"}
 
 def drift_by_class(
     mean: pd.DataFrame, scores: pd.DataFrame, *, method: str, severity: int, failed: Failed = ()
-) -> Figure:
+) -> Figure | None:
     """`medrob.analysis.drift_by_class` by layer: a panel a corruption, a line a class; above: AUC drop."""
     rows = scores.query("metric == 'auc' and `class` == 'all' and severity == @severity")
     drops = rows.set_index("corruption")["drop"]
@@ -36,15 +36,15 @@ def drift_by_class(
     return drift_by_layer(mean, panels="corruption", by="of", titles=titles, note=note)
 
 
-def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Failed = ()) -> Figure:
+def drop_against_drift(pairs: pd.DataFrame, *, layers: Sequence[str], failed: Failed = ()) -> Figure | None:
     """AUC drop against mean drift: a panel a layer, a point a condition, larger with severity; bars: 95 %.
 
-    pairs: from `medrob.analysis.drop_and_drift`. Of more than twelve layers so many are drawn, from the
-    first to the last.
+    pairs: from `medrob.analysis.drop_and_drift`; None if no map or no AUC is usable. Of more than twelve
+    layers so many are drawn, from the first to the last.
     """
     pairs = pairs[pairs["layer"].isin(layers)]
     if pairs.dropna(subset=["value", "drop"]).empty:
-        return draw.nothing("no usable map, or no AUC")
+        return None
     shown = np.unique(np.linspace(0, len(layers) - 1, draw.PANELS).astype(int))
     look, note = draw.coloured(draw.at_worst(pairs), "AUC drop at the highest severity")
     figure, axes = draw.grid(len(shown), 3, min(0.38, 1.1 / -(-len(shown) // 3)))
@@ -78,52 +78,45 @@ def conditions(ax: Axes, pairs: pd.DataFrame, look: Mapping[str, Look], *, ends:
     level(ax)
 
 
-def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()) -> Figure:
+def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Failed = ()) -> Figure | None:
     """Loss of margin against drift at the highest severity: a panel a corruption, a point an image.
 
-    Lines: least squares of each class. At most half a per cent of the points lie beyond each edge.
-    points: from `medrob.analysis.moved_and_fell`, of one method and layer.
+    Lines: least squares of each class; more than `CLASSES`, or unknown ones, are drawn as one.
+    points: from `medrob.analysis.moved_and_fell`, of one method and layer; None if no map is usable.
     """
     severity = points["severity"].max()
     points = points[points["severity"] == severity].dropna(subset=["rmse", "drop"])
     if points.empty:
-        return draw.nothing("no picture has a usable map")
-    of, names = _classes(points, classes)
-    look, panels = looks(names), points.groupby("corruption", sort=False)[["rmse", "drop"]]
-    shown, note = draw.most(panels.mean()["drop"], "mean change of the margin")
+        return None
+    known = sorted(set(points["label"]))
+    apart = 1 < len(known) <= CLASSES and known[0] >= 0
+    points = points.assign(of=points["label"].map(dict(enumerate(classes))) if apart else "all")
+    look = looks([classes[k] for k in known] if apart else ["all"])
+    panels = points.groupby("corruption", sort=False)
+    shown, note = draw.most(panels["drop"].mean(), "mean change of the margin")
     figure, axes = draw.grid(len(shown), 3, 0.34, above=0.1)
     for ax, corruption in zip(axes.flat, shown, strict=False):
-        here = points[points["corruption"] == corruption]
-        for name, group in here.groupby(of[here.index], sort=False):
+        for name, group in panels.get_group(corruption).groupby("of", sort=False):
             style = draw.Style(color=look[name].colour, markersize=3, alpha=0.5, markeredgewidth=0)
             ax.plot(group["rmse"], group["drop"], look[name].marker, **style, rasterized=True)
             draw.least_squares(ax, group["rmse"], group["drop"], look[name].colour)
         level(ax)
         ax.set_title(word(corruption))
-    (_, low), (right, high) = panels.quantile(0.005).min(), panels.quantile(0.995).max()
-    room = 0.05 * max(high - low, 1e-3)
-    axes.flat[0].set(xlim=(0, right * 1.05 or 1), ylim=(low - room, high + room))
+    axes.flat[0].set_xlim(left=0)
     of_map = f"{word(points['method'].iloc[0], failed)}, {points['layer'].iloc[0]}, severity {severity}"
-    beside, handles = "drop of the clean class's logit margin", draw.key(look, str) * (len(names) > 1)
+    beside, handles = "drop of the clean class's logit margin", draw.key(look, str) if apart else ()
     return finish(figure, below=f"{draw.DRIFT}, {of_map}{note}", beside=beside, handles=handles)
 
 
-def _classes(points: pd.DataFrame, classes: Sequence[str]) -> tuple[pd.Series, list[str]]:
-    """The class of each point, and all of them; one for all, if there are many or none is known (-1)."""
-    known = sorted(set(points["label"]))
-    if not 1 < len(known) <= CLASSES or known[0] < 0:
-        return pd.Series("all", points.index, name="of"), ["all"]
-    return points["label"].map(dict(enumerate(classes))).rename("of"), [classes[k] for k in known]
-
-
-def signals(failure: pd.DataFrame) -> Figure:
+def signals(failure: pd.DataFrame) -> Figure | None:
     """AUROC of each signal at the highest severity, a row a signal, for each event, within strata.
 
-    failure: from `medrob.analysis.failure`. Colours tell what has to be known for a signal.
+    failure: from `medrob.analysis.failure`; None if there is nothing to detect. Colours tell what has to be
+    known for a signal.
     """
     failure = failure[failure["severity"] == failure["severity"].max()]
     if failure["auroc"].isna().all():
-        return draw.nothing("nothing to detect: no usable map, or within a class none or all fail")
+        return None
     events = {f"prediction {event}": rows for event, rows in failure.groupby("event", sort=False)}
     figure = _ranked(events, "league", AUROC, 0.05)
     for ax, title in zip(figure.axes, events, strict=True):
@@ -134,13 +127,14 @@ def signals(failure: pd.DataFrame) -> Figure:
     return finish(figure, lettered=True)
 
 
-def alarms(found: pd.DataFrame) -> Figure:
+def alarms(found: pd.DataFrame) -> Figure | None:
     """How well each signal finds the errors of the network, a row a signal: AUROC and AUGRC.
 
-    found: from `medrob.analysis.alarms`; colours tell clean, corrupted and all pictures apart.
+    found: from `medrob.analysis.alarms`; None if there are no errors, or several labels an image. Colours
+    tell clean, corrupted and all pictures apart.
     """
     if found.empty or not found.query("pictures == 'all'")["errors"].any():
-        return draw.nothing("no alarm to judge: no errors, or several labels an image")
+        return None
     better = {"auroc": "higher", "augrc": "lower"}
     metrics = {metric: found[found["metric"] == metric] for metric in better}
     figure = _ranked(metrics, "pictures", draw.VALUE, 0.055, apart=0.5)

@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import pandas as pd
+import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
@@ -104,16 +105,17 @@ def condition_titles(
 def drift_by_layer(
     mean: pd.DataFrame, *, note: str, panels: str = "method", by: str = "corruption",
     titles: Mapping[str, str] | None = None, failed: Failed = (),
-) -> Figure:  # fmt: skip
+) -> Figure | None:  # fmt: skip
     """Normalised drift from shallow to deep: a panel a method, a line a corruption, bands: 95 % intervals.
 
     Raw drift would not do: every layer has a scale of its own. Markers are open where over a tenth of the
     maps are degenerate; below stand the note and how many images count.
-    mean: from `medrob.analysis.mean_drift`, a row for each of the columns `panels`, `by` and layer.
+    mean: from `medrob.analysis.mean_drift`, a row for each of the columns `panels`, `by` and layer; None if
+    every map is degenerate.
     """
     rows = mean[mean["value"].notna()]
     if rows.empty:
-        return draw.nothing(f"every map is degenerate ({note})")
+        return None
     moved = mean["value"].groupby(mean[panels], sort=False).mean()
     (shown, left_out), layers = draw.most(moved, "mean drift"), list(dict.fromkeys(mean["layer"]))
     look, note_of_lines = draw.coloured(rows.groupby(by, sort=False)["value"].mean(), "mean drift")
@@ -168,14 +170,15 @@ def randomisation(trust: pd.DataFrame, *, layer: str, failed: Failed = ()) -> Fi
     lost = rows[rows["stage"].isin(stages[-1:])]
     methods, layers = (list(dict.fromkeys(lost[column])) for column in ("method", "layer"))
     values = lost.pivot(index="method", columns="layer", values="value").reindex(methods)[layers]
-    draw.cells(
-        beside, values.round(2) + 0.0, ".2f", [word(m, failed) for m in methods],
-        xticklabels=draw.layer_labels(layers), cmap="RdBu_r", vmin=-1, vmax=1, cbar=False,
-        annot_kws={"fontsize": draw.SMALL},
+    sns.heatmap(
+        values.round(2) + 0.0, ax=beside, annot=True, fmt=".2f", linewidths=0.5, cmap="RdBu_r", vmin=-1,
+        vmax=1, cbar=False, annot_kws={"fontsize": draw.SMALL}, xticklabels=draw.layer_labels(layers),
+        yticklabels=[word(m, failed) for m in methods],
     )  # fmt: skip
     for text in beside.texts:
         text.set_text(text.get_text().replace("0.", "."))
-    beside.set(title="all weights lost", xlabel="layer", facecolor="0.85")  # grey where no map is left
+    # Grey where no map is left.
+    beside.set(title="all weights lost", xlabel="layer", ylabel="", facecolor="0.85")
     beside.tick_params(length=0, labelsize=draw.SMALL)
     beside.tick_params(axis="x", rotation=45)
     return finish(figure, lettered=True, most=3)

@@ -116,11 +116,14 @@ def severity_curves(scores: pd.DataFrame, *, metric: str = "auc") -> Figure:
     return finish(figure, below=f"severity (0 = clean){note}", beside=word(metric))
 
 
-def operating_points(points: pd.DataFrame, positive: str) -> Figure:
-    """Sensitivity and specificity of a class against severity, a line a corruption, at a fixed threshold."""
+def operating_points(points: pd.DataFrame, positive: str) -> Figure | None:
+    """Sensitivity and specificity of a class against severity, a line a corruption, at a fixed threshold.
+
+    None if the class has no threshold.
+    """
     points = points[points["class"] == positive]
     if points.empty:
-        return draw.nothing(f"no operating point for {short(positive)}")
+        return None
     falls = points[(points["metric"] == "sensitivity") & (points["severity"] > 0)]
     look, note = draw.coloured(draw.at_worst(falls), "change of sensitivity at the highest severity")
     figure, axes = draw.grid(2, 2, 0.46, above=0)

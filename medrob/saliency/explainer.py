@@ -1,6 +1,6 @@
 """The public functions: images in, maps out, and what is done to maps: normalisation, ranks, enlargement."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Self
 
@@ -14,7 +14,7 @@ from medrob.check import check_images
 from medrob.config import Heatmaps, nearest
 from medrob.evaluation import device_of, predict
 from medrob.saliency import of_layers
-from medrob.saliency.of_layers import MASKS, ONE_PASS, SMOOTH, Layers, Maps, Noise, Settings
+from medrob.saliency.of_layers import MASKS, ONE_PASS, SMOOTH, Batch, Layers, Maps, Noise, Settings
 from medrob.saliency.pixel import INPUT, PIXEL, pixel_maps
 
 Key = tuple[str, str]  # method, layer
@@ -77,20 +77,37 @@ class Explainer:
         `index` is the place of each image in the data set: its noise is that of its corrupted copies.
         `targets`, int64 (N,), are the classes explained; None = the predicted ones.
         """
-        modules = models.named_layers(self.model)  # checked once, when it was made
-        layers = {layer: modules[layer] for layer in self.layers or ()}
-        what = self.model, self.input(images), self.methods, layers, targets
-        with models.evaluating(models.place(self.model, self.device)):
-            return attribute(*what, settings=self.settings, index=index)
+        model, modules = self.model, models.named_layers(self.model)
+        layers = {layer: modules[layer] for layer in self.layers or ()}  # checked once, when it was made
+        one_pass, masks, pixel = ([m for m in self.methods if m in of] for of in (ONE_PASS, MASKS, PIXEL))
+        with models.evaluating(models.place(model, self.device)):
+            x = models.as_input(model, self.input(images))
+            if x.dtype in (torch.float16, torch.bfloat16):
+                raise ValueError(
+                    f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()"
+                )
+            found = Maps()
+            if set(self.methods) <= {*MASKS, "occlusion"}:  # which need no gradient
+                with torch.no_grad():
+                    logits = models.forward(model, x.clone(), {})[1]
+            else:
+                found, logits = of_layers.cams(model, x, one_pass, layers, targets)
+            noise = Noise(self.settings.seed, index)
+            batch = Batch(model, x, of_layers.classes(targets, logits), self.settings, noise)
+            if SMOOTH in self.methods:
+                found |= of_layers.smooth_gradcam_plus_plus(batch, layers)
+            if masks:
+                found |= of_layers.score_cams(batch, masks, layers)
+            found |= pixel_maps(batch, pixel)
+        return {key: found[key] for key in self.pairs}, logits
 
     def explain(self, images: np.ndarray, targets: np.ndarray | int | None = None) -> dict[Key, np.ndarray]:
         """Raw maps of any number of images, see the function `explain`."""
         images, parts = check_images(images), dict[Key, list[Tensor]]()
-        if targets is not None:  # neither fractions nor another number of them
-            targets = np.broadcast_to(targets, len(images)).astype(np.int64, casting="safe")
+        classes = None if targets is None else self.classes(images, targets)
         for rows in self.batches(len(images)) if len(images) else ():
-            target = None if targets is None else torch.from_numpy(targets[rows])
-            for key, found in self.maps(images[rows], rows, target)[0].items():
+            of_rows = None if classes is None else classes[rows]
+            for key, found in self.maps(images[rows], rows, of_rows)[0].items():
                 parts.setdefault(key, []).append(found.float().cpu())
         return {key: torch.cat(found).numpy() for key, found in parts.items()}
 
@@ -98,7 +115,7 @@ class Explainer:
         """The class explained in each image, int64 (N,) on the device; None = the predicted ones."""
         if targets is None:
             targets = predict(self.model, images, batch_size=self.batch_size, device=self.device).argmax(1)
-        classes = np.broadcast_to(targets, len(images)).astype(np.int64)
+        classes = np.broadcast_to(targets, len(images)).astype(np.int64, casting="safe")  # no fractions
         return torch.from_numpy(classes).to(self.device)
 
 
@@ -125,71 +142,25 @@ def explain(
 def identity(model: nn.Module, images: np.ndarray, layer: str) -> dict[str, np.ndarray] | None:
     """Sum of the Grad-CAM of each image's prediction, its logit and bias, where sum = logit - bias; (N,).
 
-    So it is, exactly, where the mean of the layer's maps is all that a last linear layer sees: there the
-    gradient is the weight over the number of positions, everywhere. None for a network of another form.
+    So it is where the mean of the layer's maps is all that a last linear layer sees: the gradient is then the
+    same at every position. The bias is the logit where the layer gives 0. None for a network of another form.
     """
-    x = torch.tensor(check_images(images), device=device_of(model)).permute(0, 3, 1, 2)
+    x = models.as_input(model, torch.tensor(check_images(images)).permute(0, 3, 1, 2))
     with models.evaluating(model):
         try:
-            pairs, logits = of_layers.differentiate(model, x, layers_for(model, ["gradcam"], [layer]), None)
+            layers = layers_for(model, ["gradcam"], [layer])
+            pairs, logits = of_layers.differentiate(model, x, layers, None)
         except ValueError:  # no such layer, or a step that stops the gradient
             return None
+        with torch.no_grad(), models.hooked(layers, lambda name, module, output: torch.zeros_like(output)):
+            silent = model(x.clone())
     (A, g), at = pairs[layer], logits.argmax(1)[:, None]
-    mean, last = A.mean((2, 3)), [module for module in model.modules() if isinstance(module, nn.Linear)][-1:]
-    config = getattr(model, "config", {})
-    order = config.get("order") if isinstance(config, Mapping) else None
-
-    def outputs(features: Tensor) -> Tensor:
-        found = last[0](features)
-        if found.shape[1] == 1 and logits.shape[1] == 2:  # one logit becomes two
-            found = found * found.new_tensor([-0.5, 0.5])
-        return found[:, order] if order else found
-
-    with torch.no_grad():
-        alike = bool(last) and last[0].weight.shape[1] == A.shape[1] and outputs(mean).shape == logits.shape
-        if not alike or not torch.allclose(outputs(mean), logits, 1e-4, 1e-5):
-            return None
-        bias = outputs(torch.zeros_like(mean))
-    values = {"sum": of_layers.formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))}
-    values |= {"logit": logits.gather(1, at)[:, 0], "bias": bias.gather(1, at)[:, 0]}
+    total = of_layers.formulas(A, g, ["gradcam"])["gradcam"].sum((1, 2))
+    logit, bias = (given.gather(1, at)[:, 0] for given in (logits, silent))
+    if not torch.allclose(g, g[..., :1, :1]) or not torch.allclose(total, logit - bias, 1e-4, 1e-4):
+        return None
+    values = {"sum": total, "logit": logit, "bias": bias}
     return {name: value.float().cpu().numpy() for name, value in values.items()}
-
-
-def attribute(
-    model: nn.Module,
-    x: Tensor,
-    methods: Sequence[str],
-    layers: Layers,
-    targets: Tensor | None = None,
-    *,
-    settings: Settings = Settings(),
-    index: Sequence[int] | np.ndarray | None = None,
-) -> tuple[Maps, Tensor]:
-    """Raw maps of one batch, every method by the way that suits it; what `explain` does for each batch.
-
-    Returns:
-        Maps (N, h, w), methods in their order, each with all its layers, and the logits (N, classes), on the
-        model's device. targets None = the predicted classes; index (N,) = the place of each image in its data
-        set, of which its noise is; None = 0 to N - 1.
-    """
-    x = models.as_input(model, x)
-    if x.dtype in (torch.float16, torch.bfloat16):
-        raise ValueError(f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()")
-    if set(methods) <= {*MASKS, "occlusion"}:  # which need no gradient
-        with torch.no_grad():
-            found, logits = Maps(), models.forward(model, x.clone(), {})[1]
-    else:
-        at_once = [method for method in methods if method in ONE_PASS]
-        found, logits = of_layers.cams(model, x, at_once, layers, targets)
-    noise = Noise(settings.seed, range(len(x)) if index is None else index)
-    batch = of_layers.Batch(model, x, of_layers.classes(targets, logits), settings, noise)
-    if SMOOTH in methods:
-        found |= of_layers.smooth_gradcam_plus_plus(batch, layers)
-    if chosen := [method for method in methods if method in MASKS]:
-        found |= of_layers.score_cams(batch, chosen, layers)
-    if chosen := [method for method in methods if method in PIXEL]:
-        found |= pixel_maps(batch, chosen)
-    return {(m, layer): found[m, layer] for m in methods for layer in layers_of(m, layers)}, logits
 
 
 def check_methods(methods: Sequence[str]) -> list[str]:
@@ -217,8 +188,6 @@ def layers_for(model: nn.Module, methods: Iterable[str], layers: Iterable[str] |
     if unknown := [layer for layer in chosen if layer not in modules]:
         useful = [name for name, module in modules.items() if not isinstance(module, models.NO_MAPS)]
         raise ValueError(f"layers: unknown {', '.join(map(repr, unknown))}{nearest(unknown, useful)}")
-    if whole := [layer for layer in chosen if getattr(modules[layer], "output_size", 0) in (1, (1, 1))]:
-        raise ValueError(f"layers={whole!r} leave no map: they give one value for the whole; name one before")
     named = {layer: modules[layer] for layer in chosen}
     models.check_layers(model, named)
     return named

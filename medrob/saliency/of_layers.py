@@ -155,8 +155,6 @@ def differentiate(
         outputs, logits = forward(model, as_input(model, x).detach().clone().requires_grad_().clone(), layers)
         chosen = classes(targets, logits)[:, None]
         activations = {layer: map_output(layer, outputs[layer], layers[layer]) for layer in layers}
-        if not logits.requires_grad:
-            raise RuntimeError("the logits require grad")
         # Images do not interact in eval mode: the gradient of the sum holds each image's own.
         explained = logits.gather(1, chosen).sum()
         sources = [outputs[layer] for layer in layers]

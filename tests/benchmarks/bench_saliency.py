@@ -28,9 +28,8 @@ from torchcam import methods as torchcam
 
 from medrob import models
 from medrob.drift import PreparedMaps, compare
-from medrob.saliency import Settings
-from medrob.saliency.explainer import attribute
-from medrob.saliency.of_layers import cams
+from medrob.saliency import Noise, Settings
+from medrob.saliency.of_layers import Batch, cams, score_cams
 
 METHODS = ("gradcam", "gradcam++", "hirescam", "xgradcam", "layercam")
 TORCHCAM = (torchcam.GradCAM, torchcam.GradCAMpp, torchcam.XGradCAM, torchcam.LayerCAM)
@@ -142,12 +141,16 @@ def score_cam(model: nn.Module, x: torch.Tensor, device: torch.device) -> None:
         with ScoreCAM(model=model, target_layers=[module]) as extract:
             extract(input_tensor=x, targets=targets)
 
-    ours = seconds(lambda: attribute(model, x, ["scorecam"], layers), device, 2)
+    def batch(settings: Settings) -> Batch:
+        zeros = torch.zeros(len(x), dtype=torch.int64, device=x.device)
+        return Batch(model, models.as_input(model, x), zeros, settings, Noise(0, range(len(x))))
+
+    ours = seconds(lambda: score_cams(batch(Settings()), ["scorecam"], layers), device, 2)
     peer = seconds(theirs, device, 1)
     speeds = f"medrob {len(x) / ours:.1f} maps/s, pytorch-grad-cam {len(x) / peer:.1f}"
     print(f"Score-CAM: {speeds}: {peer / ours:.1f} times")
-    few = Settings(channels=CHANNELS)
-    capped = seconds(lambda: attribute(model, x, ["scorecam"], layers, settings=few), device, 2)
+    few = batch(Settings(channels=CHANNELS))
+    capped = seconds(lambda: score_cams(few, ["scorecam"], layers), device, 2)
     print(f"Score-CAM of the {CHANNELS} channels: {peer / capped:.1f} times pytorch-grad-cam of all of them")
 
 
