@@ -3,7 +3,6 @@ import sys
 from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import pytest
 import torch
 from map_checks import close, give_maps, proper
@@ -64,8 +63,7 @@ def test_areas_of_the_best_and_the_worst_map_worked_by_hand(monkeypatch):
 
 
 @pytest.mark.filterwarnings("ignore:__array_wrap__")  # theirs
-@pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("percentile", [10, 50, 90])
+@pytest.mark.parametrize(("channels", "percentile"), [(1, 90), (3, 10)])
 def test_imputation_is_that_of_pytorch_grad_cam(channels, percentile):
     rng = np.random.default_rng(0)
     images = torch.from_numpy(rng.uniform(0, 255, (3, channels, 20, 24)).astype(np.float32))
@@ -146,13 +144,13 @@ def test_ties_go_in_a_random_order_fixed_for_each_image():
     assert torch.equal(ranks[0][zero].argsort(), ties[0][zero].argsort())
 
 
-def test_faithfulness_does_not_depend_on_the_batch_and_repeats_itself(network, tiny):
+def test_faithfulness_does_not_depend_on_the_batch_and_repeats_itself(network):
     with torch.no_grad():
         network.backbone.fc.weight *= 30
-    few, explainer = tiny[:4], Explainer(network, "gradcam", ["layer1.0", "layer3.1"])
+    images = np.random.default_rng(0).integers(0, 256, (3, 16, 16, 1), np.uint8)
+    few, explainer = data.ImageDataset(images, np.zeros(3, int)), Explainer(network, "gradcam", "layer1.0")
     whole = trust.faithfulness(explainer, few)
     proper(whole)
     # A pixel may change its rank by rounding.
-    close(whole, trust.faithfulness(replace(explainer, batch_size=3), few), atol=0.02)
-    pd.testing.assert_frame_equal(whole, trust.faithfulness(explainer, few))
+    close(whole, trust.faithfulness(replace(explainer, batch_size=2), few), atol=0.02)
     assert not whole["chance"].equals(trust.faithfulness(explainer, few, seed=1)["chance"])

@@ -27,8 +27,7 @@ def test_rmse_by_hand():
     assert compare(one([0, 1], [1, 0]), one([1, 0], [0, 1]), ["rmse"])["rmse"] == [1]  # opposite maps
 
 
-@pytest.mark.parametrize("size", [(7, 7), (9, 14), (32, 32)])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize(("size", "dtype"), [((7, 7), np.float64), ((9, 14), np.float32)])
 def test_ssim_is_that_of_scikit_image(size, dtype):
     a, b = maps(size=size, dtype=dtype), maps(size=size, seed=1, dtype=dtype)
     b[2:] += 3 * a[2:]
@@ -40,7 +39,7 @@ def test_ssim_is_that_of_scikit_image(size, dtype):
 
 
 @given(arrays(np.float32, (2, 1, 4, 5), elements=st.integers(-1, 3).map(float)))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=50, deadline=None)
 def test_spearman_with_many_ties_is_that_of_scipy(pair):
     a, b = np.maximum(pair, 0)
     assume(np.ptp(a) and np.ptp(b))
@@ -59,7 +58,7 @@ finite = st.floats(-100, 100, width=32).filter(lambda v: v == 0 or abs(v) > 1e-3
 
 
 @given(arrays(np.float32, (2, 1, 8, 8), elements=finite), st.floats(1e-6, 1e6))
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_symmetric_bounded_blind_to_scale_and_perfect_with_itself(pair, scale):
     a, b = pair
     first, second, own = compare(a, b), compare(b, a), compare(a, a.copy())
@@ -81,20 +80,19 @@ def test_neither_negative_values_nor_the_other_pairs_matter():
         np.testing.assert_allclose(value, alone, atol=1e-6)
 
 
-@pytest.mark.parametrize("kind", [torch.from_numpy, lambda x: PreparedMaps(torch.from_numpy(x))])
-@pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_arrays_tensors_and_prepared_maps_give_the_same(kind, dtype):
-    a, b = maps(dtype=dtype), maps(seed=1, dtype=dtype)
+@pytest.mark.parametrize("kind", [torch.from_numpy, PreparedMaps])
+def test_arrays_tensors_and_prepared_maps_give_the_same(kind):
+    a, b = maps(), maps(seed=1)
     expected, found = compare(a, b), compare(kind(a), kind(b))
-    single = compare(a.astype(np.float32), b.astype(np.float32))
+    double = compare(a.astype(np.float64), b.astype(np.float64))
     assert tuple(found) == tuple(SIMILARITIES)
     for name, value in found.items():
         assert isinstance(value, np.ndarray) and value.dtype == np.float32 and value.shape == (5,)
         np.testing.assert_array_equal(value, expected[name])
-        np.testing.assert_allclose(value, single[name], atol=1e-5)
+        np.testing.assert_allclose(value, double[name], atol=1e-5)
 
 
-@pytest.mark.parametrize("fill", [0.0, -1.0, 3.0, np.nan, np.inf])
+@pytest.mark.parametrize("fill", [-1.0, np.nan])
 def test_a_degenerate_map_is_nan_in_every_similarity_never_0_or_1(fill):
     a, b = maps(3), maps(3, seed=1)
     a[1] = fill

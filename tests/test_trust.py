@@ -81,7 +81,9 @@ def test_a_network_that_keeps_its_weights_gives_the_same_maps(explainer, few, mo
     assert len(failed(rows)) == 4
 
 
-def test_an_edge_detector_fails_and_gradcam_at_the_last_layer_does_not(explainer, few, monkeypatch):
+def test_an_edge_detector_fails_and_gradcam_at_the_last_layer_does_not(
+    explainer, few, monkeypatch, two_draws
+):
     genuine = Explainer.maps
 
     def maps(self, images, index, targets=None):
@@ -159,9 +161,8 @@ def test_parameters_without_a_reset_of_their_own_are_lost_too():
 
 
 def test_randomisation_does_not_depend_on_the_batch(explainer, few, two_draws):
-    rows = trust.randomisation(explainer, few)
-    close(rows, trust.randomisation(replace(explainer, batch_size=7), few), atol=2e-3)
-    pd.testing.assert_frame_equal(rows, trust.randomisation(explainer, few))
+    rows = trust.randomisation(explainer, few[:4])
+    close(rows, trust.randomisation(replace(explainer, batch_size=3), few[:4]), atol=2e-3)
 
 
 def ends(*args, **options):
@@ -238,7 +239,7 @@ def test_the_network_is_left_as_found(test, network, few, two_draws):
     network.backbone.fc.eval()
     before = {name: value.clone() for name, value in network.state_dict().items()}
     modes, random = [m.training for m in network.modules()], torch.get_rng_state()
-    test(Explainer(network, METHODS, LAYERS), few[:3])
+    test(Explainer(network, METHODS, LAYERS), few[:1])
     assert all(torch.equal(value, before[name]) for name, value in network.state_dict().items())
     assert [m.training for m in network.modules()] == modes
     assert all(p.grad is None and p.requires_grad for p in network.parameters())
@@ -246,34 +247,39 @@ def test_the_network_is_left_as_found(test, network, few, two_draws):
     assert torch.equal(torch.get_rng_state(), random)
 
 
+def test_means_of_patients_who_have_several_images():
+    """30 patients x 4 identical images have the interval of 30; of fewer than `FEWEST` there is none."""
+    values = np.random.default_rng(0).gamma(1, size=30)
+
+    def row(count, copies):
+        patients = np.repeat(np.arange(count), copies)
+        return means([Entry("a", "b", "c", values[patients], 0.5)], seed=0, groups=patients).iloc[0]
+
+    one, four, few = row(30, 1), row(30, 4), row(evaluation.FEWEST - 1, 30)
+    for column in ("value", "low", "high", "above_low", "above_high"):
+        assert four[column] == pytest.approx(one[column])
+    assert four["images"] == 4 * one["images"] and one["high"] > one["low"]
+    assert few["value"] > 0 and few[["low", "high", "above_low", "above_high"]].isna().all()
+
+
 @pytest.mark.parametrize("test", ALL)
 def test_images_of_one_patient_are_drawn_together(test, network, two_draws):
-    """30 patients x 4 identical images have the interval of 30; of fewer than `FEWEST` there is none."""
-    images = np.random.default_rng(0).integers(0, 256, (30, 8, 8, 1), np.uint8)
+    images = np.random.default_rng(0).integers(0, 256, (evaluation.FEWEST, 8, 8, 1), np.uint8)
+    alone, one = (data.ImageDataset(images, groups * 0, ("a", "b"), groups=groups)
+                  for groups in (np.arange(len(images)), np.zeros(len(images), int)))  # fmt: skip
     explainer = Explainer(network, ["gradcam"], "layer1.0")
-
-    def rows(count, copies):
-        patients = np.repeat(np.arange(count), copies)
-        images_of = data.ImageDataset(images[patients], patients * 0, ("a", "b"), groups=patients)
-        found = test(explainer, images_of)
-        return found[found["test"] != "ceiling-image"]  # which is that of another image, mostly a copy
-
-    one, four, few = rows(30, 1), rows(30, 4), rows(evaluation.FEWEST - 1, 30)
-    for column in ("value", "low", "high"):
-        assert four[column].to_numpy() == pytest.approx(one[column].to_numpy(), abs=1e-3)
-    assert (four["images"] == 4 * one["images"]).all() and (one["high"] > one["low"]).any()
-    ends = few[["low", "high", "above_low", "above_high"]]
-    assert few["value"].notna().all() and ends.isna().all(axis=None)
+    assert test(explainer, alone)["low"].notna().any() and test(explainer, one)["low"].isna().all()
 
 
-def test_controls_are_predicted_and_explained_in_one_pass(network, tiny):
-    explainer, how = Explainer(network, ["gradcam"], ["layer3.1"]), dict(images=np.arange(6), seed=1)
+def test_controls_are_predicted_and_explained_in_one_pass(network, tiny, monkeypatch):
+    monkeypatch.setattr(checks, "CONTROLS", 1)
+    explainer, how = Explainer(network, ["gradcam"], ["layer3.1"]), dict(images=np.arange(3), seed=1)
     found = trust.controls(explainer, tiny, ["contrast"], **how)
-    *_, (_, last) = trust.cascade(network, seed=(1, 0, 2))
-    conditions, (predicted, moved) = grid(["contrast"]), found["random weights", 2]
+    *_, (_, last) = trust.cascade(network, seed=(1, 0, 0))
+    conditions, (predicted, moved) = grid(["contrast"]), found["random weights", 0]
     expected = evaluation.predict_conditions(last, tiny, conditions, batch_size=64, **how)
     pd.testing.assert_frame_equal(predicted, expected)
     alone = drift.measure(replace(explainer, model=last), tiny, conditions, **how)
     pd.testing.assert_frame_equal(moved, alone)
     again = trust.controls(explainer, tiny, ["contrast"], **how, training=1)
-    assert len({tuple(tables[key][0]["p_normal"]) for tables in (found, again) for key in found}) == 12
+    assert len({tuple(tables[key][0]["p_normal"]) for tables in (found, again) for key in found}) == 4
