@@ -1,7 +1,6 @@
 """Corruptions as a user meets them: catalogue, determinism, severities, bad input, test sets as files."""
 
 from itertools import pairwise
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -13,9 +12,6 @@ from skimage import data as pictures
 from medrob.corruptions import apply, corrupt, describe, names, registry, suites
 from medrob.data import phantom
 
-ROOT = Path(__file__).parents[1]
-PLACES = (ROOT / "data" / "raw", ROOT.parent / "shared" / "data")
-PNEUMONIA = next((p / "pneumoniamnist.npz" for p in PLACES if (p / "pneumoniamnist.npz").exists()), None)
 GREY = tuple(name for name in names("all") if not describe(name).colour)
 MEDMNIST = [name for suite in suites() if ":" in suite for name in names(suite)]
 # Every corruption once: MedMNIST-C's tables differ from each other only in numbers.
@@ -87,20 +83,22 @@ def test_grey_data_leaves_out_colour_corruptions():
 
 
 @pytest.mark.parametrize("name", EVERYTHING)
-def test_shape_dtype_purity_and_change(name):
-    for height, width, channels in ((28, 28, 1), (40, 33, 3)):
-        if channels == 1 and describe(name).colour:
-            continue
-        images = (textures(48, 2) if channels == 3 else radiographs(48, 2))[:, :height, :width].copy()
+def test_shape_dtype_purity_change_and_not_a_bit_by_chunks_or_threads(name, monkeypatch):
+    for height, width, channels in ((28, 28, 1), (40, 33, 3))[describe(name).colour :]:
+        images = (textures(48, 3) if channels == 3 else radiographs(48, 3))[:, :height, :width].copy()
         before = images.copy()
         images.setflags(write=False)
-        changed = corrupt(images, name, 5)
+        changed = corrupt(images, name, 5, seed=1)
         assert changed.shape == images.shape and changed.dtype == np.uint8
         assert not np.shares_memory(changed, images)
         np.testing.assert_array_equal(images, before)
         assert (changed != images).mean() > 0.001
-        strided = np.repeat(images, 2, axis=2)[:, :, ::2]
-        np.testing.assert_array_equal(corrupt(strided, name, 5), changed)
+    strided = np.repeat(images, 2, axis=2)[:, :, ::2]
+    monkeypatch.setattr(apply, "_CHUNK", 2 * images[:1].size)
+    np.testing.assert_array_equal(corrupt(strided, name, 5, seed=1), changed)
+    monkeypatch.setattr(apply, "_PARALLEL", 1)
+    monkeypatch.setattr(apply, "cores", lambda: 3)
+    np.testing.assert_array_equal(corrupt(images, name, 5, seed=1), changed)
 
 
 def test_largest_size():
@@ -110,14 +108,14 @@ def test_largest_size():
         assert (corrupt(images, name, 3) != images).any(), name
 
 
-@pytest.mark.parametrize(("level", "count"), [(0, 2), (255, 2), (0, 0)])
+@pytest.mark.parametrize(("level", "count"), [(0, 1), (255, 1), (0, 0)])
 def test_flat_images_and_an_empty_batch_survive(level, count):
     images = np.full((count, 28, 28, 3), level, np.uint8)
     for name in EVERYTHING:
         assert corrupt(images, name, 5).shape == images.shape
 
 
-@settings(max_examples=90, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     name=st.sampled_from(EVERYTHING),
     severity=st.integers(1, 5),
@@ -133,17 +131,6 @@ def test_a_slice_of_the_result_is_the_result_of_the_slice(name, severity, seed, 
     first = corrupt(images[:cut], name, severity, seed=seed, start=start)
     rest = corrupt(images[cut:], name, severity, seed=seed, start=start + cut)
     np.testing.assert_array_equal(np.concatenate([first, rest]), whole)
-
-
-@pytest.mark.parametrize("name", EVERYTHING)
-def test_chunks_and_threads_do_not_change_a_bit(name, monkeypatch):
-    images = noise_images(7, 33, 31, 3)
-    whole = corrupt(images, name, 3, seed=1)
-    monkeypatch.setattr(apply, "_CHUNK", 2 * images[:1].size)
-    np.testing.assert_array_equal(corrupt(images, name, 3, seed=1), whole)
-    monkeypatch.setattr(apply, "_PARALLEL", 1)
-    monkeypatch.setattr(apply, "cores", lambda: 3)
-    np.testing.assert_array_equal(corrupt(images, name, 3, seed=1), whole)
 
 
 FIXED = "defocus_blur zoom_blur gaussian_blur brightness contrast pixelate jpeg_compression beam_hardening"
@@ -171,12 +158,6 @@ def test_severities_are_nested(name):
         agree = (np.sign(milder) * np.sign(worse))[np.abs(milder) > 10]  # one field: it never turns round
         assert (agree >= 0).mean() > 0.98
         assert np.abs(worse).sum() > np.abs(milder).sum()
-
-
-def pneumonia(size: int, count: int) -> np.ndarray:
-    with np.load(PNEUMONIA, allow_pickle=False) as archive:
-        small = archive["test_images"][:count]
-    return np.stack([cv2.resize(i, (size, size), interpolation=cv2.INTER_CUBIC) for i in small])[..., None]
 
 
 # Tables whose image distance does not grow strictly from each severity to the next, on radiographs or on RGB
@@ -209,20 +190,16 @@ def growing(images: np.ndarray, name: str) -> bool:
 
 
 BLOCKS = [name for name in MEDMNIST if name.endswith("/pixelate")]  # which divide small sides badly
-ON_PNEUMONIA = GREY + names("medmnist-c:pneumoniamnist")
-GRADED = dict.fromkeys([*EVERYTHING, *BLOCKS, *ON_PNEUMONIA, *NOT_MONOTONE])
 
 
-@pytest.mark.parametrize("name", GRADED)
+@pytest.mark.parametrize("name", dict.fromkeys([*EVERYTHING, *BLOCKS, *NOT_MONOTONE]))
 def test_damage_grows_with_severity(name):
-    sets = [radiographs] * (not describe(name).colour) + [textures]
-    sets += [pneumonia] * (PNEUMONIA is not None and name in ON_PNEUMONIA)
-    for make in sets:
-        for size, scale in ((28, "32"), (64, "64")):
-            scale = scale if scale in describe(name).parameters else "224"
-            if scale not in NOT_MONOTONE.get(name, "").split():
-                images = make(size, 4 if name in names("ct") and make is not pneumonia else 16)
-                assert growing(images, name), (make, size, distances(images, name))
+    grey = textures if describe(name).colour else radiographs
+    for make, size, scale in ((textures, 28, "32"), (grey, 64, "64")):
+        scale = scale if scale in describe(name).parameters else "224"
+        if scale not in NOT_MONOTONE.get(name, "").split():
+            images = make(size, 4 if name in names("ct") else 16)
+            assert growing(images, name), (make, size, distances(images, name))
 
 
 @pytest.mark.parametrize(
@@ -230,7 +207,7 @@ def test_damage_grows_with_severity(name):
 )
 def test_declared_exceptions_are_exceptions(name, scale):
     size = 28 if "/" in name else {"32": 28, "64": 64, "224": 224 if name == "frost" else 128}[scale]
-    sets = [textures(size)] if describe(name).colour else [radiographs(size, 16), textures(size)]
+    sets = [textures(size), *([] if describe(name).colour else [radiographs(size)])]
     assert not all(growing(images, name) for images in sets)
 
 

@@ -51,7 +51,7 @@ BLURS = ("defocus_blur", "zoom_blur", "gaussian_blur")
 DETERMINISTIC = (*BLURS, "brightness", "contrast", "pixelate", "jpeg_compression", "saturate")
 
 
-@pytest.mark.parametrize(("size", "channels"), [(64, 1), (64, 3), (224, 3)])
+@pytest.mark.parametrize(("size", "channels"), [(64, 1), (64, 3)])
 @pytest.mark.parametrize("name", DETERMINISTIC)
 def test_deterministic_corruptions_are_within_one_grey_level_of_imgaug(name, size, channels):
     images = pictures(size, channels, count=1)
@@ -92,9 +92,8 @@ def test_glass_blur_swaps_equal_the_sequential_loop(offset):
     np.testing.assert_array_equal(blur.shuffled(fields, offset), loop.ravel())
 
 
-@pytest.mark.parametrize("size", [64, 224])
 @pytest.mark.parametrize("name", ["gaussian_noise", "shot_noise", "impulse_noise", "speckle_noise"])
-def test_noise_has_the_distribution_of_imgaug(name, size):
+def test_noise_has_the_distribution_of_imgaug(name, size=128):
     ramp = np.linspace(10, 245, size).round().astype(np.uint8)
     image = np.broadcast_to(ramp[None, :, None], (size, size, 3)).copy()
     for severity in (1, 4):
@@ -149,7 +148,7 @@ def test_impulse_noise_flips_half_to_black_and_half_to_white():
 @pytest.mark.parametrize("name", ["fog", "snow", "spatter", "glass_blur"])
 def test_weather_and_glass_have_the_mean_and_spread_of_imgaug(name):
     images = np.repeat(pictures(64, count=1), 40, axis=0)
-    for severity in (1, 3, 5):
+    for severity in (1, 5):
         ours = published(images, name, severity).astype(float)
         theirs = np.stack([imgaug(images[0], name, severity, seed) for seed in range(40)]).astype(float)
         assert ours.mean() == pytest.approx(theirs.mean(), abs=3.5)
