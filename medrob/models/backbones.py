@@ -1,8 +1,6 @@
 """Networks by name, and those of one's own, without what normalises: built, and found by their arrays."""
 
 import contextlib
-import re
-import warnings
 from typing import Any
 
 import torch
@@ -10,11 +8,11 @@ import torchvision
 from torch import Tensor, nn
 
 from medrob.check import resolve
-from medrob.models.adopt import adopt, input_channels, named
+from medrob.models.adopt import input_channels, named
 from medrob.models.network import RESNETS, DenseNet, ResNet
 from medrob.models.outputs import evaluating
 from medrob.models.passes import as_input
-from medrob.models.weights import TIMM, Weights, read, timm_network, timm_settings
+from medrob.models.weights import TIMM, Weights, timm_network, timm_settings
 
 PROGRAMS = ("torch.jit", "torch.export")  # whose modules are programs, into which nobody can look
 
@@ -38,39 +36,6 @@ def form_of(
     if arch.startswith(TIMM) and (settings := timm_settings(arch)).fixed_input_size:
         return {"size": size or settings.input_size[-1]}
     return {"size": size} if ":" in arch and not arch.startswith(TIMM) and size else {}
-
-
-def fitting(weights: str, size: int) -> list[str]:
-    """Networks whose names and shapes a file of weights has: torchvision's and ours, or else timm's."""
-    import timm
-
-    found = read(weights, "resnet14", None)
-    ours = [arch for arch in architectures() if _fits(arch, found, size)]
-    # Few networks need to be built: timm names two layers of each.
-    ends = {name[cut.end() :] for name in found.arrays for cut in re.finditer(r"^|\.", name)}
-    others = list[str]()
-    for name in () if ours else timm.list_models():
-        settings = timm_settings(f"{TIMM}{name}")
-        named = [settings.first_conv, settings.classifier]
-        layers = [layer for part in named for layer in ([part] if isinstance(part, str) else part or ())]
-        others += [f"{TIMM}{name}"] if ends.issuperset(f"{layer}.weight" for layer in layers) else []
-    return ours or [arch for arch in others if _fits(arch, found, size)]
-
-
-def _fits(arch: str, found: Weights, size: int) -> bool:
-    """Whether a file has the names and shapes of a network, for which no memory is taken."""
-    grey = bool(found.filters) and found.filters[1] == 1
-    real = arch.startswith("regnet")  # it computes its form with values, which take memory
-    if real and not any("trunk_output" in name for name in found.arrays):
-        return False
-    forms = [form_of(arch, side, found) for side in (size, None)]
-    for form in forms[: 1 + (forms[0] != forms[1])]:
-        place, quiet = torch.device("cpu" if real else "meta"), warnings.catch_warnings(action="ignore")
-        with contextlib.suppress(ValueError), place, quiet:  # nothing is copied to "meta", as is warned of
-            backbone = _backbone(arch, 1 if grey else 3, 2, form)
-            adopt(backbone, found, arch)
-            return True
-    return False
 
 
 def backbone_for(

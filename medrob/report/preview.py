@@ -134,14 +134,6 @@ def _network(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         return
     from medrob import models, saliency  # with torch, which images alone do not need
 
-    if values.get("weights") and "arch" not in values:
-        names, weights = models.fitting(values["weights"], sets[0].images.shape[1]), values["weights"]
-        if len(names) != 1:
-            could = " or ".join(names) if names else "no network of torchvision or timm"
-            advice = "give --arch, 'package.module:function' for your own"
-            raise ValueError(f"weights={weights!r} have the names and shapes of {could}; {advice}")
-        values = {**values, "arch": names[0]}
-        yield say("check", "arch", weights=Path(weights).name, arch=names[0])
     choice = config.Train(**_of(values, NETWORK))
     if choice.own:  # judged as it comes
         choice = choice.model_copy(update={"epochs": 0})
