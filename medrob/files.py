@@ -14,12 +14,7 @@ PROJECT = Path(__file__).resolve().parents[1]
 CLONE = (PROJECT / "Snakefile").is_file()  # else the package was installed alone, into site-packages
 ALONE = "" if CLONE else " (notebooks, Makefile and Snakefile come with medrob's repository, not with pip)"
 
-ENDING = re.compile(r"\.(json|ya?ml|txt|csv)$", re.IGNORECASE)
-TOLD = re.compile(
-    "(class|label|categor|name|ind(ex|ic)|idx|conf|cfg|param|args|model|meta|process|transform|normali[sz]|data|"
-    f"calib|temperature).*{ENDING.pattern}",
-    re.IGNORECASE,
-)
+TEXTS = (".json", ".yaml", ".yml", ".txt")
 # Of what the names of texts are made that belong to no network in particular.
 GENERAL = re.compile(
     r"(class(es)?|labels?|categor(y|ies)|names?|ind(ex|ices)|idx|ids?|conf(ig)?s?|cfg|h?param(eter)?s?|args?|models?|"
@@ -91,24 +86,23 @@ def atomic(path: Path) -> Iterator[Path]:
             temporary.unlink()
 
 
-def beside(file: Path) -> tuple[list[Path], list[Path]]:
-    """The texts beside weights that may tell their settings and classes, and those of other networks.
+def beside(file: Path) -> list[Path]:
+    """The texts beside weights that may tell their settings and classes.
 
     Each word in a name is one of `GENERAL` or of the name of the weights, and no other weights are called so.
     A text called like the weights comes first, then ours, then what prepares images.
     """
-    there, own = [*file.parent.iterdir()], {*_words(file)}
-    texts = [p for p in there if TOLD.search(p.name) or p.name.startswith(file.stem)]
-    texts = [p for p in texts if ENDING.search(p.name) and p.stat().st_size < 1 << 20]
-    others = {p.stem for p in there if p.suffix in WEIGHTS} - {file.stem}
-    mine = [p for p in texts if p.stem not in others]
-    mine = [p for p in mine if all(word in own or GENERAL.fullmatch(word) for word in _words(p))]
-    mine.sort(key=lambda p: (not own <= {*_words(p)}, p.stem != "model", "process" not in p.stem, p))
-    return mine, sorted({*texts} - {*mine})
 
+    def words(path: Path) -> list[str]:
+        return [word for word in re.split(r"[\W_]+", path.stem.casefold()) if word]
 
-def _words(file: Path) -> list[str]:
-    return [word for word in re.split(r"[\W_]+", file.stem.casefold()) if word]
+    there, own = [*file.parent.iterdir()], words(file)
+    others = {path.stem for path in there if path.suffix in WEIGHTS} - {file.stem}
+    texts = [p for p in there if p.suffix in TEXTS and p.stem not in others and p.stat().st_size < 1 << 20]
+    texts = [p for p in texts if all(word in own or GENERAL.fullmatch(word) for word in words(p))]
+    return sorted(
+        texts, key=lambda p: (not {*own} <= {*words(p)}, p.stem != "model", "process" not in p.stem, p)
+    )
 
 
 def checksum(path: Path) -> str:

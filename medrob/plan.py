@@ -115,7 +115,7 @@ def _code(rooms: tuple[str, ...]) -> str:
 def weights(path_or_name: str) -> str:
     """A hash of a file of weights and of the texts beside it that tell its settings; "" for a name."""
     paths = (Path(path_or_name), home() / path_or_name)
-    files = [file for path in paths if exists(path) and path.is_file() for file in (path, *beside(path)[0])]
+    files = [file for path in paths if exists(path) and path.is_file() for file in (path, *beside(path))]
     return _together(files, files[0].parent) if files else ""
 
 

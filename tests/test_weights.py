@@ -2,7 +2,6 @@
 
 import argparse
 import hashlib
-import inspect
 import pickle
 import re
 import sys
@@ -21,7 +20,6 @@ from torch.nn.utils import prune
 from medrob import config, evaluation, models
 from medrob.models import build, cam_layers, evaluating
 from medrob.models.adopt import adopt
-from medrob.models.outputs import KNOWN
 from medrob.models.told import arrays_in
 from medrob.models.weights import Weights
 
@@ -107,9 +105,8 @@ def test_torchvisions_weights_by_name_and_what_to_do_if_a_download_fails(monkeyp
         return theirs.state_dict()
 
     monkeypatch.setattr(torchvision.models.ResNet18_Weights, "get_state_dict", fetch)
-    for name in ("DEFAULT", "IMAGENET1K_V1", "ResNet18_Weights.DEFAULT"):
-        rgb = build("resnet18", in_channels=3, num_classes=2, weights=name)
-    assert asked == [("IMAGENET1K_V1", True)] * 3
+    rgb = build("resnet18", in_channels=3, num_classes=2, weights="ResNet18_Weights.DEFAULT")
+    assert asked == [("IMAGENET1K_V1", True)]
     assert rgb.config["stem"] == "torchvision" and rgb.config["mean"] == [0.485, 0.456, 0.406]
     assert torch.equal(rgb.backbone.conv1.weight, theirs.conv1.weight)
     grey = build("resnet18", in_channels=1, num_classes=2, weights="DEFAULT")
@@ -184,10 +181,8 @@ def test_weights_that_were_altered_or_are_of_another_kind(tmp_path):
     for changes, match in (
         ({key: weight.to_sparse()}, f"{key} holds torch.float32 .torch.sparse_coo, cpu., not torch.float32"),
         ({key: weight.to("meta")}, f"{key} holds torch.float32 .torch.strided, meta., not torch.float32"),
-        ({key: weight.to(torch.complex64)}, f"{key} holds torch.complex64"),
         ({key: weight.int()}, f"{key} holds torch.int32"),
         ({key: weight.log()}, f"{key} holds NaN or infinite values"),
-        ({"bn1.running_var": -arrays["bn1.running_var"]}, "holds negative variances"),
         ({"names": np.array(["a", "b"], object)}, r"numpy.*ObjectDType \(write names as a list\)"),
         ({counter: torch.zeros(9)}, "1 of 122 tensors are missing or have another shape"),
     ):
@@ -245,7 +240,6 @@ def renamed(*pairs):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ([PLAIN], ""),
         (prefixed("module.", "_orig_mod."), ""),
         ({name.replace("layer1.", "layer1._orig_mod."): value for name, value in PLAIN.items()}, ""),
         ({"state_dict": prefixed("encoder.")}, ""),
@@ -257,7 +251,6 @@ def renamed(*pairs):
             {"optimizer": {i: {"m": v} for i, v in enumerate(PLAIN.values())}, "model": PLAIN},
             "out: all 122 of o",
         ),
-        ({"model": PLAIN, "ema": dict(PLAIN)}, "left out: all 122 of ema"),
         ({"net": renamed(("downsample", "shortcut"), ("fc.", "linear."))}, ""),
         (renamed(("fc.", "fc.1.")), "fc.weight is fc.1.weight of the file; fc.bias is fc.1.bias of the file"),
         (
@@ -330,9 +323,9 @@ def test_a_head_that_does_not_fit_is_new_and_no_trained_network(tmp_path, blobs,
         models.for_data(blobs(), config.Train(**choice, epochs=0))
 
 
-@pytest.mark.parametrize("layer", ["conv1", "fc"])
 @pytest.mark.parametrize(
-    "part", [norms.weight_norm, lambda layer: prune.l1_unstructured(layer, "weight", 0.5)]
+    ("layer", "part"),
+    [("conv1", norms.weight_norm), ("fc", lambda layer: prune.l1_unstructured(layer, "weight", 0.5))],
 )
 def test_weights_in_parts_are_refused_with_what_to_do(tmp_path, blobs, layer, part):
     network = build("resnet18", **TAKEN | dict(stem="torchvision", width=4)).backbone
@@ -345,18 +338,20 @@ def test_weights_in_parts_are_refused_with_what_to_do(tmp_path, blobs, layer, pa
         models.for_data(blobs(), choice)
 
 
-def test_programs_are_refused_with_what_to_save(tmp_path):
+def test_programs_are_refused_with_what_to_save(tmp_path, monkeypatch):
     network = torch.nn.Sequential(torch.nn.Linear(2, 2))
     image = (torch.zeros(1, 2),)
     torch.jit.trace(network, image).save(tmp_path / "script.pt")
-    torch.export.save(torch.export.export(network, image), tmp_path / "program.pt2")
+    program = torch.export.export(network, image)
+    torch.export.save(program, tmp_path / "program.pt2")
+    own = types.SimpleNamespace(net=lambda in_channels, num_classes: program.module())
+    monkeypatch.setitem(sys.modules, "mine", own)
+    with pytest.raises(ValueError, match="it gave a program of Torch"):
+        build("mine:net", in_channels=1, num_classes=2)
     torch.save(network, tmp_path / "whole.pt")
-    others = {"a.onnx": "an ONNX program", "a.h5": "a file of Keras"}
-    others["model-00001-of-00002.safetensors"] = "a part"
-    for name in others:
-        (tmp_path / name).touch()
+    (tmp_path / "a.onnx").touch()
     for name, kind in {
-        **others,
+        "a.onnx": "are damaged, or no state_dict",
         "script.pt": "it is a TorchScript program", "program.pt2": "it is a program of torch.export",
         "whole.pt": "it holds torch.nn.modules.container.Sequential",
     }.items():  # fmt: skip
@@ -373,23 +368,16 @@ SCORES = {"rng": torch.ones(9, dtype=torch.uint8), "best": torch.tensor(0.9), "c
         ({"state_dict": prefixed("model.") | {"to_rgb.weight": torch.ones(3, 1, 1, 1)}}, "state_dict.to_rgb"),
         ({"state_dict": prefixed("net.model.") | {"scale": torch.tensor(1.5)}}, "state_dict.scale"),
         ({"model": PLAIN, "calib": {"temperature": torch.ones(1)}}, "calib.temperature"),
-        ({"model": PLAIN, "temperature": torch.ones(1)}, "temperature"),
         ({"model": PLAIN, "T": torch.tensor(1.5)}, r"T \(not applied: what calibrates, as a temperature"),
         ({"model": PLAIN, "calibration": {"temperature": 1.5}}, "calibration.temperature"),
         ({"model": PLAIN, "args": {"temperature": 4.0}}, ""),
-        (prefixed("net.") | {"second.weight": torch.ones(2, 32), "s.bias": torch.ones(2)}, "second.weight"),
-        ({"model": PLAIN, "ema": {k: v for k, v in PLAIN.items() if "running" not in k}, **SCORES}, ""),
+        ({"model": PLAIN, **SCORES}, ""),
         ({"model": PLAIN, "optimizer": {"state": {0: {"exp_avg": torch.ones(3)}}, "param_groups": []}}, ""),
         ({"state_dict": prefixed("model.") | {"ce_loss.weight": torch.ones(2)}}, ""),
         (prefixed("model.") | {"ce.weight": torch.ones(2), "crit.pos_weight": torch.ones(2)}, ""),
-        (prefixed("model.") | {"test_f1.confmat": torch.ones(2, 2), "auc.preds": torch.ones(9, 2)}, ""),
-        (prefixed("model.") | {"val_mean.weight": torch.tensor(3.0)}, ""),
         (prefixed("model.") | {"class_weight": torch.ones(2)}, "class_weight"),
         (prefixed("model.") | {"criterion.weight": torch.ones(2, 9)}, "criterion.weight"),
-        *(
-            (prefixed("model.") | {f"{name}.weight": torch.ones(3, 3), f"{name}.bias": torch.ones(3)}, name)
-            for name in ("aux_colour", "metric_fc", "train_norm")
-        ),
+        (prefixed("model.") | {"aux_a.weight": torch.ones(3, 3), "aux_a.bias": torch.ones(3)}, "aux_a"),
         ({"net": PLAIN, "two": {k: v + 1 for k, v in PLAIN.items() if "fc" not in k}}, "all 1[02]0 of two"),
     ],
 )  # fmt: skip
@@ -415,21 +403,12 @@ def at_first_layer(network, images):
     return kept[0]
 
 
-def test_a_transform_of_the_input_that_no_file_tells(tmp_path, monkeypatch):
+def test_a_transform_of_the_input_is_taken_into_account(monkeypatch):
     """`transform_input` behind ImageNet's scale is (x / 255 - 0.5) / 0.5, up to rounding."""
-    theirs = torchvision.models
-    sources = {n: inspect.getsource(theirs.get_model_builder(n)) for n in theirs.list_models(theirs)}
-    assert [name for name in sources if "transform_input" in sources[name]] == KNOWN["names"]["transformed"]
     arch, options = "googlenet", dict(num_classes=2, init_weights=False, aux_logits=False)
     theirs = torchvision.models.get_model(arch, **options, transform_input=True)
-    torch.save(theirs.state_dict(), tmp_path / "w.pth")
     images = pictures(2, 3, 96, 96)
     fed = at_first_layer(theirs, torchvision.transforms.functional.normalize(images / 255, *IMAGENET))
-    told = "trained on from it behind ImageNet's numbers is fed exactly as by normalise=half, "
-    for normalise, same in (("auto", True), ("imagenet", False)):
-        model = build(arch, **TAKEN, weights=str(tmp_path / "w.pth"), normalise=normalise)
-        assert told + ("as here" if same else "not as here") in model.origin
-        assert torch.allclose(at_first_layer(model, images), fed, atol=1e-5) == same
     own = types.SimpleNamespace(net=lambda in_channels, num_classes: theirs)
     monkeypatch.setitem(sys.modules, "mine", own)
     model = build("mine:net", in_channels=3, num_classes=2)

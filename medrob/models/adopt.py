@@ -1,6 +1,5 @@
 """Which array of a file belongs where in a network: by names, and the head by its shape."""
 
-import contextlib
 import itertools
 import re
 from collections import Counter, OrderedDict
@@ -17,9 +16,7 @@ from medrob.models.weights import Weights
 COUNTER = "num_batches_tracked"  # of batch norms, in no old file
 MOST_NAMED = 12  # arrays of a part of a file that is left out whole: an optimizer holds hundreds
 USUAL = {"torch.float32"}
-NEEDLESS, COUNTED, SECOND = (
-    re.compile(KNOWN["names"][kind], re.IGNORECASE) for kind in ("needless", "counted", "second")
-)
+NEEDLESS = re.compile(KNOWN["names"]["needless"], re.IGNORECASE)
 
 
 def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str, str], dict[str, str]]:
@@ -43,12 +40,8 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
         if (usual := _usual(name, rules)) not in theirs:
             theirs[usual] = theirs.pop(name)
     cuts = [(k, cut.end()) for k in theirs if not k.endswith(COUNTER) for cut in re.finditer(r"^|\.", k)]
-    ours, starts = dict[str, str](), Counter[str]()
-    for names in ({name: name for name in wanted}, _published(network)):
-        spelt = {_usual(name.removeprefix(top), rules): own for name, own in names.items()}
-        found = Counter(name[:cut] for name, cut in cuts if name[cut:] in spelt)
-        if max(found.values(), default=0) > max(starts.values(), default=0):
-            ours, starts = spelt, found
+    ours = {_usual(name.removeprefix(top), rules): name for name in wanted}
+    starts = Counter(name[:cut] for name, cut in cuts if name[cut:] in ours)
     start, most = next(iter(starts.most_common(1)), ("", 0))
     if most <= len(wanted) / 4:
         return {}, {name: name for name in arrays}, {}
@@ -61,39 +54,20 @@ def fit(network: nn.Module, weights: Weights) -> tuple[dict[str, str], dict[str,
             "save the one that you mean in a file of its own, or give as arch a function of your own that "
             "makes an ensemble of them"
         )
-    used = set(taken.values())
-    for s, n in starts.items():  # copies of it, whose values are the same
-        copy = {k: theirs[s + k] for k in ours if s + k in theirs}
-        equal = s != start and n > len(wanted) / 4 and not _differ(arrays, copy, taken)
-        used |= {*copy.values()} if equal else set()
+    # Second heads, of training only, which the network has switched off.
     parts = [item for m in network.modules() for item in (*vars(m).items(), *m._modules.items())]
-    off = tuple(f"{name}." for name, part in parts if part is None and SECOND.search(name))
+    off = tuple(f"{name}." for name, part in parts if part is None and name.lower().startswith("aux"))
     rest, beside = dict[str, str](), dict[str, str]()
     for name, old in theirs.items():
         layer = arrays[old].ndim > 1 and name.endswith("weight")
         needless = old in weights.loose or (NEEDLESS.search(name) and not layer)
-        needless = needless or (COUNTED.search(name) and not arrays[old].ndim)
-        if not needless and old not in used and not name.removeprefix(start).startswith(off):
+        if not needless and old not in taken.values() and not name.removeprefix(start).startswith(off):
             inside = name.startswith(start) and not CALIBRATES.search(name)
             place = rest if inside else beside
             place[name.removeprefix(start)] = old
     tied = {id(wanted[ours[k]]): old for k, old in taken.items()}  # one array of several names
     names = {k: tied[id(array)] for k, array in wanted.items() if id(array) in tied}
     return names | {ours[k]: old for k, old in taken.items()}, rest, beside
-
-
-def _published(network: nn.Module) -> dict[str, str]:
-    """The names under which Hugging Face saves arrays of its networks, and the network's own for these."""
-    for part, module in network.named_modules():
-        if hasattr(module, "save_pretrained"):
-            names = list(module.state_dict())
-            with contextlib.suppress(Exception):  # a version that saves them as they are called
-                from transformers.core_model_loading import revert_weight_conversion
-
-                marks = {name: torch.tensor([float(k)]) for k, name in enumerate(names)}
-                saved = revert_weight_conversion(module, marks).items()
-                return {name: f"{part}.{names[int(mark)]}".lstrip(".") for name, mark in saved}
-    return {}
 
 
 def _usual(name: str, rules: Sequence[tuple[str, str]] = KNOWN["names"]["renamed"]) -> str:
@@ -189,8 +163,6 @@ def _check_values(weights: Weights, taken: Mapping[str, str], wanted: Mapping[st
             odd = f"{given.dtype} ({given.layout}, {given.device}), not {kind}"
         elif not torch.isfinite(given).all():
             odd = "NaN or infinite values"
-        elif ours.endswith("running_var") and (given < 0).any():
-            odd = "negative variances"
         if odd and not ours.endswith(COUNTER):
             raise ValueError(f"weights={weights.name!r}: {theirs} holds {odd}; take another file")
 

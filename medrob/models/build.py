@@ -1,11 +1,9 @@
 """Networks by name, and networks of one's own: built, written into the run folder and read from it."""
 
 import contextlib
-import copy
 import json
 import warnings
 from collections.abc import Sequence
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -24,12 +22,10 @@ from medrob.files import atomic
 from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named, remedy
 from medrob.models.backbones import architectures, backbone_for, form_of
 from medrob.models.network import RESNETS, Classifier, Normalise
-from medrob.models.outputs import KNOWN, evaluating
+from medrob.models.outputs import evaluating
 from medrob.models.passes import as_input, check_logits
-from medrob.models.told import NAMES, alike, carried, class_names, pairs, within
+from medrob.models.told import alike, carried, class_names, order_of, within
 from medrob.models.weights import TIMM, Weights, find, read
-
-SHOWN = 12  # names of outputs, at most, in a sentence
 
 
 def build(
@@ -85,18 +81,11 @@ def build(
         kinds = {str(p.dtype) for p in backbone.parameters() if p.dtype.is_floating_point} - USUAL
         backbone = backbone.float() if kinds else backbone
         given = (mean, std) if mean is not None else scale(normalise)
-        arrays = named(backbone, found)
-        if found and any(alike((m, s), (found.mean, found.std)) for _, m, s in pairs(arrays)):
-            found = replace(
-                found, mean=None, std=None, source=f"{found.source} has numbers that it uses itself"
-            )
-        itself = within(backbone, arrays, taken or in_channels, size or 64)
+        itself = within(backbone, named(backbone, found), taken or in_channels, size or 64)
         model = _classifier(backbone, config, taken, given, found, itself)
         said = _check_outputs(model, size) if size and arch not in RESNETS else []
     said += [f"it computes in float32, although it is of {', '.join(kinds)}"] if kinds else []
     said += ["its outputs are in the order that model.json tells"] if found and order else []
-    if found and found.aside:
-        said.append(f"not used, as of other networks by their names: {', '.join(found.aside)}")
     origin = "the weights that its own code gives" if model.own else "random weights"
     if found is not None:
         name = ", ".join([arch, *(f"{k} {v}" for k, v in form.items())])
@@ -127,7 +116,7 @@ def wrap(
 
 def _classifier(
     backbone: nn.Module, config: dict[str, Any], taken: int, given: tuple[Any, Any],
-    found: Weights | None, itself: tuple[Any, Any, str],
+    found: Weights | None, itself: tuple[Any, Any],
 ) -> Classifier:  # fmt: skip
     """A network that takes `taken` channels, behind what normalises: as given, as learnt, or by half."""
     channels, arch = config["in_channels"], config["arch"]
@@ -142,13 +131,16 @@ def _classifier(
         said = ["grey images are repeated in its 3 channels"]
     chosen = given[0] is not None
     told = (found.mean, found.std, found.source) if found else (None, None, "")
-    told = itself if itself[2] else told if told[2] or chosen else carried(backbone)
+    told = (*itself, "the network itself") if (alone := itself[0] is not None) else told
+    told = told if told[2] or chosen else carried(backbone)
     mean, std = (_by_channel(values, channels) for values in (given if chosen else told[:2]))
     if np.min(std) <= 0:
         raise ValueError(f"std={std}: give a spread above zero")
-    if itself[2] and not chosen:
+    if alone and not chosen:
         range_ = "0 to 1" if std == 1 else "0 to 255"
-        said.append(f"it normalises by itself ({itself[2]}), and is given grey levels from {range_}")
+        said.append(
+            f"it normalises by itself, as its first layer shows, and is given grey levels from {range_}"
+        )
     elif told[0] is not None and not chosen:
         said.append(f"grey levels are normalised as {told[2]} says")
     elif told[0] is not None and not alike(given, told[:2]):
@@ -160,12 +152,6 @@ def _classifier(
         said.append(
             f"it is not known how its images were normalised{why}: here mean 0.5, spread 0.5 (normalise=)"
         )
-    if found and found.checksum and arch in KNOWN["names"]["transformed"]:
-        fed = "as here" if alike((mean, std), (0.5, 0.5)) else "not as here"
-        said.append(
-            f"torchvision's own {arch} has transform_input=True, which no file tells: a network trained on "
-            f"from it behind ImageNet's numbers is fed exactly as by normalise=half, {fed}"
-        )
     model = Classifier(backbone, config | {"mean": mean, "std": std}, Normalise(mean, std), "; ".join(said))
     model.names = dict(found.classes) if found else {}
     for module in backbone.modules():
@@ -173,24 +159,19 @@ def _classifier(
     return model
 
 
-def _check_outputs(model: Classifier, size: int, *, training: bool = False) -> list[str]:
-    """What is made of images and outputs to get logits; refuses a network that does not take or give them.
-
-    In training, too, some give more.
-    """
-    arch, mode = model.config["arch"], " in training" if training else ""
-    shape = (2, model.config["in_channels"], size, size)
+def _check_outputs(model: Classifier, size: int) -> list[str]:
+    """What is made of images and outputs to get logits; refuses a network that does not take or give them."""
+    arch, shape = model.config["arch"], (2, model.config["in_channels"], size, size)
     noise = torch.randint(256, shape, generator=torch.Generator("cpu").manual_seed(0), device="cpu")
     images = as_input(model, noise)
     try:
         with torch.no_grad(), torch.random.fork_rng(devices=[]), evaluating(model):
-            network = copy.deepcopy(model).train() if training else model
-            logits, made = network.explained(images)
+            logits, said = model.explained(images)
     except Exception as error:  # whatever the network's own code raises
-        problem = f"cannot be used for images of shape {shape}{mode}"
+        problem = f"cannot be used for images of shape {shape}"
         raise ValueError(f"arch={arch!r} {problem}: {error}") from error
-    check_logits(logits, f"arch={arch!r}{mode}", len(images), model.config["num_classes"])
-    return [f"{text}{mode}" for text in made]
+    check_logits(logits, f"arch={arch!r}", len(images), model.config["num_classes"])
+    return said
 
 
 def for_data(data: ImageDataset, choice: Train) -> Classifier:
@@ -200,9 +181,6 @@ def for_data(data: ImageDataset, choice: Train) -> Classifier:
     model = build(**asked, **form, task=data.task)
     if not choice.epochs:
         check_trained(model, data.class_names)
-    elif model.own:
-        said = _check_outputs(model, form["size"], training=True)
-        model.origin = "; ".join([model.origin, *(text for text in said if text[:-12] not in model.origin)])
     return model
 
 
@@ -227,48 +205,18 @@ def check_trained(model: Classifier, classes: Sequence[str]) -> None:
     _, unknown, how = model.origin.partition("it is not known how")
     if unknown:
         warnings.warn(f"{unknown}{how}; give normalise= as it was trained", stacklevel=3)
-    theirs = _plain(classes)
-    told = sorted(model.names.items(), key=lambda of: not _usual(of[0]))
-    same = {who: names for who, names in told if _usual(who) and sorted(_plain(names)) == sorted(theirs)}
-    if len({tuple(_plain(names)) for names in same.values()}) > 1:
-        raise ValueError(f"{', '.join(same)} tell different orders of the outputs; keep the right one alone")
-    known = same or {w: n for w, n in told if _usual(w) or {*theirs} < {*_plain(n)}}
-    who, own = next(iter(known.items()), ("", []))
-    for other, names in told:  # such as what is drawn, or how often each was drawn
-        plain, used = _plain(names), _plain(own) if same else theirs
-        if not _usual(other) and sorted(plain) == sorted(theirs) and plain != used:
-            said = f"not used as the order of the outputs: {other}, which has {', '.join(names)}"
-            warnings.warn(f"{said}; if it is this order, call it class_names", stacklevel=3)
-    if not own or _plain(own) == theirs:
-        return
-    shown = ", ".join([*own[:SHOWN], *(["..."] if len(own) > SHOWN else [])])
-    said = f"{who} calls the network's outputs {shown}, in this order; "
-    if same:
-        model.config["order"] = [_plain(own).index(name) for name in theirs]
-        said += f"they are put in that of {', '.join(classes)}"
-    elif len(own) == len(classes):
-        advice = "if that is wrong, rename the classes so that they sort as its own"
-        said += f"they are taken for {', '.join(classes)}: {advice}"
-    else:
-        said += f"these are {len(own)}, and not used: its outputs are {', '.join(classes)}"
-    warnings.warn(said, stacklevel=3)
-
-
-def _usual(who: str) -> bool:
-    """Whether names of outputs stand where they usually do: what `class_names` says of it."""
-    table = who == "labels of labels.csv"  # those of images
-    return not table and bool(NAMES["classes"].search(who.partition(" of ")[0].rpartition(".")[2]))
-
-
-def _plain(names: Sequence[str]) -> list[str]:
-    return [name.casefold().strip() for name in names]
+    order, said = order_of(model.names, classes)
+    for text in said:
+        warnings.warn(text, stacklevel=3)
+    if order:
+        model.config["order"] = order
 
 
 def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> None:
     """Refuse what notebook 02 could not build, and layers that 04 would not find in it.
 
-    No memory is taken for its weights; what a file of weights holds is not looked at. Code of one's own is
-    imported, and run where layers are named; what it raises without data is left to notebook 02.
+    No memory is taken for its weights; what a file of weights holds is not looked at, and of code of one's
+    own only whether it is there.
     """
     if choice.weights:
         find(choice.weights, choice.arch)
@@ -277,8 +225,7 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
             resolve(choice.arch)
         except ValueError as error:
             raise ValueError(f"arch={error}") from None
-        if not layers:
-            return
+        return
     modules = _modules(choice.arch, choice.form["stem"], choice.form["width"], size or None)
     if modules and (unknown := [layer for layer in layers if layer not in modules]):
         last = ", ".join(modules[-12:])
@@ -288,11 +235,9 @@ def check_choice(choice: Train, size: int = 0, layers: Sequence[str] = ()) -> No
 @cache
 def _modules(arch: str, stem: str, width: int, size: int | None) -> list[str]:
     """The names of the modules of a network; none if it needs real memory (RegNet): 02 will tell."""
-    own = ":" in arch.removeprefix(TIMM)
-    for place in ("meta", "cpu")[: 1 + own]:
-        with contextlib.suppress(Exception if own else NotImplementedError), torch.device(place):
-            model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
-            return [name for name, _ in model.backbone.named_modules() if name]
+    with contextlib.suppress(NotImplementedError), torch.device("meta"):
+        model = build(arch, in_channels=1, num_classes=2, size=size, stem=stem, width=width)
+        return [name for name, _ in model.backbone.named_modules() if name]
     return []
 
 

@@ -6,7 +6,7 @@ import contextlib
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from numbers import Integral
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -21,16 +21,16 @@ from medrob.files import beside
 from medrob.models.outputs import KNOWN, evaluating
 from medrob.models.passes import as_input
 
-GREY = 10  # above it, a spread is one of grey levels 0-255 instead of shares of 255
-NAMES = {
-    kind: re.compile(KNOWN["names"][kind], re.IGNORECASE)
-    for kind in ("settings", "mean", "classes", "written", "decides")
-}
-NORMALISES = re.compile("normali[sz]")
+GREY = 10  # above it, a mean or spread is one of grey levels 0-255 instead of shares of 255
+SETTINGS, CLASSES = (re.compile(KNOWN["names"][kind], re.IGNORECASE) for kind in ("settings", "classes"))
 CALIBRATES = re.compile(KNOWN["names"]["calibrates"])
 WEIGHS = re.compile("class_?weights?$")  # of a loss, where it stands beside a state_dict instead of in it
-STDS = ("std", "stds", "stdev", "stddev", "sd")
+SCALE = ("mean", "std", "image_mean", "image_std")
+SHOWN = 12  # names of outputs, at most, in a sentence
 Table: TypeAlias = tuple[tuple[Any, ...], Mapping[Any, Any]]
+Scale: TypeAlias = tuple[
+    Any, Any, str
+]  # mean, spread, and who says so; None twice and why they are not known
 
 
 def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None) -> Iterator[Table]:
@@ -46,7 +46,7 @@ def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None)
         kinds = [kind for kind in reversed(type(content).__mro__) if not kind.__module__.startswith("torch.")]
         table = {key: value for one in (*map(vars, kinds), table) for key, value in one.items()}
     entered = isinstance(content, Mapping | argparse.Namespace | list | tuple) or not way
-    entered = entered or bool(NAMES["settings"].search(str(way[-1])) and not isinstance(content, nn.Module))
+    entered = entered or bool(SETTINGS.search(str(way[-1])) and not isinstance(content, nn.Module))
     if table is None or not entered or id(content) in met:
         return
     met.add(id(content))
@@ -56,101 +56,76 @@ def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None)
 
 
 def parsed(text: str) -> Any:
-    """The list or mapping that a text writes down, also one of names with commas between; else the text."""
+    """The list or mapping in a text, or the names on its lines or between commas; else the text."""
     with contextlib.suppress(ValueError, SyntaxError, MemoryError, RecursionError):
         if text[:1] in ("[", "{", "("):
             return ast.literal_eval(text)
     lines = [line.strip() for line in text.strip().splitlines()]
-    if len(lines) == 1:
-        return text.split(",") if "," in text else text
-    rows = [re.fullmatch(r"(\d+)[\s,;:]+(.+)|(.+?)[\s,;:]+(\d+)", line) for line in lines]
-    rows = rows[1:] if rows and not rows[0] else rows  # a header
-    return [(m[1] or m[4], m[2] or m[3]) for m in rows if m] if rows and all(rows) else lines
+    return lines if len(lines) > 1 else text.split(",") if "," in text else text
 
 
 def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
     """The arrays by the whole way to them, ``state_dict.model.conv1.weight``, and which are no layers.
 
-    These are whole numbers, a scale, single numbers outside a state_dict, what stands in mappings by number,
-    as of an optimizer, thresholds, and what timm was given to build a network. Numbers that calibrate are
-    arrays, and no layers only among settings.
+    These are whole numbers, single numbers and a scale outside a state_dict, and what stands in mappings by
+    number, as of an optimizer. Settings that change what a network gives, such as a temperature, are arrays,
+    too, and no layers only among other settings.
     """
     arrays, loose = dict[str, Tensor](), set[str]()
     for way, table in tables(content):
         dotted = any("." in str(key) for key in table)
+        among = bool(way) and all(SETTINGS.search(str(key)) for key in way)
         for key, value in table.items():
             calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
-            decides = value is not None and not torch.is_tensor(value) and NAMES["decides"].search(name)
             with contextlib.suppress(TypeError, ValueError):  # no numbers
-                if decides or (calibrates and not torch.is_tensor(value) and value not in (None, 0, 1)):
+                if calibrates and not torch.is_tensor(value) and value not in (None, 0, 1):
                     words = isinstance(value, str)  # such as global_pool: max
                     value = torch.tensor(math.nan if words else np.asarray(value, float))
             if torch.is_tensor(value):
                 arrays[name] = value
                 counted = any(str(part).isdecimal() for part in (*way, key))
-                alone = not (dotted or calibrates) and (not value.ndim or WEIGHS.search(name))
-                alone = alone or (calibrates and _settings(way))
-                if counted or not value.is_floating_point() or alone or decides:
+                alone = not value.ndim or key in SCALE or WEIGHS.search(name)
+                no_layer = among if calibrates else alone and not dotted
+                if counted or not value.is_floating_point() or no_layer:
                     loose.add(name)
-    return arrays, frozenset(loose.union(*(names for names, *_ in pairs(arrays))))
+    return arrays, frozenset(loose)
 
 
-def _settings(way: tuple[Any, ...]) -> bool:
-    """Whether all keys on a way are those of settings."""
-    return bool(way) and all(NAMES["settings"].search(str(key)) for key in way)
-
-
-def _spreads(names: Iterable[Any]) -> Iterator[tuple[Any, Any]]:
-    """What is called mean, and what std beside it, None if there is none."""
-    known = {str(name).casefold(): name for name in names}
-    for low, name in known.items():
-        if NAMES["mean"].search(low):
-            start = low[: low.rindex("mean")]
-            yield name, next((known[f"{start}{std}"] for std in STDS if f"{start}{std}" in known), None)
-
-
-def pairs(values: Mapping[Any, Any]) -> Iterator[tuple[tuple[str, str], np.ndarray, np.ndarray]]:
-    """What is called mean, and std beside it, of one or three numbers each, and their names."""
-    for names in _spreads(values):
-        with contextlib.suppress(KeyError, TypeError, ValueError, RuntimeError):  # no numbers, or their form
-            found = [values[name] for name in names]
-            found = [value.detach().double().cpu() if torch.is_tensor(value) else value for value in found]
-            pair = [np.asarray(value, float).ravel() for value in found]
-            if {len(numbers) for numbers in pair} <= {1, 3} and np.isfinite(np.concatenate(pair)).all():
-                yield names, pair[0], pair[1]
-
-
-def _scale(found: Mapping[str, Any], who: str) -> tuple[Any, Any, str]:
-    """Mean and spread, in shares of 255, that ours, timm, Hugging Face or a training wrote down, and who did.
-
-    None twice if they are not told (""), or if they are not enough, and why.
-    """
-    names = next(_spreads(found), (None, None))
-    mean, std = (found.get(str(name)) for name in names)
-    if False in (found.get(key) for key in ("do_normalize", "normalize", "normalise")):
-        mean, std = 0.0, 1.0
-    turned = found.get("do_flip_channel_order") or found.get("to_rgb") is False
-    if str(found.get("normalization")).startswith(("image", "min_max")):  # of albumentations
-        return None, None, f"{who} normalises each image by its own numbers"
-    if turned or any(isinstance(value, str) and value.upper() == "BGR" for value in found.values()):
-        return None, None, f"{who} has blue, green, red in this order, and here they are red, green, blue"
+def scale_of(found: Any, who: str) -> Scale:
+    """The scale, in shares of 255, that ours, timm, Hugging Face or a training wrote down in a mapping."""
+    if not isinstance(found, Mapping):
+        return None, None, ""
+    start = "image_" if "image_mean" in found else ""
+    mean, std = found.get(f"{start}mean"), found.get(f"{start}std")
+    told = {key: found[key] for key in KNOWN["usual"] if found.get(key) is not None}
+    if odd := [f"{key}={value}" for key, value in told.items() if not _is_usual(key, value)]:
+        return None, None, f"{who} has {', '.join(odd)}, which is not computed here"
     if mean is None or std is None:
-        half = isinstance(mean, list | tuple | float)
-        return None, None, f"{who} has {names[0]} without a spread" if half else ""
-    with contextlib.suppress(TypeError, ValueError):  # no numbers: refused where they are used
+        return None, None, ""
+    with contextlib.suppress(TypeError, ValueError, RuntimeError):  # no numbers: refused where they are used
         mean, std = (np.asarray(values, float).squeeze() for values in (mean, std))
-        factor = float(found.get("rescale_factor", 1 / 255)) if found.get("do_rescale", True) else 1
-        levels = round(255 * factor, 9)
-        if levels == 1 and max(std.max(), mean.max()) > GREY:  # Caffe's spread is 1, its mean 100 or so
-            levels = 255
-        if 1 < (white := float(found.get("max_pixel_value", 1))) < 255:  # albumentations' white
-            levels = 255 / white
-        if not found.get("to_rgb") and alike((mean / levels, 0), (scale("imagenet")[0][::-1], 0)):
+        if max(mean.max(), std.max()) > GREY:
+            advice = "if its channels are red, green, blue, divide both by 255"
+            return None, None, f"{who} has mean and spread of grey levels 0-255: {advice}"
+        if alike((mean, 0), (scale("imagenet")[0][::-1], 0)):
             return None, None, f"{who} has ImageNet's mean in the order blue, green, red"
-        # As Hugging Face's EfficientNets have it: 1 less before, and divided by the spread again.
-        mean, std = mean + bool(found.get("rescale_offset")), std ** (1 + bool(found.get("include_top")))
-        return (mean / levels).tolist(), (std / levels).tolist(), who
+        return mean.tolist(), std.tolist(), who
     return mean, std, who
+
+
+def _is_usual(key: str, value: Any) -> bool:
+    usual = KNOWN["usual"][key]
+    if isinstance(usual, str):
+        return str(value).casefold() == usual
+    return isinstance(value, int | float) and math.isclose(value, usual, rel_tol=1e-3)
+
+
+def alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
+    """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
+    with contextlib.suppress(TypeError, ValueError):
+        pairs = zip(first, second, strict=True)
+        return all(np.allclose(np.ravel(a), np.ravel(b), atol=1e-3) for a, b in pairs)
+    return False
 
 
 def class_names(content: Any, who: str) -> dict[str, list[str]]:
@@ -163,30 +138,16 @@ def class_names(content: Any, who: str) -> dict[str, list[str]]:
 
 
 def _in_order(names: Any) -> list[str]:
-    """The names in a list, in {name: place}, {place: name} or pairs of these, or rows with an id and a name.
-
-    Also in a text of one of these; [] if they are none.
-    """
+    """The names in a list, in {name: place} or {place: name}, or in a text of one; [] if they are none."""
     names = parsed(names) if isinstance(names, str) else names
     names = names.tolist() if isinstance(names, np.ndarray) else names
-    pairs: list[Any] = [*names.items()] if isinstance(names, Mapping) else []
-    if isinstance(names, list | tuple) and names:
-        rows = [[*row.values()] for row in names if isinstance(row, Mapping)]
-        ids = [next((v for v in row if isinstance(v, Integral)), None) for row in rows]
-        if len(rows) == len(names):
-            pairs = [(place, _name(row)) for place, row in zip(ids, names, strict=True)]
-        elif all(isinstance(row, list | tuple) and len(row) == 2 for row in names):
-            pairs = [*names]
-    if pairs:
-        pairs = [(key, _name(value)) for key, value in pairs]
-        if not all(isinstance(value, str | Integral) for pair in pairs for value in pair):
-            return []
-        by_place = all(str(key).isdecimal() for key, _ in pairs)
-        by_place = by_place and any(isinstance(value, str) for _, value in pairs)
-        pairs = pairs if by_place else [(value, key) for key, value in pairs]
+    if isinstance(names, Mapping) and all(isinstance(value, str | Integral) for value in names.values()):
+        by_place = all(str(key).isdecimal() for key in names)
+        by_place = by_place and any(isinstance(value, str) for value in names.values())
+        pairs = names.items() if by_place else [(value, key) for key, value in names.items()]
         places = {int(str(place)): name for place, name in pairs if str(place).isdecimal()}
         first = min(places, default=2)
-        whole = first < 2 and [*range(first, first + len(pairs))] == sorted(places)
+        whole = first < 2 and [*range(first, first + len(names))] == sorted(places)
         names = [places[place] for place in sorted(places)] if whole else []
     if not isinstance(names, list | tuple) or not all(isinstance(name, str) for name in names):
         return []
@@ -194,92 +155,68 @@ def _in_order(names: Any) -> list[str]:
     return told if len({*told}) == len(names) else []
 
 
-def _name(value: Any) -> Any:
-    """The name among what is told of a class: called so, or the last text."""
-    if isinstance(value, Mapping):
-        texts = [part for part in value.values() if isinstance(part, str)]
-        return value.get("name", next(iter(texts), None))
-    if isinstance(value, Tensor) and not (value.ndim or value.is_floating_point() or value.is_meta):
-        return int(value)
-    return value[-1] if isinstance(value, list | tuple) and value else value
-
-
 def scale_and_classes(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[str, list[str]]]:
-    """Mean, spread and what tells them of the first of contents that does; the names of classes of all."""
-    told, classes = (None, None, ""), dict[str, list[str]]()
+    """The scale that the first of contents tells that tells one; the names of classes of all."""
+    scales = [scale_of(content, name) for name, content in contents.items()]
+    classes = dict[str, list[str]]()
     for name, content in contents.items():
-        scales = list[tuple[Any, Any, str]]()
-        for way, table in tables(content):
-            if not way or _settings(way):
-                bgr = {"to_rgb": False} if "data_preprocessor" in way else {}  # unless it says more
-                scales += [_scale(bgr | {**table}, name)]
-                for key, value in table.items():
-                    if isinstance(value, str) and value.lower() == "imagenet" and NORMALISES.match(str(key)):
-                        scales.append((*scale("imagenet"), name))
-                    elif isinstance(value, str):
-                        scales += _written(value, name)
-                    elif isinstance(value, list | tuple) and NORMALISES.match(str(key)):
-                        pair = zip(("mean", "std"), value, strict=False) if len(value) == 2 else ()
-                        scales.append(_scale(dict(pair), name))
-        # Of a part that normalises, such as "0.mean".
-        scales += [_scale({"mean": m, "std": s}, name) for _, m, s in pairs(arrays_in(content)[0])]
-        scales += _written(content, name) if isinstance(content, str) else []
-        told = told if told[2] else _only([scale for scale in scales if scale[2]], name)
         classes = class_names(content, name) | classes
         if names := _in_order(content):
             own = Path(name).stem == Path(next(iter(contents))).stem  # called like the weights
             classes[f"{'names' if own else Path(name).stem} of {name}"] = names
-    return *told, classes
+    return *next((told for told in scales if told[2]), (None, None, "")), classes
 
 
-def _only(scales: list[tuple[Any, Any, str]], who: str) -> tuple[Any, Any, str]:
-    """The one scale that is told, if others do not differ from it."""
-    known = [scale for scale in scales if scale[0] is not None]
-    if not all(alike(scale[:2], known[0][:2]) for scale in known[1:]):
-        return None, None, f"{who} tells several: {' and '.join(f'{m}, {s}' for m, s, _ in known)}"
-    return next(iter([*known, *scales]), (None, None, ""))
+def order_of(named: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Which of a network's outputs is which class, [] = as they come; and what is to be said of it.
 
+    Raises:
+        ValueError: what has a usual key tells several orders.
+    """
 
-def alike(first: tuple[Any, Any], second: tuple[Any, Any]) -> bool:
-    """Whether two pairs of mean and spread are the same; one that is no numbers is not."""
-    with contextlib.suppress(TypeError, ValueError):
-        pairs = zip(first, second, strict=True)
-        return all(np.allclose(np.ravel(a), np.ravel(b), atol=1e-3) for a, b in pairs)
-    return False
+    def usual(who: str) -> bool:
+        return bool(CLASSES.search(who.partition(" of ")[0].rpartition(".")[2]))
 
-
-def _written(text: str, who: str) -> list[tuple[Any, Any, str]]:
-    """The scales in a text of settings or steps, as of a Normalize(mean=..., std=...); see `_scale`."""
-    places = r"(Normali[sz]e\()\s*([\[(][^\])]*.)\s*,\s*([\[(])"
-    text = re.sub(places, r"\1mean=\2, std=\3", text)
-    tables = list[dict[str, Any]]()
-    for key, values in NAMES["written"].findall(text):
-        if "mean" in key.lower():
-            tables.append({"to_rgb": "data_preprocessor" not in text or "to_rgb" in text})
-        if tables:
-            tables[-1][key.lower()] = ast.literal_eval(values.capitalize())
-    unread = f"{who} has {text[:80]!r}"
-    return [_scale(table, who) for table in tables] or (
-        [(None, None, unread)] if re.search(r"normali[sz]e\W", text, re.IGNORECASE) else []
-    )
+    plain = {who: [name.casefold().strip() for name in names] for who, names in named.items()}
+    theirs, as_they_come = [name.casefold().strip() for name in classes], [*range(len(classes))]
+    same = {who: names for who, names in plain.items() if sorted(names) == sorted(theirs)}
+    orders = {who: [names.index(name) for name in theirs] for who, names in same.items()}
+    known = {who: order for who, order in orders.items() if usual(who)}
+    if len({*map(tuple, known.values())}) > 1:
+        raise ValueError(f"{', '.join(known)} tell different orders of the outputs; keep the right one alone")
+    order = next(iter(known.values()), as_they_come)
+    said = [
+        f"not used as the order of the outputs: {who}, which has {', '.join(named[who])}; if it is this "
+        "order, call it class_names"
+        for who in orders
+        if not usual(who) and orders[who] != order  # such as what is drawn, or how often each was drawn
+    ]
+    who = next((w for w in (*known, *plain) if usual(w) or {*theirs} < {*plain[w]}), "")
+    if who and plain[who] != theirs:
+        own, data = named[who], ", ".join(classes)
+        shown = ", ".join([*own[:SHOWN], *(["..."] if len(own) > SHOWN else [])])
+        if known:
+            ends = f"they are put in that of {data}"
+        elif len(own) == len(classes):
+            ends = f"they are taken for {data}: if that is wrong, rename the classes to sort as its own do"
+        else:
+            ends = f"these are {len(own)}, and not used: its outputs are {data}"
+        said.append(f"{who} calls the network's outputs {shown}, in this order; {ends}")
+    return ([] if order == as_they_come else order), said
 
 
 def texts_beside(file: Path) -> dict[str, Any]:
     """What is told beside weights, by the names of files; as text if it has no other form."""
-    found, kinds = dict[str, Any](), {".json": json.loads, ".yaml": yaml.safe_load, ".yml": yaml.safe_load}
-    for path in beside(file)[0]:
+    found, kinds = dict[str, Any](), dict[str, Any]({".json": json.loads, ".txt": str})
+    for path in beside(file):
         found[path.name] = text = path.read_text("utf-8-sig", "replace")
-        with contextlib.suppress(ValueError, yaml.YAMLError):
-            found[path.name] = kinds.get(path.suffix, str)(text)
-        lines = [line for line in text.splitlines() if line.strip()]
-        rows = [re.fullmatch(r"\s*(\w+)\s*=\s*([-+.\de]+)\s*", line) for line in lines]
-        if rows and all(rows):  # such as T = 1.8, and nothing else
-            found[path.name] = {row[1]: row[2] for row in rows if row}
+        with contextlib.suppress(ValueError, RecursionError, yaml.YAMLError):
+            found[path.name] = kinds.get(path.suffix, yaml.safe_load)(text)
     return found
 
 
-def within(network: nn.Module, given: Mapping[str, Tensor], channels: int, side: int) -> tuple[Any, Any, str]:
-    """What a network that scales grey levels itself is to be fed with, else None twice; and how it is known.
+def within(network: nn.Module, given: Mapping[str, Tensor], channels: int, side: int) -> tuple[Any, Any]:
+    """The scale with which a network that scales grey levels itself is to be fed, else None twice.
 
     It is shown a black and a white image, 0 and 1, with the arrays `given` it by name. Where its first layer
     is given much less than 1 between them, it takes 0 to 255; where it is given what has about a mean of 0
@@ -297,17 +234,17 @@ def within(network: nn.Module, given: Mapping[str, Tensor], channels: int, side:
             x = as_input(network, x)
             _ = torch.func.functional_call(network, dict(given), (x,)) if given else network(x)
     if not taken or len(taken[0]) != 2 or taken[0].is_meta:
-        return None, None, ""
+        return None, None
     low, high = taken[0].double().flatten(1).median(1).values.tolist()
-    width, how = high - low, "its first layer shows it"
+    width = high - low
     if width > 1e-3 and (width < 0.05 or -low > GREY * width):
-        return 0.0, 1 / 255, how
+        return 0.0, 1 / 255
     normal = 1.2 < width < 12 and 0.05 < -low / width < 0.95
-    return (0.0, 1.0, how) if normal or width > GREY**2 else (None, None, "")
+    return (0.0, 1.0) if normal or width > GREY**2 else (None, None)
 
 
-def carried(network: nn.Module) -> tuple[Any, Any, str]:
-    """The scale that a network says it was trained with, or None twice, and who says it; see `_scale`."""
+def carried(network: nn.Module) -> Scale:
+    """The scale that a network says it was trained with."""
     for module in network.modules():
         package, config = type(module).__module__.split(".")[0], getattr(module, "pretrained_cfg", None)
         if package in KNOWN["ranges"]:
@@ -315,10 +252,10 @@ def carried(network: nn.Module) -> tuple[Any, Any, str]:
         if getattr(module, "transform_input", False):  # torchvision's own weights are within
             return *scale("imagenet"), "torchvision"
         if isinstance(config, dict) and "mean" in config:
-            return _scale(config, "timm")
+            return scale_of(config, "timm")
         if name := getattr(getattr(module, "config", None), "_name_or_path", ""):
             with contextlib.suppress(Exception):  # no such settings, or no connection
                 from transformers import AutoImageProcessor
 
-                return _scale(AutoImageProcessor.from_pretrained(name).to_dict(), "Hugging Face")
+                return scale_of(AutoImageProcessor.from_pretrained(name).to_dict(), "Hugging Face")
     return None, None, ""

@@ -17,8 +17,7 @@ import torchvision
 from safetensors import safe_open
 from torch import Tensor, nn
 
-from medrob.files import beside, checksum, exists, home
-from medrob.models.outputs import KNOWN
+from medrob.files import checksum, exists, home
 from medrob.models.told import arrays_in, carried, parsed, scale_and_classes, texts_beside
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
@@ -50,7 +49,6 @@ class Weights:
     order: Sequence[int] = ()  # of its outputs, when medrob wrote it
     loose: frozenset[str] = frozenset()  # arrays that are no layers, such as an optimizer's
     checksum: str = ""  # SHA-256 of the file
-    aside: Sequence[str] = ()  # texts that lie beside it and are not used, by their names those of others
 
     @property
     def filters(self) -> Sequence[int]:
@@ -90,8 +88,6 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
     if isinstance(file, str):
         return _download(file, arch, size)
     try:
-        if kinds := [kind for name, kind in KNOWN["refused"].items() if re.search(name, file.name)]:
-            raise ValueError(f"it is {kinds[0]}")
         content = _unpacked(file) if file.suffix == ".safetensors" else _unpickled(file)
         texts = texts_beside(file)
         arrays, loose = arrays_in(content)
@@ -111,8 +107,7 @@ def read(weights: str, arch: str, size: int | None) -> Weights:
             f"weights={weights!r} are damaged, or no state_dict, or hold more than arrays (pickled objects, "
             f"which could run any code): {error}; {SAVE}"
         ) from None
-    aside = [path.name for path in beside(file)[1]]
-    return Weights(arrays, file.name, *told, order, loose, checksum(file), aside)
+    return Weights(arrays, file.name, *told, order, loose, checksum(file))
 
 
 def _unpacked(file: Path) -> dict[str, Any]:
