@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from medrob.models.outputs import KINDS, OTHER, WHOLE, Activations, ending, hooked, last_of, one_tensor
+from medrob.models.outputs import KINDS, OTHER, WHOLE, Activations, ending, one_tensor
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
@@ -134,32 +134,29 @@ class Classifier(nn.Module):
 
     def _undone(self, x: Tensor) -> tuple[Any, list[str]]:
         """See `explained`: what is made of the outputs of a network of one's own."""
-        classes, (layer, ends) = self.config["num_classes"], self.config.get("ending") or ("", "")
-        kept: dict[str, Tensor] = {}
-        layers = {layer: self.backbone.get_submodule(layer)} if layer else {}
-        with Activations() as activations, hooked(layers, last_of(kept)):
+        classes, ends = self.config["num_classes"], (self.config.get("ending") or [""])[-1]
+        with Activations() as activations:
             output = self.backbone(x)
         logits, chosen = one_tensor(output, (len(x), classes))
         said = [chosen] if chosen else []
         if not isinstance(logits, Tensor):
             return logits, said
-        undone = activations.undone(logits) if not layer else None
         multilabel = self.config.get("task") == "multilabel"
-        if ends == WHOLE and not multilabel:
+        if undone := activations.undone(logits):
+            kind, logits = undone
+            ours = "sigmoid" if multilabel else "softmax"
+            unlike = kind.removeprefix("log_") != ours and logits.shape[1:] != (1,)
+            followed = f", and {ours} is taken of them instead" if unlike else ""
+            said.append(f"what its last {kind} takes are the logits{followed}")
+        elif ends == WHOLE and not multilabel:
             logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
             said.append("the logarithms of its probabilities are the logits; where one is 1, maps are flat")
-        elif ends in (OTHER, WHOLE) or (ends and not layer and not undone and not x.is_meta):
+        elif ends in (OTHER, WHOLE, *KINDS) and not x.is_meta:
             raise ValueError(
-                "the network gives probabilities that are no softmax or sigmoid of what its last layer "
-                "gives, or are changed after it; let it give the logits before (TorchXRayVision's do with "
+                "the network gives probabilities, or other bounded numbers, that are not simply PyTorch's "
+                "softmax or sigmoid of its logits; let it give the logits (TorchXRayVision's do with "
                 "op_threshs = None)"
             )
-        elif undone or (layer and ends in KINDS):
-            ends, logits = undone or (ends, kept[layer].reshape(logits.shape))
-            ours = "sigmoid" if multilabel else "softmax"
-            unlike = ends.removeprefix("log_") != ours and logits.shape[1:] != (1,)
-            followed = f", and {ours} is taken of them instead" if unlike else ""
-            said.append(f"what its last {ends} takes are the logits{followed}")
         elif ends:
             said.append(f"its outputs {ends}, whatever its last layer gives, and are taken as logits")
         if classes == 2 and logits.shape == (len(x), 1) and logits.is_floating_point() and not multilabel:

@@ -1,6 +1,5 @@
 """What a network gives, and what is made of it to get logits: how it ends, which of its outputs are meant."""
 
-import math
 import tomllib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
@@ -9,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
@@ -18,14 +16,7 @@ KNOWN: dict[str, Any] = tomllib.loads(Path(__file__).with_name("known.toml").rea
 NEAR = 1e-3  # that much outputs may differ from an activation's, as by a clamp
 PROBED = 4  # images by which the end of a network is told
 SCALES = [sign * 10.0**k for k in range(-4, 5, 2) for sign in (1, -1)]
-# What makes probabilities, or their logarithms, of logits; in shares, per cent, or logarithms to 10 or 2.
-KINDS: dict[str, Callable[[Tensor], Tensor]] = {
-    "sigmoid": torch.sigmoid,
-    "softmax": partial(torch.softmax, dim=-1),
-    "log_sigmoid": F.logsigmoid,
-    "log_softmax": partial(torch.log_softmax, dim=-1),
-}
-FACTORS = (1, 100, 1 / math.log(10), 1 / math.log(2))
+KINDS = ("sigmoid", "softmax", "log_sigmoid", "log_softmax")  # PyTorch's functions that are undone
 OTHER, WHOLE = "probabilities", "probabilities whose sum is 1"
 EACH_TIME = (
     "the network gives other outputs each time for the same images: dropout or noise is at work in eval "
@@ -57,19 +48,12 @@ class Activations(TorchFunctionMode):
     def undone(self, output: Tensor) -> tuple[str, Tensor] | None:
         """The last activation that makes the outputs, and what it took, in their shape: the logits.
 
-        Only if no step in place has changed them since by more than `NEAR`, as a clamp may. Of the sigmoid p
-        of one logit, outputs 1 - p and p (or p and 1 - p) give this logit (or minus it), (N, 1).
+        Only if no step in place has changed them since by more than `NEAR`, as a clamp may.
         """
         for name, again, after in () if output.is_meta else reversed(self.calls):
-            z = (*again.args, *again.keywords.values())[0]
             same = output.numel() == after.numel() and output.data_ptr() == after.data_ptr()
             if same and torch.allclose(again().reshape(output.shape), output, NEAR, NEAR, equal_nan=True):
-                return name, z.reshape(output.shape)
-            if name == "sigmoid" and output.shape == (after.numel(), 2):
-                pair = torch.stack([1 - after.flatten(), after.flatten()], 1)
-                for sign, p in ((1, pair), (-1, pair.flip(1))):
-                    if torch.allclose(p, output, NEAR, NEAR):
-                        return name, sign * z.reshape(-1, 1)
+                return name, (*again.args, *again.keywords.values())[0].reshape(output.shape)
         return None
 
 
@@ -95,17 +79,16 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
 
-    It is the last that they depend on; others may have layers behind it. [layer, a name of `KINDS`]: with one
-    of its own, of what this layer gives; ["", such a name]: with PyTorch's; [layer, `OTHER` or `WHOLE`]: with
-    what is never below 0, is bounded, and none of them; [layer, "stay between -1 and 1"]: with other bounds;
-    [layer, "are never below 0"]. [] = with logits.
+    It is the last that they depend on. [a name of `KINDS`]: with this function; [`WHOLE`], [`OTHER`]: with
+    what else is bounded and never below 0; ["stay between -1 and 1"], ["are never below 0"]: with such
+    outputs. [] = with logits.
 
     Raises:
         ValueError: the outputs for an image are others each time, or beside other images.
     """
     x, modules = x[:PROBED], network.named_modules()
     layers = {name: m for name, m in modules if isinstance(m, nn.Linear | nn.Conv2d)}
-    kept, ran = dict[str, Tensor](), list[str]()
+    ran = list[str]()
 
     def outputs(x: Tensor, layer: str = "", scale: float = 1) -> Any:
         values = {k: scale * p for k, p in layers[layer].named_parameters(layer)} if layer else {}
@@ -126,32 +109,28 @@ def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
             if not torch.allclose(given[: len(few)], outputs(few), 0, limit, equal_nan=True):
                 raise ValueError(problem)
         if undone := activations.undone(given):
-            return ["", undone[0]]
+            return [undone[0]]
         for layer in dict.fromkeys(reversed(ran)):
-            if all(torch.equal(given, outputs(x, layer, scale)) for scale in SCALES[:2]):
-                continue  # they do not depend on it
-            with hooked({layer: layers[layer]}, last_of(kept)):
-                pairs = [(outputs(x, layer, scale).double(), kept[layer].double()) for scale in SCALES]
-            pairs = [(y, z) for y, z in pairs if y.isfinite().all()]
-            kind = _kind(*map(torch.stack, zip(*pairs, strict=True))) if len(pairs) > 1 else ""
-            return [layer, kind] if kind else []
+            scaled = [outputs(x, layer, scale).double() for scale in SCALES]
+            if not all(torch.equal(given.double(), values) for values in scaled[:2]):  # they depend on it
+                kind = _bounds([values for values in scaled if values.isfinite().all()])
+                return [kind] if kind else []
     return []
 
 
-def _kind(stacked: Tensor, z: Tensor) -> str:
-    """See `ending`: what makes outputs of what the last layer gives, for each of `SCALES`; "" = nothing."""
-    for kind, f in KINDS.items() if z.numel() == stacked.numel() else ():
-        if any(torch.allclose(c * f(z.view_as(stacked)), stacked, 1e-3, 1e-3) for c in FACTORS):
-            return kind
+def _bounds(scaled: Sequence[Tensor]) -> str:
+    """See `ending`: what holds for all outputs, those for each of `SCALES`; "" = nothing."""
+    if len(scaled) < 2:
+        return ""
+    stacked = torch.stack([*scaled])
     low, high, sizes = stacked.min().item(), stacked.max().item(), stacked.abs().flatten(1).amax(1)
     still = len(stacked) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
-    cut = z.numel() == stacked.numel() and torch.allclose(z.view_as(stacked).clamp(low, high), stacked)
-    if low >= 0 and (high < 1 + 1e-6 or (still and not cut)):
+    if low >= 0 and (still or high < 1 + 1e-6):
         whole = stacked.ndim == 3 and torch.allclose(stacked.sum(2), stacked.new_ones(()), 0, 1e-4)
         return WHOLE if whole else OTHER
     if still:
         return f"stay between {low:.3g} and {high:.3g}"
-    return "are never below 0" if low >= 0 > z.min() else ""
+    return "are never below 0" if low >= 0 else "are never above 0" if high <= 0 else ""
 
 
 Seen = Callable[[str, nn.Module, Any], Tensor | None]
@@ -176,42 +155,31 @@ def hooked(layers: Mapping[str, nn.Module], see: Seen) -> Iterator[None]:
         yield
 
 
-def last_of(kept: dict[str, Tensor]) -> Seen:
-    """What `hooked` shows is kept in a dictionary."""
-
-    def keep(name: str, module: nn.Module, given: Tensor) -> Tensor:
-        kept[name] = given
-        return given
-
-    return keep
-
-
 def one_tensor(output: Any, shape: tuple[int, int] | None = None) -> tuple[Any, str]:
     """The logits among what a network gives, and which they are, in words.
 
-    Those called logits, else those of that shape (N, classes), 0 = any, else those of one logit, else the
-    first. Of several, that of a usual name, else none: the outputs are given back as they are.
+    Those called logits, else those of that shape (N, classes), 0 = any, else those of one logit. Of several,
+    that of a usual name, else none: the outputs are given back as they are.
     """
     if hasattr(output, "_asdict"):
         output = output._asdict()
-    if not isinstance(output, Mapping) and hasattr(output, "logits"):
-        return _flat(output.logits, shape), ""
     if not isinstance(output, Mapping | tuple | list):
-        return _flat(output, shape), ""
+        return _flat(getattr(output, "logits", output), shape), ""
     pairs = output.items() if isinstance(output, Mapping) else enumerate(output, 1)
     entries = {name: _flat(value, shape) for name, value in pairs if value is not None}
     real = {n: v.shape for n, v in entries.items() if isinstance(v, Tensor) and v.is_floating_point()}
     images, classes = shape or (0, 0)
-    exact = [n for n, s in real.items() if len(s) == 2 and s[0] == images and classes in (0, s[1])]
+    exact = [n for n, s in real.items() if len(s) == 2 and images in (0, s[0]) and classes in (0, s[1])]
     one = [n for n, s in real.items() if s == (images, 1)]
-    usual = KNOWN["names"]["logits"]
-    fitting = next(filter(None, ([n for n in usual[:2] if n in (*exact, *one)], exact, one)), [])
-    named = [name for name in usual if name in (fitting or entries)]
-    if not entries or (classes and len(fitting) > 1 and not named):
-        return output, ""
-    name = [*named, *fitting, *entries][0]
-    others = ", ".join(str(key) for key in entries if key != name)
-    return entries[name], others and f"of its outputs {name!r} is taken, not {others}"
+    for group in ([n for n in (*exact, *one) if n == "logits"], exact, one):
+        named = [name for name in KNOWN["names"]["logits"] if name in group]
+        if named or len(group) == 1 or (group and not classes):
+            name = [*named, *group][0]
+            others = ", ".join(str(key) for key in entries if key != name)
+            return entries[name], others and f"of its outputs {name!r} is taken, not {others}"
+        if group:
+            break
+    return output, ""
 
 
 def _flat(value: Any, shape: tuple[int, int] | None) -> Any:
