@@ -40,12 +40,9 @@ VIT, REGNET = "encoder.layers.encoder_layer", "trunk_output.block"
 EXPECTED = {
     "resnet18": (8, ("layer1.0", 64, 224), ("layer4.1", 512, 28)),
     "resnet50": (16, ("layer1.0", 256, 224), ("layer4.2", 2048, 28)),
-    "resnext50_32x4d": (16, ("layer1.0", 256, 56), ("layer4.2", 2048, 7)),
     "densenet121": (4, ("features.transition1.relu", 256, 56), ("features.relu5", 1024, 7)),
     "efficientnet_b0": (17, ("features.1.0", 16, 112), ("features.8", 1280, 7)),
-    "efficientnet_v2_s": (41, ("features.1.0", 24, 112), ("features.7", 1280, 7)),
     "convnext_tiny": (18, ("features.1.0", 96, 56), ("features.7.2", 768, 7)),
-    "vgg11_bn": (6, ("features.2", 64, 224), ("features.28", 512, 7)),
     "alexnet": (4, ("features.1", 64, 55), ("features.12", 256, 6)),
     "regnet_y_400mf": (16, (f"{REGNET}1.block1-0", 48, 56), (f"{REGNET}4.block4-5", 440, 7)),
     "mobilenet_v2": (18, ("features.1", 16, 112), ("features.18", 1280, 7)),
@@ -57,7 +54,6 @@ EXPECTED = {
     "inception_v3": (11, ("Mixed_5b", 256, 25), ("Mixed_7c", 2048, 5)),
     "maxvit_t": (11, ("blocks.0.layers.0", 64, 56), ("blocks.3.layers.1", 512, 7)),
     "swin_t": (12, ("features.1.0", 96, 56), ("norm", 768, 7)),
-    "swin_v2_t": (12, ("features.1.0", 96, 56), ("norm", 768, 7)),
     "vit_b_16": (12, (f"{VIT}_0.ln_1", 768, 14), (f"{VIT}_11.ln_1", 768, 14)),
 }
 
@@ -65,7 +61,7 @@ EXPECTED = {
 @pytest.mark.parametrize("arch", EXPECTED)
 def test_layers_of_torchvisions_networks(arch):
     """Without values (device "meta"): the shapes alone, of the networks at their full size."""
-    with torch.device("cpu" if arch.startswith(("regnet", "alexnet", "vgg", "swin")) else "meta"):
+    with torch.device("cpu" if arch.startswith(("regnet", "alexnet", "swin")) else "meta"):
         model = models.build(arch, in_channels=1, num_classes=3)
     layers = cam_layers(model)  # by a probe where no blocks are known, which needs values
     model.to("meta")
@@ -232,9 +228,7 @@ def dinov2():
         ("hugging face", {}, 4),
         ("test_convnext", {}, 4),
         ("test_vit", {}, 2),
-        ("vit_tiny_patch16_224", dict(depth=3, reg_tokens=4, img_size=64), 2),
         ("swin_tiny_patch4_window7_224", dict(img_size=64, window_size=4), 4),
-        ("mixer_s32_224", {}, 8),
     ],
 )
 def test_layers_light_up_where_a_blob_is(arch, form, count):
@@ -243,8 +237,7 @@ def test_layers_light_up_where_a_blob_is(arch, form, count):
     state = torch.get_rng_state()
     layers = cam_layers(model)
     assert len(layers) >= count and torch.equal(state, torch.get_rng_state())
-    nn.init.normal_([*model.parameters()][-2])  # the weights of Mixer's head start at 0; its layers are found
-    side = 224 if arch.startswith("mixer") else 160 if arch.startswith("test_") else 64
+    side = 160 if arch.startswith("test_") else 64
     images = np.repeat(pictures(1, side), 2, axis=0)
     images[1, side // 2 :, : side // 2] = 255 - images[1, side // 2 :, : side // 2]
     with torch.no_grad():
@@ -342,15 +335,14 @@ TURNS = {
 }
 
 
-BLOCKS = {"resnet18": TURNS, "efficientnet_b0": ["looks at a part"], "shufflenet_v2_x0_5": [*TURNS][:1]}
+CASES = [("resnet18", said, turn) for said, turns in TURNS.items() for turn in turns]
+CASES += [("shufflenet_v2_x0_5", *CASES[0][1:]), ("efficientnet_b0", *CASES[3][1:])]
 
 
-@pytest.mark.parametrize(
-    ("arch", "said", "turn"),
-    [(arch, said, turn) for arch in BLOCKS for said in BLOCKS[arch] for turn in TURNS[said]],
-)
-def test_known_blocks_behind_a_step_that_moves_the_picture_are_refused(arch, turn, said):
-    backbone = torchvision.models.get_model(arch, num_classes=2)
+@pytest.mark.parametrize(("arch", "said", "turn"), CASES)
+def test_known_blocks_behind_a_step_that_moves_the_picture_are_refused(arch, said, turn):
+    small = dict(width=16, stem="torchvision") if arch == "resnet18" else {}
+    backbone = models.build(arch, in_channels=3, num_classes=2, **small).backbone
 
     class Moved(nn.Module):
         def __init__(self):
@@ -364,7 +356,7 @@ def test_known_blocks_behind_a_step_that_moves_the_picture_are_refused(arch, tur
         cam_layers(Moved())
 
 
-PEERS = [("gradcam", "GradCAM"), ("hirescam", "HiResCAM"), ("layercam", "LayerCAM"), ("xgradcam", "XGradCAM")]
+PEERS = [("gradcam", "GradCAM"), ("layercam", "LayerCAM")]
 
 
 @pytest.mark.parametrize(("method", "other"), PEERS)
