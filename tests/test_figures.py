@@ -12,7 +12,6 @@ import numpy as np
 import pandas as pd
 import pytest
 from matplotlib.text import Text
-from scipy import stats
 
 from medrob import analysis, figures
 from medrob.figures import draw
@@ -99,15 +98,6 @@ def test_severity_curves_begin_at_the_clean_score_and_have_a_panel_a_class(score
     no_text_on_text(figure)
 
 
-def test_of_many_classes_those_that_lose_most_are_drawn(scores):
-    names = [f"class {k}" for k in range(20)]
-    ill = scores[scores["class"] == "ill"]
-    many = [ill.assign(**{"class": name, "drop": ill["drop"] * k}) for k, name in enumerate(names)]
-    figure = figures.severity_curves(pd.concat([scores[scores["class"] == "all"], *many]))
-    assert titles(figure) == ["all classes", *names[9:]]
-    assert figure.get_supxlabel().endswith("the 11 of 20 with the largest change at the highest severity")
-
-
 def test_what_is_drawn_of_too_many_has_the_largest_effect_up_or_down(scores):
     one = scores.query("`class` == 'all' and corruption in ['clean', 'contrast']")
     drops = {f"c{k}": d for k, d in enumerate([0.1, -0.9, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, -0.01])}
@@ -117,6 +107,11 @@ def test_what_is_drawn_of_too_many_has_the_largest_effect_up_or_down(scores):
     assert "in colour: the 8 of 10" in figure.get_supxlabel()
     grey = [line for line in figure.axes[0].get_lines() if line.get_label() == "others"]
     assert len(grey) == 2 and len(figure.axes[0].collections) == 8
+    names = [f"class {k}" for k in range(20)]
+    ill = scores[scores["class"] == "ill"]
+    many = [ill.assign(**{"class": name, "drop": ill["drop"] * k}) for k, name in enumerate(names)]
+    figure = figures.severity_curves(pd.concat([scores[scores["class"] == "all"], *many]))
+    assert titles(figure) == ["all classes", *names[9:]]
 
 
 def test_reliability_draws_clean_and_each_corruption_once_with_intervals_and_n():
@@ -140,10 +135,8 @@ def test_a_map_lies_below_each_picture_and_the_lesion_is_outlined_in_both():
     panels = drawn(figure)
     assert [ax.get_title() for ax in panels] == ["clean", "noise", "", ""]
     assert [len(ax.images) for ax in panels] == [1, 1, 2, 1] and words_in(figure) == ["empty"]
-    for ax in panels:
-        [outline] = ax.collections[0].get_paths()
-        np.testing.assert_allclose(outline.get_extents().get_points(), [[-0.5, -0.5], [3.5, 3.5]])
-        assert ax.get_xlim() == (-1, 16) or ax.get_xlim() == (-0.5, 15.5)
+    [outline] = panels[-1].collections[0].get_paths()
+    np.testing.assert_allclose(outline.get_extents().get_points(), [[-0.5, -0.5], [3.5, 3.5]])
 
 
 def test_map_grid_draws_maps_that_agree_once_and_at_most_eight_layers():
@@ -184,8 +177,7 @@ def test_pictures():
 def test_training_figures_mark_the_kept_epoch():
     history = pd.DataFrame(
         {"epoch": [1, 1, 2, 2, 3, 3], "split": ["train", "val"] * 3, "loss": [1, 1, 0.8, 0.9, 0.5, 1.2],
-         "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7], "seconds": 1.0, "images_per_second": 9.0,
-         "memory_mb": 7.0, "gpu_memory_mb": 0.0}
+         "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7]}
     )  # fmt: skip
     figure = figures.learning_curves(history, 2)
     drawn(figure)
@@ -328,23 +320,9 @@ def test_drop_against_drift_has_a_panel_for_each_layer_but_at_most_twelve(scores
 
 
 def test_drop_against_drift_without_a_drift(scores, mean):
-    assert against(scores, mean.assign(value=np.nan, low=np.nan, high=np.nan), LAYERS[:2]) is None
+    assert against(scores, mean.assign(value=np.nan), LAYERS[:2]) is None
     lost = mean.assign(value=mean["value"].where(mean["layer"] != LAYERS[1]))
     assert words_in(against(scores, lost, LAYERS[:2])) == ["no usable map,\nor no AUC"]
-    none = dict.fromkeys(("low", "high", "drop_low", "drop_high"), np.nan)
-    drawn(against(scores.assign(**none), mean.assign(low=np.nan, high=np.nan), LAYERS[:1]))
-
-
-def test_the_line_over_corruptions_is_that_of_least_squares(scores, mean):
-    rng = np.random.default_rng(0)
-    pairs = analysis.drop_and_drift(scores, mean.assign(value=rng.random(len(mean))), method="gradcam")
-    here = pairs[(pairs["layer"] == "layer2.0") & (pairs["severity"] == 3)]
-    oracle = stats.linregress(here["value"], here["drop"])
-    figure = figures.drop_against_drift(here, layers=["layer2.0"])
-    line = next(line for line in figure.axes[0].get_lines() if len(line.get_xdata()) > 2)
-    assert line.get_ydata() == pytest.approx(oracle.intercept + oracle.slope * line.get_xdata())
-    few = figures.drop_against_drift(here.head(2), layers=["layer2.0"])
-    assert all(len(line.get_xdata()) <= 2 for line in few.axes[0].get_lines())
 
 
 def test_the_summary_uses_every_panel_and_says_why_a_small_p_is_no_yes(scores, mean, tests_of, failure):
@@ -360,12 +338,6 @@ def test_the_summary_uses_every_panel_and_says_why_a_small_p_is_no_yes(scores, m
     }
     assert [ax.get_xlabel() for ax in panels[5:]] == ["rank correlation"] * 2 + ["partial correlation"]
     no_text_on_text(figure)
-    renderer = figure.canvas.get_renderer()
-    for ax in panels[5:]:  # no word is crossed by the line of chance, or leaves its panel by much
-        [text] = [ax.transData.inverted().transform_bbox(t.get_window_extent(renderer)) for t in ax.texts]
-        lines = [line for part in ax.collections for line in part.get_segments() if not line[:, 0].any()]
-        [dotted] = [sorted(ends[:, 1]) for ends in lines if np.ptp(ends[:, 1])]
-        assert dotted[1] < text.y0 and text.y1 < ax.get_ylim()[1]
 
 
 def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
@@ -382,17 +354,11 @@ def test_a_summary_of_nothing_says_so(scores, mean, tests_of, failure):
     assert sum(text.startswith("nothing to detect") for text in texts) == 1
 
 
-def test_image_scatter_has_a_panel_a_corruption_and_a_colour_a_class(points):
-    figure = scatter(points)
-    assert titles(figure) == ["gaussian noise", "motion blur", "contrast"]
-    assert legend_texts(figure) == CLASSES and "severity 3" in figure.get_supxlabel()
-    no_text_on_text(figure)
-
-
-def test_labels_that_cannot_be_shown_are_drawn_as_one(points):
-    for labels in (-1, points["image"] % 9):
+def test_image_scatter_has_a_panel_a_corruption_and_a_colour_a_class_if_few_are_known(points):
+    for labels, legend in ((points["label"], CLASSES), (-1, []), (points["image"] % 9, [])):
         figure = scatter(points.assign(label=labels))
-        assert len(drawn(figure)) == 3 and not figure.legends
+        assert titles(figure) == ["gaussian noise", "motion blur", "contrast"]
+        assert legend_texts(figure) == legend and "severity 3" in figure.get_supxlabel()
     assert scatter(points.assign(rmse=np.nan)) is None
 
 

@@ -85,11 +85,9 @@ def test_locating_is_the_comparison_of_explained_pictures(network, masked):
 
 def located(energy, preserved, **columns):
     """A table of drift, an image a row; clean, energy is .5 and what the others are stays."""
-    frame = pd.DataFrame(dict(image=range(len(energy)), corruption="contrast", severity=1, label=0, size=4))
-    frame = frame.assign(
-        method="a", layer="b", energy=energy, preserved=preserved, pointing=1.0, iou=0.5, energy_clean=0.5
-    )
-    usual = dict(pointing=1.0, iou=0.5, pointing_clean=1.0, iou_clean=0.5)
+    usual = dict(corruption="contrast", severity=1, label=0, size=4, method="a", layer="b", energy_clean=0.5)
+    usual |= dict(pointing=1.0, iou=0.5, pointing_clean=1.0, iou_clean=0.5)
+    frame = pd.DataFrame(dict(image=range(len(energy)), energy=energy, preserved=preserved))
     return frame.assign(**usual | columns)
 
 

@@ -142,18 +142,6 @@ def test_the_sum_of_gradcam_is_the_logit_less_its_bias_where_the_network_ends_so
     assert identity(nn.Sequential(model, nn.Softplus()), images, "0.backbone.layer4.1") is None
 
 
-def test_last_block_gradcam_hirescam_and_xgradcam_are_one_map(found):
-    """Global average pooling and a linear layer: the gradient is the same at every position."""
-    last = {m: found[m, "layer4.1"] for m in ("gradcam", "hirescam", "xgradcam")}
-    scale = np.abs(last["gradcam"]).max()
-    assert scale > 0
-    for method in ("hirescam", "xgradcam"):
-        np.testing.assert_allclose(last[method], last["gradcam"], atol=1e-5 * scale)
-    # ... and only there: elsewhere they are different methods.
-    assert not np.allclose(found["gradcam", "layer3.1"], found["hirescam", "layer3.1"], rtol=0.1)
-    assert not np.allclose(found["gradcam", "layer3.1"], found["xgradcam", "layer3.1"], rtol=0.1)
-
-
 PEERS = {"gradcam": "GradCAM", "xgradcam": "XGradCAM", "layercam": "LayerCAM"}  # of both libraries
 PEERS |= {"hirescam": "HiResCAM", "gradcam++": "GradCAMPlusPlus"}
 TARGETS = np.array([0, 2, 1, 1])
@@ -330,14 +318,6 @@ def test_half_precision_is_refused():
 def test_layers_that_do_not_take_part_are_named():
     with pytest.raises(ValueError, match=r"layers=\['unused'\] do not run"):
         explain(Toy(), PICTURE, methods=["gradcam"], layers=["relu", "unused"])
-
-    class Side(Toy):
-        def forward(self, x):
-            self.unused(x)
-            return super().forward(x)
-
-    with pytest.raises(ValueError, match=r"layers=\['unused'\]: the logits do not depend on them"):
-        explain(Side(), PICTURE, methods=["gradcam"], layers=["relu", "unused"])
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])

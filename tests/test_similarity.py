@@ -74,10 +74,8 @@ def test_symmetric_bounded_blind_to_scale_and_perfect_with_itself(pair, scale):
 def test_neither_negative_values_nor_the_other_pairs_matter():
     a, b = maps(6), maps(6, seed=1)
     whole = compare(a, b)
-    for name, value in compare(a, np.where(b < 0, b * 50, b)).items():
-        np.testing.assert_array_equal(value, whole[name])
-        alone = [compare(a[i : i + 1], b[i : i + 1], [name])[name][0] for i in range(6)]
-        np.testing.assert_allclose(value, alone, atol=1e-6)
+    for name, value in compare(a[2:], np.where(b < 0, b * 50, b)[2:]).items():
+        np.testing.assert_allclose(value, whole[name][2:], atol=1e-6)
 
 
 @pytest.mark.parametrize("kind", [torch.from_numpy, PreparedMaps])
