@@ -11,7 +11,7 @@ from scipy import stats
 from skimage.filters import gaussian
 
 from medrob.corruptions import blur, corrupt, describe, pixels, weather
-from medrob.corruptions.draws import Draws, normal_pairs
+from medrob.corruptions.draws import Draws
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")
@@ -100,20 +100,6 @@ def test_noise_has_the_distribution_of_imgaug(name, size=128):
             assert a.std() == pytest.approx(b.std(), rel=12 / len(a) ** 0.5, abs=0.3)
         distance = stats.ks_2samp(np.floor(ours.ravel() / 3), np.floor(theirs.ravel() / 3)).statistic
         assert distance < 2.2 / (ours.size / 2) ** 0.5 + 0.02  # the half level shifts grey levels across bins
-
-
-def test_noise_levels_are_those_of_the_table():
-    flat = np.full((6, 96, 96, 1), 128, np.uint8)
-    for severity, sigma in enumerate((0.04, 0.08, 0.12, 0.15, 0.18), 1):
-        residual = corrupt(flat, "gaussian_noise", severity).astype(float) - 128
-        bounded = np.clip(np.rint(normal_pairs()[:, 0] * 255.0 * sigma), -128, 127)
-        assert residual.std() == pytest.approx(bounded.std(), rel=0.015)
-        assert abs(residual.mean() - bounded.mean()) < 0.6
-        jitter = np.random.default_rng(0).uniform(-0.5, 0.5, residual.size)
-        inner = (residual.ravel() + jitter)[(np.abs(residual) <= 100).ravel()]
-        edge = 100.5 / (255 * sigma)
-        test = stats.kstest(inner, stats.truncnorm(-edge, edge, scale=255 * sigma).cdf)
-        assert test.statistic < 2 / len(inner) ** 0.5
 
 
 def test_shot_noise_is_poisson():

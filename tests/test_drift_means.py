@@ -35,18 +35,6 @@ def test_mean_drift_by_hand():
     assert set(analysis.strata(drift.assign(preserved=True))["stratum"]) == {"all", "preserved"}
 
 
-def test_interval_of_a_mean_is_that_of_the_normal_law():
-    """400 images: mean +- 1.96 standard errors."""
-    value = np.random.default_rng(0).normal(0.3, 0.1, 400)
-    drift = pd.DataFrame({"image": np.arange(400), "severity": 1, "preserved": True, "rmse": value})
-    drift["degenerate"] = False
-    row = analysis.mean_drift(drift, ["severity"]).iloc[0]
-    half = 1.96 * value.std() / 20
-    assert row["value"] == pytest.approx(value.mean())
-    assert row["low"] == pytest.approx(value.mean() - half, abs=0.1 * half)
-    assert row["high"] == pytest.approx(value.mean() + half, abs=0.1 * half)
-
-
 @pytest.mark.parametrize(
     ("sizes", "expected"),
     [

@@ -152,13 +152,6 @@ def test_map_grid_draws_maps_that_agree_once_and_at_most_eight_layers():
     assert [ax.get_ylabel() for ax in figure.axes[::9]] == ["clean", "gaussian\nnoise 3"]
 
 
-def test_a_condition_is_titled_with_the_class_that_is_predicted_for_the_image():
-    rows = [(3, "clean", 0, 0.1, 0.9), (3, "contrast", 2, 0.8, 0.2), (4, "contrast", 2, 0.0, 1.0)]
-    table = pd.DataFrame(rows, columns=["image", "corruption", "severity", "p_well", "p_ill"])
-    found = figures.condition_titles([("clean", 0), ("contrast", 2)], table, 3)
-    assert [title.split("\n") for title in found] == [["clean", "ill 0.90"], ["contrast 2", "well 0.80"]]
-
-
 def test_pictures():
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (6, 12, 12, 3), dtype=np.uint8)
@@ -171,18 +164,6 @@ def test_pictures():
     figure = figures.corruption_grid(pictures, {("contrast", 1): 10.04, ("contrast", 2): 20.0})
     [ax] = drawn(figure)
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["clean", "1: 10.0", "2: 20.0"]
-    drawn(figures.augmentations({"none": images[:3], "mixed": images[3:]}, images[0]))
-
-
-def test_training_figures_mark_the_kept_epoch():
-    history = pd.DataFrame(
-        {"epoch": [1, 1, 2, 2, 3, 3], "split": ["train", "val"] * 3, "loss": [1, 1, 0.8, 0.9, 0.5, 1.2],
-         "auc": [0.6, 0.6, 0.8, 0.9, 0.95, 0.7]}
-    )  # fmt: skip
-    figure = figures.learning_curves(history, 2)
-    drawn(figure)
-    assert "kept: epoch 2" in legend_texts(figure)
-    assert figures.learning_curves(history.tail(1).assign(epoch=0), 0) is None  # a finished network
 
 
 def test_labels_of_layers_leave_out_what_all_share_and_every_corruption_has_a_colour():

@@ -118,23 +118,6 @@ def test_the_network_is_left_as_found_even_after_an_error_and_nothing_is_said(
     assert not any(capsys.readouterr()) and not recwarn.list
 
 
-def test_a_network_without_parameters():
-    class Halves(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.layer = nn.Identity()
-
-        def forward(self, x):
-            x = self.layer(x)
-            return torch.stack([x[..., :8].mean((1, 2, 3)), x[..., 8:].mean((1, 2, 3))], 1)
-
-    images = pictures(3, 16)
-    maps = explain(Halves(), images, methods=["hirescam"], layers=["layer"], targets=1)["hirescam", "layer"]
-    expected = images[..., 0] / 128
-    expected[:, :, :8] = 0
-    np.testing.assert_allclose(maps, expected, rtol=1e-6)
-
-
 def test_a_first_step_in_place_changes_neither_maps_nor_images():
     few = Settings(samples=2)
     expected = maps_of(Net(start=lambda x: (x - 128) / 64), names(), settings=few)

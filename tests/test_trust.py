@@ -59,14 +59,6 @@ def test_means_and_counts_worked_by_hand():
     assert tuple(means([], seed=0).columns) == trust.COLUMNS and means([], seed=0).empty
 
 
-def test_intervals_are_those_of_a_plain_bootstrap():
-    values = np.random.default_rng(0).gamma(1, size=40)
-    rows = means([Entry("gradcam", "layer1.0", "iou", values)] * 3, seed=3)
-    weights = evaluation.resampled(40, 2000, 3)[1:].astype(int)
-    drawn = [np.repeat(values, w).mean() for w in weights]
-    np.testing.assert_allclose(rows[["low", "high"]], [np.quantile(drawn, [0.025, 0.975])] * 3)
-
-
 @pytest.mark.parametrize("n", [2, 20])
 def test_another_image_is_never_the_same_and_each_is_taken_once(n):
     assert sorted(another_image(n, 0)) == [*range(n)] and (another_image(n, 0) != np.arange(n)).all()
