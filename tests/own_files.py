@@ -22,7 +22,7 @@ def put(file, image):
 
 
 def splits(source, **options):
-    return [load(str(source), split, **options) for split in data.SPLITS]
+    return data.load_splits(str(source), *data.SPLITS, **options)
 
 
 def refuse(source, match, **options):
