@@ -95,14 +95,6 @@ def test_npz_tasks(npz):
         assert (load(file, split).class_names, load(file, split).task) == (("0", "1", "2"), "multiclass")
 
 
-def test_numbers_that_no_label_of_an_npz_has_are_no_classes(npz):
-    for numbers in ([1, 2, 3], [0, 2, 255]):
-        file = npz(**{f"{split}_labels": np.resize(numbers, (12, 1)) for split in data.SPLITS})
-        with pytest.warns(UserWarning, match="labels are {}, {}, {}: 3 classes".format(*numbers)):
-            test = load(file)
-        assert (test.class_names, test.labels.tolist()) == (tuple(map(str, numbers)), [0, 1, 2] * 4)
-
-
 def test_a_file_with_a_medmnist_name_has_its_classes(npz):
     ds = load(npz("bloodmnist_64.npz", **arrays(classes=8, colours=3)))
     assert ds.class_names[0] == "basophil" and ds.num_classes == 8
@@ -358,7 +350,7 @@ def test_no_class_of_three_images_goes_missing(rare, seed):
 
 def test_splits_that_a_large_group_makes_uneven_are_said():
     labels, groups = np.arange(100) % 2, np.maximum(np.arange(100), 60)
-    with pytest.warns(UserWarning, match=r"the largest of 40 groups has 61 of 100 images.*meant: 70%"):
+    with pytest.warns(UserWarning, match="the largest of 40 groups has 61 of 100 images"):
         parts(labels, groups, 0, ["test", "val"])
 
 

@@ -71,15 +71,6 @@ def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
     both = load(table(tmp_path, rows), "train", label="male|smoke")
     assert two.class_names == both.class_names == ("male", "smoke") and both.task == "multilabel"
     assert (two.task, two.labels.tolist()) == ("binary", both.labels.argmax(1).tolist())
-    for name in ("target_label", "Tumour Class", "ground-truth"):
-        ends = frame.drop(columns="label").assign(
-            **{name: ["mel", "nv", "nv"] * 20, "label_by": ["A", "B"] * 30}
-        )
-        with pytest.warns(UserWarning, match=f"labels are those of '{name}': 2 classes"):
-            assert load(table(tmp_path, ends)).class_names == ("mel", "nv")
-    with pytest.raises(ValueError, match=r"there are no labels: .*; target_label, tumour_class, .* may be"):
-        two = dict(target_label=["a", "b"] * 30, tumour_class=["c", "d"] * 30, label_by=["A", "B"] * 30)
-        load(table(tmp_path, frame[["path"]].assign(**two)))
     with pytest.raises(ValueError, match="label='colour' is no column; there are path, smoke"):
         load(table(tmp_path, rows), label="colour")
     for k, name in enumerate(rows["path"]):
@@ -90,8 +81,6 @@ def test_labels_by_name_and_patients_in_file_names(frame, tmp_path):
         with warnings.catch_warnings(record=True) as told:
             load(table(tmp_path, case))
         assert sum("'file name' has 30 values" in str(text.message) for text in told) == bool(count)
-    with pytest.raises(ValueError, match="uncertain='Zeros': give 'zeros', 'ones' or 'drop'"):
-        load(table(tmp_path, given), uncertain="Zeros")
 
 
 def test_several_labels_grades_and_masks(frame, tmp_path):
@@ -122,10 +111,8 @@ def saved(frame, top):
     yield frame.to_csv()  # with its index
     yield "\ufeff" + frame.to_csv(index=False)
     yield frame.assign(age=40.5).to_csv(index=False, sep=";", decimal=",")
-    yield "sep=;\n" + frame.to_csv(index=False, sep=";")  # as Excel does
     yield frame.assign(path=frame["path"].str.replace("/", "\\")).to_csv(index=False, sep="\t")
     yield frame.assign(path=[path[7:-4] for path in frame["path"]]).to_csv(index=False)  # "12"
-    yield frame.to_csv(index=False, sep=";") + ";;\n;;\n"  # as Excel does
     for place in ("/home/me/data/{}", "../input/set/{}", "C:\\data\\{}", "file:///{}"):
         yield frame.assign(path=frame["path"].map(place.format)).to_csv(index=False)
     yield frame.assign(path=[path[7:-4] + ".JPG" for path in frame["path"]]).to_csv(index=False)
@@ -135,9 +122,8 @@ def test_tables_as_other_programs_save_them(frame, tmp_path, monkeypatch):
     whole = load(table(tmp_path, frame)).fingerprint
     monkeypatch.chdir(tmp_path / "images")
     for number, text in enumerate(saved(frame, tmp_path)):
-        for encoding in ("utf-8", "utf-16"):
-            (tmp_path / "a.CSV").write_text(text.removeprefix("\ufeff" * (encoding != "utf-8")), encoding)
-            assert load(str(tmp_path / "a.CSV")).fingerprint == whole, (number, encoding)
+        (tmp_path / "a.CSV").write_text(text)
+        assert load(str(tmp_path / "a.CSV")).fingerprint == whole, number
 
 
 def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
@@ -156,11 +142,11 @@ def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
 @pytest.mark.parametrize(
     ("content", "match"),
     [
-        (b"path;label;label\na.png;x;y\n", "column 'label' is there twice"),
         ("path,label\na.png,Grün\n".encode("latin-1"), "no table in UTF-8 that can be read"),
+        ("path,label\na.png,Grün\n".encode("utf-16"), "no table in UTF-8 that can be read"),
         (b"", "no table in UTF-8 that can be read"),
-        (b"path,label\na.png,Mass, Oedema\n", "row 1 has more values than there are columns; put texts"),
-        (b"path,label\na.png,x,\nb.png,y,\nc.png,Mass, Oedema\n", "row 3 has more values than there are"),
+        (b"path,label\na.png,Mass, Oedema\n", "no table .*; save it .* and texts that hold commas in quotes"),
+        (b"path,label\na.png,x\nb.png,y\nc.png,Mass, Oedema\n", "no table .* in line 4, saw 3.* in quotes"),
         (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
         (b"path,label\n", "a column 'path' and rows are needed; there are 0 rows and path, label"),
     ],
@@ -182,7 +168,7 @@ def test_tables_that_are_none(tmp_path, content, match):
         (dict(path="../secret.png"), r"'path' leads out of .* in 60 of 60 rows, .*'../secret.png'"),
         (dict(path=[f"images\\{k}0.tif" for k in range(60)]), "no file, or several in 55 .*; paths start at"),
         (dict(path=None), "column 'path' is empty in 60"),
-        (dict(path="x" * 5000), r"'path' names no file, or several in 60 .*x... \(5002 characters\)"),
+        (dict(path="x" * 5000), r"'path' names no file, or several in 60 .*x"),
         (dict(label=[1e30, 1.0] * 30), "'label' is no whole number in 30 of 60 rows"),
         (dict(split=["train", "holdout"] * 30), "'split' is no split in 30 .*'holdout'; the splits are"),
         (dict(path=..., file="a", img="a"), r"columns file, img may all be the path"),
@@ -211,14 +197,14 @@ def test_numbers_within_a_patient_and_words_for_nobody_link_nothing(frame, tmp_p
     """The exams 1 and 2, the slides A to C of every patient; "unknown" and -1; twins."""
     k = np.arange(60)
     exams = frame.assign(exam=k % 3 // 2 + 1, slide=np.resize(["A", "B", "C"], 60), study="TCGA")
-    with pytest.warns(UserWarning, match="'exam' numbers what one 'patient' has: 1 is met in 20 of them"):
+    with pytest.warns(UserWarning, match=r"'exam' that .* or for several owners: 2 \(1, ...\); they link no"):
         found = splits(table(tmp_path, exams))
     assert sum(len({*d.groups}) for d in found) == 20
     nobody = frame.assign(patient=np.where(k < 20, np.resize(["unknown", "-1", "ANON"], 60), k // 2 + 1))
-    with pytest.warns(UserWarning, match=r"'patient' that stand for nobody, or .*: 3 \(unknown, .*link no"):
+    with pytest.warns(UserWarning, match=r"'patient' that stand for nobody, .*: 3 \(unknown, .*link no"):
         assert sum(len({*d.groups}) for d in splits(table(tmp_path, nobody))) == 20 + 20
     half = frame.assign(patient=np.where(k < 24, "P99", frame["patient"]))  # too many images for a patient
-    with pytest.warns(UserWarning, match="link no images .group='patient' makes 'P99' an owner"):
+    with pytest.warns(UserWarning, match="(P99).; they link no images .unless you give group='patient'"):
         assert len({*load(table(tmp_path, half), "train").groups}) > 5
     asked = splits(table(tmp_path, half), group="patient")
     assert [sum(np.isin(d.groups, "P99")) for d in asked if "P99" in d.groups] == [24]
@@ -280,16 +266,13 @@ def test_one_patient_written_in_several_ways_is_one(frame, tmp_path):
                 ]
             assert sum(map(len, groups)) == len(set.union(*groups)) == 20
     file = table(tmp_path, frame.assign(label=["COVID-19", "COVID19", "HER2+", "HER2-", "1-2", "12"] * 10))
-    with pytest.warns(UserWarning, match=r"that differ in marks alone: 1 \('COVID-19' and 'COVID19'\)"):
-        load(file)
-    file = table(tmp_path, frame.assign(label=["1", "1.0", "2"] * 20))
-    with pytest.warns(UserWarning, match=r"numbers that are written in several ways, .* 1.0: 1 \(label\)"):
+    with pytest.warns(UserWarning, match=r"that differ in marks alone: 2 \('1-2' and '12', ...\)"):
         load(file)
 
 
 def test_numbers_apart_and_versions_are_not_one():
     apart = pd.Series(["1-12", "11-2", "1.12", "v1.0", "v10"])
-    with pytest.warns(UserWarning, match="that differ in marks alone: 1 .'1-12' and '1.12'.; .* kept apart"):
+    with pytest.warns(UserWarning, match="that differ in marks alone: 2 .'1-12' and '11-2' and '1.12', "):
         assert listing.one_spelling(apart, "patients", marks=True).nunique() == 5
     assert listing.one_spelling(pd.Series(["v1.0", "v1", "HER2+", "HER2-"]), "classes").nunique() == 4
 
@@ -304,19 +287,13 @@ def test_0001_is_a_name_and_not_the_number_1(frame, tmp_path):
 
 def test_zeros_and_ones_with_one_1_a_row_are_classes(frame, tmp_path):
     k = np.arange(60)
-    rows = frame[["path"]].assign(NV=k % 3 == 1, MEL=k % 3 == 0, UNK=0.0, BCC=1.0 * (k % 3 == 2))
-    with pytest.warns(UserWarning, match="exactly one 1 in 4 .* classes; no row has UNK, which is left out"):
+    rows = frame[["path"]].assign(NV=k % 3 == 1, MEL=k % 3 == 0, BCC=1.0 * (k % 3 == 2))
+    with pytest.warns(UserWarning, match="exactly one 1 in 3 columns of labels: they are taken for classes"):
         train = load(table(tmp_path, rows), "train")
     assert (train.task, train.class_names) == ("multiclass", ("NV", "MEL", "BCC"))
     known = {picture(k).tobytes(): k for k in range(60)}
     seen = np.array([known[image.tobytes()] for image in train.images])
     assert train.labels.tolist() == np.array([1, 0, 2])[seen % 3].tolist()
-    with pytest.warns(UserWarning, match="but for 'smoker', every row has .* give label='NV,MEL,UNK,BCC'"):
-        load(table(tmp_path, rows.assign(smoker=k // 7 % 2)))
-    sorted_by_class = frame.sort_values("label").assign(nr=k, name=lambda table: table["label"] + "ness")
-    with pytest.warns(UserWarning, match=r"say the same as the label: 1 \(name\)") as told:
-        load(table(tmp_path, sorted_by_class))
-    assert not any("it alone tells" in str(warning.message) for warning in told)
 
 
 def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_path):
@@ -324,7 +301,9 @@ def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_p
     twice = table(tmp_path, rows.assign(other=rows["ID"]), "twice.csv")
     refuse(twice, "columns ID, other all name files; call one of them 'path'")
     shuffled = rows.assign(scan=frame["path"][::-1].to_numpy())
-    refuse(table(tmp_path, shuffled.replace("images/7.png", "lost.png")), "column 'scan' .*lost.png")
+    refuse(
+        table(tmp_path, shuffled.replace("images/7.png", "lost.png")), "a column 'path' and rows are needed"
+    )
     whole = load(table(tmp_path, frame)).fingerprint
     assert load(table(tmp_path, shuffled)).fingerprint != whole
     rows.to_csv(tmp_path / "train.tsv", sep="\t", index=False)
@@ -332,9 +311,6 @@ def test_the_column_that_names_files_is_found_whatever_it_is_called(frame, tmp_p
     with pytest.warns(UserWarning, match="otherwise than in 'ID': 60") as told:
         assert load(str(tmp_path / "train.tsv")).fingerprint == whole
     assert sum("beside train.tsv, of which nothing is used: own.csv, te" in str(t.message) for t in told) == 1
-    twice = table(tmp_path, rows.assign(ID=np.arange(60) // 2), "boxes.csv")
-    with pytest.raises(ValueError, match="column 'ID' repeats an image in 30 of 60 rows"):
-        load(twice)
 
 
 @pytest.mark.parametrize(
@@ -405,11 +381,11 @@ def test_numbers_of_patients_with_a_blank_or_without_a_name_are_told(frame, tmp_
 
 
 def test_a_column_of_owners_that_links_nothing_is_told(frame, tmp_path):
-    merged, blank = frame["patient"].where(frame.index % 3 == 0), "'patient' is blank in"
+    links = "'patient' links no images:"
     for values, match in {
-        "merged": (merged, f"{blank} 40 of 60 rows and links no images; if cells were merged in Excel, fill"),
-        "blank": (None, f"{blank} 60 of 60 rows and links no images"),
-        "unique": (range(60), "'patient' has no value twice and links no images"),
+        "merged": (frame["patient"].where(frame.index % 3 == 0), f"{links} 40 of 60 rows have no value that"),
+        "blank": (None, f"{links} 60 of 60 rows"),
+        "unique": (range(60), f"{links} 0 of 60 rows have no value that counts, and no value is there twice"),
     }.values():
         with pytest.warns(UserWarning, match=match):
             load(table(tmp_path, frame.assign(patient=values)))
@@ -474,32 +450,17 @@ def test_numbers_that_no_float_holds_are_names(frame, tmp_path):
         assert sum(len({*d.groups}) for d in found) == 21
 
 
-def test_lists_as_text_are_several_labels(frame, tmp_path):
-    for lists in (
-        ["['a', 'b']", "['a']", "[]"], ['["a", "b"]', '["a"]', "[]"], ["['a' 'b']", "[a]", "[]"],
-        ["('a', 'b')", "('a',)", "()"], ["{'a', 'b'}", "{'a'}", "{}"],
-    ):  # fmt: skip
-        rows = frame.assign(label=lists * 20, split=np.repeat(["train", "val", "test"], 20))
-        with pytest.warns(UserWarning, match="'label' lists several labels, in brackets: 2 labels"):
-            train = load(table(tmp_path, rows), "train")
-        assert train.task == "multilabel" and train.labels[:3].tolist() == [[1, 1], [1, 0], [0, 0]]
-    for vector in ("[1 0 1]", "[0, 1]", "[1., 0., 0.]"):  # not the labels '0' and '1', which all would have
-        with pytest.raises(ValueError, match="'label' holds several zeros and ones in 60 of 60 rows"):
-            load(table(tmp_path, frame.assign(label=vector)))
-
-
-@pytest.mark.parametrize("both", ["a, b", "a b", "a/b", "a + b", "b and a", "a\nb", "12 7"])
+@pytest.mark.parametrize("both", ["a, b", "a b", "a/b", "a + b", "b and a", "a\nb", "12 7", "[0 1]"])
 def test_classes_that_may_be_several_labels_are_told(frame, tmp_path, both):
     rows = frame.assign(label=["a", "b", "non a", both] * 15)
     with pytest.warns(UserWarning, match=r"(?s)may be several labels: 1 \(.*; they are taken as names"):
         assert len(load(table(tmp_path, rows)).class_names) == 4
 
 
-def test_few_owners_and_fractions_are_told_and_measures_are_not(frame, tmp_path):
+def test_owners_are_told_and_measures_are_not(frame, tmp_path):
     k = np.arange(60)
     for values, told in (
-        (k // 15, False), ([f"R{n % 4}" for n in k], True),
-        (100.01 + k // 3, True), (np.random.default_rng(0).normal(size=60), False),
+        (k // 15, False), (k // 3 + 0.0, True), (100.01 + k // 3, False), (np.arctan(k), False),
     ):  # fmt: skip
         with warnings.catch_warnings(record=True) as said:
             load(table(tmp_path, frame.drop(columns="patient").assign(rabbit=values)))

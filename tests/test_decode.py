@@ -1,6 +1,5 @@
 """One image file: JPEG, PNG, TIFF, DICOM."""
 
-import warnings
 from pathlib import Path
 
 import numpy as np
@@ -243,22 +242,6 @@ def test_a_damaged_header_of_dicom(tmp_path, changes, match):
     dicom(tmp_path / "a.dcm", np.ones((16, 16), np.uint16), **changes)
     with pytest.raises(decode.UnreadableError, match=match):
         decode.read(tmp_path / "a.dcm")
-
-
-def test_windows_and_rescaling_that_differ_are_said_by_class(tmp_path):
-    windows = dict(WindowCenter=[40, 300], WindowWidth=[400, 900]), dict(WindowCenter=40, WindowWidth=400)
-    for scale in (-1000, 0):
-        for k in range(20):
-            (tmp_path / "scans" / "ab"[k % 2]).mkdir(parents=True, exist_ok=True)
-            pixels = picture(k, dtype=np.uint16) // 16
-            rescaling = dict(RescaleSlope=1, RescaleIntercept=scale * (k % 2))
-            dicom(tmp_path / "scans" / "ab"[k % 2] / f"{k}.dcm", pixels, **windows[scale < 0], **rescaling)
-        with warnings.catch_warnings(record=True) as said:
-            load(str(tmp_path / "scans"))
-        told = [str(text.message) for text in said if "rescaling of DICOM differs" in str(text.message)]
-        assert [text.partition(" 1.00. ")[2] for text in told] == [
-            "a: 40/400, rescaled by 1 and 0 in 10; b: 40/400, rescaled by 1 and -1000 in 10"
-        ] * (scale < 0)
 
 
 def test_grey_turned_over_is_as_bright_in_every_file_and_a_study_stays_whole(tmp_path):

@@ -2,7 +2,7 @@
 
 import re
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,6 @@ import pandas as pd
 from medrob.data import decode, folder, listing, npz, phantom, table
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
 from medrob.data.decode import fit, form, read
-from medrob.data.shortcuts import shortcuts
 from medrob.files import checksums, exists, home
 from medrob.run import Run
 
@@ -60,8 +59,6 @@ def load_splits(
     if unknown := {*splits} - {*SPLITS}:
         raise ValueError(f"split={unknown.pop()!r}: give one of {', '.join(SPLITS)}")
     path = find(str(dataset))
-    if uncertain not in ("", "zeros", "ones", "drop"):
-        raise ValueError(f"uncertain={uncertain!r}: give 'zeros', 'ones' or 'drop'")
     options = dict(group=group, label=label, uncertain=uncertain)
     given = ", ".join(f"{n}={v!r}" for n, v in options.items() if v and not (n == "group" and path))
     if given and not (path and path.suffix.lower() in listing.ENDINGS):
@@ -88,9 +85,9 @@ def load_splits(
         _judge(rows.assign(label=rows["label"].map(str), picture=report["pixels"], span=report["span"]))
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
-    labels = np.array(rows["label"].tolist())
-    for note in _notes(rows["file"], report, labels, names, images.shape[-1]):
+    for note in _notes(rows["file"], report, images.shape[-1]):
         warnings.warn(note, stacklevel=2)
+    labels = np.array(rows["label"].tolist())
     groups, files = rows["group"].to_numpy() if "group" in rows else None, rows["file"].map(str).to_numpy()
     whole = ImageDataset(images, labels, names, task, masks, path.stem, SPLITS[0], groups, files)
     held = [replace(whole[(rows["split"] == split).to_numpy()], split=split) for split in splits]
@@ -108,9 +105,7 @@ def _judge(rows: pd.DataFrame) -> None:
     listing.tell(told, faint, "; store all in one range, from black to white")
 
 
-def _notes(
-    files: pd.Series, report: pd.DataFrame, labels: np.ndarray, names: Sequence[str], channels: int
-) -> Iterator[str]:
+def _notes(files: pd.Series, report: pd.DataFrame, channels: int) -> Iterator[str]:
     """What was found in files and chosen for them, in sentences; `report` as of `decode.decoded`."""
     coloured, three = report["kind"] == "coloured", report["kind"] == "RGB"
     if three.any() or coloured.any() > coloured.all():
@@ -124,28 +119,14 @@ def _notes(
     if len(files) / 20 < report["drawn"].sum() < len(files):
         told = f"pictures of few grey levels, as masks have: {report['drawn'].sum()} of {len(files)}, such as"
         yield f"{told} {files[report['drawn'].idxmax()]}; call masks x_mask, or remove them"
-    given, large = report["lesion"].count(), report["lesion"] > 0.5
-    told = f"masks that cover more than half of a picture: {large.sum()} of {given}, such as that of"
-    advice = "the lesion is what is not black: turn the masks over, or draw them anew, if it is not"
+    large = report["lesion"] > 0.5
     if large.any():
-        yield f"{told} {files[large.idxmax()]}; {advice}"
-    if given and not report["lesion"].any():
-        yield f"no mask marks anything: {given} are black; {advice}"
+        told = f"masks that cover more than half of a picture: {large.sum()} of {report['lesion'].count()}"
+        advice = "the lesion is what is not black: turn the masks over, or draw them anew, if it is not"
+        yield f"{told}, such as that of {files[large.idxmax()]}; {advice}"
     if soft := report["soft"].sum():
         told = f"masks of many grey levels, or JPEG: those of {soft} pictures"
         yield f"{told}; the lesion is what is brighter than half of the brightest in them"
-    if clear := report["form"].str.contains("RGBA|LA,|PA,").sum():
-        yield f"images with transparent parts: {clear}; the colours behind them are taken"
-    traits = {
-        (window := "the window (centre/width) or rescaling of DICOM"): report["shown"],
-        "the kind of file": report["form"],
-        "colour": report["kind"].map({"coloured": "in colour"}).fillna("grey"),
-        "the number of pixels in thousands": report["width"] * report["height"] / 1000,
-        "width by height": report["width"] / report["height"],
-        "how many bits are in use": report["bits"],
-        "the share of an even border": report["border"],
-    }
-    yield from shortcuts(pd.DataFrame(traits), labels, names, always=window)
 
 
 def listed(path: Path, group: str = "", uncertain: str = "zeros", label: str = "") -> listing.Listing:
@@ -191,7 +172,6 @@ def find(dataset: str) -> Path | None:
         if path.is_file():
             raise ValueError(f"dataset={dataset!r}: give {kinds}")
     if "/" in dataset or Path(dataset).suffix:
-        name = dataset if len(dataset) < 300 else f"{dataset[:40]}... ({len(dataset)} characters)"
-        raise FileNotFoundError(f"no file or folder {name!r}, neither in {Path.cwd()} nor in {home()}")
+        raise FileNotFoundError(f"no file or folder {dataset!r}, neither in {Path.cwd()} nor in {home()}")
     names = ", ".join(npz.MEDMNIST)
     raise ValueError(f"dataset={dataset!r} is unknown; give 'phantom', {names}, or the path of {kinds}")

@@ -38,7 +38,7 @@ INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
 MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 15  # of the decoding: another number makes every set be decoded again
+VERSION = 16  # of the decoding: another number makes every set be decoded again
 NOTHING = np.zeros((1, 1, 1), np.uint8)  # instead of an image that cannot be read
 Shape = tuple[int, ...]
 Levels = tuple[float, float]  # stored values that become black and white
@@ -197,14 +197,14 @@ def _decode(
     """Write images and masks; a report with a row a file.
 
     Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `pixels` (a hash of the image),
-    `form` (as of `form`), `width`, `height`, `bits` (in use), `span` (of grey levels), `border` (the share
-    that is even), `drawn` (as a mask is), `lesion` (the share that masks cover), `soft` (whether one of them
-    is), `shown` (how DICOM becomes grey) and `levels` (in words).
+    `bits` (in use), `span` (of grey levels), `drawn` (as a mask is), `lesion` (the share that masks cover),
+    `soft` (whether one of them is) and `levels` (in words).
     """
     first = next((image for image in map(attempt, files) if image.size > 1), NOTHING)
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
-    shown = _each(_shown, files, "looking for windows") if medical else [(first.dtype == np.uint8, "")]
-    levels, told = _levels([file for file, (window, _) in zip(files, itertools.cycle(shown)) if not window])
+    eight = not medical and first.dtype == np.uint8
+    ready = _each(_has_window, files, "looking for windows") if medical else [eight] * len(files)
+    levels, told = _levels([file for file, known in zip(files, ready, strict=True) if not known])
     small = fit(first, size=size, channels=first.shape[-1], levels=levels)
     colours = channels or (3 if coloured(small) else 1)
 
@@ -225,9 +225,8 @@ def _decode(
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
         bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
-        facts = dict(height=image.shape[0], width=image.shape[1], bits=bits, form=form(files[row])[0])
-        facts |= dict(span=span(pixels), pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
-        return facts | dict(kind=kind, border=_border(pixels), drawn=drawn(image), lesion=lesion, soft=soft)
+        facts = dict(kind=kind, bits=bits, span=span(pixels), drawn=drawn(image), lesion=lesion, soft=soft)
+        return facts | dict(pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))
@@ -239,7 +238,7 @@ def _decode(
             raise ValueError(told + "; ".join(bad[:MOST_NAMED]))
     if not channels and (most := 3 if (found["kind"] == "coloured").mean() > 0.5 else 1) != colours:
         return _decode(files, masks, places, size, most)  # the first image is unlike most
-    return found.assign(shown=[text for _, text in shown] if medical else "", levels=told)
+    return found.assign(levels=told)
 
 
 def coloured(pixels: np.ndarray) -> bool:
@@ -264,12 +263,6 @@ def _some(image: np.ndarray) -> np.ndarray:
     step = math.ceil(math.sqrt(image.size / PIXELS))
     pixels = image[::step, ::step].ravel()
     return pixels[np.isfinite(pixels)] if np.isfinite(pixels).any() else np.zeros(1, image.dtype)
-
-
-def _border(pixels: np.ndarray) -> float:
-    """The share of an image uint8 (H, W, C) that lies outside of all that is uneven."""
-    uneven = (np.flatnonzero(np.ptp(pixels, axis).max(-1) > CHROMA) for axis in (1, 0))
-    return 1 - math.prod(np.ptp(lines) + 1 if len(lines) else 0 for lines in uneven) / pixels[..., 0].size
 
 
 def form(file: Path) -> tuple[str, int, int]:
@@ -320,12 +313,11 @@ def _levels(deep: list[Path]) -> tuple[Levels, str]:
     return levels, f"images of more than 8 bits{lack}: {len(deep)}; {told} {low:g} to {high:g})"
 
 
-def _shown(file: Path) -> tuple[bool, str]:
-    """Whether a DICOM file says how it becomes grey levels; its window and rescaling."""
+def _has_window(file: Path) -> bool:
+    """Whether a DICOM file says how it becomes grey levels."""
     with contextlib.suppress(Exception):  # decoding says why
-        known = dicom.header(file)
-        return dicom.windows(known) > 0, dicom.window_and_rescaling(known)
-    return True, ""
+        return dicom.has_window(dicom.header(file))
+    return True
 
 
 def attempt(file: Path) -> np.ndarray:

@@ -59,21 +59,11 @@ def whom(file: Path) -> dict[str, str]:
     return {}
 
 
-def windows(dataset: Dataset) -> int:
-    """How many windows or VOI LUTs a dataset has; 0: only a set can say what its black and white are."""
+def has_window(dataset: Dataset) -> bool:
+    """Whether a dataset has a window or VOI LUT; else only a set can say what its black and white are."""
     if dataset.PhotometricInterpretation in ("MONOCHROME1", "MONOCHROME2"):
-        return len(dataset.get("VOILUTSequence") or np.ravel(dataset.get("WindowCenter", [])))
-    return int(dataset.PhotometricInterpretation == "PALETTE COLOR" or dataset.BitsAllocated <= 8)
-
-
-def window_and_rescaling(dataset: Dataset) -> str:
-    """Both in words, such as "40/400, rescaled by 1 and -1024"; of several windows the first."""
-    count, tables = windows(dataset), dataset.get("VOILUTSequence")
-    ends = (np.ravel(dataset.get(name, np.nan))[0] for name in ("WindowCenter", "WindowWidth"))
-    window = "VOI LUT" if tables else "{:g}/{:g}".format(*ends) if count else "no window"
-    scale = [dataset.get(name) for name in ("RescaleSlope", "RescaleIntercept")]
-    rescaled = "" if None in scale else ", rescaled by {:g} and {:g}".format(*scale)
-    return window + f" (first of {count})" * (count > 1) + rescaled
+        return bool(dataset.get("VOILUTSequence")) or dataset.get("WindowCenter") is not None
+    return dataset.PhotometricInterpretation == "PALETTE COLOR" or dataset.BitsAllocated <= 8
 
 
 def levels(dataset: Dataset) -> tuple[float, float] | None:
@@ -112,7 +102,7 @@ def grey_or_colour(dataset: Dataset) -> np.ndarray:
     if not (np.isfinite(np.array(window, float)).all() and np.isfinite(values).all()):
         raise ValueError("its window or its rescaling is NaN or infinite")
     low, high = _ends(dataset)  # in every file the same: MONOCHROME1 is turned over about them
-    if shown := windows(dataset) > 0:
+    if shown := has_window(dataset):
         for name in {"RescaleSlope", "RescaleIntercept", "ModalityLUTSequence"} & {*dataset.dir()}:
             delattr(dataset, name)  # pydicom spreads a window over the range of the stored values:
         dataset.BitsStored, dataset.PixelRepresentation = 8, 0  # now that is 0 to 255

@@ -23,11 +23,7 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     if others and not files:
         raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
-    masks = listing.masks_of(files, folder)
-    above = folder.absolute().parent
-    near = above.iterdir() if NAMES["images"].fullmatch(folder.name) else ()
-    beside = [place for place in near if NAMES["masks"].fullmatch(place.name) and listing.walk(place)[0]]
-    tell(f"folders of masks beside {folder.name}", beside, f"; they are not used: give {above} to use them")
+    masks = listing.masks_of(files)
     places = {path: path for path in masks}
     if any(masks.values()):  # then a folder "images" stands for no class
         places = {path: listing.without(path, "images") for path in masks}
@@ -48,16 +44,9 @@ def of_folder(folder: Path, group: str = "") -> Listing:
         rows["mask"] = [tuple(folder / mask for mask in masks[path]) for path in images]
     inside = pd.Series(["/".join(place.parts[level:]) for place in images.values()], rows.index)
     own, labels = inside.str.rpartition("/")[0], pd.Series([p.parts[level - 1] for p in images.values()])
-    nameless = sorted({name for name in labels if NAMES["nobody"].fullmatch(name)})
-    tell("class folders that may hold what has no label", nameless, "; they are taken as classes")
-    forms = labels.str.replace(r"[^\W\d_]+", "a", regex=True).str.replace(r"\d+", "0", regex=True).unique()
-    many = sorted({*labels}) if len(forms) == 1 and "0" in forms[0] else []
-    many = many if len(many) > 9 else []
-    tell("class folders that differ in numbers", many, "; if they are patients, use a table")
     kinds = own.str.replace(r"(?<=[^\d/])\d+", "", regex=True)
-    twice = [kind for kind, count in labels.groupby(kinds).nunique().items() if count > 1]
+    twice = [kind for kind, count in labels.groupby(kinds).nunique().items() if kind and count > 1]
     advice = "; they are not used: if they are the classes, list the images in a table"
-    twice = twice if len(twice) > 1 else []
     tell("folders of the same names in several class folders", twice, advice)
     unsure = {"folder": listing.owners((own + "/").str.split("/"))}
     return listing.classes(listing.grouped(rows, inside, {}, unsure, group), labels)
@@ -70,23 +59,18 @@ def _level(folders: list[Path], others: list[Path]) -> int:
     level = 2 if splits else 1
     mixed = splits and (splits != set(inner) or not all(inner.values()))
     below = any(len(path.parts) == level + 1 and split_of(path.name) for path in folders)
-    inside = [name for names in inner.values() for name in names]
-    few = 1 < len({*inside}) <= len(inner) and len(inside) > len({*inside}) * len(inner) / 2
+    names = [name for names in inner.values() for name in names] if splits else [*inner]
     tables = [str(path) for path in sorted(others) if path.suffix.lower() in (*ENDINGS, ".xls", ".xlsx")]
-    parts = {re.sub(r"\d+", "", name) for name in inner}  # of one set: images_001, images_002
-    parted = len(parts) == 1 < len(inner) and any(parts) and tables
-    # The folders inside may be the classes, or the table may tell them.
-    alike = not splits and (few or parted or (len(inner) == 1 and (inside or tables)))
-    names = inside if splits else [*inner]
+    stems = {re.sub(r"\d+", "", name) for name in inner}  # of one set: images_001, images_002
+    # A folder alone may hold the classes, or a table may tell them.
+    parted = len(stems) == 1 and any(stems) and tables
+    alone = not splits and (parted or (len(inner) == 1 and any(inner.values())))
     patients = all(map(NAMES["group"].fullmatch, names))
     words = {word for name in names for word in re.split(r"[\W_]+", name)}  # of a_train, a_test, train/train
     twice = len({*map(split_of, words)} - {None}) > 1
-    if not inner or mixed or below or alike or patients or twice:
-        advice = f"; {', '.join(tables[:3])} may be one: give its path" if tables else ""
-        advice += "; or move it away if the folders are the classes" if parted else ""
-        advice += "; class folders are named as splits" if twice else ""
-        advice += f"; if the classes lie in {min(inner)}, give its path" if len(inner) == 1 and inside else ""
+    if not inner or mixed or below or alone or patients or twice:
         told = f"its folders ({', '.join(map(str, folders[:5])) or 'none'}) are no layout that is known: give"
         known = "class folders (normal/1.png), or split folders above them (such as train/normal/1.png)"
+        advice = f"; {', '.join(tables[:3])} may be one: give its path" if tables else ""
         raise ValueError(f"{told} {known}, or list the images in a table with columns path and label{advice}")
     return level

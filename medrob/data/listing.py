@@ -20,7 +20,7 @@ from typing import Any
 import pandas as pd
 
 from medrob.data.dataset import MOST_CLASSES, SPLITS, together
-from medrob.data.decode import attempt, drawn, form
+from medrob.data.decode import form
 from medrob.data.dicom import is_dicom, whom
 
 Listing = tuple[pd.DataFrame, tuple[str, ...], str]
@@ -52,8 +52,6 @@ def walk(top: Path) -> tuple[list[Path], list[Path], list[Path]]:
                 raise ValueError(f"{path} is a link that leads back to a folder above it: remove it")
             folders.append(path.relative_to(top))
         for path in (here / name for name in names if not name.startswith(".")):
-            if path.is_symlink() and not path.exists():
-                raise ValueError(f"{path} is a link to {path.readlink()}, which is not there: remove it")
             bare = (path.suffix[1:].isdigit() or not path.suffix) and path.is_file()
             medical = is_dicom(path) and path.name.upper() != "DICOMDIR"  # which lists the files of a disc
             image = path.suffix.lower() in SUFFIXES or medical or (bare and form(path)[1] > 0)
@@ -70,8 +68,8 @@ def split_of(name: object) -> str | None:
 # Masks
 
 
-def masks_of(files: Iterable[Path], top: Path = Path()) -> dict[Path, tuple[Path, ...]]:
-    """The pictures among files below `top`, and the masks of each: what is named as one and has a picture.
+def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
+    """The pictures among files, and the masks of each: what is named as one and has a picture.
 
     Others that are so named are left out, and told.
     """
@@ -86,9 +84,6 @@ def masks_of(files: Iterable[Path], top: Path = Path()) -> dict[Path, tuple[Path
             for word in (r"^[^\W\d_]+[ _.-]*", r"[ _.-]*[^\W\d_][^\W_]*$"):  # of image_1, 1_T1, 1/image
                 known[key.parent / re.sub(word, "", key.name)].add(key)
         found = _paired(masks, known)
-    for path, of in _alike({key: path for path, key in pictures.items()}, top).items():
-        found.setdefault(of, []).append(path)
-        del pictures[path]
     pairs = {mask: f"{mask} of {key.name}" for key, of in found.items() for mask in of}
     told = f", of {len(found)} pictures: they say where the lesion is"
     tell("masks beside images", pairs.values(), told)
@@ -108,28 +103,6 @@ def _paired(masks: list[Path], known: Mapping[Path, set[Path]]) -> dict[Path, li
         if len(of) == 1:
             found[min(of)].append(path)
     return found
-
-
-def _alike(pictures: Mapping[Path, Path], top: Path) -> dict[Path, Path]:
-    """Masks by what they show, and of what: named as a picture but for an end or folder. Copies are told."""
-    ends, masks = defaultdict[str, dict[Path, Path]](dict), dict[Path, Path]()
-    for stem in pictures:
-        cuts = [cut.start() for cut in re.finditer(r"(?<=.)(?=[\W_])|(?<=[a-z0-9])(?=[A-Z])", stem.name)]
-        others = {stem.name[cut:]: stem.with_name(stem.name[:cut]) for cut in cuts}
-        parts = stem.parts
-        others |= {part: Path(*parts[:k], *parts[k + 1 :]) for k, part in enumerate(parts[:-1])}
-        for end in [end for end, other in others.items() if other in pictures]:
-            ends[end][pictures[stem]] = others[end]
-    for end, called in ends.items():
-        if 4 * len(called) > len(pictures) and re.search("[A-Za-z]", end):
-            some = [(top / path, top / pictures[other]) for path, other in sorted(called.items())[:9]]
-            shown = [(drawn(attempt(mask)), drawn(attempt(picture))) for mask, picture in some]
-            if 2 * shown.count((True, False)) > len(some):
-                masks |= called
-                continue
-            advice = "; they are taken as pictures: call masks x_mask, and remove copies"
-            tell(f"pictures that are called as another one and {end!r}", sorted(called), advice)
-    return masks
 
 
 def mask_of(path: Path, *, bare: bool = False) -> Path | None:
@@ -195,41 +168,38 @@ def grouped(
 def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
     """The columns that link images, as text; what names no owner is told, and blank or left out.
 
-    That is a word such as "unknown", numbers within another owner (the exams 1 and 2 of every patient), and a
-    value that a third of all images have, unless its column is asked for as the `group`.
+    That is a word such as "unknown"; and, unless its column is asked for as the `group`, a value that a third
+    of all images have, or that several owners have (the exams 1 and 2 of every patient).
     """
-    links, kinds = {}, KNOWN["groups"].split()  # patients come first, then what is within them
-    for name, values in known.items():
-        text = values.astype("string").str.strip()
-        text = text.mask(text.map(NAMES["nobody"].fullmatch, na_action="ignore").notna())
-        links[name] = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
+    links, kinds = (
+        dict[str, pd.Series](),
+        KNOWN["groups"].split(),
+    )  # patients come first, then what is within them
     place = {kind: k for k, kind in enumerate(kinds)}
-    for name in sorted(links, key=lambda name: -place.get(plain(name.removesuffix(" of DICOM")), len(kinds))):
-        for other in [other for other in links if name not in (other, group)]:
-            pairs = pd.DataFrame({"value": links[name], "owner": links[other]}).dropna().drop_duplicates()
-            owners, most = pairs["value"].value_counts(), pairs["owner"].value_counts().max()
-            if len(pairs) and owners.reindex(links[name]).median() >= FEWEST and 2 * most >= len(owners):
-                met = f"{owners.index[0]} is met in {owners.iloc[0]} of them, so alone it links no images"
-                warnings.warn(f"{name!r} numbers what one {other!r} has: {met}", stacklevel=2)
-                del links[name]
-                break
-    for name, text in links.items():
-        images = text.map(text.value_counts()).fillna(0)
-        many = (images >= max(len(text) / 3, FEWEST)) & (name != group)
-        way = f" (group={name!r} makes {text[many].iloc[0]!r} an owner)" if many.any() else ""
-        links[name] = text.mask(many)
-        words = known[name][links[name].isna()].dropna().astype(str).str.strip().unique()
-        told = f"values of {name!r} that stand for nobody, or for a third of all images"
-        tell(told, [*filter(None, words)], f"; they link no images{way}")
-    linked = {name: text for name, text in links.items() if text.dropna().duplicated().any()}
+    for name in sorted(known, key=lambda name: place.get(plain(name.removesuffix(" of DICOM")), len(kinds))):
+        text = known[name].astype("string").str.strip()
+        text = text.mask(text.map(NAMES["nobody"].fullmatch, na_action="ignore").notna())
+        text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
+        if name != group:
+            many = text.map(text.value_counts()) >= max(len(text) / 3, FEWEST)
+            for owner in links.values():
+                pairs = pd.DataFrame({"value": text, "owner": owner}).dropna().drop_duplicates()
+                met, most = pairs["value"].value_counts(), pairs["owner"].value_counts().max()
+                # One owner has half of the values: they number what each owner has.
+                if len(pairs) and 2 * most >= len(met):
+                    many |= text.map(met) >= FEWEST
+            text = text.mask(many.fillna(False))
+        links[name] = text
+        words = known[name][text.isna()].dropna().astype(str).str.strip().unique()
+        told = f"values of {name!r} that stand for nobody, for a third of all images or for several owners"
+        tell(told, [*filter(None, words)], f"; they link no images (unless you give group={name!r})")
+    linked = {name: links[name] for name in known if links[name].dropna().duplicated().any()}
     tags = [name for name in known if name.endswith(" of DICOM")]
     if not {*tags} & {*linked}:
         tell("tags of DICOM that could name an owner", tags, "; they link no images")
     for name in [name for name in links if name not in (*linked, *tags, FILE_NUMBERS)]:
-        if (blank := known[name].isna()).any() or known[name].is_unique:
-            what = f"is blank in {sum(blank)} of {len(blank)} rows" if any(blank) else "has no value twice"
-            merged = "; if cells were merged in Excel, fill them down" * (any(blank) and not blank.iloc[0])
-            warnings.warn(f"{name!r} {what} and links no images{merged}", stacklevel=2)
+        blank = f"{links[name].isna().sum()} of {len(links[name])} rows have no value that counts"
+        warnings.warn(f"{name!r} links no images: {blank}, and no value is there twice", stacklevel=2)
     return pd.DataFrame(linked, next(iter(known.values())).index)
 
 
@@ -238,10 +208,8 @@ def without_unsure(rows: pd.DataFrame) -> pd.DataFrame:
     unsure = rows.filter(regex=r"^\? ")
     for name, values in unsure.items():
         apart = rows["split"].groupby(values.to_numpy()).nunique() > 1
-        # Fractions measure, unless each is there twice; few values are owners if they are numbered (R1, R2).
-        once = values.dtype.kind == "f" and (values % 1 > 0).any() and values.value_counts().min() < 2
-        few = len(apart) < FEWEST and not all(re.search(r"[^\W\d]\W*\d", str(v)) for v in apart.index)
-        if apart.any() and len(apart) < values.count() and not (once or few):
+        measured = values.dtype.kind == "f" and (values % 1 > 0).any()
+        if apart.any() and FEWEST <= len(apart) < values.count() and not measured:
             told = f"{name[2:]!r} has {len(apart)} values over {values.count()} images, such as"
             told += f" {values.mode()[0]}; {apart.sum()} are in several splits: if it tells who or what is"
             told += f" shown, the same one would be in train and test; give group={name[2:]!r}"
@@ -253,22 +221,17 @@ def owners(parts: pd.Series) -> pd.Series:
     """The number in each name that most likely tells who is shown: 8863 of 8863_idx5_x51_y201.
 
     `parts` are the lists of words and numbers of the names. The number is the first that has enough values
-    and that begins several names, or repeats behind one of the image (1-HN-007, 2-HN-007). None without one.
+    and, with what stands before it, begins several names. None without one.
     """
     table = pd.DataFrame(dict(enumerate(zip_longest(*parts))), parts.index, dtype="string")
     numbers = table.where(table.apply(lambda part: part.str.contains(r"\d", na=False)))
     numbers = numbers if numbers.notna().any(axis=None) else table  # folders may have no numbers
     more = table.notna().shift(-1, axis=1, fill_value=False)  # something stands behind
-    unique = numbers.nunique()
-    apart = unique.index[(unique == 0) | (unique >= FEWEST)]  # but 40X and 100X do not
-    before = {k: [*apart[apart < k], k] for k in table}
-    found = [k for k in table if table.loc[numbers[k].notna() & more[k], before[k]].duplicated().any()]
-    image = next((k for k in table if unique[k] == len(table)), len(unique))
-    found += [k for k in table if k > image and FEWEST <= unique[k] <= numbers[k].count() / 2]
-    if not found:
-        return pd.Series(None, parts.index, object)
-    first = max(found, key=lambda k: (min(unique[k], FEWEST), -k))
-    return numbers.loc[:, first:].bfill(axis=1)[first].astype(object)
+    many = table.loc[:, ~numbers.nunique().between(1, FEWEST - 1)]  # not 40X and 100X
+    for k in many:
+        if many.loc[numbers[k].notna() & more[k], :k].duplicated().any():
+            return numbers[k].astype(object)
+    return pd.Series(None, parts.index, object)
 
 
 def plain(name: object) -> str:
@@ -286,7 +249,6 @@ def refuse(values: pd.Series, bad: pd.Series, what: str, advice: str) -> None:
     if bad.any():
         value = values[bad].iloc[[0]].item()
         value = repr(str(value) if isinstance(value, Path) else value)
-        value = value if len(value) < 300 else f"{value[:40]}... ({len(value)} characters)"
         where = f"in {bad.sum()} of {len(bad)} rows, first in row {bad.idxmax() + 1}"
         raise ValueError(f"column {values.name!r} {what} {where}: {value}; {advice}")
 
@@ -302,7 +264,7 @@ def classes(rows: pd.DataFrame, values: pd.Series) -> Listing:
         found = f"{len(names)} ({', '.join(map(str, names[:3]))})"
         raise ValueError(f"the number of classes is {found}; give 2 to {MOST_CLASSES}")
     label = "|".join(re.escape(str(name)) for name in names)
-    several = re.compile(rf".*,.*|\d+( \d+)+|({label})([\W_]+(and )?({label}))+", re.S)
+    several = re.compile(rf"[\[({{].*|.*,.*|\d+( \d+)+|({label})([\W_]+(and )?({label}))+", re.S)
     advice = "; they are taken as names: separate several labels by '|', in a table"
     tell("classes that may be several labels", [*filter(several.fullmatch, map(str, names))], advice)
     labels = pd.Categorical(values, names).codes.astype(int)
@@ -330,8 +292,7 @@ def one_spelling(values: pd.Series, what: str, *, marks: bool = False) -> pd.Ser
     same = written.groupby(key, sort=False).agg(list)
     several = [" and ".join(map(repr, names)) for names in same if len(names) > 1]
     tell(f"{what} spelled in several ways", several, "; each is taken for one")
-    inside = r"(?<=\w)[\W_]+(?=[^\W\d])|(?<=[^\W\d])[\W_]+(?=\w)"  # not the sign of -1 or HER2-
-    bare = same.index.to_series().replace({inside: "", r"(?<=\d)[\W_]+(?=\d)": "-"}, regex=True)
+    bare = same.index.str.replace(r"(?<=\w)[\W_]+(?=\w)", "", regex=True)
     near = same.str[0].groupby(bare).agg(list)
     several = [" and ".join(map(repr, names)) for names in near if len(names) > 1]
     tell(f"{what} that differ in marks alone", several, "; they are kept apart: write each in one way")

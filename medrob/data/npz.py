@@ -67,12 +67,6 @@ def read(
     else:  # every split has the same classes and channels, whichever is asked for
         given = {key: values for key, values in arrays.items() if key.endswith("labels")}
         names, task = numbered(given.values(), str(file)), ""
-        numbers = np.unique(np.concatenate([values.ravel() for values in given.values()]))
-        single = numbers.dtype.kind in "iu" and all(a.size == sum(a.shape[:1]) for a in given.values())
-        if single and 1 < len(numbers) < len(names) and numbers[0] >= 0:  # such as 1 to 4
-            arrays |= {key: np.searchsorted(numbers, values) for key, values in given.items()}
-            names = tuple(map(str, numbers))
-            warnings.warn(f"labels are {', '.join(names)}: {len(names)} classes", stacklevel=3)
         channels = channels or _channels(arrays)
     owners, found = _owners(arrays, group), list[ImageDataset]()
     for split, origin in origins.items():

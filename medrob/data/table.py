@@ -1,7 +1,5 @@
 """A user's own images: which files a table lists, CSV or Parquet, and their labels."""
 
-import codecs
-import io
 import os
 import re
 import warnings
@@ -15,7 +13,6 @@ import pandas as pd
 from medrob.data import listing
 from medrob.data.dataset import FOLDS, SPLITS
 from medrob.data.listing import KNOWN, NAMES, SUFFIXES, Listing, plain, refuse, tell
-from medrob.data.shortcuts import shortcuts
 from medrob.files import exists
 
 
@@ -35,9 +32,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     every = ", ".join(map(str, frame))
     if unknown := {*asked} - {*frame}:
         raise ValueError(f"label={unknown.pop()!r} is no column; there are {every}")
-    columns = {role: _column(frame.drop(columns=asked), role) for role in ("path", "mask", "split")}
-    columns["path"] = columns["path"] or _names_files(frame, folder)
-    path, mask, split = columns.values()
+    path, mask, split = (_column(frame.drop(columns=asked), role) for role in ("path", "mask", "split"))
+    path = path or _names_files(frame, folder)
     if path is None or not len(frame):
         raise ValueError(f"a column 'path' and rows are needed; there are {len(frame)} rows and {every}")
     others = [p.name for p in sorted(folder.iterdir()) if p != file and NAMES["lists"].fullmatch(p.name)]
@@ -57,10 +53,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     if split:
         rows["split"] = frame[split].astype(str).map(listing.split_of)
         refuse(frame[split], rows["split"].isna(), "is no split", f"the splits are {', '.join(SPLITS)}")
-    free = frame.drop(columns=[name for name in columns.values() if name])
-    few = [n for n in free if not (split or n in asked) and 2 <= free[n].nunique(dropna=False) <= FOLDS]
-    said = {n: free[n].astype(str).str.contains("train|test|valid", case=False).mean() for n in few}
-    like = [n for n in few if said[n] > 0.5 or NAMES["splits"].fullmatch(plain(n))]
+    free = frame.drop(columns=[name for name in (path, mask, split) if name])
+    like = [] if split else [name for name in free.drop(columns=asked) if _like_splits(free[name])]
     places = rows["file"].map(lambda place: os.path.relpath(place, folder))
     parts = {part for place in places for part in Path(place).parts[:-1] if listing.split_of(part)}
     dirs = sorted(parts) if not split and len({*map(listing.split_of, parts)}) > 1 else []
@@ -81,13 +75,6 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
         rows, names, task = _certain(rows, frame[labels], uncertain, "|" in label)
     told = f"labels are those of {', '.join(map(repr, labels))}: {len(names)} classes, {task}"
     warnings.warn(told + f"; splits are those of {split!r}" * bool(split), stacklevel=2)
-    traits, given = frame.loc[rows.index, unused], rows["label"].map(str)
-    pairs = {name: len(set(zip(given, values.astype(str), strict=True))) for name, values in traits.items()}
-    same = [n for n in unused if pairs[n] == given.nunique() == traits[n].astype(str).nunique()]
-    tell("columns that say the same as the label", same, ": its other names, or what gives it away")
-    traits = traits.drop(columns=same).rename(columns="column {!r}".format)
-    for note in shortcuts(traits, np.array(rows["label"].tolist()), names):
-        warnings.warn(note, stacklevel=2)
     return rows.reset_index(drop=True), names, task
 
 
@@ -110,67 +97,51 @@ def _column(frame: pd.DataFrame, role: str) -> str | None:
     return names[0] if names else None
 
 
+def _like_splits(values: pd.Series) -> bool:
+    """Whether a column seems to tell of splits, by its name or by what it holds."""
+    said = values.astype(str).str.contains("train|test|valid", case=False).mean() > 0.5
+    named = NAMES["splits"].fullmatch(plain(values.name)) is not None
+    return (said or named) and 2 <= values.nunique(dropna=False) <= FOLDS
+
+
 def _frame(file: Path) -> pd.DataFrame:
+    """The table, without an index that was saved with it."""
     try:
         if file.suffix.lower() == ".parquet":
             frame = pd.read_parquet(file)
             if (nested := frame.map(pd.api.types.is_list_like).any()).any():
                 raise ValueError(f"column {nested.idxmax()!r} holds lists or tables: give a value a row")
             return frame.reset_index(drop=frame.index.names == [None] and frame.index.dtype.kind in "iu")
-        wide = file.read_bytes()[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
-        with file.open(encoding="utf-16" if wide else "utf-8-sig") as stream:
+        with file.open(encoding="utf-8-sig") as stream:
             first = stream.readline()
-            excel = re.findall(r"^sep=(.)\n", first)  # Excel says so before the names of the columns
-            separator = excel[0] if excel else max(",;\t|", key=first.count)
-            # Excel may add rows of separators alone.
-            text = first * (not excel) + "".join(row for row in stream if row.strip(f"{separator} \n"))
-        given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", na_values=KNOWN["missing"])
-        given |= dict(skipinitialspace=True, keep_default_na=False)
+        separator = max(",;\t|", key=first.count)
+        given: Any = dict(sep=separator, decimal="," if separator == ";" else ".", index_col=False)
+        given |= dict(na_values=KNOWN["missing"], keep_default_na=False, skipinitialspace=True)
         with warnings.catch_warnings(action="error", category=pd.errors.ParserWarning):
-            frame = pd.read_csv(io.StringIO(text), index_col=False, **given)
-        numbers = frame.select_dtypes("number").columns
-        written = pd.read_csv(io.StringIO(text), index_col=False, dtype=str, **given)[numbers]
+            frame, written = (pd.read_csv(file, dtype=kind, **given) for kind in (None, str))
         # 0001, 12e03 and numbers too long for a float are names.
+        numbers = frame.select_dtypes("number").columns
         ids = [name for name in numbers if written[name].str.match(r"-?(0\d|\d{16}|\d+e\d)").any()]
         frame[ids] = written[ids]
-        twice = [name for name in numbers.drop(ids) if written[name].nunique() > frame[name].nunique()]
-        tell("columns of numbers that are written in several ways, such as 1 and 1.0", twice, "")
-    except pd.errors.ParserWarning:  # if row 1 is too long; other rows raise an error that names them
-        # The first columns, as many as are too many, become the index.
-        longer = pd.read_csv(io.StringIO(text), **given)
-        row = 1 + longer.iloc[:, -longer.index.nlevels :].notna().any(axis=1).to_numpy().argmax()
-        told = f"row {row} has more values than there are columns"
-        raise ValueError(f"{told}; put texts that hold {separator!r} in quotes") from None
     except Exception as error:  # the readers raise many kinds on a damaged file
-        advice = "; save it as UTF-8 (in Excel: CSV UTF-8)" * isinstance(error, UnicodeDecodeError)
-        raise ValueError(f"this is no table in UTF-8 that can be read ({error}){advice}") from None
-    for name in frame:
-        if re.fullmatch(r".+\.\d+", name) and (twice := name.rpartition(".")[0]) in frame:
-            raise ValueError(f"column {twice!r} is there twice; rename or remove one")
+        advice = "save it as UTF-8 (in Excel: CSV UTF-8), and texts that hold commas in quotes"
+        told = f"this is no table in UTF-8 that can be read ({str(error).strip()})"
+        raise ValueError(f"{told}; {advice}") from None
     nameless = [name for name in frame if str(name).startswith("Unnamed: ")]
-    saved = [name for name in nameless if frame[name].is_unique or frame[name].isna().all()]
-    return frame.drop(columns=saved)  # an index that was saved, or nothing
+    return frame.drop(columns=[n for n in nameless if frame[n].is_unique or frame[n].isna().all()])
 
 
 # Files
 
 
 def _names_files(frame: pd.DataFrame, folder: Path) -> str | None:
-    """The column that names a file in every row, if there is one alone; endings of pictures come first.
-
-    If there is none, one that names files several times, for a refusal that says so.
-    """
-    every = [name for name in frame if frame[name].dtype.kind in "OiuT"]
-    names = [name for name in every if frame[name].is_unique]
+    """The column that names another file in every row, if there is one alone; endings of pictures first."""
+    names = [name for name in frame if frame[name].dtype.kind in "OiuT" and frame[name].is_unique]
     ends = [n for n in names if frame[n].map(lambda v: Path(str(v)).suffix.lower() in SUFFIXES).mean() > 0.5]
-    if len(ends) == 1:
-        return ends[0]  # though a file is lost: it is then named
     found = [name for name in ends or names if _found(frame[name], folder).notna().all()]
     if len(found) > 1:
-        advice = "call one of them 'path', or, if each names other pictures, give every picture a row"
-        raise ValueError(f"columns {', '.join(found)} all name files; {advice}")
-    twice = (name for name in every if name not in names and frame[name].nunique() > len(frame) / FOLDS)
-    return next((name for name in (*found, *twice) if _found(frame[name], folder).notna().all()), None)
+        raise ValueError(f"columns {', '.join(found)} all name files; call one of them 'path'")
+    return found[0] if found else None
 
 
 def _files(values: pd.Series, folder: Path) -> pd.Series:
@@ -228,7 +199,7 @@ def _beside(rows: pd.DataFrame, folder: Path) -> pd.DataFrame:
     beside = sorted(path for place in places for path in place.iterdir())
     beside = [path for path in beside if path.suffix.lower() in SUFFIXES and path.name[0] != "."]
     inside = [path.relative_to(folder) for path in dict.fromkeys([*rows["file"], *beside])]
-    found = listing.masks_of(inside, folder)  # whatever the folders above are called
+    found = listing.masks_of(inside)  # whatever the folders above are called
     masks = {folder / path: tuple(folder / mask for mask in of) for path, of in found.items()}
     unlisted = {*masks} - {*rows["file"]}
     others = sorted(path for path in unlisted if not listing.mask_of(path.relative_to(folder)))
@@ -256,8 +227,6 @@ def _labels(frame: pd.DataFrame) -> list[str]:
     several = [name for name in free if _zeros_and_ones(frame[name])]
     counts = frame[[name for name in free if name not in several]].select_dtypes(exclude="floating").nunique()
     few = [name for name, count in counts.items() if 2 <= count <= len(frame) / 2]
-    if len(last := [n for n in few if NAMES["label"].fullmatch(str(n))]) == 1 and not several:
-        return last
     if few or not several:
         advice = "give a column 'label', one of zeros and ones for each, or say by label= which they are"
         raise ValueError(f"there are no labels: {advice}; {', '.join(few + several) or 'none'} may be")
@@ -278,25 +247,20 @@ def _single(rows: pd.DataFrame, values: pd.Series) -> Listing:
         listing.one_spelling(values, "labels")  # tells of 1 and 01
         rows, names, task = listing.classes(rows, numbers.astype(int))
         return rows, names, "ordinal" if ordinal else task
-    if values.str.fullmatch(r"[\[({][^:]*[\])}]").all():  # of Python or JSON
-        vectors = values.str.fullmatch(r"\W*[01]\.?0?([\s,]+[01]\.?0?)+\W*")
-        refuse(values, vectors & vectors.all(), "holds several zeros and ones", "give each label a column")
-        quoted = values.str.findall(r"""'[^']*'|"[^"]*"|[^][(){}\s,]+""")
-        return _several(rows, quoted.explode().str.strip("\"'"), "in brackets")
     for separator in "|;":
         if values.str.contains(separator, regex=False).any():
             parts = values.str.split(separator, regex=False).explode()
-            return _several(rows, parts, f"separated by {separator!r}")
+            return _several(rows, parts, separator)
     return listing.classes(rows, values)
 
 
-def _several(rows: pd.DataFrame, values: pd.Series, how: str) -> Listing:
+def _several(rows: pd.DataFrame, values: pd.Series, separator: str) -> Listing:
     """A listing with several labels an image, a row a label; "No Finding", a blank or none is no label."""
     parts = values.str.strip().dropna()
     parts = listing.one_spelling(parts[~parts.str.casefold().isin(["no finding", "none", ""])], "labels")
     names = sorted(parts.unique(), key=listing.natural)
     labels = pd.crosstab(parts.index, parts).reindex(index=rows.index, columns=names, fill_value=0)
-    told = f"column {values.name!r} lists several labels, {how}: {len(names)} labels"
+    told = f"column {values.name!r} lists several labels, separated by {separator!r}: {len(names)} labels"
     warnings.warn(f"{told} ({', '.join(names[:5])}); 'No Finding' is none of them", stacklevel=2)
     return rows.assign(label=list((labels > 0).to_numpy(np.int64))), tuple(names), "multilabel"
 
@@ -318,7 +282,7 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
             advice = (
                 "say what -1 means, by uncertain='zeros', 'ones' or 'drop' (no image), or name the classes"
             )
-            raise ValueError(f"labels are blank or -1 ({found}); {advice}; blanks then become 0")
+            raise ValueError(f"labels are blank or -1 ({found}); {advice}")
         way = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}[uncertain]
         warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
     kept = ~unsure | (uncertain != "drop")
@@ -327,15 +291,7 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
     if len(names) == 1:
         return rows.assign(label=labels[:, 0]), (f"no {names[0]}", names[0]), "binary"
     if several or not len(labels) or (labels.sum(1) != 1).any():
-        for k, other in enumerate(names if len(labels) and len(names) > 2 and not several else ()):
-            if (labels.sum(1) - labels[:, k] == 1).all():
-                rest = ",".join(name for name in names if name != other)
-                told = f"but for {other!r}, every row has exactly one 1 in the columns of labels"
-                warnings.warn(f"{told}: if the others are classes, give label={rest!r}", stacklevel=2)
         return rows.assign(label=list(labels)), names, "multilabel"
-    held = labels.any(0)
-    empty = f"; no row has {', '.join(frame.columns[~held])}, which is left out" if not held.all() else ""
-    told = f"every row has exactly one 1 in {len(names)} columns of labels: they are taken for classes{empty}"
+    told = f"every row has exactly one 1 in {len(names)} columns of labels: they are taken for classes"
     warnings.warn(f"{told} (for several labels an image give label='{'|'.join(names)}')", stacklevel=2)
-    rows, names = rows.assign(label=labels[:, held].argmax(1)), tuple(frame.columns[held])
-    return rows, names, "binary" if len(names) == 2 else "multiclass"
+    return rows.assign(label=labels.argmax(1)), names, "binary" if len(names) == 2 else "multiclass"
