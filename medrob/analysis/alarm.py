@@ -45,13 +45,12 @@ def alarms(
 
     Returns:
         A row per pictures ("clean", "corrupted", "all"; "same corruption": pairs of one condition, auroc
-        alone), signal and metric (of `curves`): value, low, high;
-        ahead, ahead_low, ahead_high: how much better the map's signal is than this one; of "same corruption"
-        alone, than that of the map of a control, and `WITH_MAP` than other models: `TOGETHER`, and that with
-        the map of a control instead;
-        paired on the same resamples of whole images, or their groups (of fewer than `FEWEST` with an error,
-        or with none, there are no intervals); errors and cases, counted; passes that a map costs. Empty if an
-        image has several labels.
+        alone), signal and metric (of `curves`): value, low, high; ahead, ahead_low, ahead_high: how much
+        better the map's signal is than this one, paired on the same resamples of whole images, or their
+        groups; of "same corruption" alone, than that of the map of a control, and `WITH_MAP` than other
+        models: `TOGETHER`, and that with the map of a control instead. No intervals with fewer than `FEWEST`
+        that have an error, or none. errors, cases: how many; passes that a map costs. Empty if an image has
+        several labels.
     """
     if "label" not in predictions:
         return pd.DataFrame(columns=["pictures", "signal", "metric"])
@@ -64,44 +63,44 @@ def alarms(
     for pictures, part in groups.items():
         part = part.sort_values(["image", *CONDITION])
         images = part.drop_duplicates("image")
-        _, image = np.unique(part["image"], return_inverse=True)
-        wrong, signals = part["wrong"].to_numpy(), {name: part[name].to_numpy(float) for name in names}
-        fewer, cases = fewest(wrong, units(images)[image]), len(np.unique(units(images)))
-        few = fewer < FEWEST
-        w, ahead_of = drawn(images, 0 if few else resamples), dict.fromkeys(names, MAP_SIGNAL)
-        among: dict[str, list[str]] = {}  # signals of each model
+        image, unit = np.unique(part["image"], return_inverse=True)[1], units(images)
+        wrong, cases = part["wrong"].to_numpy(), len(np.unique(unit))
+        fewer = fewest(wrong, unit[image])
+        w = drawn(images, 0 if fewer < FEWEST else resamples)
+        signals = {name: part[name].to_numpy(float) for name in names}
+        beside, models = dict.fromkeys(names, MAP_SIGNAL), dict[str, list[str]]()  # signals of each model
         if pictures == SAME:
             signals |= {control: part[control].to_numpy(float) for control in controls}
-            ahead_of |= dict.fromkeys(controls, MAP_SIGNAL)
-        if pictures == SAME and fewer >= FOLDS * FEWEST:  # else they are few for a model
-            scores = [name for name in names if name != MAP_SIGNAL]
+            beside |= dict.fromkeys(controls, MAP_SIGNAL)
+            if fewer >= FOLDS * FEWEST:  # else they are few for a model
+                scores = [name for name in names if name != MAP_SIGNAL]
+                models = {TOGETHER: scores, WITH_MAP: names}
+                models |= {f"{TOGETHER} and {control}": [*scores, control] for control in controls}
             known = pd.get_dummies(part[["predicted", "corruption"]].astype(str))
-            among |= {TOGETHER: scores, WITH_MAP: names}
-            among |= {f"{TOGETHER} and {control}": [*scores, control] for control in controls}
-            for name, columns in among.items():
-                x = known.join(part[columns]).to_numpy(float)
-                signals[name] = _joined(x, wrong, units(images)[image])
-            ahead_of |= dict.fromkeys(among, WITH_MAP)
-        if pictures == SAME:  # pairs of one condition alone: what tells the conditions apart does not count
-            shape, one = (len(images), -1), np.zeros(len(images), int)
-            happened = wrong.reshape(shape).T
-            found = {
-                name: {"auroc": detect(values.reshape(shape).T, happened, w, one)}
-                for name, values in signals.items()
-            }
+            for name, columns in models.items():
+                signals[name] = _joined(known.join(part[columns]).to_numpy(float), wrong, unit[image])
+            beside |= dict.fromkeys(models, WITH_MAP)
+            found = {name: _within(values, wrong, w) for name, values in signals.items()}
         else:
             found = {name: curves(values, wrong, w[:, image]) for name, values in signals.items()}
-        for name, better in ahead_of.items():
+        for name, better in beside.items():
             for metric, samples in found[name].items():
                 ahead = found[better][metric] - samples
                 lower = metric in LOWER_IS_BETTER
                 numbers = risk(samples, cases) if lower else estimate(samples)
                 gain = estimate(-ahead if lower else ahead)
-                if name in among:
+                if name in models:
                     numbers, gain = wider(numbers), wider(gain)
                 rows.append((pictures, name, metric, *numbers, *gain, int(wrong.sum()), len(wrong)))
     columns = ["pictures", "signal", "metric", "value", "low", "high", *ends("ahead"), "errors", "cases"]
     return pd.DataFrame(rows, columns=columns).assign(passes=alarm["passes"].max())
+
+
+def _within(signal: np.ndarray, wrong: np.ndarray, w: np.ndarray) -> dict[str, np.ndarray]:
+    """AUROC over pairs of one condition alone: what tells the conditions apart does not count."""
+    images = w.shape[1]
+    by_condition = (values.reshape(images, -1).T for values in (signal, wrong))
+    return {"auroc": detect(*by_condition, w, np.zeros(images, int))}
 
 
 def risk(samples: np.ndarray, cases: int) -> tuple[float, float, float]:
@@ -134,11 +133,8 @@ def signals_of(
     require(alarm, [*keys, *SIGNALS], "alarm")
     columns = [f"p_{name}" for name in class_names(predictions)]
     controls = [name for name in alarm if name.startswith(CONTROL)]
-    table = (
-        alarm[[*keys, *SIGNALS, *controls]]
-        .rename(columns=SIGNALS)
-        .merge(predictions, on=keys, validate="1:1")
-    )
+    own = alarm[[*keys, *SIGNALS, *controls]].rename(columns=SIGNALS)
+    table = own.merge(predictions, on=keys, validate="1:1")
     p = table[columns].to_numpy(float)
     doubt = dict(zip(DOUBTS, doubts(p, True), strict=True))
     if others:

@@ -14,22 +14,17 @@ from medrob.corruptions import CLEAN
 from medrob.evaluation import class_names, drawn, units
 
 WITHOUT, WITH = "without the clean picture", "with the clean picture"
+OF_DRIFT = [
+    "rmse",
+    "degenerate",
+    "amount",
+    "amount_clean",
+    "logit",
+    "logit_clean",
+    "preserved",
+]
 DOUBT, CLEAN_CLASS, DRIFT = "low confidence", "clean class", "drift"
 LARGEST = 1.0  # the RMSE of two min-max maps can be no larger
-
-
-@dataclass(frozen=True)
-class Signal:
-    """What may tell of a failure, high where one is to be feared: (conditions, images).
-
-    of: from the evidence and the place of a map in it. league: what has to be known. What a signal adds is
-    measured against all others of its league; who has the clean picture has the corrupted one, too. of_map:
-    each map has its own.
-    """
-
-    league: str
-    of: Callable[["Evidence", int], np.ndarray]
-    of_map: bool = False
 
 
 TINY = float(np.finfo(np.float32).tiny)  # a probability of 0 is one that float32 cannot hold
@@ -43,30 +38,26 @@ class Evidence:
     conditions, ...). A ValueError names a column, a condition or an image that a table lacks.
 
     Attributes:
-        resamples: of the images, for intervals; of AUROCs at most 500.
-        permutations: exchanges of images, for p.
+        resamples: of the images, for intervals; of AUROCs at most 500. permutations: exchanges, for p.
         controls: what negative controls answer (`medrob.analysis.controls`), None = there are none.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
-        layers: all of the declared method, shallow to deep. head: the place of the declared map in maps.
-        maps: (method, layer) of all that repeat no other one: one map is one piece of evidence. conditions:
-            (corruption, severity). images: their numbers. Of these, arrays (maps, conditions, images):
-            moved, the drift, of a degenerate map `LARGEST`. It is no missing value: such maps come where
-            predictions fail, and without them another question is answered; where nothing is left of the
-            map, no place is right. NaN for a map that is degenerate everywhere. degenerate: 1 where either
-            map is. vanished: 1 where the clean map has energy and the corrupted one has none; where the clean
-            one has none there was nothing to lose.
-            amount: the energy, the sum of the raw map after the ReLU. lost: that of the clean map less it,
-            over the sum of both, 1 where all is gone, 0 where there was nothing.
+        layers: all of the declared method, shallow to deep.
+        maps: (method, layer) of all that repeat no other one: one map is one piece of evidence. head: the
+            place of the declared one. conditions: (corruption, severity). images: their numbers.
+        moved: the drift (maps, conditions, images). That of a degenerate map is `LARGEST` and no missing
+            value: such maps come where predictions fail. NaN if the map is degenerate everywhere.
+        degenerate, vanished: of the same shape, 1 where either map is degenerate; where the clean map has
+            energy and the corrupted one has none.
+        amount: the energy, the sum of the raw map after the ReLU. lost: that of the clean map less it, over
+            the sum of both: 1 where all is gone, 0 where there was nothing.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
-        group: the class predicted for each clean image; with the condition it makes the stratum (conditions,
-            images), numbered.
-        unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: the
-            same of all images.
+        group: the class predicted for each clean image; stratum: its number with the condition.
+        unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: of
+            all images.
         picture: RMSE of the image. p: of every class, clean first, (1 + conditions, images, classes). own: of
-            the class predicted when clean, clean first. logit: of the class explained, and how much of it is
-            lost against clean. margin_drop: see `_margins`. predicted: the class. events: "flipped" (of
-            several labels an image: whether the one explained is there) and, where there is one, "wrong". All
-            (conditions, images).
+            the class predicted when clean, clean first. logit, logit_lost: of the class explained, and its
+            fall. margin_drop: see `_margins`. predicted: the class. events: "flipped" (of several labels an
+            image: whether the one explained is there) and, where there is one label, "wrong".
         weights: how often each image stands in each resample, the first as is: (1 + resamples, images).
     """
 
@@ -78,13 +69,14 @@ class Evidence:
     controls: pd.DataFrame | None = None
 
     def __post_init__(self) -> None:
-        self._check()
+        require(self.drift, ["image", *CONDITION, *MAP, *OF_DRIFT], "drift")
+        require(self.distances, ["image", *CONDITION, "rmse"], "corruptions")
+        if not len(self.drift):
+            raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
         self.classes = list(class_names(self.predictions))
-        method, layer = headline(self.drift)
-        self.declared: dict[str, Any] = dict(
-            method=method, layer=layer, severity=int(self.drift["severity"].max())
-        )
-        self.declared_map = method, layer
+        self.declared_map = method, layer = headline(self.drift)
+        severity = int(self.drift["severity"].max())
+        self.declared: dict[str, Any] = dict(method=method, layer=layer, severity=severity)
         self.layers = list(dict.fromkeys(self.drift.loc[self.drift["method"] == method, "layer"]))
         self._lay_out_maps(distinct(self.drift))
         self._lay_out_predictions()
@@ -93,13 +85,6 @@ class Evidence:
         count = self.unit.max() + 1
         signs = 2 * np.random.default_rng(0).integers(0, 2, (self.permutations, count)) - 1
         self.signs = np.concatenate([np.ones((1, count)), signs]).astype(np.float32)
-
-    def _check(self) -> None:
-        numbers = ["rmse", "degenerate", "logit", "logit_clean", "amount", "amount_clean", "preserved"]
-        require(self.drift, ["image", *CONDITION, *MAP, *numbers], "drift")
-        if not len(self.drift):
-            raise ValueError("the table drift has no rows; run 04_heatmaps on at least one image")
-        require(self.distances, ["image", *CONDITION, "rmse"], "corruptions")
 
     def _lay_out_predictions(self) -> None:
         conditions, images = self.conditions, self.images
@@ -133,12 +118,11 @@ class Evidence:
     def _lay_out_maps(self, drift: pd.DataFrame) -> None:
         maps, self.conditions, images = axes_of(drift)
         self.maps, self.images = list(maps), images.to_numpy()
-        columns = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean", "preserved"]
-        arrays = laid(drift, columns, "drift", maps, self.conditions, images)
-        self.preserved: np.ndarray = arrays[columns.pop()][0].astype(bool)
-        drifts, self.degenerate, self.amount, before, logit, logit_clean = (
-            arrays[column].astype(float) for column in columns
+        arrays = laid(drift, OF_DRIFT, "drift", maps, self.conditions, images).values()
+        drifts, self.degenerate, self.amount, before, logit, logit_clean, preserved = (
+            array.astype(float) for array in arrays
         )
+        self.preserved: np.ndarray = preserved[0] == 1
         self.head = self.maps.index(self.declared_map)
         self.logit, self.logit_lost = logit[0], (logit_clean - logit)[0]
         self.vanished = ((self.degenerate == 1) & (self.amount == 0) & (before > 0)).astype(float)
@@ -150,7 +134,7 @@ class Evidence:
     def signals(self, at: int) -> dict[str, np.ndarray]:
         """All of `SIGNALS`, those of maps of ``maps[at]``; NaN if it is degenerate everywhere."""
         known = np.isfinite(self.moved[at])
-        return {name: np.where(known, signal.of(self, at), np.nan) for name, signal in SIGNALS.items()}
+        return {name: np.where(known, of(self, at), np.nan) for name, (_, of) in SIGNALS.items()}
 
     @staticmethod
     def drawn(unit: np.ndarray, resamples: int, seed: int = 0) -> np.ndarray:
@@ -168,21 +152,24 @@ class Evidence:
         return flipped((a * b).sum(0), self.unit, self.signs)
 
 
-# To add a signal, enter it here.
-SIGNALS = {
-    DOUBT: Signal(WITHOUT, lambda e, _: e.doubts[0]),
-    "entropy": Signal(WITHOUT, lambda e, _: e.doubts[1]),
-    "small margin": Signal(WITHOUT, lambda e, _: e.doubts[2]),
-    "image rmse": Signal(WITH, lambda e, _: e.picture),
-    CLEAN_CLASS: Signal(WITH, lambda e, _: 1 - e.own[1:]),  # its probability, on the corrupted picture
-    "clean logit": Signal(WITH, lambda e, _: -e.logit),
-    "logit lost": Signal(WITH, lambda e, _: e.logit_lost),
-    "clean confidence": Signal(WITH, lambda e, _: np.broadcast_to(1 - e.own[0], e.picture.shape)),
-    "energy": Signal(WITH, lambda e, at: -e.amount[at], True),
-    "energy lost": Signal(WITH, lambda e, at: e.lost[at], True),
-    "vanished": Signal(WITH, lambda e, at: e.vanished[at], True),
-    "no map": Signal(WITH, lambda e, at: e.degenerate[at], True),  # vanished, or never there
-    DRIFT: Signal(WITH, lambda e, at: e.moved[at], True),
+# What may tell of a failure, high where one is to be feared: its league, which is what has to be known for
+# it, and how it is made of the evidence and the place of a map in it, (conditions, images). What it adds is
+# measured against all others of its league; who has the clean picture has the corrupted one, too. To add one,
+# enter it here.
+SIGNALS: dict[str, tuple[str, Callable[[Evidence, int], np.ndarray]]] = {
+    DOUBT: (WITHOUT, lambda e, _: e.doubts[0]),
+    "entropy": (WITHOUT, lambda e, _: e.doubts[1]),
+    "small margin": (WITHOUT, lambda e, _: e.doubts[2]),
+    "image rmse": (WITH, lambda e, _: e.picture),
+    CLEAN_CLASS: (WITH, lambda e, _: 1 - e.own[1:]),  # its probability, on the corrupted picture
+    "clean logit": (WITH, lambda e, _: -e.logit),
+    "logit lost": (WITH, lambda e, _: e.logit_lost),
+    "clean confidence": (WITH, lambda e, _: np.broadcast_to(1 - e.own[0], e.picture.shape)),
+    "energy": (WITH, lambda e, at: -e.amount[at]),
+    "energy lost": (WITH, lambda e, at: e.lost[at]),
+    "vanished": (WITH, lambda e, at: e.vanished[at]),
+    "no map": (WITH, lambda e, at: e.degenerate[at]),  # vanished, or never there
+    DRIFT: (WITH, lambda e, at: e.moved[at]),
 }
 
 

@@ -25,20 +25,16 @@ def axes_of(drift: pd.DataFrame) -> tuple[pd.MultiIndex, pd.MultiIndex, pd.Index
 
 def laid(table: pd.DataFrame, columns: Sequence[str], name: str, *axes: pd.Index) -> dict[str, np.ndarray]:
     """Columns of a table as arrays with these axes; a ValueError unless it has one row for each place."""
-    keys = [pd.MultiIndex.from_frame(table[[*axis.names]]) for axis in axes]
-    places = [
-        axis.get_indexer(key if axis.nlevels > 1 else key.get_level_values(0))
-        for axis, key in zip(axes, keys, strict=True)
-    ]
+    places = []
+    for axis in axes:
+        key = pd.MultiIndex.from_frame(table[[*axis.names]])
+        places.append(axis.get_indexer(key if axis.nlevels > 1 else key.get_level_values(0)))
     known, shape = np.all([place >= 0 for place in places], axis=0), [len(axis) for axis in axes]
     at = np.ravel_multi_index([place[known] for place in places], shape)
     counts = np.bincount(at, minlength=int(np.prod(shape)))
-    if (wrong := np.flatnonzero(counts != 1)).size:
-        first = zip(axes, np.unravel_index(wrong[0], shape), strict=True)
-        parts = (item for axis, i in first for item in axis.to_frame().iloc[i].items())
-        where = ", ".join(f"{column} {value}" for column, value in parts)
-        advice = "expected one: run the notebook again that writes it"
-        raise ValueError(f"the table {name} has {counts[wrong[0]]} rows of {where}; {advice}")
+    if (counts != 1).any():
+        parts = f"{(counts == 0).sum()} rows and has {(counts > 1).sum()} more than once"
+        raise ValueError(f"the table {name} lacks {parts}; run the notebook again that writes it")
     rows = np.flatnonzero(known)[np.argsort(at)]
     return {column: table[column].to_numpy()[rows].reshape(shape) for column in columns}
 
@@ -47,11 +43,9 @@ def rows_of(rows: pd.DataFrame, method: str, layer: str, name: str) -> pd.DataFr
     """The rows of one map; a ValueError says which maps the table has instead, if it has none."""
     found = rows[(rows["method"] == method) & (rows["layer"] == layer)]
     if found.empty:
-        groups = rows[rows["method"] != ""].drop_duplicates(MAP).groupby("method", sort=False)["layer"]
-        there = "; ".join(f"{m} at {', '.join(map(str, layers))}" for m, layers in groups)
-        raise ValueError(
-            f"method={method!r}, layer={layer!r} is not in the table {name}; it has {there or 'none'}"
-        )
+        there = rows.loc[rows["method"] != "", MAP].drop_duplicates().itertuples(index=False)
+        has = ", ".join(f"{method} at {layer}" for method, layer in there) or "none"
+        raise ValueError(f"method={method!r}, layer={layer!r} is not in the table {name}; it has {has}")
     return found
 
 
@@ -97,11 +91,11 @@ def twins(drift: pd.DataFrame) -> pd.DataFrame:
     Two methods count as twins where all their drifts (RMSE) agree within 1e-4, over at least four
     comparisons that differ; named are those after the first, which is Grad-CAM if it is one of them.
     """
-    maps, found = axes_of(drift)[0], []
-    values = dict(zip(maps, laid(drift, ["rmse"], "drift", *axes_of(drift))["rmse"], strict=True))
+    axes, found = axes_of(drift), []
+    values = dict(zip(axes[0], laid(drift, ["rmse"], "drift", *axes)["rmse"], strict=True))
     first: dict[tuple[str, str], np.ndarray] = {}
-    layers = list(dict.fromkeys(layer for _, layer in maps))
-    for method, layer in sorted(maps, key=lambda m: (layers.index(m[1]), m[0] != "gradcam")):
+    layers = list(dict.fromkeys(layer for _, layer in values))
+    for method, layer in sorted(values, key=lambda m: (layers.index(m[1]), m[0] != "gradcam")):
         x = values[method, layer].ravel()
         same = (m for (m, at), y in first.items() if at == layer and _agree(x, y))
         if twin := next(same, None):

@@ -10,7 +10,7 @@ from scipy.stats import rankdata
 
 from medrob.analysis.evidence import Evidence
 from medrob.analysis.layout import CONDITION, MAP, rows_of
-from medrob.analysis.statistics import centred_ranks, corruption_orders, members, two_sided
+from medrob.analysis.statistics import any_of, centred_ranks, corruption_orders, members, two_sided
 from medrob.evaluation import FEWEST, auc, fewest, interval
 
 POOLED, WITHIN, PARTIAL = ("pooled", "within severity", "partial")
@@ -47,22 +47,15 @@ def association(evidence: Evidence) -> pd.DataFrame:
             PARTIAL: (every, [*levels, *means]),
         }
         for kind, (among, fixed) in kinds.items():
-            x, y = (centred_ranks(values, among) for values in (moved, fell))
-            value, p = _exchanged_correlation(x, y, np.stack(fixed, 1), orders)
-            rows.append((*key, kind, value, np.nan, np.nan, np.nan if kind == POOLED else p))
+            held = np.stack(fixed, 1)
+            residual = np.eye(len(held)) - held @ np.linalg.pinv(held)
+            x, y = (_unit(centred_ranks(v, among) @ residual, 1e-9, np.nan) for v in (moved, fell))
+            shuffled = _unit(y[orders] @ residual, 1e-9, np.nan)
+            value = float(x @ y)
+            p = float((np.abs(shuffled @ x) >= abs(value) - 1e-12).mean())
+            tested = kind != POOLED and np.isfinite(value)
+            rows.append((*key, kind, value, np.nan, np.nan, p if tested else np.nan))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p"])
-
-
-def _exchanged_correlation(
-    x: np.ndarray, y: np.ndarray, fixed: np.ndarray, orders: np.ndarray
-) -> tuple[float, float]:
-    """Correlation of x and y (conditions,) less what `fixed` (conditions, K) explains, and its p."""
-    residual = np.eye(len(x)) - fixed @ np.linalg.pinv(fixed)
-    moved, fell = (_unit(values @ residual, 1e-9, np.nan) for values in (x, y))
-    shuffled = _unit(fell[orders] @ residual, 1e-9, np.nan)
-    value = float(moved @ fell)
-    p = float((np.abs(shuffled @ moved) >= abs(value) - 1e-12).mean())
-    return value, p if np.isfinite(value) else np.nan
 
 
 def condition_aucs(evidence: Evidence, w: np.ndarray) -> np.ndarray:
@@ -110,7 +103,7 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
         for kind, fixed in ((PER_IMAGE, ()), (PER_IMAGE_PARTIAL, held)):
             a, taken = _standard(evidence.moved[at], fixed, group)
             b, _ = _standard(evidence.margin_drop, fixed, group)
-            used = _vary(a, group) & _vary(b, group)
+            used = any_of(a, group) & any_of(b, group)  # not where a or b, 0 on average, is the same for all
             a, b = a * used, b * used
             value, p = np.nan, np.nan
             if used.any():
@@ -122,14 +115,6 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
             ends = value + (ends - value) / np.sqrt(1 - taken[used].mean()) if used.any() else ends
             rows.append((*key, kind, value, *ends, p))
     return pd.DataFrame(rows, columns=[*MAP, "kind", "value", "low", "high", "p"])
-
-
-def _vary(x: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Which images are of a stratum in which x, 0 on average there, is not the same for all."""
-    found = np.zeros(x.shape, bool)
-    for at in members(group):
-        found[:, at] = x[:, at].any(1, keepdims=True)
-    return found
 
 
 def _standard(

@@ -28,7 +28,7 @@ YES, OPPOSITE, OPEN, UNDEFINED = "yes", "the other way round", "undecided", "not
 
 def bounds(row: Mapping | pd.Series, stem: str = "value") -> tuple[float, float, float]:
     """A number of a row with its interval: value, low and high, or gain, gain_low and gain_high."""
-    start = "" if stem in ("value", "auroc", "area") else f"{stem}_"
+    start = "" if stem in ("value", "auroc") else f"{stem}_"
     return float(row[stem]), float(row[f"{start}low"]), float(row[f"{start}high"])
 
 
@@ -39,8 +39,8 @@ def corrected_p(row: Mapping | pd.Series) -> tuple[float, str]:
     return float(row.get("p", np.nan)), ""
 
 
-def verdict(row: Mapping | pd.Series, stem: str = "value", *, chance: float = 0, tested: bool = True) -> str:
-    """Is a number of a row above chance?
+def verdict(row: Mapping | pd.Series, stem: str = "value", *, tested: bool = True) -> str:
+    """Is a number of a row above 0?
 
     "yes" or "the other way round": the interval, if there is one, lies wholly on that side, and, if tested, p
     is below .05. Without interval the test alone decides. Else "undecided"; so it is, too, where a negative
@@ -52,11 +52,9 @@ def verdict(row: Mapping | pd.Series, stem: str = "value", *, chance: float = 0,
         low = high = value
     if not np.isfinite([value, low, high]).all():
         return UNDEFINED
-    if tested and not p < LEVEL:
+    if (tested and not p < LEVEL) or row.get("controls", ""):
         return OPEN
-    if row.get("controls", ""):
-        return OPEN
-    return YES if low > chance else OPPOSITE if high < chance else OPEN
+    return YES if low > 0 else OPPOSITE if high < 0 else OPEN
 
 
 def holm(p: Sequence[float] | np.ndarray | pd.Series) -> np.ndarray:
@@ -88,8 +86,7 @@ def corruption_orders(conditions: pd.MultiIndex, count: int = ORDERS) -> np.ndar
     The five severities of one corruption are not five independent cases: they move together.
     """
     grid = pd.Series(np.arange(len(conditions)), index=conditions).unstack("severity")
-    if grid.isna().to_numpy().any():
-        raise ValueError("the corruptions have different severities, so that they cannot change places")
+    assert grid.notna().all(axis=None), "corruptions of different severities cannot change places"
     places, n = grid.to_numpy(np.int64), len(grid)
     if math.factorial(n) <= count:
         changes = np.array(list(itertools.permutations(range(n))))
@@ -148,12 +145,11 @@ def detect(signal: np.ndarray, happened: np.ndarray, weights: np.ndarray, group:
         return higher / pairs
 
 
-def compared(event: np.ndarray, group: np.ndarray) -> np.ndarray:
-    """Which images are of a stratum that holds an event and the rest: bool (conditions, images)."""
-    found = np.zeros_like(event)
+def any_of(values: np.ndarray, group: np.ndarray) -> np.ndarray:
+    """Which images are of a stratum in which a value is not 0: bool, of the shape (conditions, images)."""
+    found = np.zeros(values.shape, bool)
     for at in members(group):
-        happened = event[:, at]
-        found[:, at] = happened.any(1, keepdims=True) & ~happened.all(1, keepdims=True)
+        found[:, at] = values[:, at].any(1, keepdims=True)
     return found
 
 

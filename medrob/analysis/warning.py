@@ -14,13 +14,14 @@ from sklearn.preprocessing import StandardScaler
 
 from medrob.analysis.evidence import DRIFT, SIGNALS, TINY, Evidence, doubts
 from medrob.analysis.layout import FOLDS, INPUT, MAP, ends, estimate
-from medrob.analysis.statistics import compared, detect, flipped, two_sided
+from medrob.analysis.statistics import any_of, detect, flipped, two_sided
 from medrob.evaluation import FEWEST, fewest, share_interval
 
 AHEAD = ends("ahead")
 WRONG = "wrong"
 LEFT = 10  # units that what is left of the errors must rest on: with fewer, p is too small
 BEYOND = "wrong, partial"
+TREES = 60  # at most
 
 
 @cache
@@ -35,24 +36,22 @@ def failure(evidence: Evidence) -> pd.DataFrame:
     which some fail and others do not, on which all numbers rest, and compared_events. Described, not tested;
     NaN where nothing can be compared.
     """
-    signals, rows, total = evidence.signals(evidence.head), [], len(np.unique(evidence.unit))
+    signals, w, rows = evidence.signals(evidence.head), evidence.weights, []
     gone, flat = (a[evidence.head] == 1 for a in (evidence.vanished, evidence.degenerate))
-    for severity, (name, happened) in itertools.product(
-        np.unique(evidence.severities), evidence.events.items()
-    ):
+    asked = itertools.product(np.unique(evidence.severities), evidence.events.items())
+    for severity, (name, happened) in asked:
         at = evidence.severities == severity
-        event, among = happened[at], compared(happened[at], evidence.group)
+        event, group = happened[at], evidence.group
+        among = any_of(event, group) & any_of(~event, group)
         counts = event, gone[at], event & gone[at], (flat & ~gone)[at], among, event & among
-        aurocs = {
-            signal: detect(values[at], event, evidence.weights, evidence.group)
-            for signal, values in signals.items()
-        }
+        aurocs = {signal: detect(values[at], event, w, group) for signal, values in signals.items()}
         few = _fewest(event, among, evidence)
         stop = None if few >= FEWEST else 1  # no resamples, and so no interval
         for signal, auroc in aurocs.items():
             ahead = aurocs[DRIFT] - auroc if signal != DRIFT else np.full(len(auroc), np.nan)
-            numbers = auroc[0], *share_interval(auroc[:stop], few, total), *estimate(ahead[:stop])
-            known = int(severity), name, signal, SIGNALS[signal].league
+            own = share_interval(auroc[:stop], few, len(np.unique(evidence.unit)))
+            numbers = auroc[0], *own, *estimate(ahead[:stop])
+            known = int(severity), name, signal, SIGNALS[signal][0]
             rows.append((*known, *numbers, event.size, *(int(count.sum()) for count in counts)))
     columns = ["severity", "event", "signal", "league", "auroc", "low", "high", *AHEAD]
     columns += ["cases", "events", "vanished", "vanished_events", "unseen", "compared", "compared_events"]
@@ -118,12 +117,8 @@ def _known(signals: Mapping[str, np.ndarray], evidence: Evidence) -> np.ndarray:
     change = np.abs(p - clean)
     corruption = pd.factorize(evidence.conditions.get_level_values("corruption"), sort=True)[0]
     columns = [corruption[:, None], evidence.severities[:, None], then, now, now != then, *signals.values()]
-    columns += [
-        change.sum(-1),
-        change.max(-1),
-        rel_entr(clean, np.maximum(p, TINY)).sum(-1),
-        (clean * p).sum(-1),
-    ]
+    apart = rel_entr(clean, np.maximum(p, TINY)).sum(-1)
+    columns += [change.sum(-1), change.max(-1), apart, (clean * p).sum(-1)]
     columns.append(np.take_along_axis(clean, now[..., None], -1)[..., 0])
     columns.append(np.where(now == then, 1, -1) * (1 - doubts(clean, single=True)[2]))
     columns += [*np.moveaxis(p, -1, 0), *np.moveaxis(clean, -1, 0)]
@@ -156,11 +151,11 @@ def _left(values: np.ndarray, known: np.ndarray, evidence: Evidence) -> np.ndarr
 
 
 def _boosted(known: np.ndarray, values: np.ndarray, splits: list) -> np.ndarray:
-    """Values as predicted by 10, 20, ... 60 trees, for pictures not learnt from: (6, pictures)."""
+    """Values as predicted by 10, 20, ... `TREES` trees, for pictures not learnt from: (numbers, pictures)."""
     model = HistGradientBoostingRegressor(
-        learning_rate=0.15, max_iter=60, max_leaf_nodes=8, early_stopping=False, random_state=0
+        learning_rate=0.15, max_iter=TREES, max_leaf_nodes=8, early_stopping=False, random_state=0
     )
-    found = np.empty((6, len(values)))
+    found = np.empty((TREES // 10, len(values)))
     for train, test in splits:
         stages = model.fit(known[train], values[train]).staged_predict(known[test])
         found[:, test] = list(itertools.islice(stages, 9, None, 10))

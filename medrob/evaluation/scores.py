@@ -57,15 +57,14 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
     drop_low, drop_high: 95 % intervals, NaN without resamples, or with fewer than `FEWEST` of the class or of
     the rest (or groups with some): resamples of so few hardly differ, and their interval would be none.
     """
-    names = class_names(predictions)
-    groups = _conditions(predictions)
-    w = drawn(groups[CLEAN], resamples)
+    names, groups = class_names(predictions), _conditions(predictions)
+    clean, rows = groups[CLEAN], []
+    w, unit = drawn(clean, resamples), units(clean)
     truth = [f"label_{name}" for name in names] if task == "multilabel" else "label"
-    labels = groups[CLEAN][truth].to_numpy()
+    labels = clean[truth].to_numpy()
     positive = labels.astype(bool) if labels.ndim == 2 else labels[:, None] == np.arange(len(names))
-    unit = units(groups[CLEAN])
+    judged = np.ones_like(positive) if task == "multilabel" else positive  # by the accuracy of a class
     counts = {name: fewest(k, unit) for name, k in zip(names, positive.T, strict=True)}
-    judged = positive if labels.ndim == 1 else np.ones_like(positive)  # by the accuracy of a class
     cases = {name: len(np.unique(unit[k])) for name, k in zip(names, judged.T, strict=True)}
     few = {name for name, count in counts.items() if 0 < count < FEWEST}
     cases["all"], counts["all"] = len(np.unique(unit)), min(counts.values())
@@ -74,21 +73,21 @@ def score(predictions: pd.DataFrame, task: str, *, resamples: int = 2000) -> pd.
         told = f"fewer than {FEWEST} images, or fewer of the rest: {', '.join(sorted(few))}"
         warnings.warn(f"classes with {told}: their scores, and those of all, have no intervals", stacklevel=2)
         few |= {"all"}
-    rows, clean = [], dict[tuple[str, str], np.ndarray]()
+    before: dict[tuple[str, str], np.ndarray] = {}
     for condition, group in bar(list(groups.items()), desc="scoring", unit="condition"):
         p, y = group[[f"p_{name}" for name in names]].to_numpy(), group[truth].to_numpy()
-        scores = evaluate(p, y, w, task, names)
-        samples = {("all", metric): value for metric, (value, _) in scores.items()}
-        for metric, (_, each) in scores.items():
-            samples |= {(name, metric): each[:, k] for k, name in enumerate(names)}
-        clean = clean or samples
-        for key, value in samples.items():
-            drop = clean[key] - value
-            stop = 1 if key[0] in few else None  # of an interval nothing is taken
-            n = of_share.get(key[1], {}).get(key[0], 0)
+        found = evaluate(p, y, w, task, names)
+        samples = {("all", metric): value for metric, (value, _) in found.items()}
+        for metric, (_, each) in found.items():
+            samples |= {(name, metric): value for name, value in zip(names, each.T, strict=True)}
+        before = before or samples  # clean comes first
+        for (name, metric), value in samples.items():
+            drop = before[name, metric] - value
+            stop = 1 if name in few else None  # of an interval nothing is taken
+            n = of_share.get(metric, {}).get(name, 0)
             ends = share_interval(value[:stop], n, cases["all"])
             lost = drop_interval(drop[:stop], n * (condition != CLEAN), cases["all"])
-            rows.append((*condition, *key, value[0], *ends, drop[0], *lost))
+            rows.append((*condition, name, metric, value[0], *ends, drop[0], *lost))
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
@@ -212,14 +211,13 @@ def numbers(scores: pd.DataFrame, errors: pd.DataFrame) -> pd.DataFrame:
     """What the text of a thesis quotes of `score` and `corruption_errors`: name, value, low, high, what."""
     rows = []
     for row in scores[scores["class"] == "all"].to_dict("records"):
-        metric, severity = row["metric"].replace("_", " "), row["severity"]
-        value, drop = ([row[column] for column in columns] for columns in (ENDS, DROP))
-        where = f"{row['corruption'].replace('_', ' ')}, severity {severity}"
-        if severity and metric == "auc":
-            rows.append((f"auc {row['corruption']} {severity}", *value, f"AUC under {where}"))
-            rows.append((f"drop {row['corruption']} {severity}", *drop, f"AUC drop under {where}"))
-        elif not severity and metric != "auc":  # the clean AUC is one of `medrob.analysis.summary`
-            rows.append((f"clean {metric}", *value, f"{metric} on clean images"))
+        metric, where = row["metric"].replace("_", " "), f"{row['corruption']} {row['severity']}"
+        told = f"under {row['corruption'].replace('_', ' ')}, severity {row['severity']}"
+        if row["severity"] and metric == "auc":
+            rows.append((f"auc {where}", *(row[c] for c in ENDS), f"AUC {told}"))
+            rows.append((f"drop {where}", *(row[c] for c in DROP), f"AUC drop {told}"))
+        elif not row["severity"] and metric != "auc":  # the clean AUC is one of `medrob.analysis.summary`
+            rows.append((f"clean {metric}", *(row[c] for c in ENDS), f"{metric} on clean images"))
     for row in errors[errors["corruption"] == "mean"].to_dict("records"):
         told = f"{row['metric']}, mean over the corruptions"
         rows.append((f"mean {row['metric']}", *(row[c] for c in ENDS), told))
