@@ -1,57 +1,43 @@
 """What drift says of loss: declared tests, drift beside other signals, runs side by side. For notebook 05."""
 
+from collections.abc import Mapping
+
 import numpy as np
 import pandas as pd
 
 from medrob import analysis
-from medrob.analysis import DRIFT, UNDEFINED, YES, declared_kinds, rows_of, verdict
-from medrob.corruptions import CLEAN
-from medrob.words.phrases import (
-    BETTER,
-    FEW,
-    Row,
-    grouped,
-    listed,
-    name,
-    number,
-    place,
-    say,
-    shown,
-    side,
-    text,
-)
+from medrob.analysis import DRIFT, OPPOSITE, UNDEFINED, YES, declared_kinds, ends, rows_of, verdict
+from medrob.words.performance import clean_and_corrupted
+from medrob.words.phrases import BETTER, FEW, grouped, listed, name, number, place, say, shown, side, text
 
+MARGIN = "per image"  # the question that asks for a score
+SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 MORE = ("it tells more", "it makes the model worse", "that it tells more is not shown")
 AS_MUCH = "but the map of a network that has learnt nothing is not shown to tell less, so nothing follows"
-MARGIN = "per image"  # the question that asks for a score
-SEVERAL = "an image has several labels, so no prediction is right or wrong as a whole"
-NOTHING_LEFT = "there is too little to go by, or what is held fixed explains all"
 WEAK = "but one score alone finds more errors than this model, so nothing follows"
-SAME = "same corruption"  # of `medrob.analysis.alarms`: pairs of one condition
 
 
 def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added: pd.DataFrame) -> str:
     """Does it still work, still look there, and does the map tell more than the scores? Then the tests."""
     kinds, found = declared_kinds(tests), analysis.answers(tests)
-    at = {key: kinds[key].iloc[0] for key in ("method", "layer")}
+    at = {key: kinds[key].iloc[0] for key in analysis.MAP}
     lines = [
         _works(scores),
         _looks(rows_of(drift, **at, name="drift")),
-        _tells(rows_of(added, **at, name="added"), found),
+        _tells(rows_of(added, **at, name="added").iloc[0], found),
     ]
     asked = []
     for row in found.to_dict("records"):
-        said = row["verdict"].capitalize()
-        value = number(row, form="+.2f")
-        several = row["name"] == "beyond scores" and added["errors"].isna().all()
-        value = (SEVERAL if several else NOTHING_LEFT) if row["verdict"] == UNDEFINED else value
-        plain = say("answer", "margin") if row["name"] == MARGIN else ""
-        plain += say("answer", "plain", row=row) if np.isfinite(row["plain"]) else ""
-        stopped = row["controls"] and row["verdict"] != UNDEFINED
-        passed = say("answer", "control", passed=row["controls"]) if stopped else ""
-        if (row["name"], row["verdict"]) == ("beyond scores", analysis.OPEN) and row["p_adjusted"] < 0.05:
-            passed = passed or say("answer", "slope")
-        asked.append(say("answer", "question", row=row, said=said, value=value, plain=plain + passed))
+        judged, beyond = row["verdict"] != UNDEFINED, row["name"] == "beyond scores"
+        lacking = say("answer", "several" if beyond and added["errors"].isna().all() else "nothing_left")
+        notes = ["margin"] * (row["name"] == MARGIN) + ["plain"] * bool(np.isfinite(row["plain"]))
+        if judged and row["controls"]:
+            notes.append("control")
+        elif beyond and row["verdict"] == analysis.OPEN and row["p_adjusted"] < 0.05:
+            notes.append("slope")
+        value = number(row, form="+.2f") if judged else lacking
+        said = [say("answer", "question", row=row, said=row["verdict"].capitalize(), value=value)]
+        asked.append(" ".join(said + [say("answer", note, row=row) for note in notes]))
     return text(lines, say("answer", "tests", map=kinds.iloc[0]), asked)
 
 
@@ -59,19 +45,19 @@ def controls(controls: pd.DataFrame) -> str:
     """How often networks that have learnt nothing show a link where the declared questions ask for one."""
     lines, titles = [], {question.name: question.title for question in analysis.QUESTIONS}
     for control, rows in controls.groupby("control", sort=False):
-        draws = rows["draw"].nunique()
-        yes = rows["verdict"].isin([YES, analysis.OPPOSITE]).groupby(rows["name"], sort=False).sum()
-        unknown = (rows["verdict"] == UNDEFINED).groupby(rows["name"], sort=False).sum()
-        parts = [(f"'{titles.get(key, key)}' in {count}", unknown[key]) for key, count in yes.items()]
-        each = ", ".join(said + f" (not judged in {lack})" * bool(lack) for said, lack in parts)
-        lines.append(say("controls", "line", name=str(control).capitalize(), draws=draws, each=each))
+        each = []
+        for key, verdicts in rows.groupby("name", sort=False)["verdict"]:
+            lack = (verdicts == UNDEFINED).sum()
+            said = f"'{titles.get(key, key)}' in {verdicts.isin([YES, OPPOSITE]).sum()}"
+            each.append(said + (f" (not judged in {lack})" if lack else ""))
+        numbers = dict(name=str(control).capitalize(), draws=rows["draw"].nunique(), each=", ".join(each))
+        lines.append(say("controls", "line", **numbers))
     return text(lines)
 
 
 def _works(scores: pd.DataFrame) -> str:
-    rows = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
-    clean = rows[rows["corruption"] == CLEAN[0]].iloc[0]
-    falls = rows[(rows["corruption"] != CLEAN[0]) & rows["drop"].notna()]
+    clean, corrupted = clean_and_corrupted(scores, "auc")
+    falls = corrupted.dropna(subset="drop")
     worst = falls.nlargest(1, "drop")
     if worst.empty or not np.isfinite(clean["value"]):
         return say("answer", "no_auc")
@@ -83,34 +69,33 @@ def _works(scores: pd.DataFrame) -> str:
 def _looks(drift: pd.DataFrame) -> str:
     worst = drift[drift["severity"] == drift["severity"].max()]
     row = analysis.mean_drift(worst, ["severity"], metric="normalised").iloc[0]
-    key = "normalised" if np.isfinite(row["value"]) else "no_map"
-    farther = say("normalised", "farther") if round(row["value"], 2) > 1 else ""
-    lost = "lost" if key == "normalised" and row["degenerate"] else ""
-    return " ".join(filter(None, [say("answer", key, row=row), farther, say("answer", lost, row=row)]))
+    if not np.isfinite(row["value"]):
+        return say("answer", "no_map")
+    keys = "normalised", "farther" if round(row["value"], 2) > 1 else "", "lost" if row["degenerate"] else ""
+    return say("answer", *keys, row=row).replace("\n", " ")
 
 
-def _tells(added: pd.DataFrame, answers: pd.DataFrame) -> str:
+def _tells(row: pd.Series, answers: pd.DataFrame) -> str:
     answers = answers[answers["name"] != MARGIN].reset_index()  # which is itself a score
-    said = {YES: "shown for", UNDEFINED: "not to be judged for", analysis.OPPOSITE: "the other way round for"}
-    verdicts = answers["verdict"].map(lambda found: said.get(found, "undecided for"))
+    said = {YES: "shown for", UNDEFINED: "not to be judged for", OPPOSITE: "the other way round for"}
+    verdicts = [said.get(found, "undecided for") for found in answers["verdict"]]
     leads = {said[YES]: "Yes", said[UNDEFINED]: "That cannot be said"}
-    some = said[YES] in set(verdicts) or verdicts[0] == said[analysis.OPPOSITE]
+    some = said[YES] in verdicts or verdicts[0] == said[OPPOSITE]
     lead = "In part" if some else "This is not shown"
-    lead = leads.get(verdicts[0], lead) if verdicts.nunique() == 1 else lead
     asked = [say("answer", name) for name in answers["name"]]
     asked[0] += f" ({answers['value'][0]:+.2f})" if np.isfinite(answers["value"][0]) else ""
-    asked = asked if verdicts.nunique() > 1 else [listed(asked)]
-    found = grouped(zip(verdicts, asked, strict=False), " ")
-    row = added.iloc[0].drop("p")  # the tests below give it, corrected
+    if len(set(verdicts)) == 1:
+        lead, asked = leads.get(verdicts[0], lead), [listed(asked)]
     left = "left" if np.isfinite(row["value"]) else ""
-    risk = "risk" if left and verdicts.iloc[-1] == said[YES] else ""
-    numbers = dict(lead=lead, found=found, row=row, auroc=_auroc(row))
-    return say("answer", "tells", left, risk, **numbers).replace("\n", " ")
+    risk = "risk" if left and verdicts[-1] == said[YES] else ""
+    numbers = dict(lead=lead, found=grouped(zip(verdicts, asked, strict=False), " "), auroc=_auroc(row))
+    # Without p: the tests below give it, corrected.
+    return say("answer", "tells", left, risk, row=row.drop("p"), **numbers).replace("\n", " ")
 
 
-def _auroc(row: Row) -> dict[str, float]:
+def _auroc(row: Mapping | pd.Series) -> dict[str, float]:
     """The AUROC of all signals but the place of the map, with its interval."""
-    return dict(zip(("value", "low", "high"), (row[end] for end in analysis.ends("auroc")), strict=True))
+    return dict(zip(("value", "low", "high"), (row[end] for end in ends("auroc")), strict=True))
 
 
 def association(tests: pd.DataFrame) -> str:
@@ -179,19 +164,15 @@ def runs(compared: pd.DataFrame) -> str:
         return say("runs", "one_run" if seeds == 1 else "seeds", seeds=seeds)
     rows = compared[compared["severity"] == analysis.OVERALL].set_index(["run", "measure"])
     for run in others:
-        if not rows.loc[(run, "auc"), "alike"]:
-            lines.append(say("runs", "other", run=run, first=first))
-            continue
-        parts = {}
+        parts, here, there = {}, rows.loc[(run, "drift")], rows.loc[(first, "drift")]
         for measure in ("auc", "drop", "drift"):
             row = rows.loc[(run, measure)]
             said = side(row, "difference", "higher", "lower", "not shown to differ")
             known = measure if np.isfinite(row["difference"]) else "unknown"
             parts[measure] = say("runs", known, said=said, row=row, what=measure)
-        here, there = rows.loc[(run, "drift")], rows.loc[(first, "drift")]
         if place(here) != place(there) and np.isfinite(here["difference"]):
             parts["drift"] += say("runs", "unlike", here=here, there=there)
-        lines.append(say("runs", "run", run=run, first=first, **parts))
+        lines.append(say("runs", "run" if here["alike"] else "other", run=run, first=first, **parts))
     return text(lines)
 
 
@@ -199,9 +180,8 @@ def alarms(found: pd.DataFrame) -> str:
     """Which signal finds errors best, does an unsteady map do it better than doubt, and what does it cost?"""
     if found.empty:
         return say("alarms", "several")
-    tables = {
-        key: rows.set_index("signal", drop=False) for key, rows in found.groupby(["metric", "pictures"])
-    }
+    by = ["metric", "pictures"]
+    tables = {key: rows.set_index("signal", drop=False) for key, rows in found.groupby(by)}
     same, lines = tables["auroc", SAME], []
     models = (analysis.TOGETHER, analysis.CONTROL)  # what is no signal of its own
     alone = [signal for signal in same["signal"] if not signal.startswith(models)]
@@ -213,26 +193,30 @@ def alarms(found: pd.DataFrame) -> str:
         if len(rows):  # else all of them are right, or all are wrong
             beside = dict(doubt=rows.loc[analysis.DOUBT], map=rows.loc[analysis.MAP_SIGNAL])
             lines.append(say("alarms", pictures, best=rows.nlargest(1, "value").iloc[0], **beside))
-    kept = tables["augrc", "all"].query("signal in @alone")
-    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[analysis.MAP_SIGNAL])
-    numbers |= dict(signals=len(alone), cases=int(own["cases"]))
-    numbers |= dict(doubt=doubt, own=own, verdict=side(doubt, "ahead", *BETTER))
-    judged = "unjudged" if numbers["verdict"] == FEW else "judged"
-    better = numbers["verdict"] == BETTER[0] and _as_much(same, analysis.CONTROL)
-    numbers["nothing"] = f", {AS_MUCH}" if better else ""
-    first, *rest = (say("alarms", key, **numbers) for key in (judged, "kept", "errors", "cost"))
-    title, choice = say("alarms", "title"), say("alarms", "choice", **numbers)
-    for row in same[same["signal"] == analysis.TOGETHER].to_dict("records"):
-        weak = row["value"] < same["value"][alone].drop(analysis.MAP_SIGNAL).max()
-        more = WEAK if weak else side(row, "ahead", *MORE)
-        start, said = f"{analysis.TOGETHER} and {analysis.CONTROL}", []
-        for control in same[same["signal"].str.startswith(start)].to_dict("records"):
-            known = dict(network=control["signal"].removeprefix(start), gain=control["value"] - row["value"])
-            said.append(say("alarms", "control", row=control, **known))
-        more = AS_MUCH if more == MORE[0] and _as_much(same, start) else more
-        rest.insert(0, say("alarms", "joined", all=row, scores=len(alone) - 1, added=more))
-        rest.insert(1, " ".join(said) or say("alarms", "no_control"))
-    return text(f"{first}\n{title}", lines, "\n".join([choice, *rest]))
+    kept, said = tables["augrc", "all"].query("signal in @alone"), side(doubt, "ahead", *BETTER)
+    nothing = f", {AS_MUCH}" if said == BETTER[0] and _as_much(same, analysis.CONTROL) else ""
+    numbers = dict(kept=kept.nsmallest(1, "value").iloc[0], map=kept.loc[analysis.MAP_SIGNAL], verdict=said)
+    numbers |= dict(doubt=doubt, own=own, nothing=nothing, signals=len(alone), cases=int(own["cases"]))
+    first = say("alarms", "unjudged" if said == FEW else "judged", "title", **numbers)
+    choice, rest = say("alarms", "choice", **numbers), say("alarms", "kept", "errors", "cost", **numbers)
+    return text(first, lines, choice, *_together(same, alone), rest)
+
+
+def _together(same: pd.DataFrame, alone: list[str]) -> list[str]:
+    """What all scores tell in one model, and what the map adds to them; the same of the map of a control."""
+    if analysis.TOGETHER not in same.index:
+        return []
+    row, start = same.loc[analysis.TOGETHER], f"{analysis.TOGETHER} and {analysis.CONTROL}"
+    more, said = side(row, "ahead", *MORE), []
+    if more == MORE[0] and _as_much(same, start):
+        more = AS_MUCH
+    if row["value"] < same["value"][alone].drop(analysis.MAP_SIGNAL).max():
+        more = WEAK
+    for signal, control in same[same.index.str.startswith(start)].iterrows():
+        known = dict(network=signal.removeprefix(start), gain=control["value"] - row["value"])
+        said.append(say("alarms", "control", row=control, **known))
+    joined = say("alarms", "joined", all=row, scores=len(alone) - 1, added=more)
+    return [joined, " ".join(said) or say("alarms", "no_control")]
 
 
 def _as_much(same: pd.DataFrame, start: str) -> bool:

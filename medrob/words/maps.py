@@ -22,10 +22,9 @@ def explained(
     image: int, target: str, method: str, conditions: Iterable[tuple[str, int]], predictions: pd.DataFrame
 ) -> str:
     """Which class the maps of one image explain, and under which of the conditions it is not predicted."""
-    rows = predictions[predictions["image"] == image].set_index(["corruption", "severity"])["predicted"]
-    flipped = [f"{shown(corruption)} {severity}" for corruption, severity in conditions
-               if rows[corruption, severity] != rows[CLEAN]]  # fmt: skip
-    numbers = dict(image=image, target=name(target), method=method, flipped=listed(flipped or [""]))
+    rows = predictions[predictions["image"] == image].set_index(CONDITION)["predicted"]
+    flipped = listed(f"{shown(c)} {s}" for c, s in conditions if rows[c, s] != rows[CLEAN])
+    numbers = dict(image=image, target=name(target), method=method, flipped=flipped)
     return say("explained", "image", "flipped" if flipped else "kept", **numbers)
 
 
@@ -40,8 +39,8 @@ def drift(drift: pd.DataFrame) -> str:
     flat = drift.groupby([*MAP, *CONDITION], sort=False, observed=True)["degenerate"].mean()
     numbers = dict(total=len(drift), images=drift["image"].nunique(), most=flat.max())
     numbers |= dict(kept=drift["preserved"].mean(), lost=drift["degenerate"].mean())
-    numbers["worst"] = dict(zip(flat.index.names, flat.idxmax(), strict=True))
-    numbers["flipped"] = 1 - drift.loc[drift["degenerate"], "preserved"].mean()
+    numbers |= dict(worst=dict(zip(flat.index.names, flat.idxmax(), strict=True)))
+    numbers |= dict(flipped=1 - drift.loc[drift["degenerate"], "preserved"].mean())
     return say("drift", "all", *(["worst", "flipped"] if flat.any() else []), **numbers)
 
 
@@ -93,6 +92,7 @@ def randomisation(trust: pd.DataFrame, images: int, layer: str) -> str:
     rows = analysis.verdicts(trust)
     again = rows["value"].notna() & rows.duplicated(["layer", "value", "low", "high"])  # a twin's map
     counts = dict(images=images, total=len(rows), again=again.sum())
+    title = say("randomisation", "images", "twins" if again.any() else "", **counts)
     rows, lines = rows[~again], list[str]()
     for verdict in ("failed", "unclear", "too few images", "not testable", "passed"):
         found = rows[rows["verdict"] == verdict]
@@ -101,9 +101,7 @@ def randomisation(trust: pd.DataFrame, images: int, layer: str) -> str:
         numbers = dict(maps=len(found), total=len(rows), where=where, fewest=FEWEST, limit=THRESHOLD)
         lines += [say("randomisation", verdict, **numbers)] if len(found) else []
     steps = trust[(trust["test"] == "randomisation") & (trust["layer"] == layer)].dropna(subset="value")
-    head = steps[steps["stage"] == steps["stage"].iloc[0]] if len(steps) else steps
-    most = head.nlargest(1, "value").to_dict("records")
-    title = say("randomisation", "images", "twins" if counts["again"] else "", **counts)
+    most = steps[steps["stage"].isin(steps["stage"].head(1))].nlargest(1, "value").to_dict("records")
     return text(title, lines, *(say("randomisation", "head", row=row) for row in most))
 
 

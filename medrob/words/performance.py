@@ -14,20 +14,17 @@ GUESSING = 0.6  # an AUC on validation images below which a trained network was 
 
 def data_sets(*sets: Any) -> str:
     """How many images of which size each split (`medrob.data.ImageDataset`) has."""
-    sizes = listed([f"{len(part):,} {part.split}" for part in sets])
-    _, height, width, channels = sets[-1].images.shape
-    task = "multilabel" if sets[-1].task == "multilabel" else "single"
-    numbers = dict(height=height, width=width, colour="grey" if channels == 1 else "colour")
-    classes = listed(map(name, sets[-1].class_names))
-    return say("data_sets", "images", task, data=sets[-1], sizes=sizes, classes=classes, **numbers)
+    data, sizes = sets[-1], listed([f"{len(part):,} {part.split}" for part in sets])
+    task = "multilabel" if data.task == "multilabel" else "single"
+    numbers = dict(data=data, sizes=sizes, colour="grey" if data.images.shape[-1] == 1 else "colour")
+    return say("data_sets", "images", task, **numbers, classes=listed(map(name, data.class_names)))
 
 
 def suite(suite: str | list[str], names: Sequence[str]) -> str:
     """Which corruptions the test images are put under, and how `suite` of notebook 01 chooses them."""
-    chosen = [suite] if isinstance(suite, str) else suite
-    left = [name for name in corruptions.names(suite) if name not in names]
-    numbers = dict(number=len(names), left=listed(map(shown, left or [""])))
-    return say("suite", "chosen", "left_out" if left else "", suite=listed(map(name, chosen)), **numbers)
+    chosen = listed(map(name, [suite] if isinstance(suite, str) else suite))
+    left = listed(shown(name) for name in corruptions.names(suite) if name not in names)
+    return say("suite", "chosen", "left_out" if left else "", number=len(names), suite=chosen, left=left)
 
 
 def example(away: Mapping[tuple[str, int], float], corruption: str) -> str:
@@ -41,32 +38,30 @@ def distances(spread: pd.DataFrame) -> str:
     """Which corruption changes the images most, in two measures; under which a step of severity does not."""
     severity = spread["severity"].max()
     rows = spread[spread["severity"] == severity].set_index("metric", drop=False)
-    pixels = rows.loc[["rmse"]].nlargest(1, "value").iloc[0]
-    structure = rows.loc[["ssim"]].nsmallest(1, "value").iloc[0]
+    numbers = dict(pixels=rows.loc[["rmse"]].nlargest(1, "value").iloc[0], severity=severity)
+    numbers["structure"] = rows.loc[["ssim"]].nsmallest(1, "value").iloc[0]
     rmse = spread[spread["metric"] == "rmse"].pivot(index="severity", columns="corruption", values="value")
-    still = list(map(shown, rmse.columns[~(rmse.diff()[1:] > 0).all()]))
-    numbers = dict(pixels=pixels, structure=structure, severity=severity, still=listed(still or [""]))
-    return say("distances", "pixels", "structure", "steps" if still else "grow", **numbers)
+    still = listed(map(shown, rmse.columns[~(rmse.diff()[1:] > 0).all()]))
+    return say("distances", "pixels", "structure", "steps" if still else "grow", **numbers, still=still)
 
 
 def network(arch: str, model: Any, layers: pd.DataFrame | None = None) -> str:
     """How fine its maps are, the size of the network, its weights, and how it normalises grey levels."""
     numbers = dict(arch=arch, model=model, size=sum(w.numel() for w in model.parameters()))
-    if layers is None or layers.empty:
-        return say("network", "size", **numbers)
-    return say("network", "deepest", "size", layer=layers.index[-1], row=layers.iloc[-1], **numbers)
+    deepest = {} if layers is None else layers.tail(1).to_dict("index")
+    said = [say("network", "deepest", layer=layer, row=row) for layer, row in deepest.items()]
+    return text(*said, say("network", "size", **numbers))
 
 
 def probabilities(table: pd.DataFrame) -> str:
     """What a network takes one picture for, in the first and the last row: a column for each class."""
-    rows = {str(condition): row for condition, row in table.iterrows()}
-    said = [say("probabilities", "row", condition=c, of=p.idxmax(), p=p.max()) for c, p in rows.items()]
+    said = [say("probabilities", "row", condition=c, of=p.idxmax(), p=p.max()) for c, p in table.iterrows()]
     return say("probabilities", "first" if len(said) == 1 else "both", first=said[0], last=said[-1])
 
 
 def right(scores: pd.DataFrame, images: str) -> str:
     """How often the network is right, by the scores of clean images of this kind."""
-    row = _clean_and_corrupted(scores, "accuracy")[0]
+    row, _ = clean_and_corrupted(scores, "accuracy")
     of = scores[(scores["metric"] == "accuracy") & (scores["class"] != "all") & (scores["severity"] == 0)]
     of = of.set_index("class")["value"].dropna()
     only = "one_class" if len(of) > 1 and (of.max(), of.sum()) == (1, 1) else ""
@@ -76,10 +71,10 @@ def right(scores: pd.DataFrame, images: str) -> str:
 def training(history: pd.DataFrame, best: int, classes: Iterable[str] = ()) -> str:
     """How good the kept epoch, `best`, is, and whether longer training might help; 0: it was not trained."""
     checked = history[history["split"] == "val"].set_index("epoch")
+    kept, last, loss = checked.loc[best], checked.index[-1], checked["loss"]
     if not best:
-        doubt = "guessing" if checked["auc"].iloc[0] < GUESSING else ""
-        return say("training", "as_it_came", doubt, kept=checked.iloc[0], classes=listed(map(name, classes)))
-    last, loss, kept = checked.index[-1], checked["loss"], checked.loc[best]
+        doubt = "guessing" if kept["auc"] < GUESSING else ""
+        return say("training", "as_it_came", doubt, kept=kept, classes=listed(map(name, classes)))
     numbers = dict(best=best, last=last, kept=kept, end=loss.iloc[-1], least=loss.min())
     return say("training", "kept", "ended" if best == last else "went_on", "loss", **numbers)
 
@@ -95,14 +90,12 @@ def speed(history: pd.DataFrame) -> str:
 
 def done(params: Mapping[str, Any], splits: Mapping[str, Any], drift: pd.DataFrame | None = None) -> str:
     """What was done on what data: by the parameters of a run, its ``data.json`` and, if known, its drift."""
-    height, width, _ = splits["test"]["shape"]
-    numbers = dict(data=str(params["01_augment"]["dataset"]).rpartition("/")[2], height=height, width=width)
-    numbers |= dict(images={split: about["images"] for split, about in splits.items()})
-    numbers |= dict(classes=listed(map(name, splits["test"]["counts"])))
-    keys = ["data"]
-    if train := params.get("02_train"):
+    keys, train = ["data"], dict(params.get("02_train", {}))
+    numbers = dict(data=str(params["01_augment"]["dataset"]).rpartition("/")[2], splits=splits)
+    numbers |= dict(classes=listed(map(name, splits["test"]["counts"])), train=train)
+    if train:
         keys += ["trained" if train["epochs"] else "as_it_came"]
-        numbers["train"] = train | {"weights": train["weights"] or "of its own"}
+        train["weights"] = train["weights"] or "of its own"
     if drift is not None:
         keys += ["tested", "explained"]
         numbers |= {f"{column}s": drift[column].nunique() for column in ("corruption", "method", "layer")}
@@ -120,15 +113,14 @@ def limits(params: Mapping[str, Any], drift: pd.DataFrame, runs: int) -> str:
 
 def predictions(predictions: pd.DataFrame) -> str:
     """How many predictions there are."""
-    conditions = len(predictions[["corruption", "severity"]].drop_duplicates())
-    images = predictions.drop_duplicates("image")
-    numbers = dict(total=len(predictions), images=counted(images), conditions=conditions)
-    return say("predictions", "number", **numbers)
+    conditions = predictions.groupby(["corruption", "severity"]).ngroups
+    images = counted(predictions.drop_duplicates("image"))
+    return say("predictions", "number", total=len(predictions), images=images, conditions=conditions)
 
 
 def accuracy(scores: pd.DataFrame) -> str:
     """Under which condition the network is right least often, and of which classes then."""
-    corrupted = _clean_and_corrupted(scores, "accuracy")[1]
+    corrupted = clean_and_corrupted(scores, "accuracy")[1]
     worst = corrupted.nsmallest(1, "value").iloc[0]
     rows = scores[(scores["metric"] == "accuracy") & (scores["class"] != "all")]
     rows = rows[(rows["corruption"] == worst["corruption"]) & (rows["severity"] == worst["severity"])]
@@ -139,7 +131,7 @@ def accuracy(scores: pd.DataFrame) -> str:
 
 def scores(scores: pd.DataFrame) -> str:
     """Has the network skill to lose, where does it lose most, and is the loss larger than chance?"""
-    clean, corrupted = _clean_and_corrupted(scores, "auc")
+    clean, corrupted = clean_and_corrupted(scores, "auc")
     if not np.isfinite(clean["value"]):
         return say("scores", "undefined")
     if clean["low"] <= 0.5:
@@ -152,7 +144,7 @@ def scores(scores: pd.DataFrame) -> str:
     return say("scores", "clean", drops, end, clean=clean, worst=worst, **numbers)
 
 
-def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:
+def clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, pd.DataFrame]:
     """The rows of a metric over all classes."""
     rows = scores[(scores["class"] == "all") & (scores["metric"] == metric)]
     return rows[rows["severity"] == 0].iloc[0], rows[rows["severity"] > 0]
@@ -160,15 +152,15 @@ def _clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, 
 
 def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> str:
     """What a fixed threshold finds on clean images, and where it fails most at the highest severity."""
-    points = points[points["class"] == positive]
+    points, severity = points[points["class"] == positive], points["severity"].max()
     if points["metric"].nunique() < 2:  # a rate that no image has
         return say("operating_point", "undefined", positive=positive)
-    rows = points[points["severity"] == points["severity"].max()].set_index("metric", drop=False)
     clean = points[points["severity"] == 0].set_index("metric").to_dict("index")
-    worst = [rows.loc[[metric]].nsmallest(1, "value").iloc[0] for metric in clean]
-    numbers = dict(zip(("missed", "alarms"), worst, strict=True)) | clean
-    numbers |= dict(positive=positive, threshold=thresholds[positive], severity=points["severity"].max())
-    return say("operating_point", "rule", "clean", "worst", **numbers)
+    worst = points[points["severity"] == severity].sort_values("value", kind="stable")
+    worst = worst.drop_duplicates("metric").set_index("metric")
+    numbers = dict(missed=worst.loc["sensitivity"], alarms=worst.loc["specificity"], severity=severity)
+    numbers |= dict(positive=positive, threshold=thresholds[positive])
+    return say("operating_point", "rule", "clean", "worst", **numbers, **clean)
 
 
 def reliability(table: pd.DataFrame) -> str:
@@ -181,7 +173,7 @@ def reliability(table: pd.DataFrame) -> str:
 
 def calibration(scores: pd.DataFrame) -> str:
     """Does the calibration error grow, as a mean over the corruptions at the highest severity?"""
-    clean, corrupted = _clean_and_corrupted(scores, "ece")
+    clean, corrupted = clean_and_corrupted(scores, "ece")
     severity = corrupted["severity"].max()
     worst = corrupted[corrupted["severity"] == severity]
     numbers = dict(clean=clean["value"], mean=worst["value"].mean(), severity=severity, total=len(worst))
@@ -198,9 +190,8 @@ def errors(errors: pd.DataFrame, *, size: int, suite: str | list[str]) -> str:
     mean = errors[errors["corruption"] == "mean"]
     lines = [say("errors", "mean", row=row) for row in mean.to_dict("records")]
     alike = "BE" not in set(mean["metric"]) or (size, str(suite).split(":")[0]) == (224, "medmnist-c")
-    return text(
-        say("errors", "what"), lines, "" if alike else say("errors", "unlike", size=size, suite=suite)
-    )
+    unlike = "" if alike else say("errors", "unlike", size=size, suite=suite)
+    return text(say("errors", "what"), lines, unlike)
 
 
 def kept(run: str, entry: Mapping[str, Any]) -> str:

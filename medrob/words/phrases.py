@@ -82,8 +82,8 @@ def place(row: Row) -> str:
 
 
 def listed(items: Iterable[str]) -> str:
-    """``a, b and c``."""
-    *most, last = items
+    """``a, b and c``; "" of none."""
+    *most, last = list(items) or [""]
     return f"{', '.join(most)} and {last}" if most else last
 
 
