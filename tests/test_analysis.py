@@ -29,14 +29,8 @@ def test_permutations_exchange_whole_corruptions():
         assert all(order[i + 1] == order[i] + 1 for i in (0, 2, 4))
 
 
-def test_corruptions_of_different_severities_cannot_change_places():
-    grid = pd.MultiIndex.from_tuples([("a", 1), ("a", 2), ("b", 1)], names=["corruption", "severity"])
-    with pytest.raises(ValueError, match="different severities"):
-        corruption_orders(grid, 200)
-
-
 def test_one_corruption_leaves_nothing_to_correlate_but_one_severity_is_enough():
-    assert np.isnan(found(*world(strong, corruptions=("a",))).loc["within severity", "value"])
+    assert np.isnan(found(*world(strong, corruptions=("a",), images=60)).loc["within severity", "value"])
     assert found(*world(strong, severities=(3,))).loc["within severity", "value"] > 0.6
 
 
@@ -93,7 +87,7 @@ def test_numbers_of_images_and_order_of_rows_do_not_matter():
 def test_p_is_near_uniform_where_there_is_no_link():
     """150 layers whose drift has an effect of the corruption and of severity, none of the drop."""
     rng = np.random.default_rng(0)
-    predictions, _, distances = world(none, images=60)
+    predictions, _, distances = world(none, images=30)
     parts = []
     for layer in range(150):
         effect = rng.normal(size=5)
@@ -142,9 +136,10 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
     moved = moved.assign(energy=-after, **{"clean logit": -logit, "logit lost": drift["logit_clean"] - logit})
     moved["energy lost"] = ((before - after) / (before + after)).fillna(0)
     cases = cases.merge(moved, on=KEYS)
+    of_drift = rows[rows["signal"] == "drift"].set_index(["severity", "event"])["auroc"]
     for row in rows.itertuples():
         at = cases[cases["severity"] == row.severity]
-        auroc, drift = (auroc_within(at, row.event, signal) for signal in (row.signal, "drift"))
+        auroc, drift = auroc_within(at, row.event, row.signal), of_drift[row.severity, row.event]
         assert row.auroc == pytest.approx(auroc), row.signal
         assert (row.events, row.cases) == (at[row.event].sum(), len(at))
         flat = at["vanished"].astype(bool)
@@ -157,27 +152,26 @@ def test_every_row_of_failure_is_the_auroc_of_scikit_learn_on_all_pictures():
 
 
 def test_a_corruption_that_moves_and_flips_everything_is_no_evidence():
-    tables = world(lambda rng, c, s, harm, first: 0.1 * c + 0.01 * rng.random(len(harm)), images=60)
+    tables = world(lambda rng, c, s, harm: 0.1 * c + 0.01 * rng.random(len(harm)), images=60, severities=(5,))
     rows = analysis.failure(Evidence(*tables, resamples=50))
-    row = rows[(rows["severity"] == 5) & (rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
-    at = tables[1][tables[1]["severity"] == 5]
-    assert roc_auc_score(~at["preserved"], at["rmse"]) > 0.7
+    row = rows[(rows["event"] == "flipped") & (rows["signal"] == "drift")].iloc[0]
+    assert roc_auc_score(~tables[1]["preserved"], tables[1]["rmse"]) > 0.7
     assert row["low"] < 0.5 < row["high"]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_drift_beside_low_confidence(sign):
-    predictions, drift, distances = world(none, images=60)
+    predictions, drift, distances = world(none, images=60, severities=(5,))
     drift["rmse"] = 0.5 - 0.4 * sign * drift["preserved"] + 0.01 * np.random.default_rng(0).random(len(drift))
-    evidence = Evidence(predictions, drift, distances, resamples=200)
-    flips = analysis.failure(evidence).query("event == 'flipped' and severity == 5").set_index("signal")
+    evidence = Evidence(predictions, drift, distances, resamples=100)
+    flips = analysis.failure(evidence).query("event == 'flipped'").set_index("signal")
     ends = sign * flips.loc["low confidence", ["ahead_low", "ahead_high"]].astype(float)
     own = sign * (flips.loc["drift", ["low", "high"]].astype(float) - 0.5)
     assert (ends > 0).all() and (own > 0).all()
 
 
 def test_multi_label_predictions_have_no_wrong():
-    predictions, drift, distances = world(strong, images=60)
+    predictions, drift, distances = world(strong, images=40, severities=(2, 5))
     predictions["label_0"], predictions["label_1"] = 1 - predictions["label"], predictions["label"]
     evidence = Evidence(predictions.drop(columns="label"), drift, distances, resamples=10)
     assert set(analysis.failure(evidence)["event"]) == {"flipped"}
@@ -219,13 +213,10 @@ def test_summary_quotes_the_tables():
         (lambda p, m, d: (p, m.drop(columns=["rmse", "amount"]), d), "table drift lacks rmse, amount"),
         (lambda p, m, d: (p, m[:0], d), "table drift has no rows"),
         (lambda p, m, d: (p, m, d.drop(columns="rmse")), "table corruptions lacks rmse; it has image"),
-        (lambda p, m, d: (p.drop(columns="predicted"), m, d), "table predictions lacks predicted"),
         (lambda p, m, d: (p.drop(columns=["p_0", "p_1"]), m, d), "predictions lacks p_<class>"),
-        (lambda p, m, d: (p[p["image"] != 3], m, d), "predictions has 0 rows of .* clean, severity 0, .* 3"),
-        (lambda p, m, d: (p, m, d[d["image"] != 3]), "corruptions has 0 rows of .* a, severity 5, image 3"),
-        (lambda p, m, d: (p, m, pd.concat([d, d[-1:]])), "corruptions has 2 rows of .* e, severity 5, .* 19"),
-        (lambda p, m, d: (p, pd.concat([m, m[:1]]), d), "drift has 2 rows of method gradcam, layer deep"),
-        (lambda p, m, d: (p, m[1:], d), "drift has 0 rows of method gradcam, .*, image 0;"),
+        (lambda p, m, d: (p[p["image"] != 3], m, d), "predictions lacks 6 rows and has 0 more than once"),
+        (lambda p, m, d: (p, m, pd.concat([d, d[-1:]])), "corruptions lacks 0 rows and has 1 more than once"),
+        (lambda p, m, d: (p, m[1:], d), "drift lacks 1 rows"),
     ],
 )
 def test_what_a_table_lacks_or_holds_wrongly_is_named(change, text):

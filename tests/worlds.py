@@ -1,5 +1,7 @@
 """Made-up runs whose truth is known: harm grows with severity and corruption, and drift is what is asked."""
 
+import itertools
+
 import numpy as np
 import pandas as pd
 
@@ -15,15 +17,13 @@ HEAD = dict(method="gradcam", layer="deep")
 
 
 def world(
-    drift_of, *, seed=0, images=120, pull=0.0, corruptions=CORRUPTIONS, severities=SEVERITIES,
+    drift_of, *, seed=0, images=120, corruptions=CORRUPTIONS, severities=SEVERITIES,
     methods=("gradcam",), layers=("deep",),
 ):  # fmt: skip
     """Predictions, drift and distances of two classes.
 
-    Args:
-        drift_of: the generator, the numbers of corruption and severity, the harm of each image, and the class
-            predicted when clean -> the drift of each image. It is asked for each method and layer.
-        pull: how strongly the corruptions drive every prediction into class 0.
+    drift_of: the generator, the numbers of corruption and severity, and the harm of each image -> the drift
+    of each image. It is asked for each method and layer.
     """
     rng = np.random.default_rng(seed)
     label, skill = np.arange(images) % 2, rng.normal(1.5, 0.7, images)
@@ -32,44 +32,36 @@ def world(
         harm = s * (1 + c) * rng.gamma(4, 0.03, images)
         logits = rng.normal(0, 0.1, (images, 2))
         logits[np.arange(images), label] += skill - harm
-        logits[:, 0] += pull * s * (1 + c) * 0.12
         p = np.exp(logits) / np.exp(logits).sum(1, keepdims=True)
         first = first if s else p.argmax(1)
         z = logits[np.arange(images), first]
         energy = np.maximum(z + 1, 0)  # at the last block the energy is the logit, less its bias
         clean = clean if s else energy
-        known = pd.DataFrame(
-            {"image": np.arange(images), "corruption": "clean", "severity": s, "label": label}
-        )
-        known["corruption"] = corruptions[c] if s else "clean"
+        known = pd.DataFrame({"image": np.arange(images), "severity": s, "label": label})
+        known.insert(1, "corruption", corruptions[c] if s else "clean")
         predictions.append(known.assign(predicted=p.argmax(1), p_0=p[:, 0], p_1=p[:, 1]))
         distances.append(known[KEYS].assign(rmse=8.0 * s + rng.normal(0, 1, images)))
         known = known.assign(preserved=p.argmax(1) == first, degenerate=False)
         known = known.assign(logit=z, logit_clean=clean - 1, amount=energy, amount_clean=clean)
-        for method, layer in [(m, k) for m in methods for k in layers] if s else []:
-            moved = np.clip(drift_of(rng, c, s, harm, first), 0, 1)
+        for method, layer in itertools.product(methods, layers) if s else ():
+            moved = np.clip(drift_of(rng, c, s, harm), 0, 1)
             drift.append(known.assign(method=method, layer=layer, rmse=moved))
     return tuple(pd.concat(parts, ignore_index=True) for parts in (predictions, drift, distances))
 
 
-def strong(rng, c, s, harm, first):
+def strong(rng, c, s, harm):
     """The image that is hurt more moves its map more."""
     return 0.05 + 0.2 * harm + rng.normal(0, 0.01, len(harm))
 
 
-def severity(rng, c, s, harm, first):
+def severity(rng, c, s, harm):
     """Drift rises with severity alone; among corruptions its order has nothing to do with theirs."""
     return 0.1 * s + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.05, len(harm))
 
 
-def none(rng, c, s, harm, first):
+def none(rng, c, s, harm):
     """Drift has nothing to do with harm."""
     return 0.3 + 0.02 * (2, 4, 0, 3, 1)[c] + rng.normal(0, 0.1, len(harm))
-
-
-def through_class(rng, c, s, harm, first):
-    """Maps of class 1 move more, and that is all that drift knows; see `pull`."""
-    return none(rng, c, s, harm, first) + 0.1 * (first == 1)
 
 
 WORLDS = {"strong": strong, "severity": severity, "none": none}
@@ -131,18 +123,27 @@ def simulated(kind, seed, *, images=120, corruptions=CORRUPTIONS, severities=(3,
     }.get(kind, 0)  # fmt: skip
     energy = np.maximum(logit + 1, 0)
     gone = (energy == 0) & (kind == "vanished")
-    table = pd.DataFrame([(i, *c) for c in grid for i in range(images)], columns=KEYS)
-    table = table.assign(group=np.tile(patient, len(grid))) if kind == "patients" else table
+    group = patient if kind == "patients" else None
+    moved = np.where(gone, np.nan, moved)
+    return tables(rng, grid, label, np.moveaxis(p, 0, -1), first, moved, logit, energy, gone, group)
+
+
+def tables(rng, grid, label, p, first, moved, logit, energy, gone=False, group=None):
+    """The tables of arrays (conditions, images), and p (conditions, images, classes), clean first."""
+    shape = moved.shape
+    table = pd.DataFrame([(i, *c) for c in grid for i in range(shape[1])], columns=KEYS)
+    table = table if group is None else table.assign(group=np.tile(group, len(grid)))
 
     def with_columns(**columns):
         return table.assign(**{k: np.broadcast_to(v, shape).ravel() for k, v in columns.items()})
 
-    predictions = with_columns(label=label, predicted=p.argmax(0), p_0=p[0], p_1=p[1])
+    shares = {f"p_{k}": p[..., k] for k in range(p.shape[-1])}
+    predictions = with_columns(label=label, predicted=p.argmax(-1), **shares)
     drift = with_columns(
-        rmse=np.where(gone, np.nan, moved), degenerate=gone, preserved=p.argmax(0) == first, logit=logit,
-        logit_clean=logit[0], amount=energy, amount_clean=energy[0],
+        rmse=moved, degenerate=gone, preserved=p.argmax(-1) == first, logit=logit, logit_clean=logit[0],
+        amount=energy, amount_clean=energy[0],
     ).assign(**HEAD)  # fmt: skip
-    distances = with_columns(rmse=8.0 * level + rng.normal(0, 1, shape))
+    distances = table.assign(rmse=8.0 * table["severity"] + rng.normal(0, 1, shape).ravel())
     return predictions, drift[drift["severity"] > 0].reset_index(drop=True), distances
 
 
@@ -193,16 +194,4 @@ def third(kind, seed, images, corruptions, severities):
         moved = 0.3 + rng.normal(0, 0.01, shape) + 0.1 * np.abs(p - p[0]).sum(-1)
     if kind == "driven":
         moved = 0.3 + rng.normal(0, 0.01, shape) + 0.2 * p[np.arange(len(grid)), :, into]
-    energy = np.maximum(logit + 2, 0)
-    table = pd.DataFrame([(i, *c) for c in grid for i in range(images)], columns=KEYS)
-
-    def with_columns(**columns):
-        return table.assign(**{k: np.broadcast_to(v, shape).ravel() for k, v in columns.items()})
-
-    predictions = with_columns(label=label, predicted=predicted, **{f"p_{k}": p[..., k] for k in range(3)})
-    drift = with_columns(
-        rmse=np.clip(moved, 0, 1), degenerate=False, preserved=predicted == first, logit=logit,
-        logit_clean=logit[0], amount=energy, amount_clean=energy[0],
-    ).assign(**HEAD)  # fmt: skip
-    distances = with_columns(rmse=8.0 * level + rng.normal(0, 1, shape))
-    return predictions, drift[drift["severity"] > 0].reset_index(drop=True), distances
+    return tables(rng, grid, label, p, first, np.clip(moved, 0, 1), logit, np.maximum(logit + 2, 0))

@@ -35,7 +35,7 @@ def timed(name, function, *args, **options):
 def main():
     """The image that is hurt more moves its maps more; two in a hundred maps are degenerate."""
 
-    def moved(rng, c, s, harm, first):
+    def moved(rng, c, s, harm):
         return np.where(rng.random(len(harm)) < 0.02, np.nan, 0.1 * harm + rng.normal(0.1, 0.05, len(harm)))
 
     predictions, drift, distances = world(moved, images=624, methods=METHODS, layers=LAYERS)
