@@ -171,7 +171,7 @@ def test_drift_beside_low_confidence(sign):
 
 
 def test_multi_label_predictions_have_no_wrong():
-    predictions, drift, distances = world(strong, images=40, severities=(2, 5))
+    predictions, drift, distances = world(strong, images=60)
     predictions["label_0"], predictions["label_1"] = 1 - predictions["label"], predictions["label"]
     evidence = Evidence(predictions.drop(columns="label"), drift, distances, resamples=10)
     assert set(analysis.failure(evidence)["event"]) == {"flipped"}

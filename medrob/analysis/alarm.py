@@ -98,9 +98,8 @@ def alarms(
 
 def _within(signal: np.ndarray, wrong: np.ndarray, w: np.ndarray) -> dict[str, np.ndarray]:
     """AUROC over pairs of one condition alone: what tells the conditions apart does not count."""
-    images = w.shape[1]
-    by_condition = (values.reshape(images, -1).T for values in (signal, wrong))
-    return {"auroc": detect(*by_condition, w, np.zeros(images, int))}
+    shape = w.shape[1], -1
+    return {"auroc": detect(signal.reshape(shape).T, wrong.reshape(shape).T, w, np.zeros(shape[0], int))}
 
 
 def risk(samples: np.ndarray, cases: int) -> tuple[float, float, float]:
