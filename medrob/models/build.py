@@ -268,7 +268,8 @@ def load(folder: Path) -> Classifier:
         model = TypeAdapter(build).validate_json(arguments, strict=True)  # type: ignore[arg-type]
         load_arrays(model, load_file(file))
     except (ValidationError, TypeError, ArithmeticError, SafetensorError, RuntimeError) as error:
-        said = f"are damaged or do not fit each other ({first_error(error)}); train again"
+        problem = first_error(error).partition("\n")[0]
+        said = f"are damaged or do not fit each other ({problem}); train again"
         raise ValueError(f"{description} and {file.name} {said}") from None
     return model.eval()
 
