@@ -9,7 +9,7 @@ import torchvision
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
 
-from medrob.models.outputs import KINDS, OTHER, WHOLE, Activations, ending, one_tensor
+from medrob.models.outputs import KINDS, OTHER, Activations, ending, one_tensor
 
 RESNETS: dict[str, tuple[type[BasicBlock] | type[Bottleneck], tuple[int, ...]]] = {
     "resnet14": (BasicBlock, (2, 2, 2)),  # three stages, as He et al. (2016) had them for small pictures
@@ -114,8 +114,7 @@ class Classifier(nn.Module):
 
         Of a network of one's own: grey images are repeated where it takes three channels; of several outputs
         one is taken; a last softmax or sigmoid is undone; one logit z becomes two, -z/2 and z/2, since their
-        softmax is the sigmoid of z, and both have a gradient. Of other probabilities the logarithms are
-        taken if their sum is 1, else they are refused.
+        softmax is the sigmoid of z, and both have a gradient. Other probabilities are refused.
         """
         given, classes = self.config.get("in_channels", x.shape[1]), self.config["num_classes"]
         if x.ndim == 4 and x.shape[1] != given:
@@ -148,14 +147,11 @@ class Classifier(nn.Module):
             unlike = kind.removeprefix("log_") != ours and logits.shape[1:] != (1,)
             followed = f", and {ours} is taken of them instead" if unlike else ""
             said.append(f"what its last {kind} takes are the logits{followed}")
-        elif ends == WHOLE and not multilabel:
-            logits = logits.clamp_min(torch.finfo(logits.dtype).tiny).log()
-            said.append("the logarithms of its probabilities are the logits; where one is 1, maps are flat")
-        elif ends in (OTHER, WHOLE, *KINDS) and not x.is_meta:
+        elif ends.startswith((OTHER, *KINDS)) and not x.is_meta:
             raise ValueError(
                 "the network gives probabilities, or other bounded numbers, that are not simply PyTorch's "
-                "softmax or sigmoid of its logits; let it give the logits (TorchXRayVision's do with "
-                "op_threshs = None)"
+                "softmax or sigmoid of its logits; let it give the logits, or the logarithms of such "
+                "probabilities (TorchXRayVision's give logits with op_threshs = None)"
             )
         elif ends:
             said.append(f"its outputs {ends}, whatever its last layer gives, and are taken as logits")

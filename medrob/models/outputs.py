@@ -17,7 +17,7 @@ NEAR = 1e-3  # that much outputs may differ from an activation's, as by a clamp
 PROBED = 4  # images by which the end of a network is told
 SCALES = [sign * 10.0**k for k in range(-4, 5, 2) for sign in (1, -1)]
 KINDS = ("sigmoid", "softmax", "log_sigmoid", "log_softmax")  # PyTorch's functions that are undone
-OTHER, WHOLE = "probabilities", "probabilities whose sum is 1"
+OTHER = "probabilities"
 EACH_TIME = (
     "the network gives other outputs each time for the same images: dropout or noise is at work in eval "
     "mode; switch it off there, such as by F.dropout(x, training=self.training)"
@@ -79,9 +79,9 @@ def evaluating(model: nn.Module) -> Iterator[None]:
 def ending(network: nn.Module, x: Tensor, classes: int) -> list[str]:
     """How a network ends, told by its outputs while the weights of its last layer are multiplied by numbers.
 
-    It is the last that they depend on. [a name of `KINDS`]: with this function; [`WHOLE`], [`OTHER`]: with
-    what else is bounded and never below 0; ["stay between -1 and 1"], ["are never below 0"]: with such
-    outputs. [] = with logits.
+    It is the last that they depend on. [a name of `KINDS`]: with this function; [`OTHER`]: with what else is
+    bounded and never below 0; ["stay between -1 and 1"], ["are never below 0"]: with such outputs. [] = with
+    logits.
 
     Raises:
         ValueError: the outputs for an image are others each time, or beside other images.
@@ -126,8 +126,7 @@ def _bounds(scaled: Sequence[Tensor]) -> str:
     low, high, sizes = stacked.min().item(), stacked.max().item(), stacked.abs().flatten(1).amax(1)
     still = len(stacked) == len(SCALES) and sizes[-2:].max() < 2 * sizes[-4:-2].max()  # with weights x 100
     if low >= 0 and (still or high < 1 + 1e-6):
-        whole = stacked.ndim == 3 and torch.allclose(stacked.sum(2), stacked.new_ones(()), 0, 1e-4)
-        return WHOLE if whole else OTHER
+        return OTHER
     if still:
         return f"stay between {low:.3g} and {high:.3g}"
     return "are never below 0" if low >= 0 else "are never above 0" if high <= 0 else ""
