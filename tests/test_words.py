@@ -130,12 +130,12 @@ def means(**rows):
 
 def test_the_alarm_names_its_class_and_the_others():
     rows = [(c, s, k, m, v) for k in "abc" for m, v in (("sensitivity", 0.8), ("specificity", 0.9))
-            for c, s, v in (("clean", 0, v), ("fog", 5, v - 0.5), ("shot_noise", 5, v - 0.2))]  # fmt: skip
+            for c, s, v in (("clean", 0, v), ("fog", 3, v - 0.5), ("shot_noise", 5, v - 0.2))]  # fmt: skip
     points = pd.DataFrame(rows, columns=["corruption", "severity", "class", "metric", "value"])
     points = points.assign(low=points["value"] - 0.1, high=points["value"] + 0.1)
     said = words.operating_point(points, "b", {"b": 0.25})
     assert "against all other pictures. It is raised where the probability of b is at least 0.25" in said
-    assert "lowest under fog: 0.30 (0.20 to 0.40). Specificity is" in said
+    assert "lowest under fog at severity 3: 0.30 (0.20 to 0.40). Specificity is" in said
     assert "no operating point for d" in words.operating_point(points, "d", {})
     one_rate = points[points["metric"] == "specificity"]
     assert "no test image has this class" in words.operating_point(one_rate, "b", {"b": 0.25})
@@ -147,7 +147,7 @@ def test_what_the_scores_say():
     assert "The AUC drops most under c 0 at severity 5, by 0.300 (0.200 to 0.400)." in said
     assert "lower under 1 of 3 conditions (a corruption at a severity) and higher under 1, by more" in said
     said = words.right(scored(), "9 images")
-    assert "On 9 images, which no training here has used, the network is right in 90" in said
+    assert "On 9 images, on which no weight was trained here, the network is right in 90" in said
     both = pd.concat([scored(), scored().assign(**{"class": "a_b"})])
     assert words.accuracy(both).startswith("The accuracy is lowest under c 0 at severity 5: 60\u00a0% (0")
     assert words.accuracy(both).endswith("it is then 60\u00a0% (0\u00a0% to 100\u00a0%) for a\\_b.")

@@ -21,23 +21,21 @@ def answer(tests: pd.DataFrame, scores: pd.DataFrame, drift: pd.DataFrame, added
     """Does it still work, still look there, and does the map tell more than the scores? Then the tests."""
     kinds, found = declared_kinds(tests), analysis.answers(tests)
     at = {key: kinds[key].iloc[0] for key in analysis.MAP}
-    lines = [
-        _works(scores),
-        _looks(rows_of(drift, **at, name="drift")),
-        _tells(rows_of(added, **at, name="added").iloc[0], found),
-    ]
+    left = rows_of(added, **at, name="added").iloc[0].drop("p")  # the tests give it, corrected
     asked = []
     for row in found.to_dict("records"):
         judged, beyond = row["verdict"] != UNDEFINED, row["name"] == "beyond scores"
-        lacking = say("answer", "several" if beyond and added["errors"].isna().all() else "nothing_left")
+        lacking = say("answer", "several" if beyond and np.isnan(left["errors"]) else "nothing_left")
         notes = ["margin"] * (row["name"] == MARGIN) + ["plain"] * bool(np.isfinite(row["plain"]))
+        notes += ["used"] * (beyond and judged)
         if judged and row["controls"]:
             notes.append("control")
         elif beyond and row["verdict"] == analysis.OPEN and row["p_adjusted"] < 0.05:
             notes.append("slope")
         value = number(row, form="+.2f") if judged else lacking
         said = [say("answer", "question", row=row, said=row["verdict"].capitalize(), value=value)]
-        asked.append(" ".join(said + [say("answer", note, row=row) for note in notes]))
+        asked.append(" ".join(said + [say("answer", note, row=row, auroc=_auroc(left)) for note in notes]))
+    lines = [_works(scores), _looks(rows_of(drift, **at, name="drift")), _tells(left, found)]
     return text(lines, say("answer", "tests", map=kinds.iloc[0]), asked)
 
 
@@ -67,30 +65,31 @@ def _works(scores: pd.DataFrame) -> str:
 
 
 def _looks(drift: pd.DataFrame) -> str:
-    worst = drift[drift["severity"] == drift["severity"].max()]
+    largest = (
+        drift["normalised"] / drift["rmse"]
+    ).median()  # what an RMSE of 1, the largest there is, would be
+    normalised = drift["normalised"].mask(drift["degenerate"].astype(bool), largest)
+    worst = drift.assign(normalised=normalised)[drift["severity"] == drift["severity"].max()]
     row = analysis.mean_drift(worst, ["severity"], metric="normalised").iloc[0]
     if not np.isfinite(row["value"]):
         return say("answer", "no_map")
-    keys = "normalised", "farther" if round(row["value"], 2) > 1 else "", "lost" if row["degenerate"] else ""
-    return say("answer", *keys, row=row).replace("\n", " ")
+    return say("answer", "normalised", "lost" if row["degenerate"] else "", row=row).replace("\n", " ")
 
 
-def _tells(row: pd.Series, answers: pd.DataFrame) -> str:
-    answers = answers[answers["name"] != MARGIN].reset_index()  # which is itself a score
+def _tells(left: pd.Series, answers: pd.DataFrame) -> str:
+    answers = answers[answers["name"] != MARGIN]  # which is itself a score
     said = {YES: "shown for", UNDEFINED: "not to be judged for", OPPOSITE: "the other way round for"}
     verdicts = [said.get(found, "undecided for") for found in answers["verdict"]]
     leads = {said[YES]: "Yes", said[UNDEFINED]: "That cannot be said"}
     some = said[YES] in verdicts or verdicts[0] == said[OPPOSITE]
     lead = "In part" if some else "This is not shown"
     asked = [say("answer", name) for name in answers["name"]]
-    asked[0] += f" ({answers['value'][0]:+.2f})" if np.isfinite(answers["value"][0]) else ""
     if len(set(verdicts)) == 1:
         lead, asked = leads.get(verdicts[0], lead), [listed(asked)]
-    left = "left" if np.isfinite(row["value"]) else ""
-    risk = "risk" if left and verdicts[-1] == said[YES] else ""
-    numbers = dict(lead=lead, found=grouped(zip(verdicts, asked, strict=False), " "), auroc=_auroc(row))
-    # Without p: the tests below give it, corrected.
-    return say("answer", "tells", left, risk, row=row.drop("p"), **numbers).replace("\n", " ")
+    known = "left" if np.isfinite(left["value"]) else ""
+    risk = "risk" if known and verdicts[-1] == said[YES] else ""
+    found = grouped(zip(verdicts, asked, strict=False), " ")
+    return say("answer", "tells", known, risk, lead=lead, found=found, row=left).replace("\n", " ")
 
 
 def _auroc(row: Mapping | pd.Series) -> dict[str, float]:

@@ -151,14 +151,14 @@ def clean_and_corrupted(scores: pd.DataFrame, metric: str) -> tuple[pd.Series, p
 
 
 def operating_point(points: pd.DataFrame, positive: str, thresholds: Mapping[str, float]) -> str:
-    """What a fixed threshold finds on clean images, and where it fails most at the highest severity."""
-    points, severity = points[points["class"] == positive], points["severity"].max()
+    """What a fixed threshold finds on clean images, and under which condition it fails most."""
+    points = points[points["class"] == positive]
     if points["metric"].nunique() < 2:  # a rate that no image has
         return say("operating_point", "undefined", positive=positive)
     clean = points[points["severity"] == 0].set_index("metric").to_dict("index")
-    worst = points[points["severity"] == severity].sort_values("value", kind="stable")
+    worst = points[points["severity"] > 0].sort_values("value", kind="stable")
     worst = worst.drop_duplicates("metric").set_index("metric")
-    numbers = dict(missed=worst.loc["sensitivity"], alarms=worst.loc["specificity"], severity=severity)
+    numbers = dict(missed=worst.loc["sensitivity"], alarms=worst.loc["specificity"])
     numbers |= dict(positive=positive, threshold=thresholds[positive])
     return say("operating_point", "rule", "clean", "worst", **numbers, **clean)
 
