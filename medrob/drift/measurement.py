@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from functools import cached_property, partial
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -207,20 +206,29 @@ def measured(
 
 
 def _columns(
-    maps: dict[Key, Tensor], masks: np.ndarray | None, clean: dict[Key, PreparedMaps] | None = None
-) -> tuple[dict[Key, PreparedMaps], Columns]:
-    """The maps of a batch, and what is measured of them and of the clean ones."""
-    prepared, measured = {key: PreparedMaps(raw) for key, raw in maps.items()}, []
-    for key, raw in maps.items():
-        row: dict[str, Any] = {"size": torch.full((len(raw),), min(raw.shape[1:]))}
-        if clean is not None:
-            row = {"degenerate": clean[key].degenerate | prepared[key].degenerate}
-            row |= compare(clean[key], prepared[key])
+    maps: dict[Key, Tensor], masks: np.ndarray | None, clean: dict[str, PreparedMaps] | None = None
+) -> tuple[dict[str, PreparedMaps], Columns]:
+    """The maps of a batch, all of a layer stacked, and what is measured of them and of the clean ones."""
+    prepared: dict[str, PreparedMaps] = {}
+    columns: Columns = {}
+    for layer in dict.fromkeys(layer for _, layer in maps):
+        at = [i for i, key in enumerate(maps) if key[1] == layer]
+        raw = torch.cat([values for key, values in maps.items() if key[1] == layer])
+        prepared[layer] = PreparedMaps(raw)
+        if clean is None:
+            measured = {"size": np.full(len(raw), min(raw.shape[1:]))}
+        else:
+            bad = clean[layer].degenerate | prepared[layer].degenerate
+            measured = {"degenerate": bad.cpu().numpy()}
+            measured |= compare(clean[layer], prepared[layer])
         if masks is not None:
-            row |= localise(raw, torch.from_numpy(masks).to(raw.device))
-        row["amount"] = torch.nan_to_num(prepared[key].positive).sum((1, 2))
-        measured.append({name: torch.as_tensor(values).cpu().numpy() for name, values in row.items()})
-    return prepared, {name: np.stack([row[name] for row in measured]) for name in measured[0]}
+            located = localise(raw, torch.from_numpy(masks).to(raw.device).repeat(len(at), 1, 1))
+            measured |= {name: values.cpu().numpy() for name, values in located.items()}
+        measured["amount"] = torch.nan_to_num(prepared[layer].positive).sum((1, 2)).cpu().numpy()
+        for name, values in measured.items():
+            empty = np.empty((len(maps), len(raw) // len(at)), values.dtype)
+            columns.setdefault(name, empty)[at] = values.reshape(len(at), -1)
+    return prepared, columns
 
 
 def _logits(logits: Tensor, classes: Tensor) -> np.ndarray:
