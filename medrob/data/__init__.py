@@ -12,7 +12,7 @@ import pandas as pd
 
 from medrob.data import decode, folder, listing, npz, phantom, table
 from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
-from medrob.data.decode import fit, form, read
+from medrob.data.decode import SidesError, fit, form, read
 from medrob.files import checksums, exists, home
 from medrob.run import Run
 
@@ -83,6 +83,8 @@ def load_splits(
         # All splits are decoded at once, and lie one after the other.
         report, images, masks = decode.decoded(rows, path, size, channels)
         _judge(rows.assign(label=rows["label"].map(str), picture=report["pixels"], span=report["span"]))
+    except SidesError:
+        raise
     except ValueError as error:
         raise ValueError(f"{path}: {error}") from None
     for note in _notes(rows["file"], report, images.shape[-1]):

@@ -50,6 +50,10 @@ class UnreadableError(ValueError):
     """A file that gives no image; the message says why."""
 
 
+class SidesError(ValueError):
+    """Images of different sides, and no size that all become."""
+
+
 def read(file: Path) -> np.ndarray:
     """The image as it is stored: (H, W, C), grey or RGB, uint8 or uint16.
 
@@ -216,11 +220,12 @@ def _decode(
                 lesion = array[row].mean() if given[row] else lesion
         except UnreadableError as error:
             return {"why": f"{files[row]}: {error}"}
-        alike = size or image.shape[:2] == first.shape[:2]
-        if not alike or not (medical or image.dtype == first.dtype):
-            kinds = f"is {image.shape} {image.dtype}, the first {first.shape} {first.dtype}"
-            advice = "store all in 8 or all in 16 bit" if alike else "give size=, the side in pixels"
-            raise ValueError(f"{files[row]} {kinds} (height, width, channels); {advice}")
+        if not size and image.shape[:2] != first.shape[:2]:
+            (height, width), other = image.shape[:2], f"{first.shape[1]}x{first.shape[0]}"
+            raise SidesError(f"{files[row]}: {width}x{height} pixels, the first {other}; give size=, a side")
+        if not (medical or image.dtype == first.dtype):
+            kinds = f"is {image.dtype}, the first {first.dtype}"
+            raise ValueError(f"{files[row]} {kinds}; store all in 8 or all in 16 bit")
         pixels = fit(image, size=size, channels=image.shape[-1], levels=levels)
         images[row] = fit(pixels, size=0, channels=colours)
         kind = "coloured" if coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"

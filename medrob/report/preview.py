@@ -20,6 +20,7 @@ IMAGES = ("dataset", *data.OPTIONS)  # the parameters of notebook 01 that decide
 NETWORK = [name for name in (*config.Network.model_fields, "seed", "device") if name != "run"]
 PARAMETERS: Any = {config.Augment: IMAGES, config.Train: NETWORK, config.Heatmaps: ["layers"]}
 SHEET = 24  # classes of which there are pictures
+SIDE = 224  # pixels, where pictures are of different sizes
 ROWS = 40  # of a table; the middle of a longer one is left out
 Values = Mapping[str, Any]
 
@@ -70,7 +71,9 @@ def preview(values: Values) -> tuple[str, bool]:
     body = (f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in parts.items())
     usable = say("check", "warned" if warned else "usable", name=_name(values), warnings=len(warned))
     first = "\n".join(refused) or usable
-    return "\n\n".join([first, *body]), bool(refused)
+    page = "\n\n".join([first, *body])
+    # In a terminal, "give size=" is "give --size=".
+    return re.sub(rf"(?<![\w-])({'|'.join(FIELDS)})=", r"--\1=", page), bool(refused)
 
 
 def _name(values: Values) -> str:
@@ -79,7 +82,12 @@ def _name(values: Values) -> str:
 
 def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     """Load the splits into `sets`: images of each class, their sizes, grey levels, masks, repetitions."""
-    sets += data.load_splits(values["dataset"], *data.SPLITS, **_of(values, data.OPTIONS))
+    options = _of(values, data.OPTIONS)
+    try:
+        sets += data.load_splits(values["dataset"], *data.SPLITS, **options)
+    except data.SidesError:
+        sets += data.load_splits(values["dataset"], *data.SPLITS, **options | {"size": SIDE})
+        yield say("check", "resized", size=SIDE)
     train, total = sets[0], sum(map(len, sets))
     height, width, channels = train.images.shape[1:]
     shape = f"{width}x{height} pixels, {'grey' if channels == 1 else 'RGB'}"
