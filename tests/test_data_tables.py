@@ -148,6 +148,7 @@ def test_rows_and_files_that_are_named_as_masks_are_masks(frame, tmp_path):
         (b"path,label\na.png,Mass, Oedema\n", "no table .*; save it .* and texts that hold commas in quotes"),
         (b"path,label\na.png,x\nb.png,y\nc.png,Mass, Oedema\n", "no table .* in line 4, saw 3.* in quotes"),
         (b"label\nx\n", "a column 'path' and rows are needed; there are 1 rows and label"),
+        (b"own.csv,x\n", "its first row names a file .own.csv.: put names of columns above it"),
         (b"path,label\n", "a column 'path' and rows are needed; there are 0 rows and path, label"),
     ],
 )
@@ -204,12 +205,21 @@ def test_numbers_within_a_patient_and_words_for_nobody_link_nothing(frame, tmp_p
     with pytest.warns(UserWarning, match=r"'patient' that stand for nobody, .*: 3 \(unknown, .*link no"):
         assert sum(len({*d.groups}) for d in splits(table(tmp_path, nobody))) == 20 + 20
     half = frame.assign(patient=np.where(k < 24, "P99", frame["patient"]))  # too many images for a patient
-    with pytest.warns(UserWarning, match="(P99).; they link no images .unless you give group='patient'"):
-        assert len({*load(table(tmp_path, half), "train").groups}) > 5
+    with pytest.raises(ValueError, match="'patient' has 'P99' in 24 of 60 images: give group='patient'"):
+        load(table(tmp_path, half))
     asked = splits(table(tmp_path, half), group="patient")
     assert [sum(np.isin(d.groups, "P99")) for d in asked if "P99" in d.groups] == [24]
     twins = frame.assign(subject=(k + 3) // 6)  # each of whom has two patient numbers
     assert sum(len({*d.groups}) for d in splits(table(tmp_path, twins))) == 11
+
+
+def test_patients_may_be_folders_of_a_table(frame, tmp_path):
+    for k, path in enumerate(places := [f"files/LIDC-{k // 3:04}/{k}.png" for k in range(60)]):
+        put(tmp_path / path, picture(k))
+    file = table(tmp_path, pd.DataFrame({"path": places, "label": frame["label"]}))
+    with pytest.warns(UserWarning, match="'folder' has 20 values over 60 images, .* give group='folder'"):
+        splits(file)
+    assert sum(len({*d.groups}) for d in splits(file, group="folder")) == 20
 
 
 def test_given_splits_stay_and_what_crosses_them_is_counted(frame, tmp_path):

@@ -87,6 +87,10 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
     pairs = {mask: f"{mask} of {key.name}" for key, of in found.items() for mask in of}
     told = f", of {len(found)} pictures: they say where the lesion is"
     tell("masks beside images", pairs.values(), told)
+    united = [{mask.parent.name for mask in of} for of in found.values()]
+    if several := sorted({", ".join(sorted(places)) for places in united if len(places) > 1}):
+        told = f"a picture has masks in several folders, which are united: {'; '.join(several)}"
+        warnings.warn(f"{told}; move away those that do not mark the lesion", stacklevel=2)
     orphans = [path for path in masks if path not in pairs]
     tell("files that are named as masks, but have no image", orphans, "; they are left out")
     return {path: tuple(found.get(key, ())) for path, key in pictures.items()}
@@ -168,8 +172,9 @@ def grouped(
 def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
     """The columns that link images, as text; what names no owner is told, and blank or left out.
 
-    That is a word such as "unknown"; and, unless its column is asked for as the `group`, a value that a third
-    of all images have, or that several owners have (the exams 1 and 2 of every patient).
+    That is a word such as "unknown"; and, unless its column is asked for as the `group`, a value that several
+    owners have (the exams 1 and 2 of every patient), or all images. One that a third have is refused, unless
+    another `group` is asked for.
     """
     links, kinds = (
         dict[str, pd.Series](),
@@ -181,7 +186,7 @@ def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
         text = text.mask(text.map(NAMES["nobody"].fullmatch, na_action="ignore").notna())
         text = one_spelling(text, f"values of {name!r}", marks=True).astype("string")
         if name != group:
-            many = text.map(text.value_counts()) >= max(len(text) / 3, FEWEST)
+            many = text.isna()
             for owner in links.values():
                 pairs = pd.DataFrame({"value": text, "owner": owner}).dropna().drop_duplicates()
                 met, most = pairs["value"].value_counts(), pairs["owner"].value_counts().max()
@@ -189,6 +194,12 @@ def _links(known: dict[str, pd.Series], group: str) -> pd.DataFrame:
                 if len(pairs) and 2 * most >= len(met):
                     many |= text.map(met) >= FEWEST
             text = text.mask(many.fillna(False))
+            images = text.value_counts()
+            large = images[images >= max(len(text) / 3, FEWEST)].index
+            if len(large) and len(images) > 1 and not group:
+                told = f"{name!r} has {large[0]!r} in {images[large[0]]} of {len(text)} images"
+                raise ValueError(f"{told}: give group={name!r} if it tells who is shown, else leave it blank")
+            text = text.mask(text.isin(large))
         links[name] = text
         words = known[name][text.isna()].dropna().astype(str).str.strip().unique()
         told = f"values of {name!r} that stand for nobody, for a third of all images or for several owners"

@@ -32,6 +32,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     every = ", ".join(map(str, frame))
     if unknown := {*asked} - {*frame}:
         raise ValueError(f"label={unknown.pop()!r} is no column; there are {every}")
+    if first := [name for name in frame if exists(folder / str(name)) and (folder / str(name)).is_file()]:
+        raise ValueError(f"its first row names a file ({first[0]}): put names of columns above it")
     path, mask, split = (_column(frame.drop(columns=asked), role) for role in ("path", "mask", "split"))
     path = path or _names_files(frame, folder)
     if path is None or not len(frame):
@@ -64,7 +66,11 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     labels = asked or _labels(free.drop(columns=[*owners, *like], errors="ignore"))
     unused = [name for name in free if name not in (*owners, *labels)]
     unsure = [n for n in unused if n not in like and not NAMES["single"].fullmatch(plain(n))]
-    rows = listing.grouped(rows, places, dict(frame[owners]), dict(frame[unsure]), group)
+    inside = listing.owners((places.str.rpartition("/")[0] + "/").str.split("/"))
+    guesses = dict(frame[unsure])
+    if group == "folder" or inside.nunique() > len(frame[labels].drop_duplicates()):  # not folders of classes
+        guesses["folder"] = inside
+    rows = listing.grouped(rows, places, dict(frame[owners]), guesses, group)
     if unused:
         warnings.warn(f"columns that are not used: {', '.join(map(str, unused))}", stacklevel=2)
     certain = {*frame[labels[0]].dropna()} != {-1, 0, 1}  # which CheXpert has for no, yes and perhaps
