@@ -41,24 +41,22 @@ class Evidence:
         resamples: of the images, for intervals; of AUROCs at most 500. permutations: exchanges, for p.
         controls: what negative controls answer (`medrob.analysis.controls`), None = there are none.
         declared: method, layer (`headline`) and severity (the highest) of the tests declared beforehand.
-        layers: all of the declared method, shallow to deep.
-        maps: (method, layer) of all that repeat no other one: one map is one piece of evidence. head: the
-            place of the declared one. conditions: (corruption, severity). images: their numbers.
+        layers: all of the declared method, shallow to deep. maps: (method, layer) of all that repeat no other
+            one: one map is one piece of evidence. head: the place of the declared one. conditions:
+            (corruption, severity). images: their numbers.
         moved: the drift (maps, conditions, images). That of a degenerate map is `LARGEST` and no missing
             value: such maps come where predictions fail. NaN if the map is degenerate everywhere.
-        degenerate, vanished: of the same shape, 1 where either map is degenerate; where the clean map has
-            energy and the corrupted one has none.
-        amount: the energy, the sum of the raw map after the ReLU. lost: that of the clean map less it, over
+        degenerate, vanished: 1 where either map is degenerate; where the corrupted map alone has no energy.
+        amount, lost: the energy, the sum of the raw map after the ReLU; that of the clean map less it, over
             the sum of both: 1 where all is gone, 0 where there was nothing.
         every: columns of the predictions, of all images, clean first. place: of the images among these.
         group: the class predicted for each clean image; stratum: its number with the condition.
-        unit: what each image is drawn and exchanged with: its patient or group, or itself. unit_of_all: of
-            all images.
-        picture: RMSE of the image. p: of every class, clean first, (1 + conditions, images, classes). own: of
-            the class predicted when clean, clean first. logit, logit_lost: of the class explained, and its
-            fall. margin_drop: see `_margins`. predicted: the class. events: "flipped" (of several labels an
-            image: whether the one explained is there) and, where there is one label, "wrong".
-        weights: how often each image stands in each resample, the first as is: (1 + resamples, images).
+        unit: what each image is drawn and exchanged with: its patient or group, or itself (unit_of_all: of
+            all images). weights: of each image in each resample, the first as is: (1 + resamples, images).
+        p, own: probabilities of every class, (1 + conditions, images, classes), and of the class predicted
+            when clean; clean first. logit, logit_lost: of the class explained, and its fall.
+        events: "flipped" (of several labels an image: whether the one explained is there) and, where there is
+            one label, "wrong".
     """
 
     predictions: pd.DataFrame

@@ -27,10 +27,9 @@ def association(evidence: Evidence) -> pd.DataFrame:
     rise with severity, and not tested; ``within severity``, among the corruptions of the same severity;
     ``partial``, less what severity and the means of the picture's RMSE, of the fall of the logit and of the
     probability of the clean class, and of the energy that the map has lost explain (linear, on ranks). p is
-    two-sided, from exchanging whole corruptions in what is left of the drops (Freedman & Lane 1983): of five,
-    which have 120 orders, it is at least 1/120. There is no interval, and low and high are NaN: corruptions
-    are few, and a bootstrap of 95 % was found to hold the truth in 64 % where the link is strong. NaN where
-    fewer than two corruptions, or constant drift, leave nothing to correlate.
+    two-sided, from exchanging whole corruptions in what is left of the drops (Freedman & Lane 1983). low and
+    high are NaN: corruptions are few, and a bootstrap of 95 % held the truth in 64 % where the link is
+    strong. NaN where fewer than two corruptions, or constant drift, leave nothing to correlate.
     """
     aucs = condition_aucs(evidence, np.ones((1, len(evidence.unit_of_all)), np.float32))[0]
     fell, severity = aucs[0] - aucs[1:], evidence.severities

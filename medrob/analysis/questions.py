@@ -40,10 +40,8 @@ class Question:
 
 
 COSTS = "Does the map move more under the corruption that costs more AUC, beyond what the scores tell?"
-LOSES = (
-    "Of two images of one class, does the map move more in the one that loses more margin, beyond what the "
-    "logit tells?"
-)
+LOSES = "Of two images of one class, does the map move more in the one that loses more margin, beyond what "
+LOSES += "the logit tells?"
 TELLS = "Does the place of the map tell something of wrong predictions that the scores do not?"
 QUESTIONS = (
     Question("between conditions", "between conditions", COSTS, association, PARTIAL, WITHIN),
@@ -63,16 +61,17 @@ def tests(evidence: Evidence) -> pd.DataFrame:
     """
     columns = [*MAP, "kind", "value", "low", "high", "p"]
     rows = pd.concat([question.tests(evidence)[columns] for question in QUESTIONS], ignore_index=True)
-    mine = pd.MultiIndex.from_frame(rows[MAP]).isin([evidence.declared_map])
-    declared = mine & rows["kind"].isin([question.kind for question in QUESTIONS]).to_numpy()
-    found, p = np.full(len(rows), np.nan), rows["p"].to_numpy(float)
+    kinds, p = rows["kind"], rows["p"].to_numpy(float)
+    declared = pd.MultiIndex.from_frame(rows[MAP]).isin([evidence.declared_map])
+    declared &= kinds.isin([question.kind for question in QUESTIONS]).to_numpy()
+    adjusted = np.full(len(rows), np.nan)
     for family, correct in ((declared, holm), (~declared, false_discovery_control)):
         tested = family & np.isfinite(p)
-        found[tested] = correct(p[tested]) if tested.any() else np.nan
+        adjusted[tested] = correct(p[tested]) if tested.any() else np.nan
     family, correction = (np.where(declared, *pair) for pair in (("declared", "exploration"), (HOLM, FDR)))
     said = _passed(evidence.controls)
-    passed = np.where(declared, [said.get(kind, "") for kind in rows["kind"]], "")
-    return rows.assign(family=family, p_adjusted=found, correction=correction, controls=passed)
+    passed = np.where(declared, [said.get(kind, "") for kind in kinds], "")
+    return rows.assign(family=family, p_adjusted=adjusted, correction=correction, controls=passed)
 
 
 def controls(
@@ -153,9 +152,8 @@ def summary(evidence: Evidence, scores: pd.DataFrame) -> pd.DataFrame:
     severity, rows = evidence.declared["severity"], []
 
     def quote(name: str, row: Mapping, what: str, stem: str = "value") -> None:
-        rows.append(
-            (name, *bounds(row, stem), row.get("p_adjusted", np.nan), row.get("correction", ""), what)
-        )
+        tested = row.get("p_adjusted", np.nan), row.get("correction", "")
+        rows.append((name, *bounds(row, stem), *tested, what))
 
     aucs = scores[(scores["class"] == "all") & (scores["metric"] == "auc")]
     clean = aucs["corruption"] == CLEAN[0]

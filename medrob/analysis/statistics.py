@@ -1,11 +1,10 @@
 """How well a signal finds failures, what chance alone would give, and what a number with its interval says.
 
-A stratum is a condition and the class that the network predicts for the clean image. Only images of the same
-stratum are compared, or change places, with each other: a corruption that drives every prediction into one
-class flips exactly the images of the others, and maps of different classes move differently, so that across
-classes drift would "warn" of what the class alone decides. Arrays: signal (conditions, images), NaN where
-there is no map; happened bool (conditions, images); weights (B, images), a row a resample; group int
-(images,), the class.
+A stratum is a condition and the class predicted for the clean image. Only images of the same stratum are
+compared, or change places: a corruption that drives every prediction into one class flips exactly the images
+of the others, and maps of different classes move differently, so that across classes drift would "warn" of
+what the class alone decides. Arrays: signal (conditions, images), NaN where there is no map; happened bool
+(conditions, images); weights (B, images), a row a resample; group int (images,), the class.
 """
 
 import itertools

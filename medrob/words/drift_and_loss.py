@@ -99,21 +99,19 @@ def _auroc(row: Mapping | pd.Series) -> dict[str, float]:
 
 def association(tests: pd.DataFrame) -> str:
     """Does the corruption that moves the map more cost more AUC, at the same severity?"""
-    return _linked("association", "pooled", declared_kinds(tests), analysis.WITHIN, analysis.PARTIAL)
+    return _linked("association", declared_kinds(tests), analysis.WITHIN, analysis.PARTIAL)
 
 
 def per_image(tests: pd.DataFrame) -> str:
     """Under the same condition, does the image whose map moves more lose more margin?"""
-    kinds = declared_kinds(tests)
-    return _linked("per_image", "", kinds, analysis.PER_IMAGE, analysis.PER_IMAGE_PARTIAL)
+    return _linked("per_image", declared_kinds(tests), analysis.PER_IMAGE, analysis.PER_IMAGE_PARTIAL)
 
 
-def _linked(section: str, first: str, kinds: pd.DataFrame, *pair: str) -> str:
-    plain, partial = (kinds.loc[kind] for kind in pair)
-    if verdict(plain) == UNDEFINED:
+def _linked(section: str, kinds: pd.DataFrame, plain: str, partial: str) -> str:
+    if verdict(kinds.loc[plain]) == UNDEFINED:
         return say(section, "nothing")
-    numbers = dict(pooled=kinds.loc[analysis.POOLED], plain=plain, partial=partial)
-    return say(section, first, "within", verdict(partial), **numbers)
+    numbers = dict(pooled=kinds.loc[analysis.POOLED], plain=kinds.loc[plain], partial=kinds.loc[partial])
+    return say(section, "within", verdict(kinds.loc[partial]), **numbers)
 
 
 def failure(failure: pd.DataFrame) -> str:

@@ -60,9 +60,9 @@ def word(name: str, failed: Failed = ()) -> str:
     return WORDS.get(name, name.split("/")[-1].replace("_", " ")) + dagger
 
 
-def shown(text: str, failed: Failed = ()) -> str:
+def shown(text: str) -> str:
     """The `word` for a method, a corruption or a signal, as Markdown shows it."""
-    return name(word(text, failed))
+    return name(word(text))
 
 
 def count(number: float, noun: str) -> str:
