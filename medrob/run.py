@@ -13,10 +13,9 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import yaml
-from pydantic import BaseModel, Field
 
 from medrob import config
 from medrob.files import ALONE, atomic, checksum, differing, home
@@ -47,42 +46,6 @@ CHECKPOINT = "checkpoint.pt"  # what 02_train needs while it runs, and nobody af
 NAME = r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}"
 
 
-class Number(BaseModel):
-    """What a record says of a number that a thesis quotes."""
-
-    name: str
-    what: str
-    macros: dict[str, str]
-
-
-class Part(BaseModel):
-    """What a record says of a figure, a table or numbers for the thesis."""
-
-    kind: Literal["figure", "table", "numbers"]
-    file: str
-    files: dict[str, str]
-    caption: str = ""
-    entries: list[Number] = []
-
-
-class Entry(BaseModel):
-    """What a record says of a stage, as far as others rely on it."""
-
-    parameters: dict[str, Any]
-    made_from: dict[str, str] = {}
-    files: dict[str, str] = {}
-    thesis: dict[str, Part] = {}
-    told: list[dict[str, str]] = []
-    answer: dict[str, str] = {}
-
-
-class Record(BaseModel):
-    """What ``run.json`` says."""
-
-    run: str
-    stages: dict[Annotated[str, Field(pattern=f"^({'|'.join(STAGES)})$")], Entry]
-
-
 class Run:
     """One run, by its name: that of ``"demo"`` is the folder data/runs/demo below `files.home`.
 
@@ -99,9 +62,6 @@ class Run:
         self.name = name
         self.folder = home() / "data" / "runs" / name
 
-    def __repr__(self) -> str:
-        return f"Run({self.name!r}: {', '.join(self.record['stages']) or 'no stage yet'})"
-
     def path(self, *parts: str) -> Path:
         """A path inside the run folder."""
         return self.folder.joinpath(*parts)
@@ -117,17 +77,21 @@ class Run:
 
     @property
     def record(self) -> dict[str, Any]:
-        """What ``run.json`` says: ``{"stages": {stage: {"parameters": ..., "seconds": ...}}}``."""
+        """What ``run.json`` says: ``{"stages": {stage: {"parameters": ..., "seconds": ...}}}``.
+
+        An entry that was altered does not count, as its checksum tells: its stage is not finished.
+        """
         file = self.path("run.json")
         if not file.exists():
             return {"run": self.name, "stages": {}}
         try:
             record = json.loads(file.read_text())
-            Record.model_validate(record, strict=True)
-        except (ValueError, OSError, RecursionError) as error:
+            name, entries = record["run"], record["stages"].items()
+            stages = {k: entry for k, entry in entries if entry.get("checksum") == entry_checksum(entry)}
+        except (ValueError, OSError, RecursionError, TypeError, KeyError, AttributeError) as error:
             advice = "move it away and run 01_augment again"
-            raise ValueError(f"{file} is damaged ({config.first_error(error)}); {advice}") from None
-        return record
+            raise ValueError(f"{file} is damaged ({type(error).__name__}: {error}); {advice}") from None
+        return {"run": name, "stages": stages}
 
     @property
     def params(self) -> dict[str, dict[str, Any]]:
@@ -178,8 +142,8 @@ class Run:
             for file in STAGES[earlier]:
                 self.need(file)
             if earlier not in finished:
-                unfinished = f"run {self.name!r}: {earlier} is not finished; {self.advice(earlier)}"
-                raise FileNotFoundError(unfinished)
+                told = f"{earlier} is not finished, or its entry in run.json was altered"
+                raise FileNotFoundError(f"run {self.name!r}: {told}; {self.advice(earlier)}")
             for problem in self.problems(earlier):
                 raise ValueError(f"run {self.name!r}: {problem}; {self.advice(earlier)}")
         written = self.written()
@@ -187,19 +151,13 @@ class Run:
 
     def written(self) -> dict[str, str]:
         """The files that the finished stages wrote, and their checksums as recorded."""
-        return {f: s for entry in self.record["stages"].values() for f, s in entry.get("files", {}).items()}
+        return {f: s for entry in self.record["stages"].values() for f, s in entry["files"].items()}
 
     def problems(self, stage: str) -> Iterator[str]:
-        """What is wrong with a finished stage, in words."""
+        """What is wrong with a finished stage, in words: its files, and those that it was made from."""
         entry = self.record["stages"][stage]
-        if entry.get("checksum") != entry_checksum(entry):
-            yield f"the entry of {stage} in run.json was altered"
-        yield from differing({self.path(file): made for file, made in entry.get("files", {}).items()})
-        yield from self.outdated(stage)
-
-    def outdated(self, stage: str) -> Iterator[str]:
-        """What a finished stage was made from and is no longer there, in words."""
-        for file, used in self.record["stages"][stage].get("made_from", {}).items():
+        yield from differing({self.path(file): made for file, made in entry["files"].items()})
+        for file, used in entry.get("made_from", {}).items():
             run, _, name = file.rpartition("/")
             now = (Run(run) if run else self).written().get(name)
             if used and now != used:

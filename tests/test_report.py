@@ -106,7 +106,7 @@ def test_a_report_is_written_over_and_what_else_lies_there_stays():
 def test_what_failed_was_cut_off_or_is_no_run_does_not_stop_the_report():
     run = make("one", ["01_augment"])
     notebook(run.path("notebooks", "02_train.partial.ipynb"), "half")
-    assert overview().loc[0, "state"] == "running or cut off in 02_train"
+    assert overview().loc[0, "state"] == "failed, cut off or running in 02_train"
     run.path("notebooks", "03_test.partial.ipynb").write_text('{"cells": 3}')
     run.path("notebooks", "05_analysis.partial.ipynb").write_bytes(b'{"cells": [\xff')
     (home_of() / "data" / "runs" / "my run").mkdir()
@@ -132,7 +132,10 @@ def complete(tmp_path_factory):
     """A home with a run of all stages with figures and stamps."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("MEDROB_HOME", str(folder := tmp_path_factory.mktemp("complete")))
-        write_whole(make("one"))
+        run = make("one")
+        for stage in STAGES:
+            exported(run, stage, f"{stage}_a", f"{stage}_b")
+            execute.stamp(run, stage, "key")
     return folder
 
 
@@ -141,12 +144,6 @@ def whole(complete, home):
     """A copy of the complete run."""
     shutil.copytree(complete, home, dirs_exist_ok=True)
     return Run("one")
-
-
-def write_whole(run):
-    for stage in STAGES:
-        exported(run, stage, f"{stage}_a", f"{stage}_b")
-        execute.stamp(run, stage, "key")
 
 
 def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
@@ -162,10 +159,7 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
     notebook(run.path("notebooks", "04_heatmaps.ipynb"), "other")
     (run.figures / "of_another.pdf").write_text("x")
     run.path("fog.npz").write_text("x")
-    record = run.path("run.json").read_text()
-    run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
     problems = [
-        "the entry of 01_augment in run.json was altered",
         "data/runs/one/model.json is missing",
         "data/runs/one/notebooks/03_test.ipynb is missing",
         "figures/one/03_test_a.csv was changed after it was made",
@@ -179,6 +173,11 @@ def test_verify_names_what_is_missing_altered_or_mixed(whole, capsys):
     ]
     assert all(told.startswith(words) for told, words in zip(verify(run), problems, strict=True))
     assert main(["verify", "one"]) == 1 and "model.json is missing" in capsys.readouterr().out
+    record = run.path("run.json").read_text()
+    run.path("run.json").write_text(record.replace('"seed": 0', '"seed": 1', 1))
+    first, advice = verify(run)
+    assert first == "the entry of 01_augment in run.json was altered or removed"
+    assert advice.startswith(problems[-1])
 
 
 def test_a_stage_that_was_executed_by_hand_after_its_study_is_told(whole):
@@ -201,7 +200,7 @@ def places(tree, place=()):
 def test_a_record_of_any_shape_is_told_and_nothing_breaks(whole, capsys):
     file, rng = whole.path("run.json"), random.Random(0)
     text = file.read_text()
-    for way in rng.sample(list(places(json.loads(text))), 60):
+    for way in rng.sample(list(places(json.loads(text))), 15):
         record = json.loads(text)
         inside = record
         for key in way[:-1]:
@@ -209,8 +208,8 @@ def test_a_record_of_any_shape_is_told_and_nothing_breaks(whole, capsys):
         inside[way[-1]] = rng.choice([None, -1, "x", [], ["x"], {}, {"x": {"y": 1}}])
         file.write_text(json.dumps(record))
         altered = record != json.loads(text)
-        assert main(["verify", "one"]) == altered and len(overview()) == 1
-        assert any(any(execute.wrong(whole, stage)) for stage in STAGES) == altered
+        assert main(["verify", "one"]) == altered and len(overview()) == 1, way
+        assert any(any(execute.wrong(whole, stage)) for stage in STAGES) == altered, way
     file.unlink()
     file.mkdir()
     assert main(["verify", "one"]) == 1 and "run.json is damaged" in capsys.readouterr().err
@@ -277,16 +276,13 @@ def test_all_runs_are_listed(capsys):
     table = overview().set_index("run")
     notebook(Run("one").path("notebooks", "03_test.partial.ipynb"), "what stood before this attempt stands")
     assert overview().set_index("run").loc["one", "state"] == "complete"
-    assert re.match(r"outdated: \d\d_\w+ was made from another", table.loc["five", "state"])
+    assert re.match(r"\d\d_\w+ was made from another", table.loc["five", "state"])
     assert table.loc["one", "state"] == "complete" and table.loc["one", "auc"] == "0.912 (0.900-0.925)"
     assert table.loc["two", "state"] == "done to 02_train" and table.loc["three", "state"] == "begun"
     assert "damaged" in table.loc["four", "state"]
-    partial = Run("two").path("notebooks", "03_test.partial.ipynb")
-    notebook(partial, "text")
-    book = nbformat.read(partial, as_version=4)
-    book.cells[0].outputs.append(nbformat.v4.new_output("error", ename="E", evalue="", traceback=[]))
-    nbformat.write(book, partial)
+    notebook(Run("two").path("notebooks", "03_test.partial.ipynb"), "text")
     Run("one").path("drift.parquet").unlink()
     assert main(["runs"]) == 0
     told = capsys.readouterr().out
-    assert "failed in 03_test" in told and "drift.parquet is missing" in told and "nan" not in told.lower()
+    assert "failed, cut off or running in 03_test" in told and "drift.parquet is missing" in told
+    assert "nan" not in told.lower()

@@ -4,16 +4,14 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 from chain import save
-from hypothesis import example, given
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from medrob import machine
 from medrob.files import PROJECT, atomic, home
 from medrob.run import CHECKPOINT, READS, STAGES, Run
 
@@ -30,11 +28,14 @@ def finish(run, stage, text="x", **entry):
 
 
 @pytest.mark.parametrize("name", ["", "..", "a/../b", "x y", "-rf", ".hidden", "ä", "a\n", "a;b", "a" * 101])
-def test_bad_names_are_refused(name):
+def test_bad_names_are_refused_and_others_write_nothing(name, home):
     with pytest.raises(ValueError, match="is not a run name: use letters"):
         Run(name)
+    assert Run("demo").path("notebooks", "x") == home / "data/runs/demo/notebooks/x"
+    assert list(home.iterdir()) == []
 
 
+@settings(max_examples=30, deadline=None)
 @given(st.text(max_size=12))
 @example("data/runs/demo")
 def test_a_run_never_leaves_the_project(name):
@@ -45,24 +46,19 @@ def test_a_run_never_leaves_the_project(name):
     assert run.folder.parent == home() / "data" / "runs" and run.figures.parent == home() / "figures"
 
 
-def test_a_run_that_is_named_writes_nothing(home):
-    assert repr(Run("demo")) == "Run('demo': no stage yet)"
-    assert Run("demo").path("notebooks", "x") == home / "data/runs/demo/notebooks/x"
-    assert list(home.iterdir()) == []
-
-
 @pytest.mark.parametrize("installed", [True, False])
 def test_an_installed_package_writes_where_we_are(tmp_path, installed):
     (tmp_path / "medrob" / "data").mkdir(parents=True)  # beside a clone
-    code = "from medrob import data, files; print(data.__file__, files.home(), files.ALONE, sep=chr(10))"
+    code = "from importlib.util import find_spec as find; from medrob import files; "
+    code += "print(find('medrob.config').origin, files.home(), files.ALONE, sep=chr(10))"
     path = str(tmp_path / "site-packages")
     if installed:
         shutil.copytree(PROJECT / "medrob", f"{path}/medrob", ignore=shutil.ignore_patterns("__pycache__"))
     env = {"PATH": os.environ["PATH"], "PYTHONPATH": path}
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=env, capture_output=True, text=True)
     module, folder, words = done.stdout.split("\n")[:3]
-    assert Path(module).parts[-3:] == ("medrob", "data", "__init__.py")
-    assert Path(folder) == (tmp_path if installed else Path(module).parents[2])
+    assert Path(module).parts[-2:] == ("medrob", "config.py")
+    assert Path(folder) == (tmp_path if installed else Path(module).parents[1])
     assert ("come with medrob's repository" in words) == installed
 
 
@@ -94,29 +90,20 @@ def test_atomic_leaves_no_trace_of_an_error(tmp_path):
     with atomic(file) as part:
         part.write_text("whole")
         assert not file.exists()
-    with pytest.raises(OSError, match="No space left on device; nothing was changed"), atomic(file) as part:
-        part.write_text("half")
-        raise OSError(28, "No space left on device")
     assert [f.read_text() for f in file.parent.iterdir()] == ["whole"]
 
 
 def test_the_record_of_a_stage():
     run = Run("demo")
     entry = finish(run, "01_augment", parameters={"run": "demo", "size": 28, "layers": ("a", "b")})
+    record = run.path("run.json").read_text()
     assert run.params == {"01_augment": {"run": "demo", "size": 28, "layers": ["a", "b"]}}
     assert run.record["stages"]["01_augment"] == json.loads(json.dumps(entry))
     assert set(entry["files"]) == set(STAGES["01_augment"]) == set(run.written())
     assert list(run.problems("01_augment")) == []
-    assert repr(run) == "Run('demo': 01_augment)"
-
-
-def test_gpu_memory_is_that_of_the_gpu_that_took_most(monkeypatch):
-    taken = [2e6, 7e6]
-    cuda = SimpleNamespace(
-        is_initialized=lambda: True, device_count=lambda: 2, max_memory_allocated=taken.__getitem__
-    )
-    monkeypatch.setitem(machine.sys.modules, "torch", SimpleNamespace(cuda=cuda))
-    assert machine.peak_gpu_memory_mb() == 7
+    run.path("run.json").write_text(record.replace("28", "29"))
+    with pytest.raises(FileNotFoundError, match=r"01_augment is not finished, or its entry in run\.json was"):
+        run.ready("02_train")
 
 
 def test_stages_come_in_order():
@@ -124,12 +111,10 @@ def test_stages_come_in_order():
     with pytest.raises(FileNotFoundError, match=r"no data.json .*notebooks/01_augment.ipynb"):
         run.ready("02_train")
     finish(run, "01_augment")
-    with pytest.raises(FileNotFoundError, match=r"no model.safetensors .*notebooks/02_train.ipynb"):
-        run.ready("04_heatmaps")
     finish(run, "02_train")
     assert set(run.ready("03_test")) == set(READS["03_test"])
     run.path("model.json").unlink()
-    with pytest.raises(FileNotFoundError, match=r"no model.json"):
+    with pytest.raises(FileNotFoundError, match=r"no model.json .*notebooks/02_train.ipynb"):
         run.ready("03_test")
 
 
@@ -150,16 +135,15 @@ def test_altered_files_and_what_was_made_from_others_are_told():
 
 def test_what_a_stage_needed_meanwhile_goes_with_its_end():
     run = Run("demo")
-    for stage in list(STAGES)[:4]:
-        killed = [run.path(".scores.parquet.123.part"), run.path(CHECKPOINT)][: 1 + (stage == "02_train")]
-        for path in killed:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            path.touch()
-        finish(run, stage)
-        assert not any(path.exists() for path in killed)
+    finish(run, "01_augment")
+    killed = [run.path(".scores.parquet.123.part"), run.path(CHECKPOINT)]
+    for path in killed:
+        path.touch()
+    finish(run, "02_train")
+    assert not any(path.exists() for path in killed)
 
 
-@pytest.mark.parametrize("text", ["{", "[]", "{}", '{"stages": []}', "[" * 100_000, "\xff"])
+@pytest.mark.parametrize("text", ["{", "[]", '{"run": 1, "stages": []}', "[" * 100_000, "\xff"])
 def test_damaged_record(text):
     run = Run("demo")
     run.folder.mkdir(parents=True)
