@@ -13,7 +13,7 @@ import json
 import sys
 import time
 import warnings
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import pandas as pd
@@ -29,7 +29,7 @@ from medrob.figures import TEXTWIDTH, use_style
 from medrob.files import atomic, hold
 from medrob.machine import machine_facts, peak_gpu_memory_mb, peak_memory_mb
 from medrob.run import Run
-from medrob.thesis import Bundle
+from medrob.thesis import Bundle, file_name
 from medrob.words import kept
 
 
@@ -67,15 +67,16 @@ def injected() -> list[str]:
     return [ast.unparse(line.targets[0]) for line in lines if isinstance(line, ast.Assign)]
 
 
-class Stage:
+class Stage(Bundle):
     """A stage that has begun: `parameters` (judged), the `run` that it reads, `results`, where it writes."""
 
     def __init__(self, name: str, parameters: config.Parameters) -> None:
-        self.name, self.parameters = name, parameters
+        self.parameters = parameters
         self._values = parameters.model_dump()
         runs = self._values.get("runs") or [self._values["run"]]
         self.run = Run(runs[0])
         self.results = Run(self._values.get("results") or runs[0])
+        super().__init__(self.results.figures, name)
         if self.results.name != self.run.name and set(self.results.record["stages"]) - {name}:
             taken = f"results={self.results.name!r} is a run with stages of its own; choose another name"
             raise ValueError(taken)
@@ -83,13 +84,11 @@ class Stage:
         for run in map(Run, dict.fromkeys(runs)):
             of = "" if run.name == self.results.name else f"{run.name}/"
             self._made_from |= {f"{of}{file}": checksum for file, checksum in run.ready(name).items()}
-        self._notes: dict[str, Any] = {}
+        self._noted: dict[str, Any] = {}
         self._told: list[dict[str, str]] = []  # sentences and figures, for the report
         self._described: dict[str, Any] = {}
-        self.failed: Collection[tuple[str, str]] = ()  # methods and layers, marked in figures and tables
         self._began = time.perf_counter()
         self._lock = hold(self.results.path(".locks", name), f"{name} of run {self.results.name!r}")
-        self._bundle = Bundle(self.results.figures, name)
         use_style(self._values.get("textwidth", TEXTWIDTH))
 
     def load(self, *splits: str) -> list[ImageDataset]:
@@ -119,7 +118,7 @@ class Stage:
 
     def note(self, **facts: Any) -> None:
         """Keep facts (data, device, ...) for this stage's entry in the record."""
-        self._notes.update(facts)
+        self._noted.update(facts)
 
     def trained(self, fit: Callable[..., pd.DataFrame], model: Any, *data: Any, **how: Any) -> pd.DataFrame:
         """The history of ``fit(model, ...)``, which trains in place, unless the same training ended before.
@@ -144,7 +143,7 @@ class Stage:
 
     def describe(self, **facts: Any) -> None:
         """Note facts that captions tell, and by which tables select (``method=``)."""
-        self._bundle.facts |= facts
+        self.facts |= facts
 
     def figure(self, figure: Figure | None, name: str, caption: str = "", *, answer: bool = False) -> None:
         """Show a figure, and collect it for the thesis under a name such as "03_auc"; None is no figure.
@@ -153,25 +152,16 @@ class Stage:
         """
         if figure is None:
             return
-        self._bundle.failed = self.failed
-        self._tell({"figure": self._bundle.figure(figure, name, caption)})
+        super().figure(figure, name, caption)
+        self._tell({"figure": file_name(name)})
         if answer:
             update_display(figure, display_id="picture")
-
-    def table(self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: Any = None) -> None:
-        """Collect a table for the thesis; caption and printed rows (`keep`) are usually those of the name."""
-        self._bundle.failed = self.failed
-        self._bundle.table(frame, name, caption, keep=keep)
 
     def tables(self, frames: Mapping[str, pd.DataFrame]) -> None:
         """Collect several tables, by their names; those without rows are left out."""
         for name, frame in frames.items():
             if len(frame):
                 self.table(frame, name)
-
-    def numbers(self, numbers: pd.DataFrame) -> None:
-        """Collect numbers that the text of a thesis quotes."""
-        self._bundle.numbers(numbers)
 
     def say(self, *sentences: str, answer: bool = False) -> None:
         """Show sentences as Markdown; the `answer` of the notebook at its top, too."""
@@ -200,7 +190,7 @@ class Stage:
         if "device" in self._values and "torch" in sys.modules:
             from medrob.models import pick_device
 
-            self._notes.setdefault("device", str(pick_device(self._values["device"])))
+            self._noted.setdefault("device", str(pick_device(self._values["device"])))
         entry = {
             "parameters": self._values,
             "made_from": self._made_from,
@@ -209,8 +199,8 @@ class Stage:
             "peak_gpu_memory_mb": round(peak_gpu_memory_mb()) or None,
             "finished": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
             **machine_facts(),
-            **self._notes,
-            "thesis": self._bundle.notes,
+            **self._noted,
+            "thesis": self.notes,
             "told": self._told,
         }
         stages = self.results.record["stages"]
@@ -221,7 +211,7 @@ class Stage:
             if self._described:
                 about = files.enter_context(atomic(self.results.path("data.json")))
                 about.write_text(json.dumps(self._described, indent=1) + "\n")
-            self._bundle.document(stages | {self.name: entry}, stages.get(self.name))
+            self.document(stages | {self.name: entry}, stages.get(self.name))
             if model is not None:
                 from medrob.models import save
 

@@ -24,13 +24,12 @@ def run(home, *command):
 RECORDS = {}  # folder -> {stage: its entry}
 
 
-def write(bundle, stages=None, **facts):
+def write(bundle, **facts):
     """Write a bundle as a stage does at its end, beside others; the path of ``thesis.tex``."""
     entries = RECORDS.setdefault(bundle.folder, {})
     entry = {"thesis": bundle.notes} | facts
-    others = {name: e for name, e in entries.items() if stages is None or name in stages}
-    bundle.document(others | {bundle.stage: entry}, entries.get(bundle.stage))
-    entries[bundle.stage] = entry
+    bundle.document(entries | {bundle.name: entry}, entries.get(bundle.name))
+    entries[bundle.name] = entry
     return bundle.folder / "thesis.tex"
 
 

@@ -40,7 +40,7 @@ def write(folder: Path) -> Path:
         work = WORK.format(name=name, reads=READS[name], apart=apart)
         work += {"01_augment": FIRST, "02_train": NETWORK}.get(name, "")
         tables = [file.removesuffix(".parquet") for file in STAGES[name] if file.endswith(".parquet")]
-        work += f"stage._bundle.table(table, '{name}_t')\n"
+        work += f"stage.table(table, '{name}_t')\n"
         work += f"stage.keep({', '.join(f'{table}=table' for table in tables)})"
         cells = [cell, nbformat.v4.new_code_cell(work.strip())]
         metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": "python"}}

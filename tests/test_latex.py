@@ -84,10 +84,6 @@ def test_macros_hold_letters_alone():
         "top 20 %": "TopTwoZeroPercent",
     }
     assert [latex.macro(name) for name in wanted] == [rf"\medrob{name}" for name in wanted.values()]
-    assert all(name.isascii() and name.isalpha() for name in wanted.values())
-
-
-def test_names_without_letters_are_refused():
     for make in (latex.macro, latex.file_name):
         with pytest.raises(ValueError, match="holds no letter or digit"):
             make("≥ –")
@@ -119,7 +115,6 @@ def test_what_is_wider_than_the_text_stands_on_a_page_on_its_side():
     texts = [latex_table(frame, "C.", "l") for frame in frames]
     assert [text.startswith("\\begin{landscape}") for text in texts] == [False, True]
     assert ["longtable" in text for text in texts] == [False, True]  # such a page is less high
-    assert all("\\footnotesize" in text for text in texts)
 
 
 CITED = re.compile(
@@ -151,7 +146,7 @@ def test_every_reference_has_what_a_citation_needs():
     assert without == {"holm1979", "ruifrok2001"}  # two journals gave none
 
 
-def test_every_interval_joins_its_value():
+def test_every_interval_joins_its_value_and_digits_follow_the_size_of_a_column():
     columns = ["value", "low", "high", "drop", "drop_low", "drop_high", "gain"]
     table = pd.DataFrame([[0.9, 0.8, 1.0, -0.1, -0.2, 0.0, 3.0]], columns=columns)
     assert {name: cells for name, (cells, _) in readable(table).items()} == {
@@ -161,12 +156,12 @@ def test_every_interval_joins_its_value():
     }
     table = pd.DataFrame({"auc": [0.9, 0.85], "low": NAN, "high": NAN})  # an interval nowhere
     assert readable(table) == {"AUC": (["0.900", "0.850"], True)}
-
-
-def test_digits_follow_the_size_of_a_column_and_pivoted_columns_are_read_after_their_name():
     table = pd.DataFrame({"rmse": [31.72, 9.9], "ssim": [0.5, 0.25], "lr": [3e-4, 1e-3], "epoch": [1.0, 2.0]})
     cells = [["31.7", "9.9"], ["0.500", "0.250"], ["0.0003", "0.0010"], ["1", "2"]]
     assert [column.cells for column in readable(table).values()] == cells
+
+
+def test_pivoted_columns_are_read_after_their_name():
     table = pd.DataFrame({"corruption": ["a", "b"], "severity": [1, 5], "drop": [0.1, 0.5]})
     wide = table.pivot(index="corruption", columns="severity", values="drop").reset_index()
     assert list(readable(wide)) == ["corruption", "severity 1", "severity 5"]
@@ -219,11 +214,3 @@ def test_numbers_by_hand(tmp_path):
     assert not re.search("WorstDrop(CI|Low|High|P)|Answer(CI|P)", text)  # no interval, no test
     assert "% AUC on clean images\n" in text
     assert "nan" not in text.lower().replace("name", "")
-
-
-def test_names_of_one_macro_are_refused_and_nothing_is_written(tmp_path):
-    bundle = Bundle(tmp_path / "run", "05")
-    bundle.numbers(numbers(**{"x": 1.0, "x low": 1.0}).assign(low=0.5, high=1.5))
-    with pytest.raises(ValueError, match=r"'x' and 'x low' both give the macro \\medrobXLow"):
-        write(bundle)
-    assert not (tmp_path / "run").exists()

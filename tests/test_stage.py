@@ -33,12 +33,6 @@ def state(home):
     return {str(f): f.read_bytes() for f in home.rglob("*") if f.is_file() and ".locks" not in f.parts}
 
 
-def test_injected_parameters_that_fit(monkeypatch):
-    notebook(monkeypatch, 'run = "demo"', "# Parameters\nsuite = ['fog', 'contrast']\n", "begin(...)")
-    stage = begin("01_augment", {"run": "demo", "suite": ["fog", "contrast"]})
-    assert stage.parameters.suite == ["fog", "contrast"]
-
-
 def test_every_wrong_parameter_is_told_at_once(monkeypatch, home):
     notebook(monkeypatch, 'run = "demo"', "# Parameters\nsede = 3\nsize = '28'\n")
     with pytest.raises(ValueError) as error:
@@ -49,6 +43,9 @@ def test_every_wrong_parameter_is_told_at_once(monkeypatch, home):
     with pytest.raises(ValueError, match="the cell of parameters sets no size; is a name mistyped"):
         begin("01_augment", {**cell, "sise": size, "get_ipython": None})
     assert list(home.iterdir()) == []
+    notebook(monkeypatch, 'run = "demo"', "# Parameters\nsuite = ['fog', 'contrast']\n", "begin(...)")
+    stage = begin("01_augment", {"run": "demo", "suite": ["fog", "contrast"]})
+    assert stage.parameters.suite == ["fog", "contrast"]
 
 
 def test_the_first_stage_notes_the_data_and_later_ones_load_them(augmented):
@@ -72,17 +69,12 @@ def test_a_stage_that_fails_before_its_end_changes_nothing(augmented, home):
     stage.table(pd.DataFrame({"a": [1]}), "01_other", "Some numbers.")
     stage.note(more=1)
     assert state(home) == before
+    with pytest.raises(Exception, match="Could not convert"):  # tables are written all or none
+        stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}), other=pd.DataFrame({"a": [1, "x"]}))
+    assert state(home) == before
     stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}))
     assert (augmented.figures / "01_montage.pdf").exists()
     assert augmented.record["stages"]["01_augment"]["more"] == 1
-
-
-def test_tables_are_written_all_or_none(augmented, home):
-    before = state(home)
-    stage = begin("01_augment", TINY)
-    with pytest.raises(Exception, match="Could not convert"):
-        stage.keep(corruptions=pd.DataFrame({"rmse": [2.0]}), other=pd.DataFrame({"a": [1, "x"]}))
-    assert state(home) == before
 
 
 def test_captions_and_methods_say_what_is_known(augmented):
@@ -100,17 +92,21 @@ def test_captions_and_methods_say_what_is_known(augmented):
     assert r"by fog~\cite{hendrycks2019}; ours." in methods and "Seeds: 0 (data, corruptions)" in methods
 
 
-def test_another_process_on_the_same_stage_is_refused(augmented, home):
+def test_another_process_on_the_same_stage_is_refused(augmented):
     held = begin("02_train", {"run": "demo"})
     assert begin("02_train", {"run": "demo"}).name == held.name  # begun again by the same notebook
-    code = "from medrob.stage import begin; begin('02_train', {'run': 'demo'})"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert "another process is working on 02_train of run 'demo'" in done.stderr
     held.keep(history=pd.DataFrame({"epoch": [1]}))
-    made_from = augmented.record["stages"]["02_train"]["made_from"]
-    assert made_from == {"data.json": augmented.written()["data.json"]}
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr  # what has ended holds nobody up
+    assert augmented.record["stages"]["02_train"]["made_from"] == {
+        "data.json": augmented.written()["data.json"]
+    }
+    code = "import filelock, sys; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); input()"
+    command = [sys.executable, "-c", code, str(augmented.path(".locks", "02_train"))]
+    pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+    with subprocess.Popen(command, **pipes) as other:  # it gets the lock: what has ended holds nobody up
+        other.stdout.readline()
+        with pytest.raises(RuntimeError, match="another process is working on 02_train of run 'demo'"):
+            begin("02_train", {"run": "demo"})
+        other.communicate(b"\n")
 
 
 def test_a_training_that_stands_is_not_repeated(augmented, monkeypatch):

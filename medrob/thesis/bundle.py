@@ -6,7 +6,6 @@ What is printed of each figure and table stands in ``texts.toml``.
 import contextlib
 import hashlib
 import io
-import json
 from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
@@ -55,23 +54,25 @@ def _dagger(failed: Collection[tuple[str, str]]) -> str:
 class Bundle:
     """What a notebook adds to the figures folder of a run; nothing is written before `document`.
 
-    `stage`: who writes, such as "03_test". What it wrote before and does not write again is removed.
+    `name`: that of the stage, such as "03_test". What it wrote before and does not write again is removed.
 
     Attributes:
         facts: what the captions in ``texts.toml`` leave open, such as ``{"layer": "layer4.1"}``.
         failed: (method, layer) pairs that fail randomisation (`medrob.analysis.failed`): these methods are
             marked in tables, and captions explain the mark.
+        notes: what the record keeps of every part: its kind, its files with their checksums, its caption.
     """
 
-    def __init__(self, folder: Path, stage: str) -> None:
-        self.folder, self.stage = folder, stage
+    def __init__(self, folder: Path, name: str) -> None:
+        self.folder, self.name = folder, name
         self.facts: dict[str, Any] = {}
         self.failed: Collection[tuple[str, str]] = ()
-        self._parts: dict[str, tuple[dict[str, Any], Mapping[str, bytes]]] = {}  # its note, its files
+        self.notes: dict[str, dict[str, Any]] = {}
+        self._files: dict[str, bytes] = {}
         self._numbers: dict[str, dict[str, Any]] = {}
 
-    def figure(self, figure: Figure, name: str, caption: str = "") -> str:
-        """Draw the figure as PDF and PNG (300 dots per inch); then show and close it. Gives the files' name.
+    def figure(self, figure: Figure, name: str, caption: str = "") -> None:
+        """Draw the figure as PDF and PNG (300 dots per inch); then show and close it.
 
         In the name of the files all but letters, digits, ``-`` and ``+`` becomes ``_``. Without a caption, it
         is that in ``texts.toml``, or the name in words.
@@ -87,7 +88,6 @@ class Bundle:
         self._put("figure", file, files, caption=f"{text} {_dagger(self.failed)}".strip())
         plt.show()
         plt.close(figure)
-        return file
 
     def table(
         self, frame: pd.DataFrame, name: str, caption: str = "", *, keep: pd.DataFrame | None = None
@@ -115,22 +115,16 @@ class Bundle:
         ``\medrobCleanAUCCI``, which prints 0.960 (0.944 to 0.975).
         """
         self._numbers |= {entry["name"]: entry for entry in quoted(numbers)}
-        self._put("numbers", self.stage, {}, entries=list(self._numbers.values()))
-
-    @property
-    def notes(self) -> dict[str, dict[str, Any]]:
-        """What the record keeps of every part: its kind, its files with their checksums, its caption."""
-        return json.loads(json.dumps({key: note for key, (note, _) in self._parts.items()}))
+        self._put("numbers", self.name, {}, entries=list(self._numbers.values()))
 
     def document(self, stages: Mapping[str, Entry], before: Entry | None = None) -> None:
         """Write the parts of this stage, and the LaTeX files about all stages (`documents`), or nothing.
 
         `stages`: the entries of the run's record, with that of this stage (`notes` under "thesis"); `before`:
-        its earlier entry, whose files are removed if they are not made again. ValueError: two names give the
-        same macro.
+        its earlier entry, whose files are removed if they are not made again.
         """
-        files = {name: data for _, content in self._parts.values() for name, data in content.items()}
-        files |= {name: text.encode() for name, text in documents(stages, self.folder.name).items()}
+        texts = documents(stages, self.folder.name)
+        files = self._files | {name: text.encode() for name, text in texts.items()}
         with contextlib.ExitStack() as stack:  # all files or none
             for name, data in files.items():
                 stack.enter_context(atomic(self.folder / name)).write_bytes(data)
@@ -140,8 +134,14 @@ class Bundle:
     def _put(self, kind: str, file: str, files: Mapping[str, bytes], **facts: Any) -> None:
         """Collect the files of a part and its note."""
         sums = {name: hashlib.sha256(content).hexdigest() for name, content in files.items()}
-        part = {"kind": kind, "file": file, "stage": self.stage, "files": sums, **facts}
-        self._parts[f"{kind}-{file}"] = part, files
+        self.notes[f"{kind}-{file}"] = {
+            "kind": kind,
+            "file": file,
+            "stage": self.name,
+            "files": sums,
+            **facts,
+        }
+        self._files |= files
 
 
 def checksums(entry: Entry) -> dict[str, str]:

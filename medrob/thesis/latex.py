@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined, UndefinedError
 
 from medrob.analysis import FOLDS, ORDERS, QUESTIONS, Evidence
 from medrob.figures import TEXTWIDTH, short
@@ -176,48 +176,40 @@ def cited(text: str) -> str:
 
 
 def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
-    """The texts of a run's LaTeX files by their names, by its record; a ValueError if two macros agree."""
+    """The texts of a run's LaTeX files by their names, by its record."""
     in_order = [entry for _, entry in sorted(stages.items())]
     notes = {key: note for entry in in_order for key, note in entry.get("thesis", {}).items()}
     parts = sorted(notes.values(), key=lambda part: part["file"] != FIRST)  # the others as they were made
-    figures = [part for part in parts if part["kind"] == "figure"]
-    figures = [{**figure, "macro": macro(figure["file"], "medrobCaption")} for figure in figures]
+    figures = [
+        {**part, "macro": macro(part["file"], "medrobCaption")} for part in parts if part["kind"] == "figure"
+    ]
     entries = [entry for part in parts for entry in part.get("entries", ())]
-    numbers = [{**entry, "macro": macro(entry["name"])} for entry in entries]
-    owners: dict[str, str] = {}
-    names = [(figure["macro"], figure["file"]) for figure in figures]
-    names += [(entry["macro"] + end, entry["name"]) for entry in numbers for end in entry["macros"]]
-    for name, owner in names:
-        if name in owners:
-            raise ValueError(
-                f"{owners[name]!r} and {owner!r} both give the macro {name}; rename one, or run the notebook "
-                "again that no longer writes it"
-            )
-        owners[name] = owner
-    # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
-    templates = Environment(
-        loader=PackageLoader("medrob.thesis", ""), undefined=StrictUndefined, trim_blocks=True,
-        block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
-        comment_start_string="<#", comment_end_string="#>", keep_trailing_newline=True,
-    )  # fmt: skip
-    templates.filters["latex"] = lambda text: cited(escape(str(text)))
-    templates.filters["word"] = word
-    templates.filters["plain"] = lambda markdown: re.sub(r"\\(\W|_)", r"\1", markdown)
-    templates.filters["name"] = lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1]
-    templates.filters["breakable"] = lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name)
     given = {stage: entry["parameters"] for stage, entry in stages.items() if "parameters" in entry}
     suite = stages.get("01_augment", {}).get("corruptions", {})
     facts = {
         "done": done, "questions": QUESTIONS, "evidence": Evidence, "suite": suite, "folds": FOLDS,
         "orders": min(math.factorial(len(suite)), ORDERS),
         "run": run, "stages": stages, "given": given, "works": TEXTS["methods"], "first": FIRST,
-        "figures": figures, "numbers": numbers,
+        "figures": figures, "numbers": [{**entry, "macro": macro(entry["name"])} for entry in entries],
         "tables": [part for part in parts if part["kind"] == "table"], "p_words": P_WORDS,
         "textwidth": given.get("05_analysis", {}).get("textwidth", TEXTWIDTH),
     }  # fmt: skip
+    # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
+    templates = Environment(
+        loader=PackageLoader("medrob.thesis", ""), undefined=StrictUndefined, trim_blocks=True,
+        block_start_string="<%", block_end_string="%>", variable_start_string="<<", variable_end_string=">>",
+        comment_start_string="<#", comment_end_string="#>", keep_trailing_newline=True,
+    )  # fmt: skip
+    templates.filters |= {
+        "latex": lambda text: cited(escape(str(text))),
+        "word": word,
+        "plain": lambda markdown: re.sub(r"\\(\W|_)", r"\1", markdown),
+        "name": lambda path: str(path).replace("\\", "/").rsplit("/", 1)[-1],
+        "breakable": lambda name: re.sub("(?<=[a-z])(?=[A-Z])", r"\\allowbreak ", name),
+    }
     files = ("captions.tex", "methods.tex", "numbers.tex", "thesis.tex")
     try:
         texts = {file: templates.get_template(f"{file}.jinja").render(facts) for file in files}
-    except Exception as error:  # a parameter that was altered may be of any type
-        raise ValueError(f"run.json of run {run!r} is damaged ({error}); run its notebooks again") from error
+    except UndefinedError as error:  # another version of medrob wrote the record
+        raise ValueError(f"run.json of run {run!r} lacks what is written ({error}); run it again") from None
     return texts | {"references.bib": REFERENCES}

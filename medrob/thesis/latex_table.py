@@ -13,9 +13,7 @@ from medrob.thesis.latex import DASH, P, escape
 
 LONG = {False: 40, True: 24}  # rows, upright and on its side; longer tables run over pages
 WIDE = 36  # characters; longer texts are broken into lines
-LETTER = 5.3  # points that a character takes at most in \footnotesize, 9 points in a text of 11
-WIDTHS = {3.7: " .,:;'|!()[]-ijlftrsI", 4.8: "0123456789aceogvzky", 9.3: "MWmw%—−…@&†"}  # others than that
-POINTS = {letter: points for points, letters in WIDTHS.items() for letter in letters}
+LETTER = 4.7  # points that a character takes in \footnotesize, 9 points in a text of 11
 LENGTH = 660.0  # points: the width of a page on its side
 GAP = 6.0  # points between columns: \tabcolsep is set to half of it
 P_VALUES = {"p": P, "p_holm": f"{P} (Holm)", "p_adjusted": f"{P} (corrected)"}
@@ -124,9 +122,8 @@ def _layout(columns: dict[str, Column]) -> tuple[str, bool]:
 
 
 def _points(text: str) -> float:
-    """How wide a text is at most; Chinese letters and the like may be printed as codes, such as U+4E2D."""
-    other = {True: 6 * LETTER, False: LETTER}
-    return sum(POINTS.get(c, 7.0 if c.isupper() else other[ord(c) > 0x2FFF]) for c in text)
+    """How wide a text is; Chinese letters and the like may be printed as codes, such as U+4E2D."""
+    return LETTER * sum(6 if ord(letter) > 0x2FFF else 1 for letter in text)
 
 
 def _folded(name: str) -> list[str]:
