@@ -16,7 +16,7 @@ from typing import Any
 import yaml
 
 from medrob.files import atomic, checksum, differing
-from medrob.run import STAGES, Run
+from medrob.run import READS, STAGES, Run
 
 QUIET = ["--IPKernelApp.log_level=CRITICAL"]  # a kernel says little that the notebook does not hold
 
@@ -94,7 +94,8 @@ def look(jobs: Iterable[tuple[str, str]], now: Path) -> set[Path]:
         run = Run(name)
         tables, beside = wrong(run, stage) if run.stamp(stage).exists() else ([], [])
         untrue.update([run.stamp(stage)] if tables or beside else [])
-        untrue.update(map(run.path, STAGES[stage]) if tables else [])
+        if tables or not untrue.isdisjoint(map(run.path, READS[stage])):  # and so what follows
+            untrue.update(map(run.path, STAGES[stage]))
         for text in (*tables, *beside):
             print(f"{name}, {stage}: {text}", file=sys.stderr)
     return untrue

@@ -59,12 +59,13 @@ def follows(of: study.Study, stage: str, run: str, notebooks: Path) -> dict[str,
 
 
 def training(parameters: Mapping[str, Any]) -> dict[str, Any]:
-    """What a training follows from besides its parameters and its data."""
-    network: dict[str, Any] = {"arch": source_of(parameters["arch"]), "code": _code(CODE["02_train"])}
-    network |= {"weights": weights(parameters["weights"])}
-    policy = parameters["augment"]
+    """What a training follows from besides its parameters and its data: code, weights, texts beside them."""
+    arch, policy, name = (parameters[name] for name in ("arch", "augment", "weights"))
+    found = [path for path in (Path(name), home() / name) if exists(path) and path.is_file()]
+    files = [file for path in found for file in (path, *beside(path))]
     used = corruptions.fingerprint(augment.corruptions_of(policy))
-    return network | {"augment": [used, source_of(policy)]}
+    code = {"arch": source_of(arch), "code": _code(CODE["02_train"]), "augment": [used, source_of(policy)]}
+    return code | {"weights": _together(files, files[0].parent) if files else ""}
 
 
 @cache
@@ -110,13 +111,6 @@ def _code(rooms: tuple[str, ...]) -> str:
     endings = (".py", "/**/*.py", "/**/*.toml", "/**/*.jinja", "/**/*.bib")
     patterns = [room + ending for room in rooms for ending in endings]
     return _together(sorted(file for pattern in patterns for file in PACKAGE.glob(pattern)), PACKAGE)
-
-
-def weights(path_or_name: str) -> str:
-    """A hash of a file of weights and of the texts beside it that tell its settings; "" for a name."""
-    paths = (Path(path_or_name), home() / path_or_name)
-    files = [file for path in paths if exists(path) and path.is_file() for file in (path, *beside(path))]
-    return _together(files, files[0].parent) if files else ""
 
 
 def contents(dataset: str, **options: str) -> str:

@@ -81,84 +81,44 @@ def stages(*names, run="a"):
     return {f"{run} {stage}" for stage in STAGES if stage[:2] in names}
 
 
-@pytest.mark.parametrize(
-    ("given", "again"),
-    [
-        ("", ()),
-        ("01_augment: {suite: imagenet-c}", ("01", "03", "04", "05")),
-        ("02_train: {epochs: 3}", ("02", "03", "04", "05")),
-        ("03_test: {resamples: 10}", ("03", "05")),
-    ],
-)
-def test_another_parameter_runs_its_stage_and_what_reads_it(finished, given, again):
-    finished.study(f"runs: {{a: {{{given}}}}}")
-    assert finished.planned() == stages(*again)
+def test_another_suite_runs_what_reads_it_and_trains_nothing(finished):
+    finished.study("runs: {a: {01_augment: {suite: imagenet-c}}}")
+    assert finished.planned() == stages("01", "03", "04", "05")
 
 
-def test_code_that_a_stage_does_not_use_runs_nothing(finished):
+def test_what_is_lost_or_altered_is_made_again_and_what_follows(finished):
     finished.study("runs: {a: {}}")
-    notebook = finished.notebooks / "02_train.ipynb"
-    before = notebook.read_text()
-    book = nbformat.read(notebook, as_version=4)
-    book.cells.insert(0, nbformat.v4.new_markdown_cell("A sentence."))
-    book.cells[-1].outputs = [nbformat.v4.new_output("stream", text="an output")]
-    nbformat.write(book, notebook)
-    assert finished.planned() == set()
-    book.cells[-1].source += "\nx = 1"
-    nbformat.write(book, notebook)
+    tables, network = finished.tables("a"), finished.file("a", "model.json")
+    figures, before = finished.folder / "figures" / "a", network.read_bytes()
+    network.write_bytes(before + b"x")
     assert finished.planned() == stages("02", "03", "04", "05")
-    notebook.write_text(before)
-
-
-def test_a_deleted_or_altered_table_is_made_again_and_what_follows(finished):
-    finished.study("runs: {a: {}}")
-    tables = finished.tables("a")
-    scores = finished.file("a", "scores.parquet")
-    scores.write_bytes(scores.read_bytes() + b"x")
+    assert "a, 02_train: data/runs/a/model.json was changed after it was made" in finished.said
+    network.write_bytes(before)  # what is put back is true again
+    finished.file("a", "notebooks/02_train.ipynb").unlink()  # a figure, a notebook: their own stage alone
+    (figures / "02_train_t.csv").unlink()
     finished.file("a", "trust.parquet").unlink()
-    assert finished.planned() == stages("03", "04", "05")
-    assert "a, 03_test: data/runs/a/scores.parquet was changed after it was made" in finished.said
-    network = finished.file("a", "model.json")
-    before = network.read_bytes()
-    for text, again in ((before + b"x", ("02", "03", "04", "05")), (before, ("03", "04", "05"))):
-        network.write_bytes(text)  # what is put back is true again
-        assert finished.planned() == stages(*again)
+    (figures / "thesis.tex").write_text("of another run")
+    assert finished.planned() == stages("02", "04", "05")
     ended, text = finished.run()
     assert ended, text
     for file, table in finished.tables("a").items():
         pd.testing.assert_frame_equal(table, tables[file])
-    assert finished.planned() == set()
-
-
-def test_figures_and_notebooks_that_are_lost_cost_their_own_stage(finished):
-    finished.study("runs: {a: {}}")
-    figures, before = finished.folder / "figures" / "a", finished.tables("a")
-    finished.file("a", "notebooks/02_train.ipynb").unlink()
-    (figures / "02_train_t.csv").unlink()
-    assert finished.planned() == stages("02")
-    (figures / "03_test_t.tex").write_bytes((figures / "02_train_t.tex").read_bytes())
-    (figures / "thesis.tex").write_text("of another run")
-    assert finished.planned() == stages("02", "03", "05")
-    ended, text = finished.run()
-    assert ended, text
     assert all((figures / f"{name}_t.csv").exists() for name in STAGES) and finished.planned() == set()
-    for file, table in finished.tables("a").items():
-        pd.testing.assert_frame_equal(table, before[file])
 
 
-@pytest.mark.parametrize("stage", CHANGED)
-def test_a_stage_that_fails_loses_nothing_and_the_study_as_it_was_is_finished(finished, stage):
-    before, marker = finished.state("a"), finished.folder / f"fail-a-{stage}"
-    marker.touch()
-    finished.study(f"runs: {{a: {{{stage}: {{{CHANGED[stage]}}}}}}}")
-    ended, text = finished.run()
-    marker.unlink()
-    assert not ended
-    assert f"{stage} of run a failed; the whole traceback is in" in text
-    assert finished.state("a") == before
-    partial = nbformat.read(finished.file("a", f"notebooks/{stage}.partial.ipynb"), as_version=4)
-    outputs = [output for cell in partial.cells for output in cell.get("outputs", [])]
-    assert any(output.output_type == "error" for output in outputs)
+def test_a_stage_that_fails_loses_nothing_and_the_study_as_it_was_is_finished(finished):
+    before = finished.state("a")
+    for stage, changed in CHANGED.items():
+        marker = finished.folder / f"fail-a-{stage}"
+        marker.touch()
+        finished.study(f"runs: {{a: {{{stage}: {{{changed}}}}}}}")
+        ended, text = finished.run()
+        marker.unlink()
+        assert not ended
+        assert f"{stage} of run a failed; the whole traceback is in" in text
+        assert finished.state("a") == before
+        partial = nbformat.read(finished.file("a", f"notebooks/{stage}.partial.ipynb"), as_version=4)
+        assert partial.cells[-1].outputs[-1].output_type == "error"
     finished.study("runs: {a: {}}")
     assert finished.planned() == set()
 
@@ -197,13 +157,3 @@ def test_killed_anywhere_the_same_command_ends_with_the_same_tables(finished, tm
         pd.testing.assert_frame_equal(table, finished.tables("a")[file])
     assert not list(home.file("a", "notebooks").glob("*.partial.ipynb"))
     assert home.planned() == set()
-
-
-def test_a_malformed_study_stops_before_anything_starts(tmp_path):
-    home = Home(tmp_path)
-    home.study("runs:\n  a b: {02_train: {epoch: 3}}\n")
-    ended, text = home.run()
-    assert not ended
-    assert "runs, a b: run='a b' is not a run name" in text
-    assert "unknown parameter 'epoch'; did you mean 'epochs'?" in text
-    assert not (tmp_path / "data").exists()

@@ -12,10 +12,10 @@ from medrob.run import STAGES, Run
 TIMES = {"seconds", "images_per_second", "memory_mb", "gpu_memory_mb"}
 TINY = """
 defaults:
-  01_augment: {size: 28, limit: 45}
+  01_augment: {size: 28, limit: 45, suite: [gaussian_noise, contrast, motion_blur]}
   02_train: {width: 8, epochs: 1}
   03_test: {resamples: 50}
-  04_heatmaps: {images: 3, methods: [gradcam, layercam]}
+  04_heatmaps: {images: 3, checked: 2, methods: [gradcam, layercam]}
 runs: {first: {}, second: {}}
 """
 
@@ -67,9 +67,9 @@ def test_the_record_and_the_tables_are_whole(runs):
     assert train["parameters"]["width"] == 8 and train["seconds"] > 0 and train["packages"]["torch"]
     assert train["device"].startswith(("cpu", "cuda", "mps"))
     assert made.data["splits"]["test"]["counts"] == {"normal": 15, "nodule": 15, "consolidation": 15}
-    assert len(made.table("corruptions")) == len(made.table("predictions")) == 45 * 26
+    assert len(made.table("corruptions")) == len(made.table("predictions")) == 45 * 16
     drift = made.table("drift")
-    assert len(drift) == 9 * 25 * 2 * 6
+    assert len(drift) == 9 * 15 * 2 * 6
     assert not drift.duplicated(["image", "corruption", "severity", "method", "layer"]).any()
     assert set(made.table("scores")["class"]) == {"all", "normal", "nodule", "consolidation"}
 
