@@ -179,7 +179,14 @@ def _grid(grid: str, axes: Stages) -> Iterator[tuple[str, Stages]]:
 
 
 class Loader(yaml.SafeLoader):
-    """YAML in which ``1e-3`` is a number, and keys that stand twice are refused."""
+    """YAML in which ``1e-3`` is a number; keys that stand twice and aliases, which may grow, are refused."""
+
+    def compose_node(self, parent: Any, index: Any) -> Any:
+        """The next node, unless it is an alias such as ``*a``."""
+        if self.check_event(yaml.AliasEvent):
+            line = self.peek_event().start_mark.line + 1
+            raise yaml.YAMLError(f"line {line}: an alias is not taken; write out what it stands for")
+        return super().compose_node(parent, index)
 
     def mapping(self, node: yaml.MappingNode) -> dict[str, Any]:
         """A mapping, in which all keys are texts, each once."""
