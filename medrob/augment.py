@@ -93,9 +93,6 @@ def policy(name: str) -> Policy:
     if name in names():
         return POLICIES.get(name, POLICIES["none"])
     advice = "your own is 'package.module:name', an imgaug augmenter or a function of (images, rng)"
-    if name.startswith("iaa."):
-        how = f"write `mine = {name}` in a file own.py, after `import imgaug.augmenters as iaa`"
-        raise ValueError(f"augment={name!r}: {advice}; {how}, and give 'own:mine'")
     if ":" not in name:
         raise ValueError(f"augment={name!r} is unknown; the policies are {', '.join(names())}; {advice}")
     change = resolve(name)

@@ -73,7 +73,6 @@ def scale(normalise: Any) -> tuple[Any, Any]:
     """Mean and spread, in shares of 255, that `normalise` of notebook 02 means; of "auto" None twice."""
     if isinstance(normalise, str) and normalise in ("auto", *NORMALISE):
         return NORMALISE.get(normalise, (None, None))
-    advice = ""
     if not isinstance(normalise, str) and len(normalise) == 2:
         low, high = normalise
         means, spreads = (value if isinstance(value, list | tuple) else [value] for value in normalise)
@@ -83,11 +82,9 @@ def scale(normalise: Any) -> tuple[Any, Any]:
                 return low, high
             if len(numbers) == 2 and low <= 0 < high:
                 return -low / (high - low), 1 / (high - low)
-            large = min(numbers) > 0 and max(means) > 1
-            advice = "; of mean and std in grey levels 0-255, divide both by 255" if large else ""
     raise ValueError(
         f"normalise={normalise!r}: give 'auto', 'half', 'imagenet', [mean, std] in shares of 255 such as "
-        "[0.48, 0.23], or what black and white become, such as [-1024, 1024]" + advice
+        "[0.48, 0.23], or what black and white become, such as [-1024, 1024]"
     )
 
 

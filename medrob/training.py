@@ -46,11 +46,9 @@ def fit(
     once the results are kept. With ``epochs=0`` the network stays as it is.
 
     Returns:
-        The history: a row per epoch and split (``train``: in training mode, augmented; ``val``: eval mode; of
-        a network that is not trained, one row of ``val``, epoch 0)
-        with epoch, split, loss (nats), accuracy, auc, lr (at the epoch's start), seconds, images_per_second,
-        and memory_mb and gpu_memory_mb (10^6 bytes): the largest so far of the process, and of its GPU (0
-        without).
+        The history: a row per epoch and split ("train": in training mode, augmented; "val": eval mode; of a
+        network that is not trained one row, epoch 0) with loss (nats), accuracy, auc, lr (at the epoch's
+        start), seconds, images_per_second, memory_mb and gpu_memory_mb (10^6 bytes, the largest so far).
 
     Raises:
         ValueError: a class without images, a loss that is not finite, a damaged checkpoint.
@@ -58,11 +56,9 @@ def fit(
     for data in (train, val) if recipe.epochs else ():
         constant = [name for name, count in data.counts.items() if count in (0, len(data))]
         if constant:
-            raise ValueError(
-                f"{data.name}, split {data.split!r} ({len(data)} images): no image, or every image, is of "
-                f"{', '.join(constant)}: a network cannot learn, nor an AUC judge, such a class; take more "
-                "images or leave it out"
-            )
+            told = f"{data.name}, split {data.split!r} ({len(data)} images): no image, or every image, is of"
+            advice = "a network cannot learn such a class; take more images or leave it out"
+            raise ValueError(f"{told} {', '.join(constant)}: {advice}")
     if recipe.augment == augment.EXPANDED:
         train = augment.expanded(train)
     arguments = recipe.model_dump(include={*Recipe.model_fields})
@@ -122,9 +118,7 @@ def _resume(folder: Path | None, arguments: dict[str, Any], parts: Mapping[str, 
     differ = [name for name in {**before, **arguments} if before.get(name) != arguments.get(name)]
     if differ:
         was = ", ".join(f"{name} was {before.get(name)!r}" for name in differ)
-        warnings.warn(
-            f"{file} is of a training with other settings ({was}); training starts again", stacklevel=3
-        )
+        warnings.warn(f"{file} is of a training with other settings ({was}); it starts again", stacklevel=3)
         return fresh
     for name, part in parts.items():
         part.load_state_dict(state.pop(name))
@@ -262,9 +256,7 @@ class Epochs:
             self.schedule.step()
             finite &= torch.isfinite(loss.detach())
             outputs[i : i + len(x)] = logits.detach().float()
-            if self.device.type == "cpu" and not finite:
-                break  # on GPUs waiting for the answer costs time: it is asked for once an epoch
-        if not finite:
+        if not finite:  # asked once an epoch: waiting for a GPU's answer costs time
             raise ValueError(f"the loss became {loss.item()} in epoch {epoch}: give a smaller lr")
         return order, outputs
 

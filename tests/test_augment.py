@@ -17,13 +17,16 @@ def pictures(channels=1, size=28, count=6):
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-@pytest.mark.parametrize("name", augment.names())
+@pytest.mark.parametrize("name", [*augment.names(), "augments_of_mine:some", "augments_of_mine:blend"])
 def test_a_policy_is_a_function_of_images_and_generator(name, channels):
     images = pictures(channels)
     kept = images.copy()
+    imgaug.seed(1)
     np.random.seed(1)  # noqa: NPY002
     world = np.random.get_state()[1].copy()  # noqa: NPY002
-    first, again, other = (policy(name)(images, np.random.default_rng(s)) for s in (0, 0, 1))
+    first, other = (policy(name)(images, np.random.default_rng(seed)) for seed in (0, 1))
+    imgaug.seed(2)  # imgaug's own generator does not matter
+    again = policy(name)(images, np.random.default_rng(0))
     assert first.shape == images.shape and first.dtype == np.uint8
     assert (first == again).all() and (images == kept).all()
     assert (first != other).any() == (first != images).any() == (name not in ("none", "expanded"))
@@ -34,14 +37,10 @@ def test_a_policy_is_a_function_of_images_and_generator(name, channels):
     assert (np.random.get_state()[1] == world).all()  # noqa: NPY002  NumPy's own generator is left alone
 
 
-def test_geometric_keeps_a_flat_image_and_photometric_its_shape():
+def test_geometric_moves_a_little_and_photometric_keeps_a_flat_image_flat():
     flat = np.full((3, 28, 28, 1), 90, np.uint8)
-    assert (policy("geometric")(flat, np.random.default_rng(0)) == 90).all()
     exposed = policy("photometric")(flat, np.random.default_rng(0))
     assert (np.ptp(exposed, axis=(1, 2, 3)) == 0).all() and (exposed != 90).any()
-
-
-def test_geometric_moves_a_little():
     dot = np.zeros((50, 41, 41, 1), np.uint8)
     dot[:, 18:23, 18:23] = 255
     moved = policy("geometric")(dot, np.random.default_rng(0))[..., 0].astype(float)
@@ -120,7 +119,6 @@ def test_images_that_it_cannot_take_or_keep_are_refused(name, message):
     ("name", "message"),
     [
         ("mirror", "'mirror' is unknown; the policies are none, geometric"),
-        ("iaa.Fliplr(0.5)", r"write `mine = iaa.Fliplr\(0.5\)` in a file own.py, .* and give 'own:mine'"),
         ("augments_of_mine:flop", "has no attribute 'flop'.*put its folder on PYTHONPATH"),
         ("augments_of_mine:number", "is a int; your own is 'package.module:name'"),
     ],
@@ -128,16 +126,6 @@ def test_images_that_it_cannot_take_or_keep_are_refused(name, message):
 def test_what_is_no_policy(name, message):
     with pytest.raises(ValueError, match=message):
         policy(name)
-
-
-@pytest.mark.parametrize("name", [*augment.names(), "augments_of_mine:some", "augments_of_mine:blend"])
-def test_imgaugs_own_generator_does_not_matter(name):
-    images = np.random.default_rng(0).integers(0, 255, (6, 28, 28, 1), dtype=np.uint8)
-    found = []
-    for seed in (1, 2):
-        imgaug.seed(seed)
-        found.append(policy(name)(images, np.random.default_rng(0)))
-    np.testing.assert_array_equal(*found)
 
 
 def test_an_expanded_training_set_holds_each_image_under_every_condition():

@@ -48,34 +48,27 @@ print([name for name in ("torch", "torchvision", "imgaug", "matplotlib") if name
     [
         # types
         ("01_augment", {"size": True}, "size=True: give a whole number"),
-        ("01_augment", {"suite": [3]}, "suite=[3]: it should be a valid string"),
         ("02_train", {"lr": "fast"}, "lr='fast': it should be a valid number"),
         ("04_heatmaps", {"methods": "gradcam"}, "methods='gradcam': it should be a valid list"),
-        ("04_heatmaps", {"images": 3.5}, "images=3.5: it should be a valid integer"),
         # ranges
         ("02_train", {"epochs": -1}, "epochs=-1: it should be greater than or equal to 0"),
-        ("02_train", {"normalise": "foo"}, "normalise='foo': give 'auto', 'half', 'imagenet', [mean, std]"),
         ("02_train", {"normalise": [123.7, 58.4]}, "in shares of 255 such as [0.48, 0.23], or what"),
         ("02_train", {"lr": float("nan")}, "lr=nan: it should be "),
-        ("05_analysis", {"textwidth": 10}, "textwidth=10: it should be greater than or equal to 100"),
         # choices
         ("01_augment", {"channels": 2}, "channels=2: it should be 0, 1 or 3"),
         ("02_train", {"optimizer": "foo"}, "optimizer='foo': it should be 'adamw', 'adam' or 'sgd'"),
         ("02_train", {"device": "gpu"}, "device='gpu': it should match pattern '^(auto|cpu|mps|cuda"),
         ("04_heatmaps", {"layers": "layer4"}, "layers='layer4': give 'all', or a list such as ['layer4.1']"),
-        ("04_heatmaps", {"images": [-1]}, "images=[-1]: give a number of images, 0 for all, or a list"),
         ("04_heatmaps", {"images": [3, 3]}, "images=[3, 3]: the list is empty or names one twice"),
         # what other rooms know, and the nearest name
         ("01_augment", {"suite": "thesus"}, "unknown suite or corruption 'thesus', did you mean 'thesis'"),
         ("01_augment", {"dataset": "pneumoniamist"}, "dataset='pneumoniamist' is unknown; give 'phantom'"),
-        ("01_augment", {"dataset": "absent.npz"}, "dataset='absent.npz': no file or folder 'absent.npz'"),
         ("02_train", {"augment": "mirror"}, "augment='mirror' is unknown; the policies are none, geometric"),
         ("04_heatmaps", {"methods": ["gradcamm"]}, "unknown 'gradcamm'; did you mean 'gradcam'? Known: "),
         ("02_train", {"epoch": 3}, "unknown parameter 'epoch'; did you mean 'epochs'? Known: run, arch"),
         # together
         ("01_augment", {"run": "foo/bar"}, "run='foo/bar' is not a run name: use letters"),
         ("02_train", {"epochs": 0}, "epochs=0 takes a network that has been trained; give its weights="),
-        ("02_train", {"epochs": 0, "arch": "timm:resnet10t"}, "epochs=0 takes a network that has been"),
         ("02_train", {"arch": "resnet19"}, "arch='resnet19' is unknown; give one of"),
         ("02_train", {"weights": "absent.pth"}, "weights='absent.pth': no such file (of a folder, name"),
     ],
@@ -102,12 +95,9 @@ def test_all_mistakes_are_told_at_once_a_line_each_and_parameters_do_not_change_
 @pytest.mark.parametrize(
     ("stage", "values"),
     [
-        ("02_train", {"lr": 1}),  # a whole number is a number
-        ("02_train", {"batch_size": 2, "device": "cuda:1"}),
-        ("03_test", {"resamples": 0}),
+        ("02_train", {"batch_size": 2, "device": "cuda:1", "lr": 1}),  # a whole number is a number
         ("01_augment", {"suite": ["gaussian_noise", "gaussian_blur"], "dataset": "pneumoniamnist"}),
         ("04_heatmaps", {"layers": ["layer4.1"], "images": [3, 17], "methods": ["gradcam"]}),
-        ("04_heatmaps", {"images": 0, "changes": ["flip"]}),
     ],
 )
 def test_what_makes_sense_is_taken_as_it_is(stage, values):
@@ -118,12 +108,10 @@ def test_what_makes_sense_is_taken_as_it_is(stage, values):
 @pytest.mark.parametrize(
     ("given", "suite", "number"),
     [
-        ({}, "thesis", 5),
         ({"dataset": "phantom:1"}, "thesis", 5),
         ({"dataset": "pneumoniamnist"}, "medmnist-c:pneumoniamnist", 13),
         ({"dataset": "bloodmnist_64.npz", "suite": "auto"}, "medmnist-c:bloodmnist", 11),
         ({"dataset": "mine.npz"}, ["imagenet-c", "imagenet-c-extra"], 19),
-        ({"dataset": "mine.npz", "suite": "thesis"}, "thesis", 5),
     ],
 )
 def test_a_suite_that_is_not_given_is_that_of_the_data_set(monkeypatch, tmp_path, given, suite, number):

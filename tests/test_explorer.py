@@ -29,8 +29,9 @@ def run(network, tiny):
     return run
 
 
-@pytest.mark.parametrize("target", ["predicted", "label", "nodule"])
-@pytest.mark.parametrize("method", ["gradcam", "smoothgrad"])
+@pytest.mark.parametrize(
+    ("method", "target"), [("gradcam", "predicted"), ("smoothgrad", "label"), ("gradcam", "nodule")]
+)
 def test_what_is_shown_is_what_is_measured(network, tiny, method, target):
     explain = drift.Explainer(network, [method], settings=Settings(samples=2))
     shown = explorer.Explorer(explain, tiny, ["gaussian_noise"], {}, target=target, seed=4)
