@@ -47,7 +47,7 @@ def begin(name: str, namespace: Mapping[str, Any]) -> Stage:
     pd.set_option("display.precision", 3)  # rounded as in sentences, figures and LaTeX
     known = config.STAGES[name].model_fields
     values = {parameter: namespace[parameter] for parameter in known if parameter in namespace}
-    absent = [parameter for parameter in known if parameter not in namespace]
+    absent = sorted(known.keys() - values.keys())
     if absent and "get_ipython" in namespace:  # a name mistyped in the cell itself leaves its parameter out
         raise ValueError(f"{name}: the cell of parameters sets no {', '.join(absent)}; is a name mistyped?")
     return Stage(name, config.judge(name, dict.fromkeys(injected()) | values))
@@ -81,7 +81,7 @@ class Stage(Bundle):
             taken = f"results={self.results.name!r} is a run with stages of its own; choose another name"
             raise ValueError(taken)
         self._made_from: dict[str, str] = {}  # the files that are read and their checksums
-        for run in map(Run, dict.fromkeys(runs)):
+        for run in map(Run, runs):
             of = "" if run.name == self.results.name else f"{run.name}/"
             self._made_from |= {f"{of}{file}": checksum for file, checksum in run.ready(name).items()}
         self._noted: dict[str, Any] = {}

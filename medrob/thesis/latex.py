@@ -180,9 +180,8 @@ def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
     in_order = [entry for _, entry in sorted(stages.items())]
     notes = {key: note for entry in in_order for key, note in entry.get("thesis", {}).items()}
     parts = sorted(notes.values(), key=lambda part: part["file"] != FIRST)  # the others as they were made
-    figures = [
-        {**part, "macro": macro(part["file"], "medrobCaption")} for part in parts if part["kind"] == "figure"
-    ]
+    kinds = {kind: [part for part in parts if part["kind"] == kind] for kind in ("figure", "table")}
+    figures = [{**part, "macro": macro(part["file"], "medrobCaption")} for part in kinds["figure"]]
     entries = [entry for part in parts for entry in part.get("entries", ())]
     given = {stage: entry["parameters"] for stage, entry in stages.items() if "parameters" in entry}
     suite = stages.get("01_augment", {}).get("corruptions", {})
@@ -191,7 +190,7 @@ def documents(stages: Mapping[str, Part], run: str) -> dict[str, str]:
         "orders": min(math.factorial(len(suite)), ORDERS),
         "run": run, "stages": stages, "given": given, "works": TEXTS["methods"], "first": FIRST,
         "figures": figures, "numbers": [{**entry, "macro": macro(entry["name"])} for entry in entries],
-        "tables": [part for part in parts if part["kind"] == "table"], "p_words": P_WORDS,
+        "tables": kinds["table"], "p_words": P_WORDS,
         "textwidth": given.get("05_analysis", {}).get("textwidth", TEXTWIDTH),
     }  # fmt: skip
     # A LaTeX file is full of braces and per cent signs: << >> and <% %> stand for them.
