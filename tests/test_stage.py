@@ -99,7 +99,7 @@ def test_another_process_on_the_same_stage_is_refused(augmented):
     assert augmented.record["stages"]["02_train"]["made_from"] == {
         "data.json": augmented.written()["data.json"]
     }
-    code = "import filelock, sys; filelock.FileLock(sys.argv[1]).acquire(); print(flush=True); input()"
+    code = "import filelock, sys\nwith filelock.FileLock(sys.argv[1]):\n    print(flush=True), input()"
     command = [sys.executable, "-c", code, str(augmented.path(".locks", "02_train"))]
     pipes = dict(stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     with subprocess.Popen(command, **pipes) as other:  # it gets the lock: what has ended holds nobody up
