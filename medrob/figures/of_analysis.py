@@ -90,13 +90,13 @@ def image_scatter(points: pd.DataFrame, *, classes: Sequence[str], failed: Faile
         return None
     known = sorted(set(points["label"]))
     apart = 1 < len(known) <= CLASSES and known[0] >= 0
-    points = points.assign(of=points["label"].map(dict(enumerate(classes))) if apart else "all")
+    points = points.assign(drawn_as=points["label"].map(dict(enumerate(classes))) if apart else "all")
     look = looks([classes[k] for k in known] if apart else ["all"])
     panels = points.groupby("corruption", sort=False)
     shown, note = draw.most(panels["drop"].mean(), "mean change of the margin")
     figure, axes = draw.grid(len(shown), 3, 0.34, above=0.1)
     for ax, corruption in zip(axes.flat, shown, strict=False):
-        for name, group in panels.get_group(corruption).groupby("of", sort=False):
+        for name, group in panels.get_group(corruption).groupby("drawn_as", sort=False):
             style = draw.Style(color=look[name].colour, markersize=3, alpha=0.5, markeredgewidth=0)
             ax.plot(group["rmse"], group["drop"], look[name].marker, **style, rasterized=True)
             draw.least_squares(ax, group["rmse"], group["drop"], look[name].colour)

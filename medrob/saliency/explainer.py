@@ -79,19 +79,20 @@ class Explainer:
         """
         model, modules = self.model, models.named_layers(self.model)
         layers = {layer: modules[layer] for layer in self.layers or ()}  # checked once, when it was made
-        one_pass, masks, pixel = ([m for m in self.methods if m in of] for of in (ONE_PASS, MASKS, PIXEL))
+        one_pass, masks, pixel = (
+            [m for m in self.methods if m in table] for table in (ONE_PASS, MASKS, PIXEL)
+        )
         with models.evaluating(models.place(model, self.device)):
             x = models.as_input(model, self.input(images))
             if x.dtype in (torch.float16, torch.bfloat16):
                 raise ValueError(
                     f"{type(model).__name__} is of {x.dtype}, too coarse for maps; give model.float()"
                 )
-            found = Maps()
-            if set(self.methods) <= {*MASKS, "occlusion"}:  # which need no gradient
-                with torch.no_grad():
-                    logits = models.forward(model, x.clone(), {})[1]
-            else:
+            if one_pass:
                 found, logits = of_layers.cams(model, x, one_pass, layers, targets)
+            else:  # perhaps no gradient is needed
+                with torch.no_grad():
+                    found, logits = Maps(), models.forward(model, x.clone(), {})[1]
             noise = Noise(self.settings.seed, index)
             batch = Batch(model, x, of_layers.classes(targets, logits), self.settings, noise)
             if SMOOTH in self.methods:

@@ -137,7 +137,7 @@ def cams(
     model: nn.Module, x: Tensor, methods: Sequence[str], layers: Layers, targets: Tensor | None = None
 ) -> tuple[Maps, Tensor]:
     """Methods of `ONE_PASS` at every layer, and the logits (N, classes); see `differentiate`."""
-    pairs, logits = differentiate(model, x, layers if methods else {}, targets)
+    pairs, logits = differentiate(model, x, layers, targets)
     warn_signed(methods, {layer: A for layer, (A, _) in pairs.items()})
     found = {}
     for layer, (A, g) in pairs.items():
