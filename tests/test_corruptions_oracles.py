@@ -124,8 +124,8 @@ def test_impulse_noise_flips_half_to_black_and_half_to_white():
         assert set(np.unique(noisy)) == {0, 100, 255}
 
 
-@pytest.mark.parametrize("name", ["fog", "snow", "spatter", "glass_blur"])
-def test_weather_and_glass_have_the_mean_and_spread_of_imgaug(name):
+@pytest.mark.parametrize("name", ["snow", "spatter"])
+def test_weather_has_the_mean_and_spread_of_imgaug(name):
     images = np.repeat(pictures(64, count=1), 40, axis=0)
     for severity in (1, 5):
         ours = published(images, name, severity).astype(float)

@@ -21,16 +21,6 @@ def test_localisation_of_an_enlarged_map_worked_by_hand():
     assert away["pointing"] == 0 and away["iou"] == 0
 
 
-def test_localisation_of_a_map_as_fine_as_the_mask_worked_by_hand():
-    maps = torch.zeros(1, 4, 4)
-    maps[0, 0] = torch.tensor([4.0, 3, 9, 1])
-    maps[0, 1] = torch.tensor([2.0, -8, 1, 0])
-    found = drift.localise(maps, CORNER)  # inside: 4, 3, 2 and a negative one
-    assert found["energy"] == pytest.approx(9 / 20)
-    assert found["pointing"] == 0
-    assert found["iou"] == pytest.approx(3 / 5)  # the four highest are 9, 4, 3, 2
-
-
 def test_ties_count_in_part():
     maps = torch.zeros(2, 4, 4)
     maps[0, :2, :3] = 5  # six are highest, four of them inside; four are asked for
