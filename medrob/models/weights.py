@@ -1,7 +1,6 @@
 """Weights from elsewhere: torchvision's and timm's by name, or arrays in a file, of which no code is run."""
 
 import argparse
-import datetime
 import pickle
 import re
 import zipfile
@@ -21,14 +20,13 @@ from medrob.files import checksum, exists, home
 from medrob.models.told import arrays_in, carried, parsed, scale_and_classes, texts_beside
 
 TIMM = "timm:"  # what the names of timm's networks begin with; timm is imported only where one is asked for
-# What training scripts keep beside the arrays, and what only makes numbers, times, paths or settings.
+# What training scripts keep beside the arrays, and what only makes numbers, paths or settings.
 SCALAR: Any = np.float64(0).__reduce__()[0]  # NumPy 1 had it elsewhere
 ARRAY: Any = np.empty(0).__reduce__()[0]
 HARMLESS: list[Any] = [argparse.Namespace, Counter, type(Path()), np.dtype, np.ndarray, SCALAR, ARRAY]
 HARMLESS += [(SCALAR, "numpy.core.multiarray.scalar"), (ARRAY, "numpy.core.multiarray._reconstruct")]
 HARMLESS += {type(np.dtype(kind)) for kind in np.typecodes["AllInteger"] + np.typecodes["Float"] + "?"}
 HARMLESS += [type(np.dtype(str)), defaultdict, int, float, str, list, dict, set, frozenset]
-HARMLESS += [datetime.datetime, datetime.date, datetime.timedelta, datetime.timezone]
 # What the archive of a file holds that is a program instead of arrays by name.
 PROGRAMS = {"constants.pkl": "a TorchScript program"}
 PROGRAMS |= dict.fromkeys(("archive_format", "serialized_exported_program.json"), "a program of torch.export")
