@@ -114,7 +114,7 @@ def test_a_norm_takes_the_place_of_the_last_block_of_a_stage():
     assert before < 1e-3 * after
 
 
-@pytest.mark.parametrize(("activation", "signed"), [(nn.SiLU(), True), (nn.ReLU(), False), (nn.GELU(), True)])
+@pytest.mark.parametrize(("activation", "signed"), [(nn.SiLU(), True), (nn.ReLU(), False)])
 def test_negative_activations_are_told_to_methods_that_do_not_take_them(activation, signed):
     head = [nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(4, 2)]
     model = nn.Sequential(nn.Conv2d(1, 4, 3), activation, *head)
@@ -180,10 +180,9 @@ def test_a_network_where_nothing_is_found_names_what_it_has():
         assert [*explain(flat, image, methods=["saliency"], layers=layers)] == [("saliency", "input")]
 
 
-@pytest.mark.parametrize("name", ["DenseNet", "EncoderBlock"])
-def test_a_network_that_only_shares_a_name_with_torchvisions(name):
-    """It has neither `features` nor `ln_1`."""
-    nested = nn.Sequential(type(name, (Own,), {})())
+def test_a_network_that_only_shares_a_name_with_torchvisions():
+    """It has no `ln_1`."""
+    nested = nn.Sequential(type("EncoderBlock", (Own,), {})())
     assert list(cam_layers(nested)) == ["0.first.2", "0.second.1", "0.third"]
 
 
@@ -367,9 +366,8 @@ def test_vit_agrees_with_pytorch_grad_cam(layer, method, other):
 
 
 @pytest.mark.parametrize(("method", "other"), PEERS)
-@pytest.mark.parametrize("version", [1, 2])
-@pytest.mark.parametrize("name", ["features.1.1", "norm"])
-def test_swin_agrees_with_pytorch_grad_cam(name, version, method, other):
+@pytest.mark.parametrize(("version", "name"), [(1, "features.1.1"), (2, "norm")])
+def test_swin_agrees_with_pytorch_grad_cam(version, name, method, other):
     parts = dict(block=SwinTransformerBlockV2, downsample_layer=PatchMergingV2) if version == 2 else {}
     form = dict(patch_size=[4, 4], embed_dim=8, depths=[2, 2], num_heads=[2, 2], window_size=[4, 4])
     model = lively(SwinTransformer(**form, **parts, num_classes=3), seed=3)
@@ -418,14 +416,5 @@ def test_channel_axis(module, shape, axis):
 
 
 def test_tokens_that_are_no_grid():
-    class Net(nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.embed, self.fc = nn.Linear(3 * 32 * 32, 7 * 4), nn.Linear(4, 3)
-            self.layer = nn.Identity()
-
-        def forward(self, x):
-            return self.fc(self.layer(self.embed(x.flatten(1)).view(-1, 7, 4)).mean(1))
-
-    with pytest.raises(ValueError, match=r"gives \(3, 7, 4\); .* 7 tokens fill no square, with or without"):
-        explain(Net(), pictures(), methods=["gradcam"], layers=["layer"])
+    with pytest.raises(ValueError, match="7 tokens fill no square, with or without a class token"):
+        to_maps(nn.Identity(), torch.zeros(3, 7, 4))
