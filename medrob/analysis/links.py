@@ -102,7 +102,7 @@ def per_image(evidence: Evidence) -> pd.DataFrame:
         for kind, fixed in ((PER_IMAGE, ()), (PER_IMAGE_PARTIAL, held)):
             a, taken = _standard(evidence.moved[at], fixed, group)
             b, _ = _standard(evidence.margin_drop, fixed, group)
-            used = any_of(a, group) & any_of(b, group)  # not where a or b, 0 on average, is the same for all
+            used = any_of(a, group) & any_of(b, group)  # where neither is the same for all
             a, b = a * used, b * used
             value, p = np.nan, np.nan
             if used.any():
