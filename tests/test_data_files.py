@@ -51,16 +51,6 @@ def test_split_folders(folder):
     assert (test.images[4, ..., 0] == picture(221)).all() and (train.images[0, ..., 0] == picture(0)).all()
 
 
-def test_pictures_without_an_ending_are_known_by_their_content(folder):
-    top = folder()
-    whole = load(str(top)).fingerprint
-    for k, file in enumerate(sorted(top.rglob("*.png"))):
-        file.rename(file.with_suffix("") if k % 2 else file)
-    (top / "ill" / "README").write_text("BMP files of two classes")
-    with pytest.warns(UserWarning, match="are left out: 1 without an ending"):
-        assert load(str(top)).fingerprint == whole
-
-
 @pytest.mark.parametrize(
     ("roots", "counts"),
     [((), (14, 2, 4)), (("Training", "Testing"), (18, 2, 20)), (("train", "val"), (16, 20, 4))],
@@ -135,11 +125,16 @@ def test_links_that_lead_back_or_nowhere(whole):
     refuse(whole, r"train/ill/again is a link that leads back to a folder above it")
 
 
-def test_signs_that_are_no_numbers_and_a_list_of_a_disc(folder):
-    top = folder(names=("10²", "①", "unlabeled"))
+def test_names_without_endings_and_signs_that_are_no_numbers(folder):
+    top = folder(names=("10²", "①", "b"))
+    whole = load(str(top))
+    for file in sorted(top.rglob("*[02468].png")):
+        file.rename(file.with_suffix(""))  # known by its content
     (top / "①" / "DICOMDIR").write_bytes(bytes(128) + b"DICM")
-    with pytest.warns(UserWarning, match="1 without an ending"):
-        assert load(str(top)).class_names == ("10²", "unlabeled", "①")
+    (top / "b" / "README").write_text("BMP files of three classes")
+    with pytest.warns(UserWarning, match="are left out: 2 without an ending"):
+        test = load(str(top))
+    assert test.class_names == ("10²", "b", "①") and test.fingerprint == whole.fingerprint
 
 
 def test_more_classes_in_test_than_in_train(whole):
@@ -272,26 +267,24 @@ def test_a_picture_with_a_word_of_its_own_has_its_mask(image, mask):
         assert listing.masks_of([Path("a/1_mask.png")]) == {Path("a/1_mask.png"): ()}
 
 
-def test_masks_that_cover_nearly_all_or_nothing_are_told_and_soft_ones_end_at_half(folder):
+def test_masks_that_cover_nearly_all_are_told_and_soft_ones_end_at_half(folder):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     spot[4:8, 4:8] = 1
-    told = "masks that cover more than half of a picture: 20 of 20, .*; the lesion is what is not black"
-    for mask in (1 - spot, 1 + spot):
+
+    def train(mask, ending, told):
+        for file in sorted(top.rglob("*_mask.*")):
+            file.unlink()
         for file in sorted(top.rglob("?.png")):
-            put(file.with_name(f"{file.stem}_mask.png"), mask)
+            put(file.with_name(f"{file.stem}_mask.{ending}"), mask)
         with pytest.warns(UserWarning, match=told):
-            load(str(top))
-    for file in sorted(top.rglob("*_mask.png")):
-        put(file.with_suffix(".jpg"), 255 * spot)
-        file.unlink()
+            return load(str(top), "train")
+
+    for mask in (1 - spot, 1 + spot):
+        train(mask, "png", "cover more than half of a picture: 20 of 20, .*; the lesion is what is not black")
     told = "many grey levels, or JPEG: those of 20 pictures; .* brighter than half"
-    with pytest.warns(UserWarning, match=told):
-        assert (load(str(top), "train").masks == (spot > 0)).mean() > 0.99
-    for file in sorted(top.rglob("*_mask.jpg")):
-        put(file.with_suffix(".png"), picture(3) // 8 + 160 * spot)  # 0 to 31, and 160 to 191 on the lesion
-        file.unlink()
-    with pytest.warns(UserWarning, match=told):
-        assert (load(str(top), "train").masks == (spot > 0)).all()
+    assert (train(255 * spot, "jpg", told).masks == (spot > 0)).mean() > 0.99
+    soft = picture(3) // 8 + 160 * spot  # 0 to 31, and 160 to 191 on the lesion
+    assert (train(soft, "png", told).masks == (spot > 0)).all()
     with pytest.raises(ValueError, match=r"class folder masks is empty \(.* only masks of none"):
         load(str(folder("other", names=("a", "masks")) / "other"))
 
@@ -346,28 +339,25 @@ def test_files_of_two_ranges_are_told(tmp_path):
         load(str(tmp_path / "mine"))
 
 
-def test_grey_stored_as_colours_is_one_channel_unless_a_picture_is_coloured(folder):
-    top, rng = folder("train", "val", "test", count=3), np.random.default_rng(0)
-    grey = splits(top)
-    files = sorted(top.rglob("*.png"))
+def test_grey_stored_as_colours_is_one_channel_unless_most_are_coloured(whole):
+    grey, files = splits(whole), sorted(whole.rglob("*.png"))
     for file in files[1:]:  # the first stays as it is: sets are mixed
-        three = np.repeat(cv2.imread(str(file))[..., :1], 3, axis=-1)
-        put(file, np.clip(three + rng.integers(-1, 2, three.shape), 0, 255).astype(np.uint8))
-    with pytest.warns(UserWarning, match="grey images: 18 of 18, stored as RGB: 17; all are .* one channel"):
-        found = splits(top)
+        three = np.repeat(cv2.imread(str(file))[..., :1], 3, axis=-1).astype(int)
+        put(file, np.clip(three + np.resize([-1, 0, 1], three.shape), 0, 255).astype(np.uint8))
+    with pytest.warns(UserWarning, match="grey images: 12 of 12, stored as RGB: 11; all are .* one channel"):
+        found = splits(whole)
     assert all(np.abs(a.images.astype(int) - b.images).max() <= 1 for a, b in zip(grey, found, strict=True))
-    assert load(str(top), channels=3).channels == 3
+    assert load(str(whole), channels=3).channels == 3
     coloured = cv2.imread(str(files[5]))
     coloured[4, 5] = 9, 9, 99
     put(files[5], coloured)
-    told = f"grey images: 17 of 18, .*; in colour: 1, such as {files[5]}; all are read as one channel"
+    told = f"grey images: 11 of 12, .*; in colour: 1, such as {files[5]}; all are read as one channel"
     with pytest.warns(UserWarning, match=told):
-        assert [d.channels for d in splits(top)] == [1, 1, 1]
-    assert load(str(top), channels=3).channels == 3
-    for k, file in enumerate(files[:10]):
+        assert load(str(whole)).channels == 1
+    for k, file in enumerate(files[:7]):
         put(file, np.roll(coloured, k, 0))
-    with pytest.warns(UserWarning, match="grey images: 8 of 18, .*; in colour: 10, .* all are read as RGB"):
-        assert [d.channels for d in splits(top)] == [3, 3, 3]
+    with pytest.warns(UserWarning, match="grey images: 5 of 12, .*; in colour: 7, .* all are read as RGB"):
+        assert load(str(whole)).channels == 3
 
 
 def test_decoded_once_and_again_when_a_file_changes(folder, monkeypatch, home):
@@ -389,10 +379,7 @@ def test_decoded_once_and_again_when_a_file_changes(folder, monkeypatch, home):
         test.images[:] = 0
 
 
-CHANGED = ["null", "[]", "3", '[[999, "x"]]', "[1, 2]", "[" * 10_000, ..., None]
-
-
-@pytest.mark.parametrize("content", CHANGED)
+@pytest.mark.parametrize("content", ["[]", ..., None])
 @pytest.mark.parametrize("kind", ["parquet", "images.npy"])
 def test_a_cache_that_is_not_whole_is_made_again(whole, kind, content):
     first, file = load(str(whole)).fingerprint, next(cache().glob(f"mine-*.{kind}"))
@@ -428,9 +415,6 @@ def test_unreadable_images_are_named_and_counted(folder):
 
 def test_images_of_different_kinds(whole):
     other = whole / "val" / "ill" / "1.png"
-    put(other, picture(5, colours=3))
-    with pytest.warns(UserWarning, match=f"grey images: 11 of 12, .*; in colour: 1, such as {other}"):
-        assert [load(str(whole), channels=n).channels for n in (0, 1, 3)] == [1, 1, 3]
     put(other, picture(5, dtype=np.uint16))
     with pytest.raises(ValueError, match=r"1\.png is uint16, the first uint8; store all in 8 or all"):
         load(str(whole))
