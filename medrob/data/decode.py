@@ -35,10 +35,11 @@ AS_IT_IS = cv2.IMREAD_ANYCOLOR | cv2.IMREAD_ANYDEPTH
 SAMPLED, PIXELS = 500, 10_000  # images, and pixels of each, in which black and white are looked for
 MOST_NAMED = 100  # files in a refusal
 INSIDE = (0.1, 99.9)  # percentiles of these pixels: what lies beyond is extreme
+MOST_PICTURES = (5, 95)  # percentiles of these ends over pictures
 MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 16  # of the decoding: another number makes every set be decoded again
+VERSION = 17  # of the decoding: another number makes every set be decoded again
 NOTHING = np.zeros((1, 1, 1), np.uint8)  # instead of an image that cannot be read
 Shape = tuple[int, ...]
 Levels = tuple[float, float]  # stored values that become black and white
@@ -289,33 +290,36 @@ def _levels(deep: list[Path]) -> tuple[Levels, str]:
     """Which stored values become black and white in images of more than 8 bits; and that in words.
 
     One range for all: what their files declare, if they agree and an eighth of it is used, else where nearly
-    all pixels lie, rounded outwards. No one picture moves it.
+    all pixels of nearly all pictures lie, rounded outwards. No one picture of many moves it.
     """
     sample = sorted(set(deep))[:: math.ceil(len(set(deep)) / SAMPLED) or 1]
     if not sample:
         return (0, 255), ""
     looked = _each(lambda file: (_some(attempt(file)), _declared(file)), sample, "looking for white")
-    pixels = np.concatenate([values for values, _ in looked])
-    values, but = np.unique(pixels), ""
-    gaps = np.diff(values)
-    if len(gaps) and gaps.max() > np.ptp(pixels) / 2:  # as between a picture and letters burnt into it
+    values, marks, but = np.unique(np.concatenate([some for some, _ in looked])), np.zeros(0), ""
+    one, gaps = values.dtype == np.uint16, np.diff(values)
+    if len(gaps) and gaps.max() > np.ptp(values) / 2:  # as between a picture and letters burnt into it
         for side in np.split(values, [gaps.argmax() + 1]):
             if len(side) <= MARKS < len(values) / 2:
-                ends = " to ".join(f"{end:g}" for end in sorted({side[0], side[-1]}))
-                pixels, but = pixels[~np.isin(pixels, side)], f" but marks of {ends}"
-    low, high = np.percentile(pixels, INSIDE)
-    one = pixels.dtype == np.uint16  # of whole numbers white is 255, and not 256
+                marks, but = (
+                    side,
+                    " but marks of " + " to ".join(f"{v:g}" for v in sorted({side[0], side[-1]})),
+                )
+    shown = [some[~np.isin(some, marks)] for some, _ in looked]
+    ends = np.array([np.percentile(some, INSIDE) for some in shown if some.size])
+    low, high = (np.percentile(of_all, share) for of_all, share in zip(ends.T, MOST_PICTURES, strict=True))
     step = 2.0 ** math.floor(math.log2((high - low or 16) / 16))
+    # Of whole numbers white is 255, and not 256.
     levels, why = (math.floor(low / step) * step, math.ceil((high + one) / step) * step - one), "found"
-    if one and 127 < pixels.max() <= 255:
+    if one and 127 < np.setdiff1d(values, marks).max() <= 255:
         levels, why = (0, 255), "as 8 bits"
     declared = {ends for _, ends in looked}
-    for ends in filter(None, declared if len(declared) == 1 else ()):
-        if ends[0] <= low and high <= ends[1] and high - low > (ends[1] - ends[0]) / 8:
-            levels, why = ends, "declared"
-    lack, inside = "" if one else " and no window", f"{np.ptp(INSIDE):g} % of the pixels{but}"
+    for said in filter(None, declared if len(declared) == 1 else ()):
+        if said[0] <= low and high <= said[1] and high - low > (said[1] - said[0]) / 8:
+            levels, why = said, "declared"
+    lack, inside = "" if one else " and no window", f"nearly all pixels of most pictures{but}"
     told = f"values {levels[0]:g} to {levels[1]:g} become black to white ({why}; {inside} lie in"
-    return levels, f"images of more than 8 bits{lack}: {len(deep)}; {told} {low:g} to {high:g})"
+    return levels, f"images of more than 8 bits{lack}: {len(deep)}; {told} {low:.5g} to {high:.5g})"
 
 
 def _has_window(file: Path) -> bool:
