@@ -277,6 +277,16 @@ def test_a_head_of_one_logit_is_that_of_two_classes(taken):
         assert taken(theirs.state_dict(), **other).new
 
 
+@pytest.mark.parametrize("name", ["fc", "head.1"])
+def test_a_head_without_bias_has_one_of_0(taken, blobs, tmp_path, name):
+    arrays = {k.replace("fc.", f"{name}."): v for k, v in PLAIN.items() if k != "fc.bias"}
+    model = taken(arrays)
+    assert torch.equal(model.backbone.fc.weight, PLAIN["fc.weight"]) and not model.backbone.fc.bias.any()
+    assert model.origin.startswith("121 of 122 arrays") and "fc.bias is 0, as the file has" in model.origin
+    choice = config.Train(arch="resnet18", weights=str(tmp_path / "w.pth"), epochs=0, normalise="half")
+    models.for_data(blobs(8), choice)
+
+
 def test_safetensors_with_a_prefix_and_a_network_with_one(tmp_path):
     save_file(prefixed("model."), tmp_path / "w.safetensors")
     scale = '{"image_mean": [0.1, 0.2, 0.3], "image_std": [1, 1, 1]}'
@@ -329,7 +339,7 @@ def test_programs_are_refused_with_what_to_save(tmp_path, monkeypatch):
     torch.export.save(program, tmp_path / "program.pt2")
     own = types.SimpleNamespace(net=lambda in_channels, num_classes: program.module())
     monkeypatch.setitem(sys.modules, "mine", own)
-    with pytest.raises(ValueError, match="it gave a program of Torch"):
+    with pytest.raises(ValueError, match="is a program of Torch"):
         build("mine:net", in_channels=1, num_classes=2)
     torch.save(network, tmp_path / "whole.pt")
     (tmp_path / "a.onnx").touch()

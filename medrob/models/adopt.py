@@ -118,15 +118,19 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     lost += [k for k, old in names.items() if k not in new and arrays[old].shape != wanted[k].shape]
     one_layer = len({k.rpartition(".")[0] for k in rest or beside}) == 1
     spare = {k.rpartition(".")[2]: old for k, old in (rest or beside).items()} if one_layer else {}
-    ends = {k: spare.get(k.rpartition(".")[2], "") for k in new} if len(spare) == len(new) else {}
-    own, heads, said = {k: names.get(k, "") for k in new}, dict[str, Tensor](), list[str]()
+    ends = {k: spare.get(k.rpartition(".")[2], "") for k in new} if 0 < len(spare) <= len(new) else {}
+    own = {k: names[k] for k in new if k in names}
+    heads, said = dict[str, Tensor](), list[str]()
     for theirs in (own, ends):
-        given = _head({k: arrays[old] for k, old in theirs.items() if old}, wanted, binary=binary)
-        if new and all(k in given for k in new):
-            said = [f"{k} is {old} of the file" for k, old in ends.items() if theirs is ends]
-            halved = [k for k in new if given[k].shape != arrays[theirs[k]].shape]
+        theirs = {k: old for k, old in theirs.items() if old}
+        given = _head({k: arrays[old] for k, old in theirs.items()}, wanted, binary=binary)
+        if new and f"{head}.weight" in given and given.keys() == theirs.keys():
+            said = [f"{k} is {old} of the file" for k, old in theirs.items() if theirs != own]
+            halved = [k for k in given if given[k].shape != arrays[theirs[k]].shape]
             said += ["its one logit z becomes two, -z/2 and z/2"] if halved else []
-            names, heads, new = names | theirs, given, []
+            zero = {k: torch.zeros_like(wanted[k]) for k in new if k not in given}
+            said += [f"{k} is 0, as the file has none" for k in zero]
+            names, heads, new = names | theirs, given | zero, []
     extra = [k for k, old in rest.items() if old not in names.values()]
     of_head = all(k.split(".")[0] == head.split(".")[0] for k in extra)
     if lost or (extra and not of_head and not (new and one_layer)) or len(new) == len(wanted):
@@ -135,7 +139,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     _check_values(weights, taken, wanted)
     load_arrays(network, {k: arrays[old] for k, old in taken.items()} | heads, strict=False)
     if new:
-        there = ", ".join(str([*arrays[old].shape]) for k in new if (old := own[k] or ends.get(k)))
+        there = ", ".join(str([*arrays[old].shape]) for k in new if (old := own.get(k) or ends.get(k)))
         there = there and f" (there {there})"
         said.append(f"head new, as the file has none of its shape: {', '.join(new)}{there}")
     if kinds := {str(v.dtype) for old in taken.values() if (v := arrays[old]).is_floating_point()} - USUAL:
@@ -143,7 +147,7 @@ def adopt(network: nn.Module, weights: Weights, arch: str, *, binary: bool = Fal
     if left := [k for k in arrays if k not in names.values()]:
         said.append(f"left out: {_named(left, names.values())}{remedy(left)}")
     file = f"{weights.name}{weights.checksum and f' (SHA-256 {weights.checksum[:16]}...)'}"
-    start = f"{len(wanted) - len(new)} of {len(wanted)} arrays from {file}"
+    start = f"{len(wanted) - len(new) - len(heads.keys() - names.keys())} of {len(wanted)} arrays from {file}"
     unused = [old for old in (*rest.values(), *beside.values()) if old not in names.values()]
     return "; ".join([start, *said]), ", ".join(new), _named(unused, names.values())
 
