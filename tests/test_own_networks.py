@@ -255,7 +255,7 @@ LOGITS = r"for 2 images; give logits \(2, 2\)"
         (Net(lambda x: {"a": x, "b": x}), r"gives dict of a: \(2, 2\), b: \(2, 2\)"),
         (Net(lambda x: x.argmax(1)), r"gives class numbers, as of an argmax, .*; give logits \(2, 2\)"),
         (Net(classes=3), rf"mine:net' gives \(2, 3\) {LOGITS} as one tensor, one for each"),
-        (nn.Sequential(torch.jit.script(nn.Linear(2, 2))), "it gave a program of TorchScript or"),
+        (nn.Sequential(torch.jit.script(nn.Linear(2, 2))), "is a program of TorchScript or"),
         (type("Extra", (Net,), {"get_extra_state": dict})(), "more than arrays of numbers.*: _extra_state"),
         (None, "cannot be built .*: it gave a NoneType, and must give a torch.nn.Module"),
         (nn.Linear(5, 2), r"cannot be used for images of shape \(2, 1, 16, 16\): .*mat1 and mat2"),
@@ -282,6 +282,22 @@ def test_probabilities_that_were_changed_are_refused(mine, ending):
     mine.net = lambda in_channels, num_classes: Net(ending)
     with pytest.raises(ValueError, match="not simply PyTorch's softmax or sigmoid"):
         build()
+
+
+def test_programs_and_several_outputs_are_refused_wherever_a_network_is_used():
+    several = Net(lambda x: {"logits": x}).eval()
+    program = torch.jit.trace(Net().eval(), X[:1].float())
+    for network, said in ((several, "as medrob.models.wrap makes of"), (program, "is a program of Torch")):
+        for use in (
+            lambda network: evaluation.predict(network, IMAGES),
+            lambda network: saliency.explain(network, IMAGES, methods=["gradcam"], layers=["conv"]),
+            lambda network: saliency.explain(network, IMAGES, methods=["saliency"]),
+        ):
+            with pytest.raises(ValueError, match=said):
+                use(network)
+    for use in (models.cam_layers, lambda network: wrap(network, in_channels=1, num_classes=2)):
+        with pytest.raises(ValueError, match="is a program of Torch"):
+            use(program)
 
 
 def test_they_are_refused_wherever_a_network_is_used():

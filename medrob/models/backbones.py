@@ -10,11 +10,9 @@ from torch import Tensor, nn
 from medrob.check import resolve
 from medrob.models.adopt import input_channels, named
 from medrob.models.network import RESNETS, DenseNet, ResNet
-from medrob.models.outputs import evaluating
+from medrob.models.outputs import check_no_program, evaluating
 from medrob.models.passes import as_input
 from medrob.models.weights import TIMM, Weights, timm_network, timm_settings
-
-PROGRAMS = ("torch.jit", "torch.export")  # whose modules are programs, into which nobody can look
 
 
 def architectures() -> tuple[str, ...]:
@@ -78,10 +76,7 @@ def _backbone(arch: str, in_channels: int, num_classes: int, form: dict[str, Any
             own = resolve(arch)(in_channels=in_channels, num_classes=num_classes)
             if not isinstance(own, nn.Module):
                 raise ValueError(f"it gave a {type(own).__name__}, and must give a torch.nn.Module")
-            kinds = {kind.__module__ for part in own.modules() for kind in type(part).__mro__}
-            if any(kind.startswith(PROGRAMS) for kind in kinds):
-                program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
-                raise ValueError(f"it gave {program}; give the module that it was made from")
+            check_no_program(own)
             if odd := [k for k, v in own.state_dict().items() if not isinstance(v, Tensor) or v.is_quantized]:
                 kind = f"as of quantised layers or get_extra_state: {', '.join(odd)}"
                 raise ValueError(f"it gave a network that holds more than arrays of numbers, {kind}")

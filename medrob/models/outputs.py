@@ -18,6 +18,7 @@ PROBED = 4  # images by which the end of a network is told
 SCALES = [sign * 10.0**k for k in range(-4, 5, 2) for sign in (1, -1)]
 KINDS = ("sigmoid", "softmax", "log_sigmoid", "log_softmax")  # PyTorch's functions that are undone
 OTHER = "probabilities"
+PROGRAMS = ("torch.jit", "torch.export")  # whose modules are programs, into which nobody can look
 EACH_TIME = (
     "the network gives other outputs each time for the same images: dropout or noise is at work in eval "
     "mode; switch it off there, such as by F.dropout(x, training=self.training)"
@@ -57,9 +58,18 @@ class Activations(TorchFunctionMode):
         return None
 
 
+def check_no_program(model: nn.Module) -> None:
+    """Refuse what no longer is the module that was written."""
+    kinds = {base.__module__ for kind in {*map(type, model.modules())} for base in kind.__mro__}
+    if any(kind.startswith(PROGRAMS) for kind in kinds):
+        program = "a program of TorchScript or torch.export, whose layers cannot be looked into"
+        raise ValueError(f"the network is {program}; give the module that it was made from")
+
+
 @contextmanager
 def evaluating(model: nn.Module) -> Iterator[None]:
     """The model in eval mode while the block runs; every module's mode is given back."""
+    check_no_program(model)
     modes = {module: module.training for module in model.modules()}
     saving = [vars(module) for module in modes if vars(module).get("grad_checkpointing") is True]
     try:

@@ -31,6 +31,7 @@ def check_logits(given: object, model: nn.Module | str, images: int, classes: in
         problem = f"class numbers, as of an argmax, or others that are whole: {_described(given)}"
     elif not isinstance(given, Tensor) or given.ndim != 2 or len(given) != images:
         problem = f"{_described(given)} for {images} images"
+        advice += "" if isinstance(given, Tensor) else ", as medrob.models.wrap makes of several outputs"
     elif given.shape[1] == 1 and classes in (None, 2):
         problem, advice = "one logit", "give two, one a class, as medrob.models.wrap makes of it"
     elif classes and given.shape[1] != classes:
