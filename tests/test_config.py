@@ -89,20 +89,7 @@ def test_all_mistakes_are_told_at_once_a_line_each_and_parameters_do_not_change_
     starts = ["width=-1: it", "optimizer='adm': it", "lr='fast': it", "unknown parameter 'epoch'"]
     assert all(line.startswith(start) for line, start in zip(lines, starts, strict=True)), lines
     with pytest.raises(ValueError, match="frozen"):
-        config.judge("02_train", {}).epochs = 3
-
-
-@pytest.mark.parametrize(
-    ("stage", "values"),
-    [
-        ("02_train", {"batch_size": 2, "device": "cuda:1", "lr": 1}),  # a whole number is a number
-        ("01_augment", {"suite": ["gaussian_noise", "gaussian_blur"], "dataset": "pneumoniamnist"}),
-        ("04_heatmaps", {"layers": ["layer4.1"], "images": [3, 17], "methods": ["gradcam"]}),
-    ],
-)
-def test_what_makes_sense_is_taken_as_it_is(stage, values):
-    taken = config.judge(stage, values).model_dump()
-    assert taken == {**config.STAGES[stage]().model_dump(), **values}
+        config.judge("02_train", {"lr": 1, "device": "cuda:1"}).epochs = 3  # a whole number is a number
 
 
 @pytest.mark.parametrize(
