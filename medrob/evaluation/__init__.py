@@ -8,7 +8,8 @@ import lazy_loader
 # fmt: off
 from medrob.evaluation.distance import compare_images
 from medrob.evaluation.metrics import (
-    FEWEST, auc, drawn, fewest, interval, means_with_intervals, metrics, resampled, share_interval, units,
+    FEWEST, Interval, auc, drawn, drop_interval, fewest, interval, mean_interval, means_with_intervals,
+    metrics, resampled, share_interval, units,
 )
 from medrob.evaluation.scores import (
     alarm_class, class_names, corruption_errors, numbers, operating_points, reliability, score, thresholds,

@@ -5,7 +5,7 @@ of them, too, but takes one weighting of the images at a time; the tests compare
 """
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ FEWEST = 5  # images, or groups, below which a bootstrap says nothing: its resam
 MANY = 50  # units from which percentiles of resamples of shares hold
 TOGETHER = 256  # columns resampled at once: bounds the memory
 
+Interval = Callable[[np.ndarray, int], tuple[float, float]]
 Values = tuple[np.ndarray, np.ndarray]  # over all classes (B,), and for each class (B, K)
 
 
@@ -76,6 +77,15 @@ def share_interval(samples: np.ndarray, cases: int, units: int = 0) -> tuple[flo
     return low, high
 
 
+def mean_interval(samples: np.ndarray, units: int) -> tuple[float, float]:
+    """`interval` of a mean, the first of the samples; of fewer than `MANY` units t times their spread."""
+    low, high = interval(samples[1:])
+    if low < high and units < MANY:  # the spread of resamples is that of n units, not of n - 1
+        reach = t.ppf(0.975, units - 1) * np.nanstd(samples[1:]) * (units / (units - 1)) ** 0.5
+        low, high = float(samples[0] - reach), float(samples[0] + reach)
+    return low, high
+
+
 def drop_interval(samples: np.ndarray, cases: int, units: int = 0) -> tuple[float, float]:
     """`interval` of paired differences of what `share_interval` takes.
 
@@ -93,19 +103,23 @@ def drop_interval(samples: np.ndarray, cases: int, units: int = 0) -> tuple[floa
     return low, high
 
 
-def means_with_intervals(values: np.ndarray, images: pd.DataFrame, seed: int = 0) -> np.ndarray:
+def means_with_intervals(
+    values: np.ndarray, images: pd.DataFrame, seed: int = 0, *, kinds: Sequence[Interval] = ()
+) -> np.ndarray:
     """Means of columns (N, columns) over their known values: value, low and high, (3, columns).
 
     Rows are those of `images`, `drawn` 2,000 times; no interval where fewer than `FEWEST` units have a value.
+    kinds: of each column, how its interval is made; none = `mean_interval`.
     """
-    weights, unit, known = drawn(images, 2000, seed)[1:], units(images), np.isfinite(values)
+    weights, unit, known = drawn(images, 2000, seed), units(images), np.isfinite(values)
     ends, filled = np.full((2, values.shape[1]), np.nan), np.where(known, values, 0)
     for start in range(0, values.shape[1], TOGETHER):
         part = slice(start, start + TOGETHER)
         with np.errstate(invalid="ignore"):
             samples = (weights @ filled[:, part]) / (weights @ known[:, part])
-        ends[:, part] = np.transpose([interval(column) for column in samples.T])
-    ends[:, [len(np.unique(unit[column])) < FEWEST for column in known.T]] = np.nan
+        for k, column in enumerate(samples.T, start):
+            if (count := len(np.unique(unit[known[:, k]]))) >= FEWEST:
+                ends[:, k] = (kinds[k] if kinds else mean_interval)(column, count)
     with np.errstate(invalid="ignore"):
         return np.array([filled.sum(0) / known.sum(0), *ends])
 

@@ -7,12 +7,20 @@ from itertools import product
 
 import numpy as np
 import pandas as pd
-from scipy.stats import binomtest
 from sklearn.metrics import roc_curve
 
 from medrob.check import require
 from medrob.corruptions import CLEAN, Condition
-from medrob.evaluation.metrics import FEWEST, drawn, drop_interval, evaluate, fewest, share_interval, units
+from medrob.evaluation.metrics import (
+    FEWEST,
+    drawn,
+    drop_interval,
+    evaluate,
+    fewest,
+    mean_interval,
+    share_interval,
+    units,
+)  # fmt: skip
 from medrob.machine import bar
 
 ENDS, DROP = ["value", "low", "high"], ["drop", "drop_low", "drop_high"]
@@ -152,23 +160,26 @@ def _conditions(predictions: pd.DataFrame) -> dict[Condition, pd.DataFrame]:
 def reliability(predictions: pd.DataFrame) -> pd.DataFrame:
     """How often the network is right when it is so sure, per condition and bin of confidence.
 
-    Columns: corruption, severity, confidence (mean), accuracy, images, low, high (Wilson's 95 % interval).
+    Columns: corruption, severity, confidence (mean), accuracy, images, low, high: a 95 % interval, as in
+    `score`. If multi-label, every label of an image is a decision of its own.
     """
-    p = predictions[[f"p_{name}" for name in class_names(predictions)]].to_numpy()
-    if "label" in predictions:
-        sure, right = p.max(1), (predictions["predicted"] == predictions["label"]).to_numpy(float)
-    else:  # multi-label: every label of every image is a decision of its own
-        sure = np.maximum(p, 1 - p).ravel()
-        right = ((p > 0.5) == predictions.filter(regex="^label_").to_numpy()).astype(float).ravel()
-    frame = predictions[["corruption", "severity"]]
-    frame = frame.loc[frame.index.repeat(len(sure) // len(frame))].assign(
-        confidence=sure, accuracy=right, bin=np.clip(np.ceil(sure * DECILES).astype(int) - 1, 0, DECILES - 1)
+    rows, names, groups = [], [f"p_{name}" for name in class_names(predictions)], _conditions(predictions)
+    weights, unit = drawn(groups[CLEAN], 2000), units(groups[CLEAN])
+    for condition, group in groups.items():
+        p = group[names].to_numpy()
+        sure, right = p.max(1)[:, None], (group["predicted"] == group.get("label")).to_numpy()[:, None]
+        if "label" not in group:
+            sure, right = np.maximum(p, 1 - p), (p > 0.5) == group.filter(regex="^label_").to_numpy()
+        bins = np.clip(np.ceil(sure * DECILES).astype(int) - 1, 0, DECILES - 1)
+        for inside in (bins == k for k in np.unique(bins)):
+            few = len(np.unique(unit[inside.any(1)]))
+            with np.errstate(invalid="ignore"):  # a resample without any of them
+                shares = (weights @ (inside & right).sum(1)) / (weights @ inside.sum(1))
+            ends = share_interval(shares[: None if few >= FEWEST else 1], few)
+            rows.append((*condition, sure[inside].mean(), shares[0], inside.sum(), *ends))
+    return pd.DataFrame(
+        rows, columns=["corruption", "severity", "confidence", "accuracy", "images", *ENDS[1:]]
     )
-    grouped = frame.groupby(["corruption", "severity", "bin"], sort=False)
-    means = grouped[["confidence", "accuracy"]].mean().assign(images=grouped.size())
-    counts = zip(grouped["accuracy"].sum(), means["images"], strict=True)
-    means[["low", "high"]] = [binomtest(round(k), n).proportion_ci(method="wilson")[:] for k, n in counts]
-    return means.reset_index().drop(columns="bin")
 
 
 def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples: int = 2000) -> pd.DataFrame:
@@ -184,7 +195,7 @@ def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples
         return pd.DataFrame(columns=["corruption", "metric", *ENDS])
     images = predictions.drop_duplicates("image")
     few = images.assign(unit=units(images)).groupby("label")["unit"].nunique().min() < FEWEST  # see `score`
-    w = drawn(images, 0 if few else resamples)
+    w, count = drawn(images, 0 if few else resamples), len(np.unique(units(images)))
     rates = defaultdict[str, list](list)  # of each corruption: the error and the balanced error (2, B)
     for (name, _), group in predictions.groupby(["corruption", "severity"], sort=False):
         y = group["label"].to_numpy()
@@ -203,7 +214,7 @@ def corruption_errors(predictions: pd.DataFrame, *, dataset: str = "", resamples
         base, mean = ALEXNET[dataset]
         samples["mean", "BE"] = samples["mean", "balanced error"] / mean
         samples["mean", "rBE"] = samples["mean", "excess"] / (mean - base)
-    rows = [(*key, values[0], *share_interval(values, 0)) for key, values in samples.items()]
+    rows = [(*key, values[0], *mean_interval(values, count)) for key, values in samples.items()]
     return pd.DataFrame(rows, columns=["corruption", "metric", *ENDS])
 
 
