@@ -250,14 +250,30 @@ def test_few_units_widen_what_resamples_say_of_a_share():
 
 
 def test_reliability_by_hand():
-    predictions = pd.DataFrame(dict(image=range(4), p_a=[0.95, 0.91, 0.4, 0.3], p_b=[0.05, 0.09, 0.6, 0.7]))
-    predictions = predictions.assign(label=[0, 1, 1, 1], predicted=[0, 0, 1, 1], severity=0)
-    predictions["corruption"] = "clean"
+    p = np.array([0.95, 0.91, 0.4, 0.3, *[0.04] * 12])
+    predictions = pd.DataFrame(dict(image=range(16), p_a=p, p_b=1 - p, predicted=(p < 0.5).astype(int)))
+    predictions = predictions.assign(label=[0, *[1] * 15], severity=0, corruption="clean")
     found = evaluation.reliability(predictions).sort_values("confidence")
-    assert found["confidence"].tolist() == pytest.approx([0.6, 0.7, 0.93])
-    assert found["accuracy"].tolist() == [1, 1, 0.5] and found["images"].tolist() == [1, 1, 2]
-    z = 1.959964  # Wilson's interval of one out of two
-    assert found["low"].iloc[2] == pytest.approx((2 + z**2 - z * np.sqrt(2 + z**2)) / (4 + 2 * z**2))
+    assert found["confidence"].tolist() == pytest.approx([0.6, 0.7, (0.95 + 0.91 + 12 * 0.96) / 14])
+    assert found["accuracy"].tolist() == pytest.approx([1, 1, 13 / 14]) and found["images"].tolist() == [
+        1,
+        1,
+        14,
+    ]
+    assert found["low"].notna().tolist() == [False, False, True]  # of one image there is no interval
+    z = 1.959964  # Wilson's interval of 14 out of 14
+    all_right = predictions.assign(label=predictions["predicted"])
+    row = evaluation.reliability(all_right).sort_values("confidence").iloc[-1]
+    assert (row["low"], row["high"]) == pytest.approx((14 / (14 + z**2), 1))
+
+
+def test_images_of_one_patient_are_one_case_of_a_bin():
+    p = np.tile([0.96, 0.97], 30)
+    predictions = pd.DataFrame(dict(image=range(60), p_a=p, p_b=1 - p, predicted=0, label=np.arange(60) < 20))
+    predictions = predictions.assign(label=predictions["label"].astype(int), severity=0, corruption="clean")
+    alone = evaluation.reliability(predictions).iloc[0]
+    together = evaluation.reliability(predictions.assign(group=np.arange(60) // 10)).iloc[0]
+    assert together["high"] - together["low"] > 2 * (alone["high"] - alone["low"])
 
 
 @pytest.mark.parametrize(("each", "judged"), [(1, False), (4, False), (5, True)])

@@ -1,6 +1,7 @@
 """Do the tests keep their 5 %, and do the intervals hold what they promise, in worlds whose answer is known?
 
-Run: python tests/benchmarks/bench_coverage.py [tables, 400] [parts, all: tests, vetoes, intervals, alarms]
+Run: python tests/benchmarks/bench_coverage.py [tables, 400] [parts]
+All parts: tests, vetoes, intervals, few, alarms.
 """
 
 import sys
@@ -15,6 +16,7 @@ import pandas as pd
 from worlds import MANY, TRUTH, alarm_world, simulated
 
 from medrob import analysis, evaluation
+from medrob.trust.means import Entry, means
 
 LARGE = 2400  # images of the table that tells the true value
 LINK = ["yes", "the other way round"]
@@ -76,6 +78,60 @@ def intervals(kind, seed, images=120):
     return pd.DataFrame({name: row.to_numpy(float) for name, row in rows.items()}, index=ends).T
 
 
+def of_few(tables):
+    """How often intervals of few units hold: shares, their change, means; bins and errors of patients."""
+    rng, rows = np.random.default_rng(0), {}
+    draws = {
+        f"pointing of {n} images, {p}": ("", lambda n=n, p=p: rng.random(n) < p, p)
+        for n, p in ((40, 0.02), (40, 0.1), (80, 0.5), (40, 0.98))
+    }
+    draws["change of pointing of 40"] = (
+        "change",
+        lambda: rng.choice([1, -1, 0], 40, p=[0.05, 0.02, 0.93]),
+        0.03,
+    )
+    draws |= {f"mean of {n}": ("mean", lambda n=n: rng.normal(0, 1, n), 0) for n in (5, 10, 15)}
+    draws |= {f"mean of {n}, skewed": ("mean", lambda n=n: rng.gamma(1, 1, n), 1) for n in (5, 10, 15)}
+    for name, (stage, draw, true) in draws.items():
+        test = "randomisation" if stage == "mean" else "pointing"
+        entries = [Entry("gradcam", "layer", test, draw().astype(float), stage=stage) for _ in range(tables)]
+        found = means(entries, seed=0)
+        rows[name] = ((found["low"] <= true) & (true <= found["high"])).mean()
+    for patients, images in ((30, 4), (30, 10), (8, 15)):
+        held = []
+        for _ in range(tables):
+            group = np.arange(patients * images) // images
+            right = rng.random(len(group)) < rng.beta(2, 2, patients)[group]  # half of all are right
+            label = rng.integers(0, 2, len(group))
+            said = np.where(right, label, 1 - label)
+            table = pd.DataFrame(dict(image=np.arange(len(group)), group=group, label=label, predicted=said))
+            table = table.assign(p_0=0.95 - 0.9 * said, p_1=0.05 + 0.9 * said)
+            table = pd.concat([table.assign(corruption=c, severity=s) for c, s in (("clean", 0), ("fog", 5))])
+            bins = evaluation.reliability(table).iloc[-1]
+            error = evaluation.corruption_errors(table, resamples=400).iloc[0]
+            held.append([row["low"] <= 0.5 <= row["high"] for row in (bins, error)])
+        for what, share in zip(("bin", "error"), np.mean(held, 0), strict=True):
+            rows[f"{what}, {patients} x {images}"] = share
+    return pd.Series(rows).round(3).to_string()
+
+
+def called(seed):
+    """Which measures differ between two settings of three seeds each, which differ by chance alone?"""
+    (predictions, drift, pictures), rng = simulated("null", seed, same=1), np.random.default_rng(seed)
+
+    def trained():
+        odds = np.log(predictions["p_1"] / predictions["p_0"]) + rng.normal(0, 0.3, len(predictions))
+        odds += rng.normal(0, 0.25) * (2 * predictions["label"] - 1)  # a better or a worse training
+        p = 1 / (1 + np.exp(-odds))
+        again = predictions.assign(p_1=p, p_0=1 - p, predicted=(p > 0.5).astype(int))
+        moved = drift.assign(rmse=drift["rmse"] * np.exp(rng.normal(0, 0.1)))
+        return analysis.Evidence(again, moved, pictures, resamples=300, permutations=0)
+
+    runs = {name: [trained() for _ in range(3)] for name in "ab"}
+    found = analysis.compare_runs(runs, {"a": "same", "b": "same"}).query("run == 'b' and severity == 'all'")
+    return found.set_index("measure").eval("difference_low > 0 or difference_high < 0")
+
+
 def alarms(informed, patients, seed, images=120):
     """Value, low and high of every kind of interval of an alarm."""
     world = alarm_world(images, seed, informed, patients)
@@ -126,6 +182,10 @@ def main(tables, parts):
             each = np.stack([intervals(kind, seed) for seed in range(tables)])
             large = intervals(kind, tables, LARGE)
             print(kind, coverage(each, large, large.index.str.startswith("what")), sep="\n", flush=True)
+    if "few" in parts:
+        print(f"{said}, of few images, groups or seeds:", of_few(4 * tables), sep="\n", flush=True)
+        print("Settings of three seeds that do not differ, called different:")
+        print(pd.concat([called(seed) for seed in range(tables)], axis=1).mean(1).to_string(), flush=True)
     if "alarms" in parts:
         print(f"{said}, of an alarm:")
         for patients, informed in product((False, True), (0.0, 0.3)):
@@ -137,4 +197,4 @@ def main(tables, parts):
 
 if __name__ == "__main__":
     tables, *parts = sys.argv[1:] or ["400"]
-    main(int(tables), parts or ["tests", "vetoes", "intervals", "alarms"])
+    main(int(tables), parts or ["tests", "vetoes", "intervals", "few", "alarms"])
