@@ -295,9 +295,10 @@ def test_programs_and_several_outputs_are_refused_wherever_a_network_is_used():
         ):
             with pytest.raises(ValueError, match=said):
                 use(network)
+    scripted = torch.jit.script(nn.Conv2d(1, 2, 3))
     for use in (models.cam_layers, lambda network: wrap(network, in_channels=1, num_classes=2)):
         with pytest.raises(ValueError, match="is a program of Torch"):
-            use(program)
+            use(scripted)
 
 
 def test_they_are_refused_wherever_a_network_is_used():

@@ -22,7 +22,7 @@ from medrob.files import atomic
 from medrob.models.adopt import USUAL, adopt, input_channels, load_arrays, named, remedy
 from medrob.models.backbones import architectures, backbone_for, form_of
 from medrob.models.network import RESNETS, Classifier, Normalise
-from medrob.models.outputs import evaluating
+from medrob.models.outputs import check_no_program, evaluating
 from medrob.models.passes import as_input, check_logits
 from medrob.models.told import alike, carried, class_names, order_of, within
 from medrob.models.weights import TIMM, Weights, find, read
@@ -107,6 +107,7 @@ def wrap(
     task: str = "multiclass",
 ) -> Classifier:
     """A network in hand as one that takes grey levels 0-255 and gives logits; see `Classifier.explained`."""
+    check_no_program(network)
     arch = f"wrapped:{type(network).__name__}"  # in no module: it can be saved, but is loaded by its own code
     config = dict(arch=arch, in_channels=in_channels, num_classes=num_classes, task=task)
     taken = input_channels(network, {})

@@ -71,7 +71,7 @@ def probe(model: nn.Module) -> dict[str, Found]:
     """
     modules = named_layers(model)
     key = tuple(map(id, modules.values()))  # a probe costs some passes: only if other modules have come
-    if PROBED.get(model, ((), {}))[0] != key:
+    if model not in PROBED or PROBED[model][0] != key:
         PROBED[model] = key, _first_side(model, modules)
     return PROBED[model][1]
 
