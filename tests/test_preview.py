@@ -39,6 +39,13 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
     assert str(sheet) in text and cv2.imread(str(sheet)).std() > 20
 
 
+def test_a_layout_that_is_refused_is_shown(tmp_path, capsys):
+    for name in ("1.nii", "2.nii", "notes.txt"):
+        (tmp_path / name).touch()
+    code, text = checked(capsys, tmp_path)
+    assert code == 1 and re.search(r"ending\n.nii +2\n.txt +1$", text, re.M)
+
+
 def test_patients_in_several_splits_are_counted(tmp_path, capsys):
     noise = np.random.default_rng(0)
     names = [f"{split}/{name}/person{{}}.png" for split in ("train", "test") for name in "ab"]

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from medrob.data import decode, folder, listing, npz, phantom, table
-from medrob.data.dataset import SPLITS, TASKS, ImageDataset, complete, describe, subset
+from medrob.data.dataset import SPLITS, ImageDataset, complete, describe, subset
 from medrob.data.decode import SidesError, fit, form, read
 from medrob.files import checksums, exists, home
 from medrob.run import Run

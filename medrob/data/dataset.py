@@ -16,7 +16,6 @@ import pandas as pd
 from medrob.check import check_images
 
 SPLITS = ("train", "val", "test")
-TASKS = ("binary", "multiclass", "multilabel", "ordinal")
 MOST_CLASSES = 1000  # a label beyond is a mistake, and would fill the memory with classes
 FOLDS = 10  # two become the test split, one the validation split: 7 : 1 : 2, as in MedMNIST
 

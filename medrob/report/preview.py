@@ -111,7 +111,13 @@ def _files(sets: list[ImageDataset], values: Values) -> Iterator[str]:
         path = data.find(values["dataset"])
         if path is None or path.suffix.lower() == ".npz":
             return
-        rows, _, _ = data.listed(path, **_of(values, ["group", "label", "uncertain"]))
+        try:
+            rows, _, _ = data.listed(path, **_of(values, ["group", "label", "uncertain"]))
+        except ValueError:  # a layout that is refused: what is there?
+            endings = [file.suffix or "none" for file in path.rglob("*") if file.is_file()]
+            counts = pd.Series(endings, name="files").value_counts().rename_axis("ending")
+            yield from [counts.to_string(max_rows=ROWS)] * path.is_dir()
+            return
         found = pd.DataFrame(map(data.form, rows["file"]), columns=["kind", "width", "height"])
         sides = found.groupby("kind")[["width", "height"]].agg(["min", "max"])
         sides.columns = [f"{end} {side}" for side, end in sides.columns]
