@@ -230,16 +230,17 @@ FOLDERS = ("Ground Truth", "ROI", "segmentation_masks", "lesion masks", "Contour
 
 
 @pytest.mark.parametrize("name", [*MASKS.split(), *(f"{name}/{{}}/{{}}.png" for name in FOLDERS)])
-def test_masks_beside_images_are_masks(folder, name):
-    top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
-    plain = load(str(top), "train")
-    spot[2:5, 3:7] = 255
-    for file in sorted(top.rglob("*.png")):
-        put(top / name.format(file.parent.name, file.stem), spot)
-        put(top / name.format(file.parent.name, file.stem).replace("masks/", "seg/"), spot)
-    with pytest.warns(UserWarning, match="masks beside images: .*, of 20 pictures"):
-        train = load(str(top), "train")
-    assert (train.images == plain.images).all() and (train.masks == (spot > 0)).all()
+def test_masks_beside_images_are_masks(tmp_path, name):
+    pairs = {}
+    for image in [tmp_path / c / f"{k}.png" for c in ("ill", "well") for k in range(3)]:
+        mask = name.format(image.parent.name, image.stem)
+        pairs[image] = tuple(sorted({tmp_path / mask, tmp_path / mask.replace("masks/", "seg/")}))
+        for file in (image, *pairs[image]):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.touch()
+    with pytest.warns(UserWarning, match="masks beside images: .*, of 6 pictures"):
+        rows, names, _ = of_folder(tmp_path)
+    assert names == ("ill", "well") and dict(zip(rows["file"], rows["mask"], strict=True)) == pairs
 
 
 def test_masks_in_several_folders_are_united_and_said():
