@@ -28,9 +28,8 @@ WEIGHS = re.compile("class_?weights?$")  # of a loss, where it stands beside a s
 SCALE = ("mean", "std", "image_mean", "image_std")
 SHOWN = 12  # names of outputs, at most, in a sentence
 Table: TypeAlias = tuple[tuple[Any, ...], Mapping[Any, Any]]
-Scale: TypeAlias = tuple[
-    Any, Any, str
-]  # mean, spread, and who says so; None twice and why they are not known
+# Mean, spread, and who says so; None twice and why they are not known.
+Scale: TypeAlias = tuple[Any, Any, str]
 
 
 def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None) -> Iterator[Table]:
