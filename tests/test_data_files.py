@@ -268,6 +268,15 @@ def test_a_picture_with_a_word_of_its_own_has_its_mask(image, mask):
         assert listing.masks_of([Path("a/1_mask.png")]) == {Path("a/1_mask.png"): ()}
 
 
+@pytest.mark.parametrize(
+    "mask", ["ManualMask/leftMask/{}.png", "b_masks/{}.png", "B_GroundTruth/{}_Segmentation.png"]
+)
+def test_masks_in_other_folders_are_known_by_their_names(mask):
+    pairs = {Path("a", f"{k}.png"): (Path(mask.format(k)),) for k in range(9)}
+    with pytest.warns(UserWarning, match="of 9 pictures"):
+        assert listing.masks_of([*pairs, *(mask for (mask,) in pairs.values())]) == pairs
+
+
 def test_masks_that_cover_nearly_all_are_told_and_soft_ones_end_at_half(folder):
     top, spot = folder(count=10), np.zeros((16, 16), np.uint8)
     spot[4:8, 4:8] = 1
@@ -286,7 +295,7 @@ def test_masks_that_cover_nearly_all_are_told_and_soft_ones_end_at_half(folder):
     assert (train(255 * spot, "jpg", told).masks == (spot > 0)).mean() > 0.99
     soft = picture(3) // 8 + 160 * spot  # 0 to 31, and 160 to 191 on the lesion
     assert (train(soft, "png", told).masks == (spot > 0)).all()
-    with pytest.raises(ValueError, match=r"class folder masks is empty \(.* only masks of none"):
+    with pytest.raises(ValueError, match="the number of classes is 1"):
         load(str(folder("other", names=("a", "masks")) / "other"))
 
 

@@ -84,6 +84,10 @@ def masks_of(files: Iterable[Path]) -> dict[Path, tuple[Path, ...]]:
             for word in (r"^[^\W\d_]+[ _.-]*", r"[ _.-]*[^\W\d_][^\W_]*$"):  # of image_1, 1_T1, 1/image
                 known[key.parent / re.sub(word, "", key.name)].add(key)
         found = _paired(masks, known)
+    if not found:  # by their names alone, in whatever folders
+        for key in {*pictures.values()}:
+            known[Path(key.name)].add(key)
+        found = _paired(masks, known)
     pairs = {mask: f"{mask} of {key.name}" for key, of in found.items() for mask in of}
     told = f", of {len(found)} pictures: they say where the lesion is"
     tell("masks beside images", pairs.values(), told)
@@ -101,8 +105,9 @@ def _paired(masks: list[Path], known: Mapping[Path, set[Path]]) -> dict[Path, li
     found, cut = defaultdict[Path, list[Path]](list), re.compile(r"[\W_]+[a-zA-Z]+$")
     for path in masks:  # "lung masks" are not those of a class "lung"
         keys = [key for key in (mask_of(path), mask_of(path, bare=True)) if key]
-        while not known.keys() & {*keys} and cut.search(keys[0].name):
+        while not known.keys() & {*keys, *(Path(key.name) for key in keys)} and cut.search(keys[0].name):
             keys = [key.with_name(cut.sub("", key.name)) for key in keys]  # 0_m, 0_left_mask
+        keys += [Path(key.name) for key in keys]
         of = next((known[key] for key in keys if key in known), set())
         if len(of) == 1:
             found[min(of)].append(path)
@@ -119,7 +124,8 @@ def mask_of(path: Path, *, bare: bool = False) -> Path | None:
 
 def without(path: Path, kind: str, *, bare: bool = False) -> Path:
     """The path without the folders of a kind of `NAMES`, or what stands in their names before it."""
-    known = [(part, NAMES[kind].fullmatch(part)) for part in path.parts[:-1]]
+    words = (re.sub(r"(?<=[a-z])(?=[A-Z])", " ", part) for part in path.parts[:-1])  # leftMask
+    known = [(part, NAMES[kind].fullmatch(word)) for part, word in zip(path.parts, words, strict=False)]
     return Path(*(("" if bare else found[1] or "") if found else part for part, found in known), path.name)
 
 
