@@ -36,6 +36,21 @@ def test_the_scale_is_taken_or_the_difference_told(taken, content, tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("settings", "who"),
+    [
+        ({"args": argparse.Namespace(**SCALED)}, "args of w.pth"),
+        ({"hyper_parameters": SCALED, "config": {"data": SCALED}}, "hyper_parameters of w.pth"),
+        ({"hyper_parameters": SCALED, "metrics": {"mean": 0.9, "std": 0.1}}, "hyper_parameters of w.pth"),
+    ],
+)
+def test_the_scale_may_stand_among_settings_and_of_two_none_is_taken(taken, settings, who):
+    model = taken({"net": PLAIN, **settings})
+    assert model.normalise.mean == pytest.approx(SCALED["mean"]) and f"as {who} says" in model.origin
+    other = {"cfg": {"mean": [0.5], "std": [0.5]}}
+    assert f"{UNKNOWN} ({who} has [0.4, 0.5, 0.6]" in taken({"net": PLAIN, **settings, **other}).origin
+
+
+@pytest.mark.parametrize(
     ("told", "why"),
     [
         ({"mean": 3}, ""),

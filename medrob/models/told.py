@@ -43,7 +43,8 @@ def tables(content: Any, way: tuple[Any, ...] = (), met: set[int] | None = None)
         table = dict(enumerate(content))
     if isinstance(content, nn.Module) and not way:  # and what the user's class says
         kinds = [kind for kind in reversed(type(content).__mro__) if not kind.__module__.startswith("torch.")]
-        table = {key: value for one in (*map(vars, kinds), table) for key, value in one.items()}
+        told = [(key, value) for one in (*map(vars, kinds), table) for key, value in one.items()]
+        table = {key: value for key, value in told if not key.startswith("__")}  # such as __doc__
     entered = isinstance(content, Mapping | argparse.Namespace | list | tuple) or not way
     entered = entered or bool(SETTINGS.search(str(way[-1])) and not isinstance(content, nn.Module))
     if table is None or not entered or id(content) in met:
@@ -77,7 +78,7 @@ def arrays_in(content: Any) -> tuple[dict[str, Tensor], frozenset[str]]:
         for key, value in table.items():
             calibrates = CALIBRATES.search(name := ".".join(map(str, (*way, key))))
             with contextlib.suppress(TypeError, ValueError):  # no numbers
-                if calibrates and not torch.is_tensor(value) and value not in (None, 0, 1):
+                if calibrates and not torch.is_tensor(value) and value not in (None, 0, 1, "avg"):
                     words = isinstance(value, str)  # such as global_pool: max
                     value = torch.tensor(math.nan if words else np.asarray(value, float))
             if torch.is_tensor(value):
@@ -156,7 +157,7 @@ def _in_order(names: Any) -> list[str]:
 
 def scale_and_classes(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[str, list[str]]]:
     """The scale that the first of contents tells that tells one; the names of classes of all."""
-    scales = [scale_of(content, name) for name, content in contents.items()]
+    scales = [_scale_in(content, name) for name, content in contents.items()]
     classes = dict[str, list[str]]()
     for name, content in contents.items():
         classes = class_names(content, name) | classes
@@ -164,6 +165,19 @@ def scale_and_classes(contents: Mapping[str, Any]) -> tuple[Any, Any, str, dict[
             own = Path(name).stem == Path(next(iter(contents))).stem  # called like the weights
             classes[f"{'names' if own else Path(name).stem} of {name}"] = names
     return *next((told for told in scales if told[2]), (None, None, "")), classes
+
+
+def _scale_in(content: Any, name: str) -> Scale:
+    """The scale that a mapping tells, or settings in it; several that differ are told and not used."""
+    told = list[Scale]()
+    for way, table in tables(content):
+        if all(SETTINGS.search(str(key)) for key in way) and not any("." in str(key) for key in table):
+            told.append(scale_of(table, " of ".join([".".join(map(str, way)), name]) if way else name))
+    found = [one for one in told if one[2]] or [(None, None, "")]
+    if found[0][0] is not None and all(alike(one[:2], found[0][:2]) for one in found):
+        return found[0]
+    known = [f"{who} has {mean}, {std}" if mean is not None else who for mean, std, who in found]
+    return None, None, "; ".join(known)
 
 
 def order_of(named: Mapping[str, Sequence[str]], classes: Sequence[str]) -> tuple[list[int], list[str]]:
