@@ -461,3 +461,19 @@ def test_owners_are_told_and_measures_are_not(frame, tmp_path):
         with warnings.catch_warnings(record=True) as said:
             load(table(tmp_path, frame.drop(columns="patient").assign(rabbit=values)))
         assert any("'rabbit' has" in str(text.message) for text in said) == told, values[:9]
+
+
+def test_a_mask_is_no_picture_that_is_lost_and_a_first_row_no_names(frame, tmp_path):
+    frame["path"] = [f"{k}.png" for k in range(60)]
+    frame["mask"] = [f"masks/{k}.png" for k in range(60)]
+    for k in range(60):
+        put(tmp_path / f"masks/{k}.png", np.eye(8, dtype=np.uint8))
+    (tmp_path / "images/3.png").unlink()
+    frame.to_csv(tmp_path / "own.csv", index=False)
+    with pytest.raises(ValueError, match=r"'path' names no file, or several in 1 of 60 rows, .*'3.png'"):
+        load(str(tmp_path / "own.csv"))
+    frame[["path", "label"]].assign(path=[str(k) for k in range(60)]).drop(index=3).to_csv(
+        tmp_path / "none.csv", index=False, header=False
+    )
+    with pytest.raises(ValueError, match=r"its first row names a file \(0\)"):
+        load(str(tmp_path / "none.csv"))

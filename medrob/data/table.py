@@ -32,7 +32,8 @@ def of_table(file: Path, group: str = "", uncertain: str = "", label: str = "") 
     every = ", ".join(map(str, frame))
     if unknown := {*asked} - {*frame}:
         raise ValueError(f"label={unknown.pop()!r} is no column; there are {every}")
-    if first := [name for name in frame if exists(folder / str(name)) and (folder / str(name)).is_file()]:
+    first = [name for name, hit in zip(frame, _found(pd.Series([*frame]), folder), strict=True) if hit]
+    if first := [name for name in first if _found(frame[name].head(1), folder).notna().all()]:
         raise ValueError(f"its first row names a file ({first[0]}): put names of columns above it")
     path, mask, split = (_column(frame.drop(columns=asked), role) for role in ("path", "mask", "split"))
     path = path or _names_files(frame, folder)
@@ -170,7 +171,7 @@ def _files(values: pd.Series, folder: Path) -> pd.Series:
 
 
 def _found(values: pd.Series, folder: Path) -> pd.Series:
-    """The file that each value names, or None."""
+    """The file that each value names, or None; among pictures, no mask stands for one that is lost."""
     named = values.astype(str).str.strip()
     found = named.map(lambda name: Path(os.path.normpath(folder / name))).astype(object)
     lost = ~found.map(lambda path: exists(path) and path.is_file()).astype(bool)
@@ -187,7 +188,12 @@ def _found(values: pd.Series, folder: Path) -> pd.Series:
         return folder / hits[0] if len(hits) == 1 else None
 
     found[lost] = named[lost].map(look)
-    return found
+    is_mask = found.dropna().map(
+        lambda path: listing.mask_of(Path(os.path.relpath(path, folder))) is not None
+    )
+    own = named.map(lambda name: listing.mask_of(Path(_bare(name))) is not None)
+    wrong = lost & ~own & is_mask.reindex(found.index, fill_value=False)
+    return found if is_mask.all() else found.mask(wrong, None)
 
 
 def _bare(path: object) -> str:
