@@ -477,3 +477,15 @@ def test_a_mask_is_no_picture_that_is_lost_and_a_first_row_no_names(frame, tmp_p
     )
     with pytest.raises(ValueError, match=r"its first row names a file \(0\)"):
         load(str(tmp_path / "none.csv"))
+
+
+def test_initials_in_names_of_files_are_told(frame, tmp_path):
+    words = [f"{first}{last}" for first in "ABCDE" for last in "KLMN"]
+    frame["path"] = [f"images/{words[k // 3]}_{k % 3}.png" for k in range(60)]
+    for name, k in zip(frame["path"], range(60), strict=True):
+        (tmp_path / f"images/{k}.png").rename(tmp_path / name)
+    with pytest.warns(UserWarning, match="'file name' has 20 values over 60 images, such as AK"):
+        splits(table(tmp_path, frame[["path", "label"]]))
+    with pytest.warns(UserWarning, match="labels are those"):
+        found = splits(table(tmp_path, frame[["path", "label"]]), group="file name")
+    assert sum(len(set(part.groups)) for part in found) == 20

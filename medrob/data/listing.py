@@ -238,7 +238,7 @@ def owners(parts: pd.Series) -> pd.Series:
     """The number in each name that most likely tells who is shown: 8863 of 8863_idx5_x51_y201.
 
     `parts` are the lists of words and numbers of the names. The number is the first that has enough values
-    and, with what stands before it, begins several names. None without one.
+    and, with what stands before it, begins several names; if none does, the first such word. Else None.
     """
     table = pd.DataFrame(dict(enumerate(zip_longest(*parts))), parts.index, dtype="string")
     numbers = table.where(table.apply(lambda part: part.str.contains(r"\d", na=False)))
@@ -248,6 +248,9 @@ def owners(parts: pd.Series) -> pd.Series:
     for k in many:
         if many.loc[numbers[k].notna() & more[k], :k].duplicated().any():
             return numbers[k].astype(object)
+    for k in table.loc[:, table.nunique() >= FEWEST]:  # initials, if no number tells
+        if table.loc[more[k], :k].duplicated().any():
+            return table[k].astype(object)
     return pd.Series(None, parts.index, object)
 
 

@@ -174,7 +174,7 @@ def _scale_in(content: Any, name: str) -> Scale:
         if all(SETTINGS.search(str(key)) for key in way) and not any("." in str(key) for key in table):
             told.append(scale_of(table, " of ".join([".".join(map(str, way)), name]) if way else name))
     found = [one for one in told if one[2]] or [(None, None, "")]
-    if found[0][0] is not None and all(alike(one[:2], found[0][:2]) for one in found):
+    if found[0][0] is not None and all(alike(one[:2], found[0][:2]) for one in found[1:]):
         return found[0]
     known = [f"{who} has {mean}, {std}" if mean is not None else who for mean, std, who in found]
     return None, None, "; ".join(known)
