@@ -34,7 +34,8 @@ def test_the_page_counts_what_loading_gives(tmp_path, capsys):
     for kind, count in {"PNG": 40, "JPEG": 20}.items():
         assert re.search(rf"{kind}, grey, 8 bit +32 +32 +24 +24 +{count}\n", text)
     cv2.imwrite(str(folder / "d" / "more.png"), noise.integers(0, 256, (40, 32), np.uint8))
-    assert "each becomes 224 x 224 pixels" in checked(capsys, folder, "--channels=1")[1]
+    said = checked(capsys, folder, "--channels=1")[1]
+    assert "parameters and --size=224" in said and "each becomes 224 x 224 pixels" in said
     sheet = home() / "data" / "check" / "set.png"
     assert str(sheet) in text and cv2.imread(str(sheet)).std() > 20
 

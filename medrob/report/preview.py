@@ -22,7 +22,7 @@ PARAMETERS: Any = {config.Augment: IMAGES, config.Train: NETWORK, config.Heatmap
 SHEET = 24  # classes of which there are pictures
 SIDE = 224  # pixels, where pictures are of different sizes
 ROWS = 40  # of a table; the middle of a longer one is left out
-Values = Mapping[str, Any]
+Values = dict[str, Any]
 
 
 FIELDS = {name: model.model_fields[name] for model, names in PARAMETERS.items() for name in names}
@@ -55,6 +55,7 @@ def preview(values: Values) -> tuple[str, bool]:
     Pictures are written to ``data/check/<name>.png``. Nothing is raised.
     """
     sets, parts, refused = list[ImageDataset](), dict[str, list[str]](), dict[str, None]()
+    values, asked = {**values}, values.get("size")
     with warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         for part in (_images, _files, _pictures, _network):
@@ -69,7 +70,10 @@ def preview(values: Values) -> tuple[str, bool]:
     if warned := [*dict.fromkeys(f"- {w.message}" for w in said)]:
         parts["Guessed or left out"] = warned
     body = (f"{title}\n{'-' * len(title)}\n" + "\n".join(lines) for title, lines in parts.items())
-    usable = say("check", "warned" if warned else "usable", name=_name(values), warnings=len(warned))
+    also = f" and size={values['size']}" if values.get("size") != asked else ""
+    usable = say(
+        "check", "warned" if warned else "usable", name=_name(values), warnings=len(warned), also=also
+    )
     first = "\n".join(refused) or usable
     page = "\n\n".join([first, *body])
     # In a terminal, "give size=" is "give --size=".
@@ -86,7 +90,8 @@ def _images(sets: list[ImageDataset], values: Values) -> Iterator[str]:
     try:
         sets += data.load_splits(values["dataset"], *data.SPLITS, **options)
     except data.SidesError:
-        sets += data.load_splits(values["dataset"], *data.SPLITS, **options | {"size": SIDE})
+        values["size"] = options["size"] = SIDE
+        sets += data.load_splits(values["dataset"], *data.SPLITS, **options)
         yield say("check", "resized", size=SIDE)
     train, total = sets[0], sum(map(len, sets))
     height, width, channels = train.images.shape[1:]
