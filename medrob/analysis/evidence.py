@@ -14,19 +14,9 @@ from medrob.corruptions import CLEAN
 from medrob.evaluation import class_names, drawn, units
 
 WITHOUT, WITH = "without the clean picture", "with the clean picture"
-OF_DRIFT = [
-    "rmse",
-    "degenerate",
-    "amount",
-    "amount_clean",
-    "logit",
-    "logit_clean",
-    "preserved",
-]
+OF_DRIFT = ["rmse", "degenerate", "amount", "amount_clean", "logit", "logit_clean", "preserved"]
 DOUBT, CLEAN_CLASS, DRIFT = "low confidence", "clean class", "drift"
 LARGEST = 1.0  # the RMSE of two min-max maps can be no larger
-
-
 TINY = float(np.finfo(np.float32).tiny)  # a probability of 0 is one that float32 cannot hold
 
 
