@@ -278,3 +278,13 @@ def test_colours_of_a_tiff_are_not_multiplied_by_its_alpha(tmp_path):
     pixels = np.random.default_rng(0).integers(0, 256, (6, 5, 4), np.uint8)
     Image.fromarray(pixels).save(tmp_path / "a.tif")
     assert (decode.read(tmp_path / "a.tif") == pixels[..., :3]).all()
+
+
+def test_transparent_parts_and_black_masks_are_told(tmp_path):
+    for k in range(20):
+        put(tmp_path / "ab"[k % 2] / f"{k}.png", picture(k, colours=4))
+        put(tmp_path / "ab"[k % 2] / f"{k}_mask.png", np.zeros((16, 16), np.uint8))
+    with pytest.warns(UserWarning) as told:
+        load(str(tmp_path))
+    said = "\n".join(str(warning.message) for warning in told)
+    assert "images with transparent parts: 20" in said and "no mask marks anything: 20 are black" in said

@@ -126,6 +126,10 @@ def _notes(files: pd.Series, report: pd.DataFrame, channels: int) -> Iterator[st
         told = f"masks that cover more than half of a picture: {large.sum()} of {report['lesion'].count()}"
         advice = "the lesion is what is not black: turn the masks over, or draw them anew, if it is not"
         yield f"{told}, such as that of {files[large.idxmax()]}; {advice}"
+    if report["lesion"].notna().any() and not report["lesion"].any():
+        yield f"no mask marks anything: {report['lesion'].count()} are black; the lesion is what is not black"
+    if clear := report["clear"].sum():
+        yield f"images with transparent parts: {clear}; the colours behind them are taken"
     if soft := report["soft"].sum():
         told = f"masks of many grey levels, or JPEG: those of {soft} pictures"
         yield f"{told}; the lesion is what is brighter than half of the brightest in them"

@@ -39,7 +39,8 @@ MOST_PICTURES = (5, 95)  # percentiles of these ends over pictures
 MOST_LABELS = 16  # values of a mask; one of more has soft edges
 MARKS = 16  # values, at most, that marks burnt into pictures have, far from all others
 CHROMA, RARE = 8, 1e-3  # colours differ by more levels in more of the pixels; those of a grey JPEG do not
-VERSION = 17  # of the decoding: another number makes every set be decoded again
+TRANSPARENT = re.compile("RGBA|LA,|PA,")  # in the kind of a file
+VERSION = 18  # of the decoding: another number makes every set be decoded again
 NOTHING = np.zeros((1, 1, 1), np.uint8)  # instead of an image that cannot be read
 Shape = tuple[int, ...]
 Levels = tuple[float, float]  # stored values that become black and white
@@ -203,7 +204,7 @@ def _decode(
 
     Its columns: `kind` ("grey", "RGB" if it shows no colours, "coloured"), `pixels` (a hash of the image),
     `bits` (in use), `span` (of grey levels), `drawn` (as a mask is), `lesion` (the share that masks cover),
-    `soft` (whether one of them is) and `levels` (in words).
+    `soft` (whether one of them is), `clear` (whether parts are transparent) and `levels` (in words).
     """
     first = next((image for image in map(attempt, files) if image.size > 1), NOTHING)
     medical, sides = all(map(is_dicom, files)), (size, size) if size else first.shape[:2]
@@ -232,7 +233,8 @@ def _decode(
         kind = "coloured" if coloured(pixels) else "RGB" if pixels.shape[-1] == 3 else "grey"
         bits = 8 if image.dtype == np.uint8 else int(span(image)).bit_length()
         facts = dict(kind=kind, bits=bits, span=span(pixels), drawn=drawn(image), lesion=lesion, soft=soft)
-        return facts | dict(pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
+        clear = bool(TRANSPARENT.search(form(files[row])[0]))
+        return facts | dict(clear=clear, pixels=hashlib.sha256(images[row].data).hexdigest()[:32])
 
     with contextlib.ExitStack() as stack:
         images = stack.enter_context(written(places[0], (len(files), *sides, colours), np.uint8))

@@ -290,13 +290,13 @@ def _certain(rows: pd.DataFrame, frame: pd.DataFrame, uncertain: str, several: b
     counts, unsure = counts[counts.any(axis=1)], (frame == -1).any(axis=1)
     if len(counts):
         found = "; ".join(f"{name!r}: {blank} blank, {m} of -1" for name, blank, m in counts.itertuples())
-        if not uncertain:
-            advice = (
-                "say what -1 means, by uncertain='zeros', 'ones' or 'drop' (no image), or name the classes"
-            )
+        ways = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}
+        if uncertain not in ways:
+            advice = "say what -1 means, by uncertain='zeros', 'ones' or 'drop', or name the classes"
             raise ValueError(f"labels are blank or -1 ({found}); {advice}")
-        way = {"zeros": "become 0", "ones": "become 1", "drop": "leave their image out"}[uncertain]
-        warnings.warn(f"labels that are blank become 0, labels of -1 {way} ({found})", stacklevel=2)
+        warnings.warn(
+            f"labels that are blank become 0, labels of -1 {ways[uncertain]} ({found})", stacklevel=2
+        )
     kept = ~unsure | (uncertain != "drop")
     labels = frame.fillna(0).replace(-1, int(uncertain == "ones"))[kept].to_numpy(np.int64)
     rows, names = rows[kept], tuple(map(str, frame))
