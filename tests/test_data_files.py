@@ -433,3 +433,11 @@ def test_images_of_different_kinds(whole):
     with pytest.raises(data.SidesError, match=r"1\.png: 20x20 pixels, the first 16x16; give size="):
         load(str(whole))
     assert load(str(whole), size=16).images.shape == (4, 16, 16, 1)
+
+
+def test_masks_beside_the_folder_that_is_given_are_told(tmp_path):
+    for k in range(20):
+        put(tmp_path / "images" / "ab"[k % 2] / f"{k}.png", picture(k))
+    put(tmp_path / "masks" / "a" / "0.png", picture())
+    with pytest.warns(UserWarning, match=r"folders of masks beside images: 1 \(.*masks\); they are not used"):
+        load(str(tmp_path / "images"))

@@ -23,7 +23,10 @@ def of_folder(folder: Path, group: str = "") -> Listing:
     listed = ", ".join(f"{count} {kind}" for kind, count in kinds.most_common())
     if others and not files:
         raise ValueError(f"it holds no image, but {listed}, which are not read: convert them")
-    masks = listing.masks_of(files)
+    masks, above = listing.masks_of(files), folder.absolute().parent
+    near = above.iterdir() if NAMES["images"].fullmatch(folder.name) else ()
+    beside = [place for place in near if NAMES["masks"].fullmatch(place.name) and listing.walk(place)[0]]
+    tell(f"folders of masks beside {folder.name}", beside, f"; they are not used: give {above} to use them")
     places = {path: path for path in masks}
     if any(masks.values()):  # then a folder "images" stands for no class
         places = {path: listing.without(path, "images") for path in masks}
